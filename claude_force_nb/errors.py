@@ -1,0 +1,290 @@
+"""Every error and warning of the package.
+
+::
+
+    ClaudeForceError                     one line in a notebook, never a traceback
+    ├── ConfigurationError               something the user wrote or set, found before anything is sent
+    │   ├── OptionError                  an unknown option, or a value that an option cannot take
+    │   ├── UnknownAgentError
+    │   ├── UnknownModelError
+    │   ├── AgentFileError               an agent file that cannot be read as one (file and line are named)
+    │   ├── MissingApiKeyError
+    │   └── SecretError                  the cache secret is unusable or forbidden by a setting
+    ├── PromptError                      the prompt cannot be made
+    │   ├── EmptyPromptError
+    │   ├── UndefinedNameError           a name in {{ }} that the notebook does not have
+    │   └── TemplateError                a {{ }} that is no expression, or fails while it is computed
+    ├── CacheMissError                   cache=only, and the answer is not there
+    ├── BudgetExceededError              the worst case of the call does not fit the budget
+    ├── ApiError                         what came back, or did not, once something was sent
+    │   ├── AuthenticationError          401
+    │   ├── PermissionDeniedError        403
+    │   ├── InvalidRequestError          400, 413, 422 and every other 4xx not named here
+    │   │   └── ContextTooLongError
+    │   ├── NotFoundError                404
+    │   ├── RateLimitError               429
+    │   │   └── SpendLimitError          402, or a 429 that no waiting mends
+    │   ├── ServerError                  408, 409, 5xx
+    │   │   └── OverloadedError          529
+    │   ├── BrokenConnectionError        refused, reset, unresolved
+    │   │   └── StreamCutError           the answer ended before its last event
+    │   ├── CallTimeoutError             timeout_seconds passed
+    │   └── MalformedAnswerError         a 200 that is not a Messages API answer
+    └── TransportClosedError             used after close()
+
+    RunInterrupted (KeyboardInterrupt)   Stop; one line as well
+
+    ClaudeForceWarning (UserWarning)
+    ├── CacheWarning                     the cache is unusable or refused an entry; answers go on without it
+    │   └── CacheIntegrityWarning        an entry failed its check
+    ├── CacheSecretWarning               the cache secret is generated, a placeholder or short
+    └── AgentFileWarning                 an agent file was passed over
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, List, Optional
+
+__all__ = [
+    "AgentFileError",
+    "AgentFileWarning",
+    "ApiError",
+    "AuthenticationError",
+    "BrokenConnectionError",
+    "BudgetExceededError",
+    "CacheIntegrityWarning",
+    "CacheMissError",
+    "CacheSecretWarning",
+    "CacheWarning",
+    "CallTimeoutError",
+    "ClaudeForceError",
+    "ClaudeForceWarning",
+    "ConfigurationError",
+    "ContextTooLongError",
+    "EmptyPromptError",
+    "InvalidRequestError",
+    "MalformedAnswerError",
+    "MissingApiKeyError",
+    "NotFoundError",
+    "OptionError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "PromptError",
+    "RateLimitError",
+    "RunInterrupted",
+    "SecretError",
+    "ServerError",
+    "SpendLimitError",
+    "StreamCutError",
+    "TemplateError",
+    "TransportClosedError",
+    "UndefinedNameError",
+    "UnknownAgentError",
+    "UnknownModelError",
+]
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return "{}: {}".format(type(error).__name__, text) if text else type(error).__name__
+
+
+class ClaudeForceError(Exception):
+    """Base of every error raised by this package. Its message is one line that names the thing and the remedy."""
+
+    def _render_traceback_(self) -> List[str]:
+        # IPython asks an exception for this method before it formats a traceback; no import of IPython is needed.
+        return [_one_line(self)]
+
+
+class ConfigurationError(ClaudeForceError):
+    """Something the user wrote or set cannot be used; nothing was sent."""
+
+
+class OptionError(ConfigurationError):
+    """An option is unknown, or cannot take the value given."""
+
+
+class UnknownAgentError(ConfigurationError):
+    """No agent has this name."""
+
+
+class UnknownModelError(ConfigurationError):
+    """No model has this alias."""
+
+
+class AgentFileError(ConfigurationError):
+    """An agent file cannot be read as an agent."""
+
+
+class MissingApiKeyError(ConfigurationError):
+    """No API key was given or found."""
+
+
+class SecretError(ConfigurationError):
+    """The cache secret cannot be used."""
+
+
+class PromptError(ClaudeForceError):
+    """The prompt cannot be made; nothing was sent."""
+
+
+class EmptyPromptError(PromptError):
+    """There is no prompt."""
+
+
+class UndefinedNameError(PromptError):
+    """A name inside ``{{ }}`` is not defined."""
+
+
+class TemplateError(PromptError):
+    """A ``{{ }}`` is no expression, or failed while it was computed."""
+
+
+class CacheMissError(ClaudeForceError):
+    """``cache=only`` was asked for and the answer is not in the cache."""
+
+
+class BudgetExceededError(ClaudeForceError):
+    """The worst case of a call does not fit what is left of the budget; it was not sent."""
+
+
+class TransportClosedError(ClaudeForceError):
+    """The orchestrator was used after ``close()``."""
+
+
+class ApiError(ClaudeForceError):
+    """A call was sent, or tried, and gave no answer.
+
+    Parameters
+    ----------
+    message : str
+        One line, without secrets.
+    status : int, optional
+        HTTP status of the answer; None where there was none.
+    error_type : str, optional
+        ``error.type`` of the API's error body, such as ``"overloaded_error"``.
+    request_id : str, optional
+        The API's ``request-id`` header.
+    retry_after_seconds : float, optional
+        The API's ``retry-after`` header, at least 0.
+
+    Attributes
+    ----------
+    retryable : bool
+        True where the same request may succeed later.
+    """
+
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: Optional[int] = None,
+        error_type: Optional[str] = None,
+        request_id: Optional[str] = None,
+        retry_after_seconds: Optional[float] = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error_type = error_type
+        self.request_id = request_id
+        self.retry_after_seconds = retry_after_seconds
+
+    def __reduce__(self) -> Any:
+        return (_rebuild_api_error, (type(self), self.args, self.__dict__.copy()))
+
+
+def _rebuild_api_error(kind: type, args: Iterable[Any], state: Any) -> ApiError:
+    error: ApiError = kind.__new__(kind, *args)
+    error.args = tuple(args)
+    error.__dict__.update(state)
+    return error
+
+
+class AuthenticationError(ApiError):
+    """The API refused the key (401)."""
+
+
+class PermissionDeniedError(ApiError):
+    """The key may not do this (403)."""
+
+
+class InvalidRequestError(ApiError):
+    """The API refused the request as it is (400, 413, 422 and other 4xx)."""
+
+
+class ContextTooLongError(InvalidRequestError):
+    """Prompt and answer do not fit the model's context window."""
+
+
+class NotFoundError(ApiError):
+    """The model, or what was asked for, does not exist (404)."""
+
+
+class RateLimitError(ApiError):
+    """Too many requests or tokens for the moment (429)."""
+
+    retryable = True
+
+
+class SpendLimitError(RateLimitError):
+    """The account's spend limit or credit is used up: waiting does not help."""
+
+    retryable = False
+
+
+class ServerError(ApiError):
+    """The API failed (408, 409, 5xx)."""
+
+    retryable = True
+
+
+class OverloadedError(ServerError):
+    """The API is overloaded (529, or ``overloaded_error`` inside a stream)."""
+
+
+class BrokenConnectionError(ApiError):
+    """The server could not be reached, or the connection broke."""
+
+    retryable = True
+
+
+class StreamCutError(BrokenConnectionError):
+    """A streamed answer ended before its last event."""
+
+
+class CallTimeoutError(ApiError):
+    """``timeout_seconds`` passed before the answer was complete."""
+
+
+class MalformedAnswerError(ApiError):
+    """The server answered 200 with something that is not a Messages API answer."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Stop was pressed. A KeyboardInterrupt, so that *Run All* ends here too, but shown as one line."""
+
+    def _render_traceback_(self) -> List[str]:
+        return ["Interrupted: " + " ".join(str(self).split())]
+
+
+class ClaudeForceWarning(UserWarning):
+    """Base of every warning of this package."""
+
+
+class CacheWarning(ClaudeForceWarning):
+    """The cache cannot be used, or refused an entry; answers go on without it."""
+
+
+class CacheIntegrityWarning(CacheWarning):
+    """A cache entry failed its check and was evicted."""
+
+
+class CacheSecretWarning(ClaudeForceWarning):
+    """The cache secret is generated, a placeholder or short."""
+
+
+class AgentFileWarning(ClaudeForceWarning):
+    """An agent file cannot be read and was passed over."""

@@ -1,0 +1,147 @@
+"""What is sent: the request and its fingerprint. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Dict, Mapping, Optional, Tuple
+from urllib.parse import urlsplit, urlunsplit
+
+from .errors import OptionError
+
+__all__ = ["API_VERSION", "DEFAULT_BASE_URL", "FINGERPRINT_SCHEMA", "ClaudeRequest", "normalise_base_url"]
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+
+# Sent with every call, whatever the SDK's own default is, so that one request means the same on every installed SDK.
+API_VERSION = "2023-06-01"
+
+# Raised when the meaning of a fingerprint's input changes: old cache entries then miss instead of answering wrongly.
+FINGERPRINT_SCHEMA = 1
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def normalise_base_url(url: Optional[str]) -> str:
+    """Return `url` without credentials, query, fragment and trailing slash; None and "" mean the official API.
+
+    Raises
+    ------
+    OptionError
+        If it is not an http(s) URL with a host.
+    """
+    if not url:
+        return DEFAULT_BASE_URL
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise OptionError("base_url must start with http:// or https:// and name a host")
+    host = parts.netloc.rpartition("@")[2].lower()
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Copy JSON data, writing whole floats as integers so that ``1`` and ``1.0`` are one request."""
+    if value is None or value is True or value is False:
+        return value
+    kind = type(value)
+    if kind is str or kind is int:
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise OptionError("{} must be a finite number, not {!r}".format(where, value))
+        return int(value) if value == int(value) else float(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, Mapping):
+        copied = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise OptionError("{}: keys of a request must be text, not {!r}".format(where, key))
+            copied[str(key)] = _plain(item, "{}.{}".format(where, key))
+        return copied
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, where) for item in value]
+    raise OptionError("{} cannot be sent: {} is not JSON data".format(where, kind.__name__))
+
+
+@dataclass(frozen=True)
+class ClaudeRequest:
+    """One request to the Messages API, complete but for the key.
+
+    Parameters
+    ----------
+    body : mapping
+        JSON body as sent, with at least ``model``, ``max_tokens`` (tokens, >= 1) and ``messages``; ``stream`` is not part
+        of it, since it changes how the answer travels and not what it is. Copied; treat the attribute as read-only.
+    base_url : str
+        Server, normalised by `normalise_base_url`.
+    api_version : str
+        ``anthropic-version`` header.
+    betas : tuple of str
+        ``anthropic-beta`` values; their order does not count.
+    sample : int
+        Number of an independent answer to the same body, >= 1.
+    agent : str, optional
+        Name of the agent that wrote it; shown, never part of the fingerprint.
+
+    Raises
+    ------
+    OptionError
+        If the body is not JSON data, or `sample` is under 1.
+    """
+
+    body: Dict[str, Any]
+    base_url: str = DEFAULT_BASE_URL
+    api_version: str = API_VERSION
+    betas: Tuple[str, ...] = ()
+    sample: int = 1
+    agent: Optional[str] = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("model", "max_tokens", "messages"):
+            if name not in self.body:
+                raise OptionError("a request needs {!r}".format(name))
+        if isinstance(self.sample, bool) or not isinstance(self.sample, int) or self.sample < 1:
+            raise OptionError("sample must be a whole number from 1, not {!r}".format(self.sample))
+        body = _plain(self.body, "body")
+        body.pop("stream", None)
+        object.__setattr__(self, "body", body)
+        object.__setattr__(self, "betas", tuple(sorted(set(self.betas))))
+
+    @property
+    def model(self) -> str:
+        """Full model name as sent."""
+        return str(self.body["model"])
+
+    @property
+    def max_tokens(self) -> int:
+        """Upper bound of the answer, in tokens."""
+        return int(self.body["max_tokens"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, 64 hexadecimal digits, of the canonical JSON of everything that decides the answer.
+
+        Equal in every process and on every Python for equal requests. Never part of it: the API key, time-outs, retries and
+        the agent's name.
+        """
+        cached = self.__dict__.get("_fingerprint")
+        if cached is None:
+            text = _encode(
+                [FINGERPRINT_SCHEMA, self.base_url, self.api_version, self.betas, self.sample, self.body],
+            )
+            cached = sha256(text.encode("ascii")).hexdigest()
+            object.__setattr__(self, "_fingerprint", cached)
+        return str(cached)
+
+    def __repr__(self) -> str:
+        return "ClaudeRequest(model={!r}, sample={}, fingerprint={!r})".format(
+            self.model, self.sample, self.fingerprint[:12] + "…"
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
