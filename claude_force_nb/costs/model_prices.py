@@ -1,0 +1,217 @@
+"""One model's prices: the figures, the names they go by, and how both are read from the table and from the user. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from typing import Any, Mapping, Optional, Tuple
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.result import Usage
+
+__all__ = ["EXACT", "ModelPrices", "Period", "Rates", "Tiers", "model_from_table", "model_from_user", "shown"]
+
+# A context of our own, because the notebook may have set the precision of Decimal for its own purposes.
+EXACT = Context(prec=100)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """US dollars per million tokens of each kind, for requests of more than `over_input_tokens` (-1: of any size)."""
+
+    input_mtok: Decimal
+    output_mtok: Decimal
+    cache_read_mtok: Decimal
+    cache_write_5m_mtok: Decimal
+    cache_write_1h_mtok: Decimal
+    over_input_tokens: int = -1
+
+    def amount(self, usage: Usage) -> Decimal:
+        """Return dollars times one million for the tokens of `usage`, exactly."""
+        add, multiply = EXACT.add, EXACT.multiply
+        total = multiply(self.input_mtok, usage.input_tokens)
+        total = add(total, multiply(self.output_mtok, usage.output_tokens))
+        total = add(total, multiply(self.cache_read_mtok, usage.cache_read_tokens))
+        total = add(total, multiply(self.cache_write_5m_mtok, usage.cache_write_5m_tokens))
+        return add(total, multiply(self.cache_write_1h_mtok, usage.cache_write_1h_tokens))
+
+    def highest_input_mtok(self, prompt_caching: bool) -> Decimal:
+        """Return the highest price an input token may meet."""
+        if not prompt_caching:
+            return self.input_mtok
+        return max(self.input_mtok, self.cache_read_mtok, self.cache_write_5m_mtok, self.cache_write_1h_mtok)
+
+
+Tiers = Tuple[Rates, ...]
+
+
+@dataclass(frozen=True)
+class Period:
+    """Prices from a day on: `tiers` from the smallest threshold up, and US dollars per thousand web searches."""
+
+    starts: Optional[datetime.date]
+    tiers: Tiers
+    web_searches_kcount: Optional[Decimal] = None
+
+
+@dataclass(frozen=True)
+class ModelPrices:
+    """All that the table knows of one model.
+
+    Attributes
+    ----------
+    id : str
+        The name the table lists it under.
+    match : tuple of str
+        Spellings that mean it, lower case: ``name``, ``prefix*``, ``*part*`` or ``/regular expression/``.
+    periods : tuple of Period
+        In the order of their start; the first has none.
+    fast : tuple of Rates
+        Prices at fast speed; empty where they are not known.
+    batch_factor : Decimal
+        What the batch tier multiplies the price of every token by.
+    context_window : int or None
+        Tokens.
+    """
+
+    id: str
+    match: Tuple[str, ...]
+    periods: Tuple[Period, ...]
+    fast: Tiers = ()
+    batch_factor: Decimal = Decimal("0.5")
+    context_window: Optional[int] = None
+
+    def period(self, on: datetime.date) -> Period:
+        """Return the prices of a day; a start date counts from its first moment, UTC."""
+        current = self.periods[0]
+        for period in self.periods[1:]:
+            if period.starts is not None and period.starts <= on:
+                current = period
+        return current
+
+    def matches(self, name: str) -> bool:
+        """Return whether a lower-case `name` is one of the model's spellings."""
+        return any(_fits(pattern, name) for pattern in self.match)
+
+    def tiers_for(self, period: Period, *, batch: bool, speed: str) -> Tiers:
+        """Return the tiers that a request meets in `period`; empty where its price is not known."""
+        if speed == "standard":
+            return period.tiers
+        return self.fast if speed == "fast" and not batch else ()
+
+
+def _fits(pattern: str, name: str) -> bool:
+    if pattern.startswith("/"):
+        return re.search(pattern[1:-1], name) is not None
+    if pattern.startswith("*"):
+        return pattern[1:-1] in name
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1])
+    return name == pattern
+
+
+def shown(value: object) -> str:
+    """Return `value` for an error message: its repr, on one line and not long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+_USER_KEYS = (
+    "input_mtok",
+    "output_mtok",
+    "cache_read_mtok",
+    "cache_write_5m_mtok",
+    "cache_write_1h_mtok",
+    "web_searches_kcount",
+    "batch_factor",
+    "context_window",
+)
+
+
+def model_from_user(name: str, entry: Any, *, match: Tuple[str, ...], context_window: Optional[int]) -> ModelPrices:
+    """Read what the user gave for one model; `PriceTable.with_overrides` says which form it has.
+
+    Raises
+    ------
+    OptionError
+        If `entry` is not of that form.
+    """
+    where = "prices[{}]".format(shown(name))
+    if not isinstance(entry, Mapping):
+        raise OptionError('{} must be like {{"input_mtok": "1.5", "output_mtok": "6"}}'.format(where))
+    for key in entry:
+        if key not in _USER_KEYS:
+            raise OptionError("{}: unknown key {}; known: {}".format(where, shown(key), ", ".join(_USER_KEYS)))
+    window = entry.get("context_window", context_window)
+    if window is not None and (type(window) is not int or window < 1):
+        raise OptionError("{}: context_window must be a whole number >= 1, not {}".format(where, shown(window)))
+    amounts = {key: _amount(where, key, value) for key, value in entry.items() if key != "context_window"}
+    for key in ("input_mtok", "output_mtok"):
+        if key not in amounts:
+            raise OptionError("{} lacks {} (US dollars per million tokens)".format(where, key))
+    base = amounts["input_mtok"]
+    rates = Rates(
+        base,
+        amounts["output_mtok"],
+        amounts.get("cache_read_mtok", base),
+        amounts.get("cache_write_5m_mtok", EXACT.multiply(base, Decimal("1.25"))),
+        amounts.get("cache_write_1h_mtok", EXACT.multiply(base, 2)),
+    )
+    return ModelPrices(
+        id=name,
+        match=match,
+        periods=(Period(None, (rates,), amounts.get("web_searches_kcount")),),
+        batch_factor=amounts.get("batch_factor", Decimal("0.5")),
+        context_window=window,
+    )
+
+
+def _amount(where: str, key: str, value: Any) -> Decimal:
+    try:
+        if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+            raise ValueError
+        # Through text, so that 0.1 means what was written and not the nearest binary fraction.
+        amount = Decimal(str(value).strip())
+        # Within these bounds every product with a number of tokens stays exact.
+        if not 0 <= amount <= 10**9 or len(amount.as_tuple().digits) > 30 or (amount and amount.adjusted() < -12):
+            raise ValueError
+    except (ValueError, ArithmeticError):
+        raise OptionError("{}: {} must be a number >= 0, not {}".format(where, key, shown(value))) from None
+    return amount
+
+
+def _table_rates(row: Mapping[str, Any]) -> Rates:
+    # What the source has no own price for is priced as plain input, as the source does.
+    base = row["input_mtok"]
+    return Rates(
+        Decimal(base),
+        Decimal(row["output_mtok"]),
+        Decimal(row.get("cache_read_mtok", base)),
+        Decimal(row.get("cache_write_5m_mtok", base)),
+        Decimal(row.get("cache_write_1h_mtok", row.get("cache_write_5m_mtok", base))),
+        row.get("over_input_tokens", -1),
+    )
+
+
+def _tiers(row: Mapping[str, Any]) -> Tiers:
+    return tuple(_table_rates(tier) for tier in [row, *row.get("tiers", ())])
+
+
+def _period(row: Mapping[str, Any]) -> Period:
+    starts = datetime.date.fromisoformat(row["from"]) if "from" in row else None
+    searches = row.get("web_searches_kcount")
+    return Period(starts, _tiers(row), None if searches is None else Decimal(searches))
+
+
+def model_from_table(name: str, entry: Mapping[str, Any], *, batch_factor: Decimal) -> ModelPrices:
+    """Read one model of ``prices.json``."""
+    return ModelPrices(
+        id=name,
+        match=tuple(entry["match"]),
+        periods=tuple(_period(row) for row in entry["prices"]),
+        fast=_tiers(entry["fast"]) if "fast" in entry else (),
+        batch_factor=batch_factor,
+        context_window=entry.get("context_window"),
+    )

@@ -1,0 +1,228 @@
+"""Write ``claude_force_nb/costs/prices.json`` from the data of the package genai-prices.
+
+::
+
+    python tools/update_prices.py            write the table
+    python tools/update_prices.py --check    write nothing; name each model that differs, exit status 1 if any does
+
+Needs Python 3.11 or newer and the genai-prices whose data is wanted. The result depends on that data alone, never on
+the clock: ``dated`` is the newest date that the Anthropic entries themselves state (a price's start, or "as of" in a
+comment), since the package states no date of its data.
+
+Rules of the source that this file relies on and checks, so that a change of them stops here and not in a bill: a batch
+costs half the standard price of every token; the only conditions on a price are a start date, a batch and fast speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+PRICES = Path(__file__).resolve().parent.parent / "claude_force_nb" / "costs" / "prices.json"
+
+# Our names for the source's; the source has one price for five-minute writes, named cache_write_mtok.
+RATES = {
+    "input_mtok": "input_mtok",
+    "output_mtok": "output_mtok",
+    "cache_read_mtok": "cache_read_mtok",
+    "cache_write_5m_mtok": "cache_write_mtok",
+    "cache_write_1h_mtok": "cache_write_1h_mtok",
+}
+SEARCHES = "web_searches_kcount"
+LINE_OF_MODELS = re.compile(r"claude-([a-z]+)-(\d+)(?:-(\d+))?")
+AS_OF = re.compile(r"as of (\d{4}-\d{2}-\d{2})")
+
+
+def _amount(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _patterns(clause: Any) -> Iterator[str]:
+    """Spell a match rule as strings: ``name``, ``prefix*``, ``*part*``, ``/regex/``."""
+    kind = type(clause).__name__
+    if kind == "ClauseOr":
+        for part in clause.or_:
+            yield from _patterns(part)
+    elif kind == "ClauseEquals":
+        yield clause.equals
+    elif kind == "ClauseStartsWith":
+        yield clause.starts_with + "*"
+    elif kind == "ClauseContains":
+        yield "*" + clause.contains + "*"
+    elif kind == "ClauseRegex":
+        yield "/" + clause.regex + "/"
+    else:
+        raise SystemExit("cannot spell the match rule {}".format(kind))
+
+
+def _starts(price: Any) -> List[int]:
+    values = price.__dict__.values()
+    return sorted({tier.start for value in values if hasattr(value, "tiers") for tier in value.tiers})
+
+
+def _at(value: Any, start: Optional[int]) -> Optional[Decimal]:
+    """Return the price that `value` gives to a request over `start` input tokens (None: the base)."""
+    if value is None or isinstance(value, Decimal):
+        return value
+    price: Decimal = value.base
+    for tier in value.tiers:
+        if start is not None and tier.start <= start:
+            price = tier.price
+    return price
+
+
+def _rates(price: Any, start: Optional[int]) -> Dict[str, str]:
+    found = {ours: _at(price.__dict__.get(theirs), start) for ours, theirs in RATES.items()}
+    return {name: _amount(value) for name, value in found.items() if value is not None}
+
+
+def _period(model: str, price: Any) -> Dict[str, Any]:
+    unknown = {key for key, value in price.__dict__.items() if value is not None} - set(RATES.values()) - {SEARCHES}
+    if unknown:
+        raise SystemExit("{}: unknown kinds of price: {}".format(model, ", ".join(sorted(unknown))))
+    row: Dict[str, Any] = dict(_rates(price, None))
+    if price.__dict__.get(SEARCHES) is not None:
+        row[SEARCHES] = _amount(price.__dict__[SEARCHES])
+    tiers = [{"over_input_tokens": start, **_rates(price, start)} for start in _starts(price)]
+    if tiers:
+        row["tiers"] = tiers
+    return row
+
+
+def _periods(model: Any) -> Iterator[Tuple[Optional[str], Any]]:
+    if not isinstance(model.prices, list):
+        yield None, model.prices
+        return
+    last = ""
+    for index, conditional in enumerate(model.prices):
+        constraint = conditional.constraint
+        kind = type(constraint).__name__
+        start = None if constraint is None else str(getattr(constraint, "start_date", ""))
+        if (index == 0) != (start is None) or (start or "") < last or kind not in ("NoneType", "StartDateConstraint"):
+            raise SystemExit("{}: prices are not a base followed by start dates in order".format(model.id))
+        last = start or ""
+        yield start, conditional.prices
+
+
+def _check_batch(model: Any, variant: Any, standard: Any) -> None:
+    for key, value in variant.prices.__dict__.items():
+        for start in [None, *_starts(standard)]:
+            full, half = _at(standard.__dict__.get(key), start), _at(value, start)
+            if half is not None and (full is None or half * 2 != full):
+                raise SystemExit("{}: the batch price of {} is not half the standard one".format(model.id, key))
+
+
+def _model(model: Any) -> Dict[str, Any]:
+    entry: Dict[str, Any] = {"match": list(dict.fromkeys(_patterns(model.match)))}
+    if model.context_window is not None:
+        entry["context_window"] = model.context_window
+    entry["prices"] = []
+    standard = None
+    for start, standard in _periods(model):
+        row = _period(model.id, standard)
+        entry["prices"].append(row if start is None else {"from": start, **row})
+    for variant in model.price_variants or ():
+        if variant.when == {"processing": "batch"}:
+            _check_batch(model, variant, standard)
+        elif variant.when == {"speed": "fast"} and variant.constraint is None:
+            entry["fast"] = _period(model.id, variant.prices)
+        else:
+            raise SystemExit("{}: unknown condition {}".format(model.id, variant.when))
+    return entry
+
+
+def _dates(provider: Any) -> Iterator[str]:
+    yield from AS_OF.findall(provider.price_comments or "")
+    for model in provider.models:
+        yield from AS_OF.findall(model.price_comments or "")
+        yield from (start for start, _ in _periods(model) if start)
+        yield from (str(item.constraint.start_date) for item in model.price_variants or () if item.constraint)
+
+
+def _newest(models: Dict[str, Any]) -> Dict[str, str]:
+    lines: Dict[str, Tuple[Tuple[int, int], str]] = {}
+    for name in models:
+        found = LINE_OF_MODELS.fullmatch(name)
+        if found:
+            version = (int(found.group(2)), int(found.group(3) or 0))
+            lines[found.group(1)] = max(lines.get(found.group(1), (version, name)), (version, name))
+    return {line: name for line, (_, name) in sorted(lines.items())}
+
+
+def build() -> Dict[str, Any]:
+    """Return the table as JSON data."""
+    import genai_prices
+    from genai_prices.data import providers
+
+    provider = next(item for item in providers if item.id == "anthropic")
+    models = {model.id: _model(model) for model in provider.models}
+    if list(models) != sorted(models):
+        raise SystemExit("the source is not sorted by model any more; its order decides which match wins")
+    return {
+        "source": "genai-prices {}".format(genai_prices.__version__),
+        "dated": max(_dates(provider)),
+        "batch_factor": "0.5",
+        "aliases": _newest(models),
+        "models": models,
+    }
+
+
+def render(table: Dict[str, Any]) -> str:
+    """Return the table as text with one line per price, so that a change of price is a change of one line."""
+    lines = ["{"]
+    for key in ("source", "dated", "batch_factor", "aliases"):
+        lines.append("  {}: {},".format(json.dumps(key), json.dumps(table[key])))
+    lines.append('  "models": {')
+    for name, entry in table["models"].items():
+        lines.append("    {}: {{".format(json.dumps(name)))
+        for key, value in entry.items():
+            comma = "" if key == list(entry)[-1] else ","
+            if key == "prices":
+                rows = ",\n".join("        " + json.dumps(row) for row in value)
+                lines.append('      "prices": [\n{}\n      ]{}'.format(rows, comma))
+            else:
+                lines.append("      {}: {}{}".format(json.dumps(key), json.dumps(value), comma))
+        lines.append("    }" if name == list(table["models"])[-1] else "    },")
+    lines += ["  }", "}", ""]
+    return "\n".join(lines)
+
+
+def differences(old: Dict[str, Any], new: Dict[str, Any]) -> List[str]:
+    """Name what changed, one line each; nothing for equal tables."""
+    lines = [
+        "{}: {} -> {}".format(key, old.get(key), new[key])
+        for key in new
+        if key != "models" and old.get(key) != new[key]
+    ]
+    was, now = old.get("models", {}), new["models"]
+    for name in sorted(set(was) | set(now)):
+        if was.get(name) != now.get(name):
+            lines.append("{}: {} -> {}".format(name, json.dumps(was.get(name)), json.dumps(now.get(name))))
+    return lines
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Write or check the table; return the exit status."""
+    parser = argparse.ArgumentParser(description="Write costs/prices.json from genai-prices.")
+    parser.add_argument("--check", action="store_true", help="compare only; exit status 1 if the table is out of date")
+    options = parser.parse_args(arguments)
+    new = build()
+    text = PRICES.read_text(encoding="utf-8") if PRICES.exists() else "{}"
+    for line in differences(json.loads(text), new):
+        print(line)
+    if options.check:
+        if text != render(new):
+            print("prices.json is not what this tool writes; run python tools/update_prices.py")
+        return int(text != render(new))
+    PRICES.write_text(render(new), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
