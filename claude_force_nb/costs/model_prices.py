@@ -1,4 +1,4 @@
-"""One model's prices: the figures, the names they go by, and how both are read from the table and from the user. Pure."""
+"""One model's prices: the figures, the names they go by, how they are read from the table and the user. Pure."""
 
 from __future__ import annotations
 

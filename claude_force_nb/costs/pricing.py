@@ -109,7 +109,7 @@ class PriceTable:
         Notes
         -----
         Rules: a tier is for requests *over* its threshold, not at it (genai-prices, ``calc_unit_price``). A batch
-        halves the price of every token and not that of web searches; it has no fast speed (Message Batches documentation).
+        halves the price of every token and not that of web searches; it has no fast speed (Message Batches docs).
         Priority tier costs as standard, since what a commitment saves is between the account and the API.
         """
         found = self.find(model)
