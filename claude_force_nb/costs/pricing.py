@@ -174,7 +174,8 @@ class PriceTable:
             return None
         day = _day(on)
         highest = None
-        for period in {found.period(day): None, found.period(day + _ONE_DAY): None}:
+        today, tomorrow = found.period(day), found.period(day + _ONE_DAY)
+        for period in (today,) if today is tomorrow else (today, tomorrow):
             tiers = found.tiers_for(period, batch=batch, speed="fast" if fast else "standard")
             if not tiers or (web_searches and period.web_searches_kcount is None):
                 return None

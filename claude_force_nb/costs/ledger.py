@@ -1,0 +1,390 @@
+"""The ledger: what every answer cost or saved, kept on disk for all kernels of a user. No prompts, answers or keys."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import re
+import sqlite3
+import threading
+import time
+import warnings
+from dataclasses import astuple, dataclass, fields
+from decimal import Context, Decimal
+from pathlib import Path
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+
+from claude_force_nb.costs.ledger_file import LedgerFile
+from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
+from claude_force_nb.result import ClaudeResult
+
+__all__ = ["Ledger", "LedgerEntry", "LedgerRow", "parse_since"]
+
+_EXACT = Context(prec=100)
+_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+# More than any call has, so that a server's nonsense cannot overflow SQLite's sums.
+_LARGEST = 10**12
+_LONGEST_NAME = 200
+
+# A file that failed is tried again after this time only, so that a lock held by a stuck process slows no run down.
+_RETRY_SECONDS = 30.0
+_BUSY_TIMEOUT_SECONDS = 2.0
+_MOST_PENDING = 10_000
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One answer as the ledger keeps it.
+
+    Attributes are those of `ClaudeResult` and `Usage` of the same name, and ``time`` (Unix seconds), ``notebook`` and
+    ``cell``. ``cost`` is None where the price is unknown. The tokens of a cached answer are those it was made with.
+    """
+
+    time: float
+    notebook: Optional[str]
+    cell: Optional[str]
+    agent: Optional[str]
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cache_write_5m_tokens: int
+    cache_write_1h_tokens: int
+    cache_read_tokens: int
+    web_searches: int
+    service_tier: str
+    speed: str
+    cost: Optional[Decimal]
+    saved: Optional[Decimal]
+    cached: bool
+    fingerprint: str
+    request_id: Optional[str]
+    status: str
+    attempts: int
+
+
+_COLUMNS = tuple(item.name for item in fields(LedgerEntry))
+_INSERT = "INSERT INTO entries ({}) VALUES ({})".format(", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS)))
+_KEYS = {
+    None: "'total'",
+    "model": "model",
+    "agent": "COALESCE(agent, '')",
+    "notebook": "COALESCE(notebook, '')",
+    "day": "date(time, 'unixepoch')",
+}
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """Sums over some answers.
+
+    Attributes
+    ----------
+    key : str
+        Model, agent, day (``2026-11-01``, UTC) or notebook, "" where there was none; ``total`` for all.
+    calls : int
+        Answers and failures that came from the API.
+    hits : int
+        Answers that came from the cache.
+    unknown_price : int
+        Calls whose cost is not known; they are not in `cost`.
+    input_tokens, output_tokens : int
+        Tokens of the calls; input with prompt cache writes and reads.
+    cost, saved : Decimal
+        US dollars.
+    """
+
+    key: str
+    calls: int = 0
+    hits: int = 0
+    unknown_price: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: Decimal = Decimal(0)
+    saved: Decimal = Decimal(0)
+
+
+class Ledger:
+    """Append-only record of what answers cost, for several threads, kernels and processes at once.
+
+    Constructing reads and writes nothing. What `append` was given is on disk when it returns, so that it survives the death of
+    the process. A ledger that cannot be written costs one `ClaudeForceWarning`, never an answer: its rows wait in memory
+    (at most 10,000) and are written as soon as it can be again.
+
+    Parameters
+    ----------
+    path : Path or str
+        The SQLite file.
+    clock : callable
+        Gives Unix seconds.
+    """
+
+    def __init__(self, path: Union[Path, str], *, clock: Callable[[], float] = time.time) -> None:
+        self.path = Path(path)
+        self._clock = clock
+        self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
+        self._lock = threading.Lock()
+        self._pending: List[Tuple[Any, ...]] = []
+        self._failed_at: Optional[float] = None
+        self._warned = False
+
+    def __repr__(self) -> str:
+        return "Ledger({!r})".format(str(self.path))
+
+    def append(self, result: ClaudeResult, *, notebook: Optional[str] = None, cell: Optional[str] = None) -> None:
+        """Record one answer, from the API or the cache, or one failure. What was not sent is not recorded.
+
+        Parameters
+        ----------
+        result : ClaudeResult
+        notebook, cell : str, optional
+            Name of the notebook and id of the cell; cut to 200 characters.
+        """
+        self.append_many((result,), notebook=notebook, cell=cell)
+
+    def append_many(
+        self, results: Iterable[ClaudeResult], *, notebook: Optional[str] = None, cell: Optional[str] = None
+    ) -> None:
+        """Record several answers in one transaction; as `append` otherwise."""
+        now = self._clock()
+        rows = [_row(result, now, notebook, cell) for result in results if result.status != "not_sent"]
+        if rows:
+            self._write(rows, now)
+
+    def _write(self, rows: List[Tuple[Any, ...]], now: float) -> None:
+        problem: Optional[Exception] = None
+        with self._lock:
+            if self._failed_at is not None:
+                self._pending.extend(rows[: max(0, _MOST_PENDING - len(self._pending))])
+                if 0 <= now - self._failed_at < _RETRY_SECONDS:
+                    return
+                rows = self._pending
+            try:
+                if len(rows) == 1:
+                    with self._file.connection() as connection:
+                        connection.execute(_INSERT, rows[0])
+                else:
+                    with self._file.transaction() as connection:
+                        connection.executemany(_INSERT, rows)
+                if self._failed_at is not None:
+                    self._pending, self._failed_at, self._warned = [], None, False
+            except (sqlite3.Error, OSError) as error:
+                # A connection that failed may be to a file that is gone; the next try opens it anew.
+                self._file.close()
+                if self._failed_at is None:
+                    self._pending = rows[:_MOST_PENDING]
+                self._failed_at = now
+                if not self._warned:
+                    self._warned, problem = True, error
+        if problem is not None:
+            warnings.warn(
+                "the ledger {} cannot be written ({}): costs are not recorded until it can; "
+                "move the file away to start a new one".format(self.path, problem),
+                ClaudeForceWarning,
+                stacklevel=2,
+            )
+
+    def summary(self, by: Optional[str] = None, since: Optional[float] = None) -> List[LedgerRow]:
+        """Return sums, by ``"model"``, ``"agent"``, ``"day"`` or ``"notebook"``, or one row for all.
+
+        Parameters
+        ----------
+        by : str, optional
+            Days are in order of time, the others dearest first.
+        since : float, optional
+            Unix seconds; only answers from then on count. See `parse_since`.
+
+        Raises
+        ------
+        OptionError
+            If `by` is none of these.
+        ClaudeForceError
+            If the file cannot be read.
+        """
+        if by not in _KEYS:
+            raise OptionError("by must be model, agent, day or notebook, not {!r}".format(by))
+        query = (
+            "SELECT {}, cached, cost, saved, COUNT(*), SUM(input_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
+            " + cache_read_tokens), SUM(output_tokens) FROM entries WHERE time >= ? GROUP BY 1, 2, 3, 4".format(
+                _KEYS[by]
+            )
+        )
+        sums: Dict[str, List[Any]] = {} if by else {"total": [0, 0, 0, 0, 0, Decimal(0), Decimal(0)]}
+        for key, cached, cost, saved, count, read, written in self._select(query, (since or 0.0,)):
+            row = sums.setdefault(key, [0, 0, 0, 0, 0, Decimal(0), Decimal(0)])
+            if cached:
+                row[1] += count
+            else:
+                row[0] += count
+                row[2] += count if cost is None else 0
+                row[3] += read
+                row[4] += written
+            row[5] = _EXACT.add(row[5], _EXACT.multiply(Decimal(cost or 0), count))
+            row[6] = _EXACT.add(row[6], _EXACT.multiply(Decimal(saved or 0), count))
+        rows = [LedgerRow(key, *row) for key, row in sums.items()]
+        return sorted(rows, key=lambda row: (0 if by == "day" else -row.cost, row.key))
+
+    def total(self, since: Optional[float] = None) -> LedgerRow:
+        """Return the sums of all answers from `since` (Unix seconds) on."""
+        return self.summary(None, since)[0]
+
+    def entries(self, since: Optional[float] = None) -> Iterator[LedgerEntry]:
+        """Give the answers from `since` (Unix seconds) on, in the order they were recorded.
+
+        Raises
+        ------
+        ClaudeForceError
+            If the file cannot be read.
+        """
+        query = "SELECT id, {} FROM entries WHERE id > ? AND time >= ? ORDER BY id LIMIT 1000".format(
+            ", ".join(_COLUMNS)
+        )
+        last = 0
+        while True:
+            # Page by page, so that no transaction stays open while the caller thinks.
+            page = self._select(query, (last, since or 0.0))
+            for row in page:
+                named = dict(zip(_COLUMNS, row[1:]))
+                named["cached"] = bool(named["cached"])
+                for name in ("cost", "saved"):
+                    named[name] = None if named[name] is None else Decimal(named[name])
+                yield LedgerEntry(**named)
+            if not page:
+                return
+            last = page[-1][0]
+
+    def prune(self, older_than_seconds: float) -> int:
+        """Remove what is older, and return how many answers that was.
+
+        Reservations of a daily budget are kept for two days at least, whatever is asked.
+
+        Raises
+        ------
+        ClaudeForceError
+            If the file cannot be written.
+        """
+        if not self._file.exists():
+            return 0
+        now = self._clock()
+        day = _day(min(now - older_than_seconds, now - 2 * 86400))
+        try:
+            with self._file.transaction() as connection:
+                gone = connection.execute("DELETE FROM entries WHERE time < ?", (now - older_than_seconds,)).rowcount
+                connection.execute("DELETE FROM reservations WHERE day < ?", (day,))
+                connection.execute("DELETE FROM days WHERE day < ?", (day,))
+        except (sqlite3.Error, OSError) as error:
+            raise ClaudeForceError("the ledger {} cannot be pruned ({})".format(self.path, error)) from None
+        return int(gone)
+
+    def export_csv(self, target: Union[Path, str, IO[str]], since: Optional[float] = None) -> int:
+        """Write the answers as CSV with a header, and return how many there were.
+
+        Parameters
+        ----------
+        target : Path, str or text file
+            A file is opened as UTF-8 and replaced. Times are ISO 8601 in UTC, amounts exact US dollars. Text that a
+            spreadsheet would run as a formula gets a leading apostrophe.
+        since : float, optional
+            Unix seconds.
+        """
+        if isinstance(target, (str, Path)):
+            with open(str(target), "w", newline="", encoding="utf-8") as file:
+                return self.export_csv(file, since)
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        count = 0
+        for entry in self.entries(since):
+            count += 1
+            moment = datetime.datetime.fromtimestamp(entry.time, datetime.timezone.utc)
+            writer.writerow([moment.isoformat(timespec="milliseconds"), *map(_cell, astuple(entry)[1:])])
+        return count
+
+    def close(self) -> None:
+        """Close the file. Idempotent; a later use opens it again."""
+        self._file.close()
+
+    def _select(self, query: str, parameters: Tuple[Any, ...]) -> List[Tuple[Any, ...]]:
+        if not self._file.exists():
+            return []
+        try:
+            with self._file.connection() as connection:
+                return connection.execute(query, parameters).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            message = "the ledger {} cannot be read ({}); move the file away to start a new one"
+            raise ClaudeForceError(message.format(self.path, error)) from None
+
+
+def _name(value: Optional[str]) -> Optional[str]:
+    if value is None:
+        return None
+    text = str(value)[:_LONGEST_NAME]
+    # A lone surrogate cannot be stored, and a server may send one.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _amount(value: Optional[Decimal]) -> Optional[str]:
+    return None if value is None else format(value, "f")
+
+
+def _row(result: ClaudeResult, now: float, notebook: Optional[str], cell: Optional[str]) -> Tuple[Any, ...]:
+    usage = result.usage
+    return (
+        now,
+        _name(notebook),
+        _name(cell),
+        _name(result.agent),
+        _name(result.model),
+        min(usage.input_tokens, _LARGEST),
+        min(usage.output_tokens, _LARGEST),
+        min(usage.cache_write_5m_tokens, _LARGEST),
+        min(usage.cache_write_1h_tokens, _LARGEST),
+        min(usage.cache_read_tokens, _LARGEST),
+        min(usage.web_searches, _LARGEST),
+        _name(usage.service_tier),
+        _name(usage.speed),
+        _amount(result.cost),
+        _amount(result.saved),
+        int(result.cached),
+        _name(result.fingerprint),
+        _name(result.request_id),
+        result.status,
+        result.attempts,
+    )
+
+
+def _day(unix_seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(max(0.0, unix_seconds)))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value
+
+
+def parse_since(text: str, *, now: float) -> float:
+    """Return the moment that `text` means, in Unix seconds.
+
+    Parameters
+    ----------
+    text : str
+        A span before now (``30m``, ``24h``, ``7d``, ``2w``) or a day (``2026-11-01``, from its start, UTC).
+    now : float
+        Unix seconds.
+
+    Raises
+    ------
+    OptionError
+        If it is neither.
+    """
+    given = text.strip().lower()
+    span = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([mhdw])", given, re.ASCII)
+    if span:
+        return max(0.0, now - float(span.group(1)) * _SECONDS[span.group(2)])
+    try:
+        day = datetime.datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc)
+    except ValueError:
+        shown = repr(text if len(text) <= 40 else text[:39] + "…")
+        raise OptionError("since must be like 30m, 24h, 7d, 2w or 2026-11-01, not {}".format(shown)) from None
+    return max(0.0, day.timestamp())

@@ -1,0 +1,173 @@
+"""The SQLite file that the ledger and the daily budget share: opening it, its tables, its locks."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List, Optional, Union
+
+__all__ = ["LedgerFile"]
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time REAL NOT NULL,
+    notebook TEXT,
+    cell TEXT,
+    agent TEXT,
+    model TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cache_write_5m_tokens INTEGER NOT NULL,
+    cache_write_1h_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    web_searches INTEGER NOT NULL,
+    service_tier TEXT NOT NULL,
+    speed TEXT NOT NULL,
+    cost TEXT,
+    saved TEXT,
+    cached INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    request_id TEXT,
+    status TEXT NOT NULL,
+    attempts INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS entries_time ON entries (time);
+CREATE TABLE IF NOT EXISTS reservations (id INTEGER PRIMARY KEY AUTOINCREMENT, day TEXT NOT NULL, amount INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS reservations_day ON reservations (day);
+CREATE TABLE IF NOT EXISTS days (day TEXT PRIMARY KEY, spent INTEGER NOT NULL);
+"""
+
+# Connections inherited through fork. SQLite forbids to use or close them in the child, so they are kept, untouched.
+_inherited: List[sqlite3.Connection] = []
+_files: weakref.WeakSet[LedgerFile] = weakref.WeakSet()
+
+
+def _close(connection: sqlite3.Connection, owner: int) -> None:
+    if os.getpid() == owner:
+        connection.close()
+    else:
+        _inherited.append(connection)
+
+
+class LedgerFile:
+    """One connection to the file, opened at its first use, for all threads of a process.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file; it is made with mode 0600, its missing directories with 0700, when something is first written.
+    busy_timeout_seconds : float
+        How long to wait for another process's transaction.
+
+    Notes
+    -----
+    Write-ahead log with ``synchronous=NORMAL``: what is committed survives the death of the process at once, and the
+    loss of power up to the last checkpoint (SQLite documentation, "WAL mode" and ``PRAGMA synchronous``).
+    """
+
+    def __init__(self, path: Union[Path, str], *, busy_timeout_seconds: float) -> None:
+        self.path = Path(path)
+        self._timeout = busy_timeout_seconds
+        self._lock = threading.RLock()
+        self._connection: Optional[sqlite3.Connection] = None
+        self._owner = 0
+        self._finalizer: Optional[weakref.finalize] = None  # type: ignore[type-arg]
+        _files.add(self)
+
+    def exists(self) -> bool:
+        """Return whether there is anything to read."""
+        return self._connection is not None or self.path.exists()
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection, in autocommit mode; other threads wait.
+
+        Raises
+        ------
+        OSError, sqlite3.Error
+            If the file cannot be opened, or is not a ledger.
+        """
+        with self._lock:
+            if self._connection is None or self._owner != os.getpid():
+                self._open()
+            assert self._connection is not None
+            yield self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection inside a write transaction, which is rolled back if the body raises."""
+        with self.connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def close(self) -> None:
+        """Close the connection; it opens again when it is used again."""
+        with self._lock:
+            if self._finalizer is not None:
+                self._finalizer()
+            self._connection = self._finalizer = None
+
+    def _open(self) -> None:
+        self.close()
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite would make the file with the mode that the umask leaves; its -wal and -shm files copy this one's mode.
+        os.close(os.open(str(self.path), os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(
+            str(self.path), timeout=self._timeout, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(connection, deadline=time.monotonic() + self._timeout)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._owner = connection, os.getpid()
+        self._finalizer = weakref.finalize(self, _close, connection, self._owner)
+
+
+def _renew_locks() -> None:
+    # A lock may be held by a thread that the child does not have.
+    for file in list(_files):
+        file._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
+def _prepare(connection: sqlite3.Connection, *, deadline: float) -> None:
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            break
+        except sqlite3.OperationalError:
+            # Turning to WAL does not wait for locks by itself, and several kernels may start at once.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    version = _version(connection)
+    if version == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version={}".format(_SCHEMA_VERSION))
+        connection.execute("COMMIT")
+        version = _version(connection)
+    if version != _SCHEMA_VERSION:
+        raise sqlite3.DatabaseError("made by another version of claude_force_nb")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

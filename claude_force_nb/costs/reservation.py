@@ -1,0 +1,149 @@
+"""What every budget shares: limits, reservations, and the lines that say why a call does not fit."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from typing import Any, Callable, Optional
+
+from claude_force_nb.errors import BudgetExceededError, ClaudeForceWarning, OptionError
+
+__all__ = [
+    "Reservation",
+    "amount_left",
+    "checked_amount",
+    "exceeded",
+    "nearly_spent",
+    "parse_budget",
+    "warn_nearly_spent",
+]
+
+_EXACT = Context(prec=100)
+_ZERO = Decimal(0)
+_WARN_AT = Decimal("0.8")
+
+
+def parse_budget(value: Any, *, name: str = "budget") -> Optional[Decimal]:
+    """Return a limit in US dollars; None for None, ``"none"``, ``"off"`` and ``""``.
+
+    Parameters
+    ----------
+    value : str, int, float, Decimal or None
+        Such as ``0.5`` or ``"$0.50"``.
+    name : str
+        The option's name, for the message.
+
+    Raises
+    ------
+    OptionError
+        If it is not a number from 0 to a million.
+    """
+    if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none", "off")):
+        return None
+    try:
+        if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+            raise ValueError
+        limit = Decimal(str(value).strip().lstrip("$"))
+        if not 0 <= limit <= 10**6:
+            raise ValueError
+    except (ValueError, ArithmeticError):
+        shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:39] + "…"
+        raise OptionError("{} must be US dollars from 0 to 1000000, or none, not {}".format(name, shown)) from None
+    return limit
+
+
+class Reservation:
+    """Money set aside for one call; it ends with the first `settle` or `release`, and both are idempotent.
+
+    Parameters
+    ----------
+    amount : Decimal
+        US dollars, at least 0.
+    end : callable
+        Told once what the call counts as, in US dollars.
+    """
+
+    def __init__(self, amount: Decimal, end: Callable[[Decimal], None]) -> None:
+        self.amount = amount
+        self._end: Optional[Callable[[Decimal], None]] = end
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return "Reservation({}, {})".format(self.amount, "ended" if self._end is None else "open")
+
+    def settle(self, actual: Optional[Decimal]) -> None:
+        """Count what the call really cost instead; None, not known, counts as all that was reserved.
+
+        An `actual` above the reservation counts in full.
+        """
+        self._finish(self.amount if actual is None else actual)
+
+    def release(self) -> None:
+        """Count nothing: the call was not sent, or is sure not to be billed."""
+        self._finish(_ZERO)
+
+    def _finish(self, actual: Decimal) -> None:
+        with self._lock:
+            end, self._end = self._end, None
+        if end is not None:
+            end(actual)
+
+
+def checked_amount(amount: Optional[Decimal], limit: Optional[Decimal], name: str, allow_unknown: bool) -> Decimal:
+    """Return the amount to reserve; raises BudgetExceededError where it is unknown and may not be."""
+    if amount is None:
+        if limit is not None and not allow_unknown:
+            message = (
+                "the model's price is unknown, so the {} {} cannot be kept; give its price with prices=… or set {}=none"
+            )
+            raise BudgetExceededError(message.format(_shown(limit), name.replace("_", " "), name))
+        return _ZERO
+    if not amount.is_finite() or amount < 0:
+        raise ValueError("a reservation must be a finite amount >= 0, not {}".format(amount))
+    return amount
+
+
+def amount_left(limit: Decimal, spent: Decimal, reserved: Decimal) -> Decimal:
+    """Return what is left, below 0 where more was spent than reserved."""
+    return _EXACT.subtract(limit, _EXACT.add(spent, reserved))
+
+
+def exceeded(need: Decimal, left: Decimal, limit: Decimal, name: str) -> BudgetExceededError:
+    """Return the error that says need, left and what to do."""
+    left = max(_ZERO, left)
+    digits = 4
+    # As many digits as it takes to see that the one is more than the other.
+    while digits < 18 and _rounded(need, digits, ROUND_CEILING) <= _rounded(left, digits, ROUND_FLOOR):
+        digits += 2
+    return BudgetExceededError(
+        "needs up to ${} but ${} of the {} {} is left; raise it with {}=… or lower max_tokens=".format(
+            _rounded(need, digits, ROUND_CEILING),
+            _rounded(left, digits, ROUND_FLOOR),
+            _shown(limit),
+            name.replace("_", " "),
+            name,
+        )
+    )
+
+
+def _rounded(amount: Decimal, digits: int, rounding: str) -> Decimal:
+    return amount.quantize(Decimal(1).scaleb(-digits), rounding=rounding, context=_EXACT)
+
+
+def _shown(limit: Decimal) -> str:
+    whole, _, cents = format(limit, "f").partition(".")
+    return "${}.{}".format(whole, cents.rstrip("0").ljust(2, "0"))
+
+
+def nearly_spent(spent: Decimal, limit: Optional[Decimal]) -> bool:
+    """Return whether 80 % of the limit is spent."""
+    return limit is not None and spent >= _EXACT.multiply(limit, _WARN_AT)
+
+
+def warn_nearly_spent(spent: Decimal, limit: Decimal, name: str) -> None:
+    """Warn that the budget is nearly spent; to be called outside of any lock."""
+    message = "${} of the {} {} is spent".format(
+        _rounded(spent, 4, ROUND_CEILING), _shown(limit), name.replace("_", " ")
+    )
+    warnings.warn(message, ClaudeForceWarning, stacklevel=5)
