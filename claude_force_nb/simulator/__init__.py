@@ -1,1 +1,39 @@
-"""."""
+"""A Messages API on loopback, for the demo and for tests, load tests and fault tests.
+
+Names are imported when they are first used, so that importing the package costs no aiohttp.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, List
+
+if TYPE_CHECKING:
+    from .counters import Counters
+    from .exchange import LoggedRequest
+    from .faults import FAULT_KINDS
+    from .options import SimulatorOptions
+    from .process import SimulatorProcess
+    from .simulator import Simulator
+
+__all__ = ["FAULT_KINDS", "Counters", "LoggedRequest", "Simulator", "SimulatorOptions", "SimulatorProcess"]
+
+_ROOMS = {
+    "FAULT_KINDS": "faults",
+    "Counters": "counters",
+    "LoggedRequest": "exchange",
+    "Simulator": "simulator",
+    "SimulatorOptions": "options",
+    "SimulatorProcess": "process",
+}
+
+
+def __getattr__(name: str) -> Any:
+    room = _ROOMS.get(name)
+    if room is None:
+        raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+    return getattr(import_module("." + room, __name__), name)
+
+
+def __dir__() -> List[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,235 @@
+"""Message batches: half price, answered after a while, results in any order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set
+
+from aiohttp import web
+
+from claude_force_nb.result import Usage
+
+from .answers import make_answer
+from .pages import page
+from .validation import ApiFailure, check_request, error_body
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .server import Server
+
+__all__ = ["Batches"]
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+_CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_MOST_REQUESTS = 100_000
+_LIFETIME = timedelta(hours=24)
+# Rows answered before other calls get their turn.
+_ROWS_AT_ONCE = 100
+_BYTES_AT_ONCE = 256 * 1024
+
+
+def _stamp(moment: Optional[datetime]) -> Optional[str]:
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass
+class _Batch:
+    id: str
+    rows: List[Dict[str, Any]]
+    api_version: str
+    created: datetime = field(default_factory=_now)
+    started: float = field(default_factory=time.monotonic)
+    ended: Optional[datetime] = None
+    cancelled: Optional[datetime] = None
+    cancel: asyncio.Event = field(default_factory=asyncio.Event)
+    results: List[bytes] = field(default_factory=list)
+    counts: Dict[str, int] = field(
+        default_factory=lambda: {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
+    )
+
+    def to_api(self, url: str) -> Dict[str, Any]:
+        counts = self.counts
+        if self.ended is None:
+            # The API tells how each request went only once all have ended.
+            counts = dict.fromkeys(counts, 0)
+            counts["processing"] = self.counts["processing"]
+        return {
+            "id": self.id,
+            "type": "message_batch",
+            "processing_status": "ended" if self.ended else "canceling" if self.cancelled else "in_progress",
+            "request_counts": dict(counts),
+            "created_at": _stamp(self.created),
+            "expires_at": _stamp(self.created + _LIFETIME),
+            "ended_at": _stamp(self.ended),
+            "cancel_initiated_at": _stamp(self.cancelled),
+            "archived_at": None,
+            "results_url": "{}/v1/messages/batches/{}/results".format(url, self.id) if self.ended else None,
+        }
+
+
+def _checked_rows(body: Any) -> List[Dict[str, Any]]:
+    rows = body.get("requests") if isinstance(body, dict) else None
+    if rows is None:
+        raise ApiFailure(400, "requests: Field required")
+    if not isinstance(rows, list) or not rows:
+        raise ApiFailure(400, "requests: List should have at least 1 item after validation, not 0")
+    if len(rows) > _MOST_REQUESTS:
+        raise ApiFailure(400, "requests: List should have at most {} items".format(_MOST_REQUESTS))
+    seen: Set[str] = set()
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or not isinstance(row.get("params"), dict):
+            raise ApiFailure(400, "requests.{}.params: Field required".format(number))
+        custom_id = row.get("custom_id")
+        if not isinstance(custom_id, str) or not _CUSTOM_ID.match(custom_id):
+            raise ApiFailure(
+                400, "requests.{}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'".format(number)
+            )
+        if custom_id in seen:
+            raise ApiFailure(400, "requests: custom_id {!r} is not unique".format(custom_id))
+        seen.add(custom_id)
+    return rows
+
+
+class Batches:
+    """All batches of a server, newest first in lists."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._batches: Dict[str, _Batch] = {}
+        self._tasks: Set[asyncio.Task[None]] = set()
+
+    def reset(self) -> None:
+        """Forget all batches, those under way as well."""
+        self._batches.clear()
+        for task in self._tasks:
+            task.cancel()
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def handle(self, exchange: Exchange, rest: List[str], body: Any) -> web.StreamResponse:
+        """Answer a call to ``/v1/messages/batches``; `rest` is what follows in the path."""
+        method = exchange.request.method
+        url = self._server.url
+        if not rest:
+            if method == "POST":
+                return exchange.json(self._create(exchange, body).to_api(url))
+            if method == "GET":
+                newest_first = [batch.to_api(url) for batch in reversed(list(self._batches.values()))]
+                return exchange.json(page(newest_first, exchange.query))
+            raise ApiFailure(405, "Method Not Allowed")
+        batch = self._batches.get(rest[0])
+        if batch is None:
+            raise ApiFailure(404, "Batch not found: " + rest[0])
+        what = (method, *rest[1:])
+        if what == ("GET",):
+            return exchange.json(batch.to_api(url))
+        if what == ("GET", "results"):
+            return await self._results(exchange, batch)
+        if what == ("POST", "cancel"):
+            if batch.ended is None and batch.cancelled is None:
+                batch.cancelled = _now()
+                batch.cancel.set()
+            return exchange.json(batch.to_api(url))
+        if what == ("DELETE",):
+            if batch.ended is None:
+                raise ApiFailure(400, "Batch {} has not ended; cancel it first".format(batch.id))
+            del self._batches[batch.id]
+            return exchange.json({"id": batch.id, "type": "message_batch_deleted"})
+        raise ApiFailure(404, "Not Found")
+
+    def _create(self, exchange: Exchange, body: Any) -> _Batch:
+        rows = _checked_rows(body)
+        batch = _Batch(self._server.next_id("msgbatch"), rows, exchange.request.headers.get("anthropic-version", ""))
+        batch.counts["processing"] = len(rows)
+        self._batches[batch.id] = batch
+        task = asyncio.get_running_loop().create_task(self._process(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return batch
+
+    async def _process(self, batch: _Batch) -> None:
+        total = self._server.options.batch_seconds
+        try:
+            await asyncio.wait_for(batch.cancel.wait(), total)
+        except asyncio.TimeoutError:
+            pass
+        rows, batch.rows = batch.rows, []
+        answered = len(rows)
+        if batch.cancelled is not None:
+            # What had its turn before the cancellation was answered and is billed.
+            elapsed = time.monotonic() - batch.started
+            answered = min(answered, int(answered * elapsed / total)) if total else answered
+        for number, row in enumerate(rows):
+            result = self._answer(batch, row["params"]) if number < answered else {"type": "canceled"}
+            batch.counts[result["type"]] += 1
+            batch.results.append(_compact({"custom_id": row["custom_id"], "result": result}).encode("ascii") + b"\n")
+            if number % _ROWS_AT_ONCE == _ROWS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        random.Random(batch.id).shuffle(batch.results)
+        batch.counts["processing"] = 0
+        batch.ended = _now()
+
+    def _answer(self, batch: _Batch, params: Dict[str, Any]) -> Dict[str, Any]:
+        server = self._server
+        fault = server.faults.next("batch_item", params)
+        try:
+            if fault is not None:
+                server.book.faulted(fault.kind)
+                if fault.kind == "expired":
+                    return {"type": "expired"}
+                if fault.kind != "refusal":
+                    raise fault.failure()
+            if params.get("stream"):
+                raise ApiFailure(400, "stream: streaming is not supported in batches")
+            model, input_tokens = check_request(
+                params, server.models, api_version=batch.api_version, context_window=server.options.context_window
+            )
+        except ApiFailure as failure:
+            return {"type": "errored", "error": error_body(failure, server.next_id("req"))}
+        answer = make_answer(
+            params,
+            model,
+            input_tokens,
+            answer_bytes=server.options.answer_bytes,
+            refuse=fault is not None,
+            service_tier="batch",
+        )
+        server.book.billed(
+            model.name, Usage(input_tokens=input_tokens, output_tokens=answer.output_tokens, service_tier="batch")
+        )
+        server.book.completed += 1
+        server.book.completed_in_batches += 1
+        return {"type": "succeeded", "message": answer.message(server.next_id("msg"), model.name)}
+
+    async def _results(self, exchange: Exchange, batch: _Batch) -> web.StreamResponse:
+        if batch.ended is None:
+            raise ApiFailure(404, "Batch {} has no results yet: it has not ended".format(batch.id))
+        self._server.book.answered(200)
+        exchange.headers.append(("Content-Type", "application/x-jsonl"))
+        response = web.StreamResponse(headers=exchange.headers)
+        await response.prepare(exchange.request)
+        block: List[bytes] = []
+        size = 0
+        for line in batch.results:
+            block.append(line)
+            size += len(line)
+            if size >= _BYTES_AT_ONCE:
+                await response.write(b"".join(block))
+                block, size = [], 0
+        await response.write(b"".join(block))
+        await response.write_eof()
+        return response

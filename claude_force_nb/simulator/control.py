@@ -1,0 +1,54 @@
+"""The control endpoints, with which another process scripts faults and reads the counters.
+
+::
+
+    POST   /_simulator/faults      {"kinds": "overloaded", "probability": 0.1, …}, or a list of such rules
+    DELETE /_simulator/faults      forget all rules
+    GET    /_simulator/counters
+    GET    /_simulator/requests    the last requests, the key masked
+    POST   /_simulator/reset       forget everything
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from .faults import FaultRule
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["control"]
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)
+
+
+async def control(server: Server, request: web.BaseRequest) -> web.Response:
+    """Answer a control request."""
+    raw = await request.content.read()
+    what = (request.method, request.path.rstrip("/").rpartition("/")[2])
+    if what == ("GET", "counters"):
+        return web.json_response(server.book.snapshot().to_json())
+    if what == ("GET", "requests"):
+        return web.json_response([logged._asdict() for logged in server.logged()])
+    if what == ("POST", "reset"):
+        server.reset()
+        return web.json_response({})
+    if what == ("DELETE", "faults"):
+        server.faults.clear()
+        return web.json_response({})
+    if what == ("POST", "faults"):
+        try:
+            data = json.loads(raw)
+            rules = [FaultRule.from_json(rule) for rule in (data if isinstance(data, list) else [data])]
+        except (ValueError, TypeError) as error:
+            return _error(400, str(error))
+        for rule in rules:
+            server.faults.add(rule)
+        return web.json_response({"rules": len(rules)})
+    return _error(404, "the control endpoints are faults, counters, requests and reset")

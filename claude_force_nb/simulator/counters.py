@@ -1,0 +1,205 @@
+"""What the simulator saw and billed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
+
+from claude_force_nb.result import Usage
+
+if TYPE_CHECKING:
+    from claude_force_nb.costs.pricing import PriceTable
+
+__all__ = ["Counters", "CounterBook", "Flight"]
+
+
+@dataclass(frozen=True)
+class Counters:
+    """A snapshot.
+
+    Attributes
+    ----------
+    calls : int
+        Calls to ``/v1``, of every endpoint.
+    by_endpoint : dict of str to int
+        Calls by ``messages``, ``count_tokens``, ``models`` and ``batches``.
+    by_status : dict of int to int
+        Answers by HTTP status; a call that got no status line is in none.
+    in_flight, most_in_flight : int
+        ``messages`` calls under way, now and at most. A call the client aborts is under way until its connection is seen closed.
+    rate_limited : int
+        Calls refused with 429 because a bucket was empty.
+    sent_inside_retry_after : int
+        ``messages`` calls of a model family that arrived before a ``retry-after`` of a 429 to that family was over.
+    faults : dict of str to int
+        Scripted faults applied, by kind.
+    completed : int
+        Answers fully produced and billed, rows of batches included.
+    completed_in_batches : int
+        Rows of batches among them.
+    cut : int
+        Streams that a fault ended early; billed for what was produced.
+    aborted_by_client : int
+        Calls whose client left before the end; a stream is billed for what was produced, anything else for nothing.
+    input_tokens, output_tokens : int
+        Tokens billed.
+    dollars : Decimal
+        US dollars billed, by the price table of this package.
+    unpriced : int
+        Billed answers of models without a known price; they are not in `dollars`.
+    """
+
+    calls: int = 0
+    by_endpoint: Mapping[str, int] = field(default_factory=dict)
+    by_status: Mapping[int, int] = field(default_factory=dict)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    rate_limited: int = 0
+    sent_inside_retry_after: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    completed: int = 0
+    completed_in_batches: int = 0
+    cut: int = 0
+    aborted_by_client: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    dollars: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    def to_json(self) -> Dict[str, Any]:
+        """Return JSON data; dollars as text."""
+        data = asdict(self)
+        data["dollars"] = str(self.dollars)
+        data["by_status"] = {str(status): number for status, number in self.by_status.items()}
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Counters:
+        """Inverse of `to_json`."""
+        values = dict(data)
+        values["dollars"] = Decimal(values["dollars"])
+        values["by_status"] = {int(status): number for status, number in values["by_status"].items()}
+        return cls(**values)
+
+    def __str__(self) -> str:
+        return (
+            "{} calls ({}), {} answers, {} + {} tokens, ${}, most in flight {}, rate limited {}, "
+            "inside retry-after {}, faults {}, aborted by client {}"
+        ).format(
+            self.calls,
+            ", ".join("{} {}".format(number, status) for status, number in sorted(self.by_status.items())) or "none",
+            self.completed,
+            self.input_tokens,
+            self.output_tokens,
+            self.dollars,
+            self.most_in_flight,
+            self.rate_limited,
+            self.sent_inside_retry_after,
+            sum(self.faults.values()),
+            self.aborted_by_client,
+        )
+
+
+class CounterBook:
+    """The running counts; written by the server's loop only.
+
+    Parameters
+    ----------
+    prices : PriceTable, optional
+        Without one every answer is unpriced.
+    grace_seconds : float
+        See ``retry_after_grace_seconds`` of the options.
+    """
+
+    def __init__(self, prices: Optional[PriceTable], *, grace_seconds: float) -> None:
+        self._prices = prices
+        self._grace_seconds = grace_seconds
+        self._known_costs: Dict[Tuple[str, Usage], Optional[Decimal]] = {}
+        self.in_flight = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but the calls under way."""
+        self.calls = 0
+        self.by_endpoint: Dict[str, int] = {}
+        self.by_status: Dict[int, int] = {}
+        self.most_in_flight = self.in_flight
+        self.rate_limited = 0
+        self.sent_inside_retry_after = 0
+        self.faults: Dict[str, int] = {}
+        self.completed = 0
+        self.completed_in_batches = 0
+        self.cut = 0
+        self.aborted_by_client = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.dollars = Decimal(0)
+        self.unpriced = 0
+        self._retry_after: Dict[str, Tuple[float, float]] = {}
+
+    def snapshot(self) -> Counters:
+        """Return the counts of this moment; may be called from any thread."""
+        values = {name: getattr(self, name) for name in Counters.__dataclass_fields__}
+        for name in ("by_endpoint", "by_status", "faults"):
+            values[name] = dict(values[name])
+        return Counters(**values)
+
+    def arrived(self, endpoint: str) -> None:
+        """Count a call."""
+        self.calls += 1
+        self.by_endpoint[endpoint] = self.by_endpoint.get(endpoint, 0) + 1
+
+    def answered(self, status: int) -> None:
+        """Count a status line."""
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+
+    def faulted(self, kind: str) -> None:
+        """Count a scripted fault."""
+        self.faults[kind] = self.faults.get(kind, 0) + 1
+
+    def gave_retry_after(self, family: str, seconds: float, now: float) -> None:
+        """Remember that `family` was told to wait; `now` is monotonic."""
+        given, until = self._retry_after.get(family, (now, now))
+        self._retry_after[family] = (given if until > now else now, max(until, now + seconds))
+
+    def came_for(self, family: str, now: float) -> None:
+        """Count a call of `family` that should have waited."""
+        pause = self._retry_after.get(family)
+        if pause is not None and pause[0] + self._grace_seconds < now < pause[1]:
+            self.sent_inside_retry_after += 1
+
+    def billed(self, model: str, usage: Usage) -> None:
+        """Add the tokens and dollars of an answer, whole or not."""
+        self.input_tokens += usage.total_input_tokens
+        self.output_tokens += usage.output_tokens
+        key = (model, usage)
+        if key in self._known_costs:
+            cost = self._known_costs[key]
+        else:
+            cost = None if self._prices is None else self._prices.cost(model, usage)
+            if len(self._known_costs) < 10_000:
+                self._known_costs[key] = cost
+        if cost is None:
+            self.unpriced += 1
+        else:
+            self.dollars += cost
+
+
+class Flight:
+    """One ``messages`` call under way; `land` may be called more than once."""
+
+    __slots__ = ("_book", "_landed")
+
+    def __init__(self, book: CounterBook) -> None:
+        self._book = book
+        self._landed = False
+        book.in_flight += 1
+        if book.in_flight > book.most_in_flight:
+            book.most_in_flight = book.in_flight
+
+    def land(self) -> None:
+        """End the call. Before its last byte is sent: the client may send the next call as soon as it has that byte."""
+        if not self._landed:
+            self._landed = True
+            self._book.in_flight -= 1

@@ -1,0 +1,128 @@
+"""One call on its way through the server: reading, waiting, answering."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from aiohttp import web
+
+from .validation import ApiFailure, error_body
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["MAX_BODY_BYTES", "ClientLeft", "Exchange", "LoggedRequest", "compact"]
+
+compact = json.JSONEncoder(separators=(",", ":")).encode
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+
+class LoggedRequest(NamedTuple):
+    """A request as it came: `headers` with lower-case names and the key masked, `body` decoded."""
+
+    method: str
+    path: str
+    headers: Dict[str, str]
+    body: Any
+    request_id: str
+
+
+_SECRET_HEADERS = ("x-api-key", "authorization")
+
+
+def masked(headers: Mapping[str, str]) -> Dict[str, str]:
+    """Return `headers` with lower-case names and no key."""
+    return {name.lower(): "(masked)" if name.lower() in _SECRET_HEADERS else value for name, value in headers.items()}
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before the answer was complete."""
+
+
+class Exchange:
+    """One call on its way through the server."""
+
+    __slots__ = ("_raw", "_server", "endpoint", "headers", "request", "request_id")
+
+    def __init__(self, server: Server, request: web.BaseRequest, endpoint: str) -> None:
+        self._server = server
+        self._raw = b""
+        self.request = request
+        self.endpoint = endpoint
+        self.request_id = server.next_id("req")
+        self.headers: List[Tuple[str, str]] = [("request-id", self.request_id)]
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Decoded query string."""
+        return self.request.query
+
+    async def read(self, limit_bytes: int = MAX_BODY_BYTES) -> Any:
+        """Return the decoded body and log the call; {} for an empty one."""
+        try:
+            self._raw = await self.request.content.read()
+        except Exception as error:  # aiohttp's own classes for a body cut short differ between its versions
+            raise ClientLeft from error
+        body: Any = {}
+        try:
+            if len(self._raw) > limit_bytes:
+                raise ApiFailure(413, "Request exceeds the maximum size")
+            if self._raw:
+                try:
+                    body = json.loads(self._raw)
+                except ValueError:
+                    body = None
+                    raise ApiFailure(400, "The request body is not valid JSON")
+        finally:
+            self._raw = b""
+            self._server.log.append(
+                (self.request.method, self.request.path_qs, self.request.headers, body, self.request_id)
+            )
+        return body
+
+    def gone(self) -> bool:
+        """Return whether the client has closed the connection."""
+        transport = self.request.transport
+        return transport is None or transport.is_closing()
+
+    async def wait(self, seconds: Optional[float]) -> None:
+        """Wait, for ever with None; raise ClientLeft as soon as the client leaves or the server stops."""
+        protocol = self.request.protocol
+        waiters = self._server.waiters
+        if self.gone() or self._server.stopping:
+            raise ClientLeft
+        waiter = waiters[protocol] = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(waiter, seconds)
+        except asyncio.TimeoutError:
+            return
+        finally:
+            del waiters[protocol]
+        raise ClientLeft
+
+    def json(self, body: Mapping[str, Any], status: int = 200) -> web.Response:
+        """Return a JSON answer with the headers of this call."""
+        return self.bytes(compact(body).encode("ascii"), "application/json", status)
+
+    def bytes(self, body: bytes, content_type: str, status: int = 200) -> web.Response:
+        """Return an answer with the headers of this call, and count its status."""
+        self._server.book.answered(status)
+        self.headers.append(("Content-Type", content_type))
+        return web.Response(body=body, status=status, headers=self.headers)
+
+    def failure(self, failure: ApiFailure) -> web.Response:
+        """Return an error answer."""
+        if failure.retry_after_seconds is not None:
+            self.headers.append(("retry-after", "{:g}".format(failure.retry_after_seconds)))
+        if failure.status >= 400:
+            again = failure.status in (408, 409, 429) or failure.status >= 500
+            self.headers.append(("x-should-retry", "true" if again and failure.details is None else "false"))
+        return self.json(error_body(failure, self.request_id), failure.status)
+
+    def drop(self) -> web.Response:
+        """Close the connection; nothing more is sent. The answer returned never leaves the server."""
+        if self.request.transport is not None:
+            self.request.transport.close()
+        return web.Response()

@@ -1,0 +1,217 @@
+"""Scripted faults: which call fails, and how. Pure but for the scripts' own counts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from .tokens import prompt_text
+from .validation import ApiFailure
+
+__all__ = ["ENDPOINTS", "FAULT_KINDS", "Fault", "FaultScript", "FaultRule", "Kinds"]
+
+FAULT_KINDS: Mapping[str, str] = {
+    "rate_limit": "429 with retry-after",
+    "spend_limit": "429 that no waiting mends: the organisation's spend limit",
+    "billing": "402: the credit is used up",
+    "overloaded": "529",
+    "server_error": "500",
+    "invalid_request": "400",
+    "authentication": "401",
+    "permission": "403",
+    "drop": "the connection closes before any header; nothing is billed",
+    "lost": "the answer is made and billed, but the connection closes before any header",
+    "cut": "the answer ends in the middle",
+    "stream_error": "an overloaded_error event inside a 200 stream; 529 where no stream was asked for",
+    "slow": "the first byte comes delay_seconds late",
+    "hang": "no answer until the client leaves",
+    "silent": "a stream goes silent until the client leaves; hangs where no stream was asked for",
+    "retry_after_on_success": "200 with a retry-after header",
+    "html": "200 with a page of HTML",
+    "truncated_json": "200 with half a JSON body; a stream gets one broken event",
+    "refusal": "200 with stop reason refusal",
+    "expired": "a row of a message batch expires",
+}
+ENDPOINTS = ("messages", "count_tokens", "models", "batches", "batch_results", "batch_item", "any")
+
+# One kind or status, or one for each of the next calls; None lets a call through.
+Kinds = Union[str, int, Sequence[Union[str, int, None]]]
+
+_STATUS = {
+    "rate_limit": 429,
+    "spend_limit": 429,
+    "billing": 402,
+    "overloaded": 529,
+    "server_error": 500,
+    "invalid_request": 400,
+    "authentication": 401,
+    "permission": 403,
+}
+_MESSAGES = {
+    "rate_limit": "This request would exceed your account's rate limit. Please try again later. (simulated)",
+    "spend_limit": "Your organization has reached its monthly spend limit. (simulated)",
+    "billing": "Your credit balance is too low to access the API. (simulated)",
+    "overloaded": "Overloaded",
+    "server_error": "Internal server error",
+    "invalid_request": "messages: simulated refusal of this request",
+    "authentication": "invalid x-api-key",
+    "permission": "Your API key does not have permission to use the specified resource. (simulated)",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How one call fails.
+
+    Attributes
+    ----------
+    kind : str
+        One of `FAULT_KINDS`, or ``status`` for any other HTTP status.
+    status : int
+        HTTP status of an error answer; 0 for faults that are no error answer.
+    retry_after_seconds : float or None
+        Sent as ``retry-after``.
+    delay_seconds : float
+        For ``slow``.
+    after_events : int
+        Events of a stream that still come, for ``cut``, ``stream_error`` and ``silent``.
+    message : str or None
+        Message of the error.
+    """
+
+    kind: str
+    status: int = 0
+    retry_after_seconds: Optional[float] = None
+    delay_seconds: float = 1.0
+    after_events: int = 4
+    message: Optional[str] = None
+
+    def failure(self) -> ApiFailure:
+        """Return the error answer; for kinds that have none, that of an overloaded API."""
+        status = self.status or 529
+        kind = self.kind if self.status else "overloaded"
+        return ApiFailure(
+            status,
+            self.message or _MESSAGES.get(kind, "Simulated error {}".format(status)),
+            retry_after_seconds=self.retry_after_seconds,
+            details={"error_code": "enforced_spend_limit_reached"} if kind == "spend_limit" else None,
+        )
+
+
+@dataclass(frozen=True)
+class FaultRule:
+    """Which calls fail, as JSON data but for `when`; see `Simulator.fail`."""
+
+    kinds: Tuple[Union[str, int, None], ...]
+    sequence: bool = False
+    probability: float = 1.0
+    seed: int = 0
+    times: Optional[int] = None
+    contains: Optional[str] = None
+    model: Optional[str] = None
+    endpoint: str = "messages"
+    retry_after_seconds: Optional[float] = None
+    delay_seconds: float = 1.0
+    after_events: int = 4
+    message: Optional[str] = None
+    when: Optional[Callable[[Mapping[str, Any]], bool]] = None
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            known = kind is None or (400 <= kind <= 599 if isinstance(kind, int) else kind in FAULT_KINDS)
+            if not known:
+                raise ValueError(
+                    "no fault is called {!r}: it is a status from 400 to 599 or one of {}".format(
+                        kind, ", ".join(FAULT_KINDS)
+                    )
+                )
+        if not self.kinds:
+            raise ValueError("name at least one fault")
+        if not 0 <= self.probability <= 1:
+            raise ValueError("probability must be from 0 to 1, not {!r}".format(self.probability))
+        if self.endpoint not in ENDPOINTS:
+            raise ValueError("endpoint must be one of {}, not {!r}".format(", ".join(ENDPOINTS), self.endpoint))
+
+    @classmethod
+    def build(cls, kinds: Kinds, **options: Any) -> FaultRule:
+        """Return a rule; `options` are the fields. Raises ValueError or TypeError for what is not one."""
+        single = isinstance(kinds, (str, int))
+        return cls(kinds=(kinds,) if single else tuple(kinds), sequence=not single, **options)  # type: ignore[arg-type]
+
+    def to_json(self) -> Dict[str, Any]:
+        """Return JSON data; raises ValueError where `when` is set, since code does not travel."""
+        if self.when is not None:
+            raise ValueError("when= needs a simulator in this process; use contains= or model=")
+        data = asdict(self)
+        del data["when"]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FaultRule:
+        """Inverse of `to_json`, and of ``{"kinds": "overloaded", …}`` written by hand."""
+        values = dict(data)
+        kinds = values.pop("kinds", ())
+        if values.pop("sequence", False) is False and not isinstance(kinds, (str, int)) and len(kinds) == 1:
+            kinds = kinds[0]
+        return cls.build(kinds, **values)
+
+    def fault(self, kind: Union[str, int]) -> Fault:
+        """Return the fault of `kind` with the values of this rule."""
+        name, status = ("status", kind) if isinstance(kind, int) else (kind, _STATUS.get(kind, 0))
+        retry_after = self.retry_after_seconds
+        if retry_after is None and name in ("rate_limit", "retry_after_on_success"):
+            retry_after = 1.0
+        return Fault(name, status, retry_after, self.delay_seconds, self.after_events, self.message)
+
+
+class _Script:
+    """A rule and how far it has come."""
+
+    def __init__(self, rule: FaultRule) -> None:
+        self.rule = rule
+        self._random = random.Random(rule.seed)
+        self._position = 0
+        self._left = len(rule.kinds) if rule.sequence and rule.times is None else rule.times
+
+    def next(self, endpoint: str, body: Mapping[str, Any]) -> Tuple[bool, Optional[Fault]]:
+        """Return whether this call is the rule's, and its fault."""
+        rule = self.rule
+        if self._left == 0 or rule.endpoint not in (endpoint, "any"):
+            return False, None
+        if rule.model is not None and rule.model not in str(body.get("model", "")):
+            return False, None
+        if rule.contains is not None and rule.contains not in prompt_text(body):
+            return False, None
+        if rule.when is not None and not rule.when(body):
+            return False, None
+        if rule.probability < 1 and self._random.random() >= rule.probability:
+            return False, None
+        if self._left is not None:
+            self._left -= 1
+        kind = rule.kinds[self._position % len(rule.kinds)]
+        self._position += 1
+        return True, None if kind is None else rule.fault(kind)
+
+
+class FaultScript:
+    """All rules; the first that takes a call decides it."""
+
+    def __init__(self) -> None:
+        self._scripts: List[_Script] = []
+
+    def add(self, rule: FaultRule) -> None:
+        """Add `rule` after those already there; may be called from any thread."""
+        self._scripts = [*self._scripts, _Script(rule)]
+
+    def clear(self) -> None:
+        """Forget all rules."""
+        self._scripts = []
+
+    def next(self, endpoint: str, body: Mapping[str, Any]) -> Optional[Fault]:
+        """Return the fault of a call to `endpoint`, if it is to fail."""
+        for script in self._scripts:
+            taken, fault = script.next(endpoint, body)
+            if taken:
+                return fault
+        return None

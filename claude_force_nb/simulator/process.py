@@ -1,0 +1,134 @@
+"""The simulator in a process of its own, so that it does not share the interpreter with the client it measures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from typing import Any, List, Optional, Tuple
+from urllib.request import ProxyHandler, Request, build_opener
+
+from .counters import Counters
+from .exchange import LoggedRequest
+from .faults import FaultRule, Kinds
+from .options import SimulatorOptions
+
+__all__ = ["SimulatorProcess"]
+
+_STOP_SECONDS = 10.0
+_CALL_SECONDS = 30.0
+
+
+class SimulatorProcess:
+    """Run ``python -m claude_force_nb.simulator`` and script it through its control endpoints.
+
+    ``with SimulatorProcess() as simulator:`` (or ``async with``); the same options, `url`, `counters`, `requests`, `fail`,
+    `heal` and `reset` as `Simulator`. The process ends with this one, even where this one is killed.
+
+    Parameters
+    ----------
+    **options
+        The fields of `SimulatorOptions`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = SimulatorOptions(**options)
+        self._process: Optional[subprocess.Popen[str]] = None
+        self._url: Optional[str] = None
+        # A proxy of the environment cannot reach this machine's loopback.
+        self._open = build_opener(ProxyHandler({})).open
+
+    def __repr__(self) -> str:
+        return "SimulatorProcess({})".format(self._url or "not started")
+
+    def _command(self) -> List[str]:
+        command = [sys.executable, "-m", "claude_force_nb.simulator", "--until-stdin-closes"]
+        for field in fields(SimulatorOptions):
+            value = getattr(self.options, field.name)
+            if value != field.default:
+                command.append("--" + field.name.replace("_", "-"))
+                if value is not True:
+                    command.append(str(value))
+        return command
+
+    def start(self) -> SimulatorProcess:
+        """Start the process; return when it listens. Raises RuntimeError with its last words where it does not."""
+        if self._process is not None:
+            raise RuntimeError("the simulator runs already")
+        process = subprocess.Popen(
+            self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if "ANTHROPIC_BASE_URL=" not in line:
+            _, errors = process.communicate()
+            raise RuntimeError("the simulator did not start: " + (errors.strip() or line.strip()))
+        self._process = process
+        self._url = line.partition("=")[2].strip()
+        return self
+
+    def stop(self) -> None:
+        """End the process. Does nothing where it does not run."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.communicate("", timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+    def __enter__(self) -> SimulatorProcess:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> SimulatorProcess:
+        return self.start()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Base URL, as for ``ANTHROPIC_BASE_URL``; RuntimeError before the first start."""
+        if self._url is None:
+            raise RuntimeError("the simulator was never started")
+        return self._url
+
+    @property
+    def pid(self) -> int:
+        """Id of the process; RuntimeError where it does not run."""
+        if self._process is None:
+            raise RuntimeError("the simulator does not run")
+        return self._process.pid
+
+    def _call(self, method: str, what: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode("ascii")
+        request = Request("{}/_simulator/{}".format(self.url, what), data=data, method=method)
+        with self._open(request, timeout=_CALL_SECONDS) as answer:
+            return json.load(answer)
+
+    @property
+    def counters(self) -> Counters:
+        """What it has seen and billed so far."""
+        return Counters.from_json(self._call("GET", "counters"))
+
+    @property
+    def requests(self) -> Tuple[LoggedRequest, ...]:
+        """The last requests, oldest first, the key masked."""
+        return tuple(LoggedRequest(**request) for request in self._call("GET", "requests"))
+
+    def fail(self, kinds: Kinds, **options: Any) -> None:
+        """Script a fault: `Simulator.fail` without ``when``."""
+        self._call("POST", "faults", FaultRule.build(kinds, **options).to_json())
+
+    def heal(self) -> None:
+        """Forget all scripted faults."""
+        self._call("DELETE", "faults")
+
+    def reset(self) -> None:
+        """Forget faults, counters, log, batches and what was taken from the buckets."""
+        self._call("POST", "reset")

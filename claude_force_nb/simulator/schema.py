@@ -1,0 +1,122 @@
+"""A small value that a JSON schema takes, for structured answers and forced tools. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+__all__ = ["example"]
+
+_FORMATS = {
+    "date": "2000-01-01",
+    "date-time": "2000-01-01T00:00:00Z",
+    "time": "00:00:00Z",
+    "email": "simulated@example.com",
+    "uri": "https://example.com/simulated",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "ipv4": "127.0.0.1",
+    "ipv6": "::1",
+    "duration": "PT0S",
+    "hostname": "simulated.example.com",
+}
+_DEEPEST = 12
+
+
+def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    for _ in range(_DEEPEST):
+        reference = schema.get("$ref")
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            break
+        found: Any = root
+        for part in reference.lstrip("#/").split("/"):
+            if part:
+                found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, dict) else {}
+        if not isinstance(found, dict):
+            return {}
+        schema = found
+    return schema
+
+
+def _number(schema: Mapping[str, Any]) -> float:
+    value: float = 0
+    if "exclusiveMinimum" in schema:
+        value = max(value, schema["exclusiveMinimum"] + 1)
+    value = max(value, schema.get("minimum", value))
+    if "exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"]:
+        value = schema["exclusiveMaximum"] - 1
+    value = min(value, schema.get("maximum", value))
+    step = schema.get("multipleOf")
+    if step:
+        value = -(-value // step) * step
+    return value
+
+
+def _text(schema: Mapping[str, Any], digest: str) -> str:
+    named = _FORMATS.get(schema.get("format", ""))
+    if named is not None:
+        return named
+    text = "simulated " + digest[:6]
+    shortest, longest = schema.get("minLength", 0), schema.get("maxLength", len(text))
+    return (text if shortest <= len(text) else text.ljust(shortest, "."))[: max(longest, shortest)]
+
+
+def _object(schema: Mapping[str, Any], digest: str, root: Mapping[str, Any], depth: int) -> Any:
+    properties = schema.get("properties", {})
+    required = schema.get("required", [])
+    # Optional properties are given as well, but not in a schema that may contain itself.
+    wanted = properties if depth < 4 else {name: properties.get(name, {}) for name in required}
+    value = {name: _value(part, digest, root, depth + 1) for name, part in wanted.items()}
+    for name in required:
+        value.setdefault(name, "simulated")
+    return value
+
+
+def _value(schema: Any, digest: str, root: Mapping[str, Any], depth: int) -> Any:
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        return None
+    schema = _resolve(schema, root)
+    if "const" in schema:
+        return schema["const"]
+    choices = schema.get("enum")
+    if choices:
+        return choices[int(digest[:8], 16) % len(choices)]
+    if "default" in schema:
+        return schema["default"]
+    for several in ("anyOf", "oneOf"):
+        if schema.get(several):
+            options = [_resolve(option, root) for option in schema[several] if isinstance(option, Mapping)]
+            # Deep inside a schema that contains itself only the null of an optional part ends it.
+            ends = [option for option in options if option.get("type") == "null"]
+            return _value(ends[0] if ends and depth > 3 else options[0], digest, root, depth + 1)
+    if schema.get("allOf"):
+        merged = dict(schema)
+        for part in merged.pop("allOf"):
+            part = _resolve(part, root)
+            merged["properties"] = {**merged.get("properties", {}), **part.get("properties", {})}
+            merged["required"] = [*merged.get("required", []), *part.get("required", [])]
+            merged.update({key: item for key, item in part.items() if key not in ("properties", "required")})
+        return _value(merged, digest, root, depth + 1)
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next((name for name in kind if name != "null"), "null")
+    if kind == "object" or (kind is None and "properties" in schema):
+        return _object(schema, digest, root, depth)
+    if kind == "array":
+        count = max(schema.get("minItems", 0), 1 if depth < 4 and schema.get("maxItems", 1) else 0)
+        return [_value(schema.get("items", {"type": "string"}), digest, root, depth + 1) for _ in range(count)]
+    if kind == "integer":
+        return int(_number(schema))
+    if kind == "number":
+        return _number(schema)
+    if kind == "boolean":
+        return int(digest[:2], 16) % 2 == 0
+    if kind == "null":
+        return None
+    return _text(schema, digest)
+
+
+def example(schema: Mapping[str, Any], digest: str) -> Any:
+    """Return a value that `schema` takes; `digest` (hexadecimal) varies texts and choices.
+
+    Patterns are not looked at.
+    """
+    return _value(schema, digest, schema, 0)

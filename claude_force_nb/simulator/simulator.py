@@ -1,0 +1,217 @@
+"""The simulator as a context manager: a server in its own thread, on its own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, Callable, Mapping, Optional, Tuple
+
+from .counters import Counters
+from .exchange import LoggedRequest
+from .faults import FaultRule, Kinds
+from .options import SimulatorOptions
+from .server import Server
+
+__all__ = ["Simulator"]
+
+
+class Simulator:
+    """A Messages API on loopback, for trying, testing and measuring without spending.
+
+    ``with Simulator() as simulator:`` (or ``async with``) runs it in a thread of its own and stops it at the end.
+
+    Parameters
+    ----------
+    **options
+        The fields of `SimulatorOptions`: ``latency_seconds``, ``tokens_per_second``, ``requests_per_minute``,
+        ``input_tokens_per_minute``, ``output_tokens_per_minute``, ``burst_seconds``, ``context_window``,
+        ``accept_any_model``, ``answer_bytes``, ``batch_seconds``, ``log_size``, ``retry_after_grace_seconds``, ``host``,
+        ``port``.
+
+    Raises
+    ------
+    ValueError
+        For an option out of its range.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = SimulatorOptions(**options)
+        self._server: Optional[Server] = None
+        self._thread: Optional[threading.Thread] = None
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._stop: Optional[asyncio.Event] = None
+        self._ready = threading.Event()
+        self._error: Optional[BaseException] = None
+
+    def __repr__(self) -> str:
+        return "Simulator({})".format(self._server.url if self._server is not None else "not started")
+
+    def start(self) -> Simulator:
+        """Start the server; return when it listens. Raises OSError where the port is taken."""
+        from claude_force_nb.costs.pricing import load_prices
+
+        if self._thread is not None:
+            raise RuntimeError("the simulator runs already")
+        self._server = Server(self.options, load_prices())
+        self._ready.clear()
+        self._error = None
+        # A daemon, so that a test that forgets to stop it does not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="claude-force-simulator", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        error = self._failure()
+        if error is not None:
+            self._thread.join()
+            self._thread = None
+            raise error
+        return self
+
+    def _failure(self) -> Optional[BaseException]:
+        return self._error
+
+    def stop(self) -> None:
+        """Stop the server; counters and log stay readable. Does nothing where it does not run."""
+        thread, loop, stop = self._thread, self._loop, self._stop
+        if thread is None or loop is None or stop is None:
+            return
+        try:
+            loop.call_soon_threadsafe(stop.set)
+        except RuntimeError:
+            pass
+        thread.join()
+        self._thread = None
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._error = error
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        server = self.server
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        await server.start()
+        self._ready.set()
+        try:
+            await self._stop.wait()
+        finally:
+            await server.stop()
+
+    def __enter__(self) -> Simulator:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Simulator:
+        return self.start()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def server(self) -> Server:
+        """The server inside; RuntimeError before the first start."""
+        if self._server is None:
+            raise RuntimeError("the simulator was never started")
+        return self._server
+
+    @property
+    def url(self) -> str:
+        """Base URL, as for ``ANTHROPIC_BASE_URL``."""
+        return self.server.url
+
+    @property
+    def counters(self) -> Counters:
+        """What it has seen and billed so far."""
+        return self.server.book.snapshot()
+
+    @property
+    def requests(self) -> Tuple[LoggedRequest, ...]:
+        """The last requests, oldest first, the key masked."""
+        return self.server.logged()
+
+    def fail(
+        self,
+        kinds: Kinds,
+        *,
+        probability: float = 1.0,
+        seed: int = 0,
+        times: Optional[int] = None,
+        contains: Optional[str] = None,
+        model: Optional[str] = None,
+        endpoint: str = "messages",
+        retry_after_seconds: Optional[float] = None,
+        delay_seconds: float = 1.0,
+        after_events: int = 4,
+        message: Optional[str] = None,
+        when: Optional[Callable[[Mapping[str, Any]], bool]] = None,
+    ) -> None:
+        """Script a fault. Rules are asked in the order they were added; the first that takes a call decides it.
+
+        Parameters
+        ----------
+        kinds : str, int, or a sequence of these and None
+            One of `FAULT_KINDS` or an HTTP status from 400 to 599, for every call that the rule takes. A sequence gives the
+            next calls one each (None lets one through) and ends; with `times` it goes round until so many were taken.
+        probability : float
+            Share of calls taken, drawn with `seed`.
+        times : int, optional
+            Number of calls taken; None for all.
+        contains, model : str, optional
+            Takes only calls whose system prompt or messages, or whose model name, contain this.
+        endpoint : str
+            ``messages``, ``count_tokens``, ``models``, ``batches``, ``batch_results``, ``batch_item`` (a row of a batch) or ``any``.
+        retry_after_seconds : float, optional
+            ``retry-after`` of the error; 1 second for ``rate_limit`` and ``retry_after_on_success`` where not given.
+        delay_seconds : float
+            For ``slow``.
+        after_events : int
+            Events of a stream that still come, for ``cut``, ``stream_error``, ``silent`` and ``truncated_json``.
+        message : str, optional
+            Message of the error.
+        when : callable, optional
+            Takes only calls for whose body it returns True; called in the server's thread.
+
+        Raises
+        ------
+        ValueError
+            For an unknown kind, status, endpoint or probability.
+        """
+        self.server.faults.add(
+            FaultRule.build(
+                kinds,
+                probability=probability,
+                seed=seed,
+                times=times,
+                contains=contains,
+                model=model,
+                endpoint=endpoint,
+                retry_after_seconds=retry_after_seconds,
+                delay_seconds=delay_seconds,
+                after_events=after_events,
+                message=message,
+                when=when,
+            )
+        )
+
+    def heal(self) -> None:
+        """Forget all scripted faults."""
+        self.server.faults.clear()
+
+    def reset(self) -> None:
+        """Forget faults, counters, log, batches and what was taken from the buckets; returns when that is done."""
+        server, loop = self.server, self._loop
+        if self._thread is None or loop is None:
+            server.reset()
+            return
+        done = threading.Event()
+
+        def reset() -> None:
+            server.reset()
+            done.set()
+
+        loop.call_soon_threadsafe(reset)
+        done.wait()
