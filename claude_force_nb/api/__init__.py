@@ -1,1 +1,1 @@
-"""."""
+"""The way to the Messages API: transport, pacing, retry."""

@@ -1,0 +1,98 @@
+"""What a transport gives back, before it is priced. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional
+
+from claude_force_nb.errors import MalformedAnswerError
+from claude_force_nb.result import ClaudeResult, Usage
+
+__all__ = ["Answer", "PartialAnswer"]
+
+
+class PartialAnswer:
+    """A streamed answer while it arrives.
+
+    Written by the transport, read by whoever shows it, as often as it likes: reading joins what has come so far. A retried
+    call starts over through `restart`, so that nothing is shown twice.
+    """
+
+    def __init__(self) -> None:
+        self._text: List[str] = []
+        self._thinking: List[str] = []
+
+    def add_text(self, delta: str) -> None:
+        """Append answer text."""
+        self._text.append(delta)
+
+    def add_thinking(self, delta: str) -> None:
+        """Append thinking text."""
+        self._thinking.append(delta)
+
+    def restart(self) -> None:
+        """Forget everything: the call is made again."""
+        self._text.clear()
+        self._thinking.clear()
+
+    @property
+    def text(self) -> str:
+        """Answer text so far."""
+        return "".join(self._text)
+
+    @property
+    def thinking(self) -> str:
+        """Thinking so far."""
+        return "".join(self._thinking)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One complete answer of the API.
+
+    Attributes
+    ----------
+    body : dict
+        The ``message`` object.
+    headers : mapping
+        Response headers, names in lower case.
+    call_seconds : float
+        From sending to the last byte.
+    """
+
+    body: Dict[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    call_seconds: float = 0.0
+
+    @property
+    def request_id(self) -> Optional[str]:
+        """The API's ``request-id`` header."""
+        return self.headers.get("request-id")
+
+    def to_result(self, *, fingerprint: str, agent: Optional[str]) -> ClaudeResult:
+        """Return the answer as a result that is not priced yet (`cost` None).
+
+        Raises
+        ------
+        MalformedAnswerError
+            If the body is not a ``message`` object.
+        """
+        body = self.body
+        content = body.get("content") if isinstance(body, dict) else None
+        if not isinstance(content, list):
+            raise MalformedAnswerError(
+                "the server answered 200 with something that is not a message; check base_url", status=200
+            )
+        blocks = [block for block in content if isinstance(block, dict)]
+        return ClaudeResult(
+            text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
+            thinking="".join(str(block.get("thinking") or "") for block in blocks if block.get("type") == "thinking"),
+            model=str(body.get("model") or ""),
+            usage=Usage.from_api(body.get("usage")),
+            cost=None,
+            stop_reason=body.get("stop_reason"),
+            request_id=self.request_id,
+            fingerprint=fingerprint,
+            agent=agent,
+            call_seconds=self.call_seconds,
+        )

@@ -1,0 +1,284 @@
+"""The one place that talks to the network: the official SDK, one client per event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import time
+from threading import Lock
+from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, List, Mapping, Optional, Tuple
+from weakref import WeakKeyDictionary
+
+from claude_force_nb.errors import ApiError, MissingApiKeyError, StreamCutError, TransportClosedError
+from claude_force_nb.request import ClaudeRequest, normalise_base_url
+
+from .answer import Answer, PartialAnswer
+from .failures import error_from_answer, map_exception
+
+if TYPE_CHECKING:
+    import anthropic
+    from typing_extensions import Protocol
+else:
+    Protocol = object
+
+__all__ = ["SdkTransport", "Transport"]
+
+logger = logging.getLogger("claude_force_nb.api")
+
+
+class Transport(Protocol):
+    """What the orchestrator needs of a transport; `claude_force_nb.testing.FakeTransport` is another one."""
+
+    base_url: str
+
+    async def send(
+        self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
+    ) -> Answer:
+        """Send once, without retries, and return the complete answer; stream into `partial` where it is given."""
+
+    def check(self) -> None:
+        """Raise a ConfigurationError where nothing can be sent at all, such as without a key."""
+
+    async def close(self) -> None:
+        """Close the connections of the running loop and refuse further calls."""
+
+    def close_blocking(self) -> None:
+        """Close the connections of loops that do not run, and refuse further calls."""
+
+
+class SdkTransport:
+    """The official SDK on its aiohttp backend.
+
+    Parameters
+    ----------
+    api_key : str, optional
+        Key; ``ANTHROPIC_API_KEY``, then ``ANTHROPIC_AUTH_TOKEN`` of `environ` by default. Read when first needed.
+    base_url : str, optional
+        Any server that speaks the Messages API; ``ANTHROPIC_BASE_URL`` of `environ`, then the official API by default.
+    environ : mapping
+        Environment variables.
+
+    Raises
+    ------
+    OptionError
+        If `base_url` is no http(s) URL.
+    """
+
+    def __init__(
+        self, *, api_key: Optional[str] = None, base_url: Optional[str] = None, environ: Mapping[str, str]
+    ) -> None:
+        self._api_key = api_key
+        self._environ = environ
+        self._server = base_url or environ.get("ANTHROPIC_BASE_URL") or None
+        self.base_url = normalise_base_url(self._server)
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Tuple[Any, Any]] = WeakKeyDictionary()
+        self._lock = Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return "SdkTransport(base_url={!r})".format(self.base_url)
+
+    def _credentials(self) -> Dict[str, Any]:
+        key = (self._api_key or self._environ.get("ANTHROPIC_API_KEY") or "").strip()
+        token = "" if key else (self._environ.get("ANTHROPIC_AUTH_TOKEN") or "").strip()
+        if not key and not token:
+            hint = "" if "api.anthropic.com" in self.base_url else " (any text will do where the server asks for none)"
+            raise MissingApiKeyError("no API key: set ANTHROPIC_API_KEY{}; nothing was sent".format(hint))
+        if not (key or token).isascii() or not (key or token).isprintable():
+            raise MissingApiKeyError("the API key has characters that no key has; copy it again; nothing was sent")
+        return {"api_key": key} if key else {"auth_token": token}
+
+    def check(self) -> None:
+        """Raise MissingApiKeyError where no key is to be found."""
+        self._credentials()
+
+    async def _client(self) -> anthropic.AsyncAnthropic:
+        if self._closed:
+            raise TransportClosedError("the orchestrator is closed; make a new one")
+        loop = asyncio.get_running_loop()
+        entry = self._clients.get(loop)
+        if entry is None:
+            import anthropic
+
+            client = anthropic.AsyncAnthropic(
+                base_url=self._server or self.base_url,
+                max_retries=0,  # retrying is ours: api/retry.py
+                http_client=anthropic.DefaultAioHttpClient(),
+                **self._credentials(),
+            )
+            # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
+            keeper = _keep(client)
+            await keeper.__anext__()
+            entry = (client, keeper)
+            with self._lock:
+                self._clients[loop] = entry
+        client = entry[0]
+        assert client is not None
+        return client
+
+    async def send(
+        self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
+    ) -> Answer:
+        """Send once, without retries.
+
+        Parameters
+        ----------
+        request : ClaudeRequest
+        timeout_seconds : float
+            Bound on each wait for the server, > 0; the bound on the whole call is the orchestrator's.
+        partial : PartialAnswer, optional
+            Where given, the answer is streamed into it while it arrives.
+
+        Returns
+        -------
+        Answer
+            The complete message.
+
+        Raises
+        ------
+        ApiError
+            Whatever went wrong; see `api.failures`.
+        """
+        client = await self._client()
+        started = time.perf_counter()
+        body = dict(request.body)
+        headers = {"anthropic-version": request.api_version}
+        if request.betas:
+            headers["anthropic-beta"] = ",".join(request.betas)
+        arguments: Dict[str, Any] = {
+            "model": body.pop("model"),
+            "max_tokens": body.pop("max_tokens"),
+            "messages": body.pop("messages"),
+            "extra_body": body or None,
+            "extra_headers": headers,
+            "timeout": timeout_seconds,
+        }
+        streaming = False
+        try:
+            if partial is None:
+                raw = await client.messages.with_raw_response.create(**arguments)
+                content = raw.http_response.content
+                seen = _lower(raw.headers)
+                return Answer(json.loads(content), seen, time.perf_counter() - started)
+            raw = await client.messages.with_raw_response.create(stream=True, **arguments)
+            streaming = True
+            seen = _lower(raw.headers)
+            stream = raw.parse()
+            if inspect.isawaitable(stream):  # a plain call in SDK 0.x, a coroutine in 2.x
+                stream = await stream
+            try:
+                message = await _collect(stream, partial, seen)
+            finally:
+                await stream.close()
+            return Answer(message, seen, time.perf_counter() - started)
+        except (ApiError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            mapped = map_exception(error, base_url=self.base_url, now=time.time(), streaming=streaming)
+            if mapped is None:
+                raise
+            logger.debug("call failed: %s", mapped)
+            raise mapped from None
+
+    async def close(self) -> None:
+        """Close the running loop's client and refuse further calls; other loops' clients close when their loop ends."""
+        self._closed = True
+        with self._lock:
+            entry = self._clients.pop(asyncio.get_running_loop(), None)
+        if entry is not None:
+            await entry[1].aclose()
+
+    def close_blocking(self) -> None:
+        """Close the clients of loops that do not run now; for the end of a process, where nothing can be awaited."""
+        self._closed = True
+        with self._lock:
+            entries = list(self._clients.items())
+            self._clients.clear()
+        for loop, (_, keeper) in entries:
+            if not loop.is_closed() and not loop.is_running():
+                loop.run_until_complete(keeper.aclose())
+
+
+def _lower(headers: Any) -> Dict[str, str]:
+    return {str(key).lower(): str(value) for key, value in headers.items()}
+
+
+async def _keep(client: Any) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await client.close()
+
+
+async def _collect(stream: Any, partial: PartialAnswer, headers: Mapping[str, str]) -> Dict[str, Any]:
+    """Put the events of a stream together to the message that a plain call would have given.
+
+    Event order and meaning: Messages API reference, "Streaming". ``message_delta.usage`` is cumulative: it replaces, and is
+    never added to, what ``message_start`` said.
+    """
+    message: Dict[str, Any] = {}
+    blocks: List[Dict[str, Any]] = []
+    complete = False
+    async for item in stream:
+        event = item if isinstance(item, dict) else item.to_dict(mode="json")
+        kind = event.get("type")
+        if kind == "message_start":
+            message = dict(event.get("message") or {})
+            message["usage"] = dict(message.get("usage") or {})
+        elif kind == "content_block_start":
+            blocks.append(dict(event.get("content_block") or {}))
+            _show(partial, blocks[-1].get("text"), blocks[-1].get("thinking"))
+        elif kind == "content_block_delta" and blocks:
+            _add_delta(blocks[-1], event.get("delta") or {}, partial)
+        elif kind == "message_delta":
+            message.update({key: value for key, value in (event.get("delta") or {}).items() if value is not None})
+            message.setdefault("usage", {}).update(
+                {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
+            )
+        elif kind == "message_stop":
+            complete = True
+        elif kind == "error":
+            raise error_from_answer(200, event, headers, now=time.time())
+    if not complete:
+        raise StreamCutError("the answer was cut off before its end")
+    for block in blocks:
+        _finish(block)
+    message["content"] = blocks
+    return message
+
+
+def _show(partial: PartialAnswer, text: Any, thinking: Any) -> None:
+    if text:
+        partial.add_text(str(text))
+    if thinking:
+        partial.add_thinking(str(thinking))
+
+
+# How each kind of delta continues its block. Parts are collected and joined once at the end.
+_DELTAS = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
+}
+
+
+def _add_delta(block: Dict[str, Any], delta: Dict[str, Any], partial: PartialAnswer) -> None:
+    kind = delta.get("type")
+    name = _DELTAS.get(str(kind))
+    if name is not None:
+        block.setdefault("_parts", {}).setdefault(name, []).append(str(delta.get(name) or ""))
+        _show(partial, delta.get("text"), delta.get("thinking"))
+    elif kind == "citations_delta":
+        block["citations"] = [*(block.get("citations") or []), delta.get("citation")]
+
+
+def _finish(block: Dict[str, Any]) -> None:
+    for name, parts in block.pop("_parts", {}).items():
+        joined = "".join(parts)
+        if name == "partial_json":
+            block["input"] = json.loads(joined) if joined.strip() else {}
+        else:
+            block[name] = str(block.get(name) or "") + joined

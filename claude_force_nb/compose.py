@@ -1,0 +1,224 @@
+"""From a prompt and its options to the request that is sent. Nothing is sent here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any, Dict, Mapping, Optional, Sequence, Union
+
+from .agents import Agent, AgentLibrary
+from .costs.pricing import PriceTable, resolve_model
+from .errors import EmptyPromptError, OptionError
+from .prompts import DATA_NOTICE, did_you_mean, render
+from .request import DEFAULT_BASE_URL, ClaudeRequest
+
+__all__ = ["CACHE_MODES", "EFFORTS", "CallOptions", "compose", "thinking_body"]
+
+CACHE_MODES = ("on", "off", "refresh", "only")
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+DEFAULT_MODEL = "sonnet"
+DEFAULT_MAX_TOKENS = 4096
+_THINKING_WORDS: Dict[str, Optional[Dict[str, Any]]] = {
+    "off": None,
+    "on": {"type": "adaptive"},
+    "adaptive": {"type": "adaptive"},
+}
+
+
+def thinking_body(value: Union[bool, int, str, None]) -> Optional[Dict[str, Any]]:
+    """Return the request's ``thinking`` object for ``off``, ``on``, ``adaptive`` or a budget in tokens (>= 1024).
+
+    Raises
+    ------
+    OptionError
+        On anything else. The lower bound is the API's ("Extended thinking", ``budget_tokens``).
+    """
+    if value is None or isinstance(value, bool):
+        return _THINKING_WORDS["on" if value else "off"]
+    text = str(value).strip().lower()
+    if text in _THINKING_WORDS:
+        return _THINKING_WORDS[text]
+    if re.fullmatch(r"[0-9]+", text) and int(text) >= 1024:
+        return {"type": "enabled", "budget_tokens": int(text)}
+    raise OptionError("thinking must be on, off, adaptive or a number of tokens from 1024, not {!r}".format(value))
+
+
+def _check(value: Any, name: str, kind: type, low: float, high: float, hint: str) -> None:
+    numeric = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not numeric or not low <= value <= high:
+        raise OptionError("{} must be {}, not {!r}".format(name, hint, value))
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """Options of one call, as `AsyncAgentOrchestrator.run` takes them; None means "not given".
+
+    Attributes
+    ----------
+    agent : str or Agent
+        Name of an agent, or one at hand.
+    model : str
+        Alias (``haiku``, ``sonnet``, ``opus``, ``fable``) or full name; the agent's, then sonnet by default.
+    system : str
+        System prompt, below the agent's.
+    max_tokens : int
+        Bound of the answer in tokens, >= 1; the agent's, then 4096 by default.
+    temperature : float
+        0 to 1.
+    thinking : bool, int or str
+        See `thinking_body`.
+    effort : str
+        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
+    stop : str or sequence of str
+        Texts that end the answer.
+    sample : int
+        Number of an independent answer, >= 1.
+    cache : str
+        ``on``, ``off``, ``refresh`` or ``only``.
+    timeout_seconds : float
+        Bound of the call with its retries, > 0.
+    budget : Decimal, float or str
+        US dollars that this call, or this batch, may cost at the most.
+    use_memory : bool
+        False neither reads nor writes the agent's conversation.
+    variables : mapping
+        Values for ``{{ }}``; without it the prompt is sent as it is, braces and all.
+    body : mapping
+        Further fields of the request body, such as ``tools``; they go last and win.
+    betas : sequence of str
+        ``anthropic-beta`` values.
+    """
+
+    agent: Union[str, Agent, None] = None
+    model: Optional[str] = None
+    system: Optional[str] = None
+    max_tokens: Optional[int] = None
+    temperature: Optional[float] = None
+    thinking: Union[bool, int, str, None] = None
+    effort: Optional[str] = None
+    stop: Union[str, Sequence[str], None] = None
+    sample: int = 1
+    cache: str = "on"
+    timeout_seconds: Optional[float] = None
+    budget: Any = None
+    use_memory: bool = False
+    variables: Optional[Mapping[str, Any]] = None
+    body: Mapping[str, Any] = field(default_factory=dict)
+    betas: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> CallOptions:
+        """Make options of keyword arguments.
+
+        Raises
+        ------
+        OptionError
+            On an unknown name, with the nearest known one, or a value that the option cannot take.
+        """
+        for name in options:
+            if name not in _NAMES:
+                raise OptionError("unknown option {!r}{}".format(name, did_you_mean(name, _NAMES)))
+        return cls(**options)
+
+    def __post_init__(self) -> None:
+        if self.cache not in CACHE_MODES:
+            near = did_you_mean(str(self.cache), CACHE_MODES)
+            raise OptionError("cache must be on, off, refresh or only, not {!r}{}".format(self.cache, near))
+        if self.max_tokens is not None:
+            _check(self.max_tokens, "max_tokens", int, 1, 10_000_000, "a whole number from 1")
+        if self.temperature is not None:
+            _check(self.temperature, "temperature", float, 0, 1, "a number from 0 to 1")
+        if self.timeout_seconds is not None:
+            _check(self.timeout_seconds, "timeout", float, 0.001, 86_400, "seconds, more than 0 and at most 86400")
+        if self.effort is not None and self.effort not in EFFORTS:
+            near = did_you_mean(str(self.effort), EFFORTS)
+            raise OptionError("effort must be one of {}, not {!r}{}".format(", ".join(EFFORTS), self.effort, near))
+        if self.use_memory:
+            raise OptionError("use_memory=True: conversations are not kept yet; pass the earlier text as {{ name }}")
+
+
+_NAMES = tuple(item.name for item in fields(CallOptions))
+
+
+def compose(
+    prompt: str,
+    options: CallOptions,
+    *,
+    agents: AgentLibrary,
+    prices: PriceTable,
+    base_url: str,
+    default_model: str = DEFAULT_MODEL,
+    default_max_tokens: int = DEFAULT_MAX_TOKENS,
+) -> ClaudeRequest:
+    """Return the request for a prompt.
+
+    Raises
+    ------
+    EmptyPromptError
+        If nothing but white space is left to send.
+    ConfigurationError
+        If an agent, a model or a value is unusable.
+    PromptError
+        If a ``{{ }}`` cannot be filled.
+    """
+    if not isinstance(prompt, str):
+        raise OptionError("a prompt must be text, not {}".format(type(prompt).__name__))
+    agent = agents.find(options.agent) if isinstance(options.agent, str) else options.agent
+    fenced = False
+    if options.variables is not None:
+        rendered = render(prompt, options.variables)
+        prompt, fenced = rendered.text, rendered.fenced
+    if not prompt.strip():
+        raise EmptyPromptError("the prompt is empty; nothing was sent")
+    model = options.model or (agent.model if agent else None) or default_model
+    temperature = options.temperature if options.temperature is not None else (agent.temperature if agent else None)
+    max_tokens = options.max_tokens or (agent.max_tokens if agent else None) or default_max_tokens
+    body: Dict[str, Any] = {
+        "model": resolve_model(model, prices, official=base_url == DEFAULT_BASE_URL),
+        "max_tokens": max_tokens,
+        "messages": [{"role": "user", "content": prompt}],
+    }
+    system = [agent.prompt if agent else None, options.system, DATA_NOTICE if fenced else None]
+    if any(system):
+        body["system"] = "\n\n".join(part for part in system if part)
+    if temperature is not None:
+        body["temperature"] = temperature
+    body.update(_reasoning(options, max_tokens))
+    if options.stop:
+        body["stop_sequences"] = [options.stop] if isinstance(options.stop, str) else list(options.stop)
+    body.update(options.body)
+    return ClaudeRequest(
+        body=body,
+        base_url=base_url,
+        betas=tuple(options.betas),
+        sample=options.sample,
+        agent=agent.name if agent else None,
+    )
+
+
+def _reasoning(options: CallOptions, max_tokens: int) -> Dict[str, Any]:
+    body: Dict[str, Any] = {}
+    thinking = thinking_body(options.thinking)
+    if thinking is not None:
+        if int(thinking.get("budget_tokens", 0)) >= max_tokens:
+            message = "thinking={} needs max_tokens above it; max_tokens is {}"
+            raise OptionError(message.format(thinking["budget_tokens"], max_tokens))
+        body["thinking"] = thinking
+    if options.effort is not None:
+        body["output_config"] = {"effort": options.effort}
+    return body
+
+
+def input_bound_tokens(request: ClaudeRequest) -> int:
+    """Return more tokens than the request can have: one a byte of its text, since a token is at least a byte of UTF-8."""
+    return _bytes_in(request.body) + 512
+
+
+def _bytes_in(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode("utf-8"))
+    if isinstance(value, dict):
+        return sum(_bytes_in(key) + _bytes_in(item) for key, item in value.items())
+    if isinstance(value, list):
+        return sum(_bytes_in(item) for item in value)
+    return 8

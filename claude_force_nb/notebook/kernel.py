@@ -1,0 +1,195 @@
+"""How a magic runs on the kernel's event loop: awaited where the cell can await, blocking where it cannot, and stoppable."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import signal
+from contextlib import contextmanager
+from typing import Any, Awaitable, Callable, Coroutine, Iterator, List, Tuple, TypeVar
+
+from claude_force_nb.errors import RunInterrupted
+
+__all__ = ["ASYNC_SUFFIX", "await_magics", "interruptible", "protect_questions", "run_blocking"]
+
+T = TypeVar("T")
+
+ASYNC_SUFFIX = "_async"
+_SCOPES = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.GeneratorExp,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+)
+
+
+class _MagicCalls(ast.NodeVisitor):
+    """Finds calls of our magics in a transformed cell, where a top-level ``await`` is allowed."""
+
+    def __init__(self, names: Tuple[str, ...]) -> None:
+        self.names = names
+        self.found: List[ast.Call] = []
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, _SCOPES):
+            return None
+        if isinstance(node, ast.Call) and self._is_ours(node):
+            self.found.append(node)
+        return self.generic_visit(node)
+
+    def _is_ours(self, node: ast.Call) -> bool:
+        function = node.func
+        return (
+            isinstance(function, ast.Attribute)
+            and function.attr in ("run_cell_magic", "run_line_magic")
+            and isinstance(function.value, ast.Call)
+            and isinstance(function.value.func, ast.Name)
+            and function.value.func.id == "get_ipython"
+            and len(node.args) >= 2
+            and all(isinstance(argument, ast.Constant) and isinstance(argument.value, str) for argument in node.args)
+            and node.args[0].value in self.names  # type: ignore[attr-defined]
+        )
+
+
+def await_magics(lines: List[str], names: Tuple[str, ...]) -> List[str]:
+    """Rewrite top-level calls of the magics in `names` to awaited calls of their awaitable twins.
+
+    Parameters
+    ----------
+    lines : list of str
+        A cell after IPython's own transformations, with line ends.
+    names : tuple of str
+        Names of magics that have a twin named with `ASYNC_SUFFIX`.
+
+    Returns
+    -------
+    list of str
+        The same number of lines; the very same list where there is nothing to rewrite or the cell is no Python.
+    """
+    text = "".join(lines)
+    if "_magic(" not in text or not any(name in text for name in names):
+        return lines
+    try:
+        tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except (SyntaxError, ValueError):
+        return lines
+    visitor = _MagicCalls(names)
+    visitor.visit(tree)
+    # Columns of the syntax tree count bytes; from the last call to the first, so that earlier columns stay true.
+    source = [line.encode("utf-8") for line in text.splitlines(keepends=True)]
+    for call in sorted(visitor.found, key=lambda call: (call.lineno, call.col_offset), reverse=True):
+        if call.lineno != call.end_lineno:
+            continue
+        line = source[call.lineno - 1]
+        source[call.lineno - 1] = line[: call.col_offset] + _awaited(call).encode("utf-8") + line[call.end_col_offset :]
+    return b"".join(source).decode("utf-8").splitlines(keepends=True) if visitor.found else lines
+
+
+def _awaited(call: ast.Call) -> str:
+    name, line, *cell = [argument.value for argument in call.args]  # type: ignore[attr-defined]
+    # IPython refuses a cell magic without a body before the magic could say what is missing: the line form can.
+    kind = "run_cell_magic" if cell and cell[0] else "run_line_magic"
+    arguments = [name + ASYNC_SUFFIX, line, *(cell if kind == "run_cell_magic" else [])]
+    return "(await get_ipython().{}({}))".format(kind, ", ".join(map(repr, arguments)))
+
+
+_QUESTION = re.compile(r"^([ \t]*(?:[A-Za-z_][^=%#'\"]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*(\r?\n?)$")
+_TRIPLE = re.compile(r"\"\"\"|'''")
+
+
+def protect_questions(lines: List[str], names: Tuple[str, ...]) -> List[str]:
+    """Turn ``%claude … ?`` into the call of the magic, before IPython takes the question mark for a request for help."""
+    if not any("?" in line and "%" in line for line in lines):
+        return lines
+    protected = []
+    quotes = 0
+    for line in lines:
+        match = _QUESTION.match(line) if quotes % 2 == 0 else None
+        if match and match.group(2) in names:
+            head, name, text, end = match.groups()
+            line = "{}get_ipython().run_line_magic({!r}, {!r}){}".format(head, name, text, end)
+        else:
+            quotes += len(_TRIPLE.findall(line))
+        protected.append(line)
+    return protected
+
+
+@contextmanager
+def _on_sigint(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on the loop when SIGINT comes, even if the loop sleeps (the kernel's own handler does not wake it)."""
+    try:
+        previous = signal.getsignal(signal.SIGINT)
+        try:
+            loop.add_signal_handler(signal.SIGINT, stop)
+            remove: Callable[[], Any] = lambda: loop.remove_signal_handler(signal.SIGINT)  # noqa: E731
+        except (NotImplementedError, RuntimeError):  # Windows
+            signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(stop))
+            remove = lambda: None  # noqa: E731
+    except ValueError:  # not the main thread: signals do not come here
+        yield
+        return
+    try:
+        yield
+    finally:
+        remove()
+        if previous is not None:
+            signal.signal(signal.SIGINT, previous)
+
+
+async def interruptible(work: Coroutine[Any, Any, T], describe: Callable[[], str]) -> T:
+    """Await `work` so that Stop ends it at once.
+
+    Parameters
+    ----------
+    work : coroutine
+    describe : callable
+        Gives the line that says what is done and what to do, asked for after the work has ended.
+
+    Raises
+    ------
+    RunInterrupted
+        On SIGINT, once the work has cleaned up.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    with _on_sigint(loop, stop):
+        try:
+            return await task
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            if stopped:
+                raise RunInterrupted(describe()) from None
+            raise
+
+
+def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
+    """Run to the end where nobody can await: in a function, or from ``ipython -c``.
+
+    Patches asyncio through nest-asyncio, but only where a loop runs already.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_call(work))
+    try:
+        import nest_asyncio2 as nest_asyncio  # ipykernel from 7.2 on brings it; the two must not be mixed
+    except ImportError:
+        import nest_asyncio
+    nest_asyncio.apply(loop)
+    result: T = loop.run_until_complete(_call(work))
+    return result
+
+
+async def _call(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()

@@ -1,0 +1,231 @@
+"""The magics: parse, call the session, show. Loading and unloading."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+
+from IPython.core.magic import (
+    Magics,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.prompts import did_you_mean
+
+from .kernel import ASYNC_SUFFIX, await_magics, protect_questions, run_blocking
+
+if TYPE_CHECKING:
+    from .session import NotebookSession
+
+__all__ = ["load", "unload"]
+
+# Magics that have an awaitable twin.
+AWAITABLE = ("claude",)
+_ATTRIBUTE = "_claude_force_extension"
+
+
+@magics_class
+class ClaudeMagics(Magics):
+    """``%claude`` and its relatives."""
+
+    def __init__(self, shell: Any, configurable: Any) -> None:
+        super().__init__(shell)
+        self._claude_configurable = configurable
+        self._session: Optional[NotebookSession] = None
+
+    @property
+    def session(self) -> NotebookSession:
+        """The session, made with the first magic: loading the extension imports as little as it can."""
+        if self._session is None:
+            from .session import NotebookSession
+
+            self._session = NotebookSession(self.shell, self._claude_configurable)
+        return self._session
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Ask Claude: `%claude question` or `%%claude agent=… into=…` above a prompt; `%%claude --help` lists the options."""
+        return run_blocking(lambda: self.session.ask(line, cell, local_ns or {}))
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude_async(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Return the awaitable of `%claude`; cells are rewritten to await it."""
+        return self.session.ask(line, cell, local_ns or {})
+
+    @no_var_expand
+    @line_magic
+    def claude_agents(self, line: str) -> None:
+        """List the agents, or show one: `%claude_agents [name]`."""
+        from .views import agents_view
+
+        self._display(agents_view(self.session.agents, line.strip()))
+
+    @no_var_expand
+    @line_magic
+    def claude_cache(self, line: str) -> None:
+        """Show or change the cache: `%claude_cache stats|verify|clear|path`."""
+        from .views import cache_view
+
+        cache = self.session.orchestrator.cache
+        assert cache is not None
+        self._display(cache_view(cache, line.strip() or "stats"))
+
+    @no_var_expand
+    @line_magic
+    def claude_cost(self, line: str) -> None:
+        """Show what was spent and saved: `%claude_cost [by=model|agent|day|notebook] [since=7d]`."""
+        from .views import cost_view
+
+        given = _pairs(line, ("by", "since"), "%claude_cost")
+        ledger = self.session.orchestrator.ledger
+        assert ledger is not None
+        self._display(cost_view(ledger, given.get("by", "model"), given.get("since", ""), now=time.time()))
+
+    @no_var_expand
+    @line_magic
+    def claude_config(self, line: str) -> None:
+        """Show the settings, or set some: `%claude_config [key=value …]`; `key=default` takes a value back."""
+        from .options import SETTINGS
+        from .views import config_view
+
+        for name, value in _pairs(line, tuple(SETTINGS), "%claude_config").items():
+            self.session.settings.set(name, value)
+        self._display(config_view(self.session.settings))
+
+    def _display(self, bundle: Dict[str, str]) -> None:
+        from .screen import show_bundle
+
+        show_bundle(bundle)
+
+    def close(self) -> None:
+        """End the session."""
+        if self._session is not None:
+            self._session.close()
+
+
+def _pairs(line: str, known: Any, magic: str) -> Dict[str, str]:
+    import shlex
+
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        raise OptionError("{}: a quote is opened and not closed".format(magic)) from None
+    pairs = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            raise OptionError("{} takes key=value, not {!r}".format(magic, word))
+        if name not in known:
+            raise OptionError("{}: unknown setting {!r}{}".format(magic, name, did_you_mean(name, known)))
+        pairs[name] = value
+    return pairs
+
+
+class _Extension:
+    """Everything that loading adds to a shell, and how each of it is taken away."""
+
+    def __init__(self, shell: Any) -> None:
+        from .settings import make_configurable
+
+        self.shell = shell
+        configurable = make_configurable()(parent=shell)
+        self.magics = ClaudeMagics(shell, configurable)
+        self._undo: List[Callable[[], Any]] = []
+        self._append(shell.configurables, configurable)
+        self._register_magics()
+        self._append(shell.input_transformers_cleanup, self._protect)
+        self._append(shell.input_transformers_post, self._rewrite)
+        self._register_formatters()
+        self._register_completers()
+
+    def _append(self, target: List[Any], item: Any) -> None:
+        target.append(item)
+        self._undo.append(lambda: target.remove(item) if item in target else None)
+
+    def _register_magics(self) -> None:
+        manager = self.shell.magics_manager
+        manager.register(self.magics)
+        for kind, names in self.magics.magics.items():
+            for name in names:
+                self._undo.append(partial(manager.magics[kind].pop, name, None))
+        self._undo.append(lambda: manager.registry.pop(type(self.magics).__name__, None))
+
+    def _protect(self, lines: List[str]) -> List[str]:
+        return protect_questions(lines, AWAITABLE)
+
+    def _rewrite(self, lines: List[str]) -> List[str]:
+        # Without IPython's own top-level await (%autoawait off) the magic blocks instead.
+        return await_magics(lines, AWAITABLE) if self.shell.autoawait else lines
+
+    def _register_formatters(self) -> None:
+        kind = ("claude_force_nb.result", "ClaudeResult")
+        formatters = self.shell.display_formatter
+        own = formatters.ipython_display_formatter
+        own.for_type_by_name(*kind, self._show_once)
+        formatters.mimebundle_formatter.for_type_by_name(*kind, self._bundle)
+        formatters.formatters["text/plain"].for_type_by_name(*kind, self._plain)
+        for formatter in (own, formatters.mimebundle_formatter, formatters.formatters["text/plain"]):
+            self._undo.append(partial(_forget, formatter, kind))
+
+    def _show_once(self, result: Any) -> None:
+        session = self.magics.session
+        if not (session.in_kernel and session.was_shown(result)):
+            raise NotImplementedError  # IPython's way of saying: show it as usual
+
+    def _bundle(self, result: Any, include: Any = None, exclude: Any = None) -> Any:
+        from .render import result_bundle
+
+        return result_bundle(result) if self.magics.session.in_kernel else {}
+
+    def _plain(self, result: Any, printer: Any, cycle: bool) -> None:
+        from .render import receipt, result_bundle
+
+        shown = self.magics.session.was_shown(result)
+        printer.text(receipt(result) if shown else result_bundle(result)["text/plain"])
+
+    def _register_completers(self) -> None:
+        from .completion import complete
+
+        for key in ("%claude", "%%claude", "%claude_agents"):
+            self.shell.set_hook("complete_command", lambda shell, event: complete(self.magics, event), str_key=key)
+            self._undo.append(partial(self.shell.strdispatchers["complete_command"].strs.pop, key, None))
+
+    def unload(self) -> None:
+        for undo in reversed(self._undo):
+            undo()
+        self.magics.close()
+
+
+def _forget(formatter: Any, kind: Any) -> None:
+    formatter.deferred_printers.pop(kind, None)
+    for each in list(formatter.type_printers):
+        if (each.__module__, each.__name__) == kind:
+            del formatter.type_printers[each]
+
+
+def load(shell: Any) -> None:
+    """Add the magics to a shell; a second time changes nothing."""
+    if getattr(shell, _ATTRIBUTE, None) is None:
+        setattr(shell, _ATTRIBUTE, _Extension(shell))
+
+
+def unload(shell: Any) -> None:
+    """Take away everything that `load` added."""
+    extension = getattr(shell, _ATTRIBUTE, None)
+    if extension is not None:
+        delattr(shell, _ATTRIBUTE)
+        extension.unload()
+
+
+assert all(hasattr(ClaudeMagics, name + ASYNC_SUFFIX) for name in AWAITABLE)

@@ -1,0 +1,286 @@
+"""The one table of options: parsing, ``--help``, completion, settings and the documentation come from it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
+
+from claude_force_nb.compose import CACHE_MODES, EFFORTS, thinking_body
+from claude_force_nb.errors import OptionError
+from claude_force_nb.prompts import did_you_mean
+
+__all__ = ["OPTIONS", "SETTINGS", "Invocation", "Option", "help_text", "parse_line", "read_setting"]
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _whole_number(value: str) -> int:
+    return int(value.replace("_", ""))
+
+
+def _number(value: str) -> float:
+    return float(value)
+
+
+def _dollars(value: str) -> str:
+    number = float(value.lstrip("$"))
+    if not 0 <= number < 1e12:
+        raise ValueError
+    return value.lstrip("$")
+
+
+def _switch(value: str) -> bool:
+    lowered = value.lower()
+    if lowered in ("on", "true", "yes", "1"):
+        return True
+    if lowered in ("off", "false", "no", "0"):
+        return False
+    raise ValueError
+
+
+def _thinking(value: str) -> str:
+    thinking_body(value)
+    return value
+
+
+def _name(value: str) -> str:
+    if not value.isidentifier():
+        raise ValueError
+    return value
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        As typed.
+    read : callable
+        Turns the text into the value; raises ValueError where it cannot.
+    takes : str
+        What the value is, for help and errors.
+    meaning : str
+        One line.
+    choices : tuple of str
+        The only values, where there are only some.
+    flag : bool
+        True where it takes no value.
+    line : bool
+        True where it is an option of ``%%claude`` and ``%claude``.
+    setting : bool
+        True where ``%claude_config``, traitlets, the environment and pyproject.toml may set it.
+    default : object
+        Value of the setting where nobody sets it.
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    takes: str
+    meaning: str
+    choices: Tuple[str, ...] = ()
+    flag: bool = False
+    line: bool = True
+    setting: bool = False
+    default: Any = None
+
+
+OPTIONS: Dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option("agent", _text, "name", "agent whose system prompt and settings are used", setting=True),
+        Option("model", _text, "alias or full name", "model that answers", setting=True, default="sonnet"),
+        Option("system", _text, "text", "system prompt, below the agent's"),
+        Option("max_tokens", _whole_number, "tokens", "bound of the answer", setting=True, default=4096),
+        Option("temperature", _number, "0 to 1", "randomness of the answer", setting=True),
+        Option("thinking", _thinking, "on, off, adaptive or tokens", "thinking before the answer", setting=True),
+        Option("effort", _text, "level", "how much work the answer is worth", choices=EFFORTS, setting=True),
+        Option("stop", _text, "text", "text that ends the answer"),
+        Option("stream", _switch, "on or off", "show the answer while it arrives", setting=True, default=True),
+        Option("cache", _text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
+        Option("sample", _whole_number, "number", "number of an independent answer to the same prompt"),
+        Option("timeout", _number, "seconds", "bound of the call with its retries", setting=True, default=120.0),
+        Option("budget", _dollars, "US dollars", "most that this call may cost"),
+        Option("into", _name, "name", "variable that receives the result"),
+        Option("refresh", _switch, "", "ask again and replace the cached answer", flag=True),
+        Option(
+            "dry-run",
+            _switch,
+            "",
+            "show the request, its price bound and whether it is cached; send nothing",
+            flag=True,
+        ),
+        Option("raw", _switch, "", "send the prompt as typed, without filling in {{ }}", flag=True),
+        Option("help", _switch, "", "show this reference", flag=True),
+        Option("session_budget", _dollars, "US dollars", "most that this session may cost", line=False, setting=True),
+        Option("max_concurrent", _whole_number, "calls", "most calls in flight", line=False, setting=True, default=10),
+        Option(
+            "max_retries",
+            _whole_number,
+            "calls",
+            "most further calls after a failure",
+            line=False,
+            setting=True,
+            default=4,
+        ),
+        Option("cache_dir", _text, "path", "folder of the cache", line=False, setting=True),
+        Option("cache_ttl_hours", _number, "hours", "life of a cached answer", line=False, setting=True, default=24.0),
+        Option(
+            "cache_max_size_mb", _number, "megabytes", "limit of the cache", line=False, setting=True, default=500.0
+        ),
+        Option("base_url", _text, "URL", "server that speaks the Messages API", line=False, setting=True),
+    )
+}
+LINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.line)
+SETTINGS: Dict[str, Option] = {name: option for name, option in OPTIONS.items() if option.setting}
+
+
+def _value(option: Option, text: str, where: str = "") -> Any:
+    if option.choices and text not in option.choices:
+        near = did_you_mean(text, option.choices)
+        allowed = ", ".join(option.choices)
+        raise OptionError("{}{} must be one of {}, not {!r}{}".format(where, option.name, allowed, text, near))
+    try:
+        return option.read(text)
+    except (ValueError, OverflowError):
+        takes = "a variable name" if option.read is _name else option.takes
+        raise OptionError("{}{} takes {}, not {!r}".format(where, option.name, takes, text)) from None
+
+
+def read_setting(name: str, text: Any, *, where: str) -> Any:
+    """Return the value of a setting given as text, or as a number or boolean of TOML or traitlets.
+
+    Raises
+    ------
+    OptionError
+        If there is no such setting or it cannot take the value; says where it was set.
+    """
+    if name not in SETTINGS:
+        raise OptionError("{}: unknown setting {!r}{}".format(where, name, did_you_mean(name, SETTINGS)))
+    if isinstance(text, bool):
+        text = "on" if text else "off"
+    return _value(SETTINGS[name], str(text), where + ": ")
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A parsed magic line: the options given, and the words that are no options."""
+
+    options: Mapping[str, Any]
+    rest: str = ""
+
+
+def parse_line(line: str, *, allowed: Iterable[str] = LINE_OPTIONS, free_text: bool = False) -> Invocation:
+    """Parse ``key=value``, ``--key value``, ``--key=value`` and bare flags, with quotes as in a shell.
+
+    Parameters
+    ----------
+    line : str
+        What stands behind the magic's name.
+    allowed : iterable of str
+        Names that are known here.
+    free_text : bool
+        True for the line form: options come first, and the first word that is none of them begins the prompt, which is taken
+        as typed, quotes and all.
+
+    Raises
+    ------
+    OptionError
+        On an unknown option, a missing or impossible value, an open quote, and, without `free_text`, on other words.
+    """
+    known = {name: OPTIONS[name] for name in allowed}
+    options: Dict[str, Any] = {}
+    rest = line.strip()
+    while rest:
+        name, is_option = _option_name(rest, known, strict=not free_text)
+        if not is_option:
+            break
+        option = known[name]
+        head, rest = _cut(rest)
+        if option.flag:
+            if "=" in head:
+                raise OptionError("--{} takes no value".format(name))
+            options[name] = True
+        else:
+            text, rest = _option_value(head, rest, name)
+            if name in options:
+                raise OptionError("{} is given twice".format(name))
+            options[name] = _value(option, text)
+    if rest and not free_text:
+        raise OptionError("{!r} is no option; write key=value, or the prompt below the line".format(_cut(rest)[0]))
+    return Invocation(options, rest)
+
+
+def _option_name(rest: str, known: Mapping[str, Option], *, strict: bool) -> Tuple[str, bool]:
+    """Return the name at the head of `rest`, and whether it is an option; unknown ones are errors where they look like one."""
+    word = rest.split(None, 1)[0]
+    name, equals, _ = word.partition("=")
+    dashed = name.startswith("--")
+    plain = name[2:] if dashed else name
+    # Both spellings of a name with two words.
+    plain = (
+        plain
+        if plain in known
+        else plain.replace("_", "-")
+        if plain.replace("_", "-") in known
+        else plain.replace("-", "_")
+    )
+    if plain in known and (dashed or equals):
+        return plain, True
+    if (dashed and len(name) > 2) or (equals and strict):
+        near = did_you_mean(plain, known)
+        raise OptionError("unknown option {!r}, nothing was sent{}".format(name, near))
+    if equals and plain.isidentifier() and did_you_mean(plain, known):
+        # In a question "x=1" is an ordinary word, but "modle=opus" is a slip that would cost money.
+        raise OptionError("unknown option {!r}, nothing was sent{}".format(name, did_you_mean(plain, known)))
+    return plain, False
+
+
+def _cut(rest: str) -> Tuple[str, str]:
+    """Cut the first shell word off; return it without its quotes, and what follows as typed."""
+    source = StringIO(rest)
+    lexer = shlex.shlex(source, posix=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    try:
+        word = lexer.get_token()
+    except ValueError:
+        raise OptionError("a quote is opened and not closed in: {}".format(rest)) from None
+    return word or "", rest[source.tell() :].lstrip()
+
+
+def _option_value(head: str, rest: str, name: str) -> Tuple[str, str]:
+    _, equals, text = head.partition("=")
+    if equals:
+        if not text:
+            raise OptionError("{} needs a value".format(name))
+        return text, rest
+    if not rest or rest.startswith("--"):
+        raise OptionError("--{} needs a value".format(name))
+    return _cut(rest)
+
+
+def help_text(magic: str, first: str) -> str:
+    """Return the reference of a magic, as plain text, made from the table."""
+    rows = []
+    for name in LINE_OPTIONS:
+        option = OPTIONS[name]
+        left = "--" + name if option.flag else "{}={}".format(name, "|".join(option.choices) or "…")
+        note = "" if option.default is None else " (default {})".format(_shown(option.default))
+        note += "" if not option.takes or option.choices else " [{}]".format(option.takes)
+        rows.append((left, option.meaning + note))
+    width = max(len(left) for left, _ in rows)
+    lines = ["{}".format(first), "", "Options of {}, as key=value or --key value:".format(magic), ""]
+    lines += ["  {}  {}".format(left.ljust(width), right) for left, right in rows]
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "{:g}".format(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,179 @@
+"""What the notebook shows: answers and receipts as plain text, Markdown and HTML. Nothing here is live HTML of a model."""
+
+from __future__ import annotations
+
+import html
+import re
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Set
+
+from claude_force_nb.result import ClaudeResult
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+__all__ = ["answer_bundle", "bundle", "dollars", "receipt", "result_bundle", "table_bundle"]
+
+_RECEIPT_STYLE = "opacity:0.7;font-size:0.85em;margin-top:0.4em"
+
+
+def dollars(amount: Optional[Decimal]) -> str:
+    """Return US dollars as read by people: ``$0``, ``$0.0033``, ``$12.35``, or ``price unknown``."""
+    if amount is None:
+        return "price unknown"
+    if amount == 0:
+        return "$0"
+    if amount < Decimal("0.00005"):
+        return "<$0.0001"
+    return "${:.4f}".format(amount) if amount < 1 else "${:,.2f}".format(amount)
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return "{:.0f} {} ago".format(seconds // size, unit)
+    return "{:.0f} s ago".format(seconds) if seconds >= 1 else "just now"
+
+
+def receipt(result: ClaudeResult) -> str:
+    """Return the one line under an answer: who, tokens, cost, time; or age and saving where the cache answered."""
+    parts = [result.agent or "", result.model]
+    if result.cached:
+        parts.append("cached " + _age(result.age_seconds))
+        parts.append("saved " + dollars(result.saved) if result.saved is not None else "price unknown")
+    else:
+        usage = result.usage
+        parts.append("{}→{} tok".format(usage.total_input_tokens, usage.output_tokens))
+        parts.append(dollars(result.cost))
+        parts.append("{:.1f} s".format(result.duration_seconds))
+    if result.attempts > 1:
+        parts.append("{} attempts".format(result.attempts))
+    if result.stop_reason == "max_tokens":
+        parts.append("cut off at max_tokens, not cached")
+    elif result.stop_reason == "refusal":
+        parts.append("refused, not cached")
+    return " · ".join(part for part in parts if part)
+
+
+@lru_cache(maxsize=1)
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    # HTML in an answer is text; links to scripts are refused by the parser; an image would call its server, so it is a link.
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table")
+
+    def image(tokens: Any, index: int, options: Any, env: Any) -> str:
+        token = tokens[index]
+        address = html.escape(str(token.attrGet("src") or ""))
+        return '<a href="{}" rel="noopener noreferrer">{}</a>'.format(address, html.escape(token.content or address))
+
+    parser.renderer.rules["image"] = image  # type: ignore[attr-defined]
+    return parser
+
+
+def _markdown_as_html(text: str) -> str:
+    rendered: str = _markdown().render(text)
+    # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
+    return rendered.replace("$", "<span>$</span>") if "$" in rendered else rendered
+
+
+_SPECIAL = re.compile(r"(`+)(?:(?!`).*?(?<!`))?\1(?!`)|\\.|\$|<|!\[", re.DOTALL)
+
+
+def _escape_match(match: re.Match[str]) -> str:
+    found = match.group()
+    return {"$": "\\$", "<": "&lt;", "![": "!\\["}.get(found, found)
+
+
+def _safe_markdown(text: str) -> str:
+    """Return Markdown with formulas, HTML and images outside code turned into text."""
+    if not re.search(r"[$<]|!\[", text):
+        return text
+    lines = text.split("\n")
+    code: Set[int] = set()
+    for token in _markdown().parse(text):
+        if token.type in ("fence", "code_block") and token.map:
+            code.update(range(*token.map))
+    parts: List[str] = []
+    prose: List[str] = []
+    for number, line in enumerate(lines):
+        if number in code:
+            if prose:
+                parts.append(_SPECIAL.sub(_escape_match, "\n".join(prose)))
+                prose = []
+            parts.append(line)
+        else:
+            prose.append(line)
+    if prose:
+        parts.append(_SPECIAL.sub(_escape_match, "\n".join(prose)))
+    return "\n".join(parts)
+
+
+def _receipt_html(line: str) -> str:
+    return '<div style="{}">{}</div>'.format(_RECEIPT_STYLE, html.escape(line).replace("$", "<span>$</span>"))
+
+
+def _markdown_text(line: str) -> str:
+    """Return plain text as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_\[\]<>$|~#])", r"\\\1", line)
+
+
+def _wrap(inner: str) -> str:
+    return '<div class="claude-force mathjax_ignore tex2jax_ignore">{}</div>'.format(inner)
+
+
+def bundle(plain: str, markdown: str, inner_html: str) -> Dict[str, str]:
+    """Return a display bundle of the three forms in which everything is shown."""
+    return {"text/plain": plain, "text/markdown": markdown, "text/html": _wrap(inner_html)}
+
+
+def answer_bundle(text: str, thinking: str = "", footer: str = "") -> Dict[str, str]:
+    """Return the bundle of an answer, complete or still arriving, with its thinking folded and a line below it."""
+    plain = text if not footer else "{}\n\n{}".format(text, footer)
+    markdown = _safe_markdown(text)
+    inner = _markdown_as_html(text)
+    if thinking:
+        folded = "<details><summary>Thinking</summary>{}</details>".format(_markdown_as_html(thinking))
+        inner = folded + inner
+        quoted = "\n".join("> " + line for line in _safe_markdown(thinking).split("\n"))
+        markdown = "{}\n\n{}".format(quoted, markdown)
+        plain = "[thinking]\n{}\n[/thinking]\n\n{}".format(thinking, plain)
+    if footer:
+        markdown = "{}\n\n*{}*".format(markdown, _markdown_text(footer))
+        inner += _receipt_html(footer)
+    return bundle(plain, markdown, inner)
+
+
+def result_bundle(result: ClaudeResult) -> Dict[str, str]:
+    """Return the bundle of a result: answer and receipt, or why there is none."""
+    if result.error is not None:
+        line = "{}: {}".format(result.status.replace("_", " "), " ".join(str(result.error).split()))
+        return answer_bundle(result.text, result.thinking, line)
+    return answer_bundle(result.text, result.thinking, receipt(result))
+
+
+def table_bundle(header: Sequence[str], rows: Iterable[Sequence[Any]], *, footer: str = "") -> Dict[str, str]:
+    """Return the bundle of a table of texts, everything escaped."""
+    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells)]
+    plain = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [list(header), *cells]
+    ]
+    markdown = ["| {} |".format(" | ".join(map(_markdown_text, row))) for row in [list(header), *cells]]
+    markdown.insert(1, "|" + " --- |" * len(header))
+
+    def row_html(row: Sequence[str], tag: str) -> str:
+        inner = "".join(
+            '<{0} style="text-align:left">{1}</{0}>'.format(tag, html.escape(cell).replace("$", "<span>$</span>"))
+            for cell in row
+        )
+        return "<tr>{}</tr>".format(inner)
+
+    body = "".join(row_html(row, "td") for row in cells)
+    inner = "<table><thead>{}</thead><tbody>{}</tbody></table>".format(row_html(header, "th"), body)
+    if footer:
+        plain += ["", footer]
+        markdown += ["", "*{}*".format(_markdown_text(footer))]
+        inner += _receipt_html(footer)
+    return bundle("\n".join(plain), "\n".join(markdown), inner)

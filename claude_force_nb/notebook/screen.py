@@ -1,0 +1,105 @@
+"""Where a streamed answer appears: one display in a notebook, plain text in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, Mapping, Optional
+
+from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.result import ClaudeResult
+
+from .render import answer_bundle, result_bundle
+
+if TYPE_CHECKING:
+    from typing_extensions import Protocol
+else:
+    Protocol = object
+
+__all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"]
+
+# At most ten updates a second: more is not seen, and every update travels to the browser as a whole.
+REFRESH_SECONDS = 0.1
+
+
+class Screen(Protocol):
+    """Shows one answer while it arrives and when it is complete."""
+
+    def show(self, partial: PartialAnswer) -> None:
+        """Show what has come so far."""
+
+    def finish(self, result: ClaudeResult) -> bool:
+        """Show the complete result; return True where the answer has now been seen."""
+
+
+class NotebookScreen:
+    """One display handle, made with the first text and updated in place."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._shown: Optional[str] = None
+
+    def show(self, partial: PartialAnswer) -> None:
+        """Show what has come so far, if anything is new."""
+        text, thinking = partial.text, partial.thinking
+        state = thinking + "\0" + text
+        if state == self._shown or (not text and not thinking):
+            return
+        self._shown = state
+        self._put(answer_bundle(text, thinking))
+
+    def finish(self, result: ClaudeResult) -> bool:
+        """Show the complete result where something was shown before."""
+        if self._handle is None:
+            return False
+        self._put(result_bundle(result))
+        return True
+
+    def _put(self, bundle: Any) -> None:
+        if self._handle is None:
+            self._handle = show_bundle(bundle, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+class TerminalScreen:
+    """Plain text on standard output, as it comes."""
+
+    def __init__(self) -> None:
+        self._written = ""
+
+    def show(self, partial: PartialAnswer) -> None:
+        """Write what is new."""
+        text = partial.text
+        if not text.startswith(
+            self._written
+        ):  # the call was made again: what stands there already stays, and a new line begins
+            sys.stdout.write("\n")
+            self._written = ""
+        sys.stdout.write(text[len(self._written) :])
+        sys.stdout.flush()
+        self._written = text
+
+    def finish(self, result: ClaudeResult) -> bool:
+        """Write what is missing and end the line."""
+        if not self._written:
+            return False
+        if result.text.startswith(self._written):
+            sys.stdout.write(result.text[len(self._written) :])
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        return True
+
+
+async def follow(partial: PartialAnswer, screen: Screen) -> None:
+    """Show an answer while it arrives, until cancelled."""
+    while True:
+        await asyncio.sleep(REFRESH_SECONDS)
+        screen.show(partial)
+
+
+def show_bundle(bundle: Mapping[str, str], *, display_id: bool = False) -> Any:
+    """Display a bundle of forms; return its handle where `display_id` asks for one."""
+    from IPython.display import display
+
+    return display(bundle, raw=True, display_id=display_id or None)  # type: ignore[no-untyped-call]

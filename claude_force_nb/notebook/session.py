@@ -1,0 +1,265 @@
+"""What the magics do: one session for each shell, holding its settings, its orchestrator and what it has shown."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import os
+from collections import ChainMap
+from html import escape
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.compose import CallOptions, input_bound_tokens
+from claude_force_nb.errors import EmptyPromptError, RunInterrupted
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.request import ClaudeRequest
+from claude_force_nb.result import ClaudeResult
+
+from .kernel import interruptible
+from .options import help_text, parse_line
+from .render import bundle, dollars
+from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
+from .settings import Settings, folder_of_notebook
+
+__all__ = ["NotebookSession"]
+
+# Settings that an orchestrator is built with; the others are read for each call.
+_BUILD = (
+    "max_concurrent",
+    "max_retries",
+    "cache_dir",
+    "cache_ttl_hours",
+    "cache_max_size_mb",
+    "base_url",
+    "session_budget",
+)
+# Options of a cell that a setting may give.
+_CALL = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache")
+
+
+class NotebookSession:
+    """Runs the magics of one shell.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    configurable : ClaudeForce, optional
+        The traitlets object; see `settings.make_configurable`.
+    """
+
+    def __init__(self, shell: Any, configurable: Any = None) -> None:
+        self.shell = shell
+        self.settings = Settings(configurable=configurable, environ=os.environ, folder=folder_of_notebook())
+        self.agents = AgentLibrary()
+        self._orchestrator: Optional[AsyncAgentOrchestrator] = None
+        self._built_with: Tuple[Any, ...] = ()
+        self._shown: Tuple[int, int] = (-1, 0)
+        atexit.register(self.close_at_exit)
+
+    @property
+    def in_kernel(self) -> bool:
+        """True where the front end shows rich output and updates it in place."""
+        return getattr(self.shell, "kernel", None) is not None
+
+    @property
+    def orchestrator(self) -> AsyncAgentOrchestrator:
+        """The orchestrator of the present settings, made when first needed and again when they change."""
+        values = {name: self.settings.value(name) for name in _BUILD}
+        key = tuple(values.values())
+        if self._orchestrator is None or key != self._built_with:
+            old, self._orchestrator = self._orchestrator, None
+            if old is not None:
+                self._close(old)
+            self._orchestrator = AsyncAgentOrchestrator(
+                max_concurrent=values["max_concurrent"],
+                max_retries=values["max_retries"],
+                cache_dir=values["cache_dir"],
+                cache_ttl_hours=values["cache_ttl_hours"],
+                cache_max_size_mb=values["cache_max_size_mb"],
+                base_url=values["base_url"],
+                budget=values["session_budget"],
+                agents=self.agents,
+                notebook=self._notebook_name(),
+            )
+            self._built_with = key
+        return self._orchestrator
+
+    async def ask(self, line: str, cell: Optional[str], local_names: Mapping[str, Any]) -> Optional[ClaudeResult]:
+        """Do what ``%%claude`` (with a cell) and ``%claude`` (without) do.
+
+        Parameters
+        ----------
+        line : str
+            Behind the magic's name.
+        cell : str or None
+            Body of the cell; None for the line form, whose prompt follows the options.
+        local_names : mapping
+            Names of the calling function, which go before those of the notebook.
+
+        Returns
+        -------
+        ClaudeResult or None
+            None for ``--help`` and ``--dry-run``, which show and send nothing.
+
+        Raises
+        ------
+        ClaudeForceError
+            One line; see `errors`.
+        RunInterrupted
+            On Stop.
+        """
+        invocation = parse_line(line, free_text=cell is None)
+        options = dict(invocation.options)
+        magic = "%claude" if cell is None else "%%claude"
+        if options.pop("help", False):
+            self._show(
+                help_text(magic, "{} asks Claude; the answer is the value, shown with its receipt.".format(magic))
+            )
+            return None
+        prompt = invocation.rest if cell is None else cell.strip("\n")
+        if not prompt.strip():
+            where = "behind the options" if cell is None else "below the {} line".format(magic)
+            raise EmptyPromptError("the prompt is empty; write it {}; nothing was sent".format(where))
+        into = options.pop("into", None)
+        dry_run = options.pop("dry-run", False)
+        stream = options.pop("stream", None)
+        stream = self.settings.value("stream") if stream is None else stream
+        call = self._call_options(options, local_names)
+        orchestrator = self.orchestrator
+        if dry_run:
+            self._show(self.preview(prompt, call))
+            return None
+        result = await self._run(orchestrator, prompt, call, stream=stream, into=into)
+        if into:
+            self.shell.user_ns[into] = result
+        return result
+
+    def _call_options(self, options: Dict[str, Any], local_names: Mapping[str, Any]) -> Dict[str, Any]:
+        """Return the arguments of `AsyncAgentOrchestrator.run`: what the cell says, then what the settings say."""
+        call: Dict[str, Any] = {}
+        agent = options.get("agent") or self.settings.value("agent")
+        for name in _CALL:
+            if name in options:
+                call[name] = options.pop(name)
+                continue
+            value, source = self.settings.lookup(name)
+            # An agent's own model and bound go before this package's defaults, not before what the user has set.
+            if value is not None and not (source == "default" and name in ("model", "max_tokens") and agent):
+                call[name] = value
+        timeout = options.pop("timeout", None)
+        call["timeout_seconds"] = self.settings.value("timeout") if timeout is None else timeout
+        if options.pop("refresh", False):
+            call["cache"] = "refresh"
+        if not options.pop("raw", False):
+            call["variables"] = ChainMap(dict(local_names), self.shell.user_ns)
+        call.update(options)
+        return call
+
+    async def _run(
+        self,
+        orchestrator: AsyncAgentOrchestrator,
+        prompt: str,
+        call: Dict[str, Any],
+        *,
+        stream: bool,
+        into: Optional[str],
+    ) -> ClaudeResult:
+        partial = PartialAnswer() if stream else None
+        screen: Screen = NotebookScreen() if self.in_kernel else TerminalScreen()
+
+        async def work() -> ClaudeResult:
+            follower = None if partial is None else asyncio.get_running_loop().create_task(follow(partial, screen))
+            try:
+                return await orchestrator.run(prompt, partial=partial, cell=self._cell_id(), **call)
+            finally:
+                if follower is not None:
+                    follower.cancel()
+
+        def describe() -> str:
+            count = len(partial.text) if partial is not None else 0
+            so_far = "after {} characters of the answer".format(count) if count else "before an answer came"
+            return "stopped {}; run again to ask again".format(so_far)
+
+        try:
+            result = await interruptible(work(), describe)
+        except RunInterrupted as interruption:
+            if partial is not None:
+                screen.show(partial)
+            if into:
+                text = partial.text if partial is not None else ""
+                self.shell.user_ns[into] = ClaudeResult(text=text, status="failed", error=interruption)
+            raise
+        if screen.finish(result):
+            self._shown = (self.shell.execution_count, id(result))
+        return result
+
+    def was_shown(self, result: ClaudeResult) -> bool:
+        """Return True where this very cell has shown the result already, streamed."""
+        return self._shown == (self.shell.execution_count, id(result))
+
+    def preview(self, prompt: str, call: Mapping[str, Any]) -> str:
+        """Return what ``--dry-run`` shows: the exact request, its size, its price bound, and whether it is cached."""
+        orchestrator = self.orchestrator
+        request = orchestrator.request(prompt, **call)
+        lines = [json.dumps(request.body, indent=2, ensure_ascii=False), ""]
+        lines.append("to {} · fingerprint {}".format(request.base_url, request.fingerprint))
+        bound = orchestrator.prices.bound(
+            request.model, input_tokens=input_bound_tokens(request), max_tokens=request.max_tokens
+        )
+        text = json.dumps(request.body, ensure_ascii=False)
+        # About four characters a token in English prose and code (Anthropic's glossary: 3.5 characters and more).
+        estimate = "about {} tokens in, at most {} out".format(-(-len(text) // 4), request.max_tokens)
+        lines.append("{} · at most {}".format(estimate, dollars(bound)))
+        lines.append("{} · nothing was sent".format(self._cached_line(orchestrator, request, call)))
+        return "\n".join(lines)
+
+    @staticmethod
+    def _cached_line(orchestrator: AsyncAgentOrchestrator, request: ClaudeRequest, call: Mapping[str, Any]) -> str:
+        if orchestrator.cache is None or CallOptions.of(call).cache == "off":
+            return "cache off"
+        return "cached: free" if orchestrator.cache.get(request) is not None else "not cached"
+
+    def _show(self, text: str) -> None:
+        if self.in_kernel:
+            show_bundle(bundle(text, "````text\n{}\n````".format(text), "<pre>{}</pre>".format(escape(text))))
+        else:
+            print(text)
+
+    def _cell_id(self) -> Optional[str]:
+        parent: Any = getattr(self.shell, "get_parent", dict)()
+        metadata = parent.get("metadata") if isinstance(parent, dict) else None
+        cell_id = metadata.get("cellId") if isinstance(metadata, dict) else None
+        return str(cell_id) if cell_id else None
+
+    def _notebook_name(self) -> str:
+        # JupyterLab's server tells the kernel by environment, VS Code by a name in the notebook.
+        path = os.environ.get("JPY_SESSION_NAME") or self.shell.user_ns.get("__vsc_ipynb_file__")
+        return str(path) if path else str(Path(os.getcwd()).name)
+
+    def _close(self, orchestrator: AsyncAgentOrchestrator) -> None:
+        """Close from code that cannot await: on the running loop soon, else now."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            orchestrator.close_blocking()
+        else:
+            task = loop.create_task(orchestrator.close())
+            # The loop keeps only a weak reference to a task.
+            self.shell.__dict__.setdefault("_claude_force_closing", set()).add(task)
+            task.add_done_callback(self.shell.__dict__["_claude_force_closing"].discard)
+
+    def close(self) -> None:
+        """End the session; the shell can load the extension again."""
+        atexit.unregister(self.close_at_exit)
+        orchestrator, self._orchestrator = self._orchestrator, None
+        if orchestrator is not None:
+            self._close(orchestrator)
+
+    def close_at_exit(self) -> None:
+        """Close connections and files when the process ends."""
+        if self._orchestrator is not None:
+            self._orchestrator.close_blocking()

@@ -1,0 +1,86 @@
+"""The tables that %claude_agents, %claude_cache, %claude_cost and %claude_config show."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Sequence
+
+from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.costs.ledger import Ledger, parse_since
+from claude_force_nb.errors import OptionError
+from claude_force_nb.prompts import did_you_mean
+
+from .options import SETTINGS
+from .render import bundle, dollars, table_bundle
+from .settings import Settings
+
+__all__ = ["agents_view", "cache_view", "config_view", "cost_view"]
+
+GROUPS = ("model", "agent", "day", "notebook")
+CACHE_ACTIONS = ("stats", "verify", "clear", "path")
+
+
+def agents_view(library: AgentLibrary, name: str = "") -> Dict[str, str]:
+    """Return all agents as a table, or one agent's text and source."""
+    if name:
+        agent = library.find(name)
+        from .render import answer_bundle
+
+        footer = " · ".join(part for part in (agent.name, agent.model or "", agent.source) if part)
+        return answer_bundle(agent.prompt, footer=footer)
+    rows = [(agent.name, agent.description, agent.model or "", agent.source) for agent in library.list()]
+    return table_bundle(("agent", "description", "model", "from"), rows)
+
+
+def config_view(settings: Settings) -> Dict[str, str]:
+    """Return every setting with its value and where it came from."""
+    rows = []
+    for name in SETTINGS:
+        value, source = settings.lookup(name)
+        shown = "" if value is None else ("on" if value else "off") if isinstance(value, bool) else str(value)
+        rows.append((name, shown, source, SETTINGS[name].meaning))
+    return table_bundle(("setting", "value", "from", "meaning"), rows)
+
+
+def cache_view(cache: ResponseCache, action: str) -> Dict[str, str]:
+    """Do one of ``stats``, ``verify``, ``clear`` and ``path``, and return what to show."""
+    if action not in CACHE_ACTIONS:
+        near = did_you_mean(action, CACHE_ACTIONS)
+        raise OptionError("%claude_cache knows {}, not {!r}{}".format(", ".join(CACHE_ACTIONS), action, near))
+    if action == "path":
+        return _plain(str(cache.directory))
+    if action == "clear":
+        entries = len(cache)
+        cache.clear()
+        return _plain("cleared {} entries".format(entries))
+    report: Any = cache.stats() if action == "stats" else cache.verify()
+    rows = [
+        (name.replace("_", " "), "{:,}".format(value)) for name, value in vars(report).items() if type(value) is int
+    ]
+    return table_bundle(("cache", "value"), rows, footer=str(cache.directory))
+
+
+def cost_view(ledger: Ledger, by: str, since: str, *, now: float) -> Dict[str, str]:
+    """Return spend and savings, grouped."""
+    if by not in GROUPS:
+        raise OptionError("by must be one of {}, not {!r}{}".format(", ".join(GROUPS), by, did_you_mean(by, GROUPS)))
+    rows = ledger.summary(by=by, since=parse_since(since, now=now) if since else None)
+    cells: Sequence[Sequence[str]] = [
+        (
+            str(row.key or "(none)"),
+            "{:,}".format(row.calls),
+            "{:,}".format(row.hits),
+            "{:,}".format(row.input_tokens),
+            "{:,}".format(row.output_tokens),
+            dollars(row.cost) + (" + {} price unknown".format(row.unknown_price) if row.unknown_price else ""),
+            dollars(row.saved),
+        )
+        for row in rows
+    ]
+    return table_bundle((by, "calls", "cached", "tokens in", "tokens out", "cost", "saved"), cells)
+
+
+def _plain(text: str) -> Dict[str, str]:
+    from html import escape
+
+    return bundle(text, "`{}`".format(text), escape(text))
