@@ -113,8 +113,11 @@ def exceeded(need: Decimal, left: Decimal, limit: Decimal, name: str) -> BudgetE
     """Return the error that says need, left and what to do."""
     left = max(_ZERO, left)
     digits = 4
-    # As many digits as it takes to see that the one is more than the other.
-    while digits < 18 and _rounded(need, digits, ROUND_CEILING) <= _rounded(left, digits, ROUND_FLOOR):
+    # Two digits of what is needed at least, and as many as it takes to see that it is more than what is left.
+    while digits < 18 and (
+        need < Decimal(1).scaleb(1 - digits)
+        or _rounded(need, digits, ROUND_CEILING) <= _rounded(left, digits, ROUND_FLOOR)
+    ):
         digits += 2
     return BudgetExceededError(
         "needs up to ${} but ${} of the {} {} is left; raise it with {}=… or lower max_tokens=".format(
