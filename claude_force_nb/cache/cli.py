@@ -1,0 +1,71 @@
+"""``python -m claude_force_nb cache stats|verify|clear|path``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Dict
+
+from claude_force_nb.cache.response_cache import ResponseCache
+from claude_force_nb.errors import ConfigurationError
+
+__all__ = ["add_arguments", "run"]
+
+_ACTIONS: Dict[str, str] = {
+    "stats": "entries, size and limit",
+    "verify": "read and check every entry; exit with 1 where one was corrupt",
+    "clear": "remove every entry; asks unless --yes is given",
+    "path": "print the directory",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to `parser`."""
+    lines = ", ".join("{} ({})".format(name, text) for name, text in _ACTIONS.items())
+    parser.add_argument("action", choices=list(_ACTIONS), help=lines)
+    parser.add_argument(
+        "--dir", default=None, help="directory of the cache (default: CLAUDE_CACHE_DIR, else the user's)"
+    )
+    parser.add_argument("--max-size-mb", type=float, default=500, help="limit to compare with (default: %(default)s)")
+    parser.add_argument("--yes", action="store_true", help="clear without asking")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what `arguments` ask for and return the exit status: 0, 1 for a cache that is not well, 2 for wrong use."""
+    try:
+        cache = ResponseCache(arguments.dir, max_size_mb=arguments.max_size_mb)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with cache:
+        if arguments.action == "path":
+            print(cache.directory)
+            return 0
+        if not cache.directory.is_dir():
+            # Looking at a cache must not make one.
+            print("there is no cache in {}".format(cache.directory))
+            return 0
+        if arguments.action == "verify":
+            report = cache.verify()
+            print(report)
+            return 0 if report.ok else 1
+        stats = cache.stats()
+        if arguments.action == "stats":
+            print("directory  {}".format(cache.directory))
+            print("entries    {:,}".format(stats.entries))
+            share = 100 * stats.size_bytes / stats.max_size_bytes
+            print("size       {:,} of {:,} bytes ({:.1f} %)".format(stats.size_bytes, stats.max_size_bytes, share))
+            return 0
+        if not arguments.yes and not _agreed(stats.entries, str(cache.directory)):
+            print("nothing was removed")
+            return 1
+        print("removed {:,} entries".format(cache.clear()))
+        return 0
+
+
+def _agreed(entries: int, directory: str) -> bool:
+    try:
+        answer = input("remove {:,} entries from {}? [y/N] ".format(entries, directory))
+    except EOFError:
+        return False
+    return answer.strip().lower() in ("y", "yes")

@@ -1,0 +1,93 @@
+"""What a cache says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CacheStats", "VerifyReport"]
+
+
+@dataclass(frozen=True)
+class CacheStats:
+    """Counters of one `ResponseCache` object, and the sums of its directory.
+
+    Attributes
+    ----------
+    hits, misses : int
+        Answers given and not given by `get`, by this object.
+    expired : int
+        Entries this object found past their time.
+    evictions : int
+        Entries this object removed to stay under the limit.
+    integrity_failures : int
+        Entries, or whole databases, that failed their check and were removed.
+    foreign_key : int
+        Misses by this object because the entry was signed with a key it does not have.
+    entries : int
+        Entries in the directory, of every process and key.
+    size_bytes : int
+        Bytes stored in them.
+    max_size_bytes : int
+        The limit of `size_bytes`.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    expired: int = 0
+    evictions: int = 0
+    integrity_failures: int = 0
+    foreign_key: int = 0
+    entries: int = 0
+    size_bytes: int = 0
+    max_size_bytes: int = 0
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits per get, 0.0 to 1.0; 0.0 before the first."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else 0.0
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What reading every entry has found.
+
+    Attributes
+    ----------
+    intact : int
+        Signed with one of our keys and within their time.
+    expired : int
+        Rightly signed, but past their time, or dated in the future.
+    corrupt : int
+        Damaged or altered; they were evicted.
+    foreign_key : int
+        Whole, but signed with a key that is not ours; they are left for their owner.
+    size_bytes : int
+        Bytes stored in the entries that are there now, counted anew.
+    available : bool
+        False where the cache could not be read at all.
+    """
+
+    intact: int = 0
+    expired: int = 0
+    corrupt: int = 0
+    foreign_key: int = 0
+    size_bytes: int = 0
+    available: bool = True
+
+    @property
+    def entries(self) -> int:
+        """Entries read."""
+        return self.intact + self.expired + self.corrupt + self.foreign_key
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cache could be read and nothing in it was corrupt."""
+        return self.available and not self.corrupt
+
+    def __str__(self) -> str:
+        if not self.available:
+            return "the cache cannot be read"
+        return "{:,} entries: {:,} intact, {:,} expired, {:,} corrupt, {:,} of a foreign key; {:,} bytes".format(
+            self.entries, self.intact, self.expired, self.corrupt, self.foreign_key, self.size_bytes
+        )

@@ -1,0 +1,183 @@
+"""Where the cache's secret comes from: argument, environment, or a key file made once. Never shown, never logged."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import List, Mapping, Optional, Tuple, Union
+
+from claude_force_nb.errors import SecretError
+
+__all__ = ["KEY_FILE_NAME", "MINIMUM_CHARACTERS", "find_secrets", "read_or_make_key", "requires_secret", "weakness"]
+
+KEY_FILE_NAME = "cache.key"
+MINIMUM_CHARACTERS = 16
+
+# What stands in READMEs, templates and compose files where a secret should be; compared without case and punctuation.
+_PLACEHOLDERS = frozenset(
+    ["changeit", "changeme", "changethis", "default", "demo", "development", "dev", "dummy", "empty", "example", "fixme", "foobar", "hackme", "insecure", "key", "mysecret", "mysecretkey", "none", "null", "password", "placeholder", "replaceme", "secret", "secretkey", "someothersecret", "somesecret", "supersecret", "supersecretkey", "test", "testing", "testsecret", "thisisasecret", "todo", "topsecret", "undefined", "unsafe", "yoursecret", "yoursecrethere", "yoursecretkey", "yoursecretkeyhere", "yourstrongrandomsecret", "claudecachesecret"]
+)
+_PLACEHOLDER_PARTS = (
+    "changeme",
+    "changethis",
+    "replaceme",
+    "replacethis",
+    "yourstrong",
+    "yoursecret",
+    "yourrandom",
+    "placeholder",
+)
+
+_KEY_LINE = re.compile(rb"[0-9a-f]{64}\n?\Z")
+
+
+def weakness(secret: str) -> Optional[str]:
+    """Say why `secret` protects nothing, in words that do not contain it; None where nothing is known against it."""
+    plain = re.sub(r"[^a-z0-9]", "", secret.lower())
+    if plain in _PLACEHOLDERS or any(part in plain for part in _PLACEHOLDER_PARTS):
+        return "is a placeholder"
+    if len(secret) < MINIMUM_CHARACTERS:
+        return "has fewer than {} characters".format(MINIMUM_CHARACTERS)
+    if len(set(secret)) < 5:
+        return "has fewer than 5 different characters"
+    return None
+
+
+def requires_secret(environ: Mapping[str, str]) -> bool:
+    """Whether ``CLAUDE_FORCE_REQUIRE_SECRET`` is set to anything but an explicit no."""
+    return environ.get("CLAUDE_FORCE_REQUIRE_SECRET", "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def find_secrets(
+    secret: Union[str, bytes, None], environ: Mapping[str, str]
+) -> Tuple[Optional[bytes], List[bytes], List[str]]:
+    """Return the current secret (None: a key file is needed), the previous ones, and one-line complaints.
+
+    Parameters
+    ----------
+    secret : str or bytes, optional
+        Given in code; goes before ``CLAUDE_CACHE_SECRET``.
+    environ : mapping
+        ``CLAUDE_CACHE_SECRET`` (unset and empty are the same), ``CLAUDE_CACHE_SECRET_PREVIOUS`` (comma-separated) and
+        ``CLAUDE_FORCE_REQUIRE_SECRET``. White space around a secret does not count.
+
+    Raises
+    ------
+    SecretError
+        If `secret` is empty or no text; or if ``CLAUDE_FORCE_REQUIRE_SECRET`` is set and there is no secret, or a weak one.
+    """
+    name = "CLAUDE_CACHE_SECRET" if secret is None else "the cache secret"
+    if secret is None:
+        current = environ.get("CLAUDE_CACHE_SECRET", "").strip()
+    elif isinstance(secret, (str, bytes)):
+        current = (secret.decode("utf-8", "surrogateescape") if isinstance(secret, bytes) else secret).strip()
+        if not current:
+            raise SecretError("the cache secret is empty; leave it out to use CLAUDE_CACHE_SECRET or a key file")
+    else:
+        raise SecretError("the cache secret must be text or bytes, not {}".format(type(secret).__name__))
+
+    complaints = []
+    if current and weakness(current):
+        complaints.append("{} {}".format(name, weakness(current)))
+    listed = environ.get("CLAUDE_CACHE_SECRET_PREVIOUS", "").strip()
+    # A secret that itself has a comma is found as the whole of the variable.
+    previous = [part.strip() for part in listed.split(",") if part.strip()] if listed else []
+    for part in previous:
+        if weakness(part):
+            complaints.append("a secret in CLAUDE_CACHE_SECRET_PREVIOUS {}".format(weakness(part)))
+            break
+    if "," in listed:
+        previous.append(listed)
+
+    if requires_secret(environ):
+        remedy = "; CLAUDE_FORCE_REQUIRE_SECRET asks for a random one, such as from: openssl rand -hex 32"
+        if not current:
+            raise SecretError("CLAUDE_CACHE_SECRET is not set" + remedy)
+        if complaints:
+            raise SecretError(complaints[0] + remedy)
+    encoded = [part.encode("utf-8", "surrogateescape") for part in previous]
+    return (current.encode("utf-8", "surrogateescape") or None), encoded, complaints
+
+
+def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
+    """Return the secret in the key file at `path`, making the file where there is none, and what to tell the user.
+
+    The file is written whole under another name and then linked, so that of two kernels starting at once one makes the key
+    and both use it, and no reader ever sees half of it.
+
+    Returns
+    -------
+    secret : bytes
+    message : str or None
+        One line where a key was made or its permissions were mended; None where all was well.
+
+    Raises
+    ------
+    SecretError
+        If what is at `path` is not this user's own regular file with a key that nobody else could have written; it is left
+        alone. In particular a symbolic link is never followed.
+    OSError
+        If the directory or the file cannot be made or read.
+    """
+    for _ in range(3):
+        try:
+            return _read_key(path)
+        except FileNotFoundError:
+            if _make_key(path):
+                return _read_key(path)[0], (
+                    "CLAUDE_CACHE_SECRET is not set: made a random key for the response cache in {}".format(path)
+                )
+    raise SecretError("the cache key {} comes and goes".format(path))
+
+
+def _make_key(path: Path) -> bool:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name("{}.{}".format(path.name, secrets.token_hex(8)))
+    descriptor = os.open(str(draft), os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(32).encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(str(draft), str(path))
+        except FileExistsError:
+            return False
+        except (AttributeError, NotImplementedError, OSError):
+            # No hard links here (FAT, some network mounts): rename refuses an existing target on Windows; elsewhere the
+            # window between look and rename is small, and the loser reads the winner's key.
+            if os.path.lexists(str(path)):
+                return False
+            os.rename(str(draft), str(path))
+        return True
+    finally:
+        if os.path.lexists(str(draft)):
+            os.unlink(str(draft))
+
+
+def _read_key(path: Path) -> Tuple[bytes, Optional[str]]:
+    remedy = "; remove it, or set CLAUDE_CACHE_SECRET"
+    if stat.S_ISLNK(os.lstat(str(path)).st_mode):
+        raise SecretError("the cache key {} is a symbolic link{}".format(path, remedy))
+    # O_NONBLOCK: opening a pipe put there by somebody must not wait for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(str(path), flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise SecretError("the cache key {} is not a regular file{}".format(path, remedy))
+        message = None
+        if os.name == "posix":
+            if status.st_uid != os.geteuid():
+                raise SecretError("the cache key {} belongs to another user{}".format(path, remedy))
+            if status.st_mode & 0o022:
+                raise SecretError("the cache key {} can be written by other users{}".format(path, remedy))
+            if status.st_mode & 0o077:
+                os.fchmod(file.fileno(), 0o600)
+                message = "the cache key {} could be read by other users; it is 0600 now".format(path)
+        content = file.read(256)
+    if not _KEY_LINE.match(content):
+        raise SecretError("the cache key {} holds no key{}".format(path, remedy))
+    return content[:64], message

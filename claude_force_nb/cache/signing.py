@@ -1,0 +1,144 @@
+"""The signed form of a cache entry. Pure: no files, no environment, no clock.
+
+::
+
+    version 4 · key id 8 · created 8 · expires 8 · fingerprint 32 · checksum 4 │ HMAC-SHA256 32 │ JSON body
+    └───────────────────── header, 64 bytes, big-endian ─────────────────────┘
+
+The HMAC covers header and body, so no byte of an entry can change, no entry can answer for another request, and none can
+outlive its time. It is compared before anything of the entry is believed or decoded. The checksum (CRC-32 of everything
+but itself and the HMAC) is no protection: it only tells an entry of another key from one that a disk or a hand has
+damaged, where the key id is unknown and the HMAC cannot be checked.
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from typing import Dict, Iterable, Tuple
+from zlib import crc32
+
+__all__ = ["HEADER_BYTES", "NEVER", "BadSignatureError", "KeyRing", "SignatureError", "UnknownKeyError"]
+
+# Raised with every change of the layout or of what the body means: entries of other versions are then misses.
+_VERSION = b"CFN1"
+_HEADER = struct.Struct(">4s8sQQ32sI")
+_MAC_BYTES = 32
+_OVERHEAD = _HEADER.size + _MAC_BYTES
+_unpack = _HEADER.unpack_from
+_compare = hmac.compare_digest
+
+HEADER_BYTES = _OVERHEAD
+"""Bytes that signing adds to a body."""
+
+NEVER = 2**64 - 1
+"""``expires`` of an entry without an end."""
+
+
+class SignatureError(ValueError):
+    """A value is no entry that one of our keys signed for this fingerprint."""
+
+
+class BadSignatureError(SignatureError):
+    """The value was damaged, altered, or belongs to another fingerprint."""
+
+
+class UnknownKeyError(SignatureError):
+    """The value is whole, but signed with a key that is not on the ring.
+
+    Attributes
+    ----------
+    key_id : bytes
+        Public id of that key, 8 bytes.
+    """
+
+    def __init__(self, key_id: bytes) -> None:
+        super().__init__("signed with an unknown key")
+        self.key_id = key_id
+
+
+def _derive(secret: bytes, purpose: bytes) -> bytes:
+    return hmac.digest(secret, b"claude_force_nb response cache, " + purpose, "sha256")
+
+
+class KeyRing:
+    """Keys made from secrets: the first signs, all verify.
+
+    Parameters
+    ----------
+    secrets : iterable of bytes
+        At least one, the current one first. They are not kept: only keys derived from them are.
+
+    Raises
+    ------
+    ValueError
+        If there is no secret, or an empty one.
+    """
+
+    __slots__ = ("_keys", "_signer", "key_id")
+
+    def __init__(self, secrets: Iterable[bytes]) -> None:
+        self._keys: Dict[bytes, hmac.HMAC] = {}
+        self.key_id = b""
+        for secret in secrets:
+            if not secret:
+                raise ValueError("a secret is empty")
+            key_id = _derive(secret, b"key id, version 1")[:8]
+            # A keyed state that is copied for each entry spares the key schedule each time.
+            self._keys.setdefault(key_id, hmac.new(_derive(secret, b"signing key, version 1"), digestmod="sha256"))
+            self.key_id = self.key_id or key_id
+        if not self.key_id:
+            raise ValueError("a key ring needs a secret")
+        self._signer = self._keys[self.key_id]
+
+    def __repr__(self) -> str:
+        return "KeyRing({} keys, signing with {})".format(len(self._keys), self.key_id.hex())
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key ring holds keys and cannot be pickled")
+
+    def sign(self, body: bytes, *, fingerprint: bytes, created: int, expires: int) -> bytes:
+        """Return the entry for `body`.
+
+        Parameters
+        ----------
+        body : bytes
+        fingerprint : bytes
+            32 bytes.
+        created, expires : int
+            Milliseconds since 1970 UTC, 0 to `NEVER`.
+        """
+        bare = _HEADER.pack(_VERSION, self.key_id, created, expires, fingerprint, 0)
+        header = bare[:-4] + crc32(body, crc32(bare[:-4])).to_bytes(4, "big")
+        mac = self._signer.copy()
+        mac.update(header)
+        mac.update(body)
+        return b"".join((header, mac.digest(), body))
+
+    def unsign(self, value: bytes, *, fingerprint: bytes) -> Tuple[bytes, int, int]:
+        """Return body, created and expires (milliseconds since 1970 UTC) of an entry; inverse of `sign`.
+
+        Raises
+        ------
+        UnknownKeyError
+            If the entry is whole but was signed with a key that is not on the ring.
+        BadSignatureError
+            If anything else about it is not as it was signed, or it was signed for another fingerprint.
+        """
+        if len(value) < _OVERHEAD:
+            raise BadSignatureError("too short")
+        version, key_id, created, expires, signed_for, checksum = _unpack(value)
+        key = self._keys.get(key_id)
+        if key is None:
+            if version == _VERSION and crc32(value[_OVERHEAD:], crc32(value[: _HEADER.size - 4])) == checksum:
+                raise UnknownKeyError(key_id)
+            raise BadSignatureError("damaged")
+        body = value[_OVERHEAD:]
+        mac = key.copy()
+        mac.update(value[: _HEADER.size])
+        mac.update(body)
+        if not _compare(mac.digest(), value[_HEADER.size : _OVERHEAD]):
+            raise BadSignatureError("the signature does not fit")
+        if version != _VERSION or signed_for != fingerprint:
+            raise BadSignatureError("signed for another request or version")
+        return body, created, expires
