@@ -203,7 +203,7 @@ def _pieces(text: str, size: int) -> Iterator[str]:
 def stream_events(
     answer: Answer, message_id: str, model: str, *, chunk_tokens: Optional[int] = None
 ) -> Iterator[Tuple[bytes, int, bool]]:
-    """Yield the events of a stream as ``(bytes, output tokens so far, is a delta)``.
+    """Yield the events of a stream as ``(bytes, output tokens so far, is the end)``.
 
     Parameters
     ----------
@@ -232,6 +232,14 @@ def stream_events(
             first += b'event: ping\ndata: {"type": "ping"}\n\n'
         yield first, spent, False
         size = chunk_tokens * CHARACTERS_PER_TOKEN if chunk_tokens else max(1, -(-len(text) // _CHUNKS))
+        if block["type"] == "tool_use":
+            # The API sends an empty piece before the first.
+            empty = {"type": kind, field: ""}
+            yield (
+                _event("content_block_delta", {"type": "content_block_delta", "index": index, "delta": empty}),
+                spent,
+                False,
+            )
         for piece in _pieces(text, size):
             characters += len(piece)
             spent = min(answer.output_tokens, max(spent, -(-characters // CHARACTERS_PER_TOKEN)))
@@ -239,7 +247,7 @@ def stream_events(
             yield (
                 _event("content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}),
                 spent,
-                True,
+                False,
             )
         if block["type"] == "thinking":
             delta = {"type": "signature_delta", "signature": block["signature"]}
@@ -265,5 +273,5 @@ def stream_events(
         _event("message_delta", {"type": "message_delta", "delta": ending, "usage": usage})
         + _event("message_stop", {"type": "message_stop"}),
         answer.output_tokens,
-        False,
+        True,
     )

@@ -120,7 +120,7 @@ class Batches:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def handle(self, exchange: Exchange, rest: List[str], body: Any) -> web.StreamResponse:
+    def handle(self, exchange: Exchange, rest: List[str], body: Any) -> web.Response:
         """Answer a call to ``/v1/messages/batches``; `rest` is what follows in the path."""
         method = exchange.request.method
         url = self._server.url
@@ -131,14 +131,10 @@ class Batches:
                 newest_first = [batch.to_api(url) for batch in reversed(list(self._batches.values()))]
                 return exchange.json(page(newest_first, exchange.query))
             raise ApiFailure(405, "Method Not Allowed")
-        batch = self._batches.get(rest[0])
-        if batch is None:
-            raise ApiFailure(404, "Batch not found: " + rest[0])
+        batch = self._find(rest[0])
         what = (method, *rest[1:])
         if what == ("GET",):
             return exchange.json(batch.to_api(url))
-        if what == ("GET", "results"):
-            return await self._results(exchange, batch)
         if what == ("POST", "cancel"):
             if batch.ended is None and batch.cancelled is None:
                 batch.cancelled = _now()
@@ -215,21 +211,35 @@ class Batches:
         server.book.completed_in_batches += 1
         return {"type": "succeeded", "message": answer.message(server.next_id("msg"), model.name)}
 
-    async def _results(self, exchange: Exchange, batch: _Batch) -> web.StreamResponse:
+    def _find(self, batch_id: str) -> _Batch:
+        batch = self._batches.get(batch_id)
+        if batch is None:
+            raise ApiFailure(404, "Batch not found: " + batch_id)
+        return batch
+
+    async def results(self, exchange: Exchange, batch_id: str, *, cut: bool) -> web.StreamResponse:
+        """Send the results as JSON lines; where `cut`, only the first half, and close the connection inside a line."""
+        batch = self._find(batch_id)
+        if exchange.request.method != "GET":
+            raise ApiFailure(405, "Method Not Allowed")
         if batch.ended is None:
             raise ApiFailure(404, "Batch {} has no results yet: it has not ended".format(batch.id))
-        self._server.book.answered(200)
         exchange.headers.append(("Content-Type", "application/x-jsonl"))
-        response = web.StreamResponse(headers=exchange.headers)
+        response = exchange.stream()
         await response.prepare(exchange.request)
+        lines = batch.results[: (len(batch.results) + 1) // 2] if cut else batch.results
         block: List[bytes] = []
         size = 0
-        for line in batch.results:
+        for line in lines:
             block.append(line)
             size += len(line)
             if size >= _BYTES_AT_ONCE:
                 await response.write(b"".join(block))
                 block, size = [], 0
-        await response.write(b"".join(block))
-        await response.write_eof()
+        text = b"".join(block)
+        await response.write(text[:-20] if cut else text)
+        if cut:
+            exchange.drop()
+        else:
+            await response.write_eof()
         return response

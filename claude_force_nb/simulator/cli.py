@@ -70,7 +70,10 @@ async def _serve(options: SimulatorOptions, *, until_stdin_closes: bool) -> None
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     await server.start()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # Ctrl-C and a notebook's Stop reach every process of the group; a simulator that was started by one outlives them.
+    if until_stdin_closes:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM,) if until_stdin_closes else (signal.SIGINT, signal.SIGTERM):
         try:
             loop.add_signal_handler(number, stop.set)
         except (NotImplementedError, RuntimeError):  # Windows, or not the main thread: KeyboardInterrupt ends the loop

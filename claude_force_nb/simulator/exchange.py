@@ -20,7 +20,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
 class LoggedRequest(NamedTuple):
-    """A request as it came: `headers` with lower-case names and the key masked, `body` decoded."""
+    """A request as it came: `headers` with lower-case names and the key masked, `body` decoded (over 1 MB, its size)."""
 
     method: str
     path: str
@@ -29,6 +29,7 @@ class LoggedRequest(NamedTuple):
     request_id: str
 
 
+_MAX_LOGGED_BYTES = 1024 * 1024
 _SECRET_HEADERS = ("x-api-key", "authorization")
 
 
@@ -44,13 +45,11 @@ class ClientLeft(Exception):
 class Exchange:
     """One call on its way through the server."""
 
-    __slots__ = ("_raw", "_server", "endpoint", "headers", "request", "request_id")
+    __slots__ = ("_server", "headers", "request", "request_id")
 
-    def __init__(self, server: Server, request: web.BaseRequest, endpoint: str) -> None:
+    def __init__(self, server: Server, request: web.BaseRequest) -> None:
         self._server = server
-        self._raw = b""
         self.request = request
-        self.endpoint = endpoint
         self.request_id = server.next_id("req")
         self.headers: List[Tuple[str, str]] = [("request-id", self.request_id)]
 
@@ -62,24 +61,24 @@ class Exchange:
     async def read(self, limit_bytes: int = MAX_BODY_BYTES) -> Any:
         """Return the decoded body and log the call; {} for an empty one."""
         try:
-            self._raw = await self.request.content.read()
+            raw = await self.request.content.read()
         except Exception as error:  # aiohttp's own classes for a body cut short differ between its versions
             raise ClientLeft from error
+        failure = None
         body: Any = {}
-        try:
-            if len(self._raw) > limit_bytes:
-                raise ApiFailure(413, "Request exceeds the maximum size")
-            if self._raw:
-                try:
-                    body = json.loads(self._raw)
-                except ValueError:
-                    body = None
-                    raise ApiFailure(400, "The request body is not valid JSON")
-        finally:
-            self._raw = b""
-            self._server.log.append(
-                (self.request.method, self.request.path_qs, self.request.headers, body, self.request_id)
-            )
+        if len(raw) > limit_bytes:
+            failure = ApiFailure(413, "Request exceeds the maximum size")
+        elif raw:
+            try:
+                body = json.loads(raw)
+            except (ValueError, RecursionError):
+                failure = ApiFailure(400, "The request body is not valid JSON")
+        # A large batch would stay in memory for as long as the log remembers it.
+        logged = body if len(raw) <= _MAX_LOGGED_BYTES else "({} bytes)".format(len(raw))
+        request = self.request
+        self._server.log.append((request.method, request.path_qs, request.headers, logged, self.request_id))
+        if failure is not None:
+            raise failure
         return body
 
     def gone(self) -> bool:
@@ -112,14 +111,23 @@ class Exchange:
         self.headers.append(("Content-Type", content_type))
         return web.Response(body=body, status=status, headers=self.headers)
 
+    def stream(self) -> web.StreamResponse:
+        """Return an answer that is written piece by piece, with the headers of this call, and count its status."""
+        self._server.book.answered(200)
+        return web.StreamResponse(headers=self.headers)
+
     def failure(self, failure: ApiFailure) -> web.Response:
         """Return an error answer."""
         if failure.retry_after_seconds is not None:
             self.headers.append(("retry-after", "{:g}".format(failure.retry_after_seconds)))
-        if failure.status >= 400:
-            again = failure.status in (408, 409, 429) or failure.status >= 500
-            self.headers.append(("x-should-retry", "true" if again and failure.details is None else "false"))
+        again = failure.status in (408, 409, 429) or failure.status >= 500
+        self.headers.append(("x-should-retry", "true" if again and failure.details is None else "false"))
         return self.json(error_body(failure, self.request_id), failure.status)
+
+    def aborted(self) -> None:
+        """Count a client that left, unless it is the server that stops."""
+        if not self._server.stopping:
+            self._server.book.aborted_by_client += 1
 
     def drop(self) -> web.Response:
         """Close the connection; nothing more is sent. The answer returned never leaves the server."""

@@ -128,6 +128,8 @@ class FaultRule:
                 )
         if not self.kinds:
             raise ValueError("name at least one fault")
+        if "expired" in self.kinds and self.endpoint != "batch_item":
+            raise ValueError("only a row of a batch expires: give endpoint='batch_item'")
         if not 0 <= self.probability <= 1:
             raise ValueError("probability must be from 0 to 1, not {!r}".format(self.probability))
         if self.endpoint not in ENDPOINTS:
@@ -152,8 +154,8 @@ class FaultRule:
         """Inverse of `to_json`, and of ``{"kinds": "overloaded", …}`` written by hand."""
         values = dict(data)
         kinds = values.pop("kinds", ())
-        if values.pop("sequence", False) is False and not isinstance(kinds, (str, int)) and len(kinds) == 1:
-            kinds = kinds[0]
+        if values.pop("sequence", True) is False and not isinstance(kinds, (str, int)):
+            (kinds,) = kinds
         return cls.build(kinds, **values)
 
     def fault(self, kind: Union[str, int]) -> Fault:

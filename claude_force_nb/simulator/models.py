@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, Iterable, Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 __all__ = ["Model", "ModelTable", "family"]
 
@@ -69,20 +69,20 @@ class ModelTable:
 
     Parameters
     ----------
-    priced : iterable of str
-        Further names to know: the models of the price table.
+    priced : mapping of str to int or None
+        Further names to know, those of the price table, and their context windows in tokens.
     accept_any : bool
         Know every name.
     """
 
-    def __init__(self, priced: Iterable[str] = (), *, accept_any: bool = False) -> None:
+    def __init__(self, priced: Mapping[str, Optional[int]], *, accept_any: bool = False) -> None:
         self._accept_any = accept_any
         self._models: Dict[str, Model] = {model.name: model for model in _KNOWN}
         # The API answers an undated name with the dated name it stands for.
         self._aliases = {_DATED.sub("", model.name): model for model in _KNOWN}
-        for name in priced:
+        for name, window in priced.items():
             if name.startswith("claude-") and name not in self._aliases:
-                self._models.setdefault(name, Model(name))
+                self._models.setdefault(name, Model(name, window or 200_000, 128_000))
 
     @property
     def models(self) -> Tuple[Model, ...]:

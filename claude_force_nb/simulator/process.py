@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import fields
 from typing import Any, List, Optional, Tuple
 from urllib.request import ProxyHandler, Request, build_opener
@@ -56,14 +57,17 @@ class SimulatorProcess:
         """Start the process; return when it listens. Raises RuntimeError with its last words where it does not."""
         if self._process is not None:
             raise RuntimeError("the simulator runs already")
-        process = subprocess.Popen(
-            self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if "ANTHROPIC_BASE_URL=" not in line:
-            _, errors = process.communicate()
-            raise RuntimeError("the simulator did not start: " + (errors.strip() or line.strip()))
+        # A file, since a pipe that nobody reads would stop the process once it is full.
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+            process = subprocess.Popen(
+                self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if "ANTHROPIC_BASE_URL=" not in line:
+                process.communicate()
+                errors.seek(0)
+                raise RuntimeError("the simulator did not start: " + (errors.read().strip() or line.strip()))
         self._process = process
         self._url = line.partition("=")[2].strip()
         return self

@@ -19,15 +19,15 @@ _LABEL_CUE = re.compile(
     r"\b(label|classif|categor|sentiment|one of|either|answer (?:only )?with|reply (?:only )?with|respond (?:only )?with)",
     re.I,
 )
-_ITEM = r"[\"'`*“]*([\w-]+)[\"'`*”]*"
-_LABEL_LIST = re.compile(r"(?:{0}\s*,\s*)*{0}\s*,?\s+(?:or|and)\s+{0}".format(_ITEM.replace("(", "(?:")), re.I)
+_ITEM = r"[\"'`*“]*[\w-]+[\"'`*”]*"
+# Three or more in a row are labels near any cue; two are only where the words before them say so.
+_LABEL_LIST = re.compile(r"({0}(?:\s*,\s*{0})+\s*,?\s+(?:or|and)\s+{0})".format(_ITEM), re.I)
+_LABEL_PAIR = re.compile(r"(?:\b(?:as|with|either|be)\s+|[:(]\s*)(?:either\s+)?({0}\s+or\s+{0})".format(_ITEM), re.I)
 _LABEL_COLUMN = re.compile(
-    r"(?:labels?|categories|one of|classes)\s*(?:are)?\s*:\s*((?:{0}\s*[,/|]\s*)+{0})".format(
-        _ITEM.replace("(", "(?:")
-    ),
-    re.I,
+    r"\b(?:labels?|categories|classes|one of)\s*(?:are)?:\s*({0}(?:\s*[,/|]\s*{0})+)".format(_ITEM), re.I
 )
 _LABEL_SLASHES = re.compile(r"\b(\w[\w-]*(?:\s?[/|]\s?\w[\w-]*)+)\b")
+_MOST_LABELS = 20
 _WORD = re.compile(r"[\w-]+")
 
 _GOOD = frozenset(
@@ -105,7 +105,7 @@ _CODE_FENCE = re.compile(r"```[^\n]*\n(.*?)```", re.S)
 _CODE_LINE = re.compile(
     r"^\s*(?:async\s+def|def|class|function|import|from\s+\w+\s+import|const|let|public|return)\b", re.M
 )
-_DEFINED = re.compile(r"\b(?:def|class|function)\s+(\w+)")
+_DEFINED = re.compile(r"\b(?:def|class|function)\s+(\w+)\s*[(:{]")
 _CALLED = re.compile(r"\b([A-Za-z_]\w{2,})\s*\(")
 _ASSIGNED = re.compile(r"^\s*([A-Za-z_]\w*)\s*=[^=]", re.M)
 _NOT_NAMES = frozenset(
@@ -128,6 +128,10 @@ _NOT_NAMES = frozenset(
 )
 _WANTS_TESTS = re.compile(r"\b(?:write|add|suggest)\b[^.\n]{0,40}\btests?\b|\bpytest\b|\bunit tests?\b", re.I)
 
+_LONG_WORD = re.compile(r"[^\W\d_]{6,}")
+# Shorter prompts get an answer of one paragraph, in characters.
+_SHORT = 200
+
 _REMARKS = (
     "a real model would say here whether its name tells what it does.",
     "a real model would look here at empty and very long input.",
@@ -139,7 +143,7 @@ _REMARKS = (
 _OPENINGS = (
     "No model has read the question; these words come from the simulator on this machine.",
     "The simulator wrote this from the words of the prompt; no model was asked.",
-    "This stands where a model's answer would be; it was made on this machine and cost nothing.",
+    "This stands where a model's answer would be; it was made on this machine.",
 )
 
 
@@ -159,14 +163,13 @@ def find_labels(instruction: str) -> Tuple[str, ...]:
     """Return the labels that `instruction` asks to choose from; empty where it asks for no label."""
     if not _LABEL_CUE.search(instruction):
         return ()
-    for pattern in (_LABEL_COLUMN, _LABEL_LIST, _LABEL_SLASHES):
+    for pattern in (_LABEL_COLUMN, _LABEL_LIST, _LABEL_PAIR, _LABEL_SLASHES):
         best: Tuple[str, ...] = ()
         for match in pattern.finditer(instruction):
-            text = match.group(1) if match.groups() else match.group(0)
-            words = [word for word in _WORD.findall(text) if word.lower() not in ("or", "and")]
+            words = tuple(word for word in _WORD.findall(match.group(1)) if word.lower() not in ("or", "and"))
             near = instruction[max(0, match.start() - 120) : match.end() + 60]
-            if len(words) > len(best) and 2 <= len(words) <= 20 and _LABEL_CUE.search(near):
-                best = tuple(words)
+            if len(best) < len(words) <= _MOST_LABELS and _LABEL_CUE.search(near):
+                best = words
         if best:
             return best
     return ()
@@ -224,7 +227,7 @@ def _review(names: Sequence[str], model: str, mark: str, digest: int) -> str:
     bullets = [
         "- `{}`: {}".format(name, _REMARKS[(digest + number) % len(_REMARKS)]) for number, name in enumerate(names[:4])
     ]
-    return "**Simulated answer** ({}, {}): a review in outline, since no model has read the code.\n\n{}".format(
+    return "Simulated answer ({}, {}): a review in outline, since no model has read the code.\n\n{}".format(
         model, mark, "\n".join(bullets)
     )
 
@@ -236,22 +239,27 @@ def _tests(name: str, model: str, mark: str) -> str:
     ).format(model, mark, name.lower().strip("_") or "it", name)
 
 
-def _essay(system: str, prompt: str, turns: int, model: str, mark: str, digest: int) -> str:
-    quoted = _clip(prompt, 70)
-    first = "Simulated answer from {} to “{}” ({}). {}".format(model, quoted, mark, _OPENINGS[digest % len(_OPENINGS)])
+def _essay(system: str, prompt: str, question: str, turns: int, model: str, mark: str, digest: int) -> str:
+    opening = _OPENINGS[digest % len(_OPENINGS)]
+    first = "Simulated answer from {} to “{}” ({}). {}".format(model, _clip(question, 70), mark, opening)
     if turns > 1:
         first += " The conversation has {} messages so far.".format(turns)
-    if len(prompt) < 200:
+    if len(prompt) < _SHORT:
         return first
-    words = sorted({word.lower() for word in re.findall(r"[^\W\d_]{6,}", prompt)}, key=lambda word: (-len(word), word))
-    paragraphs = [first, "### What the prompt holds"]
-    points = ["- {} characters in {} lines".format(len(prompt), prompt.count("\n") + 1)]
-    points.extend("- the word *{}*".format(word) for word in words[:3])
-    paragraphs.append("\n".join(points))
+    words = sorted({word.lower() for word in _LONG_WORD.findall(prompt)}, key=lambda word: (-len(word), word))
+    points = ["- {:,} characters".format(len(prompt))]
+    if words:
+        points.append("- long words in it: {}".format(", ".join("*{}*".format(word) for word in words[:4])))
     if system:
-        paragraphs.append("The system prompt begins “{}”.".format(_clip(system, 60)))
-    paragraphs.append("A real model would go on from here; this simulated answer ends.")
-    return "\n\n".join(paragraphs)
+        points.append("- a system prompt that begins “{}”".format(_clip(system, 60)))
+    return "\n\n".join(
+        [
+            first,
+            "What the prompt holds:",
+            "\n".join(points),
+            "A real model would go on here; the simulated answer ends.",
+        ]
+    )
 
 
 def compose(system: str, prompt: str, turns: int, model: str, digest: str) -> str:
@@ -284,7 +292,7 @@ def compose(system: str, prompt: str, turns: int, model: str, digest: str) -> st
         if _WANTS_TESTS.search(instruction) or _WANTS_TESTS.search(system[:_HEAD]):
             return _tests(names[0], model, mark)
         return _review(names, model, mark, number)
-    return _essay(system, prompt, turns, model, mark, number)
+    return _essay(system, text, instruction if instruction.strip() else text, turns, model, mark, number)
 
 
 def fixed_size(size_bytes: int, digest: str) -> str:

@@ -1,0 +1,75 @@
+"""What a scripted fault does to a call under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional
+
+from aiohttp import web
+
+from .exchange import compact
+from .faults import Fault
+from .validation import error_body
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+
+__all__ = ["STREAM_ENDINGS", "end_stream", "instead_of_answer", "spoil_answer"]
+
+_HTML = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1><p>Simulated proxy page</p></body></html>"
+
+# Faults that end a stream under way.
+STREAM_ENDINGS = frozenset(["cut", "silent", "stream_error", "truncated_json"])
+
+
+async def instead_of_answer(exchange: Exchange, fault: Fault, *, stream: bool) -> Optional[web.Response]:
+    """Do what `fault` does before an answer; return what is sent in its place, None where the answer is still made.
+
+    Raises ClientLeft where the client left while it was kept waiting.
+    """
+    kind = fault.kind
+    if fault.status:
+        return exchange.failure(fault.failure())
+    if kind == "drop":
+        return exchange.drop()
+    if kind == "html":
+        return exchange.bytes(_HTML, "text/html; charset=utf-8")
+    if kind == "stream_error" and not stream:
+        return exchange.failure(fault.failure())
+    if kind == "hang" or (kind == "silent" and not stream):
+        await exchange.wait(None)
+    if kind == "slow":
+        await exchange.wait(fault.delay_seconds)
+    if kind == "retry_after_on_success":
+        exchange.headers.append(("retry-after", "{:g}".format(fault.retry_after_seconds or 0)))
+    return None
+
+
+async def spoil_answer(exchange: Exchange, fault: Optional[Fault], answer: web.StreamResponse) -> web.StreamResponse:
+    """Do what `fault` does to a complete answer that is no stream."""
+    if fault is None or not isinstance(answer, web.Response) or not isinstance(answer.body, bytes):
+        return answer
+    if fault.kind == "lost":
+        return exchange.drop()
+    half = answer.body[: len(answer.body) // 2]
+    if fault.kind == "truncated_json":
+        answer.body = half
+    if fault.kind == "cut":
+        headers = [*exchange.headers, ("Content-Length", str(len(answer.body)))]
+        short = web.StreamResponse(status=answer.status, headers=headers)
+        await short.prepare(exchange.request)
+        await short.write(half)
+        exchange.drop()
+        return short
+    return answer
+
+
+async def end_stream(exchange: Exchange, fault: Fault, response: web.StreamResponse) -> None:
+    """End a stream the way `fault`, one of `STREAM_ENDINGS` but ``silent``, does."""
+    if fault.kind == "stream_error":
+        error = compact(error_body(fault.failure(), None))
+        await response.write("event: error\ndata: {}\n\n".format(error).encode("ascii"))
+        await response.write_eof()
+        return
+    if fault.kind == "truncated_json":
+        await response.write(b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n')
+    exchange.drop()
