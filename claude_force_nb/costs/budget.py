@@ -147,7 +147,6 @@ class DailyBudget:
         self._clock = clock
         # A connection of its own: a budget may wait for other kernels where the ledger must not.
         self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
-        self._lock = threading.Lock()
         self._seen: Tuple[str, int, Decimal] = ("", 0, _ZERO)
         self._warned_on = ""
         self._warned_of_file = False
@@ -184,7 +183,7 @@ class DailyBudget:
         units = _units(amount)
         day = _day(self._clock())
         try:
-            with self._lock, self._file.transaction() as connection:
+            with self._file.transaction() as connection:
                 left = amount_left(self.limit, *self._amounts(connection, day))
                 if _dollars(units) > left:
                     raise exceeded(amount, left, self.limit, self.name)
@@ -202,7 +201,7 @@ class DailyBudget:
 
     def _settle(self, day: str, number: Optional[int], actual: Decimal) -> None:
         try:
-            with self._lock, self._file.transaction() as connection:
+            with self._file.transaction() as connection:
                 connection.execute("DELETE FROM reservations WHERE id = ?", (number,))
                 spent = min(_settled(connection, day) + _units(actual), _MOST_UNITS)
                 connection.execute("INSERT OR REPLACE INTO days (day, spent) VALUES (?, ?)", (day, spent))
@@ -223,7 +222,7 @@ class DailyBudget:
         if not self._file.exists():
             return _ZERO, _ZERO
         try:
-            with self._lock, self._file.transaction() as connection:
+            with self._file.transaction() as connection:
                 return self._amounts(connection, _day(self._clock()))
         except (sqlite3.Error, OSError) as error:
             self._file.close()

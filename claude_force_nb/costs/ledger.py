@@ -6,7 +6,6 @@ import csv
 import datetime
 import re
 import sqlite3
-import threading
 import time
 import warnings
 from dataclasses import astuple, dataclass, fields
@@ -122,7 +121,6 @@ class Ledger:
         self.path = Path(path)
         self._clock = clock
         self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
-        self._lock = threading.Lock()
         self._pending: List[Tuple[Any, ...]] = []
         self._failed_at: Optional[float] = None
         self._warned = False
@@ -152,7 +150,7 @@ class Ledger:
 
     def _write(self, rows: List[Tuple[Any, ...]], now: float) -> None:
         problem: Optional[Exception] = None
-        with self._lock:
+        with self._file.lock:
             if self._failed_at is not None:
                 self._pending.extend(rows[: max(0, _MOST_PENDING - len(self._pending))])
                 if 0 <= now - self._failed_at < _RETRY_SECONDS:

@@ -66,6 +66,11 @@ class LedgerFile:
     busy_timeout_seconds : float
         How long to wait for another process's transaction.
 
+    Attributes
+    ----------
+    lock : threading.RLock
+        Held while the connection is used; renewed in a forked child.
+
     Notes
     -----
     Write-ahead log with ``synchronous=NORMAL``: what is committed survives the death of the process at once, and the
@@ -75,7 +80,7 @@ class LedgerFile:
     def __init__(self, path: Union[Path, str], *, busy_timeout_seconds: float) -> None:
         self.path = Path(path)
         self._timeout = busy_timeout_seconds
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._connection: Optional[sqlite3.Connection] = None
         self._owner = 0
         self._finalizer: Optional[weakref.finalize] = None  # type: ignore[type-arg]
@@ -94,7 +99,7 @@ class LedgerFile:
         OSError, sqlite3.Error
             If the file cannot be opened, or is not a ledger.
         """
-        with self._lock:
+        with self.lock:
             if self._connection is None or self._owner != os.getpid():
                 self._open()
             assert self._connection is not None
@@ -114,7 +119,7 @@ class LedgerFile:
 
     def close(self) -> None:
         """Close the connection; it opens again when it is used again."""
-        with self._lock:
+        with self.lock:
             if self._finalizer is not None:
                 self._finalizer()
             self._connection = self._finalizer = None
@@ -139,7 +144,7 @@ class LedgerFile:
 def _renew_locks() -> None:
     # A lock may be held by a thread that the child does not have.
     for file in list(_files):
-        file._lock = threading.RLock()
+        file.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
