@@ -7,8 +7,9 @@ import inspect
 import json
 import logging
 import time
+from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, List, Mapping, Optional, Tuple
+from typing import Any, AsyncIterator, Dict, List, Mapping, Optional, Protocol, Tuple
 from weakref import WeakKeyDictionary
 
 from claude_force_nb.errors import ApiError, MissingApiKeyError, StreamCutError, TransportClosedError
@@ -16,12 +17,6 @@ from claude_force_nb.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .failures import error_from_answer, map_exception
-
-if TYPE_CHECKING:
-    import anthropic
-    from typing_extensions import Protocol
-else:
-    Protocol = object
 
 __all__ = ["SdkTransport", "Transport"]
 
@@ -94,14 +89,16 @@ class SdkTransport:
         """Raise MissingApiKeyError where no key is to be found."""
         self._credentials()
 
-    async def _client(self) -> anthropic.AsyncAnthropic:
+    async def _client(self) -> Any:
         if self._closed:
             raise TransportClosedError("the orchestrator is closed; make a new one")
         loop = asyncio.get_running_loop()
         entry = self._clients.get(loop)
         if entry is None:
-            import anthropic
-
+            # The import takes a second: in a thread, so that Stop works and other cells' work goes on meanwhile.
+            anthropic = await loop.run_in_executor(None, import_module, "anthropic")
+            entry = self._clients.get(loop)
+        if entry is None:
             client = anthropic.AsyncAnthropic(
                 base_url=self._server or self.base_url,
                 max_retries=0,  # retrying is ours: api/retry.py
@@ -114,9 +111,7 @@ class SdkTransport:
             entry = (client, keeper)
             with self._lock:
                 self._clients[loop] = entry
-        client = entry[0]
-        assert client is not None
-        return client
+        return entry[0]
 
     async def send(
         self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None

@@ -179,6 +179,7 @@ class _Extension:
             self._undo.append(partial(_forget, formatter, kind))
 
     def _show_once(self, result: Any) -> None:
+        """Show nothing where the cell has shown this very answer while it arrived; the value is kept all the same."""
         session = self.magics.session
         if not (session.in_kernel and session.was_shown(result)):
             raise NotImplementedError  # IPython's way of saying: show it as usual
@@ -189,10 +190,11 @@ class _Extension:
         return result_bundle(result) if self.magics.session.in_kernel else {}
 
     def _plain(self, result: Any, printer: Any, cycle: bool) -> None:
-        from .render import receipt, result_bundle
+        from .render import result_bundle
 
+        # A terminal prints its prompt in any case; the answer stands right above it.
         shown = self.magics.session.was_shown(result)
-        printer.text(receipt(result) if shown else result_bundle(result)["text/plain"])
+        printer.text(repr(result) if shown else result_bundle(result)["text/plain"])
 
     def _register_completers(self) -> None:
         from .completion import complete

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Protocol
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.result import ClaudeResult
 
-from .render import answer_bundle, result_bundle
-
-if TYPE_CHECKING:
-    from typing_extensions import Protocol
-else:
-    Protocol = object
+from .render import answer_bundle, receipt, result_bundle
 
 __all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"]
 
@@ -28,8 +23,8 @@ class Screen(Protocol):
     def show(self, partial: PartialAnswer) -> None:
         """Show what has come so far."""
 
-    def finish(self, result: ClaudeResult) -> bool:
-        """Show the complete result; return True where the answer has now been seen."""
+    def finish(self, result: ClaudeResult) -> None:
+        """Show the complete result with its receipt."""
 
 
 class NotebookScreen:
@@ -48,12 +43,9 @@ class NotebookScreen:
         self._shown = state
         self._put(answer_bundle(text, thinking))
 
-    def finish(self, result: ClaudeResult) -> bool:
-        """Show the complete result where something was shown before."""
-        if self._handle is None:
-            return False
+    def finish(self, result: ClaudeResult) -> None:
+        """Show the complete result with its receipt."""
         self._put(result_bundle(result))
-        return True
 
     def _put(self, bundle: Any) -> None:
         if self._handle is None:
@@ -80,15 +72,13 @@ class TerminalScreen:
         sys.stdout.flush()
         self._written = text
 
-    def finish(self, result: ClaudeResult) -> bool:
-        """Write what is missing and end the line."""
-        if not self._written:
-            return False
-        if result.text.startswith(self._written):
-            sys.stdout.write(result.text[len(self._written) :])
-        sys.stdout.write("\n")
+    def finish(self, result: ClaudeResult) -> None:
+        """Write what is missing, and the receipt."""
+        if not result.text.startswith(self._written):
+            sys.stdout.write("\n")
+            self._written = ""
+        sys.stdout.write("{}\n{}\n".format(result.text[len(self._written) :], receipt(result)))
         sys.stdout.flush()
-        return True
 
 
 async def follow(partial: PartialAnswer, screen: Screen) -> None:

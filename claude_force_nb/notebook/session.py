@@ -193,12 +193,13 @@ class NotebookSession:
                 text = partial.text if partial is not None else ""
                 self.shell.user_ns[into] = ClaudeResult(text=text, status="failed", error=interruption)
             raise
-        if screen.finish(result):
+        if stream:
+            screen.finish(result)
             self._shown = (self.shell.execution_count, id(result))
         return result
 
     def was_shown(self, result: ClaudeResult) -> bool:
-        """Return True where this very cell has shown the result already, streamed."""
+        """Return True where this very cell has shown the result already."""
         return self._shown == (self.shell.execution_count, id(result))
 
     def preview(self, prompt: str, call: Mapping[str, Any]) -> str:

@@ -1,0 +1,45 @@
+"""``python -m claude_force_nb demo | simulator | cache | cost``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from typing import Optional, Sequence
+
+from . import __version__
+from .errors import ClaudeForceError
+
+# Each command lives in its room; a module has add_arguments(parser) and run(arguments) -> exit status.
+_COMMANDS = {
+    "demo": (".demo", "run the quickstart notebook twice against the simulator"),
+    "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
+    "cache": (".cache.cli", "look into the response cache, verify or clear it"),
+    "cost": (".costs.cli", "show what was spent and saved"),
+}
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command; return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="python -m claude_force_nb", description="Claude in notebooks: side tools.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    chosen = words[0] if words else ""
+    for name, (module, meaning) in _COMMANDS.items():
+        subparser = commands.add_parser(name, help=meaning)
+        if name == chosen:  # the others are not needed, and importing them costs time
+            import_module(module, __package__).add_arguments(subparser)
+    parsed = parser.parse_args(words)
+    try:
+        status: int = import_module(_COMMANDS[parsed.command][0], __package__).run(parsed)
+    except ClaudeForceError as error:
+        print("error: {}".format(" ".join(str(error).split())), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
