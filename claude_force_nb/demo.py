@@ -102,14 +102,15 @@ def _execute(path: Path, environment: Dict[str, str], label: str) -> Tuple[Noteb
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
-    from traitlets.config import Config
 
-    class ThisInterpreter(AsyncKernelManager):  # type: ignore[misc]
+    class ThisInterpreter(AsyncKernelManager):
         """Starts a kernel of the interpreter that runs, whatever kernels are installed."""
 
         @property
         def kernel_spec(self) -> KernelSpec:
-            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            # Errors only: a kernel on loopback warns that its ports are not encrypted.
+            quiet = "--IPKernelApp.log_level=40"
+            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
             return KernelSpec(argv=command, display_name="Python 3", language="python")
 
     notebook = nbformat.read(str(path), as_version=4)  # type: ignore[no-untyped-call]
@@ -127,8 +128,6 @@ def _execute(path: Path, environment: Dict[str, str], label: str) -> Tuple[Noteb
         timeout=300,
         on_cell_executed=progress,
         resources={"metadata": {"path": str(path.parent)}},
-        # Sockets of this machine only, where there are such: the kernel warns of open TCP ports.
-        config=Config({"KernelManager": {"transport": "tcp" if os.name == "nt" else "ipc"}}),
     )
     began = time.perf_counter()
     client.execute(env=environment)

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
-import time
-from typing import Any, Dict, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import diskcache
 from diskcache.core import DBNAME, MODE_RAW, UNKNOWN
 
-__all__ = ["ERRORS", "DamagedError", "SignedDisk", "Store", "discard", "kind_of"]
+from claude_force_nb.cache import database
+from claude_force_nb.cache.database import DamagedError
 
-# Written into the header of the database: what carries it is ours, and may be removed when it is broken.
-APPLICATION_ID = 0x436C4631  # "ClF1"
-_SQLITE_MAGIC = b"SQLite format 3\x00"
-_COMPANIONS = ("-wal", "-shm", "-journal")
+__all__ = ["ERRORS", "SignedDisk", "Store", "damage_beyond_doubt", "discard", "kind_of"]
 
 # All of diskcache's settings, so that none is left to a default that a later version changes.
 _SETTINGS: Dict[str, Any] = {
@@ -35,23 +32,24 @@ _SETTINGS: Dict[str, Any] = {
     "sqlite_auto_vacuum": 1,
     "sqlite_cache_size": 2**10,
     "sqlite_journal_mode": "wal",
-    "sqlite_mmap_size": 0,  # a mapped file that somebody truncates kills the process
+    "sqlite_mmap_size": 0,
     "sqlite_synchronous": 1,
     "disk_min_file_size": 2**31 - 1,
     "disk_pickle_protocol": 0,
 }
 
-_ROW = "mode, filename, CASE WHEN length(value) <= {} THEN value END"
-_ALLOWED_READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION)
 _FIRST_ROWID = -(2**63)
 
-
-class DamagedError(Exception):
-    """The database is not one that this module could have written."""
-
+# Bytes of a value; only for a value that is no blob, and so not ours, is it read to be counted.
+_LENGTH = "CASE typeof(value) WHEN 'blob' THEN length(value) ELSE coalesce(length(CAST(value AS BLOB)), 0) END"
 
 ERRORS = (DamagedError, diskcache.Timeout, sqlite3.Error, sqlite3.Warning, OSError, OverflowError)
 """What a `Store` raises; see `kind_of`."""
+
+# Parts of SQLite's messages for a file whose content is wrong (sqlite3ErrStr and the parser); Python has result codes only
+# from 3.11 on.
+_DAMAGE = ("malformed", "not a database", "no such", "no column", "not authorized", "prohibited", "cannot modify")
+_USELESS = ("unable to open", "readonly", "full", "out of memory", "permission")
 
 
 class SignedDisk(diskcache.Disk):  # type: ignore[misc]
@@ -122,7 +120,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         try:
             # The root directory stands in for ours, whose name diskcache would search for ~ and $.
             super().__init__(os.sep, timeout=timeout_seconds, disk=SignedDisk, **_SETTINGS)
-            schema = _schema(memory)
+            schema = database.schema_of(memory)
         finally:
             self._building = None
             memory.close()
@@ -148,56 +146,44 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return self._con.execute
 
     def _attach(self, schema: List[Any], max_value_bytes: int) -> None:
-        _make_way(self._path)
-        self._writer = self._connect()
+        database.make_way(self._path)
+        self._writer = database.connect(self._path, timeout_seconds=self._timeout)
         sql = self._writer.execute
         sql("PRAGMA auto_vacuum = {}".format(_SETTINGS["sqlite_auto_vacuum"]))
         sql("PRAGMA journal_mode = {}".format(_SETTINGS["sqlite_journal_mode"])).fetchall()
         sql("PRAGMA synchronous = {}".format(_SETTINGS["sqlite_synchronous"]))
         sql("PRAGMA cache_size = {}".format(_SETTINGS["sqlite_cache_size"]))
         sql("PRAGMA journal_size_limit = {}".format(2**24))
-        found = _schema(self._writer)
+        found = database.schema_of(self._writer)
         if not found:
             self._create(schema)
-            found = _schema(self._writer)
+            found = database.schema_of(self._writer)
         if found != schema:
             raise DamagedError("the tables are not those of this cache")
-        self.schema_version = self._value("PRAGMA schema_version")
+        self._schema_version = sql("PRAGMA schema_version").fetchall()
 
-        self._reader = self._connect()
+        self._reader = database.connect(self._path, timeout_seconds=self._timeout)
         self._reader.execute("PRAGMA query_only = 1")
         self._reader.execute("PRAGMA cache_size = -16384")
-        self._reader.set_authorizer(_authorize_read)
+        self._reader.set_authorizer(database.authorize_read)
         self.read = self._reader.execute
-        row = self._row = _ROW.format(int(max_value_bytes))
-        self.read_statement = "SELECT {} FROM Cache WHERE key = ? AND raw = 1".format(row)
+        # The first finds only rows such as ours; the others show what else is there.
+        self.read_statement = (
+            "SELECT value FROM Cache WHERE key = ? AND raw = 1 AND mode = {} AND filename IS NULL AND length(value) <= {}"
+        ).format(MODE_RAW, int(max_value_bytes))
+        self._row = "mode, filename, CASE WHEN length(value) <= {} THEN value END".format(int(max_value_bytes))
         self._scan_statement = (
-            "SELECT rowid, key, raw, coalesce(length(value), 0), {} FROM Cache WHERE rowid >= ? ORDER BY rowid LIMIT 1"
-        ).format(row)
+            "SELECT rowid, key, raw, {} FROM Cache WHERE rowid >= ? ORDER BY rowid LIMIT 1".format(self._row)
+        )
         self.read(self.read_statement, ("",)).fetchall()
-        self._identity = _identity(self._path)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
-        try:
-            connection.text_factory = bytes  # text that is no UTF-8 must not raise
-            # Functions and virtual tables named by the schema are not to be run; broken cells are errors at once.
-            connection.execute("PRAGMA trusted_schema = 0")
-            connection.execute("PRAGMA cell_size_check = 1")
-            connection.execute("PRAGMA mmap_size = {}".format(_SETTINGS["sqlite_mmap_size"])).fetchall()
-            if hasattr(connection, "setconfig"):
-                connection.setconfig(getattr(sqlite3, "SQLITE_DBCONFIG_DEFENSIVE"), True)  # noqa: B009
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        self._identity = database.identity(self._path)
 
     def _create(self, schema: List[Any]) -> None:
         sql = self._con.execute
         sql("BEGIN IMMEDIATE")
         try:
-            if not _schema(self._con):  # another process may have been first
-                sql("PRAGMA application_id = {}".format(APPLICATION_ID))
+            if not database.schema_of(self._con):  # another process may have been first
+                sql("PRAGMA application_id = {}".format(database.APPLICATION_ID))
                 for kind in (b"table", b"index", b"trigger"):
                     for row in schema:
                         if row[0] == kind and row[3] is not None:
@@ -216,7 +202,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def is_current(self) -> bool:
         """Whether the files under our names are still those that are open here."""
-        return self._identity == _identity(self._path)
+        return self._identity == database.identity(self._path)
 
     def close(self) -> None:
         """Close both connections; a second call does nothing."""
@@ -229,67 +215,29 @@ class Store(diskcache.Cache):  # type: ignore[misc]
                 except sqlite3.Error:
                     pass
 
-    # ------------------------------------------------------------------ one transaction
+    # ------------------------------------------------------------------ reading
 
-    def _value(self, statement: str, *arguments: Any) -> Any:
-        row = self._con.execute(statement, arguments).fetchone()
-        return row[0] if row else None
+    def row_of(self, key: str) -> Optional[Tuple[Any, ...]]:
+        """Return (mode, filename, value) of the row of `key`, whatever they are; None where there is none."""
+        rows = self.read("SELECT {} FROM Cache WHERE key = ? AND raw = 1".format(self._row), (key,)).fetchall()
+        return rows[0] if rows else None
 
-    def check_schema(self) -> None:
-        """Raise DamagedError if the tables or triggers were changed since they were looked at; call it in a transaction."""
-        if self._value("PRAGMA schema_version") != self.schema_version:
-            raise DamagedError("the tables were changed by somebody else")
+    def scan(self, start: int = _FIRST_ROWID) -> Optional[Tuple[Any, ...]]:
+        """Return (rowid, key, raw, (mode, filename, value)) of the first row from rowid `start`; None after the last."""
+        if start >= 2**63:
+            return None
+        rows = self.read(self._scan_statement, (start,)).fetchall()
+        return (*rows[0][:3], rows[0][3:]) if rows else None
 
-    def sums(self) -> Tuple[int, int]:
-        """Return entries and bytes stored, as the triggers keep them; call it in a transaction that may write."""
-        return self._recorded() or self.recount()
+    def totals(self, *, count_anew: bool = False) -> Tuple[int, int]:
+        """Return entries and bytes stored; `count_anew` reads every row and mends the sums."""
+        found = None if count_anew else self._recorded()
+        if found is None:
+            with self._changing():
+                found = self._recount()
+        return found
 
-    def _recorded(self) -> Optional[Tuple[int, int]]:
-        rows = dict(self._con.execute("SELECT key, value FROM Settings WHERE key IN ('count', 'size')").fetchall())
-        count, size = rows.get(b"count"), rows.get(b"size")
-        if type(count) is int and type(size) is int and count >= 0 and size >= 0 and bool(count) == bool(size):
-            return count, size
-        return None
-
-    def recount(self) -> Tuple[int, int]:
-        """Count entries and bytes from the values themselves, and set the sums right; call it in a transaction."""
-        sql = self._con.execute
-        actual = "coalesce(length(CAST(value AS BLOB)), 0)"
-        sql("UPDATE Cache SET size = {0} WHERE size IS NOT {0}".format(actual))
-        count, size = sql("SELECT count(*), coalesce(sum(size), 0) FROM Cache").fetchone()
-        self._con.executemany("INSERT OR REPLACE INTO Settings VALUES (?, ?)", [("count", count), ("size", size)])
-        return count, size
-
-    def _make_room(self, max_size_bytes: int, *, spare: str, added_bytes: int) -> int:
-        """Evict least-recently-used entries other than `spare` until the sum is at most `max_size_bytes`.
-
-        `added_bytes` is what this transaction has added at most. Returns the number of entries evicted; call it in a transaction.
-        """
-        evicted = 0
-        _, size = self.sums()
-        if size > max_size_bytes + added_bytes:
-            # The limit was lowered, or the sum forged: count before a whole cache is thrown away for it.
-            _, size = self.recount()
-        while True:
-            excess = size - max_size_bytes
-            if excess <= 0:
-                return evicted
-            rows = self._con.execute(
-                "SELECT rowid, size FROM Cache WHERE key IS NOT ? ORDER BY access_time LIMIT 100", (spare,)
-            ).fetchall()
-            if not rows:
-                self.recount()
-                return evicted
-            chosen = []
-            for rowid, row_size in rows:
-                chosen.append((rowid,))
-                if type(row_size) is int and row_size > 0:
-                    excess -= row_size
-                if excess <= 0:
-                    break
-            self._con.executemany("DELETE FROM Cache WHERE rowid = ?", chosen)
-            evicted += len(chosen)
-            _, size = self.sums()
+    # ------------------------------------------------------------------ writing, a transaction each
 
     def write(
         self,
@@ -297,31 +245,40 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         value: bytes,
         *,
         now: float,
+        used: float,
         expires: Optional[float],
         max_size_bytes: int,
         uses: Dict[str, float],
     ) -> Tuple[int, int]:
-        """Store `value`, and evict what is expired and what then is too much, in one transaction.
+        """Store `value`, and evict what is expired and what then is too much.
 
         Parameters
         ----------
         now, expires : float
             Seconds since 1970 UTC.
+        used : float
+            The same as `now`, made later than every use before.
         uses : dict
-            Notes of `note_uses` to be written first if entries have to go, and then emptied.
+            Key to time of last use, not yet written: they are, and the dict is emptied, where they decide what has to go.
 
         Returns
         -------
         expired, evicted : int
         """
         noted = False
-        with self.transact():
-            self.check_schema()
-            expired = self._drop_expired(now)
-            if uses and self.sums()[1] + len(value) > max_size_bytes:
-                self._note(uses)
+        with self._changing() as sql:
+            expired = self._evict(
+                sql("SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT 10", (now,)).fetchall()
+            )
+            if uses and self._sums()[1] + len(value) > max_size_bytes:
                 noted = True
-            self.set(key, value, expire=None if expires is None else expires - time.time())
+                self._note(uses)
+            columns = (expires, None, *self._disk.store(value, False, key=key))
+            rows = sql("SELECT rowid FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
+            if rows:
+                self._row_update(rows[0][0], used, columns)
+            else:
+                self._row_insert(key, True, used, columns)
             evicted = self._make_room(max_size_bytes, spare=key, added_bytes=len(value))
         if noted:
             uses.clear()
@@ -330,150 +287,103 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     def evict(self, judged: List[Tuple[str, Any, Any]]) -> int:
         """Remove entries that were judged unusable, unless another process has replaced them since.
 
-        `judged` has one (column, its value, row as read) for each, with the column ``"key"`` or ``"rowid"``.
+        `judged` has (column, its value, row as read) of each, with the column ``"key"`` or ``"rowid"``. Returns their number.
         """
         evicted = 0
-        with self.transact():
-            self.check_schema()
-            sql = self._con.execute
+        with self._changing() as sql:
             for column, name, row in judged:
-                where = "WHERE key = ? AND raw = 1" if column == "key" else "WHERE rowid = ?"
-                if sql("SELECT {} FROM Cache {}".format(self._row, where), (name,)).fetchall() == [row]:
-                    evicted += sql("DELETE FROM Cache {}".format(where), (name,)).rowcount
-            self.sums()
+                where = "key = ? AND raw = 1" if column == "key" else "rowid = ?"
+                found = sql("SELECT rowid, {} FROM Cache WHERE {}".format(self._row, where), (name,)).fetchall()
+                evicted += self._evict([(rowid,) for rowid, *now in found if tuple(now) == row])
+            self._sums()
         return evicted
 
     def remove(self, key: str) -> bool:
         """Remove the entry of `key`; False where there is none."""
-        with self.transact():
-            self.check_schema()
-            return bool(self._con.execute("DELETE FROM Cache WHERE key = ? AND raw = 1", (key,)).rowcount)
+        with self._changing() as sql:
+            return bool(self._evict(sql("SELECT rowid FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()))
 
     def empty(self) -> int:
         """Remove every row, and give the space back; return how many there were."""
-        with self.transact():
-            self.check_schema()
-            removed = self._con.execute("DELETE FROM Cache").rowcount
-            self.recount()
+        with self._changing() as sql:
+            removed = sql("DELETE FROM Cache").rowcount
+            self._recount()
         self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return int(removed)
 
     def note_uses(self, uses: Dict[str, float]) -> None:
-        """Record when entries were last used (key to seconds since 1970 UTC), in one transaction, and empty `uses`."""
-        with self.transact():
-            self.check_schema()
+        """Write down when entries were last used (key to seconds since 1970 UTC), and empty `uses`."""
+        with self._changing():
             self._note(uses)
         uses.clear()
 
-    def totals(self, *, count_anew: bool = False) -> Tuple[int, int]:
-        """Return entries and bytes stored; `count_anew` reads every row and mends the sums."""
-        if not count_anew:
-            found = self._recorded()
-            if found is not None:
-                return found
-        with self.transact():
-            self.check_schema()
-            return self.recount()
+    # ------------------------------------------------------------------ inside a transaction
 
-    def scan(self, start: int = _FIRST_ROWID) -> Optional[Tuple[Any, ...]]:
-        """Return (rowid, key, raw, bytes, (mode, filename, value)) of the first row from rowid `start`; None after the last."""
-        if start >= 2**63:
-            return None
-        rows = self.read(self._scan_statement, (start,)).fetchall()
-        return (*rows[0][:4], tuple(rows[0][4:])) if rows else None
+    @contextmanager
+    def _changing(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        with self.transact():
+            sql = self._con.execute
+            # A trigger that was added since the tables were looked at would run now.
+            if sql("PRAGMA schema_version").fetchall() != self._schema_version:
+                raise DamagedError("the tables were changed by somebody else")
+            yield sql
+
+    def _evict(self, rowids: List[Tuple[int]]) -> int:
+        """Remove rows: the one way out of the cache for the expired, the evicted and the corrupt."""
+        if rowids:
+            self._con.executemany("DELETE FROM Cache WHERE rowid = ?", rowids)
+        return len(rowids)
+
+    def _make_room(self, max_size_bytes: int, *, spare: str, added_bytes: int) -> int:
+        """Evict least-recently-used entries other than `spare` until the sum is at most `max_size_bytes`; return how many."""
+        evicted = 0
+        _, size = self._sums()
+        if size > max_size_bytes + added_bytes:
+            # More than this transaction can have added: the limit was lowered, or the sum forged. Count before a whole cache is
+            # thrown away for it.
+            _, size = self._recount()
+        while size > max_size_bytes:
+            rows = self._con.execute(
+                "SELECT rowid, size FROM Cache WHERE key IS NOT ? ORDER BY access_time LIMIT 100", (spare,)
+            ).fetchall()
+            if not rows:
+                self._recount()
+                break
+            excess = size - max_size_bytes
+            chosen = []
+            for rowid, row_size in rows:
+                chosen.append((rowid,))
+                excess -= row_size if type(row_size) is int else 0
+                if excess <= 0:
+                    break
+            evicted += self._evict(chosen)
+            _, size = self._sums()
+        return evicted
 
     def _note(self, uses: Dict[str, float]) -> None:
         self._con.executemany(
-            "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1", [(when, key) for key, when in uses.items()]
+            "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1", [(when, key) for key, when in list(uses.items())]
         )
 
-    def _drop_expired(self, now: float) -> int:
-        # What the row says of its end is not signed: it can shorten a life, never extend one.
-        rows = self._con.execute(
-            "SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT 10", (now,)
-        ).fetchall()
-        if rows:
-            self._con.executemany("DELETE FROM Cache WHERE rowid = ?", rows)
-        return len(rows)
+    def _sums(self) -> Tuple[int, int]:
+        return self._recorded() or self._recount()
 
+    def _recorded(self) -> Optional[Tuple[int, int]]:
+        """Return entries and bytes stored, as diskcache's triggers keep them; None where that cannot be true."""
+        rows = self._con.execute("SELECT value FROM Settings WHERE key IN ('count', 'size') ORDER BY key").fetchall()
+        if len(rows) == 2:
+            ((count,), (size,)) = rows
+            if type(count) is int and type(size) is int and count >= 0 and size >= 0 and bool(count) == bool(size):
+                return count, size
+        return None
 
-def _authorize_read(action: int, _name: Any, column: Any, _database: Any, source: Any) -> int:
-    # Asked when a statement is prepared, again whenever the schema has changed: a table that was replaced by a view (`source`
-    # names it) or by an endless query is refused before it runs.
-    if (
-        action in _ALLOWED_READS
-        and source is None
-        and (action != sqlite3.SQLITE_FUNCTION or column in ("length", "coalesce"))
-    ):
-        return sqlite3.SQLITE_OK
-    return sqlite3.SQLITE_DENY
-
-
-def _schema(connection: sqlite3.Connection) -> List[Any]:
-    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name, type").fetchall()
-
-
-def _identity(path: str) -> Tuple[Any, ...]:
-    found: List[Any] = []
-    for name in (path, path + "-wal"):
-        try:
-            status = os.stat(name)
-        except OSError:
-            found.append(None)
-        else:
-            found.append((status.st_dev, status.st_ino))
-    return tuple(found)
-
-
-def _make_way(path: str) -> None:
-    """Move what is no regular file out of the way of the database, following no symbolic link and deleting nothing."""
-    for name in (path, *(path + ending for ending in _COMPANIONS)):
-        try:
-            status = os.lstat(name)
-        except FileNotFoundError:
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            _move_aside(name)
-
-
-def _move_aside(name: str) -> None:
-    for number in range(1, 1000):
-        target = "{}.unusable-{}".format(name, number)
-        if not os.path.lexists(target):
-            os.rename(name, target)
-            return
-    raise OSError("too many unusable files beside {}".format(name))
-
-
-def _is_ours(path: str) -> bool:
-    with open(path, "rb") as file:
-        header = file.read(100)
-    return header[:16] == _SQLITE_MAGIC and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
-
-
-def discard(directory: str) -> bool:
-    """Clear the place of a broken database: one that is ours is removed, anything else is moved aside, never removed.
-
-    Returns whether something was moved aside.
-
-    Raises
-    ------
-    OSError
-        If it cannot be moved or removed.
-    """
-    path = os.path.join(directory, DBNAME)
-    _make_way(path)
-    # The log first: left behind alone, it would be replayed into the next database.
-    ours = os.path.exists(path) and _is_ours(path)
-    for ending in _COMPANIONS:
-        if os.path.lexists(path + ending):
-            os.unlink(path + ending)
-    if ours:
-        os.unlink(path)
-    elif os.path.lexists(path):
-        _move_aside(path)
-        return True
-    return False
+    def _recount(self) -> Tuple[int, int]:
+        """Count entries and bytes from the values themselves, and set the sums right."""
+        sql = self._con.execute
+        sql("UPDATE Cache SET size = {0} WHERE size IS NOT {0}".format(_LENGTH))
+        ((count, size),) = sql("SELECT count(*), coalesce(sum(size), 0) FROM Cache").fetchall()
+        self._con.executemany("INSERT OR REPLACE INTO Settings VALUES (?, ?)", [("count", count), ("size", size)])
+        return count, size
 
 
 def kind_of(error: BaseException) -> str:
@@ -482,25 +392,30 @@ def kind_of(error: BaseException) -> str:
     Returns
     -------
     str
-        ``"busy"``: another process holds a lock. ``"damaged"``: the database is not usable as it is. ``"broken"``: a read or
-        write failed, which a damaged file or a failing disk can cause. ``"unavailable"``: the place cannot be used.
+        ``"busy"``: another process holds a lock. ``"damaged"``: the database is not usable as it is. ``"broken"``: something
+        failed that may go well on a new connection. ``"unavailable"``: the place cannot be used.
     """
     if isinstance(error, diskcache.Timeout):
         # diskcache says Timeout for every reason why a transaction did not begin.
         return kind_of(error.__context__) if error.__context__ is not None else "busy"
     text = str(error)
-    if isinstance(error, DamagedError):
+    if isinstance(error, DamagedError) or type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError):
         return "damaged"
-    if isinstance(error, sqlite3.OperationalError):
+    if isinstance(error, sqlite3.Error):
         if "locked" in text or "locking" in text:
             return "busy"
-        if "disk I/O error" in text or "transaction" in text:
+        if any(part in text for part in _DAMAGE):
+            return "damaged"
+        if not any(part in text for part in _USELESS):
             return "broken"
-        if "unable to open" in text or "readonly" in text or "full" in text or "out of memory" in text:
-            return "unavailable"
-        return "damaged"
-    if isinstance(error, sqlite3.ProgrammingError):
-        return "broken"
-    if isinstance(error, sqlite3.Error):
-        return "damaged"
     return "unavailable"
+
+
+def damage_beyond_doubt(directory: str, kind: str) -> bool:
+    """Whether an error of this `kind_of` shows that the database in `directory` has to be made anew."""
+    return kind == "damaged" or (kind == "broken" and database.is_truncated(os.path.join(directory, DBNAME)))
+
+
+def discard(directory: str) -> bool:
+    """`database.discard` for the database in `directory`."""
+    return database.discard(os.path.join(directory, DBNAME))
