@@ -1,0 +1,47 @@
+# Two commands on a fresh machine: `make demo` and `make test`. PYTHON may name another interpreter (3.8 or newer).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lab clean help
+
+help:
+	@echo "make demo   run the quickstart notebook twice against the simulator: no key, no spending"
+	@echo "make lab    open the quickstart notebook in JupyterLab"
+	@echo "make test   run the tests"
+	@echo "make clean  remove what these made"
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m claude_force_nb demo
+
+lab: $(VENV)/.lab
+	$(BIN)/jupyter lab notebooks/quickstart.ipynb
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q
+
+# uv installs in seconds where pip takes minutes, above all on Python 3.8; pip does where uv is not to be had.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+INSTALL = if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python $(1); \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1); fi
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the package and what the demo needs into $(VENV) …"
+	@$(call INSTALL,--editable '.[demo]')
+	@touch $@
+
+$(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the package and JupyterLab into $(VENV) …"
+	@$(call INSTALL,--editable '.[demo,lab]')
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the package and what the tests need into $(VENV) …"
+	@$(call INSTALL,--editable '.[test]')
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist
