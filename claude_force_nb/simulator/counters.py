@@ -150,9 +150,9 @@ class CounterBook:
         self.calls += 1
         self.by_endpoint[endpoint] = self.by_endpoint.get(endpoint, 0) + 1
 
-    def answered(self, status: int) -> None:
+    def answered(self, status: int, times: int = 1) -> None:
         """Count a status line."""
-        self.by_status[status] = self.by_status.get(status, 0) + 1
+        self.by_status[status] = self.by_status.get(status, 0) + times
 
     def faulted(self, kind: str) -> None:
         """Count a scripted fault."""

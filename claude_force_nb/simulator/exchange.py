@@ -124,6 +124,10 @@ class Exchange:
         self.headers.append(("x-should-retry", "true" if again and failure.details is None else "false"))
         return self.json(error_body(failure, self.request_id), failure.status)
 
+    def unanswered(self, status: int) -> None:
+        """Take back the count of a status that is not sent after all."""
+        self._server.book.answered(status, -1)
+
     def aborted(self) -> None:
         """Count a client that left, unless it is the server that stops."""
         if not self._server.stopping:

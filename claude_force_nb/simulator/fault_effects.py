@@ -49,6 +49,7 @@ async def spoil_answer(exchange: Exchange, fault: Optional[Fault], answer: web.S
     if fault is None or not isinstance(answer, web.Response) or not isinstance(answer.body, bytes):
         return answer
     if fault.kind == "lost":
+        exchange.unanswered(answer.status)
         return exchange.drop()
     half = answer.body[: len(answer.body) // 2]
     if fault.kind == "truncated_json":

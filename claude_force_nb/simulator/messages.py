@@ -83,7 +83,7 @@ class Messages:
         )
         if exchange.gone():
             raise ClientLeft
-        if stream:
+        if stream and not (fault is not None and fault.kind == "lost"):
             return await self._stream(exchange, flight, answer, model, fault)
         # Billed and landed before a byte is out: once the client has it, it may look at the counters or send the next call.
         self._settle(model, answer, answer.output_tokens, complete=True)
@@ -125,9 +125,6 @@ class Messages:
     async def _stream(
         self, exchange: Exchange, flight: Flight, answer: Answer, model: Model, fault: Optional[Fault]
     ) -> web.StreamResponse:
-        if fault is not None and fault.kind == "lost":
-            self._settle(model, answer, answer.output_tokens, complete=True)
-            return exchange.drop()
         self._add_limit_headers(exchange, model)
         exchange.headers += [("Content-Type", "text/event-stream; charset=utf-8"), ("Cache-Control", "no-cache")]
         response = exchange.stream()

@@ -19,14 +19,15 @@ _LABEL_CUE = re.compile(
     r"\b(label|classif|categor|sentiment|one of|either|answer (?:only )?with|reply (?:only )?with|respond (?:only )?with)",
     re.I,
 )
-_ITEM = r"[\"'`*“]*[\w-]+[\"'`*”]*"
+# Bounded, and begun at words only: a prompt of nothing but commas must not hold up the server.
+_ITEM = r"[\"'`*“]{0,2}(?<![\w-])[\w-]+[\"'`*”]{0,2}"
 # Three or more in a row are labels near any cue; two are only where the words before them say so.
-_LABEL_LIST = re.compile(r"({0}(?:\s*,\s*{0})+\s*,?\s+(?:or|and)\s+{0})".format(_ITEM), re.I)
+_LABEL_LIST = re.compile(r"({0}(?:\s*,\s*{0}){{1,20}}\s*,?\s+(?:or|and)\s+{0})".format(_ITEM), re.I)
 _LABEL_PAIR = re.compile(r"(?:\b(?:as|with|either|be)\s+|[:(]\s*)(?:either\s+)?({0}\s+or\s+{0})".format(_ITEM), re.I)
 _LABEL_COLUMN = re.compile(
-    r"\b(?:labels?|categories|classes|one of)\s*(?:are)?:\s*({0}(?:\s*[,/|]\s*{0})+)".format(_ITEM), re.I
+    r"\b(?:labels?|categories|classes|one of)\s*(?:are)?:\s*({0}(?:\s*[,/|]\s*{0}){{1,20}})".format(_ITEM), re.I
 )
-_LABEL_SLASHES = re.compile(r"\b(\w[\w-]*(?:\s?[/|]\s?\w[\w-]*)+)\b")
+_LABEL_SLASHES = re.compile(r"\b(\w[\w-]*(?:\s?[/|]\s?\w[\w-]*){1,20})\b")
 _MOST_LABELS = 20
 _WORD = re.compile(r"[\w-]+")
 
@@ -103,11 +104,11 @@ _NEGATIONS = frozenset(["not", "no", "never", "isn't", "wasn't", "don't", "doesn
 
 _CODE_FENCE = re.compile(r"```[^\n]*\n(.*?)```", re.S)
 _CODE_LINE = re.compile(
-    r"^\s*(?:async\s+def|def|class|function|import|from\s+\w+\s+import|const|let|public|return)\b", re.M
+    r"^[ \t]*(?:async\s+def|def|class|function|import|from\s+\w+\s+import|const|let|public|return)\b", re.M
 )
 _DEFINED = re.compile(r"\b(?:def|class|function)\s+(\w+)\s*[(:{]")
 _CALLED = re.compile(r"\b([A-Za-z_]\w{2,})\s*\(")
-_ASSIGNED = re.compile(r"^\s*([A-Za-z_]\w*)\s*=[^=]", re.M)
+_ASSIGNED = re.compile(r"^[ \t]*([A-Za-z_]\w*)[ \t]*=[^=]", re.M)
 _NOT_NAMES = frozenset(
     [
         "def",
