@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import diskcache
-from diskcache.core import DBNAME, MODE_RAW, UNKNOWN
+from diskcache.core import MODE_RAW, UNKNOWN
 
 from claude_force_nb.cache import database
 from claude_force_nb.cache.database import DamagedError
 
-__all__ = ["ERRORS", "SignedDisk", "Store", "damage_beyond_doubt", "discard", "kind_of"]
+__all__ = ["SignedDisk", "Store"]
 
 # All of diskcache's settings, so that none is left to a default that a later version changes.
 _SETTINGS: Dict[str, Any] = {
@@ -42,14 +42,6 @@ _FIRST_ROWID = -(2**63)
 
 # Bytes of a value; only for a value that is no blob, and so not ours, is it read to be counted.
 _LENGTH = "CASE typeof(value) WHEN 'blob' THEN length(value) ELSE coalesce(length(CAST(value AS BLOB)), 0) END"
-
-ERRORS = (DamagedError, diskcache.Timeout, sqlite3.Error, sqlite3.Warning, OSError, OverflowError)
-"""What a `Store` raises; see `kind_of`."""
-
-# Parts of SQLite's messages for a file whose content is wrong (sqlite3ErrStr and the parser); Python has result codes only
-# from 3.11 on.
-_DAMAGE = ("malformed", "not a database", "no such", "no column", "not authorized", "prohibited", "cannot modify")
-_USELESS = ("unable to open", "readonly", "full", "out of memory", "permission")
 
 
 class SignedDisk(diskcache.Disk):  # type: ignore[misc]
@@ -110,7 +102,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def __init__(self, directory: str, *, timeout_seconds: float, max_value_bytes: int) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        self._path = os.path.join(directory, DBNAME)
+        self._path = os.path.join(directory, database.DATABASE_NAME)
         self._reader: Optional[sqlite3.Connection] = None
         self._writer: Optional[sqlite3.Connection] = None
         memory = sqlite3.connect(":memory:", isolation_level=None)
@@ -172,8 +164,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             "SELECT value FROM Cache WHERE key = ? AND raw = 1 AND mode = {} AND filename IS NULL AND length(value) <= {}"
         ).format(MODE_RAW, int(max_value_bytes))
         self._row = "mode, filename, CASE WHEN length(value) <= {} THEN value END".format(int(max_value_bytes))
-        self._scan_statement = (
-            "SELECT rowid, key, raw, {} FROM Cache WHERE rowid >= ? ORDER BY rowid LIMIT 1".format(self._row)
+        self._scan_statement = "SELECT rowid, key, raw, {} FROM Cache WHERE rowid >= ? ORDER BY rowid LIMIT 1".format(
+            self._row
         )
         self.read(self.read_statement, ("",)).fetchall()
         self._identity = database.identity(self._path)
@@ -362,7 +354,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def _note(self, uses: Dict[str, float]) -> None:
         self._con.executemany(
-            "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1", [(when, key) for key, when in list(uses.items())]
+            "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1",
+            [(when, key) for key, when in list(uses.items())],
         )
 
     def _sums(self) -> Tuple[int, int]:
@@ -373,7 +366,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         rows = self._con.execute("SELECT value FROM Settings WHERE key IN ('count', 'size') ORDER BY key").fetchall()
         if len(rows) == 2:
             ((count,), (size,)) = rows
-            if type(count) is int and type(size) is int and count >= 0 and size >= 0 and bool(count) == bool(size):
+            if type(count) is int and type(size) is int and count >= 0 and size >= 0 and (count or not size):
                 return count, size
         return None
 
@@ -384,38 +377,3 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         ((count, size),) = sql("SELECT count(*), coalesce(sum(size), 0) FROM Cache").fetchall()
         self._con.executemany("INSERT OR REPLACE INTO Settings VALUES (?, ?)", [("count", count), ("size", size)])
         return count, size
-
-
-def kind_of(error: BaseException) -> str:
-    """Sort an error of the store.
-
-    Returns
-    -------
-    str
-        ``"busy"``: another process holds a lock. ``"damaged"``: the database is not usable as it is. ``"broken"``: something
-        failed that may go well on a new connection. ``"unavailable"``: the place cannot be used.
-    """
-    if isinstance(error, diskcache.Timeout):
-        # diskcache says Timeout for every reason why a transaction did not begin.
-        return kind_of(error.__context__) if error.__context__ is not None else "busy"
-    text = str(error)
-    if isinstance(error, DamagedError) or type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError):
-        return "damaged"
-    if isinstance(error, sqlite3.Error):
-        if "locked" in text or "locking" in text:
-            return "busy"
-        if any(part in text for part in _DAMAGE):
-            return "damaged"
-        if not any(part in text for part in _USELESS):
-            return "broken"
-    return "unavailable"
-
-
-def damage_beyond_doubt(directory: str, kind: str) -> bool:
-    """Whether an error of this `kind_of` shows that the database in `directory` has to be made anew."""
-    return kind == "damaged" or (kind == "broken" and database.is_truncated(os.path.join(directory, DBNAME)))
-
-
-def discard(directory: str) -> bool:
-    """`database.discard` for the database in `directory`."""
-    return database.discard(os.path.join(directory, DBNAME))

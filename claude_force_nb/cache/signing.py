@@ -18,17 +18,16 @@ import struct
 from typing import Dict, Iterable, Tuple
 from zlib import crc32
 
-__all__ = ["HEADER_BYTES", "NEVER", "BadSignatureError", "KeyRing", "SignatureError", "UnknownKeyError"]
+__all__ = ["NEVER", "OVERHEAD_BYTES", "BadSignatureError", "KeyRing", "SignatureError", "UnknownKeyError"]
 
 # Raised with every change of the layout or of what the body means: entries of other versions are then misses.
 _VERSION = b"CFN1"
 _HEADER = struct.Struct(">4s8sQQ32sI")
 _MAC_BYTES = 32
-_OVERHEAD = _HEADER.size + _MAC_BYTES
 _unpack = _HEADER.unpack_from
 _compare = hmac.compare_digest
 
-HEADER_BYTES = _OVERHEAD
+OVERHEAD_BYTES = _HEADER.size + _MAC_BYTES
 """Bytes that signing adds to a body."""
 
 NEVER = 2**64 - 1
@@ -125,19 +124,19 @@ class KeyRing:
         BadSignatureError
             If anything else about it is not as it was signed, or it was signed for another fingerprint.
         """
-        if len(value) < _OVERHEAD:
+        if len(value) < OVERHEAD_BYTES:
             raise BadSignatureError("too short")
         version, key_id, created, expires, signed_for, checksum = _unpack(value)
         key = self._keys.get(key_id)
         if key is None:
-            if version == _VERSION and crc32(value[_OVERHEAD:], crc32(value[: _HEADER.size - 4])) == checksum:
+            if version == _VERSION and crc32(value[OVERHEAD_BYTES:], crc32(value[: _HEADER.size - 4])) == checksum:
                 raise UnknownKeyError(key_id)
             raise BadSignatureError("damaged")
-        body = value[_OVERHEAD:]
+        body = value[OVERHEAD_BYTES:]
         mac = key.copy()
         mac.update(value[: _HEADER.size])
         mac.update(body)
-        if not _compare(mac.digest(), value[_HEADER.size : _OVERHEAD]):
+        if not _compare(mac.digest(), value[_HEADER.size : OVERHEAD_BYTES]):
             raise BadSignatureError("the signature does not fit")
         if version != _VERSION or signed_for != fingerprint:
             raise BadSignatureError("signed for another request or version")

@@ -1,0 +1,232 @@
+"""The response cache against a bare diskcache and DSPy's disk cache, as ratios within one run.
+
+::
+
+    python benchmarks/cache.py                     get and put, 2,000 entries of 2 KB
+    python benchmarks/cache.py --open              opening a cache of 100,000 entries
+    python benchmarks/cache.py --gets 1000000      memory over a million gets
+
+The peers and the cache take turns in short rounds, so that a busy machine slows all of them alike; a figure is the median
+over the rounds. A peer that is not installed is said to be so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.result import ClaudeResult, Usage
+
+SECRET = "benchmark-" + "0123456789abcdef" * 2
+
+Operation = Callable[[int], Any]
+
+
+def fingerprint(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def answer(number: int, size_bytes: int) -> ClaudeResult:
+    words = random.Random(number)
+    text = " ".join("{:x}".format(words.getrandbits(24)) for _ in range(size_bytes // 7))
+    return ClaudeResult(
+        text=text[: size_bytes - 180],
+        model="claude-sonnet-5-5",
+        usage=Usage(input_tokens=512, output_tokens=230),
+        stop_reason="end_turn",
+        request_id="req_011CSHoEeqs5C35K2UUqR7Fy",
+        call_seconds=1.92,
+    )
+
+
+def dspy_get(directory: str, entries: int, size_bytes: int) -> Optional[Operation]:
+    """DSPy's disk cache alone, without its memory, holding the same records; None where DSPy is not installed."""
+    try:
+        from dspy.clients.cache import Cache
+    except ImportError:
+        return None
+    cache = Cache(enable_disk_cache=True, enable_memory_cache=False, disk_cache_dir=directory, disk_size_limit_bytes=2**30)
+    requests = [{"model": "claude-sonnet-5-5", "prompt": fingerprint(n)} for n in range(entries)]
+    for number, request in enumerate(requests):
+        cache.put(request, answer(number, size_bytes).to_record())
+    return lambda number: cache.get(requests[number])
+
+
+def race(operations: Dict[str, Optional[Operation]], entries: int, rounds: int, batch: int) -> Dict[str, Optional[float]]:
+    """Return the median microseconds of each operation, over `rounds` of `batch` calls taken in turn."""
+    order = list(range(entries))
+    random.Random(7).shuffle(order)
+    times: Dict[str, List[float]] = {name: [] for name, operation in operations.items() if operation}
+    position = 0
+    for _ in range(rounds):
+        chosen = [order[(position + step) % entries] for step in range(batch)]
+        position += batch
+        for name, operation in operations.items():
+            if operation is None:
+                continue
+            started = time.perf_counter()
+            for number in chosen:
+                operation(number)
+            times[name].append((time.perf_counter() - started) / batch * 1e6)
+    return {name: statistics.median(times[name]) if name in times else None for name in operations}
+
+
+def speed(entries: int, size_bytes: int, rounds: int) -> List[Tuple[str, Optional[float], Optional[float], str]]:
+    """Return rows of (name, microseconds, ratio to the bare operation, target)."""
+    import diskcache
+
+    with tempfile.TemporaryDirectory() as place:
+        cache = ResponseCache(Path(place, "ours"), secret=SECRET)
+        keys = [fingerprint(number) for number in range(entries)]
+        answers = [answer(number, size_bytes) for number in range(entries)]
+        for key, result in zip(keys, answers):
+            assert cache.put(key, result)
+        with diskcache.Cache(str(cache.directory)) as reader:
+            stored = [reader.get(key) for key in keys]
+        bare = diskcache.Cache(os.path.join(place, "bare"))
+        for key, value in zip(keys, stored):
+            bare.set(key, value)
+
+        first = ResponseCache(cache.directory, secret=SECRET)
+        gets = 0
+
+        def verified(number: int) -> Any:
+            # Every entry once, then all that was verified is forgotten: each get reads, checks and decodes, as the first
+            # run of a notebook in a new kernel does.
+            nonlocal gets
+            if gets % entries == 0:
+                first._verified.clear()
+                first._verified_bytes = 0
+            gets += 1
+            return first.get(keys[number])
+
+        reading: Dict[str, Optional[Operation]] = {
+            "bare diskcache.Cache.get": lambda number: bare.get(keys[number]),
+            "ResponseCache.get, verified from disk": verified,
+            "ResponseCache.get, repeated": lambda number: cache.get(keys[number]),
+            "DSPy disk cache get": dspy_get(os.path.join(place, "dspy"), entries, size_bytes),
+        }
+        for key in keys:
+            assert cache.get(key) is not None
+        got = race(reading, entries, rounds, 100)
+        put = race(
+            {
+                "bare diskcache.Cache.set": lambda number: bare.set(keys[number], stored[number]),
+                "ResponseCache.put": lambda number: cache.put(keys[number], answers[number]),
+            },
+            entries,
+            max(rounds // 10, 10),
+            20,
+        )
+        first.close()
+        cache.close()
+        bare.close()
+
+    get, disk = got["bare diskcache.Cache.get"], got["ResponseCache.get, verified from disk"]
+    peer, repeated = got["DSPy disk cache get"], got["ResponseCache.get, repeated"]
+    bare_set, put_time = put["bare diskcache.Cache.set"], put["ResponseCache.put"]
+    assert get and disk and repeated and bare_set and put_time
+    return [
+        ("bare diskcache.Cache.get", get, 1.0, ""),
+        ("ResponseCache.get, verified from disk", disk, disk / get, "at most 2.5"),
+        ("ResponseCache.get, repeated, unchanged on disk", repeated, repeated / get, "at most 1.5"),
+        ("DSPy disk cache get", peer, peer / get if peer else None, ""),
+        ("  verified get over DSPy's get", None, disk / peer if peer else None, "at most 1.2"),
+        ("bare diskcache.Cache.set", bare_set, 1.0, ""),
+        ("ResponseCache.put", put_time, put_time / bare_set, "at most 2.5"),
+    ]
+
+
+_OPEN_ONCE = """
+import json, sys, time
+from claude_force_nb.cache import ResponseCache
+started = time.perf_counter()
+import diskcache
+imported = time.perf_counter() - started
+started = time.perf_counter()
+cache = ResponseCache(sys.argv[1], secret=sys.argv[2])
+found = cache.get(sys.argv[3])
+seconds = time.perf_counter() - started
+assert found is not None
+started = time.perf_counter()
+entries = len(cache)
+print(json.dumps([imported * 1000, seconds * 1000, (time.perf_counter() - started) * 1000, entries]))
+cache.close()
+"""
+
+
+def opening(entries: int, rounds: int) -> Dict[str, float]:
+    """Return median milliseconds, in fresh processes, of opening a cache of `entries` and getting one answer."""
+    with tempfile.TemporaryDirectory() as place, ResponseCache(place, secret=SECRET, max_size_mb=10_000) as cache:
+        for number in range(entries):
+            cache.put(fingerprint(number), answer(number, 700))
+        cache.close()
+        runs = []
+        for number in range(rounds):
+            arguments = [sys.executable, "-c", _OPEN_ONCE, place, SECRET, fingerprint(number)]
+            runs.append(json.loads(subprocess.run(arguments, check=True, capture_output=True).stdout))
+    medians = [statistics.median(column) for column in zip(*runs)]
+    return {"import diskcache": medians[0], "open and first get": medians[1], "len": medians[2], "entries": medians[3]}
+
+
+def memory(gets: int, entries: int) -> List[Tuple[int, float]]:
+    """Return (gets done, resident megabytes), at eleven points of a run over `entries` entries."""
+    import psutil
+
+    process = psutil.Process()
+    points = []
+    with tempfile.TemporaryDirectory() as place, ResponseCache(place, secret=SECRET) as cache:
+        keys = [fingerprint(number) for number in range(entries)]
+        for number, key in enumerate(keys):
+            cache.put(key, answer(number, 2048))
+        step = max(gets // 10, 1)
+        for done in range(gets + 1):
+            cache.get(keys[done % entries])
+            if done % step == 0:
+                points.append((done, process.memory_info().rss / 1e6))
+    return points
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entries", type=int, default=2000)
+    parser.add_argument("--size-bytes", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--open", action="store_true", help="time opening a cache of 100,000 entries")
+    parser.add_argument("--open-entries", type=int, default=100_000)
+    parser.add_argument("--gets", type=int, help="do so many gets and show the memory on the way")
+    chosen = parser.parse_args()
+    if chosen.open:
+        found = opening(chosen.open_entries, 15)
+        print("cache of {:,.0f} entries, fresh process, median of 15".format(found.pop("entries")))
+        for name, milliseconds in found.items():
+            print("  {:<22} {:8.2f} ms{}".format(name, milliseconds, "   (at most 20)" if name.startswith("open") else ""))
+        return 0
+    if chosen.gets:
+        for done, megabytes in memory(chosen.gets, chosen.entries):
+            print("{:>12,} gets {:8.1f} MB".format(done, megabytes))
+        return 0
+    print("{:,} entries of about {:,} bytes, medians of {} rounds".format(chosen.entries, chosen.size_bytes, chosen.rounds))
+    print("{:<50} {:>10} {:>8}  {}".format("", "µs", "ratio", "target"))
+    for name, microseconds, ratio, target in speed(chosen.entries, chosen.size_bytes, chosen.rounds):
+        if microseconds is None and ratio is None:
+            print("{:<50} {:>10}".format(name, "not installed"))
+        else:
+            shown = "" if microseconds is None else "{:.2f}".format(microseconds)
+            print("{:<50} {:>10} {:>8.2f}  {}".format(name, shown, ratio, target))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What can go wrong with the store, and what it means."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import diskcache
+
+from claude_force_nb.cache.database import DamagedError, is_truncated
+
+__all__ = ["ERRORS", "is_damage", "kind_of", "reason_of"]
+
+ERRORS = (DamagedError, diskcache.Timeout, sqlite3.Error, sqlite3.Warning, OSError, OverflowError)
+"""What a `Store` raises; see `kind_of`."""
+
+# Parts of SQLite's messages for a file whose content is wrong (sqlite3ErrStr and the parser); Python has result codes only
+# from 3.11 on.
+_DAMAGE = ("malformed", "not a database", "no such", "no column", "not authorized", "prohibited", "cannot modify")
+_USELESS = ("unable to open", "readonly", "full", "out of memory", "permission")
+
+
+def kind_of(error: BaseException) -> str:
+    """Sort an error of the store.
+
+    Returns
+    -------
+    str
+        ``"busy"``: another process holds a lock. ``"damaged"``: the database is not usable as it is. ``"broken"``: something
+        failed that may go well on a new connection. ``"unavailable"``: the place cannot be used.
+    """
+    if isinstance(error, diskcache.Timeout):
+        # diskcache says Timeout for every reason why a transaction did not begin.
+        return kind_of(error.__context__) if error.__context__ is not None else "busy"
+    text = str(error)
+    if isinstance(error, DamagedError) or type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError):
+        return "damaged"
+    if isinstance(error, sqlite3.Error):
+        if "locked" in text or "locking" in text:
+            return "busy"
+        if any(part in text for part in _DAMAGE):
+            return "damaged"
+        if not any(part in text for part in _USELESS):
+            return "broken"
+    return "unavailable"
+
+
+def is_damage(error: BaseException, path: str) -> bool:
+    """Whether `error` shows that the database at `path` has to be made anew."""
+    kind = kind_of(error)
+    return kind == "damaged" or (kind == "broken" and is_truncated(path))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the error's own words, in one line."""
+    if isinstance(error, diskcache.Timeout) and error.__context__ is not None:
+        error = error.__context__
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
