@@ -6,6 +6,7 @@ A value is data: it is cleaned, fenced unless it is short, inserted once and nev
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import re
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ _SAFE_BUILTINS: Dict[str, Any] = {
         *(repr, round, set, sorted, str, sum, tuple, zip),
     )
 }
+
+
+# Names that every notebook has and no prompt is about.
+_NOBODY_MEANS = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
 
 
 @dataclass(frozen=True)
@@ -246,7 +251,7 @@ def _evaluate(expression: _Expression, variables: Mapping[str, Any]) -> Any:
             known[name] = _SAFE_BUILTINS[name]
         else:
             message = "{!r} in {{{{ {} }}}} is not defined, nothing was sent{}"
-            near = did_you_mean(name, (item for item in variables if not item.startswith("_")))
+            near = did_you_mean(name, (item for item in variables if item[:1] != "_" and item not in _NOBODY_MEANS))
             raise UndefinedNameError(message.format(name, expression.source, near))
     try:
         value = expression.evaluate(**known)

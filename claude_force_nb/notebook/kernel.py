@@ -92,9 +92,9 @@ def await_magics(lines: List[str], names: Tuple[str, ...]) -> List[str]:
 
 def _awaited(call: ast.Call) -> str:
     name, line, *cell = [argument.value for argument in call.args]  # type: ignore[attr-defined]
-    # IPython refuses a cell magic without a body before the magic could say what is missing: the line form can.
-    kind = "run_cell_magic" if cell and cell[0] else "run_line_magic"
-    arguments = [name + ASYNC_SUFFIX, line, *(cell if kind == "run_cell_magic" else [])]
+    kind = "run_cell_magic" if cell else "run_line_magic"
+    # IPython refuses a cell magic whose body is "" before the magic could say what is missing; an empty line it lets pass.
+    arguments = [name + ASYNC_SUFFIX, line, *(body or "\n" for body in cell)]
     return "(await get_ipython().{}({}))".format(kind, ", ".join(map(repr, arguments)))
 
 

@@ -144,6 +144,7 @@ class _Extension:
         self._undo: List[Callable[[], Any]] = []
         self._append(shell.configurables, configurable)
         self._register_magics()
+        self._watch_cells()
         self._append(shell.input_transformers_cleanup, self._protect)
         self._append(shell.input_transformers_post, self._rewrite)
         self._register_formatters()
@@ -165,8 +166,29 @@ class _Extension:
         return protect_questions(lines, AWAITABLE)
 
     def _rewrite(self, lines: List[str]) -> List[str]:
-        # Without IPython's own top-level await (%autoawait off) the magic blocks instead.
-        return await_magics(lines, AWAITABLE) if self.shell.autoawait else lines
+        # A cell inside a cell (%%time, %%capture) is run by code that cannot await, and so is every cell where IPython's
+        # own top-level await is off: there the magic blocks.
+        if not self.shell.autoawait or self._running == self._cell_key():
+            return lines
+        return await_magics(lines, AWAITABLE)
+
+    def _cell_key(self) -> str:
+        """Return what tells the cell that a front end asked for from a cell that this cell runs in turn."""
+        parent = getattr(self.shell, "get_parent", dict)()
+        header = parent.get("header") if isinstance(parent, dict) else None
+        return str((header or {}).get("msg_id", "terminal"))
+
+    def _before_cell(self, info: Any) -> None:
+        self._running = self._cell_key()
+
+    def _after_cell(self, result: Any) -> None:
+        self._running = None
+
+    def _watch_cells(self) -> None:
+        self._running: Optional[str] = None
+        for event, callback in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
+            self.shell.events.register(event, callback)
+            self._undo.append(partial(self.shell.events.unregister, event, callback))
 
     def _register_formatters(self) -> None:
         kind = ("claude_force_nb.result", "ClaudeResult")

@@ -1,0 +1,134 @@
+"""A real kernel in a process of its own, driven as a front end drives it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from queue import Empty
+from typing import Any, Dict, List, Optional
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+
+REPLY_SECONDS = 60.0
+
+
+@dataclass
+class Cell:
+    """What one cell did."""
+
+    outputs: List[Dict[str, Any]] = field(default_factory=list)
+    updates: int = 0
+    status: str = ""
+    error: Optional[Dict[str, Any]] = None
+    seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """Everything a reader sees as plain text."""
+        parts = []
+        for output in self.outputs:
+            parts.append(output.get("text") or output.get("data", {}).get("text/plain") or "")
+        return "\n".join(parts)
+
+    @property
+    def stdout(self) -> str:
+        return "".join(output.get("text", "") for output in self.outputs if output.get("name") == "stdout")
+
+    @property
+    def stderr(self) -> str:
+        return "".join(output.get("text", "") for output in self.outputs if output.get("name") == "stderr")
+
+    @property
+    def traceback(self) -> List[str]:
+        return [] if self.error is None else list(self.error["traceback"])
+
+
+class ThisInterpreter(KernelManager):
+    """Starts kernels of the interpreter that runs the tests."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name="test", language="python")
+
+
+class LiveKernel:
+    """A running kernel; use as a context manager."""
+
+    def __init__(self, environment: Dict[str, str], folder: str) -> None:
+        self.manager = ThisInterpreter()
+        self.manager.start_kernel(env=environment, cwd=folder)
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=REPLY_SECONDS)
+
+    def __enter__(self) -> LiveKernel:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=False)
+
+    def send(self, code: str) -> str:
+        """Ask the kernel to run a cell, and return at once with the id of the message."""
+        message_id: str = self.client.execute(code, store_history=True)
+        return message_id
+
+    def wait(self, message_id: str) -> Cell:
+        """Collect what a cell does until the kernel is idle again, as a front end does."""
+        cell = Cell()
+        began = time.monotonic()
+        displays: Dict[str, Dict[str, Any]] = {}
+        while True:
+            message = self.client.get_iopub_msg(timeout=REPLY_SECONDS)
+            kind, content = message["msg_type"], message["content"]
+            display_id = content.get("transient", {}).get("display_id")
+            if kind == "update_display_data" and display_id in displays:
+                displays[display_id]["data"] = content["data"]
+                cell.updates += 1
+                continue
+            if message["parent_header"].get("msg_id") != message_id:
+                continue
+            if kind == "status" and content["execution_state"] == "idle":
+                break
+            if kind in ("display_data", "execute_result", "stream"):
+                output = {"output_type": kind, **content}
+                cell.outputs.append(output)
+                if display_id:
+                    displays[display_id] = output
+            elif kind == "error":
+                cell.error = content
+        while True:
+            try:
+                reply = self.client.get_shell_msg(timeout=REPLY_SECONDS)
+            except Empty:
+                raise AssertionError("the kernel went idle without a reply") from None
+            if reply["parent_header"].get("msg_id") == message_id:
+                cell.status = reply["content"]["status"]
+                break
+        cell.seconds = time.monotonic() - began
+        return cell
+
+    def run(self, code: str) -> Cell:
+        """Run a cell to its end."""
+        return self.wait(self.send(code))
+
+    def value(self, expression: str) -> str:
+        """Return what printing an expression prints; fails where it fails."""
+        cell = self.run("print({})".format(expression))
+        assert cell.error is None, cell.traceback
+        return cell.stdout.rstrip("\n")
+
+    def interrupt(self) -> None:
+        """Press Stop."""
+        self.manager.interrupt_kernel()
+
+    def complete(self, code: str) -> List[str]:
+        """Press Tab at the end of `code`."""
+        message_id = self.client.complete(code, len(code))
+        while True:
+            reply = self.client.get_shell_msg(timeout=REPLY_SECONDS)
+            if reply["parent_header"].get("msg_id") == message_id:
+                return list(reply["content"]["matches"])
