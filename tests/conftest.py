@@ -1,0 +1,79 @@
+"""What all tests share: an environment of their own, a simulator, and a way into asyncio that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from pathlib import Path
+from typing import Any, Callable, Coroutine, Iterator, List, TypeVar
+
+import pytest
+
+from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.simulator import Simulator
+
+T = TypeVar("T")
+TEST_SECRET = "test-secret-of-32-characters-xyz"
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Home, config, cache and data beside `tmp_path`; no key, address or setting of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith(("ANTHROPIC_", "CLAUDE_")) and name != "CLAUDE_FORCE_RECORDINGS":
+            monkeypatch.delenv(name)
+    # Beside it, since some tests look at everything that is in tmp_path.
+    home = tmp_path.parent / (tmp_path.name + "-home")
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    for name in ("CONFIG", "CACHE", "DATA", "STATE"):
+        monkeypatch.setenv("XDG_{}_HOME".format(name), str(home / name.lower()))
+    monkeypatch.setenv("CLAUDE_CACHE_DIR", str(home / "claude-cache"))
+    monkeypatch.setenv("CLAUDE_CACHE_SECRET", TEST_SECRET)
+    monkeypatch.setenv("CLAUDE_FORCE_DATA_DIR", str(home / "claude-data"))
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """A Messages API on a free port of this machine."""
+    with Simulator() as running:
+        yield running
+
+
+async def _and_nothing_left(work: Coroutine[Any, Any, T]) -> T:
+    before = asyncio.all_tasks()
+    result = await work
+    # Closing a connection takes the event loop one or two rounds more.
+    for _ in range(5):
+        await asyncio.sleep(0)
+    left = asyncio.all_tasks() - before
+    assert not left, "still pending: {}".format(left)
+    return result
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
+    """``run(coroutine)`` is asyncio.run, and fails where a task is left pending; what was not closed fails the test."""
+    yield lambda work: asyncio.run(_and_nothing_left(work))
+    gc.collect()  # what nobody closed warns when it is collected, and warnings are errors
+
+
+@pytest.fixture
+def make(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., AsyncAgentOrchestrator]]:
+    """``make(**options)`` gives an orchestrator on the simulator, with its cache and ledger in the test's environment."""
+    made: List[AsyncAgentOrchestrator] = []
+
+    def build(**options: Any) -> AsyncAgentOrchestrator:
+        options.setdefault("api_key", "sk-ant-test-key")
+        if "transport" not in options:
+            options.setdefault("base_url", simulator.url)
+        options.setdefault("agents", AgentLibrary(tmp_path, home=tmp_path))
+        made.append(AsyncAgentOrchestrator(**options))
+        return made[-1]
+
+    yield build
+    for orchestrator in made:
+        orchestrator.close_blocking()
