@@ -382,8 +382,9 @@ def test_log_masks_the_key_and_reset_forgets(simulator: Simulator) -> None:
     assert (simulator.counters.calls, simulator.counters.dollars) == (0, 0)
 
 
-def test_most_in_flight_and_many_connections() -> None:
-    """500 calls at once are all under way together, and all answered."""
+@pytest.mark.parametrize("latency_seconds", [0.0, 600.0])
+def test_many_connections(latency_seconds: float) -> None:
+    """500 calls at once are all answered, and where answers take their time all are under way together."""
 
     async def main(simulator: Simulator) -> None:
         connector = aiohttp.TCPConnector(limit=500)
@@ -394,13 +395,22 @@ def test_most_in_flight_and_many_connections() -> None:
                     await answer.read()
                     return answer.status
 
-            assert await asyncio.gather(*(one(number) for number in range(500))) == [200] * 500
+            calls = [asyncio.ensure_future(one(number)) for number in range(500)]
+            if latency_seconds:
+                await until(lambda: simulator.counters.in_flight == 500)
+                for task in calls:
+                    task.cancel()
+                await until(lambda: simulator.counters.in_flight == 0)
+            else:
+                assert await asyncio.gather(*calls) == [200] * 500
 
-    # The latency is long enough for the last of them to arrive before the first is answered.
-    with Simulator(latency_seconds=2.0) as simulator:
+    with Simulator(latency_seconds=latency_seconds) as simulator:
         asyncio.run(main(simulator))
         counters = simulator.counters
-    assert (counters.completed, counters.most_in_flight, counters.in_flight) == (500, 500, 0)
+    if latency_seconds:
+        assert (counters.most_in_flight, counters.aborted_by_client, counters.completed) == (500, 500, 0)
+    else:
+        assert (counters.completed, counters.in_flight) == (500, 0)
 
 
 def test_client_that_leaves_is_counted_and_pays_only_for_what_it_got() -> None:

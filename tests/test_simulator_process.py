@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from typing import Any, List, Tuple
 
@@ -106,3 +107,41 @@ def test_wrong_options_are_one_line(options: List[str], message: str) -> None:
     assert done.stdout == ""
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_killed_parent_takes_its_simulator_along() -> None:
+    """kill -9 of the process that started it ends the simulator as well."""
+    code = (
+        "import sys, time\n"
+        "from claude_force_nb.simulator import SimulatorProcess\n"
+        "simulator = SimulatorProcess().start()\n"
+        "print(simulator.url, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        url = parent.stdout.readline().strip()
+        assert send(url)[0] == 200
+        parent.kill()
+    refused = False
+    for _ in range(500):
+        try:
+            send(url)
+        except OSError:
+            refused = True
+            break
+        time.sleep(0.02)
+    assert refused
+
+
+def test_importing_it_costs_no_aiohttp() -> None:
+    """The command line is made without the server's own imports, and help needs none."""
+    code = (
+        "import argparse, sys\n"
+        "import claude_force_nb.simulator\n"
+        "from claude_force_nb.simulator.cli import add_arguments\n"
+        "add_arguments(argparse.ArgumentParser())\n"
+        "sys.exit('aiohttp' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 0

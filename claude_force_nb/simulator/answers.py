@@ -160,7 +160,13 @@ def make_answer(
         arguments = example(tool.get("input_schema", {}), digest)
         text = _compact(arguments)
         cut = len(text) > room
-        block = {"type": "tool_use", "id": "toolu_sim" + digest[:20], "name": tool["name"], "input": arguments}
+        block = {
+            "type": "tool_use",
+            "id": "toolu_sim" + digest[:20],
+            "name": tool["name"],
+            "input": arguments,
+            "caller": {"type": "direct"},
+        }
         if cut:
             block["input"] = {}
         spent = thinking_tokens + min(count_text_tokens(text), room // CHARACTERS_PER_TOKEN)

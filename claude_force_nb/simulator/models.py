@@ -44,6 +44,7 @@ class Model:
             "type": "model",
             "id": self.name,
             "display_name": self.display_name,
+            "capabilities": None,
             "created_at": self.released + "T00:00:00Z",
             "lifecycle": "active",
             "line": line if line in _LINES else None,
