@@ -157,6 +157,9 @@ class _Extension:
     def _register_magics(self) -> None:
         manager = self.shell.magics_manager
         manager.register(self.magics)
+        # IPython's own base class has put them there.
+        listed = self.shell.configurables
+        self._undo.append(lambda: listed.remove(self.magics) if self.magics in listed else None)
         for kind, names in self.magics.magics.items():
             for name in names:
                 self._undo.append(partial(manager.magics[kind].pop, name, None))

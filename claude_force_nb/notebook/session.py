@@ -9,7 +9,7 @@ import os
 from collections import ChainMap
 from html import escape
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Set, Tuple
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
@@ -39,6 +39,9 @@ _BUILD = (
 )
 # Options of a cell that a setting may give.
 _CALL = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache")
+
+# Closings under way: a loop keeps only weak references to its tasks.
+_CLOSING: Set[asyncio.Task[None]] = set()
 
 
 class NotebookSession:
@@ -249,9 +252,8 @@ class NotebookSession:
             orchestrator.close_blocking()
         else:
             task = loop.create_task(orchestrator.close())
-            # The loop keeps only a weak reference to a task.
-            self.shell.__dict__.setdefault("_claude_force_closing", set()).add(task)
-            task.add_done_callback(self.shell.__dict__["_claude_force_closing"].discard)
+            _CLOSING.add(task)
+            task.add_done_callback(_CLOSING.discard)
 
     def close(self) -> None:
         """End the session; the shell can load the extension again."""

@@ -1,0 +1,82 @@
+"""Stop, and work that goes on behind cells, in real kernels."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+from live_kernel import Cell, LiveKernel
+from test_notebook_kernel import kernel_environment, only_answer
+
+from claude_force_nb.simulator import Simulator
+
+# Far above what a Stop takes, far below what the simulator would take to answer: which of the two ended the cell is
+# never in doubt, however slow the machine.
+NEVER_SECONDS = 300.0
+
+
+@pytest.fixture
+def hanging() -> Iterator[Simulator]:
+    with Simulator(latency_seconds=NEVER_SECONDS) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def kernel(hanging: Simulator, tmp_path: Path) -> Iterator[LiveKernel]:
+    with LiveKernel(kernel_environment(hanging.url, tmp_path), str(tmp_path)) as kernel:
+        kernel.run("%load_ext claude_force_nb")
+        yield kernel
+
+
+def wait_for_calls(simulator: Simulator, number: int) -> None:
+    """Wait until the simulator has seen so many calls: only then is there something to stop."""
+    while simulator.counters.in_flight < number:
+        time.sleep(0.01)
+
+
+def stopped(kernel: LiveKernel, simulator: Simulator, code: str) -> Cell:
+    message_id = kernel.send(code)
+    wait_for_calls(simulator, 1)
+    kernel.interrupt()
+    return kernel.wait(message_id)
+
+
+def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Simulator) -> None:
+    """Stop ends the cell with one line, into= holds what there was, the call is cancelled, and the next cell works."""
+    cell = stopped(kernel, hanging, "%%claude into=partial\nhello")
+    assert cell.traceback == ["Interrupted: stopped before an answer came; run again to ask again"]
+    assert kernel.value("partial.status, partial.text, type(partial.error).__name__") == "failed  RunInterrupted"
+    assert kernel.value("6 * 7") == "42"
+    with Simulator() as quick:
+        kernel.run("%claude_config base_url={}".format(quick.url))
+        only_answer(kernel.run("%%claude\nhello"))
+
+
+def test_stop_works_again_and_again(kernel: LiveKernel, hanging: Simulator) -> None:
+    """Stop twice in a row, and in the blocking form, leaves a kernel whose own Stop still works."""
+    for code in ("%%claude\nfirst", "%%claude\nsecond", "get_ipython().run_line_magic('claude', 'third')"):
+        cell = stopped(kernel, hanging, code)
+        assert cell.status == "error"
+        assert len(cell.traceback) == 1 or cell.error is not None
+    message_id = kernel.send("import time\nprint('up', flush=True)\ntime.sleep({})".format(NEVER_SECONDS))
+    time.sleep(0.5)
+    kernel.interrupt()
+    assert kernel.wait(message_id).error["ename"] == "KeyboardInterrupt"  # type: ignore[index]
+
+
+def test_work_goes_on_behind_other_cells(kernel: LiveKernel) -> None:
+    """A task of the kernel's loop that asks Claude goes on while other cells run."""
+    with Simulator(latency_seconds=0.5) as slow:
+        kernel.run("%claude_config base_url={}".format(slow.url))
+        kernel.run(
+            "import asyncio\nfrom claude_force_nb import AsyncAgentOrchestrator\n"
+            "behind = AsyncAgentOrchestrator(base_url={!r})\n"
+            "task = asyncio.get_running_loop().create_task(behind.run('go on')) if True else await asyncio.sleep(0)".format(
+                slow.url
+            )
+        )
+        assert kernel.value("1 + 1") == "2"
+        kernel.run("result = await task\nawait behind.close()")
+        assert kernel.value("result.status") == "ok"
