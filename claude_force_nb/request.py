@@ -34,11 +34,30 @@ def normalise_base_url(url: Optional[str]) -> str:
     """
     if not url:
         return DEFAULT_BASE_URL
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, or a port that is no number
+        usable = False
+    if not usable or not url.isprintable():
         raise OptionError("base_url must start with http:// or https:// and name a host")
     host = parts.netloc.rpartition("@")[2].lower()
+    usual_port = ":443" if parts.scheme == "https" else ":80"
+    if host.endswith(usual_port):
+        host = host[: -len(usual_port)]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def _text(value: str, where: str) -> str:
+    """Copy text that can be sent: half of a surrogate pair has no UTF-8 form, and the HTTP libraries would only crash on it."""
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            message = "{} cannot be sent: character {} is half of a surrogate pair ({!a}); decode the text again"
+            raise OptionError(message.format(where, error.start, value[error.start])) from None
+    return value if type(value) is str else str.__str__(value)
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -46,14 +65,14 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or value is True or value is False:
         return value
     kind = type(value)
-    if kind is str or kind is int:
+    if kind is int:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise OptionError("{} must be a finite number, not {!r}".format(where, value))
         return int(value) if value == int(value) else float(value)
     if isinstance(value, str):
-        return str(value)
+        return _text(value, where)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, Mapping):
@@ -61,7 +80,8 @@ def _plain(value: Any, where: str) -> Any:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise OptionError("{}: keys of a request must be text, not {!r}".format(where, key))
-            copied[str(key)] = _plain(item, "{}.{}".format(where, key))
+            key = _text(key, where)
+            copied[key] = _plain(item, "{}.{}".format(where, key))
         return copied
     if isinstance(value, (list, tuple)):
         return [_plain(item, where) for item in value]
@@ -91,7 +111,7 @@ class ClaudeRequest:
     Raises
     ------
     OptionError
-        If the body is not JSON data, or `sample` is under 1.
+        If the body is not JSON data or lacks what every request needs, or `sample` is under 1.
     """
 
     body: Dict[str, Any]
@@ -107,20 +127,36 @@ class ClaudeRequest:
                 raise OptionError("a request needs {!r}".format(name))
         if isinstance(self.sample, bool) or not isinstance(self.sample, int) or self.sample < 1:
             raise OptionError("sample must be a whole number from 1, not {!r}".format(self.sample))
-        body = _plain(self.body, "body")
+        try:
+            body = _plain(self.body, "body")
+        except RecursionError:
+            raise OptionError("the request is nested too deeply, or holds itself") from None
         body.pop("stream", None)
+        model, max_tokens = body["model"], body["max_tokens"]
+        if not isinstance(model, str) or not model:
+            raise OptionError("model must be text, not {!r}".format(model))
+        if type(max_tokens) is not int or max_tokens < 1:
+            raise OptionError("max_tokens must be a whole number from 1, not {!r}".format(max_tokens))
+        if not isinstance(body["messages"], list) or not body["messages"]:
+            raise OptionError("messages must be a list of at least one message")
+        betas: Any = self.betas
+        betas = (betas,) if isinstance(betas, str) else tuple(betas)
+        if not all(isinstance(beta, str) and beta.isascii() and beta.isprintable() for beta in betas):
+            raise OptionError("betas must be names such as files-api-2025-04-14, not {!r}".format(betas))
         object.__setattr__(self, "body", body)
-        object.__setattr__(self, "betas", tuple(sorted(set(self.betas))))
+        object.__setattr__(self, "betas", tuple(sorted(set(betas))))
 
     @property
     def model(self) -> str:
         """Full model name as sent."""
-        return str(self.body["model"])
+        model: str = self.body["model"]
+        return model
 
     @property
     def max_tokens(self) -> int:
         """Upper bound of the answer, in tokens."""
-        return int(self.body["max_tokens"])
+        max_tokens: int = self.body["max_tokens"]
+        return max_tokens
 
     @property
     def fingerprint(self) -> str:
