@@ -15,7 +15,7 @@ _COMMANDS = {
     "demo": (".demo", "run the quickstart notebook twice against the simulator"),
     "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
     "cache": (".cache.cli", "look into the response cache, verify or clear it"),
-    "cost": (".costs.cli", "show what was spent and saved"),
+    "cost": (".notebook.cost_command", "show what was spent and saved"),
 }
 
 

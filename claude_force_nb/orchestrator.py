@@ -10,7 +10,6 @@ import random
 import time
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from types import TracebackType
 from typing import Any, AsyncIterable, Callable, Coroutine, Dict, Iterable, List, Mapping, Optional, Tuple, Type, Union
 
@@ -24,7 +23,7 @@ from .api.transport import SdkTransport, Transport
 from .cache import ResponseCache
 from .compose import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, CallOptions, compose, input_bound_tokens
 from .costs.budget import Budget, BudgetGroup, Reservation
-from .costs.ledger import Ledger
+from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
 from .errors import (
     ApiError,
@@ -137,7 +136,7 @@ class AsyncAgentOrchestrator:
         self.agents = agents or AgentLibrary()
         self.prices = prices or load_prices()
         self.budget = Budget(budget)
-        self.ledger = Ledger(_ledger_path(environ)) if isinstance(ledger, str) else ledger
+        self.ledger = Ledger(default_ledger_path(environ)) if isinstance(ledger, str) else ledger
         self.notebook = notebook
         self._default_model = default_model
         self._default_max_tokens = default_max_tokens
@@ -512,16 +511,6 @@ class _Deadline:
 
 def _today() -> datetime.date:
     return datetime.datetime.now(datetime.timezone.utc).date()
-
-
-def _ledger_path(environ: Mapping[str, str]) -> Path:
-    """Return the user's ledger: outside the cache, which may be shared, cleared and written by others."""
-    folder = environ.get("CLAUDE_FORCE_DATA_DIR")
-    if not folder:
-        from platformdirs import user_data_dir
-
-        folder = user_data_dir("claude_force_nb", appauthor=False)
-    return Path(folder) / "ledger.db"
 
 
 def _failed(request: Optional[ClaudeRequest], error: BaseException, status: str) -> ClaudeResult:

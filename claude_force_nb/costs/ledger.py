@@ -11,13 +11,13 @@ import warnings
 from dataclasses import astuple, dataclass, fields
 from decimal import Context, Decimal
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.costs.ledger_file import LedgerFile
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
 from claude_force_nb.result import ClaudeResult
 
-__all__ = ["Ledger", "LedgerEntry", "LedgerRow", "parse_since"]
+__all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_since"]
 
 _EXACT = Context(prec=100)
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -386,3 +386,13 @@ def parse_since(text: str, *, now: float) -> float:
         shown = repr(text if len(text) <= 40 else text[:39] + "…")
         raise OptionError("since must be like 30m, 24h, 7d, 2w or 2026-11-01, not {}".format(shown)) from None
     return max(0.0, day.timestamp())
+
+
+def default_ledger_path(environ: Mapping[str, str]) -> Path:
+    """Return the user's ledger: outside the cache, which may be shared, cleared and written by others."""
+    folder = environ.get("CLAUDE_FORCE_DATA_DIR")
+    if not folder:
+        from platformdirs import user_data_dir
+
+        folder = user_data_dir("claude_force_nb", appauthor=False)
+    return Path(folder) / "ledger.db"

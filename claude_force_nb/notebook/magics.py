@@ -142,6 +142,7 @@ class _Extension:
         configurable = make_configurable()(parent=shell)
         self.magics = ClaudeMagics(shell, configurable)
         self._undo: List[Callable[[], Any]] = []
+        self._running: Optional[str] = None
         self._append(shell.configurables, configurable)
         self._register_magics()
         self._watch_cells()
@@ -177,7 +178,7 @@ class _Extension:
 
     def _cell_key(self) -> str:
         """Return what tells the cell that a front end asked for from a cell that this cell runs in turn."""
-        parent = getattr(self.shell, "get_parent", dict)()
+        parent: Any = getattr(self.shell, "get_parent", dict)()
         header = parent.get("header") if isinstance(parent, dict) else None
         return str((header or {}).get("msg_id", "terminal"))
 
@@ -188,7 +189,6 @@ class _Extension:
         self._running = None
 
     def _watch_cells(self) -> None:
-        self._running: Optional[str] = None
         for event, callback in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
             self.shell.events.register(event, callback)
             self._undo.append(partial(self.shell.events.unregister, event, callback))
@@ -219,7 +219,7 @@ class _Extension:
 
         # A terminal prints its prompt in any case; the answer stands right above it.
         shown = self.magics.session.was_shown(result)
-        printer.text(repr(result) if shown else result_bundle(result)["text/plain"])
+        printer.text("ClaudeResult, shown above" if shown else result_bundle(result)["text/plain"])
 
     def _register_completers(self) -> None:
         from .completion import complete

@@ -24,7 +24,7 @@ def dollars(amount: Optional[Decimal]) -> str:
         return "price unknown"
     if amount == 0:
         return "$0"
-    if amount < Decimal("0.00005"):
+    if amount < Decimal("0.0001"):
         return "<$0.0001"
     return "${:.4f}".format(amount) if amount < 1 else "${:,.2f}".format(amount)
 

@@ -1,0 +1,112 @@
+"""What the extension costs in a notebook: loading it, and a ``%%claude`` cell on top of a bare SDK call.
+
+    python benchmarks/notebook.py [--kernels 9] [--cells 60]
+
+Real kernels, and the simulator in another process. Medians; the last column is the ratio to the bound of the project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Dict, List
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from live_kernel import LiveKernel
+
+from claude_force_nb.simulator import SimulatorProcess
+
+LOAD_BOUND_MS = 60.0
+CELL_BOUND_MS = 15.0
+
+TIMED_LOAD = """
+import sys, time
+_before = time.perf_counter()
+get_ipython().extension_manager.load_extension("claude_force_nb")
+print((time.perf_counter() - _before) * 1e3)
+"""
+HEAVY = "sorted(set(sys.modules) & {'anthropic', 'aiohttp', 'ipywidgets'})"
+BARE_CLIENT = """
+import anthropic
+client = anthropic.AsyncAnthropic(max_retries=0, http_client=anthropic.DefaultAioHttpClient())
+"""
+BARE_CELL = """
+message = await client.messages.create(
+    model="claude-sonnet-5-5", max_tokens=4096, messages=[{{"role": "user", "content": "hello {}"}}]
+)
+message.content[0].text
+"""
+
+
+def environment(url: str, folder: str) -> Dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))}
+    return {
+        **kept,
+        "HOME": folder,
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": "simulated",
+        "CLAUDE_CACHE_DIR": folder + "/cache",
+        "CLAUDE_CACHE_SECRET": "only for the benchmark's own cache",
+        "CLAUDE_FORCE_DATA_DIR": folder + "/data",
+    }
+
+
+def load_times(url: str, kernels: int) -> List[float]:
+    times = []
+    for _ in range(kernels):
+        with tempfile.TemporaryDirectory() as folder, LiveKernel(environment(url, folder), folder) as kernel:
+            times.append(float(kernel.run(TIMED_LOAD).stdout))
+            imported = kernel.value(HEAVY)
+            assert imported == "[]", "loading imported " + imported
+    return times
+
+
+def cell_times(url: str, cells: int) -> Dict[str, List[float]]:
+    """Time whole cells, as a front end sees them, from the request to idle: a bare call, a %%claude cell, a cached one."""
+    times: Dict[str, List[float]] = {"bare": [], "claude": [], "cached": []}
+    with tempfile.TemporaryDirectory() as folder, LiveKernel(environment(url, folder), folder) as kernel:
+        assert kernel.run(BARE_CLIENT).error is None
+        kernel.run("%load_ext claude_force_nb")
+        kernel.run("%%claude\nwarm up")
+        kernel.run(BARE_CELL.format("warm up"))
+        for number in range(cells):
+            for name, code in (
+                ("bare", BARE_CELL.format(number)),
+                ("claude", "%%claude\nhello {}".format(number)),
+                ("cached", "%%claude\nhello {}".format(number)),
+            ):
+                cell = kernel.run(code)
+                assert cell.error is None, cell.traceback
+                times[name].append(cell.seconds * 1e3)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kernels", type=int, default=9, help="fresh kernels for loading (default: %(default)s)")
+    parser.add_argument("--cells", type=int, default=60, help="cells of each kind (default: %(default)s)")
+    arguments = parser.parse_args()
+    with SimulatorProcess() as simulator:
+        loads = load_times(simulator.url, arguments.kernels)
+        cells = cell_times(simulator.url, arguments.cells)
+    own = median(cells["claude"]) - median(cells["bare"])
+    rows = [
+        ("%load_ext in a fresh kernel", median(loads), LOAD_BOUND_MS),
+        ("bare SDK call, whole cell", median(cells["bare"]), None),
+        ("%%claude cell, streamed, paid", median(cells["claude"]), None),
+        ("  on top of the bare call", own, CELL_BOUND_MS),
+        ("%%claude cell, cached", median(cells["cached"]), None),
+    ]
+    print("{:<34}{:>12}{:>12}{:>8}".format("", "median ms", "bound ms", "ratio"))
+    for name, value, bound in rows:
+        tail = "{:>12.0f}{:>8.2f}".format(bound, value / bound) if bound else ""
+        print("{:<34}{:>12.2f}{}".format(name, value, tail))
+
+
+if __name__ == "__main__":
+    main()
