@@ -11,7 +11,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple, Union
 
 from .errors import PromptError, TemplateError, UndefinedNameError
 
@@ -38,10 +38,16 @@ DATA_NOTICE = (
 # A value of one line up to this many characters reads as part of the sentence around it; a longer one is fenced.
 INLINE_LIMIT = 200
 
+
+def _function(builtin: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a type in a function: ``str.format``, reached through the type itself, would pass by the sandbox."""
+    return lambda *arguments, **named: builtin(*arguments, **named)
+
+
 # Python functions that an expression may use although they are not names of the notebook: none of them can reach outside.
 _SAFE_BUILTINS: Dict[str, Any] = {
-    function.__name__: function
-    for function in (
+    builtin.__name__: _function(builtin)
+    for builtin in (
         *(abs, all, any, bool, dict, enumerate, float, int, len, list, max, min),
         *(repr, round, set, sorted, str, sum, tuple, zip),
     )
@@ -80,7 +86,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 # Control characters but tab and line ends; zero-width characters but the two joiners that scripts and emoji need;
 # bidi marks, overrides and isolates (Unicode TR 9); tag characters (Unicode block E0000).
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
 
 
@@ -93,8 +99,10 @@ def clean(value: str) -> Tuple[str, int]:
 
 # A fence is ended by nothing but its own closing tag: every look-alike in the value gets one backslash more, so that
 # taking one away gives the value back, whatever it held before.
-_FENCE_LIKE = re.compile(r"<(\\*)(\s*/?\s*data\b)", re.IGNORECASE)
-_FENCE_ESCAPED = re.compile(r"<\\(\\*)(\s*/?\s*data\b)", re.IGNORECASE)
+_FENCE_LIKE = re.compile(r"<(\\*)(\s*(?:/\s*)?data\b)", re.IGNORECASE)
+_FENCE_ESCAPED = re.compile(r"<\\(\\*)(\s*(?:/\s*)?data\b)", re.IGNORECASE)
+# What never stands outside a fence: a second line, or what looks like a fence itself.
+_NOT_INLINE = re.compile("[\n\r\u2028\u2029]|" + _FENCE_LIKE.pattern, re.IGNORECASE)
 _FENCED = re.compile(r'<data name="([^"]*)">\n(.*)\n</data>', re.DOTALL)
 
 
@@ -133,15 +141,9 @@ def _environment() -> Environment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    # Only {{ }} is ours: delimiters that cannot be typed leave {% %} and {# #} the plain text they are.
-    environment = SandboxedEnvironment(
-        undefined=StrictUndefined,
-        block_start_string="\x00%",
-        block_end_string="%\x00",
-        comment_start_string="\x00#",
-        comment_end_string="#\x00",
-        keep_trailing_newline=True,
-    )
+    environment = SandboxedEnvironment(undefined=StrictUndefined)
+    # Jinja's own functions would hide names of the notebook.
+    environment.globals.clear()
     environment.filters["raw"] = lambda value: _Raw(_text(value))
     return environment
 
@@ -152,37 +154,72 @@ class _Expression:
     names: Tuple[str, ...]
     evaluate: Callable[..., Any]
 
+    def __str__(self) -> str:
+        return "{{ " + _short(self.source) + " }}"
+
+
+# What decides where an expression ends: text in quotes, brackets, and the end itself.
+_LANDMARK = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[(\[{]|\}\}|[)\]}]""", re.DOTALL)
+
+
+def _end(template: str, start: int) -> int:
+    """Return where the ``}}`` stands that ends the expression from `start`, or -1 where there is none."""
+    depth = 0
+    position = start
+    while True:
+        match = _LANDMARK.search(template, position)
+        if match is None:
+            return -1
+        found, position = match.group(), match.end()
+        if found in ("(", "[", "{"):
+            depth += 1
+        elif found == "}}" and not depth:
+            return match.start()
+        elif found in (")", "]", "}", "}}"):
+            depth = max(0, depth - 1)
+            position = match.start() + 1
+
 
 @lru_cache(maxsize=256)
 def _parse(template: str) -> Sequence[Union[str, _Expression]]:
-    """Split a template into its literal text and its compiled expressions."""
-    from jinja2 import TemplateSyntaxError, meta
-
-    environment = _environment()
+    """Split a template into its literal text, untouched, and its compiled expressions."""
     parts: List[Union[str, _Expression]] = []
-    inside: Optional[List[str]] = None
+    position = 0
+    while True:
+        start = template.find("{{", position)
+        if start < 0:
+            parts.append(template[position:])
+            return tuple(part for part in parts if part)
+        line = template.count("\n", 0, start) + 1
+        parts.append(template[position:start])
+        end = _end(template, start + 2)
+        if end < 0:
+            message = "{{{{ without }}}} (line {} of the prompt); write {{{{ '{{{{' }}}} for two literal braces"
+            raise TemplateError(message.format(line))
+        parts.append(_compile(template[start + 2 : end].strip(), line))
+        position = end + 2
+
+
+def _compile(source: str, line: int) -> _Expression:
+    from jinja2 import TemplateError as JinjaError
+    from jinja2 import nodes
+
+    if not source:
+        message = "{{{{ }}}} is empty (line {} of the prompt); put a name or an expression of the notebook inside"
+        raise TemplateError(message.format(line))
+    environment = _environment()
     try:
-        for _, token, text in environment.lex(template):
-            if token == "variable_begin":
-                inside = []
-            elif token == "variable_end" and inside is not None:
-                source = "".join(inside).strip()
-                if not source:
-                    raise TemplateError("{{ }} is empty; put a name or an expression of the notebook inside")
-                used = meta.find_undeclared_variables(environment.parse("{{" + source + "}}"))
-                evaluate = environment.compile_expression(source, undefined_to_none=False)
-                parts.append(_Expression(source, tuple(sorted(used)), evaluate))
-                inside = None
-            elif inside is not None:
-                inside.append(text)
-            else:
-                parts.append(text)
-    except TemplateSyntaxError as error:
-        where = "" if inside is None else " in {{{{ {} }}}}".format("".join(inside).strip())
-        raise TemplateError("{}{} (line {} of the prompt)".format(error.message, where, error.lineno)) from None
-    if inside is not None:
-        raise TemplateError("{{ without }}")
-    return tuple(parts)
+        # Compiled first: it takes one expression and nothing after it.
+        evaluate = environment.compile_expression(source, undefined_to_none=False)
+        used = {node.name for node in environment.parse("{{ " + source + " }}").find_all(nodes.Name)}
+    except (JinjaError, SyntaxError, ValueError, RecursionError) as error:
+        reason = _short(getattr(error, "message", None) or error)
+        raise TemplateError("{} in {{{{ {} }}}} (line {} of the prompt)".format(reason, _short(source), line)) from None
+    if "self" in used:
+        raise TemplateError(
+            "self cannot be used in {{{{ {} }}}} (line {}); give it another name".format(_short(source), line)
+        )
+    return _Expression(source, tuple(sorted(used)), evaluate)
 
 
 def names(template: str) -> Tuple[str, ...]:
@@ -202,12 +239,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _insert(source: str, value: Any) -> Tuple[str, bool, int]:
-    text, removed = clean(_text(value))
-    is_number = isinstance(value, (int, float, complex)) and not isinstance(value, bool)
-    if isinstance(value, _Raw) or is_number or (len(text) <= INLINE_LIMIT and "\n" not in text and "\r" not in text):
-        return text, False, removed
-    return fence(source, text), True, removed
+def _short(value: Any, limit: int = 120) -> str:
+    """Return a text as one line of an error message."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def render(template: str, variables: Mapping[str, Any]) -> RenderedPrompt:
@@ -232,14 +267,17 @@ def render(template: str, variables: Mapping[str, Any]) -> RenderedPrompt:
         if isinstance(part, str):
             texts.append(part)
             continue
-        text, has_fence, count = _insert(part.source, _evaluate(part, variables))
+        value, inline = _evaluate(part, variables)
+        text, count = clean(value)
+        if not inline and (len(text) > INLINE_LIMIT or _NOT_INLINE.search(text)):
+            text, fenced = fence(part.source, text), True
         texts.append(text)
-        fenced = fenced or has_fence
         removed += count
     return RenderedPrompt("".join(texts), fenced, removed)
 
 
-def _evaluate(expression: _Expression, variables: Mapping[str, Any]) -> Any:
+def _evaluate(expression: _Expression, variables: Mapping[str, Any]) -> Tuple[str, bool]:
+    """Return the value as text, and whether it goes in without a fence whatever it looks like."""
     from jinja2 import StrictUndefined, UndefinedError
     from jinja2.exceptions import SecurityError
 
@@ -250,24 +288,22 @@ def _evaluate(expression: _Expression, variables: Mapping[str, Any]) -> Any:
         elif name in _SAFE_BUILTINS:
             known[name] = _SAFE_BUILTINS[name]
         else:
-            message = "{!r} in {{{{ {} }}}} is not defined, nothing was sent{}"
-            near = did_you_mean(name, (item for item in variables if item[:1] != "_" and item not in _NOBODY_MEANS))
-            raise UndefinedNameError(message.format(name, expression.source, near))
+            near = did_you_mean(name, (item for item in variables if not item.startswith("_")))
+            raise UndefinedNameError("{!r} in {} is not defined, nothing was sent{}".format(name, expression, near))
     try:
-        value = expression.evaluate(**known)
+        value = expression.evaluate(known)
         if isinstance(value, StrictUndefined):
             str(value)  # raises with the reason
+        is_number = isinstance(value, (int, float, complex)) and not isinstance(value, bool)
         # Turned into text here, so that an object whose __str__ fails stops the prompt like any other failure.
-        return value if isinstance(value, (str, int, float)) else _text(value)
+        return _text(value), is_number or isinstance(value, _Raw)
     except UndefinedError as error:
-        raise UndefinedNameError(
-            "{} in {{{{ {} }}}}; nothing was sent".format(error.message, expression.source)
-        ) from None
+        raise UndefinedNameError("{} in {}; nothing was sent".format(_short(error.message), expression)) from None
     except SecurityError as error:
-        message = "{{{{ {} }}}} may not do that: {}; compute it in a cell and insert the result"
-        raise TemplateError(message.format(expression.source, error)) from None
+        message = "{} may not do that: {}; compute it in a cell and insert the result"
+        raise TemplateError(message.format(expression, _short(error))) from None
     except PromptError:
         raise
     except Exception as error:
-        message = "{{{{ {} }}}} failed: {}: {}; nothing was sent"
-        raise TemplateError(message.format(expression.source, type(error).__name__, error)) from error
+        reason = "{}: {}".format(type(error).__name__, _short(error))
+        raise TemplateError("{} failed: {}; nothing was sent".format(expression, reason)) from error
