@@ -13,6 +13,10 @@ def _count(value: Any) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 @dataclass(frozen=True)
 class Usage:
     """Tokens and extras that one answer is billed for.
@@ -56,11 +60,11 @@ class Usage:
     @classmethod
     def from_api(cls, usage: Optional[Mapping[str, Any]]) -> Usage:
         """Read the API's ``usage`` object; what is missing, null or not a positive whole number counts as 0."""
-        usage = usage or {}
+        usage = _mapping(usage)
         written = _count(usage.get("cache_creation_input_tokens"))
-        detail = usage.get("cache_creation") or {}
+        detail = _mapping(usage.get("cache_creation"))
         one_hour = min(_count(detail.get("ephemeral_1h_input_tokens")), written)
-        tools = usage.get("server_tool_use") or {}
+        tools = _mapping(usage.get("server_tool_use"))
         return cls(
             input_tokens=_count(usage.get("input_tokens")),
             output_tokens=_count(usage.get("output_tokens")),
