@@ -6,6 +6,7 @@ An agent is looked for in ``.claude/agents`` of the notebook's folder and of eac
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
@@ -21,6 +22,10 @@ __all__ = ["Agent", "AgentLibrary", "parse_agent"]
 BUILT_IN = "built in"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 # The closing line is found without looking at what stands between: YAML is parsed by a YAML parser.
+# Claude Code's own agents write `description: Use it when … Examples: …`, which YAML takes for a mapping in a mapping.
+_LOOSE_LINE = re.compile(
+    r"^([A-Za-z_-]+:[ ]+)([^\s'\"\[{|>&*!%@`#][^\r\n]*?(?::[ ]| #)[^\r\n]*?)[ \t]*(?=\r?$)", re.MULTILINE
+)
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -117,7 +122,15 @@ def _front_matter(text: str, source: str) -> Dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(text)
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError:
+            quoted = _LOOSE_LINE.sub(lambda match: match.group(1) + json.dumps(match.group(2)), text)
+            if quoted == text:
+                raise
+            values = yaml.safe_load(quoted)
+    except (ValueError, RecursionError) as error:  # a date such as 2026-02-30; brackets without end
+        raise AgentFileError("{}: the front matter cannot be read: {}".format(source, error)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         # The front matter starts on the file's second line, and marks count from 0.
@@ -253,7 +266,7 @@ class AgentLibrary:
             if name in agents:
                 return agents[name]
             if name in errors:
-                raise errors[name]
+                raise errors[name].with_traceback(None)
         known = sorted({*self._own, *(each for agents, _ in loaded for each in agents)})
         near = did_you_mean(name, known)
         raise UnknownAgentError("unknown agent {!r}{} (known: {})".format(name, near, ", ".join(known)))
