@@ -69,9 +69,9 @@ def schema_of(connection: sqlite3.Connection) -> List[Any]:
 
 
 def identity(path: str) -> Tuple[Optional[Tuple[int, int]], ...]:
-    """Return what tells whether the database and its log are still the same files."""
+    """Return what tells whether the database and its log are still the same files, and no rollback journal has come."""
     found: List[Optional[Tuple[int, int]]] = []
-    for name in (path, path + "-wal"):
+    for name in (path, path + "-wal", path + "-journal"):
         try:
             status = os.stat(name)
         except OSError:
@@ -101,7 +101,8 @@ def make_way(path: str) -> None:
             status = os.lstat(name)
         except FileNotFoundError:
             continue
-        if not stat.S_ISREG(status.st_mode):
+        # A database with a write-ahead log has no rollback journal: one that is there would be played back into it.
+        if not stat.S_ISREG(status.st_mode) or (name.endswith("-journal") and _header_of(path)[18:20] == b"\2\2"):
             _move_aside(name)
 
 
@@ -119,29 +120,40 @@ def discard(path: str) -> bool:
         If it cannot be moved or removed.
     """
     make_way(path)
-    ours = os.path.exists(path) and _is_ours(path)
+    ours = is_ours(path)
     # The log first: left behind alone, it would be replayed into the next database.
-    for ending in _COMPANIONS:
-        _unlink(path + ending)
-    if ours:
-        _unlink(path)
-    elif os.path.lexists(path):
+    discard_log(path)
+    if not ours:
         _move_aside(path)
-        return True
-    return False
+    elif os.path.lexists(path):
+        os.unlink(path)
+    return not ours
 
 
-def _is_ours(path: str) -> bool:
-    with open(path, "rb") as file:
-        header = file.read(100)
-    return header[:16] == _SQLITE_MAGIC and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
-
-
-def _unlink(name: str) -> None:
+def _header_of(path: str) -> bytes:
     try:
-        os.unlink(name)
+        with open(path, "rb") as file:
+            return file.read(100)
     except FileNotFoundError:
-        pass
+        return b""
+
+
+def discard_log(path: str) -> None:
+    """Remove what SQLite keeps beside the database at `path`."""
+    for ending in _COMPANIONS:
+        try:
+            os.unlink(path + ending)
+        except FileNotFoundError:
+            pass
+
+
+def is_ours(path: str) -> bool:
+    """Whether a database of this package is at `path`, whole or not, or nothing, or an empty file."""
+    header = _header_of(path)
+    if header[:16] != _SQLITE_MAGIC:
+        return not header
+    # One page has no room for a table: the making of a database stopped before our mark was in it.
+    return header[68:72] == APPLICATION_ID.to_bytes(4, "big") or header[28:32] == b"\0\0\0\1"
 
 
 def _move_aside(name: str) -> None:

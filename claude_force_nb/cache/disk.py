@@ -82,8 +82,8 @@ class SignedDisk(diskcache.Disk):  # type: ignore[misc]
 class Store(diskcache.Cache):  # type: ignore[misc]
     """`diskcache.Cache` over one database file, with connections that can be shared and closed by any thread.
 
-    Not safe for use by two threads at once: the owner holds a lock. Reads go through a connection of their own that cannot
-    write, so that they never wait for a writer.
+    It has two connections: reads go through one that cannot write, so that they never wait for a writer. Neither may be used by
+    two threads at once; the owner has a lock for each.
 
     Parameters
     ----------

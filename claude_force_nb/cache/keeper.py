@@ -118,7 +118,8 @@ class StoreKeeper:
                 return None
             from claude_force_nb.cache import faults
 
-            for attempt in (1, 2, 3):
+            remedies = iter((self._reopen, self._drop_log, self._clear_away))
+            while True:
                 opened = False
                 try:
                     store = self._open()
@@ -136,16 +137,43 @@ class StoreKeeper:
                 except faults.ERRORS as error:
                     problem: BaseException = error
                 self._drop_store()
-                if attempt == 1 and faults.kind_of(problem) in ("damaged", "broken"):
-                    continue
-                if attempt == 2 and faults.is_damage(problem, self._path()):
-                    refused = self._clear_away()
-                    if refused is None:
-                        continue
-                    problem = refused
-                self._give_up(faults.reason_of(problem), writing_only=opened and not reading)
-                return None
-            return None
+                writing_only = opened and not reading
+                try:
+                    if not any(remedy(problem, writing_only) for remedy in remedies):
+                        self._give_up(faults.reason_of(problem), writing_only=writing_only)
+                        return None
+                except OSError as refused:
+                    self._give_up(faults.reason_of(refused), writing_only=False)
+                    return None
+
+    # What may help, in this order, each once: each says whether it was done, and the operation is tried again.
+
+    def _reopen(self, problem: BaseException, _writing_only: bool) -> bool:
+        from claude_force_nb.cache import faults
+
+        return faults.kind_of(problem) in ("damaged", "broken")
+
+    def _drop_log(self, problem: BaseException, writing_only: bool) -> bool:
+        """Remove the log where it cannot be read: its removal by somebody else leaves an index that points into nothing."""
+        from claude_force_nb.cache import database, faults
+
+        if faults.kind_of(problem) != "broken" or writing_only or not database.is_ours(self._path()):
+            return False
+        database.discard_log(self._path())
+        return True
+
+    def _clear_away(self, problem: BaseException, _writing_only: bool) -> bool:
+        from claude_force_nb.cache import database, faults
+
+        if not faults.is_damage(problem, self._path()):
+            return False
+        moved = database.discard(self._path())
+        self._integrity_failures += 1
+        message = "the database of the response cache in {} was damaged or not ours; it was {} and made anew"
+        self._say(
+            "integrity", message.format(self.directory, "moved aside" if moved else "removed"), CacheIntegrityWarning
+        )
+        return True
 
     def _path(self) -> str:
         from claude_force_nb.cache.database import DATABASE_NAME
@@ -203,20 +231,6 @@ class StoreKeeper:
         if message:
             self._say("key", message, CacheSecretWarning)
         return key
-
-    def _clear_away(self) -> Optional[OSError]:
-        from claude_force_nb.cache import database
-
-        try:
-            moved = database.discard(self._path())
-        except OSError as error:
-            return error
-        self._integrity_failures += 1
-        message = "the database of the response cache in {} was damaged or not ours; it was {} and made anew"
-        self._say(
-            "integrity", message.format(self.directory, "moved aside" if moved else "removed"), CacheIntegrityWarning
-        )
-        return None
 
     def _give_up(self, reason: str, *, writing_only: bool) -> None:
         until = time.monotonic() + self._pause

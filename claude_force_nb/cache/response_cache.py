@@ -184,7 +184,7 @@ class ResponseCache(StoreKeeper):
 
         def write(store: Store) -> Tuple[int, int]:
             assert self._ring is not None
-            return store.write(
+            done = store.write(
                 fingerprint,
                 self._ring.sign(body, fingerprint=bytes.fromhex(fingerprint), created=created, expires=ends),
                 now=now,
@@ -193,6 +193,10 @@ class ResponseCache(StoreKeeper):
                 max_size_bytes=self._max_size_bytes,
                 uses=self._uses,
             )
+            # Committed is not yet readable, where somebody has damaged the log: found now, the answer can be written again.
+            with self._read_lock:
+                store.read(store.read_statement, (fingerprint,)).fetchall()
+            return done
 
         done = self._work(write)
         if done is not None:
