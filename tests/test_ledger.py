@@ -410,3 +410,34 @@ def test_since_refuses_in_one_line(text):
         parse_since(text, now=NOW)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 120
+
+
+def test_cached_answers_wait_and_are_not_lost(tmp_path: Path) -> None:
+    """Cached answers are written together: with the next paid one, on reading, on closing, and at the end of a process."""
+    path = tmp_path / "ledger.db"
+    hit = ClaudeResult(model="m", cost=Decimal(0), saved=Decimal("0.5"), cached=True, status="cached")
+    ledger, other = Ledger(path), Ledger(path)
+    ledger.append(hit)
+    assert other.total().hits == 0
+    ledger.append(ClaudeResult(model="m", cost=Decimal(1)))
+    assert (other.total().hits, other.total().calls) == (1, 1)
+    ledger.append(hit)
+    assert ledger.total().hits == 2
+    ledger.append(hit)
+    ledger.close()
+    assert other.total().hits == 3
+    for _ in range(5000):
+        ledger.append(hit)
+    assert other.total().hits >= 3 + 4000
+    code = (
+        "import os, sys\nfrom decimal import Decimal\nfrom claude_force_nb.costs.ledger import Ledger\n"
+        "from claude_force_nb.result import ClaudeResult\n"
+        "ledger = Ledger(sys.argv[1])\n"
+        "ledger.append(ClaudeResult(model='child', cost=Decimal(0), saved=Decimal(1), cached=True, status='cached'))\n"
+        "os.fork() if hasattr(os, 'fork') else None\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(path)], check=True, timeout=60)
+    ledger.close()
+    rows = {row.key: row.hits for row in other.summary(by="model")}
+    assert rows == {"m": 5003, "child": 1}
+    other.close()

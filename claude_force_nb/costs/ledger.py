@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import datetime
-import re
+import os
 import sqlite3
 import time
 import warnings
+import weakref
+from collections import deque
 from dataclasses import astuple, dataclass, fields
 from decimal import Context, Decimal
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
-from claude_force_nb.costs.ledger_file import LedgerFile
+from claude_force_nb.costs.ledger_file import LedgerFile, default_ledger_path
+from claude_force_nb.costs.since import parse_since
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
 from claude_force_nb.result import ClaudeResult
 
 __all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_since"]
 
 _EXACT = Context(prec=100)
-_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # More than any call has, so that a server's nonsense cannot overflow SQLite's sums.
 _LARGEST = 10**12
 _LONGEST_NAME = 200
@@ -29,6 +32,10 @@ _LONGEST_NAME = 200
 _RETRY_SECONDS = 30.0
 _BUSY_TIMEOUT_SECONDS = 2.0
 _MOST_PENDING = 10_000
+# Cached answers wait so long, or for so many, to be written together: they cost nothing, and a row each would cost more
+# time than the cache took to answer.
+_HIT_SECONDS = 1.0
+_MOST_HITS = 512
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,21 @@ class LedgerRow:
     saved: Decimal = Decimal(0)
 
 
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+
+
+@atexit.register
+def _flush_all() -> None:
+    for ledger in list(_ledgers):
+        ledger.flush()
+
+
 class Ledger:
     """Append-only record of what answers cost, for several threads, kernels and processes at once.
 
-    Constructing reads and writes nothing. What `append` was given is on disk when it returns, so that it survives the death of
-    the process. A ledger that cannot be written costs one `ClaudeForceWarning`, never an answer: its rows wait in memory
+    Constructing reads and writes nothing. A paid answer that `append` was given is on disk when it returns, so that it
+    survives the death of the process; cached ones follow together, with the next paid one, within a second of the next
+    call, or with `flush`. A ledger that cannot be written costs one `ClaudeForceWarning`, never an answer: its rows wait in memory
     (at most 10,000) and are written as soon as it can be again.
 
     Parameters
@@ -122,6 +139,10 @@ class Ledger:
         self._clock = clock
         self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
         self._pending: List[Tuple[Any, ...]] = []
+        self._hits: Deque[Tuple[ClaudeResult, float, Optional[str], Optional[str]]] = deque()
+        self._first_hit: Optional[float] = None
+        self._owner = os.getpid()
+        _ledgers.add(self)
         self._failed_at: Optional[float] = None
         self._warned = False
 
@@ -144,13 +165,40 @@ class Ledger:
     ) -> None:
         """Record several answers in one transaction; as `append` otherwise."""
         now = self._clock()
-        rows = [_row(result, now, notebook, cell) for result in results if result.status != "not_sent"]
-        if rows:
+        rows = []
+        for result in results:
+            if result.cached:
+                self._hits.append((result, now, notebook, cell))
+                self._first_hit = now if self._first_hit is None else self._first_hit
+            elif result.status != "not_sent":
+                rows.append(_row(result, now, notebook, cell))
+        first = self._first_hit
+        if rows or len(self._hits) >= _MOST_HITS or (first is not None and not 0 <= now - first < _HIT_SECONDS):
             self._write(rows, now)
+
+    def _waiting_hits(self) -> List[Tuple[Any, ...]]:
+        self._first_hit = None
+        if self._owner != os.getpid():  # these are the parent's, which writes them itself
+            self._owner = os.getpid()
+            self._hits.clear()
+        waiting = []
+        while True:
+            try:
+                waiting.append(_row(*self._hits.popleft()))
+            except IndexError:
+                return waiting
+
+    def flush(self) -> None:
+        """Write the cached answers that still wait."""
+        if self._hits:
+            self._write([], self._clock())
 
     def _write(self, rows: List[Tuple[Any, ...]], now: float) -> None:
         problem: Optional[Exception] = None
         with self._file.lock:
+            rows = [*self._waiting_hits(), *rows]
+            if not rows:  # another thread has just written them
+                return
             if self._failed_at is not None:
                 self._pending.extend(rows[: max(0, _MOST_PENDING - len(self._pending))])
                 if 0 <= now - self._failed_at < _RETRY_SECONDS:
@@ -298,9 +346,11 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file. Idempotent; a later use opens it again."""
+        self.flush()
         self._file.close()
 
     def _select(self, query: str, parameters: Tuple[Any, ...]) -> List[Tuple[Any, ...]]:
+        self.flush()
         if not self._file.exists():
             return []
         try:
@@ -359,40 +409,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return "'" + value
     return value
-
-
-def parse_since(text: str, *, now: float) -> float:
-    """Return the moment that `text` means, in Unix seconds.
-
-    Parameters
-    ----------
-    text : str
-        A span before now (``30m``, ``24h``, ``7d``, ``2w``) or a day (``2026-11-01``, from its start, UTC).
-    now : float
-        Unix seconds.
-
-    Raises
-    ------
-    OptionError
-        If it is neither.
-    """
-    given = text.strip().lower()
-    span = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([mhdw])", given, re.ASCII)
-    if span:
-        return max(0.0, now - float(span.group(1)) * _SECONDS[span.group(2)])
-    try:
-        day = datetime.datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc)
-    except ValueError:
-        shown = repr(text if len(text) <= 40 else text[:39] + "…")
-        raise OptionError("since must be like 30m, 24h, 7d, 2w or 2026-11-01, not {}".format(shown)) from None
-    return max(0.0, day.timestamp())
-
-
-def default_ledger_path(environ: Mapping[str, str]) -> Path:
-    """Return the user's ledger: outside the cache, which may be shared, cleared and written by others."""
-    folder = environ.get("CLAUDE_FORCE_DATA_DIR")
-    if not folder:
-        from platformdirs import user_data_dir
-
-        folder = user_data_dir("claude_force_nb", appauthor=False)
-    return Path(folder) / "ledger.db"

@@ -9,9 +9,9 @@ import time
 import weakref
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List, Optional, Union
+from typing import Iterator, List, Mapping, Optional, Union
 
-__all__ = ["LedgerFile"]
+__all__ = ["LedgerFile", "default_ledger_path"]
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -176,3 +176,13 @@ def _prepare(connection: sqlite3.Connection, *, deadline: float) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def default_ledger_path(environ: Mapping[str, str]) -> Path:
+    """Return the user's ledger: outside the cache, which may be shared, cleared and written by others."""
+    folder = environ.get("CLAUDE_FORCE_DATA_DIR")
+    if not folder:
+        from platformdirs import user_data_dir
+
+        folder = user_data_dir("claude_force_nb", appauthor=False)
+    return Path(folder) / "ledger.db"

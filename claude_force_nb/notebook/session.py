@@ -196,6 +196,8 @@ class NotebookSession:
                 text = partial.text if partial is not None else ""
                 self.shell.user_ns[into] = ClaudeResult(text=text, status="failed", error=interruption)
             raise
+        if orchestrator.ledger is not None:
+            orchestrator.ledger.flush()
         if stream:
             screen.finish(result)
             self._shown = (self.shell.execution_count, id(result))
