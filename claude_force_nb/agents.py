@@ -11,6 +11,7 @@ import os
 import re
 import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
@@ -158,6 +159,8 @@ class _Folder:
         self._errors: Dict[str, AgentFileError] = {}
 
     def _scan(self) -> _Signature:
+        if not os.path.isdir(self.path):  # mostly so, and cheaper to ask than to fail
+            return ()
         try:
             with os.scandir(self.path) as entries:
                 found = []
@@ -198,7 +201,20 @@ def _read(path: str) -> str:
         raise AgentFileError("{}: cannot be read: {}".format(path, reason)) from None
 
 
-_BUILT_IN_FOLDER = _Folder(os.path.join(os.path.dirname(os.path.abspath(__file__)), "builtin_agents"), BUILT_IN)
+@lru_cache(maxsize=1)
+def _built_in() -> Tuple[Dict[str, Agent], Dict[str, AgentFileError]]:
+    """Return what comes with the package: read once, since nobody edits it."""
+    return _Folder(os.path.join(os.path.dirname(os.path.abspath(__file__)), "builtin_agents"), BUILT_IN).load()
+
+
+def _search_path(folder: str, home: str) -> List[str]:
+    paths = []
+    while folder:
+        paths.append(os.path.join(folder, ".claude", "agents"))
+        parent = os.path.dirname(folder)
+        folder = parent if parent != folder else ""
+    paths.append(os.path.join(home, ".claude", "agents"))
+    return list(dict.fromkeys(paths))
 
 
 class AgentLibrary:
@@ -220,6 +236,8 @@ class AgentLibrary:
         self._start = None if folder is None else os.path.abspath(os.fspath(folder))
         self._home = None if home is None else os.fspath(home)
         self._folders: Dict[str, _Folder] = {}
+        self._path: List[_Folder] = []
+        self._searched: Optional[Tuple[str, str]] = None
         self._own: Dict[str, Agent] = {}
         self._warned: Set[str] = set()
 
@@ -227,27 +245,16 @@ class AgentLibrary:
         """Add an agent that goes before every file of that name, or replaces an earlier one so defined."""
         self._own[agent.name] = agent
 
-    def _search_path(self) -> List[str]:
-        try:
-            folder = self._start or os.getcwd()
-        except FileNotFoundError:
-            folder = ""
-        paths = []
-        while folder:
-            paths.append(os.path.join(folder, ".claude", "agents"))
-            parent = os.path.dirname(folder)
-            folder = parent if parent != folder else ""
-        paths.append(os.path.join(self._home or os.path.expanduser("~"), ".claude", "agents"))
-        return list(dict.fromkeys(paths))
-
     def _load(self) -> List[Tuple[Dict[str, Agent], Dict[str, AgentFileError]]]:
-        return [self._folder(path).load() for path in self._search_path()] + [_BUILT_IN_FOLDER.load()]
-
-    def _folder(self, path: str) -> _Folder:
-        folder = self._folders.get(path)
-        if folder is None:
-            folder = self._folders[path] = _Folder(path)
-        return folder
+        try:
+            start = self._start or os.getcwd()
+        except FileNotFoundError:  # the working directory has been removed
+            start = ""
+        home = self._home or os.path.expanduser("~")
+        if (start, home) != self._searched:
+            self._path = [self._folders.setdefault(path, _Folder(path)) for path in _search_path(start, home)]
+            self._searched = (start, home)
+        return [*(folder.load() for folder in self._path), _built_in()]
 
     def find(self, name: str) -> Agent:
         """Return the agent of this name.
