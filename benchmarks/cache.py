@@ -56,14 +56,18 @@ def dspy_get(directory: str, entries: int, size_bytes: int) -> Optional[Operatio
         from dspy.clients.cache import Cache
     except ImportError:
         return None
-    cache = Cache(enable_disk_cache=True, enable_memory_cache=False, disk_cache_dir=directory, disk_size_limit_bytes=2**30)
+    cache = Cache(
+        enable_disk_cache=True, enable_memory_cache=False, disk_cache_dir=directory, disk_size_limit_bytes=2**30
+    )
     requests = [{"model": "claude-sonnet-5-5", "prompt": fingerprint(n)} for n in range(entries)]
     for number, request in enumerate(requests):
         cache.put(request, answer(number, size_bytes).to_record())
     return lambda number: cache.get(requests[number])
 
 
-def race(operations: Dict[str, Optional[Operation]], entries: int, rounds: int, batch: int) -> Dict[str, Optional[float]]:
+def race(
+    operations: Dict[str, Optional[Operation]], entries: int, rounds: int, batch: int
+) -> Dict[str, Optional[float]]:
     """Return the median microseconds of each operation, over `rounds` of `batch` calls taken in turn."""
     order = list(range(entries))
     random.Random(7).shuffle(order)
@@ -136,7 +140,11 @@ def speed(entries: int, size_bytes: int, rounds: int) -> List[Tuple[str, Optiona
     get, disk = got["bare diskcache.Cache.get"], got["ResponseCache.get, verified from disk"]
     peer, repeated = got["DSPy disk cache get"], got["ResponseCache.get, repeated"]
     bare_set, put_time = put["bare diskcache.Cache.set"], put["ResponseCache.put"]
-    assert get and disk and repeated and bare_set and put_time
+    assert get is not None
+    assert disk is not None
+    assert repeated is not None
+    assert bare_set is not None
+    assert put_time is not None
     return [
         ("bare diskcache.Cache.get", get, 1.0, ""),
         ("ResponseCache.get, verified from disk", disk, disk / get, "at most 2.5"),
@@ -211,13 +219,19 @@ def main() -> int:
         found = opening(chosen.open_entries, 15)
         print("cache of {:,.0f} entries, fresh process, median of 15".format(found.pop("entries")))
         for name, milliseconds in found.items():
-            print("  {:<22} {:8.2f} ms{}".format(name, milliseconds, "   (at most 20)" if name.startswith("open") else ""))
+            print(
+                "  {:<22} {:8.2f} ms{}".format(name, milliseconds, "   (at most 20)" if name.startswith("open") else "")
+            )
         return 0
     if chosen.gets:
         for done, megabytes in memory(chosen.gets, chosen.entries):
             print("{:>12,} gets {:8.1f} MB".format(done, megabytes))
         return 0
-    print("{:,} entries of about {:,} bytes, medians of {} rounds".format(chosen.entries, chosen.size_bytes, chosen.rounds))
+    print(
+        "{:,} entries of about {:,} bytes, medians of {} rounds".format(
+            chosen.entries, chosen.size_bytes, chosen.rounds
+        )
+    )
     print("{:<50} {:>10} {:>8}  {}".format("", "µs", "ratio", "target"))
     for name, microseconds, ratio, target in speed(chosen.entries, chosen.size_bytes, chosen.rounds):
         if microseconds is None and ratio is None:

@@ -291,9 +291,8 @@ def test_an_entry_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
 
 def test_the_longest_entry(tmp_path: Path) -> None:
     """No entry is longer than MAX_ENTRY_BYTES, whatever the limit of the cache."""
-    with make_cache(tmp_path, max_size_mb=10_000) as cache:
-        with pytest.warns(CacheWarning, match="67,108,864"):
-            assert cache.put(A, answer("x" * MAX_ENTRY_BYTES)) is False
+    with make_cache(tmp_path, max_size_mb=10_000) as cache, pytest.warns(CacheWarning, match="67,108,864"):
+        assert cache.put(A, answer("x" * MAX_ENTRY_BYTES)) is False
 
 
 def test_expired_entries_make_room(tmp_path: Path) -> None:
@@ -476,7 +475,7 @@ cache.put(fingerprint(1), answer())
 assert cache.get(fingerprint(1))
 """
     arguments = [sys.executable, "-X", "dev", "-W", "error", "-c", code, str(tmp_path), os.path.dirname(__file__)]
-    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+    done = subprocess.run(arguments, capture_output=True, check=True)
     assert done.stderr == b""
 
 

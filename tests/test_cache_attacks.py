@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import random
@@ -10,6 +11,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict
 
@@ -377,7 +379,7 @@ def _(directory: Path) -> None:
 # ------------------------------------------------------------------ what holds after each
 
 
-@pytest.fixture()
+@pytest.fixture
 def directory(tmp_path: Path) -> Path:
     directory = tmp_path / "cache"
     canary(directory).write_text("precious")
@@ -638,3 +640,45 @@ def test_two_kernels_get_over_the_same_attack(name: str, directory: Path) -> Non
         assert (len(cache), cache.stats().size_bytes) == stored(directory)
         other.communicate()
     assert other.returncode == 0
+
+
+STORM = [
+    "database removed",
+    "database replaced by text",
+    "database overwritten with noise behind its header",
+    "database emptied",
+    "log removed",
+    "log and its index removed",
+    "log overwritten with noise",
+    "log truncated",
+    "a trigger that empties",
+    "cache table dropped",
+    "directory removed",
+    "mode set to pickle with a live payload",
+    "size forged high",
+]
+
+
+@pytest.mark.slow
+def test_a_storm_of_attacks_on_three_kernels(directory: Path) -> None:
+    """Three processes write and read while the directory is attacked over and over: no error, no wrong answer, and it works after."""
+    from test_cache_exact import writer
+
+    with make_cache(directory) as cache:
+        cache.clear()
+    running = [writer(directory, seed, 15, 0.5, warn="ignore") for seed in range(3)]
+    chance = random.Random(11)
+    while all(process.poll() is None for process in running):
+        time.sleep(0.05)
+        with contextlib.suppress(OSError, sqlite3.Error):
+            ATTACKS[chance.choice(STORM)](directory)
+    for process in running:
+        with process:
+            out = process.communicate()[0]
+        assert process.returncode == 0
+        assert out.startswith("ready\n")
+    assert not (directory.parent / "code-was-run").exists()
+    assert canary(directory).read_text() == "precious"
+    with make_cache(directory) as cache, at_most_one_warning():
+        cache.clear()
+        check(cache, directory)

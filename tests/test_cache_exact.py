@@ -161,7 +161,7 @@ with make_cache(directory, max_size_mb=limit_mb) as cache:
         number = chance.randrange(200)
         if chance.random() < 0.5:
             found = cache.get(fingerprint(number))
-            assert found is None or found.text.startswith("{}:".format(number)), found
+            assert found is None or found.text.startswith("{}:".format(number)), repr(found)
         elif chance.random() < 0.1:
             cache.delete(fingerprint(number))
         else:
@@ -174,10 +174,10 @@ print(writes, refused, stats.integrity_failures, stats.size_bytes <= stats.max_s
 """
 
 
-def writer(directory: Path, seed: int, seconds: float, limit_mb: float) -> "subprocess.Popen[str]":
+def writer(directory: Path, seed: int, seconds: float, limit_mb: float, warn: str = "error") -> subprocess.Popen[str]:
     words = [os.path.dirname(__file__), str(directory), str(seed), str(seconds), str(limit_mb)]
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", _WRITE, *words], stdout=subprocess.PIPE, universal_newlines=True
+        [sys.executable, "-W", warn, "-c", _WRITE, *words], stdout=subprocess.PIPE, universal_newlines=True
     )
 
 
@@ -221,14 +221,14 @@ def test_a_kill_leaves_exact_sums(tmp_path: Path) -> None:
     kill_and_count(tmp_path, 4)
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_many_kills_leave_exact_sums(tmp_path: Path) -> None:
     """The same, sixty times over."""
     kill_and_count(tmp_path, 60)
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_gets_do_not_grow(tmp_path: Path) -> None:
     """Memory is flat over 300,000 gets of 3,000 entries."""
     import psutil

@@ -142,8 +142,7 @@ def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
         assert bad not in str(refused.value)
 
 
-WEAK = """changeme change-me CHANGE_ME change_me_please your-strong-random-secret your-secret-key YOUR_SECRET_HERE secret default
-password test dev placeholder supersecret 0123456789abcde aaaaaaaaaaaaaaaaaaaaaaaa xxxxxxxxxxxxxxxx replace-me-with-a-secret""".split()
+WEAK = ["changeme", "change-me", "CHANGE_ME", "change_me_please", "your-strong-random-secret", "your-secret-key", "YOUR_SECRET_HERE", "secret", "default", "password", "test", "dev", "placeholder", "supersecret", "0123456789abcde", "aaaaaaaaaaaaaaaaaaaaaaaa", "xxxxxxxxxxxxxxxx", "replace-me-with-a-secret"]
 
 
 @pytest.mark.parametrize("secret", WEAK)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import tempfile
 from typing import Any, List, Optional, Tuple
 
 __all__ = [
     "APPLICATION_ID",
     "DamagedError",
     "authorize_read",
+    "check_writable",
     "connect",
     "discard",
+    "has_empty_log",
     "identity",
     "is_truncated",
     "make_way",
@@ -82,16 +85,25 @@ def identity(path: str) -> Tuple[Optional[Tuple[int, int]], ...]:
 
 
 def is_truncated(path: str) -> bool:
-    """Whether the file is shorter than its own header says."""
+    """Whether the file is shorter than its own header says, and no log has what is missing."""
     try:
-        with open(path, "rb") as file:
-            header = file.read(100)
-            length = os.fstat(file.fileno()).st_size
+        header = _header_of(path)
+        length = os.stat(path).st_size
     except OSError:
+        return False
+    if not has_empty_log(path):
         return False
     # SQLite file format: page size at 16 (1 stands for 65536), size of the database in pages at 28.
     page_size = int.from_bytes(header[16:18], "big")
     return length < int.from_bytes(header[28:32], "big") * (65536 if page_size == 1 else page_size)
+
+
+def has_empty_log(path: str) -> bool:
+    """Whether the log of the database at `path` holds nothing, or is not there."""
+    try:
+        return os.stat(path + "-wal").st_size == 0
+    except OSError:
+        return True
 
 
 def make_way(path: str) -> None:
@@ -136,6 +148,13 @@ def _header_of(path: str) -> bytes:
             return file.read(100)
     except FileNotFoundError:
         return b""
+
+
+def check_writable(path: str) -> None:
+    """Raise OSError if there is no room for another file beside `path`: what fails then may be whole."""
+    with tempfile.TemporaryFile(dir=os.path.dirname(path)) as file:
+        file.write(bytes(2**16))
+        file.flush()
 
 
 def discard_log(path: str) -> None:

@@ -141,18 +141,20 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         database.make_way(self._path)
         self._writer = database.connect(self._path, timeout_seconds=self._timeout)
         sql = self._writer.execute
-        sql("PRAGMA auto_vacuum = {}".format(_SETTINGS["sqlite_auto_vacuum"]))
+        found = database.schema_of(self._writer)
+        if not found:
+            # Only of effect before there are tables, and later a write each time.
+            sql("PRAGMA auto_vacuum = {}".format(_SETTINGS["sqlite_auto_vacuum"]))
         sql("PRAGMA journal_mode = {}".format(_SETTINGS["sqlite_journal_mode"])).fetchall()
         sql("PRAGMA synchronous = {}".format(_SETTINGS["sqlite_synchronous"]))
         sql("PRAGMA cache_size = {}".format(_SETTINGS["sqlite_cache_size"]))
         sql("PRAGMA journal_size_limit = {}".format(2**24))
-        found = database.schema_of(self._writer)
         if not found:
             self._create(schema)
-            found = database.schema_of(self._writer)
-        if found != schema:
-            raise DamagedError("the tables are not those of this cache")
+        # In this order: what is changed in between is found by the next transaction.
         self._schema_version = sql("PRAGMA schema_version").fetchall()
+        if database.schema_of(self._writer) != schema:
+            raise DamagedError("the tables are not those of this cache")
 
         self._reader = database.connect(self._path, timeout_seconds=self._timeout)
         self._reader.execute("PRAGMA query_only = 1")

@@ -157,9 +157,13 @@ class StoreKeeper:
         """Remove the log where it cannot be read: its removal by somebody else leaves an index that points into nothing."""
         from claude_force_nb.cache import database, faults
 
-        if faults.kind_of(problem) != "broken" or writing_only or not database.is_ours(self._path()):
+        path = self._path()
+        if faults.kind_of(problem) != "broken" or not database.is_ours(path):
             return False
-        database.discard_log(self._path())
+        if writing_only and not database.has_empty_log(path):
+            return False  # a disk that takes no more; what is in the log is whole
+        database.check_writable(path)
+        database.discard_log(path)
         return True
 
     def _clear_away(self, problem: BaseException, _writing_only: bool) -> bool:
@@ -167,6 +171,7 @@ class StoreKeeper:
 
         if not faults.is_damage(problem, self._path()):
             return False
+        database.check_writable(self._path())
         moved = database.discard(self._path())
         self._integrity_failures += 1
         message = "the database of the response cache in {} was damaged or not ours; it was {} and made anew"
@@ -281,7 +286,10 @@ class StoreKeeper:
 
     def _emit(self, stacklevel: int = 3) -> None:
         while self._pending:
-            message, category = self._pending.pop(0)
+            try:
+                message, category = self._pending.pop(0)
+            except IndexError:
+                break  # another thread gave it out
             warnings.warn(message, category, stacklevel=stacklevel)
 
 
