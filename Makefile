@@ -12,34 +12,34 @@ help:
 	@echo "make clean  remove what these made"
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m claude_force_nb demo
+	@$(BIN)/python -m claude_force_nb demo
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab notebooks/quickstart.ipynb
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # uv installs in seconds where pip takes minutes, above all on Python 3.8; pip does where uv is not to be had.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(PYTHON) -m venv $(VENV)
+	@-$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 INSTALL = if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python $(1); \
 	else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1); fi
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing the package and what the demo needs into $(VENV) …"
+	@echo "Installing the package and what the demo needs into $(VENV) …" >&2
 	@$(call INSTALL,--editable '.[demo]')
 	@touch $@
 
 $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing the package and JupyterLab into $(VENV) …"
+	@echo "Installing the package and JupyterLab into $(VENV) …" >&2
 	@$(call INSTALL,--editable '.[demo,lab]')
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing the package and what the tests need into $(VENV) …"
+	@echo "Installing the package and what the tests need into $(VENV) …" >&2
 	@$(call INSTALL,--editable '.[test]')
 	@touch $@
 

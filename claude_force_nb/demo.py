@@ -38,8 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
-    print("Answers come from the simulator: no key is used and nothing is spent.")
-    print("For real answers set ANTHROPIC_API_KEY, unset ANTHROPIC_BASE_URL, and open the notebook with `make lab`.")
+    print(
+        "Answers come from the simulator and nothing is spent; "
+        "for real ones set ANTHROPIC_API_KEY and open the notebook with `make lab`."
+    )
     try:
         import nbclient  # noqa: F401
     except ImportError:
