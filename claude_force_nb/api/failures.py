@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Mapping, Optional, Type
+from typing import Any, Iterable, Mapping, Optional, Tuple, Type
 
 from claude_force_nb.errors import (
     ApiError,
@@ -23,6 +24,7 @@ from claude_force_nb.errors import (
     SpendLimitError,
     StreamCutError,
 )
+from claude_force_nb.prompts import clean as visible
 
 __all__ = ["error_from_answer", "map_exception", "retry_after_seconds"]
 
@@ -53,8 +55,8 @@ _BY_STATUS = {
 }
 _SPEND = re.compile(r"spend(?:ing)?[ _-]limit|credit balance|usage limits?\b", re.IGNORECASE)
 _TOO_LONG = re.compile(r"too long|context (?:window|length|limit)|exceeds? .{0,40}context", re.IGNORECASE)
-# Keys have this shape; an error text of a gateway might quote one.
-_KEY = re.compile(r"\b(sk-[A-Za-z0-9]+-|sk-|Bearer\s+)[A-Za-z0-9_\-.]{8,}")
+# Keys have these shapes; an error text of a gateway might quote one, or an address with a password.
+_KEY = re.compile(r"\b(sk-|Bearer\s+)[A-Za-z0-9_\-.+/=~]{4,}|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE)
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[float]:
@@ -79,14 +81,19 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
-        except (TypeError, ValueError, OverflowError):
+            date = parsedate_to_datetime(value)
+            # HTTP dates are in GMT, whether they say so or not.
+            seconds = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp() - now
+        except (TypeError, ValueError, IndexError, OverflowError):
             return None
     return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
 
 
-def _clean(text: str, limit: int = 300) -> str:
-    text = _KEY.sub(r"\1…", " ".join(text.split()))
+def _clean(text: str, limit: int = 300, secrets: Iterable[str] = ()) -> str:
+    """Return `text` as one short line without keys and invisible characters."""
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    text = _KEY.sub(lambda match: (match.group(1) or "") + "…", " ".join(visible(text)[0].split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -121,7 +128,22 @@ _REMEDIES = {
 }
 
 
-def error_from_answer(status: int, body: Any, headers: Mapping[str, str], *, now: float) -> ApiError:
+def _said(body: Any) -> Tuple[Optional[str], str, str]:
+    """Return type, message and code of an error body: the API's own, or what gateways and local servers make of it."""
+    if not isinstance(body, dict):
+        return None, "", ""
+    error = body.get("error")
+    if not isinstance(error, dict):
+        error = {"message": error if isinstance(error, str) else body.get("message") or body.get("detail")}
+    details = error.get("details")
+    code = details.get("error_code") if isinstance(details, dict) else None
+    kind, message = error.get("type"), error.get("message")
+    return kind if isinstance(kind, str) else None, message if isinstance(message, str) else "", str(code or "")
+
+
+def error_from_answer(
+    status: int, body: Any, headers: Mapping[str, str], *, now: float, secrets: Iterable[str] = ()
+) -> ApiError:
     """Return the error for an error answer, or for an error event inside a stream.
 
     Parameters
@@ -134,22 +156,20 @@ def error_from_answer(status: int, body: Any, headers: Mapping[str, str], *, now
         Names in lower case.
     now : float
         Unix time in seconds.
+    secrets : iterable of str
+        Texts that must not be in the message, the key above all.
     """
-    error = body.get("error") if isinstance(body, dict) else None
-    error = error if isinstance(error, dict) else {}
-    error_type = error.get("type") if isinstance(error.get("type"), str) else None
-    message = error.get("message") if isinstance(error.get("message"), str) else ""
-    details = error.get("details")
-    code = str(details.get("error_code") or "") if isinstance(details, dict) else ""
-    kind = _kind(status, error_type, message or "", code)
-    said = _clean(message or "") or ("HTTP {}".format(status) if status != 200 else "no reason given")
+    error_type, message, code = _said(body)
+    kind = _kind(status, error_type, message, code)
+    said = _clean(message, secrets=secrets) or ("HTTP {}".format(status) if status != 200 else "no reason given")
+    request_id = headers.get("request-id") or (body.get("request_id") if isinstance(body, dict) else None)
     answer = kind(
         "{} ({}{})".format(
             _REMEDIES[kind], said, "" if str(status) in said or status == 200 else ", {}".format(status)
         ),
         status=status,
         error_type=error_type,
-        request_id=headers.get("request-id") or (body.get("request_id") if isinstance(body, dict) else None),
+        request_id=request_id if isinstance(request_id, str) else None,
         retry_after_seconds=retry_after_seconds(headers, now=now),
     )
     # Not a standard header: the API's own word on whether another try makes sense.
@@ -162,7 +182,9 @@ def _module_root(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
 
-def map_exception(error: BaseException, *, base_url: str, now: float, streaming: bool = False) -> Optional[ApiError]:
+def map_exception(
+    error: BaseException, *, base_url: str, now: float, streaming: bool = False, secrets: Iterable[str] = ()
+) -> Optional[ApiError]:
     """Return our error for a foreign one.
 
     Parameters
@@ -175,6 +197,8 @@ def map_exception(error: BaseException, *, base_url: str, now: float, streaming:
         Unix time in seconds.
     streaming : bool
         True once an answer has begun to arrive.
+    secrets : iterable of str
+        Texts that must not be in a message, the key above all.
 
     Returns
     -------
@@ -189,8 +213,10 @@ def map_exception(error: BaseException, *, base_url: str, now: float, streaming:
     if "anthropic" in roots and getattr(error, "response", None) is not None and "APIStatusError" in names:
         response = error.response  # type: ignore[attr-defined]
         headers = {str(key).lower(): str(value) for key, value in response.headers.items()}
-        return error_from_answer(int(response.status_code), getattr(error, "body", None), headers, now=now)
-    if isinstance(error, asyncio.TimeoutError) or any("Timeout" in name for name in names):
+        return error_from_answer(
+            int(response.status_code), getattr(error, "body", None), headers, now=now, secrets=secrets
+        )
+    if isinstance(error, asyncio.TimeoutError) or any("timeout" in name.lower() for name in names):
         return CallTimeoutError("no answer from {} in time; raise timeout= or try again".format(base_url))
     if names & {"APIResponseValidationError", "JSONDecodeError", "DecodingError", "UnicodeDecodeError"}:
         return MalformedAnswerError("the answer of {} cannot be read as a message; check base_url".format(base_url))
@@ -202,15 +228,18 @@ def map_exception(error: BaseException, *, base_url: str, now: float, streaming:
     ):
         if streaming:
             return StreamCutError("the answer from {} was cut off before its end".format(base_url))
-        return BrokenConnectionError("cannot reach {}: {}".format(base_url, _reason(error)))
+        return BrokenConnectionError("cannot reach {}: {}".format(base_url, _reason(error, secrets)))
     return None
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, secrets: Iterable[str]) -> str:
     """Return the innermost cause in a few words: the outer ones only say "Connection error."."""
     seen = set()
     while (error.__cause__ or error.__context__) is not None and id(error) not in seen:
         seen.add(id(error))
         error = error.__cause__ or error.__context__ or error
-    text = _clean(str(error), 120)
+    try:
+        text = _clean(str(error), 120, secrets)
+    except Exception:  # some classes of the HTTP libraries cannot be shown without all their arguments
+        text = ""
     return text or type(error).__name__
