@@ -12,7 +12,7 @@ from .errors import EmptyPromptError, OptionError
 from .prompts import DATA_NOTICE, did_you_mean, render
 from .request import DEFAULT_BASE_URL, ClaudeRequest
 
-__all__ = ["CACHE_MODES", "EFFORTS", "CallOptions", "compose", "thinking_body"]
+__all__ = ["CACHE_MODES", "EFFORTS", "CallOptions", "compose", "input_bound_tokens", "is_bounded", "thinking_body"]
 
 CACHE_MODES = ("on", "off", "refresh", "only")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -133,8 +133,28 @@ class CallOptions:
         if self.effort is not None and self.effort not in EFFORTS:
             near = did_you_mean(str(self.effort), EFFORTS)
             raise OptionError("effort must be one of {}, not {!r}{}".format(", ".join(EFFORTS), self.effort, near))
+        for name in ("model", "system"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise OptionError("{} must be text, not {}".format(name, type(value).__name__))
+        if self.agent is not None and not isinstance(self.agent, (str, Agent)):
+            raise OptionError("agent must be a name or an Agent, not {}".format(type(self.agent).__name__))
+        if not all(isinstance(text, str) and text for text in self._stop_texts()):
+            raise OptionError("stop must be a text or texts that are not empty, not {!r}".format(self.stop))
+        if type(self.sample) is not int or self.sample < 1:
+            raise OptionError("sample must be a whole number from 1, not {!r}".format(self.sample))
+        for name in ("variables", "body"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Mapping):
+                raise OptionError("{} must be a mapping of names to values, not {}".format(name, type(value).__name__))
         if self.use_memory:
             raise OptionError("use_memory=True: conversations are not kept yet; pass the earlier text as {{ name }}")
+
+    def _stop_texts(self) -> Sequence[Any]:
+        stop = self.stop
+        if stop is None or stop == "":
+            return ()
+        return tuple(stop) if isinstance(stop, (list, tuple)) else (stop,)
 
 
 _NAMES = tuple(item.name for item in fields(CallOptions))
@@ -184,13 +204,14 @@ def compose(
     if temperature is not None:
         body["temperature"] = temperature
     body.update(_reasoning(options, max_tokens))
-    if options.stop:
-        body["stop_sequences"] = [options.stop] if isinstance(options.stop, str) else list(options.stop)
+    stop = options._stop_texts()
+    if stop:
+        body["stop_sequences"] = list(stop)
     body.update(options.body)
     return ClaudeRequest(
         body=body,
         base_url=base_url,
-        betas=tuple(options.betas),
+        betas=(options.betas,) if isinstance(options.betas, str) else tuple(options.betas),
         sample=options.sample,
         agent=agent.name if agent else None,
     )
@@ -211,7 +232,28 @@ def _reasoning(options: CallOptions, max_tokens: int) -> Dict[str, Any]:
 
 def input_bound_tokens(request: ClaudeRequest) -> int:
     """Return more tokens than the request can have: one a byte of its text, since a token is at least a byte of UTF-8."""
-    return _bytes_in(request.body) + 512
+    # What the API adds of its own: around messages, and a system prompt where there are tools.
+    return _bytes_in(request.body) + (1024 if "tools" in request.body else 512)
+
+
+def is_bounded(request: ClaudeRequest) -> bool:
+    """Return whether `input_bound_tokens` holds: not where the API reads more than it is sent.
+
+    That is so for content given by address or file id, for tools that run at the API (search, fetch, code), and for MCP.
+    """
+    body = request.body
+    if body.get("mcp_servers") or body.get("container"):
+        return False
+    tools = body.get("tools") or ()
+    if any(not isinstance(tool, dict) or tool.get("type") not in (None, "custom") for tool in tools):
+        return False
+    return not _has_reference(body["messages"]) and not _has_reference(body.get("system"))
+
+
+def _has_reference(value: Any) -> bool:
+    if isinstance(value, dict):
+        return value.get("type") in ("url", "file") or any(_has_reference(item) for item in value.values())
+    return isinstance(value, list) and any(_has_reference(item) for item in value)
 
 
 def _bytes_in(value: Any) -> int:

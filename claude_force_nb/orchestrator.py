@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import os
-import random
 import time
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, AsyncIterable, Callable, Coroutine, Dict, Iterable, List, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 from .agents import AgentLibrary
-from .api.answer import Answer, PartialAnswer
-from .api.failures import map_exception
-from .api.pacing import Pacer, SlotGate
-from .api.retry import delay_seconds
+from .api.answer import PartialAnswer
+from .api.deadline import Deadline
 from .api.single_flight import SingleFlight
 from .api.transport import SdkTransport, Transport
 from .cache import ResponseCache
-from .compose import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, CallOptions, compose, input_bound_tokens
-from .costs.budget import Budget, BudgetGroup, Reservation
+from .caller import Caller, keep, today, unanswered
+from .compose import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, CallOptions, compose
+from .costs.budget import Budget
 from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
 from .errors import (
     ApiError,
-    BrokenConnectionError,
+    BudgetExceededError,
     CacheMissError,
-    CallTimeoutError,
     ClaudeForceError,
     OptionError,
-    RateLimitError,
     SpendLimitError,
     TransportClosedError,
 )
 from .events import Event
+from .feed import Feed, Prompts, all_done
 from .request import ClaudeRequest
 from .result import BatchResult, ClaudeResult
 
@@ -46,8 +42,6 @@ logger = logging.getLogger("claude_force_nb")
 
 # How long a run that finds every answer in the cache may keep the event loop to itself.
 _YIELD_SECONDS = 0.02
-
-Prompts = Union[Iterable[str], AsyncIterable[str]]
 
 
 class AsyncAgentOrchestrator:
@@ -153,9 +147,15 @@ class AsyncAgentOrchestrator:
                 environ=environ,
             )
         self.on_event = on_event
-        self._gate = SlotGate(max_concurrent)
-        self._pacer = Pacer()
-        self._flights: SingleFlight[ClaudeResult] = SingleFlight()
+        self._caller = Caller(
+            self.transport,
+            self.prices,
+            self.budget,
+            max_concurrent=max_concurrent,
+            max_retries=max_retries,
+            emit=self._emit,
+        )
+        self._flights: SingleFlight[Tuple[ClaudeResult, Optional[ResponseCache]]] = SingleFlight()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -186,6 +186,10 @@ class AsyncAgentOrchestrator:
         if self.ledger is not None:
             self.ledger.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TransportClosedError("the orchestrator is closed; make a new one")
+
     def request(self, prompt: str, **options: Any) -> ClaudeRequest:
         """Return the request that `run` would send for the same arguments; sends nothing.
 
@@ -195,6 +199,13 @@ class AsyncAgentOrchestrator:
             Where `run` would.
         """
         return self._compose(prompt, CallOptions.of(options))
+
+    def _resolve(self, call: CallOptions) -> CallOptions:
+        """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent."""
+        if isinstance(call.agent, str):
+            call = replace(call, agent=self.agents.find(call.agent))
+        self._compose("x", replace(call, variables=None))
+        return call
 
     def _compose(self, prompt: str, options: CallOptions) -> ClaudeRequest:
         return compose(
@@ -238,7 +249,10 @@ class AsyncAgentOrchestrator:
             Where the worst case does not fit; nothing was sent.
         ApiError
             Where the call failed for good.
+        TransportClosedError
+            After `close`.
         """
+        self._check_open()
         call = CallOptions.of(options)
         budget = None if call.budget is None else Budget(call.budget)
         return await self._answer(self._compose(prompt, call), call, budget=budget, partial=partial, cell=cell)
@@ -272,16 +286,20 @@ class AsyncAgentOrchestrator:
 
         Raises
         ------
-        OptionError
-            On unknown or unusable options, before anything is sent.
+        ConfigurationError
+            On an unknown or unusable option, agent or model, before anything is sent.
+        TransportClosedError
+            After `close`.
         """
         started = time.perf_counter()
         call = CallOptions.of(options)
         if isinstance(prompts, str):
             raise OptionError("run_many takes a list of prompts; for a single one use run")
+        self._check_open()
+        call = self._resolve(call)
         budget = None if call.budget is None else Budget(call.budget)
         results: Dict[int, ClaudeResult] = {}
-        rows = _Feed(prompts)
+        rows = Feed(prompts)
         fatal: List[BaseException] = []
 
         async def work() -> None:
@@ -294,7 +312,7 @@ class AsyncAgentOrchestrator:
                     await asyncio.sleep(0)
                     breath = time.perf_counter()
 
-        await _all_done(work() for _ in range(self.max_concurrent))
+        await all_done(work() for _ in range(self.max_concurrent))
         ordered = [results[row] for row in sorted(results)]
         return BatchResult(ordered, duration_seconds=time.perf_counter() - started)
 
@@ -306,12 +324,12 @@ class AsyncAgentOrchestrator:
         try:
             request = self._compose(prompt, call)
             if fatal:
-                return _failed(request, fatal[0], "not_sent")
+                return unanswered(request, fatal[0], "not_sent")
             return await self._answer(request, call, budget=budget, partial=None, cell=cell)
         except ClaudeForceError as error:
             if isinstance(error, (SpendLimitError, TransportClosedError)) or getattr(error, "status", None) == 401:
                 fatal.append(error)
-            return _failed(request, error, "failed" if isinstance(error, ApiError) else "not_sent")
+            return unanswered(request, error, "failed" if isinstance(error, ApiError) else "not_sent")
 
     async def _answer(
         self,
@@ -323,6 +341,7 @@ class AsyncAgentOrchestrator:
         cell: Optional[str],
     ) -> ClaudeResult:
         started = time.perf_counter()
+        self._check_open()
         cache = None if call.cache == "off" else self.cache
         if cache is not None and call.cache != "refresh":
             hit = cache.get(request)
@@ -330,127 +349,49 @@ class AsyncAgentOrchestrator:
                 return self._hit(request, hit, started, cell)
         if call.cache == "only":
             raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
-        if self._closed:
-            raise TransportClosedError("the orchestrator is closed; make a new one")
         self.transport.check()
         self._emit("queued", request)
-        timeout_seconds = call.timeout_seconds or self.timeout_seconds
+        mine = False
 
-        async def fly() -> ClaudeResult:
-            with _Deadline(timeout_seconds) as deadline:
-                return await self._call(request, cache, budget, partial, cell, deadline)
+        async def fly() -> Tuple[ClaudeResult, Optional[ResponseCache]]:
+            nonlocal mine
+            mine = True
+            with Deadline(call.timeout_seconds or self.timeout_seconds) as deadline:
+                result = await self._caller.call(
+                    request, cache=cache, budget=budget, partial=partial, deadline=deadline
+                )
+            self._record(result, cell)
+            return result, cache
 
         try:
-            result, joined = await self._flights.run(request.fingerprint, fly)
+            while True:
+                try:
+                    (result, kept_in), joined = await self._flights.run(request.fingerprint, fly)
+                    break
+                except BudgetExceededError:
+                    if mine:  # else it was another's budget, and ours may allow it
+                        raise
         except ClaudeForceError as error:
             self._emit("failed", request, error=error)
             raise
-        duration = time.perf_counter() - started
         if joined:
             # Somebody else's call answered this one too: paid once, saved here.
-            shared = replace(result, cost=Decimal(0), saved=result.cost, cached=True, status="cached", attempts=0)
-            result = replace(shared, agent=request.agent, duration_seconds=duration)
-            self._record(result, cell)
-            return result
-        result = replace(result, duration_seconds=duration)
+            if cache is not None and kept_in is None:
+                keep(cache, request, result)
+            shared = replace(result, cached=True, status="cached", attempts=0)
+            return self._hit(request, shared, started, cell)
+        result = replace(result, duration_seconds=time.perf_counter() - started)
         self._emit("done", request, attempt=result.attempts, result=result)
         return result
 
     def _hit(self, request: ClaudeRequest, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
-        saved = self.prices.cost(hit.model, hit.usage, on=_today())
+        saved = self.prices.cost(hit.model, hit.usage, on=today())
         duration = time.perf_counter() - started
-        hit = replace(hit, saved=saved, agent=request.agent, duration_seconds=duration)
+        hit = replace(hit, cost=Decimal(0), saved=saved, agent=request.agent, duration_seconds=duration)
         self._record(hit, cell)
         if self.on_event is not None:
             self._emit("hit", request, result=hit)
         return hit
-
-    async def _call(
-        self,
-        request: ClaudeRequest,
-        cache: Optional[ResponseCache],
-        budget: Optional[Budget],
-        partial: Optional[PartialAnswer],
-        cell: Optional[str],
-        deadline: _Deadline,
-    ) -> ClaudeResult:
-        """Call until there is an answer or no hope, then keep it: nothing is reported before it is on disk."""
-        attempt = 0
-        while True:
-            attempt += 1
-            reservation = self._reserve(request, budget)
-            try:
-                answer = await self._send_once(request, partial, deadline, attempt)
-                result = answer.to_result(fingerprint=request.fingerprint, agent=request.agent)
-                break
-            except ApiError as error:
-                failure = error
-                # Where nobody can tell whether the call was answered and billed, the worst case stays counted.
-                if isinstance(error, (BrokenConnectionError, CallTimeoutError)) or error.status == 200:
-                    reservation.settle(None)
-                else:
-                    reservation.release()
-            except BaseException:
-                reservation.settle(None)
-                raise
-            if not failure.retryable or attempt > self.max_retries:
-                raise failure
-            await self._back_off(request, failure, attempt)
-            if partial is not None:
-                partial.restart()
-        cost = self.prices.cost(result.model, result.usage, on=_today())
-        reservation.settle(cost)
-        result = replace(result, cost=cost, attempts=attempt)
-        if cache is not None and result.stop_reason not in ("max_tokens", "refusal"):
-            cache.put(request, result)
-        self._record(result, cell)
-        return result
-
-    def _reserve(self, request: ClaudeRequest, budget: Optional[Budget]) -> Reservation:
-        group = BudgetGroup([budget, self.budget])
-        if all(each.limit is None for each in group.budgets):
-            return group.reserve(Decimal(0))
-        bound = self.prices.bound(
-            request.model,
-            input_tokens=input_bound_tokens(request),
-            max_tokens=request.max_tokens,
-            on=_today(),
-            prompt_caching="cache_control" in repr(request.body),
-        )
-        return group.reserve(bound)
-
-    async def _send_once(
-        self, request: ClaudeRequest, partial: Optional[PartialAnswer], deadline: _Deadline, attempt: int
-    ) -> Answer:
-        await self._pacer.ready(request.model)
-        await self._gate.acquire()
-        try:
-            timeout_seconds = deadline.start()
-            self._emit("sent", request, attempt=attempt)
-            return await self.transport.send(request, timeout_seconds=timeout_seconds, partial=partial)
-        except asyncio.CancelledError:
-            if deadline.passed:
-                raise CallTimeoutError(
-                    "no complete answer within {:g} s; raise timeout= or try again".format(deadline.seconds)
-                ) from None
-            raise
-        except ApiError:
-            raise
-        except Exception as error:
-            # A transport of the user's own may let a foreign error through.
-            mapped = map_exception(error, base_url=self.transport.base_url, now=time.time())
-            raise mapped or error from None
-        finally:
-            self._gate.release()
-
-    async def _back_off(self, request: ClaudeRequest, failure: ApiError, attempt: int) -> None:
-        seconds = delay_seconds(failure, attempt, random=random.random)
-        if isinstance(failure, RateLimitError):
-            self._pacer.pause(request.model, failure.retry_after_seconds or seconds)
-            self._emit("paused", request, attempt=attempt, delay=seconds, error=failure)
-        self._emit("retry", request, attempt=attempt, delay=seconds, error=failure)
-        logger.info("attempt %d failed, next in %.1f s: %s", attempt, seconds, failure)
-        await asyncio.sleep(seconds)
 
     def _record(self, result: ClaudeResult, cell: Optional[str]) -> None:
         if self.ledger is not None:
@@ -473,87 +414,3 @@ class AsyncAgentOrchestrator:
             self.on_event(event)
         except Exception:
             logger.exception("on_event failed")
-
-
-class _Deadline:
-    """Cancels its task when its time is up, and remembers that it did; the time runs from the first `start`."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.passed = False
-        self._ends: Optional[float] = None
-        self._handle: Optional[asyncio.TimerHandle] = None
-
-    def __enter__(self) -> _Deadline:
-        return self
-
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Any) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        if self.passed and kind is asyncio.CancelledError:
-            message = "no complete answer within {:g} s; raise timeout= or try again"
-            raise CallTimeoutError(message.format(self.seconds)) from None
-
-    def start(self) -> float:
-        """Let the time run, if it does not yet; return the seconds that are left."""
-        now = time.monotonic()
-        if self._ends is None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._ends = now + self.seconds
-            self._handle = asyncio.get_running_loop().call_later(self.seconds, self._expire, task)
-        return max(0.001, self._ends - now)
-
-    def _expire(self, task: asyncio.Task[Any]) -> None:
-        self.passed = True
-        task.cancel()
-
-
-def _today() -> datetime.date:
-    return datetime.datetime.now(datetime.timezone.utc).date()
-
-
-def _failed(request: Optional[ClaudeRequest], error: BaseException, status: str) -> ClaudeResult:
-    if request is None:
-        return ClaudeResult(status=status, error=error)
-    return ClaudeResult(
-        model=request.model, agent=request.agent, fingerprint=request.fingerprint, status=status, error=error
-    )
-
-
-class _Feed:
-    """Hands prompts to several workers, each once, numbered in the order of the source."""
-
-    def __init__(self, prompts: Prompts) -> None:
-        self._row = -1
-        self._sync = None if isinstance(prompts, AsyncIterable) else iter(prompts)
-        self._async = prompts.__aiter__() if isinstance(prompts, AsyncIterable) else None
-        # Made inside the running loop: an asynchronous source cannot be asked by two workers at once.
-        self._lock = asyncio.Lock()
-
-    def __aiter__(self) -> _Feed:
-        return self
-
-    async def __anext__(self) -> Tuple[int, str]:
-        if self._sync is not None:
-            for prompt in self._sync:
-                self._row += 1
-                return self._row, prompt
-            raise StopAsyncIteration
-        assert self._async is not None
-        async with self._lock:
-            prompt = await self._async.__anext__()
-            self._row += 1
-            return self._row, prompt
-
-
-async def _all_done(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Wait for all workers; when one fails, or the wait is cancelled, end the others first."""
-    tasks = [asyncio.ensure_future(worker) for worker in workers]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

@@ -90,7 +90,7 @@ class Answer:
             model=str(body.get("model") or ""),
             usage=Usage.from_api(body.get("usage")),
             cost=None,
-            stop_reason=body.get("stop_reason"),
+            stop_reason=None if body.get("stop_reason") is None else str(body["stop_reason"]),
             request_id=self.request_id,
             fingerprint=fingerprint,
             agent=agent,

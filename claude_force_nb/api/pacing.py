@@ -6,8 +6,8 @@ import asyncio
 import re
 import time
 from collections import deque
-from threading import Lock
-from typing import Callable, Deque, Dict, Tuple
+from threading import RLock
+from typing import Callable, Deque, Dict
 
 __all__ = ["Pacer", "SlotGate", "model_family"]
 
@@ -15,9 +15,10 @@ __all__ = ["Pacer", "SlotGate", "model_family"]
 def model_family(model: str) -> str:
     """Return the family whose rate limits a model shares: ``claude-sonnet-5-5`` and ``claude-sonnet-4-6`` are ``sonnet``.
 
-    Source: API documentation, "Rate limits": limits are pooled by model family.
+    A model that is no Claude is a family of its own. Source: API documentation, "Rate limits": limits are pooled by family.
     """
-    words = [word for word in re.split(r"[^a-z]+", model.lower()) if word not in ("", "claude", "latest", "v")]
+    _, is_claude, rest = model.lower().rpartition("claude")
+    words = re.findall(r"[a-z]{3,}", rest) if is_claude else []
     return words[0] if words else model
 
 
@@ -29,49 +30,53 @@ class SlotGate:
 
     def __init__(self, limit: int) -> None:
         self._free = limit
-        self._lock = Lock()
-        self._waiters: Deque[Tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        # Reentrant: the garbage collector may end an abandoned holder while this very thread is inside.
+        self._lock = RLock()
+        self._waiters: Deque[_Waiter] = deque()
 
     async def acquire(self) -> None:
         """Wait for a slot."""
+        waiter = _Waiter(asyncio.get_running_loop())
         with self._lock:
             if self._free > 0:
                 self._free -= 1
                 return
-            loop = asyncio.get_running_loop()
-            waiter: asyncio.Future[None] = loop.create_future()
-            self._waiters.append((loop, waiter))
+            self._waiters.append(waiter)
         try:
-            await waiter
-        except asyncio.CancelledError:
+            await waiter.woken
+        except BaseException:  # cancelled, or its loop is gone
             with self._lock:
-                try:
-                    self._waiters.remove((loop, waiter))
-                    given = False
-                except ValueError:
-                    given = True
-            if given:  # the slot was on its way when the wait was cancelled: it goes to the next
-                self.release()
+                if waiter.has_slot:  # it was on its way when the wait ended: it goes to the next
+                    self.release()
+                elif waiter in self._waiters:
+                    self._waiters.remove(waiter)
             raise
 
     def release(self) -> None:
         """Give a slot back, to the longest waiter if there is one."""
-        while True:
-            with self._lock:
-                if not self._waiters:
-                    self._free += 1
+        with self._lock:
+            while self._waiters:
+                waiter = self._waiters.popleft()
+                waiter.has_slot = True
+                try:
+                    waiter.loop.call_soon_threadsafe(waiter.wake)
                     return
-                loop, waiter = self._waiters.popleft()
-            try:
-                loop.call_soon_threadsafe(_wake, waiter)
-                return
-            except RuntimeError:  # that loop is closed, and nobody waits there any more
-                continue
+                except RuntimeError:  # that loop is closed, and nobody waits there any more
+                    waiter.has_slot = False
+            self._free += 1
 
 
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+class _Waiter:
+    __slots__ = ("has_slot", "loop", "woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.woken: asyncio.Future[None] = loop.create_future()
+        self.has_slot = False
+
+    def wake(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)
 
 
 class Pacer:

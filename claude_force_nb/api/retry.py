@@ -1,12 +1,14 @@
-"""When to try again, and how long to wait first. Pure."""
+"""Whether to try again, and how long to wait first. Pure."""
 
 from __future__ import annotations
 
+import time
+from threading import Lock
 from typing import Callable
 
 from claude_force_nb.errors import ApiError
 
-__all__ = ["BASE_DELAY_SECONDS", "MAX_DELAY_SECONDS", "delay_seconds"]
+__all__ = ["BASE_DELAY_SECONDS", "MAX_DELAY_SECONDS", "RetryBudget", "delay_seconds"]
 
 BASE_DELAY_SECONDS = 0.5
 MAX_DELAY_SECONDS = 30.0
@@ -34,3 +36,50 @@ def delay_seconds(error: ApiError, attempt: int, *, random: Callable[[], float])
     if error.retry_after_seconds is not None:
         return error.retry_after_seconds + random() * min(1.0, 0.1 * backoff + 0.1 * error.retry_after_seconds)
     return random() * backoff
+
+
+class RetryBudget:
+    """Bounds the retries of a whole run, so that they do not make an outage worse: a bucket of tokens, one a retry.
+
+    Each call pays in a fifth of a token, so that up to 20 % of the calls of a long run may be retries; ten tokens a second
+    come by themselves, so that a run goes on after an outage; and the bucket starts full, so that a short run has all its
+    retries.
+
+    Parameters
+    ----------
+    reserve : float
+        Tokens in the full bucket, > 0.
+    clock : callable
+        Monotonic seconds.
+
+    Notes
+    -----
+    Sources: Twitter Finagle, ``RetryBudget`` (20 % of the calls and 10 retries a second by default); gRFC A6, "Client
+    Retries", "Throttling Retry Attempts and Hedged RPCs" (a bounded bucket that successes refill).
+    """
+
+    SHARE = 0.2
+    PER_SECOND = 10.0
+
+    def __init__(self, reserve: float = 100.0, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.reserve = reserve
+        self._clock = clock
+        self._tokens = reserve
+        self._updated = clock()
+        self._lock = Lock()
+
+    def called(self) -> None:
+        """Pay in for a call that is sent for the first time."""
+        with self._lock:
+            self._tokens = min(self.reserve, self._tokens + self.SHARE)
+
+    def allows(self) -> bool:
+        """Pay for a retry; False where there is nothing left, and the failure stands."""
+        with self._lock:
+            now = self._clock()
+            self._tokens = min(self.reserve, self._tokens + max(0.0, now - self._updated) * self.PER_SECOND)
+            self._updated = now
+            if self._tokens < 1.0:
+                return False
+            self._tokens -= 1.0
+            return True

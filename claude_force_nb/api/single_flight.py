@@ -9,6 +9,9 @@ from typing import Any, Awaitable, Callable, Dict, Generic, List, Tuple, TypeVar
 __all__ = ["SingleFlight"]
 
 T = TypeVar("T")
+# How often one who waits for another loop's work looks whether that loop still runs.
+_LOOK_SECONDS = 0.5
+_FAREWELL_SECONDS = 0.25
 _Waiter = Tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
@@ -19,6 +22,10 @@ class _Flight(Generic[T]):
         self.loop = loop
         self.waiters: List[_Waiter] = []
         self.task: asyncio.Task[T]
+
+    def lives_for(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether one who waits on `loop` can hope for the outcome."""
+        return self.loop is loop or (not self.loop.is_closed() and self.loop.is_running())
 
 
 class SingleFlight(Generic[T]):
@@ -41,7 +48,7 @@ class SingleFlight(Generic[T]):
         while True:
             with self._lock:
                 flight = self._flights.get(key)
-                joined = flight is not None and not flight.loop.is_closed()
+                joined = flight is not None and flight.lives_for(loop)
                 if flight is None or not joined:
                     flight = self._flights[key] = _Flight(loop)
                     flight.task = loop.create_task(_call(work))
@@ -49,14 +56,25 @@ class SingleFlight(Generic[T]):
                 waiter = (loop, loop.create_future())
                 flight.waiters.append(waiter)
             try:
-                await waiter[1]
+                landed = await _landed(flight, waiter)
             except asyncio.CancelledError:
-                self._leave(key, flight, waiter)
+                if self._leave(key, flight, waiter):
+                    # Nothing of the work is left behind; what does not heed its cancellation is not waited for.
+                    await asyncio.wait([flight.task], timeout=_FAREWELL_SECONDS)
                 raise
-            if flight.task.cancelled():
-                # Its loop ended while we still wait: the work is ours to do.
-                continue
-            return flight.task.result(), joined
+            if landed and not flight.task.cancelled():
+                return flight.task.result(), joined
+            if not joined:
+                raise asyncio.CancelledError
+            # Its loop ended while we still wait: the work is ours to do.
+            self._abandon(key, flight, waiter)
+
+    def _abandon(self, key: str, flight: _Flight[T], waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter in flight.waiters:
+                flight.waiters.remove(waiter)
+            if self._flights.get(key) is flight:
+                del self._flights[key]
 
     def _landing(self, key: str, flight: _Flight[T]) -> Callable[[Any], None]:
         def land(task: asyncio.Task[T]) -> None:
@@ -77,22 +95,37 @@ class SingleFlight(Generic[T]):
 
         return land
 
-    def _leave(self, key: str, flight: _Flight[T], waiter: _Waiter) -> None:
+    def _leave(self, key: str, flight: _Flight[T], waiter: _Waiter) -> bool:
+        """Give up waiting; return True where the work was cancelled and ends on the running loop."""
         with self._lock:
             if waiter in flight.waiters:
                 flight.waiters.remove(waiter)
             if flight.waiters or flight.task.done():
-                return
+                return False
             # Nobody may join work that is about to be cancelled.
             if self._flights.get(key) is flight:
                 del self._flights[key]
         try:
             if flight.loop is asyncio.get_running_loop():
                 flight.task.cancel()
-            else:
-                flight.loop.call_soon_threadsafe(flight.task.cancel)
+                return True
+            flight.loop.call_soon_threadsafe(flight.task.cancel)
         except RuntimeError:  # its loop is closed: it was cancelled there
             pass
+        return False
+
+
+async def _landed(flight: _Flight[T], waiter: _Waiter) -> bool:
+    """Wait for the outcome; return False where the work's own loop does not run any more."""
+    if flight.loop is waiter[0]:
+        await waiter[1]
+        return True
+    while True:
+        await asyncio.wait([waiter[1]], timeout=_LOOK_SECONDS)
+        if waiter[1].done():
+            return True
+        if not flight.lives_for(waiter[0]):
+            return False
 
 
 async def _call(work: Callable[[], Awaitable[T]]) -> T:

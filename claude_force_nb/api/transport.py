@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import json
 import logging
@@ -10,7 +11,6 @@ import time
 from importlib import import_module
 from threading import Lock
 from typing import Any, AsyncIterator, Dict, List, Mapping, Optional, Protocol, Tuple
-from weakref import WeakKeyDictionary
 
 from claude_force_nb.errors import ApiError, MissingApiKeyError, StreamCutError, TransportClosedError
 from claude_force_nb.request import ClaudeRequest, normalise_base_url
@@ -21,6 +21,9 @@ from .failures import error_from_answer, map_exception
 __all__ = ["SdkTransport", "Transport"]
 
 logger = logging.getLogger("claude_force_nb.api")
+
+# What closing connections in another thread's loop may take; that loop may be busy, or ending.
+_CLOSE_SECONDS = 2.0
 
 
 class Transport(Protocol):
@@ -66,9 +69,11 @@ class SdkTransport:
     ) -> None:
         self._api_key = api_key
         self._environ = environ
-        self._server = base_url or environ.get("ANTHROPIC_BASE_URL") or None
-        self.base_url = normalise_base_url(self._server)
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Tuple[Any, Any]] = WeakKeyDictionary()
+        server = (base_url or environ.get("ANTHROPIC_BASE_URL") or "").strip()
+        self.base_url = normalise_base_url(server)
+        # With the name and password that a gateway's address may carry; never shown.
+        self._server = server or self.base_url
+        self._clients: Dict[asyncio.AbstractEventLoop, Tuple[Any, Any]] = {}
         self._lock = Lock()
         self._closed = False
 
@@ -85,6 +90,10 @@ class SdkTransport:
             raise MissingApiKeyError("the API key has characters that no key has; copy it again; nothing was sent")
         return {"api_key": key} if key else {"auth_token": token}
 
+    def _secrets(self) -> List[str]:
+        # What is shorter is no key but what one gives a local server that asks for any.
+        return [secret for secret in self._credentials().values() if len(secret) >= 8]
+
     def check(self) -> None:
         """Raise MissingApiKeyError where no key is to be found."""
         self._credentials()
@@ -95,23 +104,36 @@ class SdkTransport:
         loop = asyncio.get_running_loop()
         entry = self._clients.get(loop)
         if entry is None:
+            credentials = self._credentials()
             # The import takes a second: in a thread, so that Stop works and other cells' work goes on meanwhile.
             anthropic = await loop.run_in_executor(None, import_module, "anthropic")
+            if self._closed:
+                raise TransportClosedError("the orchestrator is closed; make a new one")
             entry = self._clients.get(loop)
         if entry is None:
             client = anthropic.AsyncAnthropic(
-                base_url=self._server or self.base_url,
+                base_url=self._server,
                 max_retries=0,  # retrying is ours: api/retry.py
                 http_client=anthropic.DefaultAioHttpClient(),
-                **self._credentials(),
+                **credentials,
             )
+            # Some SDKs send a second credential, found in the process's own environment, beside the one given.
+            client.api_key, client.auth_token = credentials.get("api_key"), credentials.get("auth_token")
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
-            keeper = _keep(client)
+            keeper = self._keep(loop, client)
             await keeper.__anext__()
             entry = (client, keeper)
             with self._lock:
                 self._clients[loop] = entry
         return entry[0]
+
+    async def _keep(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._clients.pop(loop, None)
+            await client.close()
 
     async def send(
         self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
@@ -171,40 +193,64 @@ class SdkTransport:
         except (ApiError, asyncio.CancelledError):
             raise
         except Exception as error:
-            mapped = map_exception(error, base_url=self.base_url, now=time.time(), streaming=streaming)
+            if self._closed:  # the HTTP library's own errors say only that a session is gone
+                raise TransportClosedError("the orchestrator was closed while the call was under way") from None
+            mapped = map_exception(
+                error, base_url=self.base_url, now=time.time(), streaming=streaming, secrets=self._secrets()
+            )
             if mapped is None:
                 raise
             logger.debug("call failed: %s", mapped)
             raise mapped from None
 
     async def close(self) -> None:
-        """Close the running loop's client and refuse further calls; other loops' clients close when their loop ends."""
-        self._closed = True
-        with self._lock:
-            entry = self._clients.pop(asyncio.get_running_loop(), None)
-        if entry is not None:
-            await entry[1].aclose()
+        """Close the clients of the running loop and of loops that run in other threads, and refuse further calls.
 
-    def close_blocking(self) -> None:
-        """Close the clients of loops that do not run now; for the end of a process, where nothing can be awaited."""
+        The client of a loop that does not run closes when that loop ends.
+        """
         self._closed = True
+        here = asyncio.get_running_loop()
         with self._lock:
             entries = list(self._clients.items())
-            self._clients.clear()
         for loop, (_, keeper) in entries:
-            if not loop.is_closed() and not loop.is_running():
-                loop.run_until_complete(keeper.aclose())
+            if loop is here:
+                await keeper.aclose()
+            elif loop.is_running():
+                try:
+                    await asyncio.wait([asyncio.wrap_future(_close_in(loop, keeper))], timeout=_CLOSE_SECONDS)
+                except RuntimeError:  # it has just ended, and closed its client
+                    pass
+
+    def close_blocking(self) -> None:
+        """Close the clients of all loops and refuse further calls; for the end of a process, where nothing can be awaited."""
+        self._closed = True
+        try:
+            here: Optional[asyncio.AbstractEventLoop] = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        with self._lock:
+            entries = list(self._clients.items())
+        for loop, (_, keeper) in entries:
+            try:
+                if loop.is_running():
+                    closing = _close_in(loop, keeper)
+                    if loop is not here:  # waiting here for this very thread would be for ever
+                        closing.result(_CLOSE_SECONDS)
+                elif not loop.is_closed() and here is None:
+                    loop.run_until_complete(keeper.aclose())
+            except (RuntimeError, TimeoutError, concurrent.futures.TimeoutError) as error:
+                logger.debug("a client could not be closed: %r", error)
+
+
+def _close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:
+    async def close() -> None:
+        await keeper.aclose()
+
+    return asyncio.run_coroutine_threadsafe(close(), loop)
 
 
 def _lower(headers: Any) -> Dict[str, str]:
     return {str(key).lower(): str(value) for key, value in headers.items()}
-
-
-async def _keep(client: Any) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await client.close()
 
 
 async def _collect(stream: Any, partial: PartialAnswer, headers: Mapping[str, str]) -> Dict[str, Any]:
@@ -217,7 +263,7 @@ async def _collect(stream: Any, partial: PartialAnswer, headers: Mapping[str, st
     blocks: List[Dict[str, Any]] = []
     complete = False
     async for item in stream:
-        event = item if isinstance(item, dict) else item.to_dict(mode="json")
+        event = item if isinstance(item, dict) else item.to_dict(mode="json", warnings=False)
         kind = event.get("type")
         if kind == "message_start":
             message = dict(event.get("message") or {})
@@ -274,6 +320,14 @@ def _finish(block: Dict[str, Any]) -> None:
     for name, parts in block.pop("_parts", {}).items():
         joined = "".join(parts)
         if name == "partial_json":
-            block["input"] = json.loads(joined) if joined.strip() else {}
+            block["input"] = _tool_input(joined)
         else:
             block[name] = str(block.get(name) or "") + joined
+
+
+def _tool_input(text: str) -> Any:
+    """Decode a tool's input; one that max_tokens cut off is kept as the text it is, under the name the API's docs give it."""
+    try:
+        return json.loads(text) if text.strip() else {}
+    except ValueError:
+        return {"INVALID_JSON": text}

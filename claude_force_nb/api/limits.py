@@ -1,0 +1,370 @@
+"""Rate limits as a client can know them: token buckets kept locally and corrected by the API's headers. Pure.
+
+Sources: API documentation, "Rate limits" (continuous refill, response headers, limits counted in real output tokens rather than
+``max_tokens``, cache reads not counted); D.-M. Chiu and R. Jain, "Analysis of the Increase and Decrease Algorithms for
+Congestion Avoidance in Computer Networks", 1989 (additive increase, multiplicative decrease).
+"""
+
+from __future__ import annotations
+
+import calendar
+import math
+import time
+from email.utils import parsedate_tz
+from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+
+__all__ = ["FIRST_CALLS", "RAMP_SECONDS", "FamilyLimits", "Need", "Ticket", "TokenBucket", "parse_time"]
+
+DIMENSIONS = ("requests", "input-tokens", "output-tokens")
+
+# Before the first answer nobody knows what is allowed. A few calls leave at once, then one at a time: fast enough not to
+# be felt where answers take seconds, slow enough not to run into a small bucket before its headers are known.
+FIRST_CALLS = 4
+RAMP_SECONDS = 0.025
+
+_DECREASE = 0.7
+# What a call needs is an estimate; this much more has to be there before it leaves, so that a longer one is not refused.
+_MARGIN = 1.25
+_FORGET = 0.02
+
+
+class Need(NamedTuple):
+    """What one call takes: itself, and estimates of its tokens."""
+
+    requests: float = 1.0
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+
+
+def parse_time(text: str) -> Optional[float]:
+    """Return RFC 3339 text such as ``2026-11-01T12:00:00Z`` as Unix seconds; None where it is something else."""
+    try:
+        return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))) if text.endswith("Z") else None
+    except ValueError:
+        return None
+
+
+class TokenBucket:
+    """One limit: a bucket of unknown size that refills continuously, as far as it can be known from here.
+
+    Parameters
+    ----------
+    limit : float
+        Units a minute, >= 0.
+    level : float
+        Units that are there at `now`, below 0 where more was used than there was.
+    capacity : float
+        Units it is known to hold; learned upwards, never taken to be more than was seen.
+    now : float
+        Monotonic seconds.
+    """
+
+    __slots__ = ("capacity", "correction", "level", "limit", "updated")
+
+    def __init__(self, limit: float, level: float, capacity: float, now: float) -> None:
+        self.limit = limit
+        self.level = level
+        self.capacity = capacity
+        self.updated = now
+        # Sum of all corrections so far: levels remembered before one are compared in today's terms.
+        self.correction = 0.0
+
+    def refill(self, now: float) -> None:
+        """Bring the level up to `now`."""
+        if now > self.updated:
+            if self.level < self.capacity:
+                self.level = min(self.capacity, self.level + (now - self.updated) * self.limit / 60.0)
+            self.updated = now
+
+    def wait_seconds(self, amount: float, held: float = 0.0) -> float:
+        """Return how long until `amount` can be taken beside what is `held` for others; more than it holds needs it full."""
+        missing = min(amount, self.capacity) + held - self.level
+        if missing <= 1e-9:
+            return 0.0
+        return missing * 60.0 / self.limit if self.limit > 0 else 60.0
+
+    def correct(self, remaining: float, *, lowest: float, highest: float, below: float, above: float) -> None:
+        """Compare with what the API said.
+
+        The header was written at some moment between sending and now, when the level was somewhere from `lowest` to `highest`
+        by our own books. Only what lies outside is news: other users of the key, or a restart of the API's books.
+
+        Parameters
+        ----------
+        remaining : float
+            The header's value.
+        lowest, highest : float
+            Range of the own level.
+        below, above : float
+            How far the true level may lie below and above `remaining`: it is rounded.
+        """
+        if remaining > 0 and highest < remaining - below:
+            self._shift(remaining - below - highest)
+        elif lowest > remaining + above:
+            self._shift(remaining + above - lowest)
+
+    def lower(self, level: float) -> None:
+        """Take the level to be `level` at most."""
+        if level < self.level:
+            self._shift(level - self.level)
+
+    def _shift(self, by: float) -> None:
+        by = min(by, max(0.0, self.capacity - self.level))
+        self.level += by
+        self.correction += by
+
+
+class Ticket:
+    """One call that was let go, until it is settled."""
+
+    __slots__ = ("epoch", "levels", "need", "sent_at")
+
+    def __init__(self, need: Need, sent_at: float, epoch: int, levels: Optional[Tuple[float, ...]]) -> None:
+        self.need = need
+        self.sent_at = sent_at
+        self.epoch = epoch
+        self.levels = levels
+
+
+class _Mean:
+    """A running mean that forgets slowly; None before its first value."""
+
+    __slots__ = ("value", "weight")
+
+    def __init__(self) -> None:
+        self.value: Optional[float] = None
+        self.weight = 1.0
+
+    def add(self, value: float) -> None:
+        self.value = value if self.value is None else self.value + (value - self.value) * self.weight
+        self.weight = max(_FORGET, self.weight / (1.0 + self.weight))
+
+
+class FamilyLimits:
+    """All that is known of the limits of one model family under one key: when the next call may leave.
+
+    Every method takes `now`, monotonic seconds that never go back. Calls are asked for with `wait_seconds`, begun with `take`
+    and ended with exactly one `settle`.
+    """
+
+    def __init__(self) -> None:
+        self.buckets: Dict[str, TokenBucket] = {}
+        self.in_flight = 0
+        self.paused_until = -math.inf
+        self.window: Optional[float] = None
+        self._held_output = 0.0
+        self._ramp_from: Optional[float] = None
+        self._ramp_calls = FIRST_CALLS
+        self._ramp_sent = 0
+        self._ramping = True
+        self._epoch = 0
+        self._output: Dict[str, _Mean] = {}
+        self._tokens_per_byte = _Mean()
+
+    # ------------------------------------------------------------------ what a call needs
+
+    def need(self, model: str, *, input_bytes: Callable[[], int], max_tokens: int) -> Need:
+        """Estimate a call from what earlier ones turned out to need.
+
+        Parameters
+        ----------
+        model : str
+        input_bytes : callable
+            Gives the length of what is sent; asked only where tokens are limited.
+        max_tokens : int
+            The answer's bound. Only what is written counts against the limit, so the mean of real answers is reserved.
+        """
+        if not self.buckets:
+            return _PLAIN
+        known = self._output.get(model)
+        output = 512.0 if known is None or known.value is None else known.value
+        ratio = self._tokens_per_byte.value
+        return Need(1.0, input_bytes() * (0.35 if ratio is None else ratio), min(float(max_tokens), output))
+
+    def learn(self, model: str, *, input_bytes: Callable[[], int], input_tokens: int, output_tokens: int) -> None:
+        """Take note of what a call really needed; `input_tokens` without reads from the prompt cache."""
+        if not self.buckets:
+            return
+        sent = input_bytes()
+        if sent > 0 and input_tokens > 0:
+            self._tokens_per_byte.add(input_tokens / sent)
+        mean = self._output.get(model)
+        if mean is None:
+            mean = self._output[model] = _Mean()
+        mean.add(float(output_tokens))
+
+    # ------------------------------------------------------------------ leaving
+
+    def wait_seconds(self, need: Need, now: float) -> Optional[float]:
+        """Return 0.0 where a call may leave now, seconds after which to ask again, or None: ask when a call has ended."""
+        if now < self.paused_until:
+            return self.paused_until - now
+        if self.window is not None and self.in_flight >= max(1, int(self.window)):
+            return None
+        wait = 0.0
+        if self._ramping:
+            if self._ramp_from is None:
+                self._ramp_from = now
+            # Of these, the n-th leaves n ramp steps after the start, whatever became of those before.
+            step = self._ramp_sent - self._ramp_calls + 1
+            wait = self._ramp_from + step * RAMP_SECONDS - now if step > 0 else 0.0
+        for name, bucket in self.buckets.items():
+            bucket.refill(now)
+            if name == "requests":
+                seconds = bucket.wait_seconds(1.0)
+            elif name == "input-tokens":
+                seconds = bucket.wait_seconds(need.input_tokens * _MARGIN)
+            else:
+                seconds = bucket.wait_seconds(max(1.0, need.output_tokens), self._held_output)
+                if seconds > 0.0 and not self._held_output and bucket.level >= 1.0 and self.in_flight == 0:
+                    seconds = 0.0  # an estimate must not keep out a call that the API itself would take
+            if seconds > wait:
+                wait = seconds
+        return wait if wait > 0.0 else 0.0
+
+    def take(self, need: Need, now: float) -> Ticket:
+        """Let a call go."""
+        self.in_flight += 1
+        if self._ramping:
+            self._ramp_sent += 1
+        if not self.buckets:
+            return Ticket(need, now, self._epoch, None)
+        self._held_output += need.output_tokens
+        for name, bucket in self.buckets.items():
+            bucket.refill(now)
+            if name == "requests":
+                bucket.level -= 1.0
+            elif name == "input-tokens":
+                bucket.level -= need.input_tokens
+        return Ticket(need, now, self._epoch, self._levels())
+
+    def _levels(self) -> Tuple[float, ...]:
+        return tuple(
+            self.buckets[name].level - self.buckets[name].correction if name in self.buckets else 0.0
+            for name in DIMENSIONS
+        )
+
+    # ------------------------------------------------------------------ coming back
+
+    def settle(
+        self,
+        ticket: Ticket,
+        now: float,
+        *,
+        headers: Optional[Mapping[str, str]] = None,
+        used: Optional[Tuple[int, int]] = None,
+        verdict: str = "ok",
+    ) -> None:
+        """End a call.
+
+        Parameters
+        ----------
+        ticket : Ticket
+            What `take` gave.
+        headers : mapping, optional
+            Of the answer, names in lower case.
+        used : tuple of int, optional
+            Real input and output tokens, where they are known.
+        verdict : str
+            ``ok``, ``limited`` (429: nothing was taken from the buckets), ``overloaded`` (529), ``unsent``, or ``failed``
+            (anything else: what it took is not known).
+        """
+        self.in_flight -= 1
+        need = ticket.need
+        known = ticket.levels is not None
+        if known:
+            self._held_output = max(0.0, self._held_output - need.output_tokens)
+        refused = verdict in ("limited", "unsent")
+        real_input, real_output = (0.0, 0.0) if refused else used or (need.input_tokens, 0.0)
+        for name, bucket in self.buckets.items():
+            bucket.refill(now)
+            if name == "requests":
+                bucket.level += 1.0 if refused and known else 0.0
+            elif name == "input-tokens":
+                bucket.level += need.input_tokens - real_input if known else 0.0
+            else:
+                bucket.level -= real_output
+        if verdict == "overloaded" or (verdict == "limited" and not self.buckets):
+            self._shrink(ticket)
+        elif verdict == "ok":
+            self._ramping = False
+            if self.window is not None and self.in_flight + 1 >= int(self.window):
+                self.window += 1.0 / self.window
+        elif verdict == "unsent" and self._ramping:
+            self._ramp_sent = max(0, self._ramp_sent - 1)
+        if headers is not None:
+            self._read(ticket, headers, now, used=(real_input, real_output), limited=verdict == "limited")
+
+    def _shrink(self, ticket: Ticket) -> None:
+        # Calls sent before the last decrease tell of the same jam once more.
+        if ticket.epoch == self._epoch:
+            self._epoch += 1
+            self.window = max(1.0, min(self.window or math.inf, self.in_flight + 1.0) * _DECREASE)
+
+    def pause(self, seconds: float, now: float) -> None:
+        """Let no call go for `seconds`; never shortens a pause. After it they leave one by one until one was answered."""
+        until = now + seconds
+        if until > self.paused_until:
+            self.paused_until = until
+        self._ramping, self._ramp_from, self._ramp_sent, self._ramp_calls = True, self.paused_until, 0, 1
+
+    def _read(
+        self, ticket: Ticket, headers: Mapping[str, str], now: float, *, used: Tuple[float, float], limited: bool
+    ) -> None:
+        for index, name in enumerate(DIMENSIONS):
+            remaining_text = headers.get(_REMAINING[index])
+            if remaining_text is None:
+                continue
+            limit, remaining = _number(headers.get(_LIMIT[index])), _number(remaining_text)
+            if limit is None or remaining is None:
+                continue
+            # Tokens are rounded to thousands, and 0 stands for any debt.
+            rounded = index > 0 and remaining % 1000 == 0
+            below, above = (500.0, 500.0) if rounded else (0.0, 1.0)
+            lower = max(0.0, remaining - below)
+            capacity = max(lower, _capacity(limit, remaining, _RESET[index], headers))
+            bucket = self.buckets.get(name)
+            if bucket is None:
+                # Calls still under way left before there were books, and may not be in this header.
+                under_way = (1.0, used[0], 0.0)[index] * self.in_flight
+                least = 1.0 if index == 0 else 0.0
+                self.buckets[name] = TokenBucket(limit, lower - under_way, max(least, capacity), now)
+                continue
+            bucket.limit = limit
+            bucket.capacity = max(bucket.capacity, capacity)
+            if limited and lower < max(1.0, ticket.need[index]):
+                bucket.lower(remaining)
+            elif ticket.levels is not None:  # else it left before there were books, and its header may be older too
+                here = bucket.level
+                there = ticket.levels[index] + bucket.correction
+                before = here + (used[1] if index == 2 else 0.0)
+                bucket.correct(remaining, lowest=min(here, there), highest=max(there, before), below=below, above=above)
+
+
+_LIMIT, _REMAINING, _RESET = (
+    tuple("anthropic-ratelimit-{}-{}".format(name, what) for name in DIMENSIONS)
+    for what in ("limit", "remaining", "reset")
+)
+
+
+def _number(text: Optional[str]) -> Optional[float]:
+    try:
+        value = float(text) if text is not None else -1.0
+    except ValueError:
+        return None
+    return value if 0.0 <= value < 1e15 else None
+
+
+def _capacity(limit: float, remaining: float, reset_name: str, headers: Mapping[str, str]) -> float:
+    """Return what the bucket holds at least, by the time at which it is to be full again; 0.0 where that says nothing."""
+    reset = parse_time(headers.get(reset_name, ""))
+    # By the server's own clock: ours may be wrong.
+    date = parsedate_tz(headers.get("date", "")) if reset is not None else None
+    if reset is None or date is None:
+        return 0.0
+    # Both are whole seconds, each up to one off.
+    seconds = reset - calendar.timegm(date[:9]) + (date[9] or 0) - 2.0
+    return min(limit, remaining + min(60.0, seconds) * limit / 60.0) if seconds > 0 else 0.0
+
+
+_PLAIN = Need()

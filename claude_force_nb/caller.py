@@ -1,0 +1,203 @@
+"""One request's calls: budget, slot, sending, retries, until its answer is on disk or there is no hope."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import random
+import time
+from dataclasses import replace
+from decimal import Decimal
+from typing import Callable, Optional
+
+from .api.answer import Answer, PartialAnswer
+from .api.deadline import Deadline
+from .api.failures import map_exception
+from .api.pacing import Pacer, SlotGate
+from .api.retry import delay_seconds
+from .api.transport import Transport
+from .cache import ResponseCache
+from .compose import input_bound_tokens, is_bounded
+from .costs.budget import Budget, BudgetGroup, Reservation
+from .costs.pricing import PriceTable
+from .errors import (
+    ApiError,
+    BrokenConnectionError,
+    BudgetExceededError,
+    CallTimeoutError,
+    MalformedAnswerError,
+    RateLimitError,
+)
+from .request import ClaudeRequest
+from .result import ClaudeResult
+
+__all__ = ["Caller", "keep", "today", "unanswered"]
+
+logger = logging.getLogger("claude_force_nb")
+
+# Answers that stopped before their end, or that are none: asked again, they may come out whole.
+_NOT_KEPT = frozenset(["max_tokens", "model_context_window_exceeded", "pause_turn", "refusal"])
+
+
+class Caller:
+    """Makes calls for an orchestrator.
+
+    Parameters
+    ----------
+    transport : Transport
+    prices : PriceTable
+    budget : Budget
+        Of the orchestrator.
+    max_concurrent, max_retries : int
+        See `AsyncAgentOrchestrator`.
+    emit : callable
+        Takes kind, request and the fields of `Event`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        prices: PriceTable,
+        budget: Budget,
+        *,
+        max_concurrent: int,
+        max_retries: int,
+        emit: Callable[..., None],
+    ) -> None:
+        self._transport = transport
+        self._prices = prices
+        self._budget = budget
+        self._max_retries = max_retries
+        self._emit = emit
+        self._gate = SlotGate(max_concurrent)
+        self._pacer = Pacer()
+
+    async def call(
+        self,
+        request: ClaudeRequest,
+        *,
+        cache: Optional[ResponseCache],
+        budget: Optional[Budget],
+        partial: Optional[PartialAnswer],
+        deadline: Deadline,
+    ) -> ClaudeResult:
+        """Call until there is an answer or no hope, then keep it: nothing is reported before it is on disk."""
+        attempt = 0
+        failure: Optional[ApiError] = None
+        while True:
+            attempt += 1
+            try:
+                reservation = self._reserve(request, budget)
+            except BudgetExceededError:
+                if failure is not None:  # it was sent, and this is why there is no answer
+                    raise failure from None
+                raise
+            try:
+                answer = await self._send_once(request, partial, deadline, attempt)
+                result = answer.to_result(fingerprint=request.fingerprint, agent=request.agent)
+                break
+            except ApiError as error:
+                failure = error
+                # Where nobody can tell whether the call was answered and billed, the worst case stays counted.
+                unclear = isinstance(error, (BrokenConnectionError, CallTimeoutError, MalformedAnswerError))
+                if unclear or error.status == 200:
+                    reservation.settle(None)
+                else:
+                    reservation.release()
+            except BaseException:
+                reservation.settle(None)
+                raise
+            await self._back_off(request, failure, attempt, deadline)
+            if partial is not None:
+                partial.restart()
+        cost = self._prices.cost(result.model, result.usage, on=today())
+        reservation.settle(cost)
+        result = replace(result, cost=cost, attempts=attempt)
+        if cache is not None:
+            keep(cache, request, result)
+        return result
+
+    def _reserve(self, request: ClaudeRequest, budget: Optional[Budget]) -> Reservation:
+        group = BudgetGroup([budget, self._budget])
+        if all(each.limit is None for each in group.budgets):
+            return group.reserve(Decimal(0))
+        if not is_bounded(request):
+            return group.reserve(None)
+        return group.reserve(
+            self._prices.bound(
+                request.model,
+                input_tokens=input_bound_tokens(request),
+                max_tokens=request.max_tokens,
+                on=today(),
+                prompt_caching="cache_control" in repr(request.body),
+                fast=request.body.get("speed") == "fast",
+            )
+        )
+
+    async def _slot(self, model: str) -> None:
+        """Wait until the model's family is not paused and a slot is free, both at once; no slot is held while waiting."""
+        while True:
+            await self._pacer.ready(model)
+            await self._gate.acquire()
+            if not self._pacer.paused_seconds(model):
+                return
+            self._gate.release()
+
+    async def _send_once(
+        self, request: ClaudeRequest, partial: Optional[PartialAnswer], deadline: Deadline, attempt: int
+    ) -> Answer:
+        await self._slot(request.model)
+        try:
+            timeout_seconds = deadline.start()
+            self._emit("sent", request, attempt=attempt)
+            return await self._transport.send(request, timeout_seconds=timeout_seconds, partial=partial)
+        except asyncio.CancelledError:
+            if deadline.passed:
+                raise deadline.error() from None
+            raise
+        except ApiError:
+            raise
+        except Exception as error:
+            # A transport of the user's own may let a foreign error through.
+            mapped = map_exception(error, base_url=self._transport.base_url, now=time.time())
+            if mapped is None:
+                raise
+            raise mapped from None
+        finally:
+            self._gate.release()
+
+    async def _back_off(self, request: ClaudeRequest, failure: ApiError, attempt: int, deadline: Deadline) -> None:
+        """Wait for the next try, or raise `failure` where there is none."""
+        if not failure.retryable:
+            raise failure
+        seconds = delay_seconds(failure, attempt, random=random.random)
+        if isinstance(failure, RateLimitError):
+            self._pacer.pause(request.model, failure.retry_after_seconds or seconds)
+            self._emit("paused", request, attempt=attempt, delay=seconds, error=failure)
+        # The reason says more than a time-out would, after a wait that cannot help.
+        if attempt > self._max_retries or not deadline.allows(seconds):
+            raise failure
+        self._emit("retry", request, attempt=attempt, delay=seconds, error=failure)
+        logger.info("attempt %d failed, next in %.1f s: %s", attempt, seconds, failure)
+        await asyncio.sleep(seconds)
+
+
+def keep(cache: ResponseCache, request: ClaudeRequest, result: ClaudeResult) -> None:
+    """Put an answer into the cache, unless it is not worth finding again."""
+    if result.stop_reason not in _NOT_KEPT:
+        cache.put(request, result)
+
+
+def unanswered(request: Optional[ClaudeRequest], error: BaseException, status: str) -> ClaudeResult:
+    """Return the result of a request that has no answer; None where not even the request could be made."""
+    if request is None:
+        return ClaudeResult(status=status, error=error)
+    return ClaudeResult(
+        model=request.model, agent=request.agent, fingerprint=request.fingerprint, status=status, error=error
+    )
+
+
+def today() -> datetime.date:
+    """Return the day in UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).date()

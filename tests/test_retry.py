@@ -1,0 +1,69 @@
+"""How long to wait before another try."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_force_nb.api.retry import BASE_DELAY_SECONDS, MAX_DELAY_SECONDS, delay_seconds
+from claude_force_nb.errors import (
+    ApiError,
+    AuthenticationError,
+    BrokenConnectionError,
+    CallTimeoutError,
+    ContextTooLongError,
+    InvalidRequestError,
+    MalformedAnswerError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    SpendLimitError,
+    StreamCutError,
+)
+
+chances = st.floats(0, 1, exclude_max=True)
+attempts = st.integers(1, 10_000)
+
+
+@given(attempts, chances)
+def test_full_jitter(attempt: int, chance: float) -> None:
+    """Without retry-after the wait is anywhere from 0 to a bound that doubles with each attempt up to its maximum."""
+    bound = min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2 ** min(attempt - 1, 40))
+    assert delay_seconds(ServerError("x"), attempt, random=lambda: chance) == chance * bound
+    assert delay_seconds(ServerError("x"), attempt, random=lambda: 0.0) == 0
+
+
+@given(attempts, chances, st.floats(0, 86_400))
+def test_retry_after_is_obeyed(attempt: int, chance: float, seconds: float) -> None:
+    """A retry-after is never undercut, however long, and passed by a second at most."""
+    error = RateLimitError("x", status=429, retry_after_seconds=seconds)
+    assert seconds <= delay_seconds(error, attempt, random=lambda: chance) <= seconds + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "retryable"),
+    [
+        (AuthenticationError, False),
+        (BrokenConnectionError, True),
+        (CallTimeoutError, False),
+        (ContextTooLongError, False),
+        (InvalidRequestError, False),
+        (MalformedAnswerError, False),
+        (NotFoundError, False),
+        (OverloadedError, True),
+        (PermissionDeniedError, False),
+        (RateLimitError, True),
+        (ServerError, True),
+        (SpendLimitError, False),
+        (StreamCutError, True),
+    ],
+)
+def test_what_is_worth_another_try(kind: type, retryable: Optional[bool]) -> None:
+    """Only what time may mend is tried again."""
+    error: ApiError = kind("x")
+    assert error.retryable is retryable
