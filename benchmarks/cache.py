@@ -6,8 +6,8 @@
     python benchmarks/cache.py --open              opening a cache of 100,000 entries
     python benchmarks/cache.py --gets 1000000      memory over a million gets
 
-The peers and the cache take turns in short rounds, so that a busy machine slows all of them alike; a figure is the median
-over the rounds. A peer that is not installed is said to be so.
+The peers and the cache take turns in rounds much shorter than a slice of the scheduler, so that a busy machine slows all of
+them alike, or only rounds that the median passes over. A peer that is not installed is said to be so.
 """
 
 from __future__ import annotations
@@ -123,15 +123,15 @@ def speed(entries: int, size_bytes: int, rounds: int) -> List[Tuple[str, Optiona
         }
         for key in keys:
             assert cache.get(key) is not None
-        got = race(reading, entries, rounds, 100)
+        got = race(reading, entries, rounds, 10)
         put = race(
             {
                 "bare diskcache.Cache.set": lambda number: bare.set(keys[number], stored[number]),
                 "ResponseCache.put": lambda number: cache.put(keys[number], answers[number]),
             },
             entries,
-            max(rounds // 10, 10),
-            20,
+            rounds,
+            1,
         )
         first.close()
         cache.close()
@@ -210,7 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=2000)
     parser.add_argument("--size-bytes", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--open", action="store_true", help="time opening a cache of 100,000 entries")
     parser.add_argument("--open-entries", type=int, default=100_000)
     parser.add_argument("--gets", type=int, help="do so many gets and show the memory on the way")

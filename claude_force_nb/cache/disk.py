@@ -44,6 +44,10 @@ _FIRST_ROWID = -(2**63)
 _LENGTH = "CASE typeof(value) WHEN 'blob' THEN length(value) ELSE coalesce(length(CAST(value AS BLOB)), 0) END"
 
 
+_SUMS = "SELECT (SELECT value FROM Settings WHERE key = 'count'), (SELECT value FROM Settings WHERE key = 'size')"
+_BEFORE_WRITE = "SELECT (SELECT rowid FROM Cache WHERE key = ? AND raw = 1), (SELECT rowid FROM Cache WHERE expire_time < ? LIMIT 1)"
+
+
 class SignedDisk(diskcache.Disk):  # type: ignore[misc]
     """Text keys and bytes values, kept inside the database and nowhere else.
 
@@ -259,18 +263,22 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         -------
         expired, evicted : int
         """
+        expired = 0
         noted = False
         with self._changing() as sql:
-            expired = self._evict(
-                sql("SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT 10", (now,)).fetchall()
-            )
+            ((rowid, one_expired),) = sql(_BEFORE_WRITE, (key, now)).fetchall()
+            if one_expired is not None:
+                expired = self._evict(
+                    sql(
+                        "SELECT rowid FROM Cache WHERE expire_time < ? AND rowid IS NOT ? LIMIT 10", (now, rowid)
+                    ).fetchall()
+                )
             if uses and self._sums()[1] + len(value) > max_size_bytes:
                 noted = True
                 self._note(uses)
             columns = (expires, None, *self._disk.store(value, False, key=key))
-            rows = sql("SELECT rowid FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
-            if rows:
-                self._row_update(rows[0][0], used, columns)
+            if rowid is not None:
+                self._row_update(rowid, used, columns)
             else:
                 self._row_insert(key, True, used, columns)
             evicted = self._make_room(max_size_bytes, spare=key, added_bytes=len(value))
@@ -315,7 +323,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     @contextmanager
     def _changing(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        with self.transact():
+        with self._transact():
             sql = self._con.execute
             # A trigger that was added since the tables were looked at would run now.
             if sql("PRAGMA schema_version").fetchall() != self._schema_version:
@@ -365,11 +373,9 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def _recorded(self) -> Optional[Tuple[int, int]]:
         """Return entries and bytes stored, as diskcache's triggers keep them; None where that cannot be true."""
-        rows = self._con.execute("SELECT value FROM Settings WHERE key IN ('count', 'size') ORDER BY key").fetchall()
-        if len(rows) == 2:
-            ((count,), (size,)) = rows
-            if type(count) is int and type(size) is int and count >= 0 and size >= 0 and (count or not size):
-                return count, size
+        ((count, size),) = self._con.execute(_SUMS).fetchall()
+        if type(count) is int and type(size) is int and count >= 0 and size >= 0 and (count or not size):
+            return count, size
         return None
 
     def _recount(self) -> Tuple[int, int]:
