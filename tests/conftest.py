@@ -59,6 +59,7 @@ def run() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
     """``run(coroutine)`` is asyncio.run, and fails where a task is left pending; what was not closed fails the test."""
     yield lambda work: asyncio.run(_and_nothing_left(work))
     gc.collect()  # what nobody closed warns when it is collected, and warnings are errors
+    gc.freeze()  # what is left is modules: the next collection need not look at them again
 
 
 @pytest.fixture

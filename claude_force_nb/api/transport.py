@@ -8,9 +8,10 @@ import inspect
 import json
 import logging
 import time
+from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
-from typing import Any, AsyncIterator, Dict, List, Mapping, Optional, Protocol, Tuple
+from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Protocol, Set
 
 from claude_force_nb.errors import ApiError, MissingApiKeyError, StreamCutError, TransportClosedError
 from claude_force_nb.request import ClaudeRequest, normalise_base_url
@@ -73,7 +74,7 @@ class SdkTransport:
         self.base_url = normalise_base_url(server)
         # With the name and password that a gateway's address may carry; never shown.
         self._server = server or self.base_url
-        self._clients: Dict[asyncio.AbstractEventLoop, Tuple[Any, Any]] = {}
+        self._clients: Dict[asyncio.AbstractEventLoop, _Client] = {}
         self._lock = Lock()
         self._closed = False
 
@@ -98,7 +99,7 @@ class SdkTransport:
         """Raise MissingApiKeyError where no key is to be found."""
         self._credentials()
 
-    async def _client(self) -> Any:
+    async def _client(self) -> _Client:
         if self._closed:
             raise TransportClosedError("the orchestrator is closed; make a new one")
         loop = asyncio.get_running_loop()
@@ -111,23 +112,23 @@ class SdkTransport:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
             entry = self._clients.get(loop)
         if entry is None:
-            client = anthropic.AsyncAnthropic(
+            sdk = anthropic.AsyncAnthropic(
                 base_url=self._server,
                 max_retries=0,  # retrying is ours: api/retry.py
                 http_client=anthropic.DefaultAioHttpClient(),
                 **credentials,
             )
             # Some SDKs send a second credential, found in the process's own environment, beside the one given.
-            client.api_key, client.auth_token = credentials.get("api_key"), credentials.get("auth_token")
+            sdk.api_key, sdk.auth_token = credentials.get("api_key"), credentials.get("auth_token")
+            entry = _Client(sdk)
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
-            keeper = self._keep(loop, client)
-            await keeper.__anext__()
-            entry = (client, keeper)
+            entry.keeper = self._keep(loop, entry)
+            await entry.keeper.__anext__()
             with self._lock:
                 self._clients[loop] = entry
-        return entry[0]
+        return entry
 
-    async def _keep(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncIterator[None]:
+    async def _keep(self, loop: asyncio.AbstractEventLoop, client: _Client) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
@@ -159,6 +160,12 @@ class SdkTransport:
             Whatever went wrong; see `api.failures`.
         """
         client = await self._client()
+        with client.call():
+            return await self._send(client.sdk, request, timeout_seconds, partial)
+
+    async def _send(
+        self, sdk: Any, request: ClaudeRequest, timeout_seconds: float, partial: Optional[PartialAnswer]
+    ) -> Answer:
         started = time.perf_counter()
         body = dict(request.body)
         headers = {"anthropic-version": request.api_version}
@@ -175,11 +182,11 @@ class SdkTransport:
         streaming = False
         try:
             if partial is None:
-                raw = await client.messages.with_raw_response.create(**arguments)
+                raw = await sdk.messages.with_raw_response.create(**arguments)
                 content = raw.http_response.content
                 seen = _lower(raw.headers)
                 return Answer(json.loads(content), seen, time.perf_counter() - started)
-            raw = await client.messages.with_raw_response.create(stream=True, **arguments)
+            raw = await sdk.messages.with_raw_response.create(stream=True, **arguments)
             streaming = True
             seen = _lower(raw.headers)
             stream = raw.parse()
@@ -212,12 +219,12 @@ class SdkTransport:
         here = asyncio.get_running_loop()
         with self._lock:
             entries = list(self._clients.items())
-        for loop, (_, keeper) in entries:
+        for loop, client in entries:
             if loop is here:
-                await keeper.aclose()
+                await client.keeper.aclose()
             elif loop.is_running():
                 try:
-                    await asyncio.wait([asyncio.wrap_future(_close_in(loop, keeper))], timeout=_CLOSE_SECONDS)
+                    await asyncio.wait([asyncio.wrap_future(_close_in(loop, client.keeper))], timeout=_CLOSE_SECONDS)
                 except RuntimeError:  # it has just ended, and closed its client
                     pass
 
@@ -230,16 +237,49 @@ class SdkTransport:
             here = None
         with self._lock:
             entries = list(self._clients.items())
-        for loop, (_, keeper) in entries:
+        for loop, client in entries:
             try:
                 if loop.is_running():
-                    closing = _close_in(loop, keeper)
+                    closing = _close_in(loop, client.keeper)
                     if loop is not here:  # waiting here for this very thread would be for ever
                         closing.result(_CLOSE_SECONDS)
                 elif not loop.is_closed() and here is None:
-                    loop.run_until_complete(keeper.aclose())
+                    loop.run_until_complete(client.keeper.aclose())
             except (RuntimeError, TimeoutError, concurrent.futures.TimeoutError) as error:
                 logger.debug("a client could not be closed: %r", error)
+
+
+class _Client:
+    """The SDK's client of one loop, and the calls that it is making."""
+
+    keeper: AsyncGenerator[None, None]
+
+    def __init__(self, sdk: Any) -> None:
+        self.sdk = sdk
+        self._calls: Set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Hold a call of the running task, which `close` ends as closed."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._closing or (hasattr(task, "uncancel") and task.uncancel() > 0):
+                raise
+            raise TransportClosedError("the orchestrator was closed while the call was under way") from None
+        finally:
+            self._calls.discard(task)
+
+    async def close(self) -> None:
+        """End the calls under way, whose readers aiohttp would leave waiting for ever, and close the connections."""
+        self._closing = True
+        for task in list(self._calls):
+            task.cancel()
+        await self.sdk.close()
 
 
 def _close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:
