@@ -1,0 +1,141 @@
+"""Write the tables in docs/ from the code that they describe.
+
+::
+
+    python tools/update_docs.py            write them
+    python tools/update_docs.py --check    write nothing; name each page that differs, exit status 1 if any does
+
+A table stands between ``<!-- NAME: made by tools/update_docs.py -->`` and ``<!-- /NAME -->``. The package must be installed, normally with
+``pip install -e .``
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Sequence
+
+import claude_force_nb.errors
+from claude_force_nb.agents import BUILT_IN, AgentLibrary
+from claude_force_nb.costs.pricing import load_prices
+from claude_force_nb.notebook.options import LINE_OPTIONS, OPTIONS, SETTINGS, Option
+from claude_force_nb.simulator import FAULT_KINDS
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
+_BLOCK = re.compile(r"(<!-- ([a-z]+): made by tools/update_docs.py -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| {} |".format(" | ".join(cell.replace("|", "\\|") for cell in line)) for line in lines)
+
+
+def _default(option: Option) -> str:
+    value: Any = option.default
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "`on`" if value else "`off`"
+    return "`{}`".format("{:g}".format(value) if isinstance(value, float) else value)
+
+
+def _takes(option: Option) -> str:
+    return ", ".join("`{}`".format(choice) for choice in option.choices) or option.takes
+
+
+def options() -> str:
+    """Return the options of ``%%claude`` and ``%claude``."""
+    rows = []
+    for name in LINE_OPTIONS:
+        option = OPTIONS[name]
+        typed = "`--{}`".format(name) if option.flag else "`{}=`".format(name)
+        rows.append((typed, _takes(option), _default(option), option.meaning))
+    return table(("Option", "Takes", "Default", "Meaning"), rows)
+
+
+def settings() -> str:
+    """Return what ``%claude_config`` sets."""
+    rows = [("`{}`".format(name), _takes(each), _default(each), each.meaning) for name, each in SETTINGS.items()]
+    return table(("Setting", "Takes", "Default", "Meaning"), rows)
+
+
+def agents() -> str:
+    """Return the agents that come with the package."""
+    nowhere = REPOSITORY / "docs"
+    library = AgentLibrary(nowhere, home=nowhere)
+    built_in = [agent for agent in library.list() if agent.source == BUILT_IN]
+    rows = [("`{}`".format(agent.name), agent.description, agent.model or "") for agent in built_in]
+    return table(("Agent", "What it does", "Model"), rows)
+
+
+def errors() -> str:
+    """Return the error tree, as errors.py draws it."""
+    tree = (claude_force_nb.errors.__doc__ or "").partition("::\n")[2].strip("\n")
+    return "```text\n{}\n```".format(re.sub(r"^    ", "", tree, flags=re.MULTILINE))
+
+
+def faults() -> str:
+    """Return the simulator's faults."""
+    return table(
+        ("Fault", "What the client meets"), [("`{}`".format(name), text) for name, text in FAULT_KINDS.items()]
+    )
+
+
+def prices() -> str:
+    """Return the prices of the models that have an alias."""
+    known = load_prices()
+    rows = []
+    for alias, model in sorted(known.aliases.items()):
+        found = known.find(model)
+        assert found is not None
+        for tier in found.period(known.dated).tiers:
+            above = " over {:,} input tokens".format(tier.over_input_tokens) if tier.over_input_tokens > 0 else ""
+            rows.append(
+                (
+                    "`{}`".format(alias),
+                    "`{}`{}".format(model, above),
+                    *map(_amount, (tier.input_mtok, tier.output_mtok)),
+                )
+            )
+    dated = "Made from {}. The newest date that its prices state is {}.".format(known.source, known.dated)
+    header = ("Alias", "Model", "Input, $ per million tokens", "Output, $ per million tokens")
+    return "{}\n\n{}".format(table(header, rows), dated)
+
+
+def _amount(amount: Any) -> str:
+    return "{:.2f}".format(amount)
+
+
+TABLES: Dict[str, Callable[[], str]] = {
+    each.__name__: each for each in (options, settings, agents, errors, faults, prices)
+}
+
+
+def updated(text: str) -> str:
+    """Return a page with its tables made anew; raises KeyError where it asks for a table that there is not."""
+    return _BLOCK.sub(lambda block: "{}{}\n{}".format(block.group(1), TABLES[block.group(2)](), block.group(4)), text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail where a page differs")
+    arguments = parser.parse_args()
+    status = 0
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = updated(old)
+        if new != old:
+            print("{}: {}".format(page.relative_to(REPOSITORY), "differs" if arguments.check else "written"))
+            if arguments.check:
+                status = 1
+            else:
+                page.write_text(new, encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
