@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any, Callable, Coroutine, Iterator, List, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
+
+# No test is timed: a busy machine is not a mistake.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 T = TypeVar("T")
 TEST_SECRET = "test-secret-of-32-characters-xyz"

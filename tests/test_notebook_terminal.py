@@ -28,7 +28,7 @@ def environment(tmp_path: Path) -> Iterator[Dict[str, str]]:
 
 
 def ipython(environment: Dict[str, str], *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "IPython", "--no-banner", "--no-confirm-exit", *arguments]
+    command = [sys.executable, "-m", "IPython", "--no-banner", "--no-confirm-exit", "--no-term-title", *arguments]
     return subprocess.run(
         command,
         env=environment,
