@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from .errors import AgentFileError, AgentFileWarning, UnknownAgentError
-from .prompts import did_you_mean
+from .vocabulary import did_you_mean
 
 __all__ = ["Agent", "AgentLibrary", "parse_agent"]
 

@@ -9,15 +9,12 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Union
 from .agents import Agent, AgentLibrary
 from .costs.pricing import PriceTable, resolve_model
 from .errors import EmptyPromptError, OptionError
-from .prompts import DATA_NOTICE, did_you_mean, render
+from .prompts import DATA_NOTICE, render
 from .request import DEFAULT_BASE_URL, ClaudeRequest
+from .vocabulary import CACHE_MODES, DEFAULT_MAX_TOKENS, DEFAULT_MODEL, EFFORTS, did_you_mean
 
-__all__ = ["CACHE_MODES", "EFFORTS", "CallOptions", "compose", "input_bound_tokens", "is_bounded", "thinking_body"]
+__all__ = ["CallOptions", "compose", "input_bound_tokens", "is_bounded", "thinking_body"]
 
-CACHE_MODES = ("on", "off", "refresh", "only")
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
-DEFAULT_MODEL = "sonnet"
-DEFAULT_MAX_TOKENS = 4096
 _THINKING_WORDS: Dict[str, Optional[Dict[str, Any]]] = {
     "off": None,
     "on": {"type": "adaptive"},

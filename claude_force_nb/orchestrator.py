@@ -18,7 +18,7 @@ from .api.single_flight import SingleFlight
 from .api.transport import SdkTransport, Transport
 from .cache import ResponseCache
 from .caller import Caller, keep, today, unanswered
-from .compose import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, CallOptions, compose
+from .compose import CallOptions, compose
 from .costs.budget import Budget
 from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
@@ -35,6 +35,7 @@ from .events import Event
 from .feed import Feed, Prompts, all_done
 from .request import ClaudeRequest
 from .result import BatchResult, ClaudeResult
+from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 
 __all__ = ["AsyncAgentOrchestrator"]
 

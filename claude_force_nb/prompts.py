@@ -7,13 +7,13 @@ A value is data: it is cleaned, fenced unless it is short, inserted once and nev
 from __future__ import annotations
 
 import builtins
-import difflib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 from .errors import PromptError, TemplateError, UndefinedNameError
+from .vocabulary import did_you_mean
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -23,7 +23,6 @@ __all__ = [
     "INLINE_LIMIT",
     "RenderedPrompt",
     "clean",
-    "did_you_mean",
     "fence",
     "names",
     "render",
@@ -75,12 +74,6 @@ class RenderedPrompt:
     text: str
     fenced: bool = False
     removed_characters: int = 0
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or "" where none is near."""
-    near = difflib.get_close_matches(name, [item for item in known if item != name], n=1, cutoff=0.6)
-    return "; did you mean {!r}?".format(near[0]) if near else ""
 
 
 # Control characters but tab and line ends; zero-width characters but the two joiners that scripts and emoji need;

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.errors import PromptError, TemplateError, UndefinedNameError
-from claude_force_nb.prompts import INLINE_LIMIT, clean, did_you_mean, fence, names, render, unfence
+from claude_force_nb.prompts import INLINE_LIMIT, clean, fence, names, render, unfence
+from claude_force_nb.vocabulary import did_you_mean
 
 texts = st.text(st.characters(blacklist_categories=["Cs"]))
 # Text that comes close to ending a fence.

@@ -16,7 +16,7 @@ from IPython.core.magic import (
 )
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.prompts import did_you_mean
+from claude_force_nb.vocabulary import did_you_mean
 
 from .kernel import ASYNC_SUFFIX, await_magics, protect_questions, run_blocking
 

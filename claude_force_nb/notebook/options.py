@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
 
-from claude_force_nb.compose import CACHE_MODES, EFFORTS, thinking_body
 from claude_force_nb.errors import OptionError
-from claude_force_nb.prompts import did_you_mean
+from claude_force_nb.vocabulary import CACHE_MODES, EFFORTS, did_you_mean
 
 __all__ = ["OPTIONS", "SETTINGS", "Invocation", "Option", "help_text", "parse_line", "read_setting"]
 
@@ -43,6 +42,8 @@ def _switch(value: str) -> bool:
 
 
 def _thinking(value: str) -> str:
+    from claude_force_nb.compose import thinking_body
+
     thinking_body(value)
     return value
 

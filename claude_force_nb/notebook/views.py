@@ -8,7 +8,7 @@ from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.ledger import Ledger, parse_since
 from claude_force_nb.errors import OptionError
-from claude_force_nb.prompts import did_you_mean
+from claude_force_nb.vocabulary import did_you_mean
 
 from .options import SETTINGS
 from .render import bundle, dollars, table_bundle
