@@ -1,0 +1,187 @@
+"""The documentation holds: its code runs, its tables are those of the code, its links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple
+
+import pytest
+from live_kernel import LiveKernel
+
+import claude_force_nb
+from claude_force_nb.simulator import Simulator
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+
+
+class Block(NamedTuple):
+    """A fenced block of a page: the words behind the fence, its text and the line it begins at."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> List[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [Block(match.group(1).strip(), match.group(2), text.count("\n", 0, match.start()) + 2) for match in found]
+
+
+def with_blocks(kind: str) -> List[Any]:
+    pages = [page for page in PAGES if any(block.kind.split(" ")[0] == kind for block in blocks(page))]
+    return [pytest.param(page, id=page.name) for page in pages]
+
+
+def environment(url: str) -> Dict[str, str]:
+    """What a process of a reader has who follows docs/simulator.md."""
+    # The package that is tested, whether it is installed or lies beside the tests.
+    package = str(Path(claude_force_nb.__file__).resolve().parent.parent)
+    path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part)
+    return {**os.environ, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "simulated", "PYTHONPATH": path}
+
+
+@pytest.mark.parametrize("page", with_blocks("ipython"))
+def test_cells_run_in_a_kernel_and_fail_where_the_page_says_so(
+    page: Path, simulator: Simulator, tmp_path: Path
+) -> None:
+    """Every cell of a page runs, in order, in one kernel; the block after a failing one is the line that it shows."""
+    found = blocks(page)
+    with LiveKernel(environment(simulator.url), str(tmp_path)) as kernel:
+        for block, following in zip(found, [*found[1:], Block("", "", 0)]):
+            if block.kind.split(" ")[0] != "ipython":
+                continue
+            where = "{}:{}".format(page.name, block.line)
+            cell = kernel.run(block.text.rstrip("\n"))
+            if block.kind == "ipython fails":
+                assert "\n".join(cell.traceback) == following.text.rstrip("\n"), where
+            else:
+                assert cell.status == "ok", (where, cell.traceback)
+                assert cell.stderr == "", where
+
+
+@pytest.mark.parametrize("page", with_blocks("python"))
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python of a page runs from top to bottom as one program, without a key."""
+    monkeypatch.chdir(tmp_path)
+    names: Dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.kind == "python":
+            # Empty lines before it, so that a traceback names the line of the page.
+            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", with_blocks("console"))
+def test_commands_run(page: Path, simulator: Simulator, tmp_path: Path) -> None:
+    """Every command of a page ends well on a machine where nothing was asked yet."""
+    commands = [line[2:] for block in blocks(page) for line in block.text.splitlines() if block.kind == "console"]
+    assert commands
+    for command in commands:
+        words = command.split()
+        assert words[0] == "python", command
+        done = subprocess.run(
+            [sys.executable, *words[1:]],
+            env=environment(simulator.url),
+            cwd=str(tmp_path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+        )
+        assert done.returncode == 0, (command, done.stdout.decode("utf-8", "replace"))
+
+
+def _tool() -> Any:
+    spec = importlib.util.spec_from_file_location("update_docs", str(ROOT / "tools" / "update_docs.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_those_of_the_code() -> None:
+    """Options, settings, agents, errors, faults and prices stand in the pages as the code has them."""
+    tool = _tool()
+    pages = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    for name in tool.TABLES:
+        assert sum("<!-- {}: made by".format(name) in text for text in pages.values()) == 1, name
+    stale = [name for name, text in pages.items() if tool.updated(text) != text]
+    assert not stale, "run python tools/update_docs.py"
+
+
+def test_every_magic_is_in_the_readme() -> None:
+    """The table of magics names each one that is registered, and no other."""
+    from claude_force_nb.notebook.magics import AWAITABLE, ClaudeMagics
+
+    there = {name for names in ClaudeMagics.magics.values() for name in names} - {name + "_async" for name in AWAITABLE}
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The magics")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `%+(\w+)", section, re.MULTILINE)) == there
+
+
+def _anchors(page: Path) -> List[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    """Files, pictures and headings that a page links to exist."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.is_file(), target
+        assert not anchor or anchor in _anchors(file), target
+
+
+def _pyproject() -> Dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """docs/design.md has one line for each package that is required at run time, and for no other."""
+    required = {re.match(r"[A-Za-z0-9-]+", line).group() for line in _pyproject()["project"]["dependencies"]}  # type: ignore[union-attr]
+    section = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## Dependencies")[2]
+    explained = re.findall(r"^\| `([\w-]+)`", section.partition("\n## ")[0], re.MULTILINE)
+    assert sorted(explained) == sorted(required)
+
+
+# Spelled in parts, so that this file passes.
+_MACHINE = re.compile(
+    "|".join(
+        [
+            "/(?:root|home|Users|work)" + r"/\w",
+            "/tmp" + r"/\w+/",
+            "/opt" + r"/\w",
+            "python" + "hosted",
+            r"pypi" + r"\.org",
+        ]
+    ),
+)
+
+
+def test_no_path_of_a_machine_is_in_the_tree() -> None:
+    """Nothing that is committed names a folder of somebody's machine or a package registry's host."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=str(ROOT), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    found = []
+    for name in filter(None, listed.stdout.decode("utf-8").split("\0")):
+        path = ROOT / name
+        if path.is_file():
+            match = _MACHINE.search(path.read_bytes().decode("utf-8", "ignore"))
+            found += ["{}: {}".format(name, match.group())] if match else []
+    assert not found
