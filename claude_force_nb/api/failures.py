@@ -6,7 +6,7 @@ import asyncio
 import re
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Iterable, Mapping, Optional, Tuple, Type
+from typing import Any, Iterable, List, Mapping, Optional, Tuple, Type
 
 from claude_force_nb.errors import (
     ApiError,
@@ -216,7 +216,7 @@ def map_exception(
         return error_from_answer(
             int(response.status_code), getattr(error, "body", None), headers, now=now, secrets=secrets
         )
-    if isinstance(error, asyncio.TimeoutError) or any("timeout" in name.lower() for name in names):
+    if _timed_out(error):
         return CallTimeoutError("no answer from {} in time; raise timeout= or try again".format(base_url))
     if names & {"APIResponseValidationError", "JSONDecodeError", "DecodingError", "UnicodeDecodeError"}:
         return MalformedAnswerError("the answer of {} cannot be read as a message; check base_url".format(base_url))
@@ -232,12 +232,27 @@ def map_exception(
     return None
 
 
+def _chain(error: BaseException) -> List[BaseException]:
+    """Return an error and its causes, the innermost last."""
+    chain = [error]
+    while True:
+        inner = chain[-1].__cause__ or chain[-1].__context__
+        if inner is None or inner in chain:
+            return chain
+        chain.append(inner)
+
+
+def _timed_out(error: BaseException) -> bool:
+    # httpx-aiohttp, below SDK 0.x, makes time-outs of refused and broken connections: aiohttp's own error says what it was.
+    decisive = next((inner for inner in _chain(error) if _module_root(type(inner)) == "aiohttp"), error)
+    return isinstance(decisive, asyncio.TimeoutError) or any(
+        "timeout" in kind.__name__.lower() for kind in type(decisive).__mro__
+    )
+
+
 def _reason(error: BaseException, secrets: Iterable[str]) -> str:
     """Return the innermost cause in a few words: the outer ones only say "Connection error."."""
-    seen = set()
-    while (error.__cause__ or error.__context__) is not None and id(error) not in seen:
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__ or error
+    error = _chain(error)[-1]
     try:
         text = _clean(str(error), 120, secrets)
     except Exception:  # some classes of the HTTP libraries cannot be shown without all their arguments
