@@ -1,13 +1,22 @@
-"""What users import to test their own notebooks and code: no network, no key, no money."""
+"""What users import to test their own notebooks and code: no network, no key, no money.
+
+With ``pytest_plugins = ["claude_force_nb.testing"]`` in a conftest.py the fixture ``claude_fake`` is there as well.
+"""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional, Union
+import sys
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Iterator, List, Mapping, Optional, Union
 
 from .api.answer import Answer, PartialAnswer
 from .errors import TransportClosedError
 from .request import DEFAULT_BASE_URL, ClaudeRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .orchestrator import AsyncAgentOrchestrator
 
 __all__ = ["FakeTransport"]
 
@@ -21,8 +30,8 @@ class FakeTransport:
     Parameters
     ----------
     handler : callable
-        Takes the `ClaudeRequest`; returns the answer's text or a whole ``message`` object, or raises one of the errors of
-        `claude_force_nb.errors`. May be asynchronous.
+        Takes the `ClaudeRequest`; returns the answer's text or the fields of a ``message`` object that are not the usual
+        ones, or raises one of the errors of `claude_force_nb.errors`. May be asynchronous.
 
     Attributes
     ----------
@@ -51,14 +60,20 @@ class FakeTransport:
         if self._closed:
             raise TransportClosedError("the orchestrator is closed; make a new one")
         self.requests.append(request)
-        reply = self._handler(request)
+        reply: Any = self._handler(request)
         if inspect.isawaitable(reply):
             reply = await reply
-        assert not inspect.isawaitable(reply)
-        body = _message(request, reply) if isinstance(reply, str) else dict(reply)
+        if isinstance(reply, str):
+            body = _message(request, reply)
+        elif isinstance(reply, Mapping):
+            body = {**_message(request, ""), "content": [], **reply}
+        else:
+            message = "the handler must return text or a message object, not {}"
+            raise TypeError(message.format(type(reply).__name__))
         if partial is not None:
             for block in body.get("content", ()):
                 partial.add_text(str(block.get("text") or ""))
+                partial.add_thinking(str(block.get("thinking") or ""))
         return Answer(body, {"request-id": "req_fake_{}".format(len(self.requests))})
 
     async def close(self) -> None:
@@ -80,3 +95,32 @@ def _message(request: ClaudeRequest, text: str) -> Dict[str, Any]:
         "stop_reason": "end_turn",
         "usage": {"input_tokens": asked // 4 + 1, "output_tokens": len(text) // 4 + 1},
     }
+
+
+if "pytest" in sys.modules:  # as it is where pytest loads this module as a plugin; nobody else pays for it
+    import pytest
+
+    @pytest.fixture
+    def claude_fake(tmp_path: Path) -> Iterator[Callable[..., AsyncAgentOrchestrator]]:
+        """``claude_fake(handler, **options)`` gives an orchestrator on a `FakeTransport`; a text is answered to everything.
+
+        Cache and ledger are under `tmp_path`, no environment variable counts, and all is closed at the end of the test.
+        ``orchestrator.transport.requests`` is what was sent.
+        """
+        from .orchestrator import AsyncAgentOrchestrator
+
+        made: List[AsyncAgentOrchestrator] = []
+
+        def make(handler: Union[str, Handler] = "a fake answer", **options: Any) -> AsyncAgentOrchestrator:
+            text = handler if isinstance(handler, str) else None
+            answer: Handler = (lambda request: text or "") if isinstance(handler, str) else handler
+            options.setdefault("transport", FakeTransport(answer))
+            options.setdefault("cache_dir", tmp_path / "claude-cache")
+            options.setdefault("cache_secret", "only-for-tests-" * 3)
+            options.setdefault("environ", {"CLAUDE_FORCE_DATA_DIR": str(tmp_path / "claude-data")})
+            made.append(AsyncAgentOrchestrator(**options))
+            return made[-1]
+
+        yield make
+        for orchestrator in made:
+            orchestrator.close_blocking()
