@@ -1,0 +1,139 @@
+"""A whole answer from the cache: template, fingerprint, verified get, receipt data and ledger, beside litellm's.
+
+    python benchmarks/replay.py [--rounds 2000] [--rows 10000] [--latency 1.0]
+
+The live call goes to the simulator in another process, which takes `--latency` seconds, less than a model takes. Medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from statistics import median
+from typing import Any, Awaitable, Callable, Dict, List, Optional
+
+from claude_force_nb import AsyncAgentOrchestrator
+from claude_force_nb.simulator import SimulatorProcess
+
+RUN_BOUND_US = 100.0
+LITELLM_BOUND = 10.0
+ROWS_BOUND_SECONDS = 1.0
+PROMPT = "Review this:\n\n{{ source }}"
+SOURCE = "def f(x):\n" + "    x = x + 1\n" * 40
+
+
+def litellm_hit(url: str, folder: str) -> Optional[Callable[[], Any]]:
+    """Return a completion that litellm answers from its disk cache, or None where litellm is not installed."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else importing it asks the network
+    try:
+        import litellm
+        from litellm.caching.caching import Cache
+    except ImportError:
+        return None
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.cache = Cache(type="disk", disk_cache_dir=folder)
+    messages = [{"role": "user", "content": PROMPT.replace("{{ source }}", SOURCE)}]
+
+    def complete() -> Any:
+        return litellm.completion(
+            model="anthropic/claude-sonnet-5-5", messages=messages, api_base=url, api_key="simulated", caching=True
+        )
+
+    complete()
+    return complete
+
+
+async def microseconds(rounds: int, work: Callable[[], Awaitable[Any]]) -> float:
+    times: List[float] = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        await work()
+        times.append(time.perf_counter() - began)
+    return median(times) * 1e6
+
+
+async def measure(url: str, arguments: argparse.Namespace) -> Dict[str, Optional[float]]:
+    figures: Dict[str, Optional[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"agent": "reviewer", "variables": {"source": SOURCE}}
+        async with AsyncAgentOrchestrator(
+            base_url=url, api_key="simulated", cache_dir=folder + "/cache", max_concurrent=200
+        ) as orchestrator:
+            await orchestrator.run("warm up")
+            live = await orchestrator.run(PROMPT, **options)
+            figures["live"] = live.duration_seconds * 1e6
+            figures["run"] = await microseconds(arguments.rounds, lambda: orchestrator.run(PROMPT, **options))
+            figures["run, no template"] = await microseconds(arguments.rounds, lambda: orchestrator.run("warm up"))
+            prompts = ["question {}".format(number) for number in range(arguments.rows)]
+            await orchestrator.run_many(prompts)
+            seconds = []
+            for _ in range(3):
+                began = time.perf_counter()
+                batch = await orchestrator.run_many(prompts)
+                seconds.append(time.perf_counter() - began)
+                assert batch.counts["cached"] == len(prompts)
+            figures["rows"] = median(seconds) * 1e6
+        complete = litellm_hit(url, folder + "/litellm")
+        if complete is None:
+            figures["litellm"] = None
+        else:
+            times = []
+            for _ in range(max(50, arguments.rounds // 10)):
+                began = time.perf_counter()
+                complete()
+                times.append(time.perf_counter() - began)
+            figures["litellm"] = median(times) * 1e6
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--latency", type=float, default=1.0, help="seconds a live call takes (default: %(default)s)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as data:
+        os.environ["CLAUDE_FORCE_DATA_DIR"] = data
+        os.environ["CLAUDE_CACHE_SECRET"] = "only for the benchmark's own cache"
+        with SimulatorProcess(latency_seconds=arguments.latency) as simulator:
+            figures = asyncio.run(measure(simulator.url, arguments))
+    hit, live, rows = figures["run"] or 0.0, figures["live"] or 0.0, figures["rows"] or 0.0
+    print("{:<52}{:>14}  {}".format("", "median", "ratio"))
+    line = "{:<52}{:>14}  {}".format
+    print(
+        line(
+            "run() from the cache, everything included",
+            "{:.1f} µs".format(hit),
+            "{:.2f} of 100 µs".format(hit / RUN_BOUND_US),
+        )
+    )
+    print(line("  the same without agent and template", "{:.1f} µs".format(figures["run, no template"] or 0.0), ""))
+    peer = figures["litellm"]
+    if peer is None:
+        print(line("litellm.completion from its disk cache", "not installed", ""))
+    else:
+        print(
+            line(
+                "litellm.completion from its disk cache",
+                "{:.1f} µs".format(peer),
+                "{:.1f} times run() (bound 10)".format(peer / hit),
+            )
+        )
+    seconds = rows / 1e6
+    print(
+        line(
+            "run_many, {:,} cached prompts".format(arguments.rows),
+            "{:.2f} s".format(seconds),
+            "{:.2f} of 1 s; {:.0f} µs a row".format(seconds / ROWS_BOUND_SECONDS, rows / arguments.rows),
+        )
+    )
+    label = "live call, simulator at {:g} s".format(arguments.latency)
+    print(line(label, "{:.2f} s".format(live / 1e6), "{:,.0f} times a hit".format(live / hit)))
+
+
+if __name__ == "__main__":
+    main()
