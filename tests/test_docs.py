@@ -159,6 +159,15 @@ def test_every_dependency_has_its_reason() -> None:
     assert sorted(explained) == sorted(required)
 
 
+def test_every_room_is_in_the_design() -> None:
+    """The drawing of the package in docs/design.md has each of its modules and folders, and no other."""
+    inside = Path(claude_force_nb.__file__).resolve().parent
+    rooms = {path.name for path in inside.glob("*.py") if not path.name.startswith("__")}
+    rooms |= {path.parent.name + "/" for kind in ("py", "md") for path in inside.glob("*/*." + kind)}
+    drawing = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^[├└]── (\S+)", drawing, re.MULTILINE)) == rooms
+
+
 # Spelled in parts, so that this file passes.
 _MACHINE = re.compile(
     "|".join(
