@@ -9,13 +9,13 @@ import random
 import time
 from dataclasses import replace
 from decimal import Decimal
-from typing import Callable, Optional
+from typing import Callable, Mapping, Optional, Tuple
 
 from .api.answer import Answer, PartialAnswer
 from .api.deadline import Deadline
 from .api.failures import map_exception
-from .api.pacing import Pacer, SlotGate
-from .api.retry import delay_seconds
+from .api.lanes import Lanes, Slots
+from .api.retry import RetryBudget, delay_seconds
 from .api.transport import Transport
 from .cache import ResponseCache
 from .compose import input_bound_tokens, is_bounded
@@ -27,7 +27,9 @@ from .errors import (
     BudgetExceededError,
     CallTimeoutError,
     MalformedAnswerError,
+    OverloadedError,
     RateLimitError,
+    SpendLimitError,
 )
 from .request import ClaudeRequest
 from .result import ClaudeResult
@@ -70,8 +72,10 @@ class Caller:
         self._budget = budget
         self._max_retries = max_retries
         self._emit = emit
-        self._gate = SlotGate(max_concurrent)
-        self._pacer = Pacer()
+        self._slots = Slots(max_concurrent)
+        # A transport without credentials shares its limits with nobody.
+        self._lanes = Lanes(getattr(transport, "credential_id", lambda: None))
+        self._retries = RetryBudget(max(100.0, 10.0 * max_concurrent))
 
     async def call(
         self,
@@ -85,6 +89,7 @@ class Caller:
         """Call until there is an answer or no hope, then keep it: nothing is reported before it is on disk."""
         attempt = 0
         failure: Optional[ApiError] = None
+        self._retries.called()
         while True:
             attempt += 1
             try:
@@ -112,10 +117,13 @@ class Caller:
             if partial is not None:
                 partial.restart()
         cost = self._prices.cost(result.model, result.usage, on=today())
-        reservation.settle(cost)
         result = replace(result, cost=cost, attempts=attempt)
-        if cache is not None:
-            keep(cache, request, result)
+        try:
+            if cache is not None:
+                keep(cache, request, result)
+        finally:
+            # After the cache: it may warn that the budget is nearly spent, and a warning may be an error.
+            reservation.settle(cost)
         return result
 
     def _reserve(self, request: ClaudeRequest, budget: Optional[Budget]) -> Reservation:
@@ -135,52 +143,73 @@ class Caller:
             )
         )
 
-    async def _slot(self, model: str) -> None:
-        """Wait until the model's family is not paused and a slot is free, both at once; no slot is held while waiting."""
-        while True:
-            await self._pacer.ready(model)
-            await self._gate.acquire()
-            if not self._pacer.paused_seconds(model):
-                return
-            self._gate.release()
-
     async def _send_once(
         self, request: ClaudeRequest, partial: Optional[PartialAnswer], deadline: Deadline, attempt: int
     ) -> Answer:
-        await self._slot(request.model)
+        lane = self._lanes.of(request.model)
+
+        def input_bytes() -> int:
+            return input_bound_tokens(request)
+
+        ticket = await lane.enter(
+            self._slots, request.model, input_bytes=input_bytes, max_tokens=request.max_tokens, again=attempt > 1
+        )
+        verdict, pause_seconds = "failed", 0.0
+        headers: Optional[Mapping[str, str]] = None
+        used: Optional[Tuple[int, int]] = None
         try:
             timeout_seconds = deadline.start()
             self._emit("sent", request, attempt=attempt)
-            return await self._transport.send(request, timeout_seconds=timeout_seconds, partial=partial)
+            answer = await self._transport.send(request, timeout_seconds=timeout_seconds, partial=partial)
+            verdict, headers, used = "ok", answer.headers, answer.counted_tokens
+            return answer
         except asyncio.CancelledError:
             if deadline.passed:
                 raise deadline.error() from None
             raise
-        except ApiError:
-            raise
         except Exception as error:
             # A transport of the user's own may let a foreign error through.
-            mapped = map_exception(error, base_url=self._transport.base_url, now=time.time())
-            if mapped is None:
+            failure = map_exception(error, base_url=self._transport.base_url, now=time.time())
+            if failure is None:
                 raise
-            raise mapped from None
+            verdict, headers = _verdict(failure), failure.limits
+            if verdict == "limited":
+                if failure.retry_after_seconds is None:
+                    failure.retry_after_seconds = delay_seconds(failure, attempt, random=random.random)
+                pause_seconds = failure.retry_after_seconds
+            if failure is error:
+                raise
+            raise failure from None
         finally:
-            self._gate.release()
+            lane.leave(ticket, self._slots, headers=headers, used=used, verdict=verdict, pause_seconds=pause_seconds)
+            if used is not None:
+                lane.limits.learn(request.model, input_bytes=input_bytes, input_tokens=used[0], output_tokens=used[1])
 
     async def _back_off(self, request: ClaudeRequest, failure: ApiError, attempt: int, deadline: Deadline) -> None:
         """Wait for the next try, or raise `failure` where there is none."""
         if not failure.retryable:
             raise failure
-        seconds = delay_seconds(failure, attempt, random=random.random)
-        if isinstance(failure, RateLimitError):
-            self._pacer.pause(request.model, failure.retry_after_seconds or seconds)
+        limited = isinstance(failure, RateLimitError)
+        if limited:
+            # The lane holds the whole family for so long, and lets this one go first.
+            seconds = self._lanes.of(request.model).paused_seconds()
             self._emit("paused", request, attempt=attempt, delay=seconds, error=failure)
+        else:
+            seconds = delay_seconds(failure, attempt, random=random.random)
         # The reason says more than a time-out would, after a wait that cannot help.
-        if attempt > self._max_retries or not deadline.allows(seconds):
+        if attempt > self._max_retries or not deadline.allows(seconds) or not (limited or self._retries.allows()):
             raise failure
         self._emit("retry", request, attempt=attempt, delay=seconds, error=failure)
         logger.info("attempt %d failed, next in %.1f s: %s", attempt, seconds, failure)
-        await asyncio.sleep(seconds)
+        if not limited:
+            await asyncio.sleep(seconds)
+
+
+def _verdict(failure: ApiError) -> str:
+    """Return what a failure says about the limits: see `FamilyLimits.settle`."""
+    if isinstance(failure, RateLimitError):
+        return "failed" if isinstance(failure, SpendLimitError) else "limited"
+    return "overloaded" if isinstance(failure, OverloadedError) else "failed"
 
 
 def keep(cache: ResponseCache, request: ClaudeRequest, result: ClaudeResult) -> None:
