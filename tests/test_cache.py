@@ -283,8 +283,7 @@ def test_an_entry_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
     with make_cache(tmp_path, max_size_mb=size_of(exact) / 1e6) as cache:
         assert cache.put(A, exact)
         with pytest.warns(CacheWarning, match="max_size_mb") as caught:
-            assert cache.put(B, answer("x" * 1001)) is False
-            assert cache.put(B, answer("x" * 1002)) is False
+            assert [cache.put(B, answer("x" * size)) for size in (1001, 1002)] == [False, False]
         assert len(caught) == 1
         assert cache.get(A) is not None
 
@@ -450,7 +449,7 @@ def test_used_after_close_it_opens_again(tmp_path: Path) -> None:
 
 def test_a_forgotten_cache_is_closed(tmp_path: Path) -> None:
     """A cache that nobody closed closes its connections itself when it goes, and writes down what was used."""
-    cache = make_cache(tmp_path)
+    cache = make_cache(tmp_path, max_size_mb=0.0004)
     cache.put(A, answer())
     with database_of(tmp_path) as connection:
         connection.execute("UPDATE Cache SET access_time = 0")
@@ -501,15 +500,23 @@ def test_what_was_verified_is_forgotten_in_time(tmp_path: Path) -> None:
         assert cache._verified_bytes == 0
 
 
-def test_uses_are_written_when_there_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The notes of uses do not grow without end."""
+@pytest.mark.parametrize(("limit_mb", "written"), [(0.01, True), (1, False)])
+def test_uses_are_written_when_there_are_many(
+    limit_mb: float, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notes of uses do not grow without end; they are written where the cache is at least half full, else let go."""
     monkeypatch.setattr("claude_force_nb.cache.response_cache._NOTES", 10)
-    with make_cache(tmp_path) as cache:
+    monkeypatch.setattr("claude_force_nb.cache.response_cache._NOTES_AT_ONCE", 4)
+    with make_cache(tmp_path, max_size_mb=limit_mb) as cache:
         for number in range(25):
-            cache.put(fingerprint(number), answer())
-        for number in range(25):
-            assert cache.get(fingerprint(number))
-            assert len(cache._uses) <= 10
+            assert cache.put(fingerprint(number), answer())
+        with database_of(tmp_path) as connection:
+            connection.execute("UPDATE Cache SET access_time = 0")
+            for number in range(25):
+                assert cache.get(fingerprint(number))
+                assert len(cache._uses) <= 10
+            ((changed,),) = connection.execute("SELECT count(*) FROM Cache WHERE access_time > 0").fetchall()
+        assert changed == (16 if written else 0)
         assert cache.stats().hits == 25
 
 

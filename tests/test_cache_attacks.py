@@ -477,6 +477,17 @@ def test_verify_finds_and_evicts_what_is_corrupt(directory: Path) -> None:
         assert (again.intact, again.corrupt, again.foreign_key, again.ok) == (1, 0, 1, True)
 
 
+def test_verify_says_that_a_database_was_lost(directory: Path) -> None:
+    """A database that cannot be read is no clean bill: it counts as corrupt, once."""
+    ATTACKS["database overwritten with text"](directory)
+    with make_cache(directory) as cache:
+        with pytest.warns(UserWarning, match="made anew"):
+            report = cache.verify()
+        assert (report.corrupt, report.intact, report.ok) == (1, 0, False)
+        assert cache.stats().integrity_failures == 1
+        assert cache.verify().ok
+
+
 def test_bits_of_a_stored_value(directory: Path) -> None:
     """A flipped bit of the value on disk is a miss, also for an entry this process has verified before."""
     with make_cache(directory) as cache, database_of(directory) as connection:

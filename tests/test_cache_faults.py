@@ -235,7 +235,7 @@ def test_the_cache_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(keeper.time, "monotonic", lambda: now[0])
     tries = []
     real = keeper.StoreKeeper._open
-    monkeypatch.setattr(keeper.StoreKeeper, "_open", lambda self: (tries.append(now[0]), real(self))[1])
+    monkeypatch.setattr(keeper.StoreKeeper, "_open", lambda self, keyed: (tries.append(now[0]), real(self, keyed))[1])
     (tmp_path / "cache").write_text("in the way")
     cache = make_cache(tmp_path / "cache")
     with at_most_one_warning():

@@ -30,7 +30,7 @@ _SETTINGS: Dict[str, Any] = {
     "size_limit": 2**62,
     "cull_limit": 0,  # eviction is ours: diskcache's stops after so many rows, over the limit or not
     "sqlite_auto_vacuum": 1,
-    "sqlite_cache_size": 2**10,
+    "sqlite_cache_size": 2**12,
     "sqlite_journal_mode": "wal",
     "sqlite_mmap_size": 0,
     "sqlite_synchronous": 1,
@@ -275,7 +275,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
                 )
             if uses and self._sums()[1] + len(value) > max_size_bytes:
                 noted = True
-                self._note(uses)
+                self._note(list(uses.items()))
             columns = (expires, None, *self._disk.store(value, False, key=key))
             if rowid is not None:
                 self._row_update(rowid, used, columns)
@@ -313,11 +313,10 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return int(removed)
 
-    def note_uses(self, uses: Dict[str, float]) -> None:
-        """Write down when entries were last used (key to seconds since 1970 UTC), and empty `uses`."""
+    def note_uses(self, uses: List[Tuple[str, float]]) -> None:
+        """Write down when entries were last used: (key, seconds since 1970 UTC) of each."""
         with self._changing():
             self._note(uses)
-        uses.clear()
 
     # ------------------------------------------------------------------ inside a transaction
 
@@ -362,11 +361,9 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             _, size = self._sums()
         return evicted
 
-    def _note(self, uses: Dict[str, float]) -> None:
-        self._con.executemany(
-            "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1",
-            [(when, key) for key, when in list(uses.items())],
-        )
+    def _note(self, uses: List[Tuple[str, float]]) -> None:
+        statement = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1"
+        self._con.executemany(statement, [(when, key) for key, when in uses])
 
     def _sums(self) -> Tuple[int, int]:
         return self._recorded() or self._recount()

@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 import weakref
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar, Union
 
@@ -50,11 +51,13 @@ class StoreKeeper:
         environ: Mapping[str, str],
         clock: Callable[[], float],
         config_directory: Union[str, os.PathLike[str], None],
+        max_size_bytes: int,
         max_value_bytes: int,
     ) -> None:
         self._current, self._previous, complaints = find_secrets(secret, environ)
         self._given_directory = directory or environ.get("CLAUDE_CACHE_DIR") or None
         self._config_directory = config_directory
+        self._max_size_bytes = max_size_bytes
         self._max_value_bytes = max_value_bytes
         self._clock = clock
         self._directory: Optional[Path] = None
@@ -106,15 +109,23 @@ class StoreKeeper:
 
     # ------------------------------------------------------------------ one way to the store
 
-    def _work(self, operation: Callable[[Store], T], *, reading: bool = False, insist: bool = False) -> Optional[T]:
+    def _work(
+        self,
+        operation: Callable[[Store], T],
+        *,
+        reading: bool = False,
+        insist: bool = False,
+        keyed: bool = True,
+    ) -> Optional[T]:
         """Do `operation` on the open store and return what it returns; None where that is not possible.
 
         A store that fails is opened again, which looks at it anew; one that fails twice for damage is cleared away and made
-        anew. A place that cannot be used is left alone for a while, unless `insist`.
+        anew. A place that cannot be used is left alone for a while, unless `insist`. What is not `keyed` needs no secret.
         """
         with self._write_lock:
             now = time.monotonic()
-            if not insist and (now < self._closed_until or (now < self._unwritable_until and not reading)):
+            paused = now < self._closed_until or (now < self._unwritable_until and not reading)
+            if paused and not insist:
                 return None
             from claude_force_nb.cache import faults
 
@@ -122,7 +133,7 @@ class StoreKeeper:
             while True:
                 opened = False
                 try:
-                    store = self._open()
+                    store = self._open(keyed)
                     opened = True
                     if reading:
                         with self._read_lock:
@@ -139,12 +150,13 @@ class StoreKeeper:
                 self._drop_store()
                 writing_only = opened and not reading
                 try:
-                    if not any(remedy(problem, writing_only) for remedy in remedies):
-                        self._give_up(faults.reason_of(problem), writing_only=writing_only)
-                        return None
+                    if any(remedy(problem, writing_only) for remedy in remedies):
+                        continue
                 except OSError as refused:
-                    self._give_up(faults.reason_of(refused), writing_only=False)
-                    return None
+                    problem, writing_only = refused, False
+                if not paused:
+                    self._give_up(faults.reason_of(problem), writing_only=writing_only)
+                return None
 
     # What may help, in this order, each once: each says whether it was done, and the operation is tried again.
 
@@ -185,8 +197,10 @@ class StoreKeeper:
 
         return os.path.join(str(self.directory), DATABASE_NAME)
 
-    def _open(self) -> Store:
+    def _open(self, keyed: bool) -> Store:
         """Return the store, open, and looked at to be the one that is on disk now."""
+        if keyed and self._ring is None:
+            self._ring = KeyRing([self._current or self._key_from_file(), *self._previous])
         store = self._store
         if store is not None and not store.is_current():
             self._drop_store()
@@ -194,16 +208,14 @@ class StoreKeeper:
         if store is None:
             from claude_force_nb.cache.disk import Store
 
-            directory = str(self.directory)
-            if self._ring is None:
-                self._ring = KeyRing([self._current or self._key_from_file(directory), *self._previous])
-            store = Store(directory, timeout_seconds=self._patience, max_value_bytes=self._max_value_bytes)
+            store = Store(str(self.directory), timeout_seconds=self._patience, max_value_bytes=self._max_value_bytes)
             with self._read_lock:
                 self._store = store
-            self._finalizer = weakref.finalize(self, _finish, store, self._uses)
+            self._finalizer = weakref.finalize(self, _finish, store, self._uses, self._max_size_bytes)
             self._closed_until = _CLOSED
-        self._looked_at = self._clock()
-        self._look_at = self._looked_at + _LOOK_SECONDS
+        if self._ring is not None:
+            self._looked_at = self._clock()
+            self._look_at = self._looked_at + _LOOK_SECONDS
         return store
 
     def _drop_store(self) -> None:
@@ -216,7 +228,7 @@ class StoreKeeper:
             if store is not None:
                 store.close()
 
-    def _key_from_file(self, directory: str) -> bytes:
+    def _key_from_file(self) -> bytes:
         if self._config_directory is None:
             import platformdirs
 
@@ -224,7 +236,7 @@ class StoreKeeper:
         else:
             place = os.path.abspath(os.path.expanduser(os.fspath(self._config_directory)))
         path = Path(place, KEY_FILE_NAME)
-        if Path(os.path.realpath(directory)) in Path(os.path.realpath(str(path))).parents:
+        if Path(os.path.realpath(str(self.directory))) in Path(os.path.realpath(str(path))).parents:
             raise SecretError(
                 "the cache directory would hold its own key: set CLAUDE_CACHE_SECRET, or another directory"
             )
@@ -256,13 +268,17 @@ class StoreKeeper:
             if self._store is not None:
                 self._store.set_patience(LOCK_WAIT_SECONDS)
 
-    def _flush_uses(self) -> None:
-        """Write down what was used, without waiting: it is worth no wait, and no warning."""
+    def _flush_uses(self, limit: Optional[int] = None) -> None:
+        """Write down up to `limit` notes of use, the oldest first, without waiting: they are worth no wait, and no warning."""
         with self._write_lock:
-            if self._store is not None and not _note_uses(self._store, self._uses, self._patience):
+            with self._read_lock:
+                batch = list(islice(self._uses.items(), limit))
+            if self._store is not None and not _note_uses(self._store, batch, self._patience, self._max_size_bytes):
                 # What is wrong, the next write finds out. A transaction left open would be in its way.
                 self._drop_store()
-            self._uses.clear()
+            with self._read_lock:
+                for key, _ in batch:
+                    self._uses.pop(key, None)
 
     def _leave_to_parent(self) -> None:
         # SQLite: a connection must neither be used nor closed on the other side of a fork. So it stays open, out of reach.
@@ -293,21 +309,23 @@ class StoreKeeper:
             warnings.warn(message, category, stacklevel=stacklevel)
 
 
-def _note_uses(store: Store, uses: Dict[str, float], patience_seconds: float) -> bool:
-    if uses:
-        try:
+def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: float, max_size_bytes: int) -> bool:
+    """Write down uses where they may decide an eviction; say whether nothing went wrong."""
+    try:
+        # Each note rewrites a page: not worth it while the cache has to double before anything is evicted.
+        if uses and store.totals()[1] * 2 > max_size_bytes:
             store.set_patience(0.0)
             store.note_uses(uses)
             store.set_patience(patience_seconds)
-        except Exception:
-            return False
+    except Exception:
+        return False
     return True
 
 
-def _finish(store: Store, uses: Dict[str, float]) -> None:
+def _finish(store: Store, uses: Dict[str, float], max_size_bytes: int) -> None:
     """Close what its owner has left open; not in a forked child, whose parent it belongs to."""
     if store.pid == os.getpid():
-        _note_uses(store, uses, 0.0)
+        _note_uses(store, list(uses.items()), 0.0, max_size_bytes)
         store.close()
 
 

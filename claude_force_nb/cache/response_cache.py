@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -30,8 +31,10 @@ MAX_ENTRY_BYTES = 64 * 2**20
 CLOCK_SKEW_SECONDS = 300.0
 """An entry dated further in the future than this is a miss: its age cannot be known."""
 
-# Uses noted in memory before they are written down; a note takes about 200 bytes here, and 10 µs to write.
+# Uses noted in memory before some are written down, and how many then: a note takes about 200 bytes here, and some 20 µs to
+# write.
 _NOTES = 4096
+_NOTES_AT_ONCE = 256
 _VERIFIED_BYTES = 16 * 2**20
 _VERIFIED_OVERHEAD_BYTES = 2048
 
@@ -112,14 +115,15 @@ class ResponseCache(StoreKeeper):
         if not _is_positive(max_size_mb):
             raise OptionError("max_size_mb must be over 0, not {!r}".format(max_size_mb))
         self._ttl_seconds = None if ttl_hours is None else float(ttl_hours) * 3600.0
-        self._max_size_bytes = int(max_size_mb * 1_000_000)
+        max_size_bytes = int(max_size_mb * 1_000_000)
         super().__init__(
             directory,
             secret=secret,
             environ=environ,
             clock=clock,
             config_directory=config_directory,
-            max_value_bytes=min(self._max_size_bytes, MAX_ENTRY_BYTES),
+            max_size_bytes=max_size_bytes,
+            max_value_bytes=min(max_size_bytes, MAX_ENTRY_BYTES),
         )
         self._verified: OrderedDict[str, _Entry] = OrderedDict()
         self._verified_bytes = 0
@@ -210,7 +214,7 @@ class ResponseCache(StoreKeeper):
         fingerprint = _fingerprint_of(request)
         with self._read_lock:
             self._forget(fingerprint)
-        done = self._work(lambda store: store.remove(fingerprint))
+        done = self._work(lambda store: store.remove(fingerprint), keyed=False)
         self._emit()
         return bool(done)
 
@@ -220,25 +224,31 @@ class ResponseCache(StoreKeeper):
             self._verified.clear()
             self._verified_bytes = 0
             self._uses.clear()
-        done = self._work(lambda store: store.empty(), insist=True)
+        done = self._work(lambda store: store.empty(), insist=True, keyed=False)
         self._emit()
         return done or 0
 
     def verify(self) -> VerifyReport:
         """Read and check every entry: corrupt ones are evicted, expired ones and those of other keys are left.
 
-        Counts the size anew as well, should somebody have changed the sums.
+        Counts the size anew as well, should somebody have changed the sums. A whole database that had to be made anew counts as
+        one corrupt entry.
         """
+        before = self._integrity_failures
         report = self._work(self._verify, insist=True, reading=True) or VerifyReport(available=False)
         if report.corrupt:
-            self._integrity_failures += report.corrupt
             self._say_corrupt()
+        databases = self._integrity_failures - before
+        self._integrity_failures += report.corrupt
+        if databases:
+            report = dataclasses.replace(report, corrupt=report.corrupt + databases)
         self._emit()
         return report
 
     def stats(self) -> CacheStats:
         """Return the counters of this object and the sums of the directory; the sums are 0 where it cannot be read."""
-        entries, size_bytes = self._work(lambda store: store.totals(), insist=True, reading=True) or (0, 0)
+        sums = self._work(lambda store: store.totals(), insist=True, reading=True, keyed=False)
+        entries, size_bytes = sums or (0, 0)
         self._emit()
         return CacheStats(
             hits=self._hits,
@@ -301,7 +311,7 @@ class ResponseCache(StoreKeeper):
         if found in ("corrupt", "expired"):
             self._work(lambda store: store.evict([("key", fingerprint, row)]))
         elif len(self._uses) >= _NOTES:
-            self._flush_uses()
+            self._flush_uses(_NOTES_AT_ONCE)
         self._emit(stacklevel=4)
         return answer
 
