@@ -77,6 +77,30 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
 
 
+def test_the_tests_of_the_python_page_pass(tmp_path: Path) -> None:
+    """Files that docs/python.md shows, such as a conftest.py and a test, pass under pytest as they stand."""
+    files = {
+        block.kind.split(" ")[1]: block.text for block in blocks(ROOT / "docs" / "python.md") if ".py" in block.kind
+    }
+    assert "conftest.py" in files
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
+    variables = environment("")
+    done = subprocess.run(command, env=variables, cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout.decode("utf-8", "replace")
+
+
 @pytest.mark.parametrize("page", with_blocks("console"))
 def test_commands_run(page: Path, simulator: Simulator, tmp_path: Path) -> None:
     """Every command of a page ends well on a machine where nothing was asked yet."""
