@@ -192,7 +192,7 @@ class Caller:
         limited = isinstance(failure, RateLimitError)
         if limited:
             # The lane holds the whole family for so long, and lets this one go first.
-            seconds = self._lanes.of(request.model).paused_seconds()
+            seconds = max(failure.retry_after_seconds or 0.0, self._lanes.of(request.model).paused_seconds())
             self._emit("paused", request, attempt=attempt, delay=seconds, error=failure)
         else:
             seconds = delay_seconds(failure, attempt, random=random.random)

@@ -43,7 +43,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, List, Optional
+from typing import Any, Iterable, List, Mapping, Optional
 
 __all__ = [
     "AgentFileError",
@@ -173,9 +173,12 @@ class ApiError(ClaudeForceError):
     ----------
     retryable : bool
         True where the same request may succeed later.
+    limits : mapping of str to str, or None
+        The answer's ``anthropic-ratelimit-…`` headers; None where there were none.
     """
 
     retryable = False
+    limits: Optional[Mapping[str, str]] = None
 
     def __init__(
         self,

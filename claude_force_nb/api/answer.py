@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import MalformedAnswerError
 from claude_force_nb.result import ClaudeResult, Usage
@@ -69,6 +69,17 @@ class Answer:
         """The API's ``request-id`` header."""
         return self.headers.get("request-id")
 
+    @property
+    def counted_tokens(self) -> Optional[Tuple[int, int]]:
+        """Input and output tokens that count against rate limits: reads from the prompt cache do not. None where unknown."""
+        usage = self.body.get("usage") if isinstance(self.body, dict) else None
+        if not isinstance(usage, dict):
+            return None
+        read, written, output = (
+            usage.get(name) for name in ("input_tokens", "cache_creation_input_tokens", "output_tokens")
+        )
+        return _whole(read) + _whole(written), _whole(output)
+
     def to_result(self, *, fingerprint: str, agent: Optional[str]) -> ClaudeResult:
         """Return the answer as a result that is not priced yet (`cost` None).
 
@@ -96,3 +107,7 @@ class Answer:
             agent=agent,
             call_seconds=self.call_seconds,
         )
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0

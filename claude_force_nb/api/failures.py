@@ -43,6 +43,7 @@ _BY_TYPE = {
     "invalid_request_error": InvalidRequestError,
     "request_too_large": InvalidRequestError,
 }
+_LIMITS = "anthropic-ratelimit-"
 _BY_STATUS = {
     401: AuthenticationError,
     402: SpendLimitError,
@@ -172,6 +173,9 @@ def error_from_answer(
         request_id=request_id if isinstance(request_id, str) else None,
         retry_after_seconds=retry_after_seconds(headers, now=now),
     )
+    limits = {name: value for name, value in headers.items() if name == "date" or name.startswith(_LIMITS)}
+    if len(limits) > 1:
+        answer.limits = limits
     # Not a standard header: the API's own word on whether another try makes sense.
     if headers.get("x-should-retry") == "false":
         answer.retryable = False

@@ -26,6 +26,8 @@ _DECREASE = 0.7
 # What a call needs is an estimate; this much more has to be there before it leaves, so that a longer one is not refused.
 _MARGIN = 1.25
 _FORGET = 0.02
+# Calls that left within this time may arrive in another order.
+_OVERTAKING_SECONDS = 0.1
 
 
 class Need(NamedTuple):
@@ -59,7 +61,7 @@ class TokenBucket:
         Monotonic seconds.
     """
 
-    __slots__ = ("capacity", "correction", "level", "limit", "updated")
+    __slots__ = ("capacity", "correction", "largest", "level", "limit", "updated", "_latest", "_since", "_sooner")
 
     def __init__(self, limit: float, level: float, capacity: float, now: float) -> None:
         self.limit = limit
@@ -68,6 +70,21 @@ class TokenBucket:
         self.updated = now
         # Sum of all corrections so far: levels remembered before one are compared in today's terms.
         self.correction = 0.0
+        # About the most that a call of late needed: so much higher the level may have been between two looks at it.
+        self.largest = 1.0
+        self._since, self._latest, self._sooner = now, 0.0, 0.0
+
+    def take(self, amount: float) -> float:
+        """Take `amount` out; return what was taken so shortly before that it may arrive later than this."""
+        now = self.updated
+        if now - self._since > _OVERTAKING_SECONDS:
+            self._sooner = self._latest if now - self._since <= 2 * _OVERTAKING_SECONDS else 0.0
+            self._since, self._latest = now, 0.0
+        before = self._latest + self._sooner
+        self._latest += amount
+        self.level -= amount
+        self.largest = max(1.0, amount, 0.99 * self.largest)
+        return before
 
     def refill(self, now: float) -> None:
         """Bring the level up to `now`."""
@@ -158,6 +175,9 @@ class FamilyLimits:
         self._ramp_sent = 0
         self._ramping = True
         self._epoch = 0
+        # Share of a request that each one is counted for in addition: a bucket that holds hardly more than one loses what
+        # refills while a call is late, and no header tells.
+        self._lateness = 0.0
         self._output: Dict[str, _Mean] = {}
         self._tokens_per_byte = _Mean()
 
@@ -230,19 +250,17 @@ class FamilyLimits:
         if not self.buckets:
             return Ticket(need, now, self._epoch, None)
         self._held_output += need.output_tokens
-        for name, bucket in self.buckets.items():
+        levels = [0.0, 0.0, 0.0]
+        recent = [0.0, 0.0, 0.0]
+        for index, name in enumerate(DIMENSIONS):
+            bucket = self.buckets.get(name)
+            if bucket is None:
+                continue
             bucket.refill(now)
-            if name == "requests":
-                bucket.level -= 1.0
-            elif name == "input-tokens":
-                bucket.level -= need.input_tokens
-        return Ticket(need, now, self._epoch, self._levels())
-
-    def _levels(self) -> Tuple[float, ...]:
-        return tuple(
-            self.buckets[name].level - self.buckets[name].correction if name in self.buckets else 0.0
-            for name in DIMENSIONS
-        )
+            if index < 2:
+                recent[index] = bucket.take(need[index] + (self._lateness if index == 0 else 0.0))
+            levels[index] = bucket.level - bucket.correction
+        return Ticket(need, now, self._epoch, (*levels, *recent))
 
     # ------------------------------------------------------------------ coming back
 
@@ -283,11 +301,14 @@ class FamilyLimits:
             elif name == "input-tokens":
                 bucket.level += need.input_tokens - real_input if known else 0.0
             else:
-                bucket.level -= real_output
+                bucket.take(real_output)
         if verdict == "overloaded" or (verdict == "limited" and not self.buckets):
             self._shrink(ticket)
+        if verdict == "limited":
+            self._lateness = min(0.05, max(0.03, 2.0 * self._lateness))
         elif verdict == "ok":
             self._ramping = False
+            self._lateness *= 0.995
             if self.window is not None and self.in_flight + 1 >= int(self.window):
                 self.window += 1.0 / self.window
         elif verdict == "unsent" and self._ramping:
@@ -338,7 +359,9 @@ class FamilyLimits:
                 here = bucket.level
                 there = ticket.levels[index] + bucket.correction
                 before = here + (used[1] if index == 2 else 0.0)
-                bucket.correct(remaining, lowest=min(here, there), highest=max(there, before), below=below, above=above)
+                # Before each call that waited the level had risen to what it needs.
+                highest = max(there + ticket.levels[index + 3], before) + _MARGIN * bucket.largest
+                bucket.correct(remaining, lowest=min(here, there), highest=highest, below=below, above=above)
 
 
 _LIMIT, _REMAINING, _RESET = (

@@ -18,6 +18,7 @@ from claude_force_nb.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .failures import error_from_answer, map_exception
+from .lanes import credential_id
 
 __all__ = ["SdkTransport", "Transport"]
 
@@ -94,6 +95,10 @@ class SdkTransport:
     def _secrets(self) -> List[str]:
         # What is shorter is no key but what one gives a local server that asks for any.
         return [secret for secret in self._credentials().values() if len(secret) >= 8]
+
+    def credential_id(self) -> str:
+        """Return what tells this key at this server from others, without giving it away; see `api.lanes`."""
+        return credential_id("".join(self._credentials().values()), self.base_url)
 
     def check(self) -> None:
         """Raise MissingApiKeyError where no key is to be found."""

@@ -1,0 +1,339 @@
+"""The pure core of pacing: it never sends more than the buckets allow, and learns what they allow."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from typing import Any, Dict, List, Optional, Tuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claude_force_nb.api.limits import FIRST_CALLS, RAMP_SECONDS, FamilyLimits, Need, TokenBucket, parse_time
+from claude_force_nb.api.retry import RetryBudget
+from claude_force_nb.simulator import SimulatorOptions
+from claude_force_nb.simulator.limits import RateLimits
+
+MODEL = "claude-haiku-4-5"
+
+
+def no_bytes() -> int:
+    return 0
+
+
+def headers(**values: Any) -> Dict[str, str]:
+    return {"anthropic-ratelimit-" + name.replace("_", "-"): str(value) for name, value in values.items()}
+
+
+def requests_left(remaining: int, limit: int = 600) -> Dict[str, str]:
+    return headers(requests_limit=limit, requests_remaining=remaining)
+
+
+def learned(remaining: int, limit: int = 600, now: float = 0.0) -> FamilyLimits:
+    """Limits after one call whose answer said that `remaining` requests are left."""
+    limits = FamilyLimits()
+    limits.settle(limits.take(Need(), now), now, headers=requests_left(remaining, limit), used=(10, 10))
+    return limits
+
+
+def send_all(limits: FamilyLimits, now: float, most: int = 1000) -> int:
+    """Send at `now` as many calls as may leave."""
+    sent = 0
+    while sent < most and limits.wait_seconds(Need(), now) == 0.0:
+        limits.take(Need(), now)
+        sent += 1
+    return sent
+
+
+def test_bucket_refills_continuously_up_to_what_it_was_seen_to_hold() -> None:
+    """600 a minute are 10 a second, and never more than the capacity."""
+    bucket = TokenBucket(600.0, 0.0, 20.0, 0.0)
+    assert bucket.wait_seconds(1.0) == pytest.approx(0.1)
+    bucket.refill(0.5)
+    assert bucket.level == pytest.approx(5.0)
+    bucket.refill(100.0)
+    assert bucket.level == 20.0
+
+
+def test_a_call_larger_than_the_bucket_needs_a_full_one() -> None:
+    """It could never leave otherwise."""
+    bucket = TokenBucket(600.0, 20.0, 20.0, 0.0)
+    assert bucket.wait_seconds(5000.0) == 0.0
+
+
+def test_the_first_calls_leave_one_by_one_until_there_is_an_answer() -> None:
+    """A few at once, then one a step, so that a small bucket is not overrun before its headers are known."""
+    limits = FamilyLimits()
+    assert send_all(limits, 0.0) == FIRST_CALLS
+    wait = limits.wait_seconds(Need(), 0.0)
+    assert wait == pytest.approx(RAMP_SECONDS)
+    assert send_all(limits, 10 * RAMP_SECONDS + 1e-9) == 10
+
+
+def test_without_headers_an_answer_opens_the_lane() -> None:
+    """Where the API names no limits there is nothing to wait for."""
+    limits = FamilyLimits()
+    limits.settle(limits.take(Need(), 0.0), 0.1)
+    assert send_all(limits, 0.1, most=500) == 500
+
+
+def test_headers_are_taken_up_at_once() -> None:
+    """With 4 requests left, 4 leave, and then one each tenth of a second."""
+    limits = learned(4)
+    assert send_all(limits, 0.0) == 4
+    assert limits.wait_seconds(Need(), 0.0) == pytest.approx(0.1)
+    assert send_all(limits, 0.1 + 1e-9) == 1
+
+
+def test_stale_headers_do_not_raise_the_level() -> None:
+    """A header that was written before the calls still under way arrived is no news."""
+    limits = learned(100)
+    tickets = [limits.take(Need(), 0.0) for _ in range(50)]
+    limits.settle(tickets[0], 0.0, headers=requests_left(99))
+    assert limits.buckets["requests"].level == pytest.approx(50.0)
+    limits.settle(tickets[1], 0.0, headers=requests_left(50))
+    assert limits.buckets["requests"].level == pytest.approx(50.0)
+
+
+def test_another_user_of_the_key_is_noticed() -> None:
+    """A header below everything the own books allow lowers the level."""
+    limits = learned(100)
+    ticket = limits.take(Need(), 0.0)
+    limits.settle(ticket, 0.0, headers=requests_left(10))
+    assert limits.buckets["requests"].level == pytest.approx(11.0)
+
+
+def test_a_corrected_level_is_not_corrected_again_by_headers_of_the_same_moment() -> None:
+    """Two answers that tell of one other user's call lower the level once."""
+    limits = learned(100)
+    first, second = limits.take(Need(), 0.0), limits.take(Need(), 0.0)
+    limits.settle(first, 0.0, headers=requests_left(50))
+    level = limits.buckets["requests"].level
+    limits.settle(second, 0.0, headers=requests_left(50))
+    assert limits.buckets["requests"].level == pytest.approx(level)
+
+
+def test_reset_says_what_the_bucket_holds() -> None:
+    """An empty bucket that is full again in a minute holds a minute's worth, less what whole seconds hide."""
+    limits = FamilyLimits()
+    said = requests_left(0)
+    said["anthropic-ratelimit-requests-reset"] = "2026-11-01T12:01:00Z"
+    said["date"] = "Sun, 01 Nov 2026 12:00:00 GMT"
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers=said)
+    assert limits.buckets["requests"].capacity == pytest.approx(580.0)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-11-01", "2026-99-99T12:00:00Z", "-1", "nan"])
+def test_nonsense_in_headers_is_passed_over(text: str) -> None:
+    """What is no number or no time changes nothing and raises nothing."""
+    limits = FamilyLimits()
+    said = headers(requests_limit=text, requests_remaining=text, requests_reset=text, input_tokens_remaining=text)
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers={**said, "date": text})
+    assert not limits.buckets
+    assert parse_time(text) is None
+
+
+def test_pause_holds_all_and_is_never_shortened() -> None:
+    """The later end counts, and after it one call goes ahead of the others."""
+    limits = learned(100)
+    limits.pause(5.0, 0.0)
+    limits.pause(1.0, 0.0)
+    assert limits.wait_seconds(Need(), 4.0) == pytest.approx(1.0)
+    assert send_all(limits, 5.0) == 1
+    assert limits.wait_seconds(Need(), 5.0) == pytest.approx(RAMP_SECONDS)
+
+
+def test_a_refused_call_gives_back_what_it_reserved() -> None:
+    """The API takes nothing for a 429."""
+    limits = learned(100)
+    ticket = limits.take(Need(), 0.0)
+    limits.settle(ticket, 0.0, verdict="limited")
+    assert limits.buckets["requests"].level == pytest.approx(100.0)
+
+
+def test_without_headers_concurrency_halves_once_a_jam_and_grows_by_one_a_round() -> None:
+    """Ten calls of one jam count once; each full round of answers allows one call more."""
+    limits = FamilyLimits()
+    limits.settle(limits.take(Need(), 0.0), 0.0)
+    tickets = [limits.take(Need(), 0.0) for _ in range(20)]
+    for ticket in tickets[:10]:
+        limits.settle(ticket, 0.0, verdict="overloaded")
+    assert limits.window == pytest.approx(14.0)
+    for ticket in tickets[10:]:
+        limits.settle(ticket, 0.0)
+    for _ in range(14):
+        round_of = [limits.take(Need(), 0.0) for _ in range(14)]
+        assert limits.wait_seconds(Need(), 0.0) in (None, 0.0)
+        limits.settle(round_of[0], 0.0)
+        for ticket in round_of[1:]:
+            limits.settle(ticket, 0.0, verdict="failed")
+    assert 14.9 < limits.window < 15.1
+
+
+def test_output_is_reserved_by_what_answers_really_were() -> None:
+    """max_tokens does not count until it is used, so the mean of real answers is set aside."""
+    limits = learned(100)
+    for _ in range(20):
+        limits.learn(MODEL, input_bytes=lambda: 400, input_tokens=100, output_tokens=50)
+    need = limits.need(MODEL, input_bytes=lambda: 800, max_tokens=8000)
+    assert need == pytest.approx((1.0, 200.0, 50.0))
+    assert limits.need(MODEL, input_bytes=no_bytes, max_tokens=20).output_tokens == 20.0
+
+
+def test_an_estimate_above_the_bucket_does_not_keep_a_lone_call_in() -> None:
+    """The API asks for one output token to be left, so a single call may try."""
+    limits = FamilyLimits()
+    said = headers(output_tokens_limit=6000, output_tokens_remaining=100)
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers=said)
+    assert limits.wait_seconds(Need(1.0, 0.0, 5000.0), 0.0) == 0.0
+
+
+class World:
+    """A client with `FamilyLimits` and the simulator's own buckets, in simulated time."""
+
+    def __init__(self, options: SimulatorOptions, *, latency: float, jitter: float, seed: int, early: bool) -> None:
+        self.server = RateLimits(options)
+        self.client = FamilyLimits()
+        self.latency, self.jitter, self.early = latency, jitter, early
+        self.random = random.Random(seed)
+        self.refused = self.answered = self.inside = 0
+        self.quiet_until = -math.inf
+        self.ended_at = 0.0
+        self.sent_tokens: List[Tuple[int, int]] = []
+
+    def run(self, calls: List[Tuple[int, int]], concurrent: int) -> None:
+        """Send `calls`, each (input bytes, output tokens), refused ones again, until all are answered."""
+        todo = list(reversed(calls))
+        events: List[Tuple[float, int, str, Any]] = []
+        number, now, flying = 0, 0.0, 0
+        look_at = math.inf
+        while todo or events:
+            assert number < 20_000, "the client does not come to an end"
+            while todo and flying < concurrent:
+                size, output = todo[-1]
+                need = self.client.need(MODEL, input_bytes=lambda size=size: size, max_tokens=4096)
+                wait = self.client.wait_seconds(need, now)
+                if wait is None:
+                    break
+                if wait > 0:
+                    if now + wait + 1e-6 < look_at:
+                        look_at = now + wait + 1e-6
+                        heapq.heappush(events, (look_at, number, "look", None))
+                        number += 1
+                    break
+                todo.pop()
+                flying += 1
+                ticket = self.client.take(need, now)
+                arrives = now + self.random.random() * self.jitter
+                heapq.heappush(events, (arrives, number, "arrive", (ticket, size, output)))
+                number += 1
+            now, _, kind, what = heapq.heappop(events)
+            if kind == "look":
+                look_at = math.inf
+            elif kind == "arrive":
+                ticket, size, output = what
+                if now < self.quiet_until:
+                    self.inside += 1
+                refusal = self.server.admit("haiku", size // 4, now)
+                said: Optional[List[Tuple[str, str]]] = None
+                if refusal is not None:
+                    said = self.server.headers("haiku", now, now)
+                    # A call under way when the refusal was read is nobody's fault.
+                    self.quiet_until = max(self.quiet_until, now + refusal.retry_after_seconds)
+                elif self.early:
+                    said = self.server.headers("haiku", now, now)
+                done = now + (0.0 if refusal else self.latency)
+                heapq.heappush(events, (done, number, "made", (ticket, size, output, refusal, said)))
+                number += 1
+            elif kind == "made":
+                ticket, size, output, refusal, said = what
+                if refusal is None:
+                    self.server.produced("haiku", output, now)
+                    said = said or self.server.headers("haiku", now, now)
+                heard = now + self.random.random() * self.jitter
+                heapq.heappush(events, (heard, number, "hear", (ticket, size, output, refusal, dict(said))))
+                number += 1
+            elif kind == "hear":
+                ticket, size, output, refusal, said = what
+                flying -= 1
+                if refusal is not None:
+                    self.refused += 1
+                    self.client.settle(ticket, now, headers=said, verdict="limited")
+                    self.client.pause(float(refusal.retry_after_seconds), now)
+                    todo.append((size, output))
+                else:
+                    self.answered += 1
+                    self.client.settle(ticket, now, headers=said, used=(size // 4, output))
+                    self.client.learn(
+                        MODEL, input_bytes=lambda size=size: size, input_tokens=size // 4, output_tokens=output
+                    )
+                    self.ended_at = now
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rpm=st.integers(60, 6000),
+    burst=st.floats(1.0, 60.0),
+    latency=st.floats(0.0, 3.0),
+    jitter=st.floats(0.0, 0.05),
+    early=st.booleans(),
+    concurrent=st.integers(1, 60),
+    seed=st.integers(0, 1000),
+)
+def test_request_limits_are_kept_and_used(
+    rpm: int, burst: float, latency: float, jitter: float, early: bool, concurrent: int, seed: int
+) -> None:
+    """Whatever rate, burst, latency and staleness of headers: next to nothing is refused, and little of the rate is left."""
+    options = SimulatorOptions(requests_per_minute=rpm, burst_seconds=burst)
+    world = World(options, latency=latency, jitter=jitter, seed=seed, early=early)
+    world.run([(400, 50)] * 300, concurrent)
+    assert world.answered == 300
+    capacity = max(1.0, rpm * burst / 60.0)
+    assert world.refused <= max(9, FIRST_CALLS - capacity + 2)
+    ideal = max((300 - capacity) * 60.0 / rpm, 300 * latency / concurrent)
+    # What the ramp, the first answer and the last one take is not the rate's fault.
+    slack = 300 * RAMP_SECONDS if latency > 1 else 1.0
+    assert (
+        world.ended_at
+        <= ideal * 1.06 + 4 * (latency + 2 * jitter) + slack + 300 * jitter / concurrent * 2 + world.refused
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    which=st.sampled_from(["input_tokens_per_minute", "output_tokens_per_minute"]),
+    per_second=st.integers(500, 5000),
+    burst=st.floats(3.0, 60.0),
+    latency=st.floats(0.0, 2.0),
+    seed=st.integers(0, 1000),
+)
+def test_token_limits_are_kept_and_used(which: str, per_second: int, burst: float, latency: float, seed: int) -> None:
+    """Prompts and answers of changing size keep under a token limit that binds before the others."""
+    options = SimulatorOptions(**{which: per_second * 60}, burst_seconds=burst)
+    world = World(options, latency=latency, jitter=0.005, seed=seed, early=False)
+    sizes = random.Random(seed)
+    calls = [(4 * sizes.randint(100, 300), sizes.randint(100, 300)) for _ in range(300)]
+    world.run(calls, 50)
+    assert world.answered == 300
+    assert world.refused <= 9
+    total = sum(size // 4 if which.startswith("input") else output for size, output in calls)
+    ideal = max(0.0, (total - per_second * burst) / per_second, 300 * latency / 50)
+    assert world.ended_at <= ideal * 1.05 + 3000 / per_second + 5 * latency + 1.5 + world.refused
+
+
+def test_retries_are_a_share_of_the_calls() -> None:
+    """In a storm the retries stop at the reserve and a fifth of the calls; time gives them back."""
+    now = [0.0]
+    budget = RetryBudget(10.0, clock=lambda: now[0])
+    allowed = 0
+    for _ in range(1000):
+        budget.called()
+        allowed += budget.allows()
+    assert 200 <= allowed <= 211
+    assert not budget.allows()
+    now[0] = 0.2
+    assert [budget.allows() for _ in range(3)] == [True, True, False]
+    now[0] = 1000.0
+    assert [budget.allows() for _ in range(11)] == [True] * 10 + [False]
