@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_force_nb.cache import CacheStats, ResponseCache, VerifyReport, cli
-from claude_force_nb.cache.response_cache import CLOCK_SKEW_SECONDS, MAX_ENTRY_BYTES
+from claude_force_nb.cache.entries import CLOCK_SKEW_SECONDS
+from claude_force_nb.cache.response_cache import MAX_ENTRY_BYTES
 from claude_force_nb.cache.signing import OVERHEAD_BYTES
 from claude_force_nb.errors import CacheWarning, OptionError
 from claude_force_nb.request import ClaudeRequest
@@ -480,7 +481,7 @@ assert cache.get(fingerprint(1))
 
 def test_what_was_verified_is_forgotten_in_time(tmp_path: Path) -> None:
     """The memory of verified entries and of uses is bounded."""
-    from claude_force_nb.cache import response_cache
+    from claude_force_nb.cache import entries
 
     with make_cache(tmp_path) as cache:
         for number in range(60):
@@ -488,8 +489,8 @@ def test_what_was_verified_is_forgotten_in_time(tmp_path: Path) -> None:
         for number in range(60):
             assert cache.get(fingerprint(number))
         kept = sum(2 * len(entry[0][0]) for entry in cache._verified.values())
-        assert 0 < kept <= response_cache._VERIFIED_BYTES
-        assert cache._verified_bytes == kept + len(cache._verified) * response_cache._VERIFIED_OVERHEAD_BYTES
+        assert 0 < kept <= entries.VERIFIED_BYTES
+        assert cache._verified.size_bytes == kept + len(cache._verified) * entries._OVERHEAD_BYTES
         assert cache.put(A, answer("x" * 10_000_000))
         assert cache.get(A)
         assert cache.get(A)
@@ -497,7 +498,7 @@ def test_what_was_verified_is_forgotten_in_time(tmp_path: Path) -> None:
         cache.get(B)
         assert len(cache._verified) == 1
         cache.clear()
-        assert cache._verified_bytes == 0
+        assert cache._verified.size_bytes == 0
 
 
 @pytest.mark.parametrize(("limit_mb", "written"), [(0.01, True), (1, False)])

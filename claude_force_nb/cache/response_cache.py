@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Tuple, Union
 
+from claude_force_nb.cache import entries
+from claude_force_nb.cache.entries import CLOCK_SKEW_SECONDS, Entry, answer_of
 from claude_force_nb.cache.keeper import StoreKeeper
 from claude_force_nb.cache.report import CacheStats, VerifyReport
 from claude_force_nb.cache.signing import NEVER, OVERHEAD_BYTES, UnknownKeyError
 from claude_force_nb.errors import CacheIntegrityWarning, OptionError
 from claude_force_nb.request import ClaudeRequest
-from claude_force_nb.result import ClaudeResult, Usage
+from claude_force_nb.result import ClaudeResult
 
 if TYPE_CHECKING:
     from claude_force_nb.cache.disk import Store
 
-__all__ = ["CLOCK_SKEW_SECONDS", "MAX_ENTRY_BYTES", "ResponseCache"]
+__all__ = ["MAX_ENTRY_BYTES", "ResponseCache"]
 
 # An answer that stopped for one of these is not the answer that the next run wants to see again.
 _NOT_KEPT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn", "refusal"})
@@ -28,36 +28,13 @@ _NOT_KEPT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_tur
 MAX_ENTRY_BYTES = 64 * 2**20
 """Longest entry, whatever the limit of the cache: far over any answer of the API (128,000 tokens are about 1 MB)."""
 
-CLOCK_SKEW_SECONDS = 300.0
-"""An entry dated further in the future than this is a miss: its age cannot be known."""
-
 # Uses noted in memory before some are written down, and how many then: a note takes about 200 bytes here, and some 20 µs to
 # write.
 _NOTES = 4096
 _NOTES_AT_ONCE = 256
-_VERIFIED_BYTES = 16 * 2**20
-_VERIFIED_OVERHEAD_BYTES = 2048
 
+_EVICTED_AT_ONCE = 64
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-_decode = json.JSONDecoder().raw_decode
-
-_EMPTY_RECORD: Dict[str, Any] = {
-    "text": "",
-    "model": "",
-    "usage": {},
-    "stop_reason": None,
-    "request_id": None,
-    "call_seconds": 0.0,
-}
-_CACHED = ClaudeResult.from_record(_EMPTY_RECORD, fingerprint="", age_seconds=0.0).__dict__
-_NO_USAGE = Usage().__dict__
-_new_result = ClaudeResult.__new__
-_new_usage = Usage.__new__
-_set_dict = object.__setattr__
-
-# A row as read, the fields of its answer, when it was made, when it ends (seconds since 1970 UTC).
-_Entry = Tuple[Tuple[Any, ...], Dict[str, Any], float, float]
 
 
 class ResponseCache(StoreKeeper):
@@ -125,8 +102,7 @@ class ResponseCache(StoreKeeper):
             max_size_bytes=max_size_bytes,
             max_value_bytes=min(max_size_bytes, MAX_ENTRY_BYTES),
         )
-        self._verified: OrderedDict[str, _Entry] = OrderedDict()
-        self._verified_bytes = 0
+        self._verified = entries.Verified()
         self._hits = self._misses = self._expired = self._evictions = self._foreign_key = 0
 
     def get(self, request: Union[ClaudeRequest, str]) -> Optional[ClaudeResult]:
@@ -151,7 +127,7 @@ class ResponseCache(StoreKeeper):
                     entry = self._verified.get(fingerprint)
                     # Verified before, and on disk every byte is still the same: only its age can have changed.
                     if entry is None or entry[0] != rows[0]:
-                        entry = self._check(fingerprint, rows[0])  # type: ignore[assignment]
+                        entry = self._check(fingerprint, rows[0])
                     if type(entry) is tuple and entry[2] <= now < entry[3] and len(self._uses) < _NOTES:
                         self._hits += 1
                         return self._answer(fingerprint, entry, now)
@@ -172,7 +148,7 @@ class ResponseCache(StoreKeeper):
         if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
             return False
         try:
-            body = _encode(result.to_record()).encode("utf-8", "surrogatepass")
+            body = entries.encode(result)
         except (TypeError, ValueError):
             self._say("record", "an answer cannot be written as JSON and was not cached")
             self._emit()
@@ -213,7 +189,7 @@ class ResponseCache(StoreKeeper):
         """Remove the entry of a request or fingerprint; return whether there was one."""
         fingerprint = _fingerprint_of(request)
         with self._read_lock:
-            self._forget(fingerprint)
+            self._verified.forget(fingerprint)
         done = self._work(lambda store: store.remove(fingerprint), keyed=False)
         self._emit()
         return bool(done)
@@ -221,8 +197,7 @@ class ResponseCache(StoreKeeper):
     def clear(self) -> int:
         """Remove every entry, of every key; return how many there were."""
         with self._read_lock:
-            self._verified.clear()
-            self._verified_bytes = 0
+            self._verified.forget_all()
             self._uses.clear()
         done = self._work(lambda store: store.empty(), insist=True, keyed=False)
         self._emit()
@@ -285,7 +260,7 @@ class ResponseCache(StoreKeeper):
         """All that most hits do not need: opening, mending, evicting, counting, warning."""
         _fingerprint_of(fingerprint)
         row = self._work(lambda store: store.row_of(fingerprint), reading=True)
-        found: Union[_Entry, str] = "missing"
+        found: Union[Entry, str] = "missing"
         with self._read_lock:
             if row is not None:
                 found = self._check(fingerprint, row)
@@ -299,7 +274,7 @@ class ResponseCache(StoreKeeper):
                 answer = self._answer(fingerprint, found, now)
             else:
                 self._misses += 1
-                self._forget(fingerprint)
+                self._verified.forget(fingerprint)
                 answer = None
                 if found == "corrupt":
                     self._integrity_failures += 1
@@ -315,15 +290,11 @@ class ResponseCache(StoreKeeper):
         self._emit(stacklevel=4)
         return answer
 
-    def _answer(self, fingerprint: str, entry: _Entry, now: float) -> ClaudeResult:
+    def _answer(self, fingerprint: str, entry: Entry, now: float) -> ClaudeResult:
         self._verified.move_to_end(fingerprint)
         self._uses.pop(fingerprint, None)
         self._uses[fingerprint] = self._next_use(now)
-        fields = entry[1].copy()
-        fields["age_seconds"] = now - entry[2] if now > entry[2] else 0.0
-        result = _new_result(ClaudeResult)
-        _set_dict(result, "__dict__", fields)
-        return result
+        return answer_of(entry, now)
 
     def _next_use(self, now: float) -> float:
         """Return `now`, made later than every use before: clocks are coarse, and go back."""
@@ -331,47 +302,22 @@ class ResponseCache(StoreKeeper):
         self._last_use = now = now if now > last else last + 1e-6
         return now
 
-    def _check(self, fingerprint: str, row: Tuple[Any, ...]) -> Union[_Entry, str]:
-        """Verify and decode a row as read: the entry, or why there is none."""
+    def _check(self, fingerprint: str, row: Tuple[Any, ...]) -> Union[Entry, str]:
+        """Verify, decode and remember a row as read: the entry, or why there is none."""
         assert self._ring is not None
         try:
-            value = _value_of(row)
-            body, created_ms, ends_ms = self._ring.unsign(value, fingerprint=bytes.fromhex(fingerprint))
-            record = _decode(body.decode("utf-8", "surrogatepass"))[0]
-            # As ClaudeResult.from_record does, at a quarter of its time; a test holds the two together.
-            usage = _new_usage(Usage)
-            _set_dict(usage, "__dict__", {**_NO_USAGE, **record["usage"]})
-            fields = {**_CACHED, **record, "usage": usage, "fingerprint": fingerprint}
-            if len(fields) != len(_CACHED) or len(usage.__dict__) != len(_NO_USAGE):
-                raise TypeError("a record of another version")
+            entry = entries.read(self._ring, fingerprint, row, self._ttl_seconds)
         except UnknownKeyError:
             return "foreign"
         except Exception:
-            # Not signed by us, or signed and yet no record of this version: whatever it is, it is no answer.
             return "corrupt"
-        entry = ((value,), fields, *self._lifetime(created_ms, ends_ms))
-        self._forget(fingerprint)
-        self._verified[fingerprint] = entry
-        self._verified_bytes += 2 * len(value) + _VERIFIED_OVERHEAD_BYTES
-        # The entry itself stays, however large, until the next one comes.
-        while self._verified_bytes > _VERIFIED_BYTES and len(self._verified) > 1:
-            self._forget(next(iter(self._verified)))
+        self._verified.remember(fingerprint, entry)
         return entry
-
-    def _lifetime(self, created_ms: int, ends_ms: int) -> Tuple[float, float]:
-        created = created_ms / 1000
-        ends = float("inf") if ends_ms == NEVER else ends_ms / 1000
-        return created, ends if self._ttl_seconds is None else min(ends, created + self._ttl_seconds)
-
-    def _forget(self, fingerprint: str) -> None:
-        entry = self._verified.pop(fingerprint, None)
-        if entry is not None:
-            self._verified_bytes -= 2 * len(entry[0][-1]) + _VERIFIED_OVERHEAD_BYTES
 
     def _verify(self, store: Store) -> VerifyReport:
         assert self._ring is not None
         counts = {"intact": 0, "expired": 0, "corrupt": 0, "foreign_key": 0}
-        corrupt = []
+        corrupt: List[Tuple[str, Any, Any]] = []
         found = store.scan()
         while found is not None:
             rowid, key, raw, row = found
@@ -379,8 +325,8 @@ class ResponseCache(StoreKeeper):
                 if raw != 1:
                     raise ValueError("no key of ours")
                 fingerprint = bytes.fromhex(_fingerprint_of(key.decode("ascii")))
-                _, created_ms, ends_ms = self._ring.unsign(_value_of(row), fingerprint=fingerprint)
-                created, ends = self._lifetime(created_ms, ends_ms)
+                _, created_ms, ends_ms = self._ring.unsign(entries.value_of(row), fingerprint=fingerprint)
+                created, ends = entries.lifetime(created_ms, ends_ms, self._ttl_seconds)
                 verdict = "intact" if created - CLOCK_SKEW_SECONDS <= self._clock() < ends else "expired"
             except UnknownKeyError:
                 verdict = "foreign_key"
@@ -389,8 +335,9 @@ class ResponseCache(StoreKeeper):
                 corrupt.append(("rowid", rowid, row))
             counts[verdict] += 1
             found = store.scan(rowid + 1)
-        if corrupt:
-            store.evict(corrupt)
+            if len(corrupt) == _EVICTED_AT_ONCE or (corrupt and found is None):
+                store.evict(corrupt)
+                corrupt.clear()
         _, size_bytes = store.totals(count_anew=True)
         return VerifyReport(
             intact=counts["intact"],
@@ -415,12 +362,3 @@ def _fingerprint_of(request: Union[ClaudeRequest, str]) -> str:
     if isinstance(request, str) and _FINGERPRINT.match(request):
         return str(request)
     raise OptionError("a ClaudeRequest or its fingerprint (64 hexadecimal digits) is needed, not {!r}".format(request))
-
-
-def _value_of(row: Tuple[Any, ...]) -> bytes:
-    """Return the value of a row as read, which is (value,) or (mode, filename, value)."""
-    if len(row) == 3 and (row[0] != 1 or row[1] is not None):
-        raise ValueError("no row of ours")
-    if type(row[-1]) is not bytes:
-        raise ValueError("no value of ours")
-    return row[-1]

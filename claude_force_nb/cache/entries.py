@@ -1,0 +1,128 @@
+"""From a row to an answer, and the answers that were verified before."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import Any, Dict, Optional, Tuple
+
+from claude_force_nb.cache.signing import NEVER, KeyRing
+from claude_force_nb.result import ClaudeResult, Usage
+
+__all__ = [
+    "CLOCK_SKEW_SECONDS",
+    "VERIFIED_BYTES",
+    "Entry",
+    "Verified",
+    "answer_of",
+    "encode",
+    "lifetime",
+    "read",
+    "value_of",
+]
+
+CLOCK_SKEW_SECONDS = 300.0
+"""An entry dated further in the future than this is a miss: its age cannot be known."""
+
+VERIFIED_BYTES = 16 * 2**20
+"""Bound of what `Verified` holds."""
+
+_OVERHEAD_BYTES = 2048
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder().raw_decode
+
+_EMPTY_RECORD: Dict[str, Any] = {
+    "text": "",
+    "model": "",
+    "usage": {},
+    "stop_reason": None,
+    "request_id": None,
+    "call_seconds": 0.0,
+}
+_CACHED = ClaudeResult.from_record(_EMPTY_RECORD, fingerprint="", age_seconds=0.0).__dict__
+_NO_USAGE = Usage().__dict__
+_new_result = ClaudeResult.__new__
+_new_usage = Usage.__new__
+_set = object.__setattr__
+
+# The value as read, in a row of its own; the fields of its answer; when it was made and when it ends, in seconds since 1970 UTC.
+Entry = Tuple[Tuple[bytes], Dict[str, Any], float, float]
+
+
+def encode(result: ClaudeResult) -> bytes:
+    """Return what is kept of `result`; raises TypeError or ValueError where that cannot be written as JSON."""
+    # Model output can hold half of a surrogate pair.
+    return _encode(result.to_record()).encode("utf-8", "surrogatepass")
+
+
+def value_of(row: Tuple[Any, ...]) -> bytes:
+    """Return the value of a row as read, which is (value,) or (mode, filename, value); ValueError where it is none of ours."""
+    if len(row) == 3 and (row[0] != 1 or row[1] is not None):
+        raise ValueError("no row of ours")
+    if type(row[-1]) is not bytes:
+        raise ValueError("no value of ours")
+    return row[-1]
+
+
+def lifetime(created_ms: int, ends_ms: int, ttl_seconds: Optional[float]) -> Tuple[float, float]:
+    """Return when an entry was made and when it ends, the signed end or the one by `ttl_seconds`, whichever is earlier."""
+    created = created_ms / 1000
+    ends = float("inf") if ends_ms == NEVER else ends_ms / 1000
+    return created, ends if ttl_seconds is None else min(ends, created + ttl_seconds)
+
+
+def read(ring: KeyRing, fingerprint: str, row: Tuple[Any, ...], ttl_seconds: Optional[float]) -> Entry:
+    """Verify and decode a row as read.
+
+    Raises
+    ------
+    UnknownKeyError
+        If it was signed with a key that is not on the ring.
+    Exception
+        Any other where it was not signed by us, or signed and yet is no record of this version.
+    """
+    value = value_of(row)
+    body, created_ms, ends_ms = ring.unsign(value, fingerprint=bytes.fromhex(fingerprint))
+    record = _decode(body.decode("utf-8", "surrogatepass"))[0]
+    # What ClaudeResult.from_record does, in a quarter of its time; a test holds the two together.
+    usage = _new_usage(Usage)
+    _set(usage, "__dict__", {**_NO_USAGE, **record["usage"]})
+    fields = {**_CACHED, **record, "usage": usage, "fingerprint": fingerprint}
+    if len(fields) != len(_CACHED) or len(usage.__dict__) != len(_NO_USAGE):
+        raise TypeError("a record of another version")
+    return ((value,), fields, *lifetime(created_ms, ends_ms, ttl_seconds))
+
+
+def answer_of(entry: Entry, now: float) -> ClaudeResult:
+    """Return a result of its own for an entry."""
+    fields = entry[1].copy()
+    fields["age_seconds"] = now - entry[2] if now > entry[2] else 0.0
+    result = _new_result(ClaudeResult)
+    _set(result, "__dict__", fields)
+    return result
+
+
+class Verified(OrderedDict):  # type: ignore[type-arg]
+    """Fingerprint to `Entry`, the least recently used first, in bounded memory. The owner has the lock."""
+
+    size_bytes = 0
+
+    def remember(self, fingerprint: str, entry: Entry) -> None:
+        """Keep `entry`, and let the oldest go; it stays itself, however large, until the next one comes."""
+        self.forget(fingerprint)
+        self[fingerprint] = entry
+        self.size_bytes += 2 * len(entry[0][0]) + _OVERHEAD_BYTES
+        while self.size_bytes > VERIFIED_BYTES and len(self) > 1:
+            self.forget(next(iter(self)))
+
+    def forget(self, fingerprint: str) -> None:
+        """Let the entry of `fingerprint` go, if there is one."""
+        entry = self.pop(fingerprint, None)
+        if entry is not None:
+            self.size_bytes -= 2 * len(entry[0][0]) + _OVERHEAD_BYTES
+
+    def forget_all(self) -> None:
+        """Let all entries go."""
+        self.clear()
+        self.size_bytes = 0
