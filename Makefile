@@ -25,8 +25,9 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 	@-$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-INSTALL = if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python $(1); \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1); fi
+INSTALL = { [ -x $(BIN)/uv ] && $(BIN)/uv pip install --quiet --python $(BIN)/python $(1); } || \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(1)
+comma := ,
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the package and what the demo needs into $(VENV) …" >&2
@@ -35,7 +36,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the package and JupyterLab into $(VENV) …" >&2
-	@$(call INSTALL,--editable '.[demo,lab]')
+	@$(call INSTALL,--editable '.[demo$(comma)lab]')
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python

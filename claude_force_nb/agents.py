@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from .errors import AgentFileError, AgentFileWarning, UnknownAgentError
+from .errors import AgentFileError, AgentFileWarning, UnknownAgentError, warn
 from .vocabulary import did_you_mean
 
 __all__ = ["Agent", "AgentLibrary", "parse_agent"]
@@ -287,5 +286,5 @@ class AgentLibrary:
             for error in errors.values():
                 if str(error) not in self._warned:
                     self._warned.add(str(error))
-                    warnings.warn(AgentFileWarning(str(error)), stacklevel=2)
+                    warn(str(error), AgentFileWarning)
         return [found[name] for name in sorted(found)]

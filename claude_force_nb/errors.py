@@ -43,7 +43,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, List, Mapping, Optional
+import warnings
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Type
 
 __all__ = [
     "AgentFileError",
@@ -81,6 +82,7 @@ __all__ = [
     "UndefinedNameError",
     "UnknownAgentError",
     "UnknownModelError",
+    "warn",
 ]
 
 
@@ -291,3 +293,15 @@ class CacheSecretWarning(ClaudeForceWarning):
 
 class AgentFileWarning(ClaudeForceWarning):
     """An agent file cannot be read and was passed over."""
+
+
+_SHOWN: Dict[Any, Any] = {}
+
+
+def warn(message: str, category: Type[Warning]) -> None:
+    """Issue a warning as one line that names the package, not a file of this machine and a line of its code.
+
+    A saved notebook keeps what was shown. The same message is shown once in a process, as warnings are by default.
+    """
+    text = " ".join(message.split())
+    warnings.warn_explicit(text, category, "claude_force_nb", 1, module="claude_force_nb", registry=_SHOWN)

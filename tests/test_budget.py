@@ -105,7 +105,7 @@ def test_a_refusal_says_need_left_and_remedy(limit, taken, amount, message):
 
 def test_an_unknown_price_is_refused_under_a_limit(daily):
     """None is refused, saying so, unless it is allowed or there is no limit."""
-    line = "the model's price is unknown, so the $0.50 {} cannot be kept; give its price with prices=… or set {}=none"
+    line = "the model's price is unknown, so the $0.50 {} cannot be kept; use a model with a known price or set {}=none"
     with pytest.raises(BudgetExceededError) as caught:
         Budget("0.5").reserve(None)
     assert str(caught.value) == line.format("budget", "budget")

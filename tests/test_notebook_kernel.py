@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
+import IPython
 import pytest
 from live_kernel import Cell, LiveKernel
 
@@ -307,11 +308,24 @@ def test_agents_are_found_beside_the_notebook(server: Simulator, tmp_path: Path)
 
 
 def test_tab_completes_options_agents_and_models(shared: LiveKernel) -> None:
-    """Tab offers what may follow: options, agents and models."""
-    assert "agent=" in shared.complete("%%claude ag")
-    assert "reviewer" in " ".join(shared.complete("%%claude agent=rev"))
-    assert "haiku" in " ".join(shared.complete("%claude model=hai"))
-    assert "explainer" in " ".join(shared.complete("%claude_agents exp"))
+    """Tab offers what may follow, and from IPython 8.6 on nothing else: options, values, agents, models, settings."""
+    alone = IPython.version_info >= (8, 6)
+    for typed, offered in {
+        "%%claude ag": ["agent="],
+        "%%claude agent=rev": ["reviewer"],
+        "%claude model=hai": ["haiku"],
+        "%claude --cache ": ["off", "on", "only", "refresh"],
+        "%claude --dry": ["--dry-run"],
+        "%claude_agents exp": ["explainer"],
+        "%claude_cache ve": ["verify"],
+        "%claude_cost by=no": ["notebook"],
+        "%claude_config max_t": ["max_tokens="],
+    }.items():
+        found = shared.complete(typed)
+        assert set(offered) <= set(found), typed
+        assert not alone or sorted(found) == offered, typed
+    assert not alone or shared.complete("answer = %claude model=hai") == ["haiku"]
+    assert "KEYS" in shared.complete("KEYS = 1; KE") or "KeyError" in shared.complete("KeyErr")
 
 
 STATE = """
@@ -326,7 +340,7 @@ def _state():
         len(_shell.input_transformers_cleanup), [type(c).__name__ for c in _shell.configurables],
         [sorted({*map(str, f.deferred_printers), *(str((t.__module__, t.__name__)) for t in f.type_printers)})
          for f in formatters],  # IPython moves a name from the one table to the other when it first shows it
-        sorted(_shell.strdispatchers['complete_command'].strs), {k: len(v) for k, v in _shell.events.callbacks.items()},
+        len(_shell.Completer.custom_matchers), {k: len(v) for k, v in _shell.events.callbacks.items()},
         sorted(k for k in vars(_shell) if 'claude' in k)])
 """
 

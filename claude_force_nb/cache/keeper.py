@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import warnings
 import weakref
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 
 from claude_force_nb.cache.secret import KEY_FILE_NAME, find_secrets, read_or_make_key
 from claude_force_nb.cache.signing import KeyRing
-from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, CacheWarning, SecretError
+from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, CacheWarning, SecretError, warn
 
 if TYPE_CHECKING:
     from claude_force_nb.cache.disk import Store
@@ -82,7 +81,7 @@ class StoreKeeper:
             message = (
                 "{}: whoever guesses it can forge cached answers; make a random one, as with: openssl rand -hex 32"
             )
-            warnings.warn(message.format(complaint), CacheSecretWarning, stacklevel=3)
+            warn(message.format(complaint), CacheSecretWarning)
 
     def _fresh_locks(self) -> None:
         # Taken in this order. A read needs only the second, so that it does not wait for the write of another thread.
@@ -300,13 +299,13 @@ class StoreKeeper:
             self._said[topic] = None
             self._pending.append((message, category))
 
-    def _emit(self, stacklevel: int = 3) -> None:
+    def _emit(self) -> None:
         while self._pending:
             try:
                 message, category = self._pending.pop(0)
             except IndexError:
                 break  # another thread gave it out
-            warnings.warn(message, category, stacklevel=stacklevel)
+            warn(message, category)
 
 
 def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: float, max_size_bytes: int) -> bool:

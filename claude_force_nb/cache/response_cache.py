@@ -287,7 +287,7 @@ class ResponseCache(StoreKeeper):
             self._work(lambda store: store.evict([("key", fingerprint, row)]))
         elif len(self._uses) >= _NOTES:
             self._flush_uses(_NOTES_AT_ONCE)
-        self._emit(stacklevel=4)
+        self._emit()
         return answer
 
     def _answer(self, fingerprint: str, entry: Entry, now: float) -> ClaudeResult:

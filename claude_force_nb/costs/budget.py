@@ -6,7 +6,6 @@ import datetime
 import sqlite3
 import threading
 import time
-import warnings
 from contextlib import ExitStack
 from decimal import ROUND_CEILING, Context, Decimal
 from pathlib import Path
@@ -22,7 +21,7 @@ from claude_force_nb.costs.reservation import (
     parse_budget,
     warn_nearly_spent,
 )
-from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning
+from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning, warn
 
 __all__ = ["Budget", "BudgetGroup", "DailyBudget", "Reservation", "parse_budget"]
 
@@ -105,9 +104,9 @@ class Budget:
         with self._lock:
             self._reserved = _EXACT.subtract(self._reserved, amount)
             self._spent = spent = _EXACT.add(self._spent, actual)
-            warn = not self._warned and actual > 0 and nearly_spent(spent, self.limit)
-            self._warned = self._warned or warn
-        if warn and self.limit is not None:
+            nearly = not self._warned and actual > 0 and nearly_spent(spent, self.limit)
+            self._warned = self._warned or nearly
+        if nearly and self.limit is not None:
             warn_nearly_spent(spent, self.limit, self.name)
 
 
@@ -205,17 +204,17 @@ class DailyBudget:
                 connection.execute("DELETE FROM reservations WHERE id = ?", (number,))
                 spent = min(_settled(connection, day) + _units(actual), _MOST_UNITS)
                 connection.execute("INSERT OR REPLACE INTO days (day, spent) VALUES (?, ?)", (day, spent))
-                warn = actual > 0 and self._warned_on < day and nearly_spent(_dollars(spent), self.limit)
-                self._warned_on = day if warn else self._warned_on
+                nearly = actual > 0 and self._warned_on < day and nearly_spent(_dollars(spent), self.limit)
+                self._warned_on = day if nearly else self._warned_on
         except (sqlite3.Error, OSError) as error:
             # The answer is worth more than the difference: what was reserved goes on counting.
             self._file.close()
             if not self._warned_of_file:
                 self._warned_of_file = True
                 message = "the daily budget counts worst cases as spent, because {} cannot be written ({})"
-                warnings.warn(message.format(self._file.path, error), ClaudeForceWarning, stacklevel=4)
+                warn(message.format(self._file.path, error), ClaudeForceWarning)
             return
-        if warn and self.limit is not None:
+        if nearly and self.limit is not None:
             warn_nearly_spent(_dollars(spent), self.limit, self.name)
 
     def _today(self) -> Tuple[Decimal, Decimal]:

@@ -8,7 +8,6 @@ import datetime
 import os
 import sqlite3
 import time
-import warnings
 import weakref
 from collections import deque
 from dataclasses import astuple, dataclass, fields
@@ -18,7 +17,7 @@ from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, Opt
 
 from claude_force_nb.costs.ledger_file import LedgerFile, default_ledger_path
 from claude_force_nb.costs.since import parse_since
-from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
+from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError, warn
 from claude_force_nb.result import ClaudeResult
 
 __all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_since"]
@@ -222,11 +221,10 @@ class Ledger:
                 if not self._warned:
                     self._warned, problem = True, error
         if problem is not None:
-            warnings.warn(
+            warn(
                 "the ledger {} cannot be written ({}): costs are not recorded until it can; "
                 "move the file away to start a new one".format(self.path, problem),
                 ClaudeForceWarning,
-                stacklevel=2,
             )
 
     def summary(self, by: Optional[str] = None, since: Optional[float] = None) -> List[LedgerRow]:

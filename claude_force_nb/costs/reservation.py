@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, Callable, Optional
 
-from claude_force_nb.errors import BudgetExceededError, ClaudeForceWarning, OptionError
+from claude_force_nb.errors import BudgetExceededError, ClaudeForceWarning, OptionError, warn
 
 __all__ = [
     "Reservation",
@@ -94,9 +93,7 @@ def checked_amount(amount: Optional[Decimal], limit: Optional[Decimal], name: st
     """Return the amount to reserve; raises BudgetExceededError where it is unknown and may not be."""
     if amount is None:
         if limit is not None and not allow_unknown:
-            message = (
-                "the model's price is unknown, so the {} {} cannot be kept; give its price with prices=… or set {}=none"
-            )
+            message = "the model's price is unknown, so the {} {} cannot be kept; use a model with a known price or set {}=none"
             raise BudgetExceededError(message.format(_shown(limit), name.replace("_", " "), name))
         return _ZERO
     if not amount.is_finite() or amount < 0:
@@ -149,4 +146,4 @@ def warn_nearly_spent(spent: Decimal, limit: Decimal, name: str) -> None:
     message = "${} of the {} {} is spent".format(
         _rounded(spent, 4, ROUND_CEILING), _shown(limit), name.replace("_", " ")
     )
-    warnings.warn(message, ClaudeForceWarning, stacklevel=5)
+    warn(message, ClaudeForceWarning)

@@ -1,46 +1,61 @@
-"""Tab completion of options, their values, agents and models, from the same table that parses."""
+"""Tab completion of options, their values, agents and models, from the same tables that parse."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List
+import re
+from typing import TYPE_CHECKING, Any, Callable, List
 
-from .options import LINE_OPTIONS, OPTIONS
+from .options import LINE_OPTIONS, OPTIONS, SETTINGS
 
 if TYPE_CHECKING:
     from .magics import ClaudeMagics
 
-__all__ = ["complete"]
+__all__ = ["complete", "make_matcher"]
+
+_MAGIC = re.compile(r"(?:^|=)\s*%{1,2}(claude\w*)\s+(.*)$", re.DOTALL)
+_CACHE_ACTIONS = ("stats", "verify", "clear", "path")
+_GROUPS = ("model", "agent", "day", "notebook")
 
 
-def complete(magics: ClaudeMagics, event: Any) -> List[str]:
-    """Return what may follow in ``%claude …``; IPython keeps what begins with the word at the cursor.
+def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
+    """Return what may stand instead of the word at the cursor; [] outside the magics' lines.
 
     Parameters
     ----------
     magics : ClaudeMagics
-    event : namespace
-        IPython's completion event: ``line``, ``symbol``, ``command``, ``text_until_cursor``.
+    text_until_cursor : str
+        The line with the magic, up to the cursor. IPython's words end at ``=``: behind one, only the value is completed.
     """
-    text = event.text_until_cursor
-    if event.command == "%claude_agents":
-        return _agents(magics)
-    word = "" if text.endswith(" ") else text.split()[-1]
-    name, equals, _ = word.lstrip("-").partition("=")
-    if equals:
-        return _values(magics, name.replace("-", "_"))
-    previous = text[: len(text) - len(word)].split()
-    if previous and previous[-1].startswith("--") and not word:
-        values = _values(magics, previous[-1][2:].replace("-", "_"))
-        if values:
-            return values
-    dashes = "--" if word.startswith("--") else ""
-    found = []
-    for option_name in LINE_OPTIONS:
-        if OPTIONS[option_name].flag:
-            found.append("--" + option_name)
+    match = _MAGIC.search(text_until_cursor)
+    if match is None:
+        return []
+    magic, rest = match.groups()
+    word = "" if not rest or rest[-1].isspace() else rest.split()[-1]
+    name, equals, value = word.partition("=")
+    name = name.lstrip("-").replace("-", "_")
+    if magic == "claude_agents":
+        found, word = _agents(magics), word
+    elif magic == "claude_cache":
+        found = list(_CACHE_ACTIONS)
+    elif magic == "claude_cost":
+        found, word = (list(_GROUPS) if name == "by" else [], value) if equals else (["by=", "since="], word)
+    elif magic == "claude_config":
+        found, word = (_values(magics, name), value) if equals else ([each + "=" for each in SETTINGS], word)
+    elif magic in ("claude", "claude_async"):
+        before = rest[: len(rest) - len(word)].split()
+        after_dashes = before[-1][2:].replace("-", "_") if before and before[-1].startswith("--") else ""
+        if equals:
+            found, word = _values(magics, name), value
         else:
-            found.append(dashes + option_name + ("" if dashes else "="))
+            found = _values(magics, after_dashes) or _options("--" if word.startswith("-") else "")
+    else:
+        return []
     return [item for item in found if item.startswith(word)]
+
+
+def _options(dashes: str) -> List[str]:
+    plain = [dashes + name + ("" if dashes else "=") for name in LINE_OPTIONS if not OPTIONS[name].flag]
+    return [*plain, *("--" + name for name in LINE_OPTIONS if OPTIONS[name].flag)]
 
 
 def _agents(magics: ClaudeMagics) -> List[str]:
@@ -56,6 +71,25 @@ def _values(magics: ClaudeMagics, name: str) -> List[str]:
         prices = load_prices()
         return [*sorted(prices.aliases), *prices.models()]
     option = OPTIONS.get(name)
-    if option is None:
+    if option is None or option.flag:
         return []
     return list(option.choices) or (["on", "off"] if option.takes.startswith("on") else [])
+
+
+def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
+    """Return a matcher for ``completer.custom_matchers``: on the magics' lines, nothing but what they take is offered."""
+    try:
+        from IPython.core.completer import SimpleCompletion, context_matcher
+    except ImportError:  # IPython before 8.6: a matcher gets the word, and the line stands in the completer
+
+        def old_matcher(word: str) -> List[str]:
+            return complete(magics, completer.text_until_cursor)
+
+        return old_matcher
+
+    @context_matcher()  # type: ignore[untyped-decorator]
+    def claude_matcher(context: Any) -> Any:
+        found = complete(magics, context.text_until_cursor)
+        return {"completions": [SimpleCompletion(text=item, type="magic") for item in found], "suppress": bool(found)}
+
+    return claude_matcher  # type: ignore[no-any-return]

@@ -149,18 +149,17 @@ class _Extension:
         self._append(shell.input_transformers_cleanup, self._protect)
         self._append(shell.input_transformers_post, self._rewrite)
         self._register_formatters()
-        self._register_completers()
+        self._register_completer()
 
     def _append(self, target: List[Any], item: Any) -> None:
         target.append(item)
-        self._undo.append(lambda: target.remove(item) if item in target else None)
+        self._undo.append(partial(_discard, target, item))
 
     def _register_magics(self) -> None:
         manager = self.shell.magics_manager
         manager.register(self.magics)
         # IPython's own base class has put them there.
-        listed = self.shell.configurables
-        self._undo.append(lambda: listed.remove(self.magics) if self.magics in listed else None)
+        self._undo.append(partial(_discard, self.shell.configurables, self.magics))
         for kind, names in self.magics.magics.items():
             for name in names:
                 self._undo.append(partial(manager.magics[kind].pop, name, None))
@@ -221,17 +220,24 @@ class _Extension:
         shown = self.magics.session.was_shown(result)
         printer.text("ClaudeResult, shown above" if shown else result_bundle(result)["text/plain"])
 
-    def _register_completers(self) -> None:
-        from .completion import complete
+    def _register_completer(self) -> None:
+        from .completion import make_matcher
 
-        for key in ("%claude", "%%claude", "%claude_agents"):
-            self.shell.set_hook("complete_command", lambda shell, event: complete(self.magics, event), str_key=key)
-            self._undo.append(partial(self.shell.strdispatchers["complete_command"].strs.pop, key, None))
+        completer = self.shell.Completer
+        # Before IPython's own, so that older versions list ours first.
+        completer.custom_matchers.insert(0, make_matcher(self.magics, completer))
+        matcher = completer.custom_matchers[0]
+        self._undo.append(partial(_discard, completer.custom_matchers, matcher))
 
     def unload(self) -> None:
         for undo in reversed(self._undo):
             undo()
         self.magics.close()
+
+
+def _discard(target: List[Any], item: Any) -> None:
+    if item in target:
+        target.remove(item)
 
 
 def _forget(formatter: Any, kind: Any) -> None:
