@@ -55,15 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
     state.mkdir(parents=True)
     ledger = Ledger(state / "data" / "ledger.db")
     runs: List[LedgerRow] = []
+    receipts: List[List[str]] = []
     with Simulator(latency_seconds=arguments.latency, tokens_per_second=200) as simulator:
         for name in ("first", "second"):
             began = time.time()
             notebook, seconds = _execute(path, _environment(simulator.url, state), "{} run".format(name))
             runs.append(ledger.total(since=began))
+            receipts.append(_receipts(notebook))
             print("{} run: {:.1f} s".format(name, seconds))
-    print()
-    for line in _receipts(notebook):
-        print("  " + line)
+    for name, lines in zip(("first", "second"), receipts):
+        print("\nreceipts of the {} run:".format(name))
+        for line in lines:
+            print("  " + line)
     ledger.close()
     stem = path.stem
     _write(notebook, output / stem)

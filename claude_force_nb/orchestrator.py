@@ -68,7 +68,7 @@ class AsyncAgentOrchestrator:
         Instead of the network, `claude_force_nb.testing.FakeTransport` for one.
     max_retries : int
         Most further calls after a failed one, >= 0.
-    budget : Decimal, float or str, optional
+    budget : Budget, Decimal, float or str, optional
         US dollars that all calls of this orchestrator may cost at the most.
     agents : AgentLibrary, optional
         Where agents are found; the working directory and up by default.
@@ -106,7 +106,7 @@ class AsyncAgentOrchestrator:
         base_url: Optional[str] = None,
         transport: Optional[Transport] = None,
         max_retries: int = 4,
-        budget: Union[Decimal, float, str, None] = None,
+        budget: Union[Budget, Decimal, float, str, None] = None,
         agents: Optional[AgentLibrary] = None,
         on_event: Optional[Callable[[Event], None]] = None,
         ledger: Union[Ledger, str, None] = "default",
@@ -130,7 +130,7 @@ class AsyncAgentOrchestrator:
         )
         self.agents = agents or AgentLibrary()
         self.prices = prices or load_prices()
-        self.budget = Budget(budget)
+        self.budget = budget if isinstance(budget, Budget) else Budget(budget)
         self.ledger = Ledger(default_ledger_path(environ)) if isinstance(ledger, str) else ledger
         self.notebook = notebook
         self._default_model = default_model

@@ -14,7 +14,7 @@ import pytest
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.result import Usage
 
-genai_prices = pytest.importorskip("genai_prices", reason="genai-prices needs Python 3.11 or newer")
+genai_prices = pytest.importorskip("genai_prices", reason="genai-prices, the source of the prices, is not installed")
 TABLE = load_prices()
 if TABLE.source != "genai-prices " + genai_prices.__version__:
     reason = "table from {}, installed is {}: run tools/update_prices.py"

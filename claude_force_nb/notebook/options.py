@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import CACHE_MODES, EFFORTS, did_you_mean
 
-__all__ = ["OPTIONS", "SETTINGS", "Invocation", "Option", "help_text", "parse_line", "read_setting"]
+__all__ = ["OPTIONS", "SETTINGS", "Invocation", "Option", "help_rows", "parse_line", "read_setting"]
 
 
 def _text(value: str) -> str:
@@ -26,10 +26,13 @@ def _number(value: str) -> float:
 
 
 def _dollars(value: str) -> str:
-    number = float(value.lstrip("$"))
-    if not 0 <= number < 1e12:
-        raise ValueError
-    return value.lstrip("$")
+    from claude_force_nb.costs.reservation import parse_budget
+
+    try:
+        limit = parse_budget(value)
+    except OptionError:
+        raise ValueError from None
+    return "none" if limit is None else str(limit)
 
 
 def _switch(value: str) -> bool:
@@ -106,7 +109,7 @@ OPTIONS: Dict[str, Option] = {
         Option("cache", _text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
         Option("sample", _whole_number, "number", "number of an independent answer to the same prompt"),
         Option("timeout", _number, "seconds", "bound of the call with its retries", setting=True, default=120.0),
-        Option("budget", _dollars, "US dollars", "most that this call may cost"),
+        Option("budget", _dollars, "US dollars or none", "most that this call may cost"),
         Option("into", _name, "name", "variable that receives the result"),
         Option("refresh", _switch, "", "ask again and replace the cached answer", flag=True),
         Option(
@@ -118,7 +121,14 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option("raw", _switch, "", "send the prompt as typed, without filling in {{ }}", flag=True),
         Option("help", _switch, "", "show this reference", flag=True),
-        Option("session_budget", _dollars, "US dollars", "most that this session may cost", line=False, setting=True),
+        Option(
+            "session_budget",
+            _dollars,
+            "US dollars or none",
+            "most that this session may cost",
+            line=False,
+            setting=True,
+        ),
         Option("max_concurrent", _whole_number, "calls", "most calls in flight", line=False, setting=True, default=10),
         Option(
             "max_retries",
@@ -266,19 +276,16 @@ def _option_value(head: str, rest: str, name: str) -> Tuple[str, str]:
     return _cut(rest)
 
 
-def help_text(magic: str, first: str) -> str:
-    """Return the reference of a magic, as plain text, made from the table."""
+def help_rows() -> List[Tuple[str, str, str]]:
+    """Return the reference of ``%%claude`` from the table: as typed, meaning, what it takes and its default."""
     rows = []
     for name in LINE_OPTIONS:
         option = OPTIONS[name]
-        left = "--" + name if option.flag else "{}={}".format(name, "|".join(option.choices) or "…")
-        note = "" if option.default is None else " (default {})".format(_shown(option.default))
-        note += "" if not option.takes or option.choices else " [{}]".format(option.takes)
-        rows.append((left, option.meaning + note))
-    width = max(len(left) for left, _ in rows)
-    lines = ["{}".format(first), "", "Options of {}, as key=value or --key value:".format(magic), ""]
-    lines += ["  {}  {}".format(left.ljust(width), right) for left, right in rows]
-    return "\n".join(lines)
+        typed = "--" + name if option.flag else name + "="
+        takes = ", ".join(option.choices) or option.takes
+        default = "" if option.default is None else "default {}".format(_shown(option.default))
+        rows.append((typed, option.meaning, "; ".join(part for part in (takes, default) if part)))
+    return rows
 
 
 def _shown(value: Any) -> str:

@@ -14,14 +14,15 @@ from typing import Any, Dict, Mapping, Optional, Set, Tuple
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.compose import CallOptions, input_bound_tokens
+from claude_force_nb.costs.budget import Budget
 from claude_force_nb.errors import EmptyPromptError, RunInterrupted
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.request import ClaudeRequest
 from claude_force_nb.result import ClaudeResult
 
 from .kernel import interruptible
-from .options import help_text, parse_line
-from .render import bundle, dollars
+from .options import help_rows, parse_line
+from .render import bundle, dollars, table_bundle
 from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
 from .settings import Settings, folder_of_notebook
 
@@ -84,7 +85,7 @@ class NotebookSession:
                 cache_ttl_hours=values["cache_ttl_hours"],
                 cache_max_size_mb=values["cache_max_size_mb"],
                 base_url=values["base_url"],
-                budget=values["session_budget"],
+                budget=Budget(values["session_budget"], name="session_budget"),
                 agents=self.agents,
                 notebook=self._notebook_name(),
             )
@@ -119,9 +120,7 @@ class NotebookSession:
         options = dict(invocation.options)
         magic = "%claude" if cell is None else "%%claude"
         if options.pop("help", False):
-            self._show(
-                help_text(magic, "{} asks Claude; the answer is the value, shown with its receipt.".format(magic))
-            )
+            self._show_bundle(self._help(magic))
             return None
         prompt = invocation.rest if cell is None else cell.strip("\n")
         if not prompt.strip():
@@ -229,11 +228,22 @@ class NotebookSession:
             return "cache off"
         return "cached: free" if orchestrator.cache.get(request) is not None else "not cached"
 
+    @staticmethod
+    def _help(magic: str) -> Dict[str, str]:
+        footer = "{} asks Claude; options are key=value or --key value. The answer is the value of the cell.".format(
+            magic
+        )
+        return table_bundle(("option", "meaning", "takes"), help_rows(), footer=footer)
+
     def _show(self, text: str) -> None:
+        inner = '<pre style="white-space:pre-wrap">{}</pre>'.format(escape(text))
+        self._show_bundle(bundle(text, "````text\n{}\n````".format(text), inner))
+
+    def _show_bundle(self, shown: Dict[str, str]) -> None:
         if self.in_kernel:
-            show_bundle(bundle(text, "````text\n{}\n````".format(text), "<pre>{}</pre>".format(escape(text))))
+            show_bundle(shown)
         else:
-            print(text)
+            print(shown["text/plain"])
 
     def _cell_id(self) -> Optional[str]:
         parent: Any = getattr(self.shell, "get_parent", dict)()

@@ -6,7 +6,7 @@ from typing import Any, Dict, Sequence
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.costs.ledger import Ledger, parse_since
+from claude_force_nb.costs.ledger import Ledger, LedgerRow, parse_since
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import did_you_mean
 
@@ -64,20 +64,19 @@ def cost_view(ledger: Ledger, by: str, since: str, *, now: float) -> Dict[str, s
     """Return spend and savings, grouped."""
     if by not in GROUPS:
         raise OptionError("by must be one of {}, not {!r}{}".format(", ".join(GROUPS), by, did_you_mean(by, GROUPS)))
-    rows = ledger.summary(by=by, since=parse_since(since, now=now) if since else None)
-    cells: Sequence[Sequence[str]] = [
-        (
-            str(row.key or "(none)"),
-            "{:,}".format(row.calls),
-            "{:,}".format(row.hits),
-            "{:,}".format(row.input_tokens),
-            "{:,}".format(row.output_tokens),
-            dollars(row.cost) + (" + {} price unknown".format(row.unknown_price) if row.unknown_price else ""),
-            dollars(row.saved),
-        )
-        for row in rows
-    ]
-    return table_bundle((by, "calls", "cached", "tokens in", "tokens out", "cost", "saved"), cells)
+    moment = parse_since(since, now=now) if since else None
+    rows = ledger.summary(by=by, since=moment)
+    cells = [_cost_cells(str(row.key or "(none)"), row) for row in rows]
+    if len(rows) > 1:
+        cells.append(_cost_cells("total", ledger.total(since=moment)))
+    footer = "all notebooks of this user" + (", since {}".format(since) if since else "")
+    return table_bundle((by, "calls", "cached", "tokens in", "tokens out", "cost", "saved"), cells, footer=footer)
+
+
+def _cost_cells(name: str, row: LedgerRow) -> Sequence[str]:
+    unknown = " + {} price unknown".format(row.unknown_price) if row.unknown_price else ""
+    counts = ("{:,}".format(number) for number in (row.calls, row.hits, row.input_tokens, row.output_tokens))
+    return (name, *counts, dollars(row.cost) + unknown, dollars(row.saved))
 
 
 def _plain(text: str) -> Dict[str, str]:
