@@ -178,7 +178,8 @@ def test_output_is_reserved_by_what_answers_really_were() -> None:
     for _ in range(20):
         limits.learn(MODEL, input_bytes=lambda: 400, input_tokens=100, output_tokens=50)
     need = limits.need(MODEL, input_bytes=lambda: 800, max_tokens=8000)
-    assert need == pytest.approx((1.0, 200.0, 50.0))
+    assert need[:2] == pytest.approx((1.0, 200.0))
+    assert 50.0 < need.output_tokens < 65.0
     assert limits.need(MODEL, input_bytes=no_bytes, max_tokens=20).output_tokens == 20.0
 
 
@@ -231,7 +232,7 @@ class World:
                 number += 1
             now, _, kind, what = heapq.heappop(events)
             if kind == "look":
-                look_at = math.inf
+                look_at = math.inf if now >= look_at else look_at
             elif kind == "arrive":
                 ticket, size, output = what
                 if now < self.quiet_until:

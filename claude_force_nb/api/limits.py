@@ -93,9 +93,9 @@ class TokenBucket:
                 self.level = min(self.capacity, self.level + (now - self.updated) * self.limit / 60.0)
             self.updated = now
 
-    def wait_seconds(self, amount: float, held: float = 0.0) -> float:
-        """Return how long until `amount` can be taken beside what is `held` for others; more than it holds needs it full."""
-        missing = min(amount, self.capacity) + held - self.level
+    def wait_seconds(self, amount: float) -> float:
+        """Return how long until `amount` can be taken; more than it holds needs it full."""
+        missing = min(amount, self.capacity) - self.level
         if missing <= 1e-9:
             return 0.0
         return missing * 60.0 / self.limit if self.limit > 0 else 60.0
@@ -197,7 +197,8 @@ class FamilyLimits:
         if not self.buckets:
             return _PLAIN
         known = self._output.get(model)
-        output = 512.0 if known is None or known.value is None else known.value
+        # The fewer answers there were, the less they say of the next one.
+        output = 512.0 if known is None or known.value is None else known.value * (1.0 + math.sqrt(known.weight))
         ratio = self._tokens_per_byte.value
         return Need(1.0, input_bytes() * (0.35 if ratio is None else ratio), min(float(max_tokens), output))
 
@@ -235,8 +236,8 @@ class FamilyLimits:
             elif name == "input-tokens":
                 seconds = bucket.wait_seconds(need.input_tokens * _MARGIN)
             else:
-                seconds = bucket.wait_seconds(max(1.0, need.output_tokens), self._held_output)
-                if seconds > 0.0 and not self._held_output and bucket.level >= 1.0 and self.in_flight == 0:
+                seconds = bucket.wait_seconds(max(1.0, need.output_tokens))
+                if seconds > 0.0 and bucket.level >= 1.0 and self.in_flight == 0:
                     seconds = 0.0  # an estimate must not keep out a call that the API itself would take
             if seconds > wait:
                 wait = seconds
@@ -257,8 +258,7 @@ class FamilyLimits:
             if bucket is None:
                 continue
             bucket.refill(now)
-            if index < 2:
-                recent[index] = bucket.take(need[index] + (self._lateness if index == 0 else 0.0))
+            recent[index] = bucket.take(need[index] + (self._lateness if index == 0 else 0.0))
             levels[index] = bucket.level - bucket.correction
         return Ticket(need, now, self._epoch, (*levels, *recent))
 
@@ -301,7 +301,7 @@ class FamilyLimits:
             elif name == "input-tokens":
                 bucket.level += need.input_tokens - real_input if known else 0.0
             else:
-                bucket.take(real_output)
+                bucket.level += (need.output_tokens if known else 0.0) - real_output
         if verdict == "overloaded" or (verdict == "limited" and not self.buckets):
             self._shrink(ticket)
         if verdict == "limited":
@@ -358,9 +358,10 @@ class FamilyLimits:
             elif ticket.levels is not None:  # else it left before there were books, and its header may be older too
                 here = bucket.level
                 there = ticket.levels[index] + bucket.correction
-                before = here + (used[1] if index == 2 else 0.0)
                 # Before each call that waited the level had risen to what it needs.
-                highest = max(there + ticket.levels[index + 3], before) + _MARGIN * bucket.largest
+                highest = max(there + ticket.levels[index + 3], here) + _MARGIN * bucket.largest
+                if index == 2:  # the API counts what is written when it is written, our books when the call leaves
+                    highest += self._held_output + ticket.need.output_tokens
                 bucket.correct(remaining, lowest=min(here, there), highest=highest, below=below, above=above)
 
 
