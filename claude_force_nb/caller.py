@@ -209,7 +209,10 @@ def _verdict(failure: ApiError) -> str:
     """Return what a failure says about the limits: see `FamilyLimits.settle`."""
     if isinstance(failure, RateLimitError):
         return "failed" if isinstance(failure, SpendLimitError) else "limited"
-    return "overloaded" if isinstance(failure, OverloadedError) else "failed"
+    if isinstance(failure, OverloadedError):
+        return "overloaded"
+    # A refusal of the request itself shows that the API takes calls.
+    return "ok" if failure.status is not None and 400 <= failure.status < 500 else "failed"
 
 
 def keep(cache: ResponseCache, request: ClaudeRequest, result: ClaudeResult) -> None:

@@ -71,7 +71,7 @@ class Slots:
 class _Waiter:
     __slots__ = ("future", "loop", "need", "order", "slots", "ticket")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, slots: Slots, need: Need, order: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, slots: Slots, need: Callable[[], Need], order: float) -> None:
         self.loop = loop
         self.future: asyncio.Future[None] = loop.create_future()
         self.slots = slots
@@ -117,14 +117,17 @@ class Lane:
         again : bool
             True for a call that has been sent before.
         """
+
+        def estimate() -> Need:
+            return self.limits.need(model, input_bytes=input_bytes, max_tokens=max_tokens)
+
         with self._lock:
-            need = self.limits.need(model, input_bytes=input_bytes, max_tokens=max_tokens)
             if not self._queues:
-                now = self._clock()
+                now, need = self._clock(), estimate()
                 if self.limits.wait_seconds(need, now) == 0.0 and slots._take():
                     return self.limits.take(need, now)
             order = next(_order)
-            waiter = _Waiter(asyncio.get_running_loop(), slots, need, order - 1e12 if again else order)
+            waiter = _Waiter(asyncio.get_running_loop(), slots, estimate, order - 1e12 if again else order)
             self._enqueue(waiter)
             self._pump()
         try:
@@ -211,8 +214,9 @@ class Lane:
                         first = queue[0]
                 if first is None:
                     break  # the next free slot pumps
-                now = self._clock()
-                wait = self.limits.wait_seconds(first.need, now)
+                # Estimated anew: while it waited, others came back and told what a call needs.
+                now, need = self._clock(), first.need()
+                wait = self.limits.wait_seconds(need, now)
                 if wait is None:
                     break  # the next call that ends pumps
                 if wait > 0:
@@ -220,7 +224,7 @@ class Lane:
                     return
                 if first.slots._take():
                     self._dequeue(first)
-                    first.ticket = self.limits.take(first.need, now)
+                    first.ticket = self.limits.take(need, now)
                     if not _call_in(first.loop, _wake, first.future):  # nobody waits there any more
                         self.limits.settle(first.ticket, now, verdict="unsent")
                         first.slots._put_back()

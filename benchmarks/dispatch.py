@@ -1,0 +1,250 @@
+"""Sending many prompts: the orchestrator against the bare SDK and langchain-anthropic, as ratios within one run.
+
+::
+
+    python benchmarks/dispatch.py                 speed, latency, rate limits
+    python benchmarks/dispatch.py --only speed    one of speed, latency, limits
+    python benchmarks/dispatch.py --large         peak memory of 100,000 prompts
+
+The API is the simulator in a process of its own. Peers and orchestrator take turns, so that a busy machine slows all of them
+alike; a figure is the median over the rounds. A peer that is not installed is said to be so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Awaitable, Callable, Dict, List, Optional, Tuple
+
+from claude_force_nb import AsyncAgentOrchestrator
+from claude_force_nb.costs.ledger import Ledger
+from claude_force_nb.result import BatchResult
+from claude_force_nb.simulator import SimulatorProcess
+
+MODEL = "claude-haiku-4-5"
+OTHER_FAMILY = "claude-sonnet-4-5"
+SECRET = "benchmark-" + "0123456789abcdef" * 2
+CONCURRENT = 50
+
+# Wall and processor seconds of one round.
+Times = Tuple[float, float]
+Peer = Callable[[str, int], Awaitable[Times]]
+
+
+class Stopwatch:
+    """Wall and processor time of this process since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> Times:
+        return time.perf_counter() - self._wall, time.process_time() - self._cpu
+
+
+def message(number: int) -> Dict[str, Any]:
+    return {
+        "model": MODEL,
+        "max_tokens": 64,
+        "messages": [{"role": "user", "content": "Prompt number {}".format(number)}],
+    }
+
+
+async def bare(url: str, calls: int, *, aiohttp: bool) -> Times:
+    """``AsyncAnthropic`` with ``asyncio.gather`` and a semaphore."""
+    import anthropic
+
+    options = {"http_client": anthropic.DefaultAioHttpClient()} if aiohttp else {}
+    async with anthropic.AsyncAnthropic(api_key="benchmark", base_url=url, **options) as client:
+        slots = asyncio.Semaphore(CONCURRENT)
+
+        async def one(number: int) -> str:
+            async with slots:
+                answer = await client.messages.create(**message(number))
+                return str(answer.content[0].text)
+
+        await one(-1)
+        watch = Stopwatch()
+        await asyncio.gather(*(one(number) for number in range(calls)))
+        return watch.read()
+
+
+async def langchain(url: str, calls: int) -> Times:
+    """langchain-anthropic's ``abatch``."""
+    from langchain_anthropic import ChatAnthropic
+
+    model = ChatAnthropic(model=MODEL, max_tokens=64, api_key="benchmark", base_url=url)
+    await model.ainvoke("warm")
+    watch = Stopwatch()
+    await model.abatch(
+        ["Prompt number {}".format(number) for number in range(calls)], config={"max_concurrency": CONCURRENT}
+    )
+    return watch.read()
+
+
+async def run_many(url: str, prompts: Any, *, warm: str = MODEL, **options: Any) -> Tuple[BatchResult, Times]:
+    """The orchestrator, cache and ledger on, both fresh."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with AsyncAgentOrchestrator(
+            base_url=url,
+            api_key="benchmark",
+            cache_dir=Path(folder, "cache"),
+            cache_secret=SECRET,
+            ledger=Ledger(Path(folder, "ledger.db")),
+            max_concurrent=CONCURRENT,
+            timeout_seconds=600,
+        ) as orchestrator:
+            # So that nobody pays here for importing the SDK.
+            await orchestrator.run("warm", model=warm, max_tokens=64)
+            watch = Stopwatch()
+            batch = await orchestrator.run_many(prompts, model=MODEL, max_tokens=options.pop("max_tokens", 64))
+            times = watch.read()
+    return batch, times
+
+
+async def ours(url: str, calls: int) -> Times:
+    batch, times = await run_many(url, ("Prompt number {}".format(number) for number in range(calls)))
+    assert batch.counts["ok"] == calls, batch
+    return times
+
+
+PEERS: List[Tuple[str, Peer]] = [
+    ("claude_force_nb, cache and ledger on", ours),
+    ("AsyncAnthropic, default backend", lambda url, calls: bare(url, calls, aiohttp=False)),
+    ("AsyncAnthropic, DefaultAioHttpClient", lambda url, calls: bare(url, calls, aiohttp=True)),
+    ("langchain-anthropic abatch", langchain),
+]
+
+
+def measure(url: str, calls: int, rounds: int) -> Dict[str, Optional[List[Times]]]:
+    times: Dict[str, Optional[List[Times]]] = {name: [] for name, _ in PEERS}
+    for turn in range(rounds):
+        # Each round starts with another one: the first after a pause finds a cooler machine.
+        for name, peer in PEERS[turn % len(PEERS) :] + PEERS[: turn % len(PEERS)]:
+            taken = times[name]
+            if taken is None:
+                continue
+            try:
+                taken.append(asyncio.run(peer(url, calls)))  # type: ignore[arg-type]
+            except ImportError:
+                times[name] = None
+    return times
+
+
+def speed(calls: int, rounds: int) -> None:
+    print("\n{:,} different prompts, {} at a time, no latency; median of {} rounds".format(calls, CONCURRENT, rounds))
+    with SimulatorProcess() as simulator:
+        times = measure(simulator.url, calls, rounds)
+    print("{:<40}{:>10}{:>14}{:>14}{:>14}".format("", "calls/s", "CPU ms/call", "ours: speed", "ours: CPU"))
+    own = times[PEERS[0][0]] or []
+    for name, taken in times.items():
+        if not taken:
+            print("{:<40}{:>10}".format(name, "not installed"))
+            continue
+        # Ratios within each round, so that what slows the machine for a while does not count.
+        faster = statistics.median(theirs[0] / mine[0] for theirs, mine in zip(taken, own))
+        cpu = statistics.median(mine[1] / theirs[1] for theirs, mine in zip(taken, own))
+        print(
+            "{:<40}{:>10.0f}{:>14.3f}{:>13.2f}x{:>13.2f}x".format(
+                name,
+                calls / statistics.median(wall for wall, _ in taken),
+                1000 * statistics.median(used for _, used in taken) / calls,
+                faster,
+                cpu,
+            )
+        )
+
+
+def latency(rounds: int) -> None:
+    calls, seconds = 1000, 0.1
+    ideal = calls / CONCURRENT * seconds
+    with SimulatorProcess(latency_seconds=seconds) as simulator:
+        walls = [asyncio.run(ours(simulator.url, calls))[0] for _ in range(rounds)]
+    wall = statistics.median(walls)
+    print(
+        "\n{:,} prompts, {} at a time, {:g} ms latency; median of {}".format(calls, CONCURRENT, seconds * 1e3, rounds)
+    )
+    print(
+        "{:.2f} s: {:.1%} of the ideal {:.1f} s, {:.1f} times one call after another".format(
+            wall, ideal / wall, ideal, calls * seconds / wall
+        )
+    )
+
+
+# Each with a bucket of five seconds, so that pacing and not the burst decides.
+LIMITS: List[Tuple[str, Dict[str, Any], int]] = [
+    ("600 requests a minute", {"requests_per_minute": 600}, 64),
+    ("60,000 input tokens a minute", {"input_tokens_per_minute": 60_000, "requests_per_minute": 6000}, 64),
+    ("60,000 output tokens a minute", {"output_tokens_per_minute": 60_000, "requests_per_minute": 6000}, 512),
+]
+
+
+def limits() -> None:
+    calls, burst = 300, 5.0
+    print("\n{} prompts under a limit, buckets of {:g} s".format(calls, burst))
+    print("{:<34}{:>9}{:>15}{:>13}{:>22}".format("", "seconds", "share of allowed", "429", "inside retry-after"))
+    for name, options, max_tokens in LIMITS:
+        if "output_tokens_per_minute" in options:
+            options = {**options, "answer_bytes": 400}
+        # About 100 input tokens each, of changing length.
+        prompts = ["Prompt {} {}".format(number, "word " * (60 + number * 37 % 40)) for number in range(calls)]
+        with SimulatorProcess(burst_seconds=burst, **options) as simulator:
+            batch, (wall, _) = asyncio.run(run_many(simulator.url, prompts, warm=OTHER_FAMILY, max_tokens=max_tokens))
+            counters = simulator.counters
+        assert batch.counts["ok"] == calls, (batch, batch.errors)
+        per_minute, used = {
+            0: (600, float(calls)),
+            1: (60_000, float(counters.input_tokens)),
+            2: (60_000, float(counters.output_tokens)),
+        }[[item[0] for item in LIMITS].index(name)]
+        # What the bucket allows in the time the run took: all it held at the start, and what flowed in.
+        allowed = per_minute / 60 * (wall + burst)
+        print(
+            "{:<34}{:>9.1f}{:>15.1%}{:>13.1%}{:>22}".format(
+                name,
+                wall,
+                used / allowed,
+                counters.rate_limited / counters.by_endpoint["messages"],
+                counters.sent_inside_retry_after,
+            )
+        )
+
+
+def large(calls: int) -> None:
+    import resource
+
+    with SimulatorProcess(answer_bytes=200) as simulator:
+        asyncio.run(ours(simulator.url, 500))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        wall, _ = asyncio.run(ours(simulator.url, calls))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        "\n{:,} prompts, answers of 200 bytes: {:.0f} s, peak memory {:.0f} MB above start".format(
+            calls, wall, peak - before
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("speed", "latency", "limits"))
+    parser.add_argument("--large", nargs="?", type=int, const=100_000, metavar="PROMPTS")
+    parser.add_argument("--calls", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.large:
+        large(arguments.large)
+        return
+    if arguments.only in (None, "speed"):
+        speed(arguments.calls, arguments.rounds)
+    if arguments.only in (None, "latency"):
+        latency(min(3, arguments.rounds))
+    if arguments.only in (None, "limits"):
+        limits()
+
+
+if __name__ == "__main__":
+    main()
