@@ -1,5 +1,8 @@
 # Two commands on a fresh machine: `make demo` and `make test`. PYTHON may name another interpreter (3.8 or newer).
 PYTHON ?= python3
+# uv trusts the machine's own certificates, as pip does; the second name is that of older releases.
+export UV_SYSTEM_CERTS := true
+export UV_NATIVE_TLS := true
 VENV ?= .venv
 BIN := $(VENV)/bin
 

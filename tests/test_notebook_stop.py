@@ -66,6 +66,64 @@ def test_stop_works_again_and_again(kernel: LiveKernel, hanging: Simulator) -> N
     assert kernel.wait(message_id).error["ename"] == "KeyboardInterrupt"  # type: ignore[index]
 
 
+MANY = """
+import asyncio
+from claude_force_nb import AsyncAgentOrchestrator
+orchestrator = AsyncAgentOrchestrator(max_concurrent=500, timeout_seconds={0})
+done = []
+async def many():
+    await orchestrator.run_many(map(str, range(500)), on_result=lambda row, result: done.append(row))
+"""
+
+
+def test_stop_ends_five_hundred_calls_that_a_cell_awaits(kernel: LiveKernel, hanging: Simulator) -> None:
+    """With the extension loaded Stop ends a plain await too: all calls are cancelled, none is left, and the next cell works."""
+    kernel.run(MANY.format(NEVER_SECONDS))
+    message_id = kernel.send("await many()")
+    wait_for_calls(hanging, 500)
+    kernel.interrupt()
+    cell = kernel.wait(message_id)
+    assert cell.error is not None
+    assert cell.error["ename"] in ("CancelledError", "KeyboardInterrupt")
+    while hanging.counters.in_flight:
+        time.sleep(0.01)
+    left = "[task for task in asyncio.all_tasks() if 'claude_force_nb' in str(task.get_coro().cr_code.co_filename)]"
+    assert kernel.value(left) == "[]"
+    assert kernel.run("await orchestrator.close()").status == "ok"
+
+
+def test_stop_ends_the_wait_before_a_retry(kernel: LiveKernel) -> None:
+    """Stop ends a cell that waits for the API's retry-after."""
+    with Simulator() as limited:
+        limited.fail("rate_limit", retry_after_seconds=NEVER_SECONDS / 2)
+        kernel.run("%claude_config base_url={} timeout={}".format(limited.url, NEVER_SECONDS))
+        message_id = kernel.send("%%claude\nhello")
+        while not limited.counters.faults:
+            time.sleep(0.01)
+        kernel.interrupt()
+        assert kernel.wait(message_id).traceback == [
+            "Interrupted: stopped before an answer came; run again to ask again"
+        ]
+        limited.heal()
+    assert kernel.value("6 * 7") == "42"
+
+
+def test_stop_ends_plain_code_as_ever(kernel: LiveKernel) -> None:
+    """Watching for signals changes nothing for code that awaits nothing, and leaves no handler behind."""
+    message_id = kernel.send("print('up', flush=True)\nwhile True: pass")
+    time.sleep(0.5)
+    kernel.interrupt()
+    cell = kernel.wait(message_id)
+    assert cell.error is not None
+    assert cell.error["ename"] == "KeyboardInterrupt"
+    kernel.run("import signal")
+    assert kernel.value("signal.getsignal(signal.SIGINT).__name__") in (
+        "default_int_handler",
+        "handle_sigint",
+        "SIG_IGN",
+    )
+
+
 def test_work_goes_on_behind_other_cells(kernel: LiveKernel) -> None:
     """A task of the kernel's loop that asks Claude goes on while other cells run."""
     with Simulator(latency_seconds=0.5) as slow:

@@ -18,7 +18,7 @@ from IPython.core.magic import (
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import did_you_mean
 
-from .kernel import ASYNC_SUFFIX, await_magics, protect_questions, run_blocking
+from .kernel import ASYNC_SUFFIX, SignalWaker, await_magics, protect_questions, run_blocking
 
 if TYPE_CHECKING:
     from .session import NotebookSession
@@ -143,6 +143,7 @@ class _Extension:
         self.magics = ClaudeMagics(shell, configurable)
         self._undo: List[Callable[[], Any]] = []
         self._running: Optional[str] = None
+        self._waker = SignalWaker()
         self._append(shell.configurables, configurable)
         self._register_magics()
         self._watch_cells()
@@ -182,10 +183,15 @@ class _Extension:
         return str((header or {}).get("msg_id", "terminal"))
 
     def _before_cell(self, info: Any) -> None:
+        if self._running == self._cell_key():  # a cell inside this cell
+            return
         self._running = self._cell_key()
+        if getattr(self.shell, "kernel", None) is not None:
+            self._waker.start()
 
     def _after_cell(self, result: Any) -> None:
         self._running = None
+        self._waker.stop()
 
     def _watch_cells(self) -> None:
         for event, callback in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
@@ -232,6 +238,7 @@ class _Extension:
     def unload(self) -> None:
         for undo in reversed(self._undo):
             undo()
+        self._waker.stop()
         self.magics.close()
 
 
