@@ -1,0 +1,197 @@
+"""Lanes and slots: order, cancellation, pauses, event loops and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, Callable, Dict, List
+
+import pytest
+
+from claude_force_nb.api.lanes import Lane, Lanes, Slots, credential_id
+from claude_force_nb.api.limits import Ticket
+
+MODEL = "claude-haiku-4-5"
+
+
+def no_bytes() -> int:
+    return 0
+
+
+async def enter(lane: Lane, slots: Slots, again: bool = False) -> Ticket:
+    return await lane.enter(slots, MODEL, input_bytes=no_bytes, max_tokens=64, again=again)
+
+
+async def opened(slots: Slots) -> Lane:
+    """A lane in which one call was answered without headers, so that nothing but slots and pauses holds a call."""
+    lane = Lane()
+    lane.leave(await enter(lane, slots), slots)
+    return lane
+
+
+async def rounds() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_waiters_leave_in_the_order_they_came_and_retries_first(run: Callable[..., Any]) -> None:
+    """First come, first served, but for a call that was sent before: it has waited longest."""
+
+    async def main() -> List[str]:
+        slots = Slots(1)
+        lane = await opened(slots)
+        held = await enter(lane, slots)
+        order: List[str] = []
+
+        async def one(name: str, again: bool = False) -> None:
+            ticket = await enter(lane, slots, again)
+            order.append(name)
+            lane.leave(ticket, slots)
+
+        tasks = []
+        for name, again in (("a", False), ("b", False), ("retry", True), ("c", False)):
+            tasks.append(asyncio.ensure_future(one(name, again)))
+            await asyncio.sleep(0)
+        assert len(lane) == 4
+        lane.leave(held, slots)
+        await asyncio.gather(*tasks)
+        assert (len(lane), slots.free, lane.limits.in_flight) == (0, 1, 0)
+        return order
+
+    assert run(main()) == ["retry", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_a_cancelled_waiter_takes_nothing_with_it(run: Callable[..., Any], granted: bool) -> None:
+    """Cancelled while it waits, or just when it was let go: slot and reservation are the next one's."""
+
+    async def main() -> None:
+        slots = Slots(1)
+        lane = await opened(slots)
+        held = await enter(lane, slots)
+        first = asyncio.ensure_future(enter(lane, slots))
+        second = asyncio.ensure_future(enter(lane, slots))
+        await rounds()
+        if granted:
+            lane.leave(held, slots)
+        first.cancel()
+        await rounds()
+        assert first.cancelled()
+        if not granted:
+            lane.leave(held, slots)
+        lane.leave(await second, slots)
+        assert (len(lane), slots.free, lane.limits.in_flight) == (0, 1, 0)
+
+    run(main())
+
+
+def test_a_pause_holds_one_family_and_no_slot(run: Callable[..., Any]) -> None:
+    """While one family pauses, another one has all the slots."""
+
+    async def main() -> None:
+        slots = Slots(1)
+        paused, other = await opened(slots), await opened(slots)
+        paused.leave(await enter(paused, slots), slots, verdict="limited", pause_seconds=3600.0)
+        waiting = asyncio.ensure_future(enter(paused, slots))
+        await rounds()
+        assert slots.free == 1
+        assert paused.paused_seconds() > 3500
+        other.leave(await enter(other, slots), slots)
+        assert not waiting.done()
+        waiting.cancel()
+        await rounds()
+
+    run(main())
+
+
+def test_after_a_pause_one_goes_ahead(run: Callable[..., Any]) -> None:
+    """When a pause ends the waiters do not leave all at once: the others follow its answer."""
+
+    async def main() -> None:
+        now = [0.0]
+        slots = Slots(10)
+        lane = Lane(clock=lambda: now[0])
+        lane.leave(await enter(lane, slots), slots)
+        lane.limits.pause(60.0, now[0])
+        tasks = [asyncio.ensure_future(enter(lane, slots)) for _ in range(5)]
+        await rounds()
+        assert slots.free == 10
+        now[0] = 60.0
+        lane._pump()
+        await rounds()
+        done = [task for task in tasks if task.done()]
+        assert len(done) == 1
+        lane.leave(done[0].result(), slots)
+        for ticket in await asyncio.gather(*(task for task in tasks if task not in done)):
+            lane.leave(ticket, slots)
+        assert slots.free == 10
+
+    run(main())
+
+
+def test_slots_hold_across_loops_and_threads() -> None:
+    """However many loops take part, no more calls than slots are under way, and all of them get their turn."""
+    slots, lane = Slots(3), Lane()
+    lock = threading.Lock()
+    state: Dict[str, int] = {"now": 0, "most": 0, "done": 0}
+
+    async def one() -> None:
+        ticket = await enter(lane, slots)
+        with lock:
+            state["now"] += 1
+            state["most"] = max(state["most"], state["now"])
+        await asyncio.sleep(0)
+        with lock:
+            state["now"] -= 1
+            state["done"] += 1
+        lane.leave(ticket, slots)
+
+    async def many() -> None:
+        await asyncio.gather(*(one() for _ in range(100)))
+
+    threads = [threading.Thread(target=asyncio.run, args=(many(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert state["done"] == 400
+    assert state["most"] <= 3
+    assert (len(lane), slots.free, lane.limits.in_flight) == (0, 3, 0)
+
+
+def test_a_waiter_whose_loop_is_gone_is_passed_over(run: Callable[..., Any]) -> None:
+    """What waits on a loop that was closed under it holds nobody up."""
+    slots, lane = Slots(1), Lane()
+    gone = asyncio.new_event_loop()
+
+    async def take() -> Ticket:
+        return await enter(lane, slots)
+
+    held = gone.run_until_complete(take())
+    lane.limits.settle(held, 0.0)
+    held = lane.limits.take(held.need, 0.0)
+    lost = take()
+    task = gone.create_task(lost)
+    gone.run_until_complete(rounds())
+    assert len(lane) == 1
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    gone.close()
+
+    async def main() -> None:
+        lane.leave(held, slots)
+        lane.leave(await enter(lane, slots), slots)
+
+    run(main())
+    assert (len(lane), slots.free) == (0, 1)
+    lost.close()
+
+
+def test_orchestrators_with_one_key_share_their_lanes() -> None:
+    """Limits belong to key, server and model family; what has no key shares with nobody. The key is not in the id."""
+    name = credential_id("sk-ant-secret", "https://a")
+    first, second = Lanes(lambda: name), Lanes(lambda: name)
+    assert first.of("claude-haiku-4-5") is second.of("claude-haiku-5-5")
+    assert first.of("claude-haiku-4-5") is not first.of("claude-sonnet-5-5")
+    assert Lanes(lambda: None).of(MODEL) is not Lanes(lambda: None).of(MODEL)
+    assert credential_id("sk-ant-secret", "https://b") != name
+    assert "secret" not in name
