@@ -10,12 +10,13 @@ import sqlite3
 import time
 import weakref
 from collections import deque
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 from claude_force_nb.costs.ledger_file import LedgerFile, default_ledger_path
+from claude_force_nb.costs.ledger_rows import LedgerEntry, LedgerRow
 from claude_force_nb.costs.since import parse_since
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError, warn
 from claude_force_nb.result import ClaudeResult
@@ -36,37 +37,6 @@ _MOST_PENDING = 10_000
 _HIT_SECONDS = 1.0
 _MOST_HITS = 512
 
-
-@dataclass(frozen=True)
-class LedgerEntry:
-    """One answer as the ledger keeps it.
-
-    Attributes are those of `ClaudeResult` and `Usage` of the same name, and ``time`` (Unix seconds), ``notebook`` and
-    ``cell``. ``cost`` is None where the price is unknown. The tokens of a cached answer are those it was made with.
-    """
-
-    time: float
-    notebook: Optional[str]
-    cell: Optional[str]
-    agent: Optional[str]
-    model: str
-    input_tokens: int
-    output_tokens: int
-    cache_write_5m_tokens: int
-    cache_write_1h_tokens: int
-    cache_read_tokens: int
-    web_searches: int
-    service_tier: str
-    speed: str
-    cost: Optional[Decimal]
-    saved: Optional[Decimal]
-    cached: bool
-    fingerprint: str
-    request_id: Optional[str]
-    status: str
-    attempts: int
-
-
 _COLUMNS = tuple(item.name for item in fields(LedgerEntry))
 _INSERT = "INSERT INTO entries ({}) VALUES ({})".format(", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS)))
 _KEYS = {
@@ -76,37 +46,6 @@ _KEYS = {
     "notebook": "COALESCE(notebook, '')",
     "day": "date(time, 'unixepoch')",
 }
-
-
-@dataclass(frozen=True)
-class LedgerRow:
-    """Sums over some answers.
-
-    Attributes
-    ----------
-    key : str
-        Model, agent, day (``2026-11-01``, UTC) or notebook, "" where there was none; ``total`` for all.
-    calls : int
-        Answers and failures that came from the API.
-    hits : int
-        Answers that came from the cache.
-    unknown_price : int
-        Calls whose cost is not known; they are not in `cost`.
-    input_tokens, output_tokens : int
-        Tokens of the calls; input with prompt cache writes and reads.
-    cost, saved : Decimal
-        US dollars.
-    """
-
-    key: str
-    calls: int = 0
-    hits: int = 0
-    unknown_price: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: Decimal = Decimal(0)
-    saved: Decimal = Decimal(0)
-
 
 _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
 
