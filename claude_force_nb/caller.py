@@ -14,7 +14,7 @@ from typing import Callable, Mapping, Optional, Tuple
 from .api.answer import Answer, PartialAnswer
 from .api.deadline import Deadline
 from .api.failures import map_exception
-from .api.lanes import Lanes, Slots
+from .api.pacing import Lanes, Slots
 from .api.retry import RetryBudget, delay_seconds
 from .api.transport import Transport
 from .cache import ResponseCache

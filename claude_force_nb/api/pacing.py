@@ -1,15 +1,22 @@
-"""When a call may leave: slots across loops and threads, and pauses of a model family."""
+"""Where calls wait until they may leave: slots of an orchestrator, lanes of a model family, across event loops and threads."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
 from collections import deque
-from threading import RLock
-from typing import Callable, Deque, Dict
+from hashlib import sha256
+from threading import Lock, RLock
+from typing import Callable, Deque, Dict, List, Mapping, Optional, Tuple
+from weakref import WeakValueDictionary
 
-__all__ = ["Pacer", "SlotGate", "model_family"]
+from claude_force_nb.api.limits import FamilyLimits, Need, Ticket
+
+__all__ = ["Lane", "Lanes", "Slots", "credential_id", "model_family"]
+
+_order = itertools.count()
 
 
 def model_family(model: str) -> str:
@@ -22,65 +29,72 @@ def model_family(model: str) -> str:
     return words[0] if words else model
 
 
-class SlotGate:
-    """At most `limit` holders at once, however many event loops and threads take part.
+def credential_id(secret: str, base_url: str) -> str:
+    """Return what tells one account at one server from another without giving its key away: half of a SHA-256."""
+    return sha256("{}\0{}".format(base_url, secret).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
-    asyncio's own semaphores belong to one loop. Waiters are served first come, first served.
+
+class Slots:
+    """At most `limit` calls in flight at once, however many event loops and threads take part.
+
+    A slot is only ever taken at the moment a call may leave: waiting for a lane holds none.
     """
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._free = limit
-        # Reentrant: the garbage collector may end an abandoned holder while this very thread is inside.
-        self._lock = RLock()
-        self._waiters: Deque[_Waiter] = deque()
+        self._lock = Lock()
+        self._lanes: List[Lane] = []
 
-    async def acquire(self) -> None:
-        """Wait for a slot."""
-        waiter = _Waiter(asyncio.get_running_loop())
-        with self._lock:
-            if self._free > 0:
-                self._free -= 1
-                return
-            self._waiters.append(waiter)
-        try:
-            await waiter.woken
-        except BaseException:  # cancelled, or its loop is gone
-            with self._lock:
-                if waiter.has_slot:  # it was on its way when the wait ended: it goes to the next
-                    self.release()
-                elif waiter in self._waiters:
-                    self._waiters.remove(waiter)
-            raise
+    @property
+    def free(self) -> int:
+        """Slots that are free now."""
+        return self._free
 
-    def release(self) -> None:
-        """Give a slot back, to the longest waiter if there is one."""
+    def _take(self) -> bool:
         with self._lock:
-            while self._waiters:
-                waiter = self._waiters.popleft()
-                waiter.has_slot = True
-                try:
-                    waiter.loop.call_soon_threadsafe(waiter.wake)
-                    return
-                except RuntimeError:  # that loop is closed, and nobody waits there any more
-                    waiter.has_slot = False
+            if self._free <= 0:
+                return False
+            self._free -= 1
+            return True
+
+    def _put_back(self) -> None:
+        with self._lock:
             self._free += 1
+
+    def _waiting(self, lane: Lane, waits: bool) -> None:
+        with self._lock:
+            if waits:
+                self._lanes.append(lane)
+            else:
+                self._lanes.remove(lane)
+
+    def _serve(self) -> None:
+        """Let those go who wait for a slot, the oldest first, whichever their lane."""
+        if self._lanes:
+            with self._lock:
+                lanes = list(self._lanes)
+            for lane in sorted(lanes, key=lambda lane: lane._oldest(self)) if len(lanes) > 1 else lanes:
+                lane._pump()
 
 
 class _Waiter:
-    __slots__ = ("has_slot", "loop", "woken")
+    __slots__ = ("future", "loop", "need", "order", "slots", "ticket")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, slots: Slots, need: Callable[[], Need], order: float) -> None:
         self.loop = loop
-        self.woken: asyncio.Future[None] = loop.create_future()
-        self.has_slot = False
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.slots = slots
+        self.need = need
+        self.order = order
+        self.ticket: Optional[Ticket] = None
 
-    def wake(self) -> None:
-        if not self.woken.done():
-            self.woken.set_result(None)
 
+class Lane:
+    """One model family under one key: who may leave when.
 
-class Pacer:
-    """Keeps a model family quiet after a 429 until the API's ``retry-after`` has passed.
+    Calls leave in the order they came; one that has to be sent again goes before those that were never sent. Every call
+    that `enter` let in ends with `leave`.
 
     Parameters
     ----------
@@ -89,23 +103,226 @@ class Pacer:
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = FamilyLimits()
         self._clock = clock
-        self._until: Dict[str, float] = {}
+        # Reentrant: the garbage collector may end an abandoned waiter while this very thread is inside.
+        self._lock = RLock()
+        self._queues: Dict[Slots, Deque[_Waiter]] = {}
+        # Every loop with waiters has a timer of its own, so that a loop that is kept busy holds no other one up.
+        self._timers: Dict[asyncio.AbstractEventLoop, Tuple[float, asyncio.TimerHandle]] = {}
 
-    def pause(self, model: str, seconds: float) -> None:
-        """Hold every call of the model's family for `seconds` from now; never shortens a pause."""
-        family = model_family(model)
-        self._until[family] = max(self._until.get(family, 0.0), self._clock() + seconds)
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
 
-    def paused_seconds(self, model: str) -> float:
-        """Return how long the model's family still pauses, 0.0 if it does not."""
-        until = self._until.get(model_family(model)) if self._until else None
-        return 0.0 if until is None else max(0.0, until - self._clock())
+    async def enter(
+        self, slots: Slots, model: str, *, input_bytes: Callable[[], int], max_tokens: int, again: bool = False
+    ) -> Ticket:
+        """Wait until a call may leave, and take a slot for it.
 
-    async def ready(self, model: str) -> None:
-        """Wait until the model's family is not paused."""
-        while True:
-            seconds = self.paused_seconds(model)
-            if seconds <= 0:
-                return
-            await asyncio.sleep(seconds)
+        Parameters
+        ----------
+        slots : Slots
+        model, input_bytes, max_tokens
+            See `FamilyLimits.need`.
+        again : bool
+            True for a call that has been sent before.
+        """
+
+        def estimate() -> Need:
+            return self.limits.need(model, input_bytes=input_bytes, max_tokens=max_tokens)
+
+        with self._lock:
+            if not self._queues:
+                now, need = self._clock(), estimate()
+                if self.limits.wait_seconds(need, now) == 0.0 and slots._take():
+                    return self.limits.take(need, now)
+            order = next(_order)
+            waiter = _Waiter(asyncio.get_running_loop(), slots, estimate, order - 1e12 if again else order)
+            self._enqueue(waiter)
+            self._pump()
+        try:
+            await waiter.future
+        except BaseException:  # cancelled, or its loop is gone
+            with self._lock:
+                ticket = waiter.ticket
+                if ticket is not None:  # it was let go when the wait was cancelled: the next one may
+                    self.limits.settle(ticket, self._clock(), verdict="unsent")
+                    slots._put_back()
+                else:
+                    self._dequeue(waiter)
+                self._pump()
+            if ticket is not None:
+                slots._serve()
+            raise
+        assert waiter.ticket is not None
+        return waiter.ticket
+
+    def leave(
+        self,
+        ticket: Ticket,
+        slots: Slots,
+        *,
+        headers: Optional[Mapping[str, str]] = None,
+        used: Optional[Tuple[int, int]] = None,
+        verdict: str = "ok",
+        pause_seconds: float = 0.0,
+    ) -> None:
+        """End a call, and give its slot back; for arguments see `FamilyLimits.settle`.
+
+        `pause_seconds` holds the whole family for that long, from now.
+        """
+        with self._lock:
+            now = self._clock()
+            self.limits.settle(ticket, now, headers=headers, used=used, verdict=verdict)
+            if pause_seconds > 0:
+                self.limits.pause(pause_seconds, now)
+            slots._put_back()
+            if self._queues:
+                self._pump()
+        slots._serve()
+
+    def paused_seconds(self) -> float:
+        """Return how long the family still pauses, 0.0 if it does not."""
+        return max(0.0, self.limits.paused_until - self._clock())
+
+    # ------------------------------------------------------------------ the queue
+
+    def _enqueue(self, waiter: _Waiter) -> None:
+        queue = self._queues.get(waiter.slots)
+        if queue is None:
+            queue = self._queues[waiter.slots] = deque()
+            waiter.slots._waiting(self, True)
+        if not queue or queue[-1].order < waiter.order:
+            queue.append(waiter)
+            return
+        place = next(index for index, other in enumerate(queue) if other.order > waiter.order)
+        queue.insert(place, waiter)
+
+    def _dequeue(self, waiter: _Waiter) -> None:
+        queue = self._queues.get(waiter.slots)
+        if queue is None or waiter not in queue:
+            return
+        if queue[0] is waiter:
+            queue.popleft()
+        else:
+            queue.remove(waiter)
+        if not queue:
+            del self._queues[waiter.slots]
+            waiter.slots._waiting(self, False)
+
+    def _oldest(self, slots: Slots) -> float:
+        queue = self._queues.get(slots)
+        return queue[0].order if queue else float("inf")
+
+    def _pump(self) -> None:
+        """Let go whoever may."""
+        with self._lock:
+            while self._queues:
+                first: Optional[_Waiter] = None
+                for slots, queue in list(self._queues.items()):
+                    if slots._free > 0 and (first is None or queue[0].order < first.order):
+                        first = queue[0]
+                if first is None:
+                    break  # the next free slot pumps
+                # Estimated anew: while it waited, others came back and told what a call needs.
+                now, need = self._clock(), first.need()
+                wait = self.limits.wait_seconds(need, now)
+                if wait is None:
+                    break  # the next call that ends pumps
+                if wait > 0:
+                    self._wake_after(wait, now)
+                    return
+                if first.slots._take():
+                    self._dequeue(first)
+                    first.ticket = self.limits.take(need, now)
+                    if not _call_in(first.loop, _wake, first.future):  # nobody waits there any more
+                        self.limits.settle(first.ticket, now, verdict="unsent")
+                        first.slots._put_back()
+            here = _running_loop()
+            timer = self._timers.pop(here, None) if here is not None else None
+            if timer is not None:
+                timer[1].cancel()
+
+    def _wake_after(self, seconds: float, now: float) -> None:
+        due = now + seconds
+        for loop in [loop for loop in self._timers if loop.is_closed()]:
+            del self._timers[loop]
+        for loop in {waiter.loop for queue in self._queues.values() for waiter in itertools.islice(queue, 64)}:
+            timer = self._timers.get(loop)
+            if timer is None or timer[0] > due + 0.001 or timer[1].cancelled():
+                _call_in(loop, self._arm, loop, due)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        with self._lock:
+            timer = self._timers.get(loop)
+            if timer is not None:
+                if timer[0] <= due:
+                    return
+                timer[1].cancel()
+            # A timer may fire a clock tick early, and would then only be set again.
+            self._timers[loop] = (due, loop.call_later(max(0.0, due - self._clock()) + 0.0002, self._fire, loop))
+
+    def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._timers.pop(loop, None)
+            self._pump()
+
+
+class Lanes:
+    """The lanes of one credential, shared by every orchestrator of the process that uses it.
+
+    Parameters
+    ----------
+    scope : callable
+        Gives `credential_id`, or None for lanes of one's own; asked when the first call is about to leave, since a key may
+        come late.
+    """
+
+    def __init__(self, scope: Callable[[], Optional[str]]) -> None:
+        self._scope = scope
+        self._by_model: Dict[str, Lane] = {}
+        self._own: Dict[str, Lane] = {}
+
+    def of(self, model: str) -> Lane:
+        """Return the lane of a model's family."""
+        lane = self._by_model.get(model)
+        if lane is None:
+            scope, family = self._scope(), model_family(model)
+            with _shared_lock:
+                lane = self._own.get(family)
+                if lane is None and scope is not None:
+                    lane = _shared.get((scope, family))
+                if lane is None:
+                    lane = Lane()
+                    if scope is not None:
+                        _shared[scope, family] = lane
+                self._own[family] = self._by_model[model] = lane
+        return lane
+
+
+_shared: WeakValueDictionary[Tuple[str, str], Lane] = WeakValueDictionary()
+_shared_lock = Lock()
+
+
+def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> bool:
+    """Call `function` in `loop`, at once where it is the running one; return False where that loop is closed."""
+    if loop is _running_loop():
+        function(*arguments)
+        return True
+    try:
+        loop.call_soon_threadsafe(function, *arguments)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

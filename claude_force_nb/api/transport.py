@@ -18,7 +18,7 @@ from claude_force_nb.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .failures import error_from_answer, map_exception
-from .lanes import credential_id
+from .pacing import credential_id
 
 __all__ = ["SdkTransport", "Transport"]
 
@@ -97,7 +97,7 @@ class SdkTransport:
         return [secret for secret in self._credentials().values() if len(secret) >= 8]
 
     def credential_id(self) -> str:
-        """Return what tells this key at this server from others, without giving it away; see `api.lanes`."""
+        """Return what tells this key at this server from others, without giving it away; see `api.pacing`."""
         return credential_id("".join(self._credentials().values()), self.base_url)
 
     def check(self) -> None:

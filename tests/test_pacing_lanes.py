@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from claude_force_nb.api.lanes import Lane, Lanes, Slots, credential_id
 from claude_force_nb.api.limits import Ticket
+from claude_force_nb.api.pacing import Lane, Lanes, Slots, credential_id, model_family
 
 MODEL = "claude-haiku-4-5"
 
@@ -195,3 +195,22 @@ def test_orchestrators_with_one_key_share_their_lanes() -> None:
     assert Lanes(lambda: None).of(MODEL) is not Lanes(lambda: None).of(MODEL)
     assert credential_id("sk-ant-secret", "https://b") != name
     assert "secret" not in name
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("claude-sonnet-5-5", "sonnet"),
+        ("claude-sonnet-4-5-20250929", "sonnet"),
+        ("claude-3-5-haiku-latest", "haiku"),
+        ("anthropic/claude-opus-4.5", "opus"),
+        ("CLAUDE-OPUS-5-5", "opus"),
+        ("us.anthropic.claude-opus-4-5-v1:0", "opus"),
+        ("qwen3:8b", "qwen3:8b"),
+        ("claude-2.1", "claude-2.1"),
+        ("4711", "4711"),
+    ],
+)
+def test_families(model: str, family: str) -> None:
+    """Versions of a model, however a gateway spells them, share one limit; another maker's model has its own."""
+    assert model_family(model) == family
