@@ -76,6 +76,14 @@ class LiveKernel:
         message_id: str = self.client.execute(code, store_history=True)
         return message_id
 
+    def wait_for_output(self, message_id: str, text: str) -> None:
+        """Wait until a cell has written `text`: then it runs, and is past what stands before."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=REPLY_SECONDS)
+            ours = message["parent_header"].get("msg_id") == message_id
+            if ours and message["msg_type"] == "stream" and text in message["content"]["text"]:
+                return
+
     def wait(self, message_id: str) -> Cell:
         """Collect what a cell does until the kernel is idle again, as a front end does."""
         cell = Cell()

@@ -30,15 +30,17 @@ def kernel(hanging: Simulator, tmp_path: Path) -> Iterator[LiveKernel]:
         yield kernel
 
 
-def wait_for_calls(simulator: Simulator, number: int) -> None:
-    """Wait until the simulator has seen so many calls: only then is there something to stop."""
-    while simulator.counters.in_flight < number:
+def send_and_wait(kernel: LiveKernel, simulator: Simulator, code: str, *, calls: int = 1) -> str:
+    """Start a cell and wait until the simulator has seen its calls: only then is there something to stop."""
+    before = simulator.counters.calls
+    message_id = kernel.send(code)
+    while simulator.counters.calls < before + calls:
         time.sleep(0.01)
+    return message_id
 
 
 def stopped(kernel: LiveKernel, simulator: Simulator, code: str) -> Cell:
-    message_id = kernel.send(code)
-    wait_for_calls(simulator, 1)
+    message_id = send_and_wait(kernel, simulator, code)
     kernel.interrupt()
     return kernel.wait(message_id)
 
@@ -61,7 +63,7 @@ def test_stop_works_again_and_again(kernel: LiveKernel, hanging: Simulator) -> N
         assert cell.status == "error"
         assert len(cell.traceback) == 1 or cell.error is not None
     message_id = kernel.send("import time\nprint('up', flush=True)\ntime.sleep({})".format(NEVER_SECONDS))
-    time.sleep(0.5)
+    kernel.wait_for_output(message_id, "up")
     kernel.interrupt()
     assert kernel.wait(message_id).error["ename"] == "KeyboardInterrupt"  # type: ignore[index]
 
@@ -79,8 +81,7 @@ async def many():
 def test_stop_ends_five_hundred_calls_that_a_cell_awaits(kernel: LiveKernel, hanging: Simulator) -> None:
     """With the extension loaded Stop ends a plain await too: all calls are cancelled, none is left, and the next cell works."""
     kernel.run(MANY.format(NEVER_SECONDS))
-    message_id = kernel.send("await many()")
-    wait_for_calls(hanging, 500)
+    message_id = send_and_wait(kernel, hanging, "await many()", calls=500)
     kernel.interrupt()
     cell = kernel.wait(message_id)
     assert cell.error is not None
@@ -97,9 +98,14 @@ def test_stop_ends_the_wait_before_a_retry(kernel: LiveKernel) -> None:
     with Simulator() as limited:
         limited.fail("rate_limit", retry_after_seconds=NEVER_SECONDS / 2)
         kernel.run("%claude_config base_url={} timeout={}".format(limited.url, NEVER_SECONDS))
+        kernel.run(
+            "import builtins, logging\n"
+            "class Tell(logging.Handler):\n    def emit(self, record): builtins.print('waiting', flush=True)\n"
+            "logging.getLogger('claude_force_nb').addHandler(Tell())\n"
+            "logging.getLogger('claude_force_nb').setLevel(logging.INFO)"
+        )
         message_id = kernel.send("%%claude\nhello")
-        while not limited.counters.faults:
-            time.sleep(0.01)
+        kernel.wait_for_output(message_id, "waiting")
         kernel.interrupt()
         assert kernel.wait(message_id).traceback == [
             "Interrupted: stopped before an answer came; run again to ask again"
@@ -111,7 +117,7 @@ def test_stop_ends_the_wait_before_a_retry(kernel: LiveKernel) -> None:
 def test_stop_ends_plain_code_as_ever(kernel: LiveKernel) -> None:
     """Watching for signals changes nothing for code that awaits nothing, and leaves no handler behind."""
     message_id = kernel.send("print('up', flush=True)\nwhile True: pass")
-    time.sleep(0.5)
+    kernel.wait_for_output(message_id, "up")
     kernel.interrupt()
     cell = kernel.wait(message_id)
     assert cell.error is not None
