@@ -118,10 +118,31 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
     )
 
 
+# Far more than any front matter has.
+_DEEPEST = 50
+
+
+def _check_depth(text: str) -> None:
+    """Raise ValueError where brackets or blocks are nested too deeply: the parser recurses, and may end the process."""
+    import yaml
+
+    depth = 0
+    try:
+        for token in yaml.scan(text):  # the scanner does not recurse
+            kind = type(token).__name__
+            if kind.startswith(("Flow", "Block")) and kind.endswith(("StartToken", "EndToken")):
+                depth += 1 if kind.endswith("StartToken") else -1
+                if depth > _DEEPEST:
+                    raise ValueError("nested too deeply")
+    except yaml.YAMLError:
+        return  # the parser says it better, and stops there too
+
+
 def _front_matter(text: str, source: str) -> Dict[str, Any]:
     import yaml
 
     try:
+        _check_depth(text)
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -129,7 +150,7 @@ def _front_matter(text: str, source: str) -> Dict[str, Any]:
             if quoted == text:
                 raise
             values = yaml.safe_load(quoted)
-    except (ValueError, RecursionError) as error:  # a date such as 2026-02-30; brackets without end
+    except ValueError as error:  # a date such as 2026-02-30; brackets without end
         raise AgentFileError("{}: the front matter cannot be read: {}".format(source, error)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -92,8 +92,11 @@ def test_other_forms(text: str) -> None:
         ("---\nmax_tokens: 0\n---\np", "a.md: max_tokens must be a whole number"),
         ("---\nsince: 2026-02-30\n---\np", "a.md: the front matter cannot be read"),
         ("---\nx: !!python/object/apply:os.system ['true']\n---\np", "a.md, line 2"),
-        ("---\nx: " + "[" * 2000 + "\n---\np", "a.md"),
+        ("---\nx: " + "[" * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
+        ("---\n" + "- " * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
+        ("---\n" + "? " * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
     ],
+    ids=lambda value: value[:24],
 )
 def test_what_is_no_agent(text: str, said: str) -> None:
     """A file that is no agent is refused in one line that names it, and the line where there is one."""
