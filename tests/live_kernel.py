@@ -70,6 +70,9 @@ class LiveKernel:
     def __exit__(self, *_: Any) -> None:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=False)
+        # Older versions of jupyter_client leave their sockets' context to the garbage collector, which warns of it.
+        for context in (self.client.context, self.manager.context):
+            context.destroy(linger=0)
 
     def send(self, code: str) -> str:
         """Ask the kernel to run a cell, and return at once with the id of the message."""
