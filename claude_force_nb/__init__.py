@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .orchestrator import AsyncAgentOrchestrator as AsyncAgentOrchestrator
     from .request import ClaudeRequest as ClaudeRequest
     from .result import BatchResult as BatchResult
+    from .result import BatchSummary as BatchSummary
     from .result import ClaudeResult as ClaudeResult
     from .result import Usage as Usage
 
@@ -30,6 +31,7 @@ _ROOMS = {
     "ApiError": "errors",
     "AsyncAgentOrchestrator": "orchestrator",
     "BatchResult": "result",
+    "BatchSummary": "result",
     "CacheStats": "cache",
     "ClaudeForceError": "errors",
     "ClaudeRequest": "request",

@@ -147,6 +147,12 @@ class CallOptions:
         if self.use_memory:
             raise OptionError("use_memory=True: conversations are not kept yet; pass the earlier text as {{ name }}")
 
+    def with_variables(self, variables: Mapping[str, Any]) -> CallOptions:
+        """Return the same options for other variables, without checking the others again: a run makes one for each row."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__, variables=variables)
+        return copied
+
     def _stop_texts(self) -> Sequence[Any]:
         stop = self.stop
         if stop is None or stop == "":

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
+from .request import ClaudeRequest
 from .result import ClaudeResult
 
-__all__ = ["Event"]
+__all__ = ["Event", "Teller"]
+
+logger = logging.getLogger("claude_force_nb")
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,38 @@ class Event:
     delay_seconds: float = 0.0
     error: Optional[BaseException] = None
     result: Optional[ClaudeResult] = None
+
+
+class Teller:
+    """Tells events to whoever listens; what a listener raises is logged and stops nothing.
+
+    Parameters
+    ----------
+    clock : callable
+        Gives monotonic seconds.
+    listener : callable, optional
+        Takes each `Event`.
+    """
+
+    def __init__(self, clock: Callable[[], float], listener: Optional[Callable[[Event], None]] = None) -> None:
+        self._clock = clock
+        self.listener = listener
+
+    def emit(
+        self,
+        kind: str,
+        request: ClaudeRequest,
+        *,
+        attempt: int = 0,
+        delay: float = 0.0,
+        error: Optional[BaseException] = None,
+        result: Optional[ClaudeResult] = None,
+    ) -> None:
+        """Make an event of one step and tell it; costs nothing where nobody listens."""
+        if self.listener is None:
+            return
+        event = Event(kind, request.fingerprint, request.model, self._clock(), attempt, delay, error, result)
+        try:
+            self.listener(event)
+        except Exception:
+            logger.exception("on_event failed")

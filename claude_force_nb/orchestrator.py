@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import time
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type, Union
 
 from .agents import AgentLibrary
 from .api.answer import PartialAnswer
@@ -17,32 +15,21 @@ from .api.deadline import Deadline
 from .api.single_flight import SingleFlight
 from .api.transport import SdkTransport, Transport
 from .cache import ResponseCache
-from .caller import Caller, keep, today, unanswered
+from .caller import Caller, keep, today
 from .compose import CallOptions, compose
 from .costs.budget import Budget
 from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
-from .errors import (
-    ApiError,
-    BudgetExceededError,
-    CacheMissError,
-    ClaudeForceError,
-    OptionError,
-    SpendLimitError,
-    TransportClosedError,
-)
-from .events import Event
-from .feed import Feed, Prompts, all_done
+from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
+from .events import Event, Teller
+from .feed import Prompts
+from .prompts import names
 from .request import ClaudeRequest
-from .result import BatchResult, ClaudeResult
-from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
+from .result import BatchResult, BatchSummary, ClaudeResult
+from .rows import OnResult, Rows, answer_rows
+from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, ROUTES, did_you_mean
 
 __all__ = ["AsyncAgentOrchestrator"]
-
-logger = logging.getLogger("claude_force_nb")
-
-# How long a run that finds every answer in the cache may keep the event loop to itself.
-_YIELD_SECONDS = 0.02
 
 
 class AsyncAgentOrchestrator:
@@ -116,14 +103,10 @@ class AsyncAgentOrchestrator:
         environ: Optional[Mapping[str, str]] = None,
         notebook: Optional[str] = None,
     ) -> None:
-        if type(max_concurrent) is not int or max_concurrent < 1:
-            raise OptionError("max_concurrent must be a whole number from 1, not {!r}".format(max_concurrent))
-        if type(max_retries) is not int or max_retries < 0:
-            raise OptionError("max_retries must be a whole number from 0, not {!r}".format(max_retries))
         CallOptions(timeout_seconds=timeout_seconds)
         environ = os.environ if environ is None else environ
-        self.max_concurrent = max_concurrent
-        self.max_retries = max_retries
+        self.max_concurrent = _whole(max_concurrent, "max_concurrent", 1)
+        self.max_retries = _whole(max_retries, "max_retries", 0)
         self.timeout_seconds = timeout_seconds
         self.transport: Transport = (
             SdkTransport(api_key=api_key, base_url=base_url, environ=environ) if transport is None else transport
@@ -147,7 +130,8 @@ class AsyncAgentOrchestrator:
                 secret=cache_secret,
                 environ=environ,
             )
-        self.on_event = on_event
+        self._teller = Teller(time.monotonic, on_event)
+        self._emit = self._teller.emit
         self._caller = Caller(
             self.transport,
             self.prices,
@@ -161,6 +145,15 @@ class AsyncAgentOrchestrator:
 
     def __repr__(self) -> str:
         return "AsyncAgentOrchestrator({!r}, max_concurrent={})".format(self.transport, self.max_concurrent)
+
+    @property
+    def on_event(self) -> Optional[Callable[[Event], None]]:
+        """What is called with each event."""
+        return self._teller.listener
+
+    @on_event.setter
+    def on_event(self, listener: Optional[Callable[[Event], None]]) -> None:
+        self._teller.listener = listener
 
     async def __aenter__(self) -> AsyncAgentOrchestrator:
         return self
@@ -262,75 +255,103 @@ class AsyncAgentOrchestrator:
         self,
         prompts: Prompts,
         *,
-        on_result: Optional[Callable[[int, ClaudeResult], None]] = None,
+        template: Optional[str] = None,
+        on_result: Optional[OnResult] = None,
         cell: Optional[str] = None,
+        via: str = "api",
+        max_concurrent: Optional[int] = None,
         **options: Any,
     ) -> BatchResult:
         """Answer many prompts with the same options, at most `max_concurrent` at a time.
 
         Parameters
         ----------
-        prompts : iterable or asynchronous iterable of str
-            Taken one by one as workers become free, never held as a whole.
+        prompts : iterable or asynchronous iterable
+            Taken one by one as workers become free, never held as a whole. Texts; with `template` mappings of variables, which
+            lie over ``variables``, or plain values, which the template knows as ``item``.
+        template : str, optional
+            A ``{{ }}`` template, the prompt of every row.
         on_result : callable, optional
             Called with row number and result as each row ends, in the order in which they end.
         cell : str, optional
             Cell id for the ledger.
+        via : str
+            How rows travel; ``api`` asks for each one by itself.
+        max_concurrent : int, optional
+            Bound for this run, >= 1, below that of the orchestrator.
         **options
             See `compose.CallOptions`; ``budget`` bounds the whole.
 
         Returns
         -------
         BatchResult
-            One result per prompt in input order; a row that failed has ``status`` ``failed`` and its ``error``. After a spend
-            limit or a refused key the remaining rows are ``not_sent``.
+            One result per prompt in input order; a row that failed has ``status`` ``failed`` and its ``error``, also where its
+            prompt cannot be made. After a spend limit or a refused key the remaining rows are ``not_sent``.
 
         Raises
         ------
         ConfigurationError
             On an unknown or unusable option, agent or model, before anything is sent.
+        TemplateError
+            If `template` is none, before anything is sent.
         TransportClosedError
             After `close`.
         """
-        started = time.perf_counter()
+        results: Dict[int, ClaudeResult] = {}
+
+        def collect(row: int, result: ClaudeResult) -> None:
+            results[row] = result
+            if on_result is not None:
+                on_result(row, result)
+
+        summary = await self.run_stream(
+            prompts,
+            template=template,
+            on_result=collect,
+            cell=cell,
+            via=via,
+            max_concurrent=max_concurrent,
+            **options,
+        )
+        ordered = [results[row] for row in sorted(results)]
+        return BatchResult(ordered, duration_seconds=summary.duration_seconds)
+
+    async def run_stream(
+        self,
+        prompts: Prompts,
+        *,
+        template: Optional[str] = None,
+        on_result: Optional[OnResult] = None,
+        cell: Optional[str] = None,
+        via: str = "api",
+        max_concurrent: Optional[int] = None,
+        **options: Any,
+    ) -> BatchSummary:
+        """Do what `run_many` does and keep no row: results go to `on_result` alone, so that a source may have any length.
+
+        Returns
+        -------
+        BatchSummary
+            Counts and sums.
+        """
         call = CallOptions.of(options)
         if isinstance(prompts, str):
             raise OptionError("run_many takes a list of prompts; for a single one use run")
+        if via not in ROUTES:
+            raise OptionError(
+                "via must be one of {}, not {!r}{}".format(", ".join(ROUTES), via, did_you_mean(via, ROUTES))
+            )
+        workers = self.max_concurrent if max_concurrent is None else _whole(max_concurrent, "max_concurrent", 1)
         self._check_open()
         call = self._resolve(call)
+        names(template or "")  # what is no template is none for all rows
         budget = None if call.budget is None else Budget(call.budget)
-        results: Dict[int, ClaudeResult] = {}
-        rows = Feed(prompts)
-        fatal: List[BaseException] = []
+        rows = Rows(prompts, call, self._compose, template=template, on_result=on_result)
 
-        async def work() -> None:
-            breath = time.perf_counter()
-            async for row, prompt in rows:
-                results[row] = await self._row(prompt, call, budget, cell, fatal)
-                if on_result is not None:
-                    on_result(row, results[row])
-                if time.perf_counter() - breath > _YIELD_SECONDS:
-                    await asyncio.sleep(0)
-                    breath = time.perf_counter()
-
-        await all_done(work() for _ in range(self.max_concurrent))
-        ordered = [results[row] for row in sorted(results)]
-        return BatchResult(ordered, duration_seconds=time.perf_counter() - started)
-
-    async def _row(
-        self, prompt: str, call: CallOptions, budget: Optional[Budget], cell: Optional[str], fatal: List[BaseException]
-    ) -> ClaudeResult:
-        """Answer one row; its failure is its result, and a failure that all would meet ends the sending."""
-        request = None
-        try:
-            request = self._compose(prompt, call)
-            if fatal:
-                return unanswered(request, fatal[0], "not_sent")
+        async def answer(request: ClaudeRequest) -> ClaudeResult:
             return await self._answer(request, call, budget=budget, partial=None, cell=cell)
-        except ClaudeForceError as error:
-            if isinstance(error, (SpendLimitError, TransportClosedError)) or getattr(error, "status", None) == 401:
-                fatal.append(error)
-            return unanswered(request, error, "failed" if isinstance(error, ApiError) else "not_sent")
+
+        return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
 
     async def _answer(
         self,
@@ -398,20 +419,8 @@ class AsyncAgentOrchestrator:
         if self.ledger is not None:
             self.ledger.append(result, notebook=self.notebook, cell=cell)
 
-    def _emit(
-        self,
-        kind: str,
-        request: ClaudeRequest,
-        *,
-        attempt: int = 0,
-        delay: float = 0.0,
-        error: Optional[BaseException] = None,
-        result: Optional[ClaudeResult] = None,
-    ) -> None:
-        if self.on_event is None:
-            return
-        event = Event(kind, request.fingerprint, request.model, time.monotonic(), attempt, delay, error, result)
-        try:
-            self.on_event(event)
-        except Exception:
-            logger.exception("on_event failed")
+
+def _whole(value: Any, name: str, least: int) -> int:
+    if type(value) is not int or value < least:
+        raise OptionError("{} must be a whole number from {}, not {!r}".format(name, least, value))
+    return value

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, overload
 
-__all__ = ["BatchResult", "ClaudeResult", "Usage"]
+__all__ = ["BatchResult", "BatchSummary", "ClaudeResult", "Usage"]
 
 
 def _count(value: Any) -> int:
@@ -213,6 +213,41 @@ def _total(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
     return total
 
 
+@dataclass(frozen=True)
+class BatchSummary:
+    """What became of many rows, without the rows.
+
+    Attributes
+    ----------
+    counts : mapping of str to int
+        Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``.
+    cost, saved : Decimal or None
+        US dollars paid, and not paid because the cache answered; None where one price is unknown.
+    input_tokens, output_tokens : int
+        Of all answers, cached ones included.
+    duration_seconds : float
+        Wall time of the whole run.
+    """
+
+    counts: Mapping[str, int]
+    cost: Optional[Decimal] = Decimal(0)
+    saved: Optional[Decimal] = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    duration_seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def __repr__(self) -> str:
+        return "BatchSummary({})".format(_counts_line(len(self), self.counts))
+
+
+def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
+    parts = ", ".join("{} {}".format(number, status) for status, number in counts.items() if number)
+    return "{} rows: {}".format(rows, parts or "empty")
+
+
 class BatchResult(Sequence[ClaudeResult]):
     """One `ClaudeResult` per prompt, in input order.
 
@@ -286,5 +321,4 @@ class BatchResult(Sequence[ClaudeResult]):
         return total
 
     def __repr__(self) -> str:
-        counts = ", ".join("{} {}".format(number, status) for status, number in self.counts.items() if number)
-        return "BatchResult({} rows: {})".format(len(self), counts or "empty")
+        return "BatchResult({})".format(_counts_line(len(self), self.counts))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Iterable
 
-__all__ = ["CACHE_MODES", "DEFAULT_MAX_TOKENS", "DEFAULT_MODEL", "EFFORTS", "did_you_mean"]
+__all__ = ["CACHE_MODES", "DEFAULT_MAX_TOKENS", "DEFAULT_MODEL", "EFFORTS", "ROUTES", "did_you_mean"]
 
 CACHE_MODES = ("on", "off", "refresh", "only")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
+# How the rows of a batch travel.
+ROUTES = ("api",)
 DEFAULT_MODEL = "sonnet"
 DEFAULT_MAX_TOKENS = 4096
 

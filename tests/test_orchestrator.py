@@ -28,6 +28,7 @@ from claude_force_nb.errors import (
     RateLimitError,
     SpendLimitError,
     StreamCutError,
+    TemplateError,
     TransportClosedError,
     UndefinedNameError,
     UnknownAgentError,
@@ -381,14 +382,58 @@ def test_sources(run: Any, make: Make, simulator: Simulator) -> None:
 def test_rows_that_cannot_be_sent(run: Any, make: Make, simulator: Simulator) -> None:
     """A row that is no prompt, or empty, is not sent and says why; the others are answered."""
     batch = run(make().run_many(["good", "", 5, "half \ud83d", "{{ literal }}"]))  # type: ignore[list-item]
-    assert [row.status for row in batch] == ["ok", "not_sent", "not_sent", "not_sent", "ok"]
+    assert [row.status for row in batch] == ["ok", "failed", "failed", "failed", "ok"]
+    assert [str(error)[:7] for error in batch.errors.values()] == ["row 1: ", "row 2: ", "row 3: "]
     assert [type(error) for error in batch.errors.values()] == [EmptyPromptError, OptionError, OptionError]
     assert simulator.counters.calls == 2
+
+
+def test_rows_of_a_template(run: Any, make: Make, simulator: Simulator) -> None:
+    """A row is a mapping of variables over those of the run; one whose prompt cannot be made fails alone, with its number."""
+    orchestrator = make()
+    rows = [{"text": "good", "mood": "calm"}, {"text": "bad"}, {"other": 1}, "plain"]
+    batch = run(orchestrator.run_many(rows, template="Label {{ text }} as {{ mood }}", variables={"mood": "cross"}))
+    assert [row.status for row in batch] == ["ok", "ok", "failed", "failed"]
+    assert str(batch.errors[2]).startswith("row 2: 'text' in {{ text }} is not defined")
+    assert batch[0] != batch[1]
+    alone = orchestrator.request("Label {{ text }} as {{ mood }}", variables={"text": "bad", "mood": "cross"})
+    assert batch[1].fingerprint == alone.fingerprint
+    plain = run(orchestrator.run_many([3, "four"], template="Count to {{ item }}"))
+    assert plain[0].fingerprint == orchestrator.request("Count to 3").fingerprint
+    assert simulator.counters.calls == 4
+
+
+def test_a_stream_keeps_no_rows(run: Any, make: Make, simulator: Simulator) -> None:
+    """run_stream tells every row once and returns what became of them all, equal to the sums of the rows."""
+    orchestrator = make()
+    told: Dict[int, Any] = {}
+    summary = run(orchestrator.run_stream(["a", "", "b", "a"], on_result=told.__setitem__))
+    batch = run(orchestrator.run_many(["a", "", "b", "a"], cache="only"))
+    assert sorted(told) == [0, 1, 2, 3]
+    assert summary.counts == {"ok": 2, "cached": 1, "failed": 1, "not_sent": 0}
+    assert len(summary) == 4
+    assert summary.cost == sum(result.cost for result in told.values())
+    assert (summary.input_tokens, summary.output_tokens) == (
+        batch.usage.total_input_tokens,
+        batch.usage.output_tokens,
+    )
+    assert [told[row].text for row in range(4)] == batch.texts
+
+
+def test_a_run_may_be_narrower(run: Any, make: Make, simulator: Simulator) -> None:
+    """max_concurrent of a run bounds it, below that of the orchestrator."""
+    simulator.fail("slow", delay_seconds=0.05)
+    batch = run(make(max_concurrent=10).run_many(["p{}".format(number) for number in range(8)], max_concurrent=2))
+    assert batch.counts["ok"] == 8
+    assert simulator.counters.most_in_flight == 2
 
 
 @pytest.mark.parametrize(
     ("options", "error"),
     [
+        ({"via": "bathces"}, OptionError),
+        ({"max_concurrent": 0}, OptionError),
+        ({"template": "{{ no end"}, TemplateError),
         ({"agent": "reviwer"}, UnknownAgentError),
         ({"model": "sonet"}, UnknownModelError),
         ({"max_token": 5}, OptionError),

@@ -1,0 +1,155 @@
+"""The rows of one run: numbered, made into requests, answered by few workers, counted. Nothing is kept of them here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import ChainMap
+from decimal import Decimal
+from typing import Any, AsyncIterator, Awaitable, Callable, List, Mapping, Optional, Tuple
+
+from .caller import unanswered
+from .compose import CallOptions
+from .errors import ApiError, ClaudeForceError, SpendLimitError, TransportClosedError
+from .feed import Feed, Prompts, all_done
+from .request import ClaudeRequest
+from .result import BatchSummary, ClaudeResult
+
+__all__ = ["OnResult", "Rows", "answer_rows"]
+
+OnResult = Callable[[int, ClaudeResult], None]
+
+# How long a run that finds every answer in the cache may keep the event loop to itself.
+_YIELD_SECONDS = 0.02
+
+
+class Rows:
+    """One run's rows, taken from their source one by one; every row ends once, in `end`.
+
+    Parameters
+    ----------
+    items : iterable or asynchronous iterable
+        Prompts; with `template` mappings of variables, or plain values, which the template knows as ``item``.
+    call : CallOptions
+        Of all rows; its ``variables`` lie below those of a row.
+    compose : callable
+        Makes the request of a prompt and its options.
+    template : str, optional
+        Prompt of every row.
+    on_result : callable, optional
+        Called with row number and result as each row ends.
+    """
+
+    def __init__(
+        self,
+        items: Prompts,
+        call: CallOptions,
+        compose: Callable[[str, CallOptions], ClaudeRequest],
+        *,
+        template: Optional[str] = None,
+        on_result: Optional[OnResult] = None,
+    ) -> None:
+        self.call = call
+        self._feed = Feed(items)
+        self._compose = compose
+        self._template = template
+        self._on_result = on_result
+        self._started = time.perf_counter()
+        self._counts = {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
+        self._cost: Optional[Decimal] = Decimal(0)
+        self._saved: Optional[Decimal] = Decimal(0)
+        self._usage: List[int] = [0, 0]
+        self._fatal: Optional[BaseException] = None
+
+    def __aiter__(self) -> AsyncIterator[Tuple[int, Any]]:
+        """Give row number and item; several workers may iterate at once, and each row goes to one of them."""
+        return self._feed
+
+    def request(self, row: int, item: Any) -> ClaudeRequest:
+        """Return the request of a row.
+
+        Raises
+        ------
+        ClaudeForceError
+            Where it cannot be made; its message begins with the row's number.
+        """
+        try:
+            if self._template is None:
+                return self._compose(item, self.call)
+            variables = item if isinstance(item, Mapping) else {"item": item}
+            if self.call.variables:
+                variables = ChainMap(variables, self.call.variables)  # type: ignore[arg-type]
+            return self._compose(self._template, self.call.with_variables(variables))
+        except ClaudeForceError as error:
+            raise type(error)("row {}: {}".format(row, error)) from error.__cause__
+
+    @property
+    def fatal(self) -> Optional[BaseException]:
+        """The failure that every further row would meet, once there is one."""
+        return self._fatal
+
+    def fail(self, row: int, request: Optional[ClaudeRequest], error: ClaudeForceError) -> None:
+        """End a row with its error: ``failed`` where its prompt cannot be made or its call failed, else ``not_sent``."""
+        if isinstance(error, (SpendLimitError, TransportClosedError)) or getattr(error, "status", None) == 401:
+            self._fatal = self._fatal or error
+        status = "failed" if request is None or isinstance(error, ApiError) else "not_sent"
+        self.end(row, unanswered(request, error, status))
+
+    def skip(self, row: int, request: ClaudeRequest) -> None:
+        """End a row that is not sent because of `fatal`."""
+        assert self._fatal is not None
+        self.end(row, unanswered(request, self._fatal, "not_sent"))
+
+    def end(self, row: int, result: ClaudeResult) -> None:
+        """Count a row's result and report it."""
+        self._counts[result.status] += 1
+        if result.cost is None or self._cost is None:
+            self._cost = None
+        elif result.cost:
+            self._cost += result.cost
+        if result.saved is None or self._saved is None:
+            self._saved = None
+        elif result.saved:
+            self._saved += result.saved
+        self._usage[0] += result.usage.total_input_tokens
+        self._usage[1] += result.usage.output_tokens
+        if self._on_result is not None:
+            self._on_result(row, result)
+
+    def summary(self) -> BatchSummary:
+        """Return the counts and sums of the rows that have ended."""
+        return BatchSummary(
+            counts=dict(self._counts),
+            cost=self._cost,
+            saved=self._saved,
+            input_tokens=self._usage[0],
+            output_tokens=self._usage[1],
+            duration_seconds=time.perf_counter() - self._started,
+        )
+
+
+async def answer_rows(
+    rows: Rows, answer: Callable[[ClaudeRequest], Awaitable[ClaudeResult]], *, workers: int
+) -> BatchSummary:
+    """Answer all rows, `workers` at a time; a row's failure is its result, and one that all would meet ends the sending."""
+
+    async def work() -> None:
+        breath = time.perf_counter()
+        async for row, item in rows:
+            request = None
+            try:
+                request = rows.request(row, item)
+                if rows.fatal is not None:
+                    rows.skip(row, request)
+                    continue
+                result = await answer(request)
+            except ClaudeForceError as error:
+                rows.fail(row, request, error)
+            else:
+                rows.end(row, result)
+            if time.perf_counter() - breath > _YIELD_SECONDS:
+                await asyncio.sleep(0)
+                breath = time.perf_counter()
+
+    await all_done(work() for _ in range(workers))
+    return rows.summary()
