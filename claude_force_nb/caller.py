@@ -72,9 +72,10 @@ class Caller:
         self._budget = budget
         self._max_retries = max_retries
         self._emit = emit
-        self._slots = Slots(max_concurrent)
+        self.slots = Slots(max_concurrent)
         # A transport without credentials shares its limits with nobody.
-        self._lanes = Lanes(getattr(transport, "credential_id", lambda: None))
+        self.lanes = Lanes(getattr(transport, "credential_id", lambda: None))
+        self.retried = 0
         self._retries = RetryBudget(max(100.0, 10.0 * max_concurrent))
 
     async def call(
@@ -146,13 +147,13 @@ class Caller:
     async def _send_once(
         self, request: ClaudeRequest, partial: Optional[PartialAnswer], deadline: Deadline, attempt: int
     ) -> Answer:
-        lane = self._lanes.of(request.model)
+        lane = self.lanes.of(request.model)
 
         def input_bytes() -> int:
             return input_bound_tokens(request)
 
         ticket = await lane.enter(
-            self._slots, request.model, input_bytes=input_bytes, max_tokens=request.max_tokens, again=attempt > 1
+            self.slots, request.model, input_bytes=input_bytes, max_tokens=request.max_tokens, again=attempt > 1
         )
         verdict, pause_seconds = "failed", 0.0
         headers: Optional[Mapping[str, str]] = None
@@ -181,7 +182,7 @@ class Caller:
                 raise
             raise failure from None
         finally:
-            lane.leave(ticket, self._slots, headers=headers, used=used, verdict=verdict, pause_seconds=pause_seconds)
+            lane.leave(ticket, self.slots, headers=headers, used=used, verdict=verdict, pause_seconds=pause_seconds)
             if used is not None:
                 lane.limits.learn(request.model, input_bytes=input_bytes, input_tokens=used[0], output_tokens=used[1])
 
@@ -192,13 +193,14 @@ class Caller:
         limited = isinstance(failure, RateLimitError)
         if limited:
             # The lane holds the whole family for so long, and lets this one go first.
-            seconds = max(failure.retry_after_seconds or 0.0, self._lanes.of(request.model).paused_seconds())
+            seconds = max(failure.retry_after_seconds or 0.0, self.lanes.of(request.model).paused_seconds())
             self._emit("paused", request, attempt=attempt, delay=seconds, error=failure)
         else:
             seconds = delay_seconds(failure, attempt, random=random.random)
         # The reason says more than a time-out would, after a wait that cannot help.
         if attempt > self._max_retries or not deadline.allows(seconds) or not (limited or self._retries.allows()):
             raise failure
+        self.retried += 1
         self._emit("retry", request, attempt=attempt, delay=seconds, error=failure)
         logger.info("attempt %d failed, next in %.1f s: %s", attempt, seconds, failure)
         if not limited:

@@ -30,6 +30,7 @@
     │   │   └── StreamCutError           the answer ended before its last event
     │   ├── CallTimeoutError             timeout_seconds passed
     │   └── MalformedAnswerError         a 200 that is not a Messages API answer
+    ├── StoppedError                     stop_all() ended it
     └── TransportClosedError             used after close()
 
     RunInterrupted (KeyboardInterrupt)   Stop; one line as well
@@ -76,6 +77,7 @@ __all__ = [
     "SecretError",
     "ServerError",
     "SpendLimitError",
+    "StoppedError",
     "StreamCutError",
     "TemplateError",
     "TransportClosedError",
@@ -149,6 +151,10 @@ class CacheMissError(ClaudeForceError):
 
 class BudgetExceededError(ClaudeForceError):
     """The worst case of a call does not fit what is left of the budget; it was not sent."""
+
+
+class StoppedError(ClaudeForceError):
+    """``stop_all()`` ended what was under way."""
 
 
 class TransportClosedError(ClaudeForceError):

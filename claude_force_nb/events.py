@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Callable, Optional
+from threading import Lock
+from typing import Callable, Optional, Tuple
 
 from .request import ClaudeRequest
 from .result import ClaudeResult
 
-__all__ = ["Event", "Teller"]
+__all__ = ["Event", "Listener", "Teller"]
 
 logger = logging.getLogger("claude_force_nb")
+
+
+Listener = Callable[["Event"], None]
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Event:
     Attributes
     ----------
     kind : str
-        ``queued``, ``hit``, ``sent``, ``retry``, ``paused``, ``done`` or ``failed``.
+        ``queued``, ``hit``, ``sent``, ``retry``, ``paused``, ``done``, ``failed`` or ``cancelled``.
     fingerprint : str
         Of the request.
     model : str
@@ -59,9 +63,43 @@ class Teller:
         Takes each `Event`.
     """
 
-    def __init__(self, clock: Callable[[], float], listener: Optional[Callable[[Event], None]] = None) -> None:
+    def __init__(self, clock: Callable[[], float], listener: Optional[Listener] = None) -> None:
         self._clock = clock
-        self.listener = listener
+        self._lock = Lock()
+        self._listener = listener
+        self._added: Tuple[Listener, ...] = ()
+        # All of them; looked at before an event is made.
+        self.listeners: Tuple[Listener, ...] = ()
+        self._listen()
+
+    @property
+    def listener(self) -> Optional[Listener]:
+        """What was given as `listener`; may be set anew."""
+        return self._listener
+
+    @listener.setter
+    def listener(self, listener: Optional[Listener]) -> None:
+        with self._lock:
+            self._listener = listener
+            self._listen()
+
+    def add(self, listener: Listener) -> Callable[[], None]:
+        """Tell another listener too, until the function that is returned is called."""
+        # A wrapper, so that the same callable added twice is two listeners.
+        entry: Listener = lambda event: listener(event)  # noqa: E731
+        with self._lock:
+            self._added = (*self._added, entry)
+            self._listen()
+
+        def remove() -> None:
+            with self._lock:
+                self._added = tuple(each for each in self._added if each is not entry)
+                self._listen()
+
+        return remove
+
+    def _listen(self) -> None:
+        self.listeners = self._added if self._listener is None else (self._listener, *self._added)
 
     def emit(
         self,
@@ -74,10 +112,12 @@ class Teller:
         result: Optional[ClaudeResult] = None,
     ) -> None:
         """Make an event of one step and tell it; costs nothing where nobody listens."""
-        if self.listener is None:
+        listeners = self.listeners
+        if not listeners:
             return
         event = Event(kind, request.fingerprint, request.model, self._clock(), attempt, delay, error, result)
-        try:
-            self.listener(event)
-        except Exception:
-            logger.exception("on_event failed")
+        for listener in listeners:
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("on_event, or another listener, failed")

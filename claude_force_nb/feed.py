@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, AsyncIterable, Coroutine, Iterable, Tuple, Union
+from typing import Any, AsyncIterable, Coroutine, Iterable, Optional, Tuple, Union
 
 __all__ = ["Feed", "Prompts", "all_done"]
 
@@ -15,6 +15,8 @@ class Feed:
 
     def __init__(self, prompts: Prompts) -> None:
         self._row = -1
+        self._ended = False
+        self._asking: Optional[Tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = None
         self._sync = None if isinstance(prompts, AsyncIterable) else iter(prompts)
         self._async = prompts.__aiter__() if isinstance(prompts, AsyncIterable) else None
         # Made inside the running loop: an asynchronous source cannot be asked by two workers at once.
@@ -23,7 +25,26 @@ class Feed:
     def __aiter__(self) -> Feed:
         return self
 
+    @property
+    def taken(self) -> int:
+        """Prompts handed out so far."""
+        return self._row + 1
+
+    def end(self) -> None:
+        """Hand out nothing more, from any thread; a source that is being waited for is waited for no longer."""
+        self._ended = True
+        asking = self._asking
+        if asking is not None:
+            loop, task = asking
+            loop.call_soon_threadsafe(self._interrupt, task)
+
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        if self._asking is not None and self._asking[1] is task:
+            task.cancel()
+
     async def __anext__(self) -> Tuple[int, str]:
+        if self._ended:
+            raise StopAsyncIteration
         if self._sync is not None:
             for prompt in self._sync:
                 self._row += 1
@@ -31,7 +52,19 @@ class Feed:
             raise StopAsyncIteration
         assert self._async is not None
         async with self._lock:
-            prompt = await self._async.__anext__()
+            if self._ended:
+                raise StopAsyncIteration
+            task = asyncio.current_task()
+            assert task is not None
+            self._asking = (asyncio.get_running_loop(), task)
+            try:
+                prompt = await self._async.__anext__()
+            except asyncio.CancelledError:
+                if self._ended:
+                    raise StopAsyncIteration from None
+                raise
+            finally:
+                self._asking = None
             self._row += 1
             return self._row, prompt
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ from .api.transport import SdkTransport, Transport
 from .cache import ResponseCache
 from .caller import Caller, keep, today
 from .compose import CallOptions, compose
+from .controls import Controls
 from .costs.budget import Budget
 from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
@@ -32,7 +34,7 @@ from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, ROUTES, did_you_mean
 __all__ = ["AsyncAgentOrchestrator"]
 
 
-class AsyncAgentOrchestrator:
+class AsyncAgentOrchestrator(Controls):
     """Sends prompts, answers repeated ones from the cache, and keeps account.
 
     Parameters
@@ -130,8 +132,7 @@ class AsyncAgentOrchestrator:
                 secret=cache_secret,
                 environ=environ,
             )
-        self._teller = Teller(time.monotonic, on_event)
-        self._emit = self._teller.emit
+        super().__init__(Teller(time.monotonic, on_event))
         self._caller = Caller(
             self.transport,
             self.prices,
@@ -145,15 +146,6 @@ class AsyncAgentOrchestrator:
 
     def __repr__(self) -> str:
         return "AsyncAgentOrchestrator({!r}, max_concurrent={})".format(self.transport, self.max_concurrent)
-
-    @property
-    def on_event(self) -> Optional[Callable[[Event], None]]:
-        """What is called with each event."""
-        return self._teller.listener
-
-    @on_event.setter
-    def on_event(self, listener: Optional[Callable[[Event], None]]) -> None:
-        self._teller.listener = listener
 
     async def __aenter__(self) -> AsyncAgentOrchestrator:
         return self
@@ -351,7 +343,8 @@ class AsyncAgentOrchestrator:
         async def answer(request: ClaudeRequest) -> ClaudeResult:
             return await self._answer(request, call, budget=budget, partial=None, cell=cell)
 
-        return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
+        with self._under_way(rows):
+            return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
 
     async def _answer(
         self,
@@ -396,6 +389,9 @@ class AsyncAgentOrchestrator:
         except ClaudeForceError as error:
             self._emit("failed", request, error=error)
             raise
+        except asyncio.CancelledError:
+            self._emit("cancelled", request)
+            raise
         if joined:
             # Somebody else's call answered this one too: paid once, saved here.
             if cache is not None and kept_in is None:
@@ -411,7 +407,7 @@ class AsyncAgentOrchestrator:
         duration = time.perf_counter() - started
         hit = replace(hit, cost=Decimal(0), saved=saved, agent=request.agent, duration_seconds=duration)
         self._record(hit, cell)
-        if self.on_event is not None:
+        if self._teller.listeners:
             self._emit("hit", request, result=hit)
         return hit
 

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections import ChainMap
 from decimal import Decimal
-from typing import Any, AsyncIterator, Awaitable, Callable, List, Mapping, Optional, Tuple
+from typing import Any, AsyncIterator, Awaitable, Callable, List, Mapping, Optional, Sized, Tuple
 
 from .caller import unanswered
 from .compose import CallOptions
-from .errors import ApiError, ClaudeForceError, SpendLimitError, TransportClosedError
+from .errors import ApiError, ClaudeForceError, SpendLimitError, StoppedError, TransportClosedError
 from .feed import Feed, Prompts, all_done
 from .request import ClaudeRequest
 from .result import BatchSummary, ClaudeResult
@@ -50,6 +50,7 @@ class Rows:
         on_result: Optional[OnResult] = None,
     ) -> None:
         self.call = call
+        self._total = len(items) if isinstance(items, Sized) else None
         self._feed = Feed(items)
         self._compose = compose
         self._template = template
@@ -84,6 +85,17 @@ class Rows:
             raise type(error)("row {}: {}".format(row, error)) from error.__cause__
 
     @property
+    def left(self) -> int:
+        """Rows that nobody has begun; 0 where the source does not tell."""
+        return 0 if self._total is None else max(0, self._total - self._feed.taken)
+
+    def stop(self, error: ClaudeForceError) -> None:
+        """Send no further row, from any thread. Rows of a list are skipped; of any other source no more are taken."""
+        self._fatal = self._fatal or error
+        if self._total is None:
+            self._feed.end()
+
+    @property
     def fatal(self) -> Optional[BaseException]:
         """The failure that every further row would meet, once there is one."""
         return self._fatal
@@ -92,7 +104,7 @@ class Rows:
         """End a row with its error: ``failed`` where its prompt cannot be made or its call failed, else ``not_sent``."""
         if isinstance(error, (SpendLimitError, TransportClosedError)) or getattr(error, "status", None) == 401:
             self._fatal = self._fatal or error
-        status = "failed" if request is None or isinstance(error, ApiError) else "not_sent"
+        status = "failed" if request is None or isinstance(error, (ApiError, StoppedError)) else "not_sent"
         self.end(row, unanswered(request, error, status))
 
     def skip(self, row: int, request: ClaudeRequest) -> None:

@@ -61,13 +61,26 @@ class TokenBucket:
         Monotonic seconds.
     """
 
-    __slots__ = ("capacity", "correction", "largest", "level", "limit", "updated", "_latest", "_since", "_sooner")
+    __slots__ = (
+        "capacity",
+        "correction",
+        "largest",
+        "level",
+        "limit",
+        "said",
+        "updated",
+        "_latest",
+        "_since",
+        "_sooner",
+    )
 
     def __init__(self, limit: float, level: float, capacity: float, now: float) -> None:
         self.limit = limit
         self.level = level
         self.capacity = capacity
         self.updated = now
+        # What the last header said was left.
+        self.said = 0.0
         # Sum of all corrections so far: levels remembered before one are compared in today's terms.
         self.correction = 0.0
         # About the most that a call of late needed: so much higher the level may have been between two looks at it.
@@ -349,9 +362,11 @@ class FamilyLimits:
                 # Calls still under way left before there were books, and may not be in this header.
                 under_way = (1.0, used[0], 0.0)[index] * self.in_flight
                 least = 1.0 if index == 0 else 0.0
-                self.buckets[name] = TokenBucket(limit, lower - under_way, max(least, capacity), now)
+                bucket = self.buckets[name] = TokenBucket(limit, lower - under_way, max(least, capacity), now)
+                bucket.said = remaining
                 continue
             bucket.limit = limit
+            bucket.said = remaining
             bucket.capacity = max(bucket.capacity, capacity)
             if limited and lower < max(1.0, ticket.need[index]):
                 bucket.lower(remaining)

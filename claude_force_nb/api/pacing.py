@@ -17,6 +17,8 @@ from claude_force_nb.api.limits import FamilyLimits, Need, Ticket
 __all__ = ["Lane", "Lanes", "Slots", "credential_id", "model_family"]
 
 _order = itertools.count()
+# Taken from the number of free slots while they are held, so that taking one looks at one number only.
+_HELD = 1 << 40
 
 
 def model_family(model: str) -> str:
@@ -45,11 +47,44 @@ class Slots:
         self._free = limit
         self._lock = Lock()
         self._lanes: List[Lane] = []
+        self.paced = 0
 
     @property
     def free(self) -> int:
-        """Slots that are free now."""
+        """Slots that are free now, below 0 while they are held."""
         return self._free
+
+    @property
+    def held(self) -> bool:
+        """True between `hold` and `let_go`."""
+        return self._free <= -_HELD // 2
+
+    @property
+    def in_flight(self) -> int:
+        """Slots that are taken."""
+        free = self._free
+        return self.limit - (free + _HELD if free <= -_HELD // 2 else free)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for one of these slots, or for their lane."""
+        with self._lock:
+            lanes = list(self._lanes)
+        return sum(len(lane._queues.get(self, ())) for lane in lanes)
+
+    def hold(self) -> None:
+        """Let nobody take a slot until `let_go`; a second call changes nothing."""
+        with self._lock:
+            if not self.held:
+                self._free -= _HELD
+
+    def let_go(self) -> None:
+        """End `hold`."""
+        with self._lock:
+            if not self.held:
+                return
+            self._free += _HELD
+        self._serve()
 
     def _take(self) -> bool:
         with self._lock:
@@ -79,7 +114,7 @@ class Slots:
 
 
 class _Waiter:
-    __slots__ = ("future", "loop", "need", "order", "slots", "ticket")
+    __slots__ = ("future", "loop", "need", "order", "paced", "slots", "ticket")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slots: Slots, need: Callable[[], Need], order: float) -> None:
         self.loop = loop
@@ -88,6 +123,7 @@ class _Waiter:
         self.need = need
         self.order = order
         self.ticket: Optional[Ticket] = None
+        self.paced = False
 
 
 class Lane:
@@ -227,6 +263,9 @@ class Lane:
                 # Estimated anew: while it waited, others came back and told what a call needs.
                 now, need = self._clock(), first.need()
                 wait = self.limits.wait_seconds(need, now)
+                if wait != 0.0 and not first.paced:
+                    first.paced = True
+                    first.slots.paced += 1
                 if wait is None:
                     break  # the next call that ends pumps
                 if wait > 0:
@@ -282,6 +321,11 @@ class Lanes:
         self._scope = scope
         self._by_model: Dict[str, Lane] = {}
         self._own: Dict[str, Lane] = {}
+
+    def known(self) -> Dict[str, Lane]:
+        """Return the lanes that were asked for, by family."""
+        with _shared_lock:
+            return dict(self._own)
 
     def of(self, model: str) -> Lane:
         """Return the lane of a model's family."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from threading import Lock
-from typing import Any, Awaitable, Callable, Dict, Generic, List, Tuple, TypeVar
+from typing import Any, Awaitable, Callable, Dict, Generic, List, Optional, Tuple, TypeVar
 
 __all__ = ["SingleFlight"]
 
@@ -22,6 +22,7 @@ class _Flight(Generic[T]):
         self.loop = loop
         self.waiters: List[_Waiter] = []
         self.task: asyncio.Task[T]
+        self.ended: Optional[Callable[[], BaseException]] = None
 
     def lives_for(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Return whether one who waits on `loop` can hope for the outcome."""
@@ -64,10 +65,33 @@ class SingleFlight(Generic[T]):
                 raise
             if landed and not flight.task.cancelled():
                 return flight.task.result(), joined
+            if flight.ended is not None:
+                raise flight.ended()
             if not joined:
                 raise asyncio.CancelledError
             # Its loop ended while we still wait: the work is ours to do.
             self._abandon(key, flight, waiter)
+
+    def end_all(self, error: Callable[[], BaseException]) -> int:
+        """Cancel all work that is under way, from any thread, and return how much there was.
+
+        Parameters
+        ----------
+        error : callable
+            Makes what each of those who wait for it gets raised.
+        """
+        with self._lock:
+            flights = [flight for flight in self._flights.values() if not flight.task.done()]
+            for flight in flights:
+                flight.ended = error
+            # Nobody may join work that is about to be cancelled.
+            self._flights.clear()
+        for flight in flights:
+            try:
+                flight.loop.call_soon_threadsafe(flight.task.cancel)
+            except RuntimeError:  # its loop is closed: it was cancelled there
+                pass
+        return len(flights)
 
     def _abandon(self, key: str, flight: _Flight[T], waiter: _Waiter) -> None:
         with self._lock:

@@ -1,0 +1,128 @@
+"""Watching an orchestrator at work and steering it: listeners, pause, resume, stop, and a picture of this moment."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, Callable, Iterator, List, Optional
+
+from .api.single_flight import SingleFlight
+from .caller import Caller
+from .costs.budget import Budget
+from .errors import StoppedError
+from .events import Listener, Teller
+from .live import Headroom, Snapshot
+from .rows import Rows
+
+__all__ = ["Controls"]
+
+
+def _stopped() -> StoppedError:
+    return StoppedError("stopped by stop_all(); finished answers are kept, run again to continue")
+
+
+class Controls:
+    """What can be seen and done from outside while calls are under way; `AsyncAgentOrchestrator` inherits it.
+
+    All of it may be called from any thread, and costs the calls nothing while it is not used.
+    """
+
+    budget: Budget
+    max_concurrent: int
+    _caller: Caller
+    _flights: SingleFlight[Any]
+
+    def __init__(self, teller: Teller) -> None:
+        self._teller = teller
+        self._emit = teller.emit
+        self._runs: List[Rows] = []
+        self._runs_lock = Lock()
+
+    @property
+    def on_event(self) -> Optional[Listener]:
+        """What is called with each event."""
+        return self._teller.listener
+
+    @on_event.setter
+    def on_event(self, listener: Optional[Listener]) -> None:
+        self._teller.listener = listener
+
+    def add_listener(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` every `Event` from now on, beside `on_event`.
+
+        Parameters
+        ----------
+        listener : callable
+            Takes each event, on the loop and thread where it happens; must not block. What it raises is logged.
+
+        Returns
+        -------
+        callable
+            Ends the telling; a second call does nothing.
+        """
+        return self._teller.add(listener)
+
+    def pause(self) -> None:
+        """Let no further call leave until `resume`; calls in flight go on, and the cache still answers.
+
+        A call that was sent before and waits to be sent again still ends after its `timeout_seconds`.
+        """
+        self._caller.slots.hold()
+
+    def resume(self) -> None:
+        """End a `pause`."""
+        self._caller.slots.let_go()
+
+    def stop_all(self) -> int:
+        """End everything that is in flight or waits: `run` raises StoppedError, and `run_many` returns what it has.
+
+        Rows that were under way are ``failed``, those that were not begun ``not_sent``. Later calls are made as ever.
+
+        Returns
+        -------
+        int
+            How many calls were ended.
+        """
+        with self._runs_lock:
+            runs = list(self._runs)
+        # The runs first: an ended row must not be followed by the next one.
+        for run in runs:
+            run.stop(_stopped())
+        return self._flights.end_all(_stopped)
+
+    def snapshot(self) -> Snapshot:
+        """Return what goes on at this moment."""
+        slots = self._caller.slots
+        lanes = sorted(self._caller.lanes.known().items())
+        pauses = ((family, lane.paused_seconds()) for family, lane in lanes)
+        headroom = [
+            Headroom(family, kind, bucket.limit, bucket.said)
+            for family, lane in lanes
+            for kind, bucket in list(lane.limits.buckets.items())
+        ]
+        with self._runs_lock:
+            left = sum(run.left for run in self._runs)
+        return Snapshot(
+            in_flight=slots.in_flight,
+            queued=slots.waiting + left,
+            max_concurrent=self.max_concurrent,
+            paused=slots.held,
+            paused_families=tuple((family, seconds) for family, seconds in pauses if seconds > 0),
+            headroom=tuple(headroom),
+            retries=self._caller.retried,
+            paced_waits=slots.paced,
+            budget_limit=self.budget.limit,
+            budget_spent=self.budget.spent,
+            budget_left=self.budget.left,
+        )
+
+    @contextmanager
+    def _under_way(self, rows: Rows) -> Iterator[None]:
+        """Count a run's rows as queued, and let `stop_all` reach it."""
+        with self._runs_lock:
+            self._runs.append(rows)
+        try:
+            yield
+        finally:
+            with self._runs_lock:
+                self._runs.remove(rows)
