@@ -9,7 +9,7 @@ import random
 import time
 from dataclasses import replace
 from decimal import Decimal
-from typing import Callable, Mapping, Optional, Tuple
+from typing import Callable, Mapping, Optional, Sequence, Tuple, Union
 
 from .api.answer import Answer, PartialAnswer
 from .api.deadline import Deadline
@@ -19,8 +19,9 @@ from .api.retry import RetryBudget, delay_seconds
 from .api.transport import Transport
 from .cache import ResponseCache
 from .compose import input_bound_tokens, is_bounded
-from .costs.budget import Budget, BudgetGroup, Reservation
+from .costs.budget import Budget, BudgetGroup, DailyBudget, Reservation
 from .costs.pricing import PriceTable
+from .costs.waiting import reserve_in_turn
 from .errors import (
     ApiError,
     BrokenConnectionError,
@@ -49,8 +50,8 @@ class Caller:
     ----------
     transport : Transport
     prices : PriceTable
-    budget : Budget
-        Of the orchestrator.
+    budgets : sequence of Budget, DailyBudget or None
+        Of the orchestrator; the one that costs most to ask last.
     max_concurrent, max_retries : int
         See `AsyncAgentOrchestrator`.
     emit : callable
@@ -61,7 +62,7 @@ class Caller:
         self,
         transport: Transport,
         prices: PriceTable,
-        budget: Budget,
+        budgets: Sequence[Union[Budget, DailyBudget, None]],
         *,
         max_concurrent: int,
         max_retries: int,
@@ -69,7 +70,7 @@ class Caller:
     ) -> None:
         self._transport = transport
         self._prices = prices
-        self._budget = budget
+        self._budgets = tuple(budgets)
         self._max_retries = max_retries
         self._emit = emit
         self.slots = Slots(max_concurrent)
@@ -94,7 +95,7 @@ class Caller:
         while True:
             attempt += 1
             try:
-                reservation = self._reserve(request, budget)
+                reservation = await self._reserve(request, budget)
             except BudgetExceededError:
                 if failure is not None:  # it was sent, and this is why there is no answer
                     raise failure from None
@@ -127,13 +128,14 @@ class Caller:
             reservation.settle(cost)
         return result
 
-    def _reserve(self, request: ClaudeRequest, budget: Optional[Budget]) -> Reservation:
-        group = BudgetGroup([budget, self._budget])
+    async def _reserve(self, request: ClaudeRequest, budget: Optional[Budget]) -> Reservation:
+        group = BudgetGroup([budget, *self._budgets])
         if all(each.limit is None for each in group.budgets):
             return group.reserve(Decimal(0))
         if not is_bounded(request):
             return group.reserve(None)
-        return group.reserve(
+        return await reserve_in_turn(
+            group,
             self._prices.bound(
                 request.model,
                 input_tokens=input_bound_tokens(request),
@@ -141,7 +143,7 @@ class Caller:
                 on=today(),
                 prompt_caching="cache_control" in repr(request.body),
                 fast=request.body.get("speed") == "fast",
-            )
+            ),
         )
 
     async def _send_once(

@@ -45,6 +45,7 @@
 from __future__ import annotations
 
 import warnings
+from decimal import Decimal
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Type
 
 __all__ = [
@@ -150,7 +151,15 @@ class CacheMissError(ClaudeForceError):
 
 
 class BudgetExceededError(ClaudeForceError):
-    """The worst case of a call does not fit what is left of the budget; it was not sent."""
+    """The worst case of a call does not fit what is left of the budget; it was not sent.
+
+    Attributes
+    ----------
+    left_later : Decimal or None
+        US dollars that are left if the calls under way turn out to cost nothing; None where that does not matter.
+    """
+
+    left_later: Optional[Decimal] = None
 
 
 class StoppedError(ClaudeForceError):

@@ -19,7 +19,7 @@ from .cache import ResponseCache
 from .caller import Caller, keep, today
 from .compose import CallOptions, compose
 from .controls import Controls
-from .costs.budget import Budget
+from .costs.budget import Budget, DailyBudget
 from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
 from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
@@ -59,6 +59,10 @@ class AsyncAgentOrchestrator(Controls):
         Most further calls after a failed one, >= 0.
     budget : Budget, Decimal, float or str, optional
         US dollars that all calls of this orchestrator may cost at the most.
+    daily_budget : DailyBudget, Decimal, float or str, optional
+        US dollars that all kernels of the user, as far as they have a daily budget, may spend in a day (UTC).
+    allow_unknown_price : bool
+        True sends calls whose price is unknown under a budget, which then counts them as nothing.
     agents : AgentLibrary, optional
         Where agents are found; the working directory and up by default.
     on_event : callable, optional
@@ -96,6 +100,8 @@ class AsyncAgentOrchestrator(Controls):
         transport: Optional[Transport] = None,
         max_retries: int = 4,
         budget: Union[Budget, Decimal, float, str, None] = None,
+        daily_budget: Union[DailyBudget, Decimal, float, str, None] = None,
+        allow_unknown_price: bool = False,
         agents: Optional[AgentLibrary] = None,
         on_event: Optional[Callable[[Event], None]] = None,
         ledger: Union[Ledger, str, None] = "default",
@@ -115,8 +121,14 @@ class AsyncAgentOrchestrator(Controls):
         )
         self.agents = agents or AgentLibrary()
         self.prices = prices or load_prices()
-        self.budget = budget if isinstance(budget, Budget) else Budget(budget)
+        self.allow_unknown_price = allow_unknown_price
+        self.budget = budget if isinstance(budget, Budget) else Budget(budget, allow_unknown_price=allow_unknown_price)
         self.ledger = Ledger(default_ledger_path(environ)) if isinstance(ledger, str) else ledger
+        self._owns_daily_budget = not isinstance(daily_budget, DailyBudget)
+        if daily_budget is not None and not isinstance(daily_budget, DailyBudget):
+            path = default_ledger_path(environ) if self.ledger is None else self.ledger.path
+            daily_budget = DailyBudget(daily_budget, path, allow_unknown_price=allow_unknown_price)
+        self.daily_budget: Optional[DailyBudget] = daily_budget
         self.notebook = notebook
         self._default_model = default_model
         self._default_max_tokens = default_max_tokens
@@ -136,7 +148,7 @@ class AsyncAgentOrchestrator(Controls):
         self._caller = Caller(
             self.transport,
             self.prices,
-            self.budget,
+            (self.budget, self.daily_budget),
             max_concurrent=max_concurrent,
             max_retries=max_retries,
             emit=self._emit,
@@ -169,6 +181,8 @@ class AsyncAgentOrchestrator(Controls):
         self._closed = True
         if self.cache is not None and self._owns_cache:
             self.cache.close()
+        if self.daily_budget is not None and self._owns_daily_budget:
+            self.daily_budget.close()
         if self.ledger is not None:
             self.ledger.close()
 
@@ -185,6 +199,10 @@ class AsyncAgentOrchestrator(Controls):
             Where `run` would.
         """
         return self._compose(prompt, CallOptions.of(options))
+
+    def _budget_of(self, call: CallOptions) -> Optional[Budget]:
+        """Return the budget of one run, beside those of the orchestrator."""
+        return None if call.budget is None else Budget(call.budget, allow_unknown_price=self.allow_unknown_price)
 
     def _resolve(self, call: CallOptions) -> CallOptions:
         """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent."""
@@ -240,7 +258,7 @@ class AsyncAgentOrchestrator(Controls):
         """
         self._check_open()
         call = CallOptions.of(options)
-        budget = None if call.budget is None else Budget(call.budget)
+        budget = self._budget_of(call)
         return await self._answer(self._compose(prompt, call), call, budget=budget, partial=partial, cell=cell)
 
     async def run_many(
@@ -337,7 +355,7 @@ class AsyncAgentOrchestrator(Controls):
         self._check_open()
         call = self._resolve(call)
         names(template or "")  # what is no template is none for all rows
-        budget = None if call.budget is None else Budget(call.budget)
+        budget = self._budget_of(call)
         rows = Rows(prompts, call, self._compose, template=template, on_result=on_result)
 
         async def answer(request: ClaudeRequest) -> ClaudeResult:

@@ -89,12 +89,17 @@ class Reservation:
             end(actual)
 
 
-def checked_amount(amount: Optional[Decimal], limit: Optional[Decimal], name: str, allow_unknown: bool) -> Decimal:
+def checked_amount(
+    amount: Optional[Decimal], limit: Optional[Decimal], option: str, name: str, allow_unknown: bool
+) -> Decimal:
     """Return the amount to reserve; raises BudgetExceededError where it is unknown and may not be."""
     if amount is None:
         if limit is not None and not allow_unknown:
-            message = "the model's price is unknown, so the {} {} cannot be kept; use a model with a known price or set {}=none"
-            raise BudgetExceededError(message.format(_shown(limit), name.replace("_", " "), name))
+            message = (
+                "the price of this call is unknown, so the {} {} cannot be kept; give the model's price with prices=,"
+                " allow such calls with allow_unknown_price=on, or set {}=none"
+            )
+            raise BudgetExceededError(message.format(_shown(limit), name.replace("_", " "), option))
         return _ZERO
     if not amount.is_finite() or amount < 0:
         raise ValueError("a reservation must be a finite amount >= 0, not {}".format(amount))
@@ -106,8 +111,20 @@ def amount_left(limit: Decimal, spent: Decimal, reserved: Decimal) -> Decimal:
     return _EXACT.subtract(limit, _EXACT.add(spent, reserved))
 
 
-def exceeded(need: Decimal, left: Decimal, limit: Decimal, name: str) -> BudgetExceededError:
-    """Return the error that says need, left and what to do."""
+def exceeded(
+    need: Decimal, left: Decimal, limit: Decimal, name: str, option: str, *, left_later: Optional[Decimal] = None
+) -> BudgetExceededError:
+    """Return the error that says need, left and what to do.
+
+    Parameters
+    ----------
+    need, left, limit : Decimal
+        US dollars.
+    name, option : str
+        What the budget is called and what sets it.
+    left_later : Decimal, optional
+        US dollars that are left if the calls under way turn out to cost nothing.
+    """
     left = max(_ZERO, left)
     digits = 4
     # Two digits of what is needed at least, and as many as it takes to see that it is more than what is left.
@@ -116,15 +133,17 @@ def exceeded(need: Decimal, left: Decimal, limit: Decimal, name: str) -> BudgetE
         or _rounded(need, digits, ROUND_CEILING) <= _rounded(left, digits, ROUND_FLOOR)
     ):
         digits += 2
-    return BudgetExceededError(
+    error = BudgetExceededError(
         "needs up to ${} but ${} of the {} {} is left; raise it with {}=… or lower max_tokens=".format(
             _rounded(need, digits, ROUND_CEILING),
             _rounded(left, digits, ROUND_FLOOR),
             _shown(limit),
             name.replace("_", " "),
-            name,
+            option,
         )
     )
+    error.left_later = left_later
+    return error
 
 
 def _rounded(amount: Decimal, digits: int, rounding: str) -> Decimal:

@@ -109,7 +109,13 @@ OPTIONS: Dict[str, Option] = {
         Option("cache", _text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
         Option("sample", _whole_number, "number", "number of an independent answer to the same prompt"),
         Option("timeout", _number, "seconds", "bound of the call with its retries", setting=True, default=120.0),
-        Option("budget", _dollars, "US dollars or none", "most that this call may cost"),
+        Option(
+            "budget",
+            _dollars,
+            "US dollars or none",
+            "most that this call may cost; as a setting, all calls of the session",
+            setting=True,
+        ),
         Option("into", _name, "name", "variable that receives the result"),
         Option("refresh", _switch, "", "ask again and replace the cached answer", flag=True),
         Option(
@@ -122,12 +128,21 @@ OPTIONS: Dict[str, Option] = {
         Option("raw", _switch, "", "send the prompt as typed, without filling in {{ }}", flag=True),
         Option("help", _switch, "", "show this reference", flag=True),
         Option(
-            "session_budget",
+            "daily_budget",
             _dollars,
             "US dollars or none",
-            "most that this session may cost",
+            "most that all notebooks of the user may cost in a day (UTC)",
             line=False,
             setting=True,
+        ),
+        Option(
+            "allow_unknown_price",
+            _switch,
+            "on or off",
+            "send calls of unknown price though a budget is set",
+            line=False,
+            setting=True,
+            default=False,
         ),
         Option("max_concurrent", _whole_number, "calls", "most calls in flight", line=False, setting=True, default=10),
         Option(

@@ -14,7 +14,8 @@ from typing import Any, Dict, Mapping, Optional, Set, Tuple
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.compose import CallOptions, input_bound_tokens
-from claude_force_nb.costs.budget import Budget
+from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
+from claude_force_nb.costs.ledger import default_ledger_path
 from claude_force_nb.errors import EmptyPromptError, RunInterrupted
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.request import ClaudeRequest
@@ -36,7 +37,7 @@ _BUILD = (
     "cache_ttl_hours",
     "cache_max_size_mb",
     "base_url",
-    "session_budget",
+    "allow_unknown_price",
 )
 # Options of a cell that a setting may give.
 _CALL = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache")
@@ -59,6 +60,10 @@ class NotebookSession:
         self.shell = shell
         self.settings = Settings(configurable=configurable, environ=os.environ, folder=folder_of_notebook())
         self.agents = AgentLibrary()
+        # For the whole session, whatever is set in between: a new limit does not forget what was spent.
+        self.budget = Budget(None, name="session_budget", option="%claude_config budget")
+        ledger_path = default_ledger_path(os.environ)
+        self.daily_budget = DailyBudget(None, ledger_path, option="%claude_config daily_budget")
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
         self._built_with: Tuple[Any, ...] = ()
         self._shown: Tuple[int, int] = (-1, 0)
@@ -74,6 +79,11 @@ class NotebookSession:
         """The orchestrator of the present settings, made when first needed and again when they change."""
         values = {name: self.settings.value(name) for name in _BUILD}
         key = tuple(values.values())
+        for budget, setting in ((self.budget, "budget"), (self.daily_budget, "daily_budget")):
+            budget.allow_unknown_price = values["allow_unknown_price"]
+            limit = parse_budget(self.settings.value(setting))
+            if limit != budget.limit:
+                budget.limit = limit
         if self._orchestrator is None or key != self._built_with:
             old, self._orchestrator = self._orchestrator, None
             if old is not None:
@@ -85,7 +95,9 @@ class NotebookSession:
                 cache_ttl_hours=values["cache_ttl_hours"],
                 cache_max_size_mb=values["cache_max_size_mb"],
                 base_url=values["base_url"],
-                budget=Budget(values["session_budget"], name="session_budget"),
+                budget=self.budget,
+                daily_budget=self.daily_budget,
+                allow_unknown_price=values["allow_unknown_price"],
                 agents=self.agents,
                 notebook=self._notebook_name(),
             )
@@ -273,8 +285,10 @@ class NotebookSession:
         orchestrator, self._orchestrator = self._orchestrator, None
         if orchestrator is not None:
             self._close(orchestrator)
+        self.daily_budget.close()
 
     def close_at_exit(self) -> None:
         """Close connections and files when the process ends."""
         if self._orchestrator is not None:
             self._orchestrator.close_blocking()
+        self.daily_budget.close()

@@ -1,0 +1,237 @@
+"""A budget for a day that all kernels of a user share, in the ledger's file."""
+
+from __future__ import annotations
+
+import datetime
+import sqlite3
+import threading
+import time
+from decimal import ROUND_CEILING, Context, Decimal
+from pathlib import Path
+from typing import Any, Callable, Optional, Tuple, Union
+
+from claude_force_nb.costs.ledger_file import LedgerFile
+from claude_force_nb.costs.reservation import (
+    Reservation,
+    amount_left,
+    checked_amount,
+    exceeded,
+    nearly_spent,
+    parse_budget,
+    warn_nearly_spent,
+)
+from claude_force_nb.costs.waiting import Line
+from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning, warn
+
+__all__ = ["DailyBudget"]
+
+_EXACT = Context(prec=100)
+_ZERO = Decimal(0)
+
+# Amounts are whole units of 10**-12 US dollars, which SQLite adds exactly; they are rounded up to them.
+_UNITS = 10**12
+_MOST_UNITS = 4 * 10**18
+_BUSY_TIMEOUT_SECONDS = 10.0
+
+
+class DailyBudget:
+    """A limit on what all kernels that share a ledger spend in one day (UTC).
+
+    Reservations are rows in the ledger's file, made in a transaction that no other process can interleave with. One that
+    a killed process leaves behind counts as spent for the rest of its day: its call may have been billed. Where the file
+    cannot be written nothing can be promised, so `reserve` refuses.
+
+    What the ledger recorded of the day counts too, so that a budget set at noon knows the morning.
+
+    Parameters
+    ----------
+    limit : Decimal, number, str or None
+        US dollars; None for no limit, and then nothing is read or written.
+    path : Path or str
+        The ledger's file (`Ledger.path`).
+    clock : callable
+        Gives Unix seconds.
+    name, option, allow_unknown_price
+        As in `Budget`.
+
+    Attributes
+    ----------
+    line : Line
+        As in `Budget`.
+    """
+
+    def __init__(
+        self,
+        limit: Any,
+        path: Union[Path, str],
+        *,
+        clock: Callable[[], float] = time.time,
+        name: str = "daily_budget",
+        option: Optional[str] = None,
+        allow_unknown_price: bool = False,
+    ) -> None:
+        self.name = name
+        self.option = option or name
+        self.allow_unknown_price = allow_unknown_price
+        self.line = Line()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._brief = 0  # units
+        # A connection of its own: a budget may wait for other kernels where the ledger must not.
+        self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
+        self._seen: Tuple[str, int, Decimal] = ("", 0, _ZERO)
+        self._warned_of_file = False
+        self.limit = limit
+
+    def __repr__(self) -> str:
+        return "DailyBudget(limit={}, path={!r})".format(self.limit, str(self._file.path))
+
+    @property
+    def limit(self) -> Optional[Decimal]:
+        """US dollars a day, None for no limit; set as that of `Budget`."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, value: Any) -> None:
+        self._limit = parse_budget(value, name=self.name)
+        self._warned_on = ""
+        self.line.call()
+
+    @property
+    def spent(self) -> Decimal:
+        """US dollars of today's settled calls of all kernels. Raises ClaudeForceError if the file cannot be read."""
+        return self._today()[0]
+
+    @property
+    def reserved(self) -> Decimal:
+        """US dollars set aside today, by all kernels, also by those that died. Raises as `spent`."""
+        return self._today()[1]
+
+    @property
+    def left(self) -> Optional[Decimal]:
+        """US dollars that can be reserved today, at least 0; None without a limit. Raises as `spent`."""
+        return None if self.limit is None else max(_ZERO, amount_left(self.limit, *self._today()))
+
+    def reserve(self, amount: Optional[Decimal], *, brief: bool = False) -> Reservation:
+        """Set `amount` aside, for all kernels; as `Budget.reserve`.
+
+        Raises
+        ------
+        BudgetExceededError
+            As `Budget.reserve`, and if the file cannot be written.
+        """
+        limit = self.limit
+        amount = checked_amount(amount, limit, self.option, self.name, self.allow_unknown_price)
+        if limit is None:
+            return Reservation(amount, lambda actual: None)
+        units = _units(amount)
+        day = _day(self._clock())
+        try:
+            with self._file.transaction() as connection:
+                left = amount_left(limit, *self._amounts(connection, day))
+                if _dollars(units) > left:
+                    # Other kernels' calls are not waited for: whether they still live is not known.
+                    later = _EXACT.add(left, _dollars(self._brief))
+                    raise exceeded(amount, left, limit, self.name, self.option, left_later=later)
+                self._begin_day(connection, day)
+                insert = "INSERT INTO reservations (day, amount) VALUES (?, ?)"
+                number = connection.execute(insert, (day, units)).lastrowid
+        except (sqlite3.Error, OSError) as error:
+            self._file.close()
+            message = "the daily budget cannot be kept: {} cannot be written ({}); mend it or set {}=none"
+            raise BudgetExceededError(message.format(self._file.path, error, self.option)) from None
+        if brief:
+            with self._lock:
+                self._brief += units
+        return Reservation(amount, lambda actual: self._settle(day, number, actual, units if brief else 0))
+
+    def _begin_day(self, connection: sqlite3.Connection, day: str) -> None:
+        """Let the day's sum begin with what was spent before there was a budget.
+
+        Else a call that was billed and is in no ledger, since its answer was lost, would count for less than it cost.
+        """
+        insert = "INSERT OR IGNORE INTO days (day, spent) VALUES (?, ?)"
+        connection.execute(insert, (day, _units(self._recorded(connection, day))))
+
+    def close(self) -> None:
+        """Close the file. Idempotent; a later use opens it again."""
+        self._file.close()
+
+    def _settle(self, day: str, number: Optional[int], actual: Decimal, brief_units: int) -> None:
+        try:
+            self._settle_in_file(day, number, actual)
+        finally:
+            with self._lock:
+                self._brief -= brief_units
+            self.line.call()
+
+    def _settle_in_file(self, day: str, number: Optional[int], actual: Decimal) -> None:
+        limit = self.limit
+        try:
+            with self._file.transaction() as connection:
+                connection.execute("DELETE FROM reservations WHERE id = ?", (number,))
+                spent = min(_settled(connection, day) + _units(actual), _MOST_UNITS)
+                connection.execute("INSERT OR REPLACE INTO days (day, spent) VALUES (?, ?)", (day, spent))
+                nearly = actual > 0 and self._warned_on < day and nearly_spent(_dollars(spent), limit)
+                self._warned_on = day if nearly else self._warned_on
+        except (sqlite3.Error, OSError) as error:
+            # The answer is worth more than the difference: what was reserved goes on counting.
+            self._file.close()
+            if not self._warned_of_file:
+                self._warned_of_file = True
+                message = "the daily budget counts worst cases as spent, because {} cannot be written ({})"
+                warn(message.format(self._file.path, error), ClaudeForceWarning)
+            return
+        if nearly and limit is not None:
+            warn_nearly_spent(_dollars(spent), limit, self.name)
+
+    def _today(self) -> Tuple[Decimal, Decimal]:
+        if not self._file.exists():
+            return _ZERO, _ZERO
+        try:
+            with self._file.transaction() as connection:
+                return self._amounts(connection, _day(self._clock()))
+        except (sqlite3.Error, OSError) as error:
+            self._file.close()
+            message = "the daily budget cannot be read from {} ({})"
+            raise ClaudeForceError(message.format(self._file.path, error)) from None
+
+    def _amounts(self, connection: sqlite3.Connection, day: str) -> Tuple[Decimal, Decimal]:
+        settled = _dollars(_settled(connection, day))
+        query = "SELECT COALESCE(SUM(amount), 0) FROM reservations WHERE day = ?"
+        reserved = _dollars(connection.execute(query, (day,)).fetchone()[0])
+        # Settled calls are in the ledger too, a moment later; what it has beyond them was spent without this budget.
+        return max(settled, self._recorded(connection, day)), reserved
+
+    def _recorded(self, connection: sqlite3.Connection, day: str) -> Decimal:
+        seen_day, last, total = self._seen
+        if seen_day != day:
+            last, total = 0, _ZERO
+        # The plus sign keeps SQLite from choosing the row number where the index on time is the better start.
+        query = (
+            "SELECT id, cost FROM entries WHERE {}id > ? AND time >= ? AND time < ?"
+            " AND cached = 0 AND cost IS NOT NULL ORDER BY id"
+        ).format("" if last else "+")
+        start = datetime.datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc).timestamp()
+        for number, cost in connection.execute(query, (last, start, start + 86400)).fetchall():
+            last, total = number, _EXACT.add(total, Decimal(cost))
+        self._seen = (day, last, total)
+        return total
+
+
+def _units(amount: Decimal) -> int:
+    whole = _EXACT.multiply(amount, _UNITS).to_integral_value(ROUND_CEILING, _EXACT)
+    return min(int(whole), _MOST_UNITS)
+
+
+def _dollars(units: int) -> Decimal:
+    return _EXACT.scaleb(Decimal(units), -12) if units else _ZERO
+
+
+def _settled(connection: sqlite3.Connection, day: str) -> int:
+    row = connection.execute("SELECT spent FROM days WHERE day = ?", (day,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _day(unix_seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(unix_seconds))
