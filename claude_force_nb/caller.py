@@ -7,7 +7,6 @@ import datetime
 import logging
 import random
 import time
-from dataclasses import replace
 from decimal import Decimal
 from typing import Callable, Mapping, Optional, Sequence, Tuple, Union
 
@@ -119,7 +118,7 @@ class Caller:
             if partial is not None:
                 partial.restart()
         cost = self._prices.cost(result.model, result.usage, on=today())
-        result = replace(result, cost=cost, attempts=attempt)
+        result = result.changed(cost=cost, attempts=attempt)
         try:
             if cache is not None:
                 keep(cache, request, result)

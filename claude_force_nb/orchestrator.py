@@ -414,16 +414,16 @@ class AsyncAgentOrchestrator(Controls):
             # Somebody else's call answered this one too: paid once, saved here.
             if cache is not None and kept_in is None:
                 keep(cache, request, result)
-            shared = replace(result, cached=True, status="cached", attempts=0)
+            shared = result.changed(cached=True, status="cached", attempts=0)
             return self._hit(request, shared, started, cell)
-        result = replace(result, duration_seconds=time.perf_counter() - started)
+        result = result.changed(duration_seconds=time.perf_counter() - started)
         self._emit("done", request, attempt=result.attempts, result=result)
         return result
 
     def _hit(self, request: ClaudeRequest, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
         saved = self.prices.cost(hit.model, hit.usage, on=today())
         duration = time.perf_counter() - started
-        hit = replace(hit, cost=Decimal(0), saved=saved, agent=request.agent, duration_seconds=duration)
+        hit = hit.changed(cost=Decimal(0), saved=saved, agent=request.agent, duration_seconds=duration)
         self._record(hit, cell)
         if self._teller.listeners:
             self._emit("hit", request, result=hit)

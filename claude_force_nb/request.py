@@ -62,10 +62,11 @@ def _text(value: str, where: str) -> str:
 
 def _plain(value: Any, where: str) -> Any:
     """Copy JSON data, writing whole floats as integers so that ``1`` and ``1.0`` are one request."""
-    if value is None or value is True or value is False:
-        return value
     kind = type(value)
-    if kind is int:
+    # Nearly every request is made of these alone; telling them apart by exact type is several times faster.
+    if kind is str:
+        return _text(value, where)
+    if kind is int or value is None or kind is bool:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -75,15 +76,15 @@ def _plain(value: Any, where: str) -> Any:
         return _text(value, where)
     if isinstance(value, int):
         return int(value)
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         copied = {}
         for key, item in value.items():
             if not isinstance(key, str):
                 raise OptionError("{}: keys of a request must be text, not {!r}".format(where, key))
             key = _text(key, where)
-            copied[key] = _plain(item, "{}.{}".format(where, key))
+            copied[key] = _plain(item, where + "." + key)
         return copied
-    if isinstance(value, (list, tuple)):
+    if kind is list or isinstance(value, (list, tuple)):
         return [_plain(item, where) for item in value]
     raise OptionError("{} cannot be sent: {} is not JSON data".format(where, kind.__name__))
 

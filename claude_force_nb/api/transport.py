@@ -117,15 +117,16 @@ class SdkTransport:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
             entry = self._clients.get(loop)
         if entry is None:
+            http = anthropic.DefaultAioHttpClient()
             sdk = anthropic.AsyncAnthropic(
                 base_url=self._server,
                 max_retries=0,  # retrying is ours: api/retry.py
-                http_client=anthropic.DefaultAioHttpClient(),
+                http_client=http,
                 **credentials,
             )
             # Some SDKs send a second credential, found in the process's own environment, beside the one given.
             sdk.api_key, sdk.auth_token = credentials.get("api_key"), credentials.get("auth_token")
-            entry = _Client(sdk)
+            entry = _Client(sdk, http)
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
             entry.keeper = self._keep(loop, entry)
             await entry.keeper.__anext__()
@@ -179,7 +180,10 @@ class SdkTransport:
         try:
             if partial is None:
                 response = await _plain(client, request, headers, timeout_seconds)
-                return Answer(json.loads(response.content), _lower(response.headers), time.perf_counter() - started)
+                seen = _lower(response.headers)
+                if response.status_code >= 400:
+                    raise self._refusal(response, seen)
+                return Answer(json.loads(response.content), seen, time.perf_counter() - started)
             arguments = _arguments(request, headers, timeout_seconds)
             raw = await client.sdk.messages.with_raw_response.create(stream=True, **arguments)
             streaming = True
@@ -204,6 +208,13 @@ class SdkTransport:
                 raise
             logger.debug("call failed: %s", mapped)
             raise mapped from None
+
+    def _refusal(self, response: Any, headers: Mapping[str, str]) -> ApiError:
+        try:
+            body = json.loads(response.content)
+        except ValueError:  # a gateway's page
+            body = None
+        return error_from_answer(response.status_code, body, headers, now=time.time(), secrets=self._secrets())
 
     async def close(self) -> None:
         """Close the clients of the running loop and of loops that run in other threads, and refuse further calls.
@@ -244,14 +255,18 @@ class SdkTransport:
                 logger.debug("a client could not be closed: %r", error)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 class _Client:
     """The SDK's client of one loop, and the calls that it is making."""
 
     keeper: AsyncGenerator[None, None]
 
-    def __init__(self, sdk: Any) -> None:
+    def __init__(self, sdk: Any, http: Any) -> None:
         self.sdk = sdk
-        self.response_class: Optional[type] = None
+        self.http = http
+        self.pattern: Optional[_Pattern] = None
         self._calls: Set[asyncio.Task[Any]] = set()
         self._closing = False
 
@@ -285,18 +300,39 @@ def _close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.future
     return asyncio.run_coroutine_threadsafe(close(), loop)
 
 
-async def _plain(client: _Client, request: ClaudeRequest, headers: Dict[str, str], timeout_seconds: float) -> Any:
-    """Return the HTTP response to a call without a stream.
+class _Pattern:
+    """A call that the SDK made, as the pattern of those that follow: its address and headers do not change.
 
-    From the second call on by the SDK's way to endpoints that it has no method for (its README, "Undocumented endpoints"):
-    the same connection, headers and errors, without walking through a body that is JSON data already.
+    The SDK takes as much time to put a call together as the HTTP library takes to make it, and most of that goes into finding
+    the same headers again and into walking through a body that is JSON data already.
     """
-    if client.response_class is None:
+
+    def __init__(self, request: Any) -> None:
+        self._request = type(request)
+        self._url = request.url
+        self._headers = [
+            (name, value)
+            for name, value in request.headers.raw
+            if name.lower() not in (b"content-length", b"anthropic-beta", b"x-stainless-timeout")
+        ]
+
+    def request(self, request: ClaudeRequest, timeout_seconds: float) -> Any:
+        """Return the HTTP request for another body."""
+        headers = [*self._headers, (b"x-stainless-timeout", str(timeout_seconds).encode("ascii"))]
+        if request.betas:
+            headers.append((b"anthropic-beta", ",".join(request.betas).encode("ascii")))
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_seconds)
+        content = _encode(request.body).encode("utf-8")
+        return self._request("POST", self._url, headers=headers, content=content, extensions={"timeout": timeouts})
+
+
+async def _plain(client: _Client, request: ClaudeRequest, headers: Dict[str, str], timeout_seconds: float) -> Any:
+    """Return the HTTP response to a call without a stream: the first by the SDK, the others by its HTTP client."""
+    if client.pattern is None:
         raw = await client.sdk.messages.with_raw_response.create(**_arguments(request, headers, timeout_seconds))
-        client.response_class = type(raw.http_response)
+        client.pattern = _Pattern(raw.http_response.request)
         return raw.http_response
-    options = {"headers": headers, "timeout": timeout_seconds}
-    return await client.sdk.post("/v1/messages", cast_to=client.response_class, body=request.body, options=options)
+    return await client.http.send(client.pattern.request(request, timeout_seconds))
 
 
 def _arguments(request: ClaudeRequest, headers: Dict[str, str], timeout_seconds: float) -> Dict[str, Any]:
