@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import json
 import os
@@ -231,6 +232,40 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
             stats = cache.stats()
             assert (stats.evictions, stats.entries, stats.size_bytes) == (1, 3, one * 3)
             assert stats.size_bytes <= stats.max_size_bytes
+
+
+def test_an_old_use_does_not_age_an_entry_written_since(tmp_path: Path) -> None:
+    """Read, then written again: what counts is the later of the two, though uses are written down afterwards."""
+    clock = Clock()
+    with make_cache(tmp_path, clock=clock, max_size_mb=0.006) as cache:
+        for number, size in ((0, 0), (1, 0), (0, 1500), (2, 4000)):
+            clock.sleep(1)
+            cache.put(fingerprint(number), answer("x" * size))
+            clock.sleep(1)
+            if (number, size) == (0, 0):
+                assert cache.get(fingerprint(0)) is not None
+        # Both had to go: the older one first, and that was not enough.
+        assert cache.get(fingerprint(1)) is None
+        assert cache.get(fingerprint(0)) is None
+        assert cache.get(fingerprint(2)) is not None
+
+
+def test_several_answers_are_kept_as_one_after_the_other(tmp_path: Path) -> None:
+    """One transaction for many: what is no answer is left out, the limit holds, and the last of equal keys counts."""
+    with make_cache(tmp_path, max_size_mb=0.006) as cache:
+        cut_off = dataclasses.replace(answer("cut"), stop_reason="max_tokens")
+        kept = cache.put_many(
+            [(fingerprint(0), answer("a")), (fingerprint(1), cut_off), (fingerprint(0), answer("b"))]
+        )
+        assert kept == 2
+        assert len(cache) == 1
+        assert cache.get(fingerprint(0)).text == "b"
+        assert cache.put_many([]) == 0
+        assert cache.put_many((fingerprint(number), answer("x" * 1500)) for number in range(10)) == 10
+        stats = cache.stats()
+        assert stats.size_bytes <= 6000 < stats.size_bytes + 1800
+        assert [cache.get(fingerprint(number)) is not None for number in range(10)] == [False] * 7 + [True] * 3
+        assert cache.verify().ok
 
 
 def test_uses_are_remembered_over_a_restart(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import diskcache
 from diskcache.core import MODE_RAW, UNKNOWN
@@ -239,23 +239,21 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def write(
         self,
-        key: str,
-        value: bytes,
+        new: Sequence[Tuple[str, bytes, float]],
         *,
         now: float,
-        used: float,
         expires: Optional[float],
         max_size_bytes: int,
         uses: Dict[str, float],
     ) -> Tuple[int, int]:
-        """Store `value`, and evict what is expired and what then is too much.
+        """Store values one after the other, and evict what is expired and what then is too much.
 
         Parameters
         ----------
+        new : sequence of (key, value, used)
+            `used` is the same as `now`, made later than every use before.
         now, expires : float
             Seconds since 1970 UTC.
-        used : float
-            The same as `now`, made later than every use before.
         uses : dict
             Key to time of last use, not yet written: they are, and the dict is emptied, where they decide what has to go.
 
@@ -263,25 +261,26 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         -------
         expired, evicted : int
         """
-        expired = 0
+        expired = evicted = 0
         noted = False
         with self._changing() as sql:
-            ((rowid, one_expired),) = sql(_BEFORE_WRITE, (key, now)).fetchall()
-            if one_expired is not None:
-                expired = self._evict(
-                    sql(
-                        "SELECT rowid FROM Cache WHERE expire_time < ? AND rowid IS NOT ? LIMIT 10", (now, rowid)
-                    ).fetchall()
-                )
-            if uses and self._sums()[1] + len(value) > max_size_bytes:
-                noted = True
-                self._note(list(uses.items()))
-            columns = (expires, None, *self._disk.store(value, False, key=key))
-            if rowid is not None:
-                self._row_update(rowid, used, columns)
-            else:
-                self._row_insert(key, True, used, columns)
-            evicted = self._make_room(max_size_bytes, spare=key, added_bytes=len(value))
+            for key, value, used in new:
+                ((rowid, one_expired),) = sql(_BEFORE_WRITE, (key, now)).fetchall()
+                if one_expired is not None:
+                    expired += self._evict(
+                        sql(
+                            "SELECT rowid FROM Cache WHERE expire_time < ? AND rowid IS NOT ? LIMIT 10", (now, rowid)
+                        ).fetchall()
+                    )
+                if uses and not noted and self._sums()[1] + len(value) > max_size_bytes:
+                    noted = True
+                    self._note(list(uses.items()))
+                columns = (expires, None, *self._disk.store(value, False, key=key))
+                if rowid is not None:
+                    self._row_update(rowid, used, columns)
+                else:
+                    self._row_insert(key, True, used, columns)
+                evicted += self._make_room(max_size_bytes, spare=key, added_bytes=len(value))
         if noted:
             uses.clear()
         return expired, evicted
@@ -362,7 +361,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return evicted
 
     def _note(self, uses: List[Tuple[str, float]]) -> None:
-        statement = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1"
+        # Never back: the entry may have been written again since it was read.
+        statement = "UPDATE Cache SET access_time = ?1 WHERE key = ?2 AND raw = 1 AND access_time < ?1"
         self._con.executemany(statement, [(when, key) for key, when in uses])
 
     def _sums(self) -> Tuple[int, int]:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.cache import entries
 from claude_force_nb.cache.entries import CLOCK_SKEW_SECONDS, Entry, answer_of
@@ -121,8 +121,12 @@ class ResponseCache(StoreKeeper):
                 store = self._store
                 try:
                     rows = store.read(store.read_statement, (fingerprint,)).fetchall()  # type: ignore[union-attr]
+                    absent = not rows and store.row_of(fingerprint) is None  # type: ignore[union-attr]
                 except Exception:
-                    rows = None  # tried again below, where there is a way to mend what is broken
+                    rows = absent = None  # tried again below, where there is a way to mend what is broken
+                if absent and _FINGERPRINT.match(fingerprint):
+                    self._misses += 1
+                    return None
                 if rows:
                     entry = self._verified.get(fingerprint)
                     # Verified before, and on disk every byte is still the same: only its age can have changed.
@@ -144,38 +148,35 @@ class ResponseCache(StoreKeeper):
         OptionError
             If a fingerprint is not 64 lower-case hexadecimal digits.
         """
-        fingerprint = _fingerprint_of(request)
-        if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
-            return False
-        try:
-            body = entries.encode(result)
-        except (TypeError, ValueError):
-            self._say("record", "an answer cannot be written as JSON and was not cached")
+        return self.put_many([(request, result)]) == 1
+
+    def put_many(self, answers: Iterable[Tuple[Union[ClaudeRequest, str], ClaudeResult]]) -> int:
+        """Keep several answers in one transaction, as `put` would one after the other; return how many are on disk now."""
+        bodies = [kept for kept in (self._body(request, result) for request, result in answers) if kept[1]]
+        if not bodies:
             self._emit()
-            return False
-        if len(body) + OVERHEAD_BYTES > self._max_value_bytes:
-            message = "an answer of {:,} bytes was not cached: the limit is {:,} bytes (max_size_mb)"
-            self._say("large", message.format(len(body) + OVERHEAD_BYTES, self._max_value_bytes))
-            self._emit()
-            return False
+            return 0
         now = self._clock()
         created = max(0, int(now * 1000))
         ends = NEVER if self._ttl_seconds is None else min(NEVER, created + int(self._ttl_seconds * 1000))
 
         def write(store: Store) -> Tuple[int, int]:
-            assert self._ring is not None
+            sign = self._ring.sign  # type: ignore[union-attr]
+            new = [
+                (key, sign(body, fingerprint=bytes.fromhex(key), created=created, expires=ends), self._next_use(now))
+                for key, body in bodies
+            ]
             done = store.write(
-                fingerprint,
-                self._ring.sign(body, fingerprint=bytes.fromhex(fingerprint), created=created, expires=ends),
+                new,
                 now=now,
-                used=self._next_use(now),
                 expires=None if ends == NEVER else ends / 1000,
                 max_size_bytes=self._max_size_bytes,
                 uses=self._uses,
             )
-            # Committed is not yet readable, where somebody has damaged the log: found now, the answer can be written again.
+            # Committed is not yet readable, where somebody has damaged the log: found now, the answers can be written again.
+            # Each page of the log is checked with those before it, so the last entry stands for all.
             with self._read_lock:
-                store.read(store.read_statement, (fingerprint,)).fetchall()
+                store.read(store.read_statement, (new[-1][0],)).fetchall()
             return done
 
         done = self._work(write)
@@ -183,7 +184,23 @@ class ResponseCache(StoreKeeper):
             self._expired += done[0]
             self._evictions += done[1]
         self._emit()
-        return done is not None
+        return len(bodies) if done is not None else 0
+
+    def _body(self, request: Union[ClaudeRequest, str], result: ClaudeResult) -> Tuple[str, bytes]:
+        """Return fingerprint and encoded answer; the latter empty where it is not to be kept."""
+        fingerprint = _fingerprint_of(request)
+        if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
+            return fingerprint, b""
+        try:
+            body = entries.encode(result)
+        except (TypeError, ValueError):
+            self._say("record", "an answer cannot be written as JSON and was not cached")
+            return fingerprint, b""
+        if len(body) + OVERHEAD_BYTES > self._max_value_bytes:
+            message = "an answer of {:,} bytes was not cached: the limit is {:,} bytes (max_size_mb)"
+            self._say("large", message.format(len(body) + OVERHEAD_BYTES, self._max_value_bytes))
+            return fingerprint, b""
+        return fingerprint, body
 
     def delete(self, request: Union[ClaudeRequest, str]) -> bool:
         """Remove the entry of a request or fingerprint; return whether there was one."""
