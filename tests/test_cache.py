@@ -238,7 +238,7 @@ def test_an_old_use_does_not_age_an_entry_written_since(tmp_path: Path) -> None:
     """Read, then written again: what counts is the later of the two, though uses are written down afterwards."""
     clock = Clock()
     with make_cache(tmp_path, clock=clock, max_size_mb=0.006) as cache:
-        for number, size in ((0, 0), (1, 0), (0, 1500), (2, 4000)):
+        for number, size in ((0, 0), (1, 0), (0, 1800), (2, 4000)):
             clock.sleep(1)
             cache.put(fingerprint(number), answer("x" * size))
             clock.sleep(1)
@@ -254,9 +254,7 @@ def test_several_answers_are_kept_as_one_after_the_other(tmp_path: Path) -> None
     """One transaction for many: what is no answer is left out, the limit holds, and the last of equal keys counts."""
     with make_cache(tmp_path, max_size_mb=0.006) as cache:
         cut_off = dataclasses.replace(answer("cut"), stop_reason="max_tokens")
-        kept = cache.put_many(
-            [(fingerprint(0), answer("a")), (fingerprint(1), cut_off), (fingerprint(0), answer("b"))]
-        )
+        kept = cache.put_many([(fingerprint(0), answer("a")), (fingerprint(1), cut_off), (fingerprint(0), answer("b"))])
         assert kept == 2
         assert len(cache) == 1
         assert cache.get(fingerprint(0)).text == "b"
