@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from .errors import AgentFileError, AgentFileWarning, UnknownAgentError, warn
-from .vocabulary import did_you_mean
+from .errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError, warn
+from .vocabulary import did_you_mean, is_name
 
 __all__ = ["Agent", "AgentLibrary", "parse_agent"]
 
 BUILT_IN = "built in"
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
 # The closing line is found without looking at what stands between: YAML is parsed by a YAML parser.
 # Claude Code's own agents write `description: Use it when … Examples: …`, which YAML takes for a mapping in a mapping.
 _LOOSE_LINE = re.compile(
@@ -48,9 +48,14 @@ class Agent:
     max_tokens : int or None
         Tokens, >= 1.
     source : str
-        Path of its file, ``"built in"`` or ``"this notebook"``.
+        Path of its file, ``"built in"`` or ``"this notebook, cell …"``.
     other : mapping
         Front matter keys that mean nothing here, as they were.
+
+    Raises
+    ------
+    OptionError
+        If the name is not ``[A-Za-z0-9_-]+``.
     """
 
     name: str
@@ -61,6 +66,10 @@ class Agent:
     max_tokens: Optional[int] = None
     source: str = BUILT_IN
     other: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise OptionError("an agent's name is letters, digits, - and _, not {!r}".format(self.name))
 
 
 def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
@@ -88,7 +97,7 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
     prompt = (text[match.end() :] if match else text).strip()
     name = values.pop("name", None)
     name = default_name if name is None else name
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise AgentFileError("{}: name must be letters, digits, - and _, not {!r}".format(source, name))
     if not prompt:
         raise AgentFileError("{}: there is no prompt below the front matter".format(source))
@@ -189,6 +198,9 @@ class _Folder:
                         try:
                             status = entry.stat()
                         except OSError:
+                            continue
+                        # A pipe would never end, and a folder is no agent.
+                        if not stat.S_ISREG(status.st_mode):
                             continue
                         found.append((entry.name, status.st_mtime_ns, status.st_size))
                 return tuple(sorted(found))
@@ -294,9 +306,15 @@ class AgentLibrary:
                 return agents[name]
             if name in errors:
                 raise errors[name].with_traceback(None)
-        known = sorted({*self._own, *(each for agents, _ in loaded for each in agents)})
+        if not is_name(name):
+            raise UnknownAgentError("an agent's name is letters, digits, - and _, not {!r}".format(name))
+        known = self.names()
         near = did_you_mean(name, known)
         raise UnknownAgentError("unknown agent {!r}{} (known: {})".format(name, near, ", ".join(known)))
+
+    def names(self) -> List[str]:
+        """Return the names that `find` knows, sorted; says nothing of files that cannot be read."""
+        return sorted({*self._own, *(each for agents, _ in self._load() for each in agents)})
 
     def list(self) -> List[Agent]:
         """Return all agents that `find` would return, by name; warns once of each file that cannot be read."""

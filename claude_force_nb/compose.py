@@ -9,9 +9,19 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Union
 from .agents import Agent, AgentLibrary
 from .costs.pricing import PriceTable, resolve_model
 from .errors import EmptyPromptError, OptionError
+from .memory import CellRun, Turn
 from .prompts import DATA_NOTICE, render
 from .request import DEFAULT_BASE_URL, ClaudeRequest
-from .vocabulary import CACHE_MODES, DEFAULT_MAX_TOKENS, DEFAULT_MODEL, EFFORTS, did_you_mean
+from .vocabulary import (
+    CACHE_MODES,
+    DEFAULT_CONVERSATION,
+    DEFAULT_MAX_TOKENS,
+    DEFAULT_MEMORY_TOKENS,
+    DEFAULT_MODEL,
+    EFFORTS,
+    did_you_mean,
+    is_name,
+)
 
 __all__ = ["CallOptions", "compose", "input_bound_tokens", "is_bounded", "thinking_body"]
 
@@ -77,7 +87,13 @@ class CallOptions:
     budget : Decimal, float or str
         US dollars that this call, or this batch, may cost at the most.
     use_memory : bool
-        False neither reads nor writes the agent's conversation.
+        True makes the call a turn of a conversation; False neither reads nor writes any.
+    memory : str
+        Name of the conversation, ``[A-Za-z0-9_-]+``; the agent's name by default, and ``default`` without an agent.
+    turn : str or CellRun
+        Whose turn it is: a later call with the same one replaces it. A new turn at the end by default.
+    memory_tokens : int
+        Most tokens of earlier turns that are sent, >= 1, estimated; whole turns, the newest; 50,000 by default.
     variables : mapping
         Values for ``{{ }}``; without it the prompt is sent as it is, braces and all.
     body : mapping
@@ -99,6 +115,9 @@ class CallOptions:
     timeout_seconds: Optional[float] = None
     budget: Any = None
     use_memory: bool = False
+    memory: Optional[str] = None
+    turn: Union[str, CellRun, None] = None
+    memory_tokens: int = DEFAULT_MEMORY_TOKENS
     variables: Optional[Mapping[str, Any]] = None
     body: Mapping[str, Any] = field(default_factory=dict)
     betas: Sequence[str] = ()
@@ -144,8 +163,31 @@ class CallOptions:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Mapping):
                 raise OptionError("{} must be a mapping of names to values, not {}".format(name, type(value).__name__))
-        if self.use_memory:
-            raise OptionError("use_memory=True: conversations are not kept yet; pass the earlier text as {{ name }}")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        if not isinstance(self.use_memory, bool):
+            raise OptionError("use_memory must be True or False, not {!r}".format(self.use_memory))
+        _check(self.memory_tokens, "memory_tokens", int, 1, 1_000_000_000, "a whole number from 1")
+        if self.turn is not None and not (isinstance(self.turn, CellRun) or (isinstance(self.turn, str) and self.turn)):
+            raise OptionError("turn must be a text that is not empty, not {!r}".format(self.turn))
+        if self.memory is not None and (not is_name(self.memory) or self.memory.lower() in ("on", "off")):
+            message = "memory must name a conversation with letters, digits, - and _, not {!r}"
+            raise OptionError(message.format(self.memory))
+        if not self.use_memory:
+            for name in ("memory", "turn"):
+                if getattr(self, name) is not None:
+                    raise OptionError("{}= has no effect without use_memory=True".format(name))
+        elif "messages" in self.body:
+            raise OptionError(
+                "use_memory=True sends a conversation's messages, so body cannot have messages of its own"
+            )
+
+    @property
+    def conversation(self) -> str:
+        """Name of the conversation that `use_memory` means."""
+        agent = self.agent.name if isinstance(self.agent, Agent) else self.agent
+        return self.memory or agent or DEFAULT_CONVERSATION
 
     def with_variables(self, variables: Mapping[str, Any]) -> CallOptions:
         """Return the same options for other variables, without checking the others again: a run makes one for each row."""
@@ -172,8 +214,9 @@ def compose(
     base_url: str,
     default_model: str = DEFAULT_MODEL,
     default_max_tokens: int = DEFAULT_MAX_TOKENS,
+    turns: Sequence[Turn] = (),
 ) -> ClaudeRequest:
-    """Return the request for a prompt.
+    """Return the request for a prompt, below earlier `turns` of its conversation.
 
     Raises
     ------
@@ -199,8 +242,12 @@ def compose(
     body: Dict[str, Any] = {
         "model": resolve_model(model, prices, official=base_url == DEFAULT_BASE_URL),
         "max_tokens": max_tokens,
-        "messages": [{"role": "user", "content": prompt}],
+        "messages": [
+            *(message for turn in turns for message in turn.messages),
+            {"role": "user", "content": prompt},
+        ],
     }
+    fenced = fenced or any(turn.fenced for turn in turns)
     system = [agent.prompt if agent else None, options.system, DATA_NOTICE if fenced else None]
     if any(system):
         body["system"] = "\n\n".join(part for part in system if part)

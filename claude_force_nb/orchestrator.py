@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from .agents import AgentLibrary
 from .api.answer import PartialAnswer
@@ -25,6 +25,7 @@ from .costs.pricing import PriceTable, load_prices
 from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
 from .events import Event, Teller
 from .feed import Prompts
+from .memory import Memory, Turn
 from .prompts import names
 from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
@@ -65,6 +66,8 @@ class AsyncAgentOrchestrator(Controls):
         True sends calls whose price is unknown under a budget, which then counts them as nothing.
     agents : AgentLibrary, optional
         Where agents are found; the working directory and up by default.
+    memory : Memory, optional
+        Conversations to share; none at first by default.
     on_event : callable, optional
         Called with each `Event`, on the loop where it happens; must not block.
     ledger : Ledger, None or "default"
@@ -103,6 +106,7 @@ class AsyncAgentOrchestrator(Controls):
         daily_budget: Union[DailyBudget, Decimal, float, str, None] = None,
         allow_unknown_price: bool = False,
         agents: Optional[AgentLibrary] = None,
+        memory: Optional[Memory] = None,
         on_event: Optional[Callable[[Event], None]] = None,
         ledger: Union[Ledger, str, None] = "default",
         prices: Optional[PriceTable] = None,
@@ -120,6 +124,7 @@ class AsyncAgentOrchestrator(Controls):
             SdkTransport(api_key=api_key, base_url=base_url, environ=environ) if transport is None else transport
         )
         self.agents = agents or AgentLibrary()
+        self.memory = memory or Memory()
         self.prices = prices or load_prices()
         self.allow_unknown_price = allow_unknown_price
         self.budget = budget if isinstance(budget, Budget) else Budget(budget, allow_unknown_price=allow_unknown_price)
@@ -198,7 +203,11 @@ class AsyncAgentOrchestrator(Controls):
         ConfigurationError or PromptError
             Where `run` would.
         """
-        return self._compose(prompt, CallOptions.of(options))
+        call = CallOptions.of(options)
+        if not call.use_memory:
+            return self._compose(prompt, call)
+        place = self.memory.look(call.conversation, call.turn, limit_tokens=call.memory_tokens)
+        return self._compose(prompt, call, place.turns)
 
     def _budget_of(self, call: CallOptions) -> Optional[Budget]:
         """Return the budget of one run, beside those of the orchestrator."""
@@ -206,12 +215,14 @@ class AsyncAgentOrchestrator(Controls):
 
     def _resolve(self, call: CallOptions) -> CallOptions:
         """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent."""
+        if call.use_memory:
+            raise OptionError("a conversation has an order and the rows of a run have none; ask with run, one by one")
         if isinstance(call.agent, str):
             call = replace(call, agent=self.agents.find(call.agent))
         self._compose("x", replace(call, variables=None))
         return call
 
-    def _compose(self, prompt: str, options: CallOptions) -> ClaudeRequest:
+    def _compose(self, prompt: str, options: CallOptions, turns: Sequence[Turn] = ()) -> ClaudeRequest:
         return compose(
             prompt,
             options,
@@ -220,6 +231,7 @@ class AsyncAgentOrchestrator(Controls):
             base_url=self.transport.base_url,
             default_model=self._default_model,
             default_max_tokens=self._default_max_tokens,
+            turns=turns,
         )
 
     async def run(
@@ -259,7 +271,12 @@ class AsyncAgentOrchestrator(Controls):
         self._check_open()
         call = CallOptions.of(options)
         budget = self._budget_of(call)
-        return await self._answer(self._compose(prompt, call), call, budget=budget, partial=partial, cell=cell)
+        if not call.use_memory:
+            return await self._answer(self._compose(prompt, call), call, budget=budget, partial=partial, cell=cell)
+        with self.memory.place(call.conversation, call.turn, limit_tokens=call.memory_tokens) as place:
+            request = self._compose(prompt, call, place.turns)
+            result = await self._answer(request, call, budget=budget, partial=partial, cell=cell)
+            return place.keep(request, result)
 
     async def run_many(
         self,

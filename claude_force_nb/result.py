@@ -143,6 +143,8 @@ class ClaudeResult:
         ``ok``, ``cached``, ``failed`` or ``not_sent``.
     error : Exception or None
         Why there is no answer.
+    notice : str
+        What the receipt says further: the answer's turn of its conversation. "" where there is nothing to say.
     """
 
     text: str = ""
@@ -162,6 +164,7 @@ class ClaudeResult:
     thinking: str = ""
     status: str = "ok"
     error: Optional[BaseException] = field(default=None, compare=False)
+    notice: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return self.text

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Iterable
 
-__all__ = ["CACHE_MODES", "DEFAULT_MAX_TOKENS", "DEFAULT_MODEL", "EFFORTS", "ROUTES", "did_you_mean"]
+__all__ = [
+    "CACHE_MODES",
+    "DEFAULT_CONVERSATION",
+    "DEFAULT_MAX_TOKENS",
+    "DEFAULT_MEMORY_TOKENS",
+    "DEFAULT_MODEL",
+    "EFFORTS",
+    "ROUTES",
+    "did_you_mean",
+    "is_name",
+]
 
 CACHE_MODES = ("on", "off", "refresh", "only")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -12,6 +22,16 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 ROUTES = ("api",)
 DEFAULT_MODEL = "sonnet"
 DEFAULT_MAX_TOKENS = 4096
+# The conversation of those who name no agent.
+DEFAULT_CONVERSATION = "default"
+DEFAULT_MEMORY_TOKENS = 50_000
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+def is_name(text: object) -> bool:
+    """Return whether a text can name an agent or a conversation: ``[A-Za-z0-9_-]+``, so that it is never a path."""
+    return isinstance(text, str) and bool(text) and _NAME_CHARACTERS.issuperset(text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -74,9 +74,22 @@ class LiveKernel:
         for context in (self.client.context, self.manager.context):
             context.destroy(linger=0)
 
-    def send(self, code: str) -> str:
-        """Ask the kernel to run a cell, and return at once with the id of the message."""
-        message_id: str = self.client.execute(code, store_history=True)
+    def send(self, code: str, cell_id: Optional[str] = None) -> str:
+        """Ask the kernel to run a cell, and return at once with the id of the message.
+
+        With `cell_id` the message has what JupyterLab sends.
+        """
+        message_id: str
+        if cell_id is None:
+            message_id = self.client.execute(code, store_history=True)
+            return message_id
+        content = {
+            **{"code": code, "silent": False, "store_history": True, "user_expressions": {}},
+            **{"allow_stdin": True, "stop_on_error": True},
+        }
+        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell_id})
+        self.client.shell_channel.send(message)
+        message_id = message["header"]["msg_id"]
         return message_id
 
     def wait_for_output(self, message_id: str, text: str) -> None:
@@ -122,9 +135,9 @@ class LiveKernel:
         cell.seconds = time.monotonic() - began
         return cell
 
-    def run(self, code: str) -> Cell:
+    def run(self, code: str, cell_id: Optional[str] = None) -> Cell:
         """Run a cell to its end."""
-        return self.wait(self.send(code))
+        return self.wait(self.send(code, cell_id))
 
     def value(self, expression: str) -> str:
         """Return what printing an expression prints; fails where it fails."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Callable, List
 
-from .options import LINE_OPTIONS, OPTIONS, SETTINGS
+from .memory_command import MEMORY_ACTIONS
+from .options import AGENT_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS
 
 if TYPE_CHECKING:
     from .magics import ClaudeMagics
@@ -33,8 +34,13 @@ def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
     word = "" if not rest or rest[-1].isspace() else rest.split()[-1]
     name, equals, value = word.partition("=")
     name = name.lstrip("-").replace("-", "_")
-    if magic == "claude_agents":
+    first = not rest[: len(rest) - len(word)].split()
+    if magic == "claude_agents" or (magic == "claude_agent" and first):
         found, word = _agents(magics), word
+    elif magic == "claude_agent":
+        found, word = (_values(magics, name), value) if equals else ([each + "=" for each in AGENT_OPTIONS], word)
+    elif magic == "claude_memory":
+        found = list(MEMORY_ACTIONS) if first else magics.session.memory.names()
     elif magic == "claude_cache":
         found = list(_CACHE_ACTIONS)
     elif magic == "claude_cost":
@@ -59,7 +65,7 @@ def _options(dashes: str) -> List[str]:
 
 
 def _agents(magics: ClaudeMagics) -> List[str]:
-    return [agent.name for agent in magics.session.agents.list()]
+    return magics.session.agents.names()
 
 
 def _values(magics: ClaudeMagics, name: str) -> List[str]:
@@ -70,6 +76,8 @@ def _values(magics: ClaudeMagics, name: str) -> List[str]:
 
         prices = load_prices()
         return [*sorted(prices.aliases), *prices.models()]
+    if name == "memory":
+        return ["on", "off", *magics.session.memory.names()]
     option = OPTIONS.get(name)
     if option is None or option.flag:
         return []

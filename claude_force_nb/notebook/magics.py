@@ -71,6 +71,20 @@ class ClaudeMagics(Magics):
         self._display(agents_view(self.session.agents, line.strip()))
 
     @no_var_expand
+    @line_cell_magic
+    def claude_agent(self, line: str, cell: Optional[str] = None) -> None:
+        """Define an agent: `%%claude_agent NAME [model=…]` above its system prompt."""
+        self._display(self.session.define_agent(line, cell))
+
+    @no_var_expand
+    @line_magic
+    def claude_memory(self, line: str) -> None:
+        """Show or change the conversations: `%claude_memory show|clear|undo [name]`."""
+        from .memory_command import memory_view
+
+        self._display(memory_view(self.session.memory, line))
+
+    @no_var_expand
     @line_magic
     def claude_cache(self, line: str) -> None:
         """Show or change the cache: `%claude_cache stats|verify|clear|path`."""
@@ -106,6 +120,11 @@ class ClaudeMagics(Magics):
         from .screen import show_bundle
 
         show_bundle(bundle)
+
+    def cell_done(self) -> None:
+        """Say that a cell has ended well."""
+        if self._session is not None:
+            self._session.cell_done()
 
     def close(self) -> None:
         """End the session."""
@@ -192,6 +211,8 @@ class _Extension:
     def _after_cell(self, result: Any) -> None:
         self._running = None
         self._waker.stop()
+        if getattr(result, "success", False):
+            self.magics.cell_done()
 
     def _watch_cells(self) -> None:
         for event, callback in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):

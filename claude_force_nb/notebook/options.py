@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple, Union
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.vocabulary import CACHE_MODES, EFFORTS, did_you_mean
+from claude_force_nb.vocabulary import CACHE_MODES, DEFAULT_MEMORY_TOKENS, EFFORTS, did_you_mean, is_name
 
-__all__ = ["OPTIONS", "SETTINGS", "Invocation", "Option", "help_rows", "parse_line", "read_setting"]
+__all__ = ["AGENT_OPTIONS", "OPTIONS", "SETTINGS", "Invocation", "Option", "help_rows", "parse_line", "read_setting"]
 
 
 def _text(value: str) -> str:
@@ -42,6 +42,15 @@ def _switch(value: str) -> bool:
     if lowered in ("off", "false", "no", "0"):
         return False
     raise ValueError
+
+
+def _memory(value: str) -> Union[bool, str]:
+    try:
+        return _switch(value)
+    except ValueError:
+        if not is_name(value):
+            raise
+        return value
 
 
 def _thinking(value: str) -> str:
@@ -105,6 +114,14 @@ OPTIONS: Dict[str, Option] = {
         Option("thinking", _thinking, "on, off, adaptive or tokens", "thinking before the answer", setting=True),
         Option("effort", _text, "level", "how much work the answer is worth", choices=EFFORTS, setting=True),
         Option("stop", _text, "text", "text that ends the answer"),
+        Option(
+            "memory",
+            _memory,
+            "on, off or a name",
+            "conversation that the cell is a turn of; on is the agent's own",
+            setting=True,
+            default=False,
+        ),
         Option("stream", _switch, "on or off", "show the answer while it arrives", setting=True, default=True),
         Option("cache", _text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
         Option("sample", _whole_number, "number", "number of an independent answer to the same prompt"),
@@ -159,10 +176,21 @@ OPTIONS: Dict[str, Option] = {
         Option(
             "cache_max_size_mb", _number, "megabytes", "limit of the cache", line=False, setting=True, default=500.0
         ),
+        Option(
+            "memory_tokens",
+            _whole_number,
+            "tokens",
+            "most tokens of earlier turns that are sent, about",
+            line=False,
+            setting=True,
+            default=DEFAULT_MEMORY_TOKENS,
+        ),
+        Option("description", _text, "text", "what an agent does, in one line", line=False),
         Option("base_url", _text, "URL", "server that speaks the Messages API", line=False, setting=True),
     )
 }
 LINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.line)
+AGENT_OPTIONS = ("model", "temperature", "max_tokens", "description")
 SETTINGS: Dict[str, Option] = {name: option for name, option in OPTIONS.items() if option.setting}
 
 
@@ -291,10 +319,10 @@ def _option_value(head: str, rest: str, name: str) -> Tuple[str, str]:
     return _cut(rest)
 
 
-def help_rows() -> List[Tuple[str, str, str]]:
+def help_rows(names: Iterable[str] = LINE_OPTIONS) -> List[Tuple[str, str, str]]:
     """Return the reference of ``%%claude`` from the table: as typed, meaning, what it takes and its default."""
     rows = []
-    for name in LINE_OPTIONS:
+    for name in names:
         option = OPTIONS[name]
         typed = "--" + name if option.flag else name + "="
         takes = ", ".join(option.choices) or option.takes

@@ -13,7 +13,7 @@ from claude_force_nb.result import ClaudeResult
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-__all__ = ["answer_bundle", "bundle", "dollars", "receipt", "result_bundle", "table_bundle"]
+__all__ = ["answer_bundle", "bundle", "dollars", "line_bundle", "receipt", "result_bundle", "table_bundle"]
 
 _RECEIPT_STYLE = "opacity:0.7;font-size:0.85em;margin-top:0.4em"
 
@@ -53,6 +53,7 @@ def receipt(result: ClaudeResult) -> str:
         parts.append("cut off at max_tokens, not cached")
     elif result.stop_reason == "refusal":
         parts.append("refused, not cached")
+    parts.append(result.notice)
     return " · ".join(part for part in parts if part)
 
 
@@ -126,6 +127,12 @@ def _wrap(inner: str) -> str:
 def bundle(plain: str, markdown: str, inner_html: str) -> Dict[str, str]:
     """Return a display bundle of the three forms in which everything is shown."""
     return {"text/plain": plain, "text/markdown": markdown, "text/html": _wrap(inner_html)}
+
+
+def line_bundle(text: str) -> Dict[str, str]:
+    """Return the bundle of one line of plain text."""
+    line = " ".join(text.split())
+    return bundle(line, _markdown_text(line), html.escape(line).replace("$", "<span>$</span>"))
 
 
 def answer_bundle(text: str, thinking: str = "", footer: str = "") -> Dict[str, str]:

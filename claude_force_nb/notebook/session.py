@@ -17,10 +17,13 @@ from claude_force_nb.compose import CallOptions, input_bound_tokens
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import default_ledger_path
 from claude_force_nb.errors import EmptyPromptError, RunInterrupted
+from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.request import ClaudeRequest
 from claude_force_nb.result import ClaudeResult
 
+from .agent_cells import define_agent
+from .cells import cell_id, cell_run, memory_options
 from .kernel import interruptible
 from .options import help_rows, parse_line
 from .render import bundle, dollars, table_bundle
@@ -64,6 +67,7 @@ class NotebookSession:
         self.budget = Budget(None, name="session_budget", option="%claude_config budget")
         ledger_path = default_ledger_path(os.environ)
         self.daily_budget = DailyBudget(None, ledger_path, option="%claude_config daily_budget")
+        self.memory = Memory()
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
         self._built_with: Tuple[Any, ...] = ()
         self._shown: Tuple[int, int] = (-1, 0)
@@ -99,6 +103,7 @@ class NotebookSession:
                 daily_budget=self.daily_budget,
                 allow_unknown_price=values["allow_unknown_price"],
                 agents=self.agents,
+                memory=self.memory,
                 notebook=self._notebook_name(),
             )
             self._built_with = key
@@ -142,7 +147,10 @@ class NotebookSession:
         dry_run = options.pop("dry-run", False)
         stream = options.pop("stream", None)
         stream = self.settings.value("stream") if stream is None else stream
+        memory = options.pop("memory", None)
+        memory = self.settings.value("memory") if memory is None else memory
         call = self._call_options(options, local_names)
+        call.update(memory_options(memory, self.settings.value("memory_tokens"), self._cell_run()))
         orchestrator = self.orchestrator
         if dry_run:
             self._show(self.preview(prompt, call))
@@ -257,11 +265,23 @@ class NotebookSession:
         else:
             print(shown["text/plain"])
 
+    def define_agent(self, line: str, body: Optional[str]) -> Dict[str, str]:
+        """Do what ``%%claude_agent`` does, and return what to show."""
+        base_url = self.settings.value("base_url")
+        return define_agent(self.agents, line, body, cell=self._cell_run().label, base_url=base_url)
+
+    def cell_done(self) -> None:
+        """Say that the running cell has ended well: its earlier runs leave the conversations."""
+        self.memory.finish(self._cell_run())
+
+    def _message(self) -> Any:
+        return getattr(self.shell, "get_parent", dict)()
+
     def _cell_id(self) -> Optional[str]:
-        parent: Any = getattr(self.shell, "get_parent", dict)()
-        metadata = parent.get("metadata") if isinstance(parent, dict) else None
-        cell_id = metadata.get("cellId") if isinstance(metadata, dict) else None
-        return str(cell_id) if cell_id else None
+        return cell_id(self._message())
+
+    def _cell_run(self) -> CellRun:
+        return cell_run(self._message(), self.shell.execution_count)
 
     def _notebook_name(self) -> str:
         # JupyterLab's server tells the kernel by environment, VS Code by a name in the notebook.

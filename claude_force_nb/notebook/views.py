@@ -26,7 +26,12 @@ def agents_view(library: AgentLibrary, name: str = "") -> Dict[str, str]:
         agent = library.find(name)
         from .render import answer_bundle
 
-        footer = " · ".join(part for part in (agent.name, agent.model or "", agent.source) if part)
+        limits = [
+            "{}={:g}".format(name, value)
+            for name, value in (("temperature", agent.temperature), ("max_tokens", agent.max_tokens))
+            if value is not None
+        ]
+        footer = " · ".join(part for part in (agent.name, agent.model or "", *limits, agent.source) if part)
         return answer_bundle(agent.prompt, footer=footer)
     rows = [(agent.name, agent.description, agent.model or "", agent.source) for agent in library.list()]
     return table_bundle(("agent", "description", "model", "from"), rows)
