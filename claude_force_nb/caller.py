@@ -17,7 +17,7 @@ from .api.pacing import Lanes, Slots
 from .api.retry import RetryBudget, delay_seconds
 from .api.transport import Transport
 from .cache import ResponseCache
-from .compose import input_bound_tokens, is_bounded
+from .compose import input_bound_tokens, price_bound
 from .costs.budget import Budget, BudgetGroup, DailyBudget, Reservation
 from .costs.pricing import PriceTable
 from .costs.waiting import reserve_in_turn
@@ -131,19 +131,7 @@ class Caller:
         group = BudgetGroup([budget, *self._budgets])
         if all(each.limit is None for each in group.budgets):
             return group.reserve(Decimal(0))
-        if not is_bounded(request):
-            return group.reserve(None)
-        return await reserve_in_turn(
-            group,
-            self._prices.bound(
-                request.model,
-                input_tokens=input_bound_tokens(request),
-                max_tokens=request.max_tokens,
-                on=today(),
-                prompt_caching="cache_control" in repr(request.body),
-                fast=request.body.get("speed") == "fast",
-            ),
-        )
+        return await reserve_in_turn(group, price_bound(request, self._prices, on=today()))
 
     async def _send_once(
         self, request: ClaudeRequest, partial: Optional[PartialAnswer], deadline: Deadline, attempt: int

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 from .agents import Agent, AgentLibrary
@@ -23,7 +25,7 @@ from .vocabulary import (
     is_name,
 )
 
-__all__ = ["CallOptions", "compose", "input_bound_tokens", "is_bounded", "thinking_body"]
+__all__ = ["CallOptions", "compose", "input_bound_tokens", "is_bounded", "price_bound", "thinking_body"]
 
 _THINKING_WORDS: Dict[str, Optional[Dict[str, Any]]] = {
     "off": None,
@@ -284,6 +286,20 @@ def input_bound_tokens(request: ClaudeRequest) -> int:
     """Return more tokens than the request can have: one a byte of its text, since a token is at least a byte of UTF-8."""
     # What the API adds of its own: around messages, and a system prompt where there are tools.
     return _bytes_in(request.body) + (1024 if "tools" in request.body else 512)
+
+
+def price_bound(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date) -> Optional[Decimal]:
+    """Return the most that the request can cost in US dollars when it is sent on a day (UTC), or None where that is unknown."""
+    if not is_bounded(request):
+        return None
+    return prices.bound(
+        request.model,
+        input_tokens=input_bound_tokens(request),
+        max_tokens=request.max_tokens,
+        on=on,
+        prompt_caching="cache_control" in repr(request.body),
+        fast=request.body.get("speed") == "fast",
+    )
 
 
 def is_bounded(request: ClaudeRequest) -> bool:

@@ -128,3 +128,32 @@ def test_an_unknown_price_is_refused_under_a_budget_unless_allowed(kernels: Kern
     assert cell.status == "ok", cell.traceback
     assert "price unknown" in cell.text
     assert one.value("r.cost") == "None"
+
+
+def test_prices_of_the_user(kernels: Kernels, server: Simulator, folder: Path) -> None:
+    """A dict or a file prices what is asked from then on; a bad one is one line and changes nothing."""
+    one, _ = kernels
+    one.run("mine = {'claude-sonnet-0': {'input_mtok': '1000', 'output_mtok': 0}}")
+    shown = one.run("%claude_config prices=mine budget=50")
+    assert "mine (1 model)" in shown.text
+    one.run("%%claude model=claude-sonnet-0 max_tokens=10 into=r\nhow dear is this")
+    assert Decimal(one.value("r.cost")) == Decimal(one.value("r.usage.input_tokens")) / 1000
+    calls = server.counters.calls
+    assert "needs up to" in one_line(one.run("%%claude model=claude-sonnet-0 budget=0.1\nhow dear is this now"))
+    line = one_line(one.run("%claude_config max_tokens=5 prices=gone.json"))
+    assert line == "OptionError: %claude_config: prices: gone.json cannot be read: No such file or directory"
+    assert (
+        "5"
+        not in one.value("get_ipython().magics_manager.registry['ClaudeMagics'].session.settings.value('max_tokens')")[
+            :1
+        ]
+    )
+    one.run("mine = 3")
+    assert "or the name of a dict" in one_line(one.run("%claude_config prices=mine"))
+    assert server.counters.calls == calls
+    (folder / "own.toml").write_text("[claude-sonnet-0]\ninput_mtok = 0\noutput_mtok = 2000\n", encoding="utf-8")
+    one.run("%claude_config prices=own.toml")
+    one.run("%%claude model=claude-sonnet-0 max_tokens=10 into=r\nhow dear is this")
+    assert Decimal(one.value("r.cost")) == Decimal(one.value("r.usage.output_tokens")) / 500
+    assert "claude-sonnet-0" in one.complete("%claude model=claude-sonnet-")
+    one.run("%claude_config prices=default budget=none")

@@ -72,9 +72,7 @@ def _values(magics: ClaudeMagics, name: str) -> List[str]:
     if name == "agent":
         return _agents(magics)
     if name == "model":
-        from claude_force_nb.costs.pricing import load_prices
-
-        prices = load_prices()
+        prices = magics.session.prices
         return [*sorted(prices.aliases), *prices.models()]
     if name == "memory":
         return ["on", "off", *magics.session.memory.names()]

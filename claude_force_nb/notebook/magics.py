@@ -112,8 +112,7 @@ class ClaudeMagics(Magics):
         from .options import SETTINGS
         from .views import config_view
 
-        for name, value in _pairs(line, tuple(SETTINGS), "%claude_config").items():
-            self.session.settings.set(name, value)
+        self.session.configure(_pairs(line, tuple(SETTINGS), "%claude_config"))
         self._display(config_view(self.session.settings))
 
     def _display(self, bundle: Dict[str, str]) -> None:

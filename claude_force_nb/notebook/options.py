@@ -53,6 +53,12 @@ def _memory(value: str) -> Union[bool, str]:
         return value
 
 
+def _prices(value: Any) -> Any:
+    from claude_force_nb.costs.user_prices import UserPrices, read_prices
+
+    return value if isinstance(value, UserPrices) else read_prices(value)
+
+
 def _thinking(value: str) -> str:
     from claude_force_nb.compose import thinking_body
 
@@ -75,7 +81,7 @@ class Option:
     name : str
         As typed.
     read : callable
-        Turns the text into the value; raises ValueError where it cannot.
+        Turns the text into the value; raises ValueError where it cannot, or OptionError to say why.
     takes : str
         What the value is, for help and errors.
     meaning : str
@@ -88,6 +94,8 @@ class Option:
         True where it is an option of ``%%claude`` and ``%claude``.
     setting : bool
         True where ``%claude_config``, traitlets, the environment and pyproject.toml may set it.
+    path : bool
+        True where it is a path, which pyproject.toml gives relative to its own folder.
     default : object
         Value of the setting where nobody sets it.
     """
@@ -100,6 +108,7 @@ class Option:
     flag: bool = False
     line: bool = True
     setting: bool = False
+    path: bool = False
     default: Any = None
 
 
@@ -153,6 +162,15 @@ OPTIONS: Dict[str, Option] = {
             setting=True,
         ),
         Option(
+            "prices",
+            _prices,
+            "a .json or .toml file, or a dict",
+            "prices of models, in US dollars per million tokens, before those of the package",
+            line=False,
+            setting=True,
+            path=True,
+        ),
+        Option(
             "allow_unknown_price",
             _switch,
             "on or off",
@@ -171,7 +189,7 @@ OPTIONS: Dict[str, Option] = {
             setting=True,
             default=4,
         ),
-        Option("cache_dir", _text, "path", "folder of the cache", line=False, setting=True),
+        Option("cache_dir", _text, "path", "folder of the cache", line=False, setting=True, path=True),
         Option("cache_ttl_hours", _number, "hours", "life of a cached answer", line=False, setting=True, default=24.0),
         Option(
             "cache_max_size_mb", _number, "megabytes", "limit of the cache", line=False, setting=True, default=500.0
@@ -194,20 +212,22 @@ AGENT_OPTIONS = ("model", "temperature", "max_tokens", "description")
 SETTINGS: Dict[str, Option] = {name: option for name, option in OPTIONS.items() if option.setting}
 
 
-def _value(option: Option, text: str, where: str = "") -> Any:
+def _value(option: Option, text: Any, where: str = "") -> Any:
     if option.choices and text not in option.choices:
         near = did_you_mean(text, option.choices)
         allowed = ", ".join(option.choices)
         raise OptionError("{}{} must be one of {}, not {!r}{}".format(where, option.name, allowed, text, near))
     try:
         return option.read(text)
+    except OptionError as error:
+        raise OptionError("{}{}".format(where, error)) from None
     except (ValueError, OverflowError):
         takes = "a variable name" if option.read is _name else option.takes
         raise OptionError("{}{} takes {}, not {!r}".format(where, option.name, takes, text)) from None
 
 
 def read_setting(name: str, text: Any, *, where: str) -> Any:
-    """Return the value of a setting given as text, or as a number or boolean of TOML or traitlets.
+    """Return the value of a setting given as text, or as a number, boolean or mapping of TOML or traitlets.
 
     Raises
     ------
@@ -218,7 +238,9 @@ def read_setting(name: str, text: Any, *, where: str) -> Any:
         raise OptionError("{}: unknown setting {!r}{}".format(where, name, did_you_mean(name, SETTINGS)))
     if isinstance(text, bool):
         text = "on" if text else "off"
-    return _value(SETTINGS[name], str(text), where + ": ")
+    if name != "prices":
+        text = str(text)
+    return _value(SETTINGS[name], text, where + ": ")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,12 @@ from typing import Any, Dict, Mapping, Optional, Set, Tuple
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.compose import CallOptions, input_bound_tokens
+from claude_force_nb.caller import today
+from claude_force_nb.compose import CallOptions, price_bound
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import default_ledger_path
+from claude_force_nb.costs.pricing import PriceTable, load_prices
+from claude_force_nb.costs.user_prices import read_prices
 from claude_force_nb.errors import EmptyPromptError, RunInterrupted
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -25,7 +28,7 @@ from claude_force_nb.result import ClaudeResult
 from .agent_cells import define_agent
 from .cells import cell_id, cell_run, memory_options
 from .kernel import interruptible
-from .options import help_rows, parse_line
+from .options import help_rows, parse_line, read_setting
 from .render import bundle, dollars, table_bundle
 from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
 from .settings import Settings, folder_of_notebook
@@ -41,6 +44,7 @@ _BUILD = (
     "cache_max_size_mb",
     "base_url",
     "allow_unknown_price",
+    "prices",
 )
 # Options of a cell that a setting may give.
 _CALL = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache")
@@ -102,12 +106,31 @@ class NotebookSession:
                 budget=self.budget,
                 daily_budget=self.daily_budget,
                 allow_unknown_price=values["allow_unknown_price"],
+                prices=self.prices,
                 agents=self.agents,
                 memory=self.memory,
                 notebook=self._notebook_name(),
             )
             self._built_with = key
         return self._orchestrator
+
+    @property
+    def prices(self) -> PriceTable:
+        """Prices of the package, and before them those of the user."""
+        given = self.settings.value("prices")
+        return load_prices() if given is None else given.table
+
+    def configure(self, given: Mapping[str, str]) -> None:
+        """Do what ``%claude_config key=value …`` does: all of it, or nothing where one value cannot be used."""
+        values: Dict[str, Any] = dict(given)
+        named = self.shell.user_ns.get(values.get("prices"))
+        if isinstance(named, Mapping):
+            values["prices"] = read_prices(named, source=values["prices"])
+        for name, value in values.items():
+            if value != "default":
+                read_setting(name, value, where="%claude_config")
+        for name, value in values.items():
+            self.settings.set(name, value)
 
     async def ask(self, line: str, cell: Optional[str], local_names: Mapping[str, Any]) -> Optional[ClaudeResult]:
         """Do what ``%%claude`` (with a cell) and ``%claude`` (without) do.
@@ -232,9 +255,7 @@ class NotebookSession:
         request = orchestrator.request(prompt, **call)
         lines = [json.dumps(request.body, indent=2, ensure_ascii=False), ""]
         lines.append("to {} · fingerprint {}".format(request.base_url, request.fingerprint))
-        bound = orchestrator.prices.bound(
-            request.model, input_tokens=input_bound_tokens(request), max_tokens=request.max_tokens
-        )
+        bound = price_bound(request, orchestrator.prices, on=today())
         text = json.dumps(request.body, ensure_ascii=False)
         # About four characters a token in English prose and code (Anthropic's glossary: 3.5 characters and more).
         estimate = "about {} tokens in, at most {} out".format(-(-len(text) // 4), request.max_tokens)

@@ -53,7 +53,7 @@ class Settings:
         self._set: Dict[str, Any] = {}
         self._file: Optional[Tuple[str, Mapping[str, Any]]] = None
 
-    def set(self, name: str, text: str) -> None:
+    def set(self, name: str, text: Any) -> None:
         """Set a value as ``%claude_config name=text`` does; ``name=default`` takes an earlier one back."""
         if name in SETTINGS and text == "default":
             self._set.pop(name, None)
@@ -79,7 +79,10 @@ class Settings:
                 return read_setting(name, text, where=variable), variable
         path, values = self._pyproject()
         if name in values:
-            return read_setting(name, values[name], where=path), path
+            value = values[name]
+            if SETTINGS[name].path and isinstance(value, str):
+                value = str(Path(path).parent / Path(value).expanduser())
+            return read_setting(name, value, where=path), path
         return SETTINGS[name].default, "default"
 
     def value(self, name: str) -> Any:

@@ -1,0 +1,97 @@
+"""Prices that the user gives: a file, or a mapping, laid over the shipped table."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Mapping
+
+from claude_force_nb.costs.pricing import PriceTable, load_prices
+from claude_force_nb.errors import OptionError
+
+__all__ = ["UserPrices", "read_prices"]
+
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class UserPrices:
+    """Prices that the user gave.
+
+    Attributes
+    ----------
+    source : str
+        Where they are from, for people.
+    table : PriceTable
+        The shipped table with them in front.
+    entries : mapping
+        As given; see `PriceTable.with_overrides`.
+    """
+
+    source: str
+    table: PriceTable = field(compare=False, repr=False)
+    entries: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        count = len(self.entries)
+        return "{} ({} {})".format(self.source, count, "model" if count == 1 else "models")
+
+
+def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:
+    """Return the prices of a mapping, or of a ``.json`` or ``.toml`` file.
+
+    Parameters
+    ----------
+    value : mapping, str or Path
+        A mapping as `PriceTable.with_overrides` takes it, or the path of a file that holds one. A file is read again
+        when it has changed.
+    source : str
+        What a mapping is called.
+
+    Raises
+    ------
+    OptionError
+        If there is no such file, it cannot be read, or an entry is no price. One line that names it.
+    """
+    if isinstance(value, Mapping):
+        return UserPrices(source, load_prices().with_overrides(value), dict(value))
+    path = Path(str(value)).expanduser()
+    if path.suffix.lower() not in (".json", ".toml"):
+        raise OptionError(
+            "prices takes a .json or .toml file, or the name of a dict in the notebook, not {!r}".format(str(value))
+        )
+    try:
+        found = os.stat(str(path))
+        return _read_file(path, found.st_mtime_ns, found.st_size)
+    except OSError as error:
+        raise OptionError("prices: {} cannot be read: {}".format(path, error.strerror or error)) from None
+
+
+@lru_cache(maxsize=8)
+def _read_file(path: Path, changed: int, size_bytes: int) -> UserPrices:
+    if size_bytes > _MOST_BYTES:
+        raise OptionError("prices: {} is larger than 1 MB".format(path))
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+        # Amounts mean what is written, not the nearest binary fraction.
+        entries = json.loads(text, parse_float=Decimal) if path.suffix.lower() == ".json" else _toml(text)
+    except (ValueError, RecursionError) as error:
+        raise OptionError("prices: {} cannot be read: {}".format(path, error or type(error).__name__)) from None
+    try:
+        return UserPrices(path.name, load_prices().with_overrides(entries), entries)
+    except OptionError as error:
+        raise OptionError("{}: {}".format(path, error)) from None
+
+
+def _toml(text: str) -> Any:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text, parse_float=Decimal)
