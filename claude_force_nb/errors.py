@@ -9,6 +9,7 @@
     │   ├── UnknownModelError
     │   ├── AgentFileError               an agent file that cannot be read as one (file and line are named)
     │   ├── MissingApiKeyError
+    │   ├── SourceError                  the rows of a batch cannot be read, or there are none
     │   └── SecretError                  the cache secret is unusable or forbidden by a setting
     ├── PromptError                      the prompt cannot be made
     │   ├── EmptyPromptError
@@ -77,6 +78,7 @@ __all__ = [
     "RunInterrupted",
     "SecretError",
     "ServerError",
+    "SourceError",
     "SpendLimitError",
     "StoppedError",
     "StreamCutError",
@@ -128,6 +130,10 @@ class MissingApiKeyError(ConfigurationError):
 
 class SecretError(ConfigurationError):
     """The cache secret cannot be used."""
+
+
+class SourceError(ConfigurationError):
+    """The rows of a batch cannot be read, or there are none."""
 
 
 class PromptError(ClaudeForceError):

@@ -5,9 +5,28 @@ from __future__ import annotations
 import asyncio
 from typing import Any, AsyncIterable, Coroutine, Iterable, Optional, Tuple, Union
 
-__all__ = ["Feed", "Prompts", "all_done"]
+from .errors import ClaudeForceError
 
-Prompts = Union[Iterable[str], AsyncIterable[str]]
+__all__ = ["BrokenRow", "Chosen", "Feed", "Prompts", "all_done"]
+
+Prompts = Union[Iterable[Any], AsyncIterable[Any]]
+
+
+class BrokenRow:
+    """Stands in a source for a row that cannot be read; that row fails with `error`, and the others go on."""
+
+    def __init__(self, error: ClaudeForceError) -> None:
+        self.error = error
+
+
+class Chosen:
+    """Items that bring their own row numbers, for a run over some rows of a source."""
+
+    def __init__(self, pairs: Iterable[Tuple[int, Any]]) -> None:
+        self._pairs = pairs
+
+    def __iter__(self) -> Any:
+        return iter(self._pairs)
 
 
 class Feed:
@@ -15,8 +34,10 @@ class Feed:
 
     def __init__(self, prompts: Prompts) -> None:
         self._row = -1
+        self._taken = 0
         self._ended = False
         self._asking: Optional[Tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = None
+        self._numbered = isinstance(prompts, Chosen)
         self._sync = None if isinstance(prompts, AsyncIterable) else iter(prompts)
         self._async = prompts.__aiter__() if isinstance(prompts, AsyncIterable) else None
         # Made inside the running loop: an asynchronous source cannot be asked by two workers at once.
@@ -28,7 +49,7 @@ class Feed:
     @property
     def taken(self) -> int:
         """Prompts handed out so far."""
-        return self._row + 1
+        return self._taken
 
     def end(self) -> None:
         """Hand out nothing more, from any thread; a source that is being waited for is waited for no longer."""
@@ -42,11 +63,15 @@ class Feed:
         if self._asking is not None and self._asking[1] is task:
             task.cancel()
 
-    async def __anext__(self) -> Tuple[int, str]:
+    async def __anext__(self) -> Tuple[int, Any]:
         if self._ended:
             raise StopAsyncIteration
         if self._sync is not None:
             for prompt in self._sync:
+                self._taken += 1
+                if self._numbered:
+                    row, prompt = prompt
+                    return row, prompt
                 self._row += 1
                 return self._row, prompt
             raise StopAsyncIteration
@@ -66,6 +91,7 @@ class Feed:
             finally:
                 self._asking = None
             self._row += 1
+            self._taken += 1
             return self._row, prompt
 
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from .agents import AgentLibrary
 from .api.answer import PartialAnswer
@@ -24,12 +24,11 @@ from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
 from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
 from .events import Event, Teller
-from .feed import Prompts
 from .memory import Memory, Turn
-from .prompts import names
 from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
-from .rows import OnResult, Rows, answer_rows
+from .rows import Collected, OnResult, Rows, answer_rows
+from .sources import Source, open_source
 from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, ROUTES, did_you_mean
 
 __all__ = ["AsyncAgentOrchestrator"]
@@ -280,7 +279,7 @@ class AsyncAgentOrchestrator(Controls):
 
     async def run_many(
         self,
-        prompts: Prompts,
+        prompts: Any,
         *,
         template: Optional[str] = None,
         on_result: Optional[OnResult] = None,
@@ -293,9 +292,9 @@ class AsyncAgentOrchestrator(Controls):
 
         Parameters
         ----------
-        prompts : iterable or asynchronous iterable
-            Taken one by one as workers become free, never held as a whole. Texts; with `template` mappings of variables, which
-            lie over ``variables``, or plain values, which the template knows as ``item``.
+        prompts : iterable, asynchronous iterable, mapping, data frame or path
+            See `sources.open_source`. Taken one by one as workers become free. Texts; with `template` mappings of variables,
+            which lie over ``variables``, or plain values, which the template knows as ``item``.
         template : str, optional
             A ``{{ }}`` template, the prompt of every row.
         on_result : callable, optional
@@ -319,33 +318,26 @@ class AsyncAgentOrchestrator(Controls):
         ------
         ConfigurationError
             On an unknown or unusable option, agent or model, before anything is sent.
-        TemplateError
-            If `template` is none, before anything is sent.
+        PromptError
+            If `template` is none, or has a name that neither rows nor ``variables`` have, before anything is sent.
         TransportClosedError
             After `close`.
         """
-        results: Dict[int, ClaudeResult] = {}
+        source = _source(prompts, keep=True)
+        options.update(template=template, cell=cell, via=via, max_concurrent=max_concurrent)
 
-        def collect(row: int, result: ClaudeResult) -> None:
-            results[row] = result
-            if on_result is not None:
-                on_result(row, result)
+        async def again(numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
+            more = Collected(source, on_result)
+            await self.run_stream(source.only(numbers), on_result=more, **options)
+            return more.results
 
-        summary = await self.run_stream(
-            prompts,
-            template=template,
-            on_result=collect,
-            cell=cell,
-            via=via,
-            max_concurrent=max_concurrent,
-            **options,
-        )
-        ordered = [results[row] for row in sorted(results)]
-        return BatchResult(ordered, duration_seconds=summary.duration_seconds)
+        collected = Collected(source, on_result)
+        summary = await self.run_stream(source, on_result=collected, **options)
+        return collected.batch(again=again, duration_seconds=summary.duration_seconds)
 
     async def run_stream(
         self,
-        prompts: Prompts,
+        prompts: Any,
         *,
         template: Optional[str] = None,
         on_result: Optional[OnResult] = None,
@@ -362,8 +354,6 @@ class AsyncAgentOrchestrator(Controls):
             Counts and sums.
         """
         call = CallOptions.of(options)
-        if isinstance(prompts, str):
-            raise OptionError("run_many takes a list of prompts; for a single one use run")
         if via not in ROUTES:
             raise OptionError(
                 "via must be one of {}, not {!r}{}".format(", ".join(ROUTES), via, did_you_mean(via, ROUTES))
@@ -371,9 +361,10 @@ class AsyncAgentOrchestrator(Controls):
         workers = self.max_concurrent if max_concurrent is None else _whole(max_concurrent, "max_concurrent", 1)
         self._check_open()
         call = self._resolve(call)
-        names(template or "")  # what is no template is none for all rows
+        source = _source(prompts, keep=False)
+        source.check(template, call.variables)
         budget = self._budget_of(call)
-        rows = Rows(prompts, call, self._compose, template=template, on_result=on_result)
+        rows = Rows(source.feed(), call, self._compose, template=template, on_result=on_result, total=source.total)
 
         async def answer(request: ClaudeRequest) -> ClaudeResult:
             return await self._answer(request, call, budget=budget, partial=None, cell=cell)
@@ -449,6 +440,12 @@ class AsyncAgentOrchestrator(Controls):
     def _record(self, result: ClaudeResult, cell: Optional[str]) -> None:
         if self.ledger is not None:
             self.ledger.append(result, notebook=self.notebook, cell=cell)
+
+
+def _source(prompts: Any, *, keep: bool) -> Source:
+    if isinstance(prompts, str):
+        raise OptionError("run_many takes a list of prompts; for a single one use run")
+    return open_source(prompts, name="the list of prompts", keep=keep)
 
 
 def _whole(value: Any, name: str, least: int) -> int:

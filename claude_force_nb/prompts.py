@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 __all__ = [
+    "BUILTIN_NAMES",
     "DATA_NOTICE",
     "INLINE_LIMIT",
     "RenderedPrompt",
@@ -51,6 +52,7 @@ _SAFE_BUILTINS: Dict[str, Any] = {
         *(repr, round, set, sorted, str, sum, tuple, zip),
     )
 }
+BUILTIN_NAMES = frozenset(_SAFE_BUILTINS)
 
 
 # Names that every notebook has and no prompt is about.

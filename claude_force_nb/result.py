@@ -2,105 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, overload
+from typing import (
+    Any,
+    Awaitable,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Union,
+    overload,
+)
+
+from .errors import OptionError
+from .usage import Usage
 
 __all__ = ["BatchResult", "BatchSummary", "ClaudeResult", "Usage"]
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens and extras that one answer is billed for.
-
-    Attributes
-    ----------
-    input_tokens : int
-        Tokens read at the full price; cache writes and reads are not in it.
-    output_tokens : int
-        Tokens written, thinking included.
-    cache_write_5m_tokens, cache_write_1h_tokens : int
-        Tokens written to the API's prompt cache, by lifetime.
-    cache_read_tokens : int
-        Tokens read from the API's prompt cache.
-    web_searches : int
-        Server-side web searches.
-    service_tier : str
-        ``"standard"``, ``"priority"`` or ``"batch"``.
-    speed : str
-        ``"standard"`` or ``"fast"``.
-
-    Notes
-    -----
-    Field meanings: Messages API reference, ``usage`` object.
-    """
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_write_5m_tokens: int = 0
-    cache_write_1h_tokens: int = 0
-    cache_read_tokens: int = 0
-    web_searches: int = 0
-    service_tier: str = "standard"
-    speed: str = "standard"
-
-    @property
-    def total_input_tokens(self) -> int:
-        """All tokens the model read, from the prompt cache or not."""
-        return self.input_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens + self.cache_read_tokens
-
-    @classmethod
-    def from_api(cls, usage: Optional[Mapping[str, Any]]) -> Usage:
-        """Read the API's ``usage`` object; what is missing, null or not a positive whole number counts as 0."""
-        usage = _mapping(usage)
-        written = _count(usage.get("cache_creation_input_tokens"))
-        detail = _mapping(usage.get("cache_creation"))
-        one_hour = min(_count(detail.get("ephemeral_1h_input_tokens")), written)
-        tools = _mapping(usage.get("server_tool_use"))
-        return cls(
-            input_tokens=_count(usage.get("input_tokens")),
-            output_tokens=_count(usage.get("output_tokens")),
-            cache_write_5m_tokens=written - one_hour,
-            cache_write_1h_tokens=one_hour,
-            cache_read_tokens=_count(usage.get("cache_read_input_tokens")),
-            web_searches=_count(tools.get("web_search_requests")),
-            service_tier=str(usage.get("service_tier") or "standard"),
-            speed=str(usage.get("speed") or "standard"),
-        )
-
-    def to_record(self) -> Dict[str, Any]:
-        """Return the fields that differ from their defaults, as JSON data."""
-        return {name: value for name, value in self.__dict__.items() if value != _USAGE_DEFAULTS[name]}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Usage:
-        """Inverse of `to_record`; raises TypeError on unknown fields."""
-        return cls(**record)
-
-    def __add__(self, other: Usage) -> Usage:
-        if not isinstance(other, Usage):
-            return NotImplemented
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cache_write_5m_tokens + other.cache_write_5m_tokens,
-            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
-            self.cache_read_tokens + other.cache_read_tokens,
-            self.web_searches + other.web_searches,
-            self.service_tier if self.service_tier == other.service_tier else "mixed",
-            self.speed if self.speed == other.speed else "mixed",
-        )
-
-
-_USAGE_DEFAULTS = {item.name: item.default for item in fields(Usage)}
 
 
 @dataclass(frozen=True)
@@ -259,19 +183,58 @@ def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
     return "{} rows: {}".format(rows, parts or "empty")
 
 
+class _Rows(Protocol):
+    """What a batch needs of the rows that it answered; `sources.Source` is one."""
+
+    def frame(self, numbers: Tuple[int, ...], added: Mapping[str, List[Any]]) -> Any:
+        """Return the rows with these numbers as a data frame with further columns."""
+
+
 class BatchResult(Sequence[ClaudeResult]):
-    """One `ClaudeResult` per prompt, in input order.
+    """One `ClaudeResult` per row, in input order.
 
     Parameters
     ----------
     results : iterable of ClaudeResult
     duration_seconds : float
         Wall time of the whole run.
+    numbers : sequence of int, optional
+        Row numbers in the source; 0 and up by default.
+    source : Source, optional
+        The rows, for `to_frame`.
+    again : callable, optional
+        Runs the rows with the given numbers again and gives their results by number, for `retry`.
+    more : callable, optional
+        Gives further columns of a result for `to_frame`.
     """
 
-    def __init__(self, results: Iterable[ClaudeResult], *, duration_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        results: Iterable[ClaudeResult],
+        *,
+        duration_seconds: float = 0.0,
+        numbers: Optional[Sequence[int]] = None,
+        source: Optional[_Rows] = None,
+        again: Optional[Callable[[Sequence[int]], Awaitable[Mapping[int, ClaudeResult]]]] = None,
+        more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None,
+    ) -> None:
         self._results: Tuple[ClaudeResult, ...] = tuple(results)
+        self._numbers: Tuple[int, ...] = tuple(range(len(self._results)) if numbers is None else numbers)
+        self._source = source
+        self._again = again
+        self._more = more
         self.duration_seconds = duration_seconds
+
+    def _part(self, places: Sequence[int]) -> BatchResult:
+        part: BatchResult = object.__new__(type(self))
+        part.__dict__.update(self.__dict__)
+        part._results = tuple(self._results[place] for place in places)
+        part._numbers = tuple(self._numbers[place] for place in places)
+        return part
+
+    def __getstate__(self) -> Dict[str, Any]:
+        # What can run rows again belongs to this process.
+        return {**self.__dict__, "_again": None, "_more": None}
 
     @overload
     def __getitem__(self, index: int) -> ClaudeResult: ...
@@ -281,7 +244,7 @@ class BatchResult(Sequence[ClaudeResult]):
 
     def __getitem__(self, index: Union[int, slice]) -> Union[ClaudeResult, BatchResult]:
         if isinstance(index, slice):
-            return BatchResult(self._results[index], duration_seconds=self.duration_seconds)
+            return self._part(range(len(self))[index])
         return self._results[index]
 
     def __len__(self) -> int:
@@ -296,6 +259,11 @@ class BatchResult(Sequence[ClaudeResult]):
     __hash__ = None  # type: ignore[assignment]
 
     @property
+    def numbers(self) -> Tuple[int, ...]:
+        """Row numbers in the source, from 0: of a part such as `failed` not the positions in it."""
+        return self._numbers
+
+    @property
     def texts(self) -> List[str]:
         """The answers; "" where there is none."""
         return [result.text for result in self._results]
@@ -303,7 +271,12 @@ class BatchResult(Sequence[ClaudeResult]):
     @property
     def errors(self) -> Dict[int, BaseException]:
         """Row number to error, for the rows without an answer."""
-        return {row: result.error for row, result in enumerate(self._results) if result.error is not None}
+        return {number: row.error for number, row in zip(self._numbers, self._results) if row.error is not None}
+
+    @property
+    def failed(self) -> BatchResult:
+        """The rows with status ``failed``, with their numbers and their part of the source."""
+        return self._part([place for place, row in enumerate(self._results) if row.status == "failed"])
 
     @property
     def counts(self) -> Dict[str, int]:
@@ -331,5 +304,56 @@ class BatchResult(Sequence[ClaudeResult]):
             total = total + result.usage
         return total
 
+    async def retry(self) -> BatchResult:
+        """Run the rows that have no answer once more, and return the whole with what came of it; the others cost nothing.
+
+        Raises
+        ------
+        OptionError
+            If it is not known how: the batch was made by hand, or comes from another process.
+        """
+        places = {self._numbers[place]: place for place, row in enumerate(self._results) if row.error is not None}
+        if not places:
+            return self
+        if self._again is None:
+            raise OptionError("this batch does not know how it was run; run its rows again")
+        results = list(self._results)
+        for number, result in (await self._again(tuple(places))).items():
+            results[places[number]] = result
+        whole = self._part(range(len(results)))
+        whole._results = tuple(results)
+        return whole
+
+    def to_frame(self) -> Any:
+        """Return the source's rows with the columns ``answer``, ``status``, ``error`` and ``cost`` (US dollars) behind their own.
+
+        The frame is of the library that the source was of, with its index; else of pandas, or of polars where pandas is not
+        installed. With ``schema`` the parts of the answers follow ``answer``. Where the source has a column of that name, the
+        new one is called ``answer_2`` and so on.
+
+        Raises
+        ------
+        SourceError
+            If neither pandas nor polars is installed.
+        """
+        rows = self._results
+        added: Dict[str, List[Any]] = {"answer": [row.text if row.error is None else None for row in rows]}
+        if self._more is not None:
+            for parts in map(self._more, rows):
+                for name, value in parts.items():
+                    added.setdefault("" + name, []).append(value)
+        added["status"] = [row.status for row in rows]
+        added["error"] = [None if row.error is None else _error_line(row.error) for row in rows]
+        added["cost"] = [None if row.cost is None else float(row.cost) for row in rows]
+        if self._source is not None:
+            return self._source.frame(self._numbers, added)
+        from .frames import assemble
+
+        return assemble(self._numbers, {}, added)
+
     def __repr__(self) -> str:
         return "BatchResult({})".format(_counts_line(len(self), self.counts))
+
+
+def _error_line(error: BaseException) -> str:
+    return "{}: {}".format(type(error).__name__, " ".join(str(error).split()))

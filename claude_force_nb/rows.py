@@ -6,16 +6,17 @@ import asyncio
 import time
 from collections import ChainMap
 from decimal import Decimal
-from typing import Any, AsyncIterator, Awaitable, Callable, List, Mapping, Optional, Sized, Tuple
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Mapping, Optional, Tuple
 
 from .caller import unanswered
 from .compose import CallOptions
 from .errors import ApiError, ClaudeForceError, SpendLimitError, StoppedError, TransportClosedError
-from .feed import Feed, Prompts, all_done
+from .feed import BrokenRow, Feed, Prompts, all_done
 from .request import ClaudeRequest
-from .result import BatchSummary, ClaudeResult
+from .result import BatchResult, BatchSummary, ClaudeResult
+from .sources import Source
 
-__all__ = ["OnResult", "Rows", "answer_rows"]
+__all__ = ["Collected", "OnResult", "Rows", "answer_rows"]
 
 OnResult = Callable[[int, ClaudeResult], None]
 
@@ -38,6 +39,8 @@ class Rows:
         Prompt of every row.
     on_result : callable, optional
         Called with row number and result as each row ends.
+    total : int, optional
+        How many items there are, where that is known.
     """
 
     def __init__(
@@ -48,9 +51,10 @@ class Rows:
         *,
         template: Optional[str] = None,
         on_result: Optional[OnResult] = None,
+        total: Optional[int] = None,
     ) -> None:
         self.call = call
-        self._total = len(items) if isinstance(items, Sized) else None
+        self._total = total
         self._feed = Feed(items)
         self._compose = compose
         self._template = template
@@ -75,6 +79,8 @@ class Rows:
             Where it cannot be made; its message begins with the row's number.
         """
         try:
+            if isinstance(item, BrokenRow):
+                raise item.error
             if self._template is None:
                 return self._compose(item, self.call)
             variables = item if isinstance(item, Mapping) else {"item": item}
@@ -165,3 +171,42 @@ async def answer_rows(
 
     await all_done(work() for _ in range(workers))
     return rows.summary()
+
+
+class Collected:
+    """The results of a run by row number: the whole once it has ended, a part at any time before.
+
+    Parameters
+    ----------
+    source : Source
+        The rows, which the batch keeps for its frame.
+    on_result : callable, optional
+        Called with row number and result as each row ends.
+    """
+
+    def __init__(self, source: Source, on_result: Optional[OnResult] = None) -> None:
+        self.results: Dict[int, ClaudeResult] = {}
+        self._source = source
+        self._on_result = on_result
+
+    def __call__(self, row: int, result: ClaudeResult) -> None:
+        self.results[row] = result
+        if self._on_result is not None:
+            self._on_result(row, result)
+
+    def batch(self, *, stopped: Optional[BaseException] = None, **more: Any) -> BatchResult:
+        """Return what is there as a `BatchResult`, whose further arguments are `more`.
+
+        Parameters
+        ----------
+        stopped : Exception, optional
+            Why there is not more: the error of the rows that had not ended. Those under way are ``failed``, since their calls
+            may have been answered and billed; those that are known and had not begun are ``not_sent``.
+        """
+        rows: Dict[int, ClaudeResult] = dict(self.results)
+        if stopped is not None:
+            for row in range(max(self._source.total or 0, self._source.taken)):
+                status = "failed" if row < self._source.taken else "not_sent"
+                rows.setdefault(row, ClaudeResult(status=status, error=stopped))
+        numbers = sorted(rows)
+        return BatchResult([rows[row] for row in numbers], numbers=numbers, source=self._source, **more)

@@ -1,0 +1,427 @@
+"""Where the rows of a batch come from: sequences, iterators, mappings, tables and files, read one by one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from itertools import islice
+from pathlib import Path
+from typing import (
+    Any,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Union,
+)
+
+from .errors import SourceError, UndefinedNameError
+from .feed import BrokenRow, Chosen
+from .frames import Table, as_table, assemble
+from .prompts import BUILTIN_NAMES, names
+from .vocabulary import did_you_mean
+
+__all__ = ["Source", "open_source"]
+
+_FILES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
+_KINDS = "a list, a table, or a path to .txt, .csv or .jsonl"
+# Longer fields are refused by Python's reader, which was made for spreadsheets and not for documents.
+_FIELD_CHARACTERS = 64 * 1024 * 1024
+
+
+class _Once:
+    """An iterator that can be looked into, and read again as far as it was read."""
+
+    def __init__(self, items: Iterator[Any], keep: bool) -> None:
+        self._items: Iterator[Any] = items
+        self._keep = keep
+        self.taken: List[Any] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        position = 0
+        while True:
+            if position < len(self.taken):
+                item = self.taken[position]
+                if not self._keep:
+                    self.taken.clear()
+                    position -= 1
+            else:
+                try:
+                    item = next(self._items)
+                except StopIteration:
+                    return
+                if self._keep:
+                    self.taken.append(item)
+            position += 1
+            yield item
+
+    def first(self) -> List[Any]:
+        if not self.taken:
+            self.taken.extend(islice(self._items, 1))
+        return self.taken[:1]
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {"_items": iter(()), "_keep": True, "taken": self.taken}
+
+
+class _AsyncOnce:
+    """An asynchronous iterable whose items are kept as they come."""
+
+    def __init__(self, items: AsyncIterable[Any], keep: bool) -> None:
+        self._items = items
+        self._keep = keep
+        self.taken: List[Any] = []
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        async for item in self._items:
+            if self._keep:
+                self.taken.append(item)
+            yield item
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {"_items": None, "_keep": True, "taken": self.taken}
+
+
+class _File:
+    """Rows of a file, read anew by every iteration and never held as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.delimiter = ","
+        if path.suffix.lower() in (".csv", ".tsv"):
+            csv.field_size_limit(max(_FIELD_CHARACTERS, csv.field_size_limit()))
+            self._look_at_header()
+
+    def __iter__(self) -> Iterator[Any]:
+        kind = self.path.suffix.lower()
+        table = kind in (".csv", ".tsv")
+        try:
+            # An empty line end: a quoted field may have line ends of its own.
+            with self.path.open(encoding="utf-8-sig", newline="" if table else None) as file:
+                yield from self._records(file) if table else self._texts(file) if kind == ".txt" else self._json(file)
+        except UnicodeDecodeError as error:
+            raise SourceError("{} is not UTF-8: {}".format(self.path, error.reason)) from None
+        except OSError as error:
+            raise SourceError("{} cannot be read: {}".format(self.path, error.strerror or error)) from None
+
+    @staticmethod
+    def _texts(file: Iterable[str]) -> Iterator[str]:
+        for line in file:
+            line = line.rstrip("\n")
+            if line.strip():
+                yield line
+
+    def _json(self, file: Iterable[str]) -> Iterator[Any]:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError):
+                yield BrokenRow(SourceError("line {} of {} is no JSON".format(number, self.path.name)))
+
+    def _records(self, file: Iterable[str]) -> Iterator[Any]:
+        reader = csv.reader(file, delimiter=self.delimiter)
+        header: Optional[List[str]] = None
+        try:
+            for fields in reader:
+                if header is None:
+                    header = fields
+                elif len(fields) == len(header):
+                    yield dict(zip(header, fields))
+                elif fields:
+                    message = "line {} of {} has {} fields, its header {}"
+                    found = (reader.line_num, self.path.name, len(fields), len(header))
+                    yield BrokenRow(SourceError(message.format(*found)))
+        except csv.Error as error:
+            raise SourceError("line {} of {}: {}".format(reader.line_num, self.path.name, error)) from None
+
+    def _look_at_header(self) -> None:
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+                line = file.readline(_FIELD_CHARACTERS)
+        except OSError as error:
+            raise SourceError("{} cannot be read: {}".format(self.path, error.strerror or error)) from None
+        self.delimiter = max(",;\t", key=line.count) if self.path.suffix.lower() == ".csv" else "\t"
+        header = next(csv.reader([line], delimiter=self.delimiter), [])
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise SourceError("{} has two columns named {!r}".format(self.path.name, twice[0]))
+        self.columns = tuple(header)
+
+
+class Source:
+    """The rows of a batch.
+
+    Parameters
+    ----------
+    rows : iterable or asynchronous iterable
+        Mappings of names to values, or plain values; read anew for each iteration where that is possible.
+    name : str
+        How errors call it.
+    columns : tuple of str, optional
+        Names that every row has; those of the first row by default, where it is a mapping.
+    column : str, optional
+        The one column that is read.
+    limit : int, optional
+        Rows that are read at the most.
+    total : int, optional
+        Rows that there are, where that is known.
+    table : Table, optional
+        Where the rows come from a data frame.
+    prompts : str, optional
+        The column that has the prompts where there is no template and no `column`.
+    """
+
+    def __init__(
+        self,
+        rows: Any,
+        *,
+        name: str,
+        columns: Optional[Tuple[str, ...]] = None,
+        column: Optional[str] = None,
+        limit: Optional[int] = None,
+        total: Optional[int] = None,
+        table: Optional[Table] = None,
+        prompts: Optional[str] = None,
+    ) -> None:
+        self._rows = rows
+        self._table = table
+        self._column = column
+        self._prompts = prompts
+        self._templated = False
+        self._limit = limit
+        self._numbers: Optional[Tuple[int, ...]] = None
+        self._with_row = False
+        self.name = name
+        self.columns = columns
+        self.total = total if total is None or limit is None else min(total, limit)
+        # Rows that were taken, by the run that is under way.
+        self.taken = 0
+
+    def __repr__(self) -> str:
+        return "Source({}, {} rows)".format(self.name, "unknown" if self.total is None else self.total)
+
+    def check(self, template: Optional[str], variables: Optional[Mapping[str, Any]] = None) -> None:
+        """Find what is wrong for all rows before any of them is sent, from the columns or the first row.
+
+        Raises
+        ------
+        SourceError
+            If a column is missing, or without a template, if it is not said which column holds the prompts.
+        UndefinedNameError
+            If the template has a name that neither the rows nor `variables` have.
+        """
+        used = names(template) if template is not None else ()
+        self._templated = template is not None
+        first = self._first()
+        columns = self.columns
+        if columns is None and first and isinstance(first[0], Mapping):
+            columns = self.columns = tuple(map(str, first[0]))
+        if not first:
+            return
+        if self._column is not None:
+            if columns is None:
+                raise SourceError("{} has no columns, so none named {!r}".format(self.name, self._column))
+            if self._column not in columns:
+                near = did_you_mean(self._column, columns) or "; it has " + ", ".join(columns)
+                raise SourceError("{} has no column {!r}{}".format(self.name, self._column, near))
+        elif template is None and columns is not None:
+            if len(columns) != 1 and self._prompts is None:
+                message = "{} has the columns {}; say which one is the prompt, as in column={}"
+                raise SourceError(message.format(self.name, ", ".join(columns), columns[0]))
+            self._column = self._prompts or columns[0]
+        elif self._table is not None and self._table.is_series:
+            self._column = self._table.columns[0]
+        if self._column is not None:
+            columns = (self._column,)
+        known = {"item"} if columns is None or self._column is not None else set()
+        known |= set(columns or ())
+        self._with_row = columns is not None and "row" in used and "row" not in known
+        for missing in used:
+            if missing in known or missing in BUILTIN_NAMES or (variables is not None and missing in variables):
+                continue
+            if missing == "row" and self._with_row:
+                continue
+            near = did_you_mean(missing, known) or "; a row has " + ", ".join(sorted(known))
+            message = "{!r} in {{{{ }}}} is no column of {} and not defined, nothing was sent{}"
+            raise UndefinedNameError(message.format(missing, self.name, near))
+
+    def is_empty(self) -> bool:
+        """Return True where there is no row at all; an asynchronous source is not asked."""
+        return not isinstance(self._rows, _AsyncOnce) and not self._first()
+
+    def _first(self) -> List[Any]:
+        if isinstance(self._rows, _AsyncOnce) or self._limit == 0:
+            return []
+        return self._rows.first() if isinstance(self._rows, _Once) else list(islice(self._rows, 1))
+
+    def count(self) -> Optional[int]:
+        """Return how many rows there are, reading a file once for it; None where that would use them up."""
+        if self.total is None and isinstance(self._rows, _File):
+            self.total = sum(1 for _ in islice(self._rows, self._limit))
+        return self.total
+
+    def feed(self) -> Union[Iterable[Any], AsyncIterable[Any]]:
+        """Return the items for a run: what prompts are made of, with their numbers where only some rows are wanted."""
+        self.taken = 0
+        if isinstance(self._rows, _AsyncOnce) and self._numbers is None:
+            return self._feed_slowly(self._rows)
+        if self._numbers is None:
+            return self._items()
+        return Chosen(self._chosen(set(self._numbers)))
+
+    def _items(self) -> Iterator[Any]:
+        for row in islice(self._known(), self._limit):
+            self.taken += 1
+            yield self._item(row)
+
+    def _known(self) -> Iterable[Any]:
+        rows: Iterable[Any] = self._rows.taken if isinstance(self._rows, _AsyncOnce) else self._rows
+        return rows
+
+    def _chosen(self, wanted: Any) -> Iterator[Tuple[int, Any]]:
+        for number, row in enumerate(islice(self._known(), self._limit)):
+            if number in wanted:
+                self.taken += 1
+                yield number, self._item(row)
+                if self.taken == len(wanted):
+                    return
+
+    async def _feed_slowly(self, rows: AsyncIterable[Any]) -> AsyncIterator[Any]:
+        if self._limit == 0:
+            return
+        async for row in rows:
+            self.taken += 1
+            yield self._item(row)
+            if self.taken == self._limit:
+                return
+
+    def _item(self, row: Any) -> Any:
+        if isinstance(row, BrokenRow) or (self._column is None and not self._with_row):
+            return row
+        if not isinstance(row, Mapping):
+            message = "a row with the columns {} was expected, not {}"
+            return BrokenRow(SourceError(message.format(", ".join(self.columns or ()), type(row).__name__)))
+        if self._column is None:
+            return {**row, "row": row}
+        if self._column not in row:
+            return BrokenRow(SourceError("it has no column {!r}".format(self._column)))
+        value = row[self._column]
+        return {"item": value, self._column: value} if self._templated else value
+
+    def only(self, numbers: Iterable[int]) -> Source:
+        """Return the same source for some of its rows, which keep their numbers."""
+        chosen: Source = object.__new__(Source)
+        wanted = tuple(numbers)
+        chosen.__dict__.update(self.__dict__, _numbers=wanted, total=len(wanted))
+        return chosen
+
+    def frame(self, numbers: Tuple[int, ...], added: Mapping[str, List[Any]]) -> Any:
+        """Return the rows with these numbers as a data frame, with further columns behind their own.
+
+        Raises
+        ------
+        SourceError
+            Where no library for data frames is installed.
+        """
+        if self._table is not None:
+            return self._table.with_columns(numbers, added)
+        wanted = set(numbers)
+        rows = self._rows.taken if isinstance(self._rows, _Once) else self._known()
+        found = {
+            number: row for number, row in enumerate(islice(rows, max(wanted, default=-1) + 1)) if number in wanted
+        }
+        columns: Dict[str, List[Any]] = {}
+        for place, number in enumerate(numbers):
+            row = found.get(number)
+            row = (
+                {} if row is None or isinstance(row, BrokenRow) else row if isinstance(row, Mapping) else {"item": row}
+            )
+            for name, value in row.items():
+                columns.setdefault(str(name), [None] * len(numbers))[place] = value
+        return assemble(numbers, columns, added)
+
+
+def open_source(
+    value: Any,
+    *,
+    name: str = "the source",
+    column: Optional[str] = None,
+    limit: Optional[int] = None,
+    keep: bool = True,
+) -> Source:
+    """Return the rows of anything that has some.
+
+    Parameters
+    ----------
+    value : object
+        A sequence or an iterator of texts, values or mappings; a mapping, whose entries are rows with ``key`` and ``item``, or
+        whose values are columns where they are lists of one length; a data frame or series; a path to .txt (a line is a
+        row), .csv with a header, or .jsonl.
+    name : str
+        How errors call it.
+    column, limit
+        See `Source`.
+    keep : bool
+        False forgets the rows of an iterator as they are read.
+
+    Raises
+    ------
+    SourceError
+        If it has no rows, cannot be read, or needs a package that is not installed.
+    """
+    make: Callable[..., Source] = lambda rows, **more: Source(rows, name=name, column=column, limit=limit, **more)  # noqa: E731
+    if isinstance(value, Source):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        return _open_file(value, make)
+    table = as_table(value, name)
+    if table is not None:
+        return make(table, columns=table.columns, total=len(table), table=table)
+    if isinstance(value, Mapping):
+        return _open_mapping(value, make)
+    if isinstance(value, AsyncIterable):
+        return make(_AsyncOnce(value, keep))
+    if isinstance(value, (bytes, bytearray)) or callable(value) or not hasattr(value, "__iter__"):
+        raise SourceError("{} is {}, which has no rows; give {}".format(name, _a(type(value).__name__), _KINDS))
+    if hasattr(value, "__len__"):
+        # A copy: what is done to the list meanwhile does not move its rows.
+        rows = value if isinstance(value, (tuple, range)) else tuple(value)
+        return make(rows, total=len(rows))
+    return make(_Once(iter(value), keep))
+
+
+def _open_file(value: Any, make: Callable[..., Source]) -> Source:
+    path = Path(value).expanduser()
+    if path.suffix.lower() not in _FILES:
+        shown = repr(str(value)) if len(str(value)) <= 60 else "a long text"
+        raise SourceError("{} is no source of rows; give {}".format(shown, _KINDS))
+    if not path.is_file():
+        near = did_you_mean(path.name, [item.name for item in path.parent.glob("*" + path.suffix)])
+        raise SourceError("there is no file {}{}".format(value, near))
+    file = _File(path)
+    return make(file, columns=getattr(file, "columns", None))
+
+
+def _open_mapping(value: Mapping[Any, Any], make: Callable[..., Source]) -> Source:
+    columns = list(value.values())
+    if columns and all(isinstance(item, (list, tuple)) and len(item) == len(columns[0]) for item in columns):
+        rows = tuple(dict(zip(map(str, value), items)) for items in zip(*columns))
+        return make(rows, columns=tuple(map(str, value)), total=len(rows))
+    rows = tuple(
+        {"key": key, **item} if isinstance(item, Mapping) else {"key": key, "item": item} for key, item in value.items()
+    )
+    plain = all("item" in row and len(row) == 2 for row in rows)
+    return make(rows, columns=("key", "item") if plain else None, total=len(rows), prompts="item" if plain else None)
+
+
+def _a(noun: str) -> str:
+    return ("an " if noun[:1].lower() in "aeiou" else "a ") + noun

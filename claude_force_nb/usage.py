@@ -1,0 +1,102 @@
+"""What an answer is billed for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Dict, Mapping, Optional
+
+__all__ = ["Usage"]
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens and extras that one answer is billed for.
+
+    Attributes
+    ----------
+    input_tokens : int
+        Tokens read at the full price; cache writes and reads are not in it.
+    output_tokens : int
+        Tokens written, thinking included.
+    cache_write_5m_tokens, cache_write_1h_tokens : int
+        Tokens written to the API's prompt cache, by lifetime.
+    cache_read_tokens : int
+        Tokens read from the API's prompt cache.
+    web_searches : int
+        Server-side web searches.
+    service_tier : str
+        ``"standard"``, ``"priority"`` or ``"batch"``.
+    speed : str
+        ``"standard"`` or ``"fast"``.
+
+    Notes
+    -----
+    Field meanings: Messages API reference, ``usage`` object.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cache_read_tokens: int = 0
+    web_searches: int = 0
+    service_tier: str = "standard"
+    speed: str = "standard"
+
+    @property
+    def total_input_tokens(self) -> int:
+        """All tokens the model read, from the prompt cache or not."""
+        return self.input_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens + self.cache_read_tokens
+
+    @classmethod
+    def from_api(cls, usage: Optional[Mapping[str, Any]]) -> Usage:
+        """Read the API's ``usage`` object; what is missing, null or not a positive whole number counts as 0."""
+        usage = _mapping(usage)
+        written = _count(usage.get("cache_creation_input_tokens"))
+        detail = _mapping(usage.get("cache_creation"))
+        one_hour = min(_count(detail.get("ephemeral_1h_input_tokens")), written)
+        tools = _mapping(usage.get("server_tool_use"))
+        return cls(
+            input_tokens=_count(usage.get("input_tokens")),
+            output_tokens=_count(usage.get("output_tokens")),
+            cache_write_5m_tokens=written - one_hour,
+            cache_write_1h_tokens=one_hour,
+            cache_read_tokens=_count(usage.get("cache_read_input_tokens")),
+            web_searches=_count(tools.get("web_search_requests")),
+            service_tier=str(usage.get("service_tier") or "standard"),
+            speed=str(usage.get("speed") or "standard"),
+        )
+
+    def to_record(self) -> Dict[str, Any]:
+        """Return the fields that differ from their defaults, as JSON data."""
+        return {name: value for name, value in self.__dict__.items() if value != _USAGE_DEFAULTS[name]}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Usage:
+        """Inverse of `to_record`; raises TypeError on unknown fields."""
+        return cls(**record)
+
+    def __add__(self, other: Usage) -> Usage:
+        if not isinstance(other, Usage):
+            return NotImplemented
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_write_5m_tokens + other.cache_write_5m_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.web_searches + other.web_searches,
+            self.service_tier if self.service_tier == other.service_tier else "mixed",
+            self.speed if self.speed == other.speed else "mixed",
+        )
+
+
+_USAGE_DEFAULTS = {item.name: item.default for item in fields(Usage)}
