@@ -361,9 +361,9 @@ class AsyncAgentOrchestrator(Controls):
         workers = self.max_concurrent if max_concurrent is None else _whole(max_concurrent, "max_concurrent", 1)
         self._check_open()
         call = self._resolve(call)
+        budget = self._budget_of(call)
         source = _source(prompts, keep=False)
         source.check(template, call.variables)
-        budget = self._budget_of(call)
         rows = Rows(source.feed(), call, self._compose, template=template, on_result=on_result, total=source.total)
 
         async def answer(request: ClaudeRequest) -> ClaudeResult:
