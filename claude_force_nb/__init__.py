@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .errors import ApiError as ApiError
     from .errors import ClaudeForceError as ClaudeForceError
     from .events import Event as Event
+    from .memory import Memory as Memory
     from .orchestrator import AsyncAgentOrchestrator as AsyncAgentOrchestrator
     from .request import ClaudeRequest as ClaudeRequest
     from .result import BatchResult as BatchResult
@@ -37,6 +38,7 @@ _ROOMS = {
     "ClaudeRequest": "request",
     "ClaudeResult": "result",
     "Event": "events",
+    "Memory": "memory",
     "ResponseCache": "cache",
     "Usage": "result",
 }

@@ -198,13 +198,20 @@ class Place:
             tokens = estimate_tokens(asked) + estimate_tokens(result.text)
             turn = Turn(asked, result.text, tokens, request.agent, self._label)
             reason = self._memory._put(self, turn)
+        return replace(result, notice=self._notice(reason))
+
+    def _notice(self, reason: str = "") -> str:
+        """Return what the receipt says: which turn it is, or why it is none, and what is not sent."""
         if reason:
             notice = "not in conversation {} ({})".format(self._name, reason)
         else:
             notice = "turn {} of {}".format(self.left_out + len(self.turns) + 1, self._name)
         if self.left_out:
             notice += ", without the {} oldest (memory_tokens={})".format(self.left_out, self._limit_tokens)
-        return replace(result, notice=notice)
+        return notice
+
+    def __str__(self) -> str:
+        return self._notice()
 
     def __enter__(self) -> Place:
         return self
@@ -292,14 +299,14 @@ class Memory:
             return name, turn
 
     def finish(self, cell_run: CellRun) -> None:
-        """Say that a cell has run to its end: what older runs of it have left in any conversation is forgotten."""
+        """Say that a cell has run to its end: where this run asked nothing, what older runs have left is forgotten."""
         with self._lock:
             if cell_run.cell not in self._newest:
                 return
             run = self._number(cell_run)
             for conversation in self._conversations.values():
                 block = conversation.block_of(cell_run.cell)
-                if block is not None and block.run < run:
+                if block is not None and block.begun_run < run:
                     block.turns.clear()
 
     def place(self, name: str, turn: Union[str, CellRun, None], *, limit_tokens: int) -> Place:

@@ -11,12 +11,14 @@ __all__ = [
     "DEFAULT_MEMORY_TOKENS",
     "DEFAULT_MODEL",
     "EFFORTS",
+    "MEMORY_ACTIONS",
     "ROUTES",
     "did_you_mean",
     "is_name",
 ]
 
 CACHE_MODES = ("on", "off", "refresh", "only")
+MEMORY_ACTIONS = ("show", "clear", "undo")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # How the rows of a batch travel.
 ROUTES = ("api",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any, Callable, Dict
@@ -9,7 +10,7 @@ from typing import Any, Callable, Dict
 import pytest
 
 from claude_force_nb.agents import BUILT_IN, Agent, AgentLibrary, parse_agent
-from claude_force_nb.errors import AgentFileError, AgentFileWarning, UnknownAgentError
+from claude_force_nb.errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError
 
 BUILT_IN_NAMES = ["explainer", "labeller", "reviewer", "summariser", "tester"]
 
@@ -203,6 +204,37 @@ def test_unknown_names(library: AgentLibrary, put: Callable[..., Path]) -> None:
     for name in ("../../etc/passwd", "", "a\0b"):
         with pytest.raises(UnknownAgentError):
             library.find(name)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "", " a", "a\n", "a.md", "é", "١", 5, None])
+def test_no_name_is_a_path(library: AgentLibrary, put: Callable[..., Path], name: Any) -> None:
+    """Nothing but letters, digits, - and _ names an agent, whoever makes it and wherever it is looked for."""
+    with pytest.raises(OptionError, match="an agent's name is letters, digits, - and _"):
+        Agent(name, "p")
+    if isinstance(name, str):
+        with pytest.raises(UnknownAgentError, match="an agent's name is letters, digits, - and _"):
+            library.find(name)
+    put("project/nb", "good-1_A", "p")
+    assert library.find("good-1_A").name == "good-1_A"
+
+
+def test_names_say_nothing_of_broken_files(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """The names that Tab offers come without a warning, which then is still there for the list."""
+    put("project/nb", "broken", "---\nname: [\n---\np")
+    library.define(Agent("mine", "p"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert library.names() == sorted([*BUILT_IN_NAMES, "mine"])
+    with pytest.warns(AgentFileWarning):
+        library.list()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this system's folders")
+def test_a_pipe_is_no_agent(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """A pipe named like an agent's file is passed over: reading it would never end."""
+    path = put("project/nb", "good", "p")
+    os.mkfifo(str(path.parent / "pipe.md"))
+    assert library.find("good").prompt == "p"
 
 
 def test_equality_ignores_what_means_nothing_here() -> None:

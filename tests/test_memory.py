@@ -149,6 +149,9 @@ def test_a_cell_that_no_longer_asks_leaves() -> None:
     assert kept(memory) == ["a", "b"]
     memory.finish(CellRun("A", "2"))
     assert (kept(memory), kept(memory, "other")) == (["b"], ["a2"])
+    ask(memory, CellRun("B", "2"), "refused", answer=ClaudeResult(text="no", stop_reason="refusal"))
+    memory.finish(CellRun("B", "2"))
+    assert kept(memory) == ["b"]
     memory.finish(CellRun("never seen", "1"))
     memory.finish(CellRun("A", "3"))
     assert memory.names() == ["c"]
@@ -367,6 +370,9 @@ def test_request_shows_the_turns_and_takes_no_place(make: Callable[..., AsyncAge
         for text in ("one", "two"):
             request = orchestrator.request(text, **options)
             assert orchestrator.request(text, **options).fingerprint == request.fingerprint
+            assert str(orchestrator.memory.look("default", options["turn"], limit_tokens=ENDLESS)).endswith(
+                " of default"
+            )
             result = await orchestrator.run(text, **options)
             assert result.fingerprint == request.fingerprint
         assert len(request.body["messages"]) == 3

@@ -135,6 +135,8 @@ def test_stop_and_errors_do_not_enter(shared: LiveKernel, server: Simulator) -> 
     preview = shared.run("%%claude memory=z --dry-run\ntwo", "b").text
     body = json.loads(preview[: preview.rindex("}") + 1])
     assert asked(body) == ["one", "two"]
+    assert "turn 2 of z" in preview
+    shared.run("%%claude memory=z --dry-run\none", "a")
     assert "1 turn, about " in shared.run("%claude_memory show z").text
     shared.run("%claude_memory clear z")
 
@@ -151,6 +153,27 @@ def test_long_conversations_say_what_they_leave_out(shared: LiveKernel, server: 
     assert line in data["text/html"]
     assert line.replace("_", "\\_") in data["text/markdown"]
     shared.run("%claude_memory clear long")
+
+
+def test_wherever_the_cell_asks_it_is_the_cell(shared: LiveKernel, server: Simulator) -> None:
+    """Inside a function, %%capture and a task the turn belongs to the cell that runs."""
+    since = server.counters.calls
+    shared.run(
+        "def ask(text):\n    return get_ipython().run_line_magic('claude', 'memory=deep stream=off ' + text)", "d"
+    )
+    shared.run("%%claude memory=deep\nshallow", "a")
+    for _ in range(2):
+        cell = shared.run("ask('deep one')\nanswer = ask('deep two')", "b")
+        assert cell.status == "ok", cell.traceback
+        shared.run("%%capture\n%claude memory=deep captured", "c")
+        shared.run(
+            "import asyncio\nasync def later():\n    return ask('in a task')\nawait asyncio.gather(later())", "e"
+        )
+    questions = [asked(body) for body in sent(server, since)]
+    everything = ["shallow", "deep one", "deep two", "captured", "in a task"]
+    assert questions == [everything[: number + 1] for number in range(5)]
+    assert "5 turns, about " in shared.run("%claude_memory show deep").text
+    shared.run("%claude_memory clear deep")
 
 
 def test_what_is_shown_is_text(shared: LiveKernel) -> None:

@@ -76,6 +76,18 @@ def test_a_session_in_the_terminal(environment: Dict[str, str]) -> None:
     assert "Out[6]: True" in process.stdout
 
 
+def test_a_conversation_in_the_terminal(environment: Dict[str, str]) -> None:
+    """What is typed twice is two turns: a terminal has no cells to run again."""
+    typed = (
+        "%load_ext claude_force_nb\n%claude_config memory=on\n%claude Go on.\n%claude Go on.\n%claude_memory\nexit\n"
+    )
+    process = ipython(environment, "--simple-prompt", typed=typed)
+    assert_clean(process)
+    assert " · turn 1 of default" in process.stdout
+    assert " · turn 2 of default" in process.stdout
+    assert "2 turns, about " in process.stdout
+
+
 def test_the_commands_of_the_package(environment: Dict[str, str]) -> None:
     """`python -m claude_force_nb` has its commands, and a mistake is one line."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Callable, List
 
-from .memory_command import MEMORY_ACTIONS
+from claude_force_nb.vocabulary import MEMORY_ACTIONS
+
 from .options import AGENT_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS
 
 if TYPE_CHECKING:

@@ -6,13 +6,12 @@ from typing import Dict, List
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.memory import Memory
-from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.vocabulary import MEMORY_ACTIONS, did_you_mean
 
 from .render import line_bundle, table_bundle
 
-__all__ = ["MEMORY_ACTIONS", "memory_view"]
+__all__ = ["memory_view"]
 
-MEMORY_ACTIONS = ("show", "clear", "undo")
 _EXCERPT = 80
 
 

@@ -75,6 +75,7 @@ class NotebookSession:
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
         self._built_with: Tuple[Any, ...] = ()
         self._shown: Tuple[int, int] = (-1, 0)
+        self._looked = ""
         atexit.register(self.close_at_exit)
 
     @property
@@ -176,6 +177,7 @@ class NotebookSession:
         call.update(memory_options(memory, self.settings.value("memory_tokens"), self._cell_run()))
         orchestrator = self.orchestrator
         if dry_run:
+            self._looked = self._cell_run().run
             self._show(self.preview(prompt, call))
             return None
         result = await self._run(orchestrator, prompt, call, stream=stream, into=into)
@@ -260,6 +262,10 @@ class NotebookSession:
         # About four characters a token in English prose and code (Anthropic's glossary: 3.5 characters and more).
         estimate = "about {} tokens in, at most {} out".format(-(-len(text) // 4), request.max_tokens)
         lines.append("{} · at most {}".format(estimate, dollars(bound)))
+        options = CallOptions.of(call)
+        if options.use_memory:
+            look = orchestrator.memory.look
+            lines.append(str(look(options.conversation, options.turn, limit_tokens=options.memory_tokens)))
         lines.append("{} · nothing was sent".format(self._cached_line(orchestrator, request, call)))
         return "\n".join(lines)
 
@@ -292,8 +298,10 @@ class NotebookSession:
         return define_agent(self.agents, line, body, cell=self._cell_run().label, base_url=base_url)
 
     def cell_done(self) -> None:
-        """Say that the running cell has ended well: its earlier runs leave the conversations."""
-        self.memory.finish(self._cell_run())
+        """Say that the running cell has ended well: what it asked in earlier runs only leaves the conversations."""
+        cell_run = self._cell_run()
+        if cell_run.run != self._looked:  # to look at a request changes nothing
+            self.memory.finish(cell_run)
 
     def _message(self) -> Any:
         return getattr(self.shell, "get_parent", dict)()
