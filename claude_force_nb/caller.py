@@ -31,15 +31,13 @@ from .errors import (
     RateLimitError,
     SpendLimitError,
 )
+from .recorder import Recorder
 from .request import ClaudeRequest
 from .result import ClaudeResult
 
-__all__ = ["Caller", "keep", "today", "unanswered"]
+__all__ = ["Caller", "today", "unanswered"]
 
 logger = logging.getLogger("claude_force_nb")
-
-# Answers that stopped before their end, or that are none: asked again, they may come out whole.
-_NOT_KEPT = frozenset(["max_tokens", "model_context_window_exceeded", "pause_turn", "refusal"])
 
 
 class Caller:
@@ -53,6 +51,7 @@ class Caller:
         Of the orchestrator; the one that costs most to ask last.
     max_concurrent, max_retries : int
         See `AsyncAgentOrchestrator`.
+    recorder : Recorder
     emit : callable
         Takes kind, request and the fields of `Event`.
     """
@@ -65,12 +64,14 @@ class Caller:
         *,
         max_concurrent: int,
         max_retries: int,
+        recorder: Recorder,
         emit: Callable[..., None],
     ) -> None:
         self._transport = transport
         self._prices = prices
         self._budgets = tuple(budgets)
         self._max_retries = max_retries
+        self._recorder = recorder
         self._emit = emit
         self.slots = Slots(max_concurrent)
         # A transport without credentials shares its limits with nobody.
@@ -85,9 +86,10 @@ class Caller:
         cache: Optional[ResponseCache],
         budget: Optional[Budget],
         partial: Optional[PartialAnswer],
+        cell: Optional[str],
         deadline: Deadline,
     ) -> ClaudeResult:
-        """Call until there is an answer or no hope, then keep it: nothing is reported before it is on disk."""
+        """Call until there is an answer or no hope, then record it: nothing is reported before it is on disk."""
         attempt = 0
         failure: Optional[ApiError] = None
         self._retries.called()
@@ -120,10 +122,9 @@ class Caller:
         cost = self._prices.cost(result.model, result.usage, on=today())
         result = result.changed(cost=cost, attempts=attempt)
         try:
-            if cache is not None:
-                keep(cache, request, result)
+            await self._recorder.record(request, result, cache=cache, cell=cell)
         finally:
-            # After the cache: it may warn that the budget is nearly spent, and a warning may be an error.
+            # After that: it may warn that the budget is nearly spent, and a warning may be an error.
             reservation.settle(cost)
         return result
 
@@ -204,12 +205,6 @@ def _verdict(failure: ApiError) -> str:
         return "overloaded"
     # A refusal of the request itself shows that the API takes calls.
     return "ok" if failure.status is not None and 400 <= failure.status < 500 else "failed"
-
-
-def keep(cache: ResponseCache, request: ClaudeRequest, result: ClaudeResult) -> None:
-    """Put an answer into the cache, unless it is not worth finding again."""
-    if result.stop_reason not in _NOT_KEPT:
-        cache.put(request, result)
 
 
 def unanswered(request: Optional[ClaudeRequest], error: BaseException, status: str) -> ClaudeResult:

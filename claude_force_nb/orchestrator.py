@@ -16,7 +16,7 @@ from .api.deadline import Deadline
 from .api.single_flight import SingleFlight
 from .api.transport import SdkTransport, Transport
 from .cache import ResponseCache
-from .caller import Caller, keep, today
+from .caller import Caller, today
 from .compose import CallOptions, compose
 from .controls import Controls
 from .costs.budget import Budget, DailyBudget
@@ -25,6 +25,7 @@ from .costs.pricing import PriceTable, load_prices
 from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
 from .events import Event, Teller
 from .memory import Memory, Turn
+from .recorder import Recorder
 from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
 from .rows import Collected, OnResult, Rows, answer_rows
@@ -149,12 +150,14 @@ class AsyncAgentOrchestrator(Controls):
                 environ=environ,
             )
         super().__init__(Teller(time.monotonic, on_event))
+        self._recorder = Recorder(self.ledger, notebook)
         self._caller = Caller(
             self.transport,
             self.prices,
             (self.budget, self.daily_budget),
             max_concurrent=max_concurrent,
             max_retries=max_retries,
+            recorder=self._recorder,
             emit=self._emit,
         )
         self._flights: SingleFlight[Tuple[ClaudeResult, Optional[ResponseCache]]] = SingleFlight()
@@ -183,6 +186,7 @@ class AsyncAgentOrchestrator(Controls):
 
     def _close_files(self) -> None:
         self._closed = True
+        self._recorder.flush()
         if self.cache is not None and self._owns_cache:
             self.cache.close()
         if self.daily_budget is not None and self._owns_daily_budget:
@@ -399,9 +403,8 @@ class AsyncAgentOrchestrator(Controls):
             mine = True
             with Deadline(call.timeout_seconds or self.timeout_seconds) as deadline:
                 result = await self._caller.call(
-                    request, cache=cache, budget=budget, partial=partial, deadline=deadline
+                    request, cache=cache, budget=budget, partial=partial, cell=cell, deadline=deadline
                 )
-            self._record(result, cell)
             return result, cache
 
         try:
@@ -421,7 +424,7 @@ class AsyncAgentOrchestrator(Controls):
         if joined:
             # Somebody else's call answered this one too: paid once, saved here.
             if cache is not None and kept_in is None:
-                keep(cache, request, result)
+                cache.put(request, result)
             shared = result.changed(cached=True, status="cached", attempts=0)
             return self._hit(request, shared, started, cell)
         result = result.changed(duration_seconds=time.perf_counter() - started)

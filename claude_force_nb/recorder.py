@@ -1,0 +1,87 @@
+"""Answers that arrive together are put on disk together: one transaction for the cache, one for the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Dict, List, NamedTuple, Optional
+
+from .cache import ResponseCache
+from .costs.ledger import Ledger
+from .request import ClaudeRequest
+from .result import ClaudeResult
+
+__all__ = ["Recorder"]
+
+
+class _Entry(NamedTuple):
+    request: ClaudeRequest
+    result: ClaudeResult
+    cache: Optional[ResponseCache]
+    cell: Optional[str]
+    written: asyncio.Future[None]
+
+
+class Recorder:
+    """Writes answers to cache and ledger, once in each round of an event loop (group commit).
+
+    Parameters
+    ----------
+    ledger : Ledger or None
+    notebook : str, optional
+        Name for the ledger.
+    """
+
+    def __init__(self, ledger: Optional[Ledger], notebook: Optional[str]) -> None:
+        self._ledger = ledger
+        self._notebook = notebook
+        self._waiting: Dict[asyncio.AbstractEventLoop, List[_Entry]] = {}
+
+    async def record(
+        self, request: ClaudeRequest, result: ClaudeResult, *, cache: Optional[ResponseCache], cell: Optional[str]
+    ) -> None:
+        """Return when the answer is in the ledger and, where it is worth finding again, in the cache.
+
+        One that is cancelled meanwhile is written all the same: it was paid for.
+        """
+        loop = asyncio.get_running_loop()
+        entry = _Entry(request, result, cache, cell, loop.create_future())
+        waiting = self._waiting.get(loop)
+        if waiting is None:
+            self._waiting[loop] = [entry]
+            # Behind everything that this round of the loop has still to do: other answers that have arrived, above all.
+            loop.call_soon(self._commit, loop)
+        else:
+            waiting.append(entry)
+        await entry.written
+
+    def flush(self) -> None:
+        """Write what a loop that was ended in the middle of a round has left."""
+        for loop in list(self._waiting):
+            if loop.is_closed():
+                self._write(self._waiting.pop(loop))
+
+    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
+        entries = self._waiting.pop(loop, [])
+        problem: Optional[BaseException] = None
+        try:
+            self._write(entries)
+        except Exception as error:  # a warning, where the user's settings make errors of them
+            problem = error
+        for entry in entries:
+            if entry.written.done():
+                continue
+            if problem is None:
+                entry.written.set_result(None)
+            else:
+                entry.written.set_exception(problem)
+
+    def _write(self, entries: List[_Entry]) -> None:
+        caches = {id(entry.cache): entry.cache for entry in entries if entry.cache is not None}
+        try:
+            for cache in caches.values():
+                cache.put_many((entry.request, entry.result) for entry in entries if entry.cache is cache)
+        finally:
+            if self._ledger is not None:
+                for cell in dict.fromkeys(entry.cell for entry in entries):
+                    results = [entry.result for entry in entries if entry.cell == cell]
+                    self._ledger.append_many(results, notebook=self._notebook, cell=cell)
