@@ -396,12 +396,13 @@ class AsyncAgentOrchestrator(Controls):
             raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
         self.transport.check()
         self._emit("queued", request)
+        seconds = call.timeout_seconds or self.timeout_seconds
         mine = False
 
         async def fly() -> Tuple[ClaudeResult, Optional[ResponseCache]]:
             nonlocal mine
             mine = True
-            with Deadline(call.timeout_seconds or self.timeout_seconds) as deadline:
+            with Deadline(seconds) as deadline:
                 result = await self._caller.call(
                     request, cache=cache, budget=budget, partial=partial, cell=cell, deadline=deadline
                 )
@@ -410,7 +411,10 @@ class AsyncAgentOrchestrator(Controls):
         try:
             while True:
                 try:
-                    (result, kept_in), joined = await self._flights.run(request.fingerprint, fly)
+                    with Deadline(seconds) as patience:
+                        if request.fingerprint in self._flights:  # another's call, with a bound of its own
+                            patience.start()
+                        (result, kept_in), joined = await self._flights.run(request.fingerprint, fly)
                     break
                 except BudgetExceededError:
                     if mine:  # else it was another's budget, and ours may allow it

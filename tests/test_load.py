@@ -59,8 +59,10 @@ def prompts(count: int) -> List[str]:
 def load(run: Any, make: Make, simulator: Simulator, count: int, kinds: List[str], probability: float) -> Any:
     for seed, kind in enumerate(kinds):
         simulator.fail(kind, probability=probability, seed=seed, retry_after_seconds=0.02, delay_seconds=0.05)
-    timeout = 2.0 if {"hang", "silent"} & set(kinds) else 60.0
-    orchestrator = make(max_concurrent=50, timeout_seconds=timeout, max_retries=8)
+    mixed = len(kinds) > 1
+    timeout = (1.0 if mixed else 2.0) if {"hang", "silent"} & set(kinds) else 60.0
+    # Many at once where calls wait for their time to be up.
+    orchestrator = make(max_concurrent=200 if mixed else 50, timeout_seconds=timeout, max_retries=8)
 
     async def main() -> Any:
         async with orchestrator:
@@ -75,7 +77,9 @@ def check_books(simulator: Simulator, orchestrator: AsyncAgentOrchestrator, batc
     unseen = sum(counters.faults.get(kind, 0) for kind in BILLED_UNSEEN)
     assert isinstance(orchestrator.ledger, Ledger)
     paid = [entry for entry in orchestrator.ledger.entries() if not entry.cached]
-    assert len(paid) + unseen == counters.completed
+    # A row whose time was up has left a call behind, which the API may have answered all the same.
+    given_up = sum(isinstance(error, CallTimeoutError) for error in batch.errors.values())
+    assert 0 <= counters.completed - len(paid) - unseen <= given_up
     assert len(paid) == batch.counts["ok"]
 
 
@@ -104,9 +108,10 @@ def test_each_fault_at_a_tenth_of_the_calls(run: Any, make: Make, simulator: Sim
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("quick_backoff")
 def test_all_faults_mixed(run: Any, make: Make, simulator: Simulator, count: int) -> None:
-    """With a tenth of the calls failing in every way at once, each row still ends, and the books agree."""
+    """With every fault at a tenth of the calls, so that four of five calls fail, each row still ends, and the books agree."""
     kinds = sorted(OUTCOMES)
-    batch, orchestrator = load(run, make, simulator, count, kinds, 0.1 / len(kinds))
+    batch, orchestrator = load(run, make, simulator, count, kinds, 0.1)
+    assert set(simulator.counters.faults) == set(kinds) or count < 1000
     assert len(batch) == count
     assert all(result.status in ("ok", "failed") for result in batch)
     assert all(isinstance(error, ApiError) for error in batch.errors.values())

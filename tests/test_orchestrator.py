@@ -203,6 +203,23 @@ def test_another_ones_budget_is_not_mine(run: Any, make: Make, simulator: Simula
     run(main())
 
 
+def test_who_joins_waits_no_longer_than_he_said(run: Any, make: Make, simulator: Simulator) -> None:
+    """A time-out bounds the wait for another's call too, and leaves that call to the other."""
+    simulator.fail("slow", delay_seconds=0.6)
+    orchestrator = make()
+
+    async def main() -> None:
+        patient = asyncio.ensure_future(orchestrator.run("p", timeout_seconds=60))
+        await asyncio.sleep(0.1)
+        with pytest.raises(CallTimeoutError, match="0.2 s"):
+            await orchestrator.run("p", timeout_seconds=0.2)
+        assert not patient.done()
+        assert (await patient).status == "ok"
+        assert simulator.counters.calls == 1
+
+    run(main())
+
+
 @pytest.mark.parametrize("leaver", [0, 1])
 def test_a_cancelled_waiter_leaves_the_others_their_answer(
     run: Any, make: Make, simulator: Simulator, leaver: int

@@ -295,7 +295,8 @@ def test_request_limits_are_kept_and_used(
     world.run([(400, 50)] * 300, concurrent)
     assert world.answered == 300
     capacity = max(1.0, rpm * burst / 60.0)
-    assert world.refused <= max(9, FIRST_CALLS - capacity + 2)
+    # One in a hundred, and what leaves before anything is known.
+    assert world.refused <= max(3, FIRST_CALLS - capacity + 2)
     ideal = max((300 - capacity) * 60.0 / rpm, 300 * latency / concurrent)
     # What the ramp, the first answer and the last one take is not the rate's fault.
     slack = 300 * RAMP_SECONDS if latency > 1 else 1.0
@@ -322,7 +323,7 @@ def test_token_limits_are_kept_and_used(which: str, per_second: int, burst: floa
     calls = [(4 * sizes.randint(100, 300), sizes.randint(100, 300)) for _ in range(300)]
     world.run(calls, 50)
     assert world.answered == 300
-    assert world.refused <= 9
+    assert world.refused <= 3
     total = sum(size // 4 if which.startswith("input") else output for size, output in calls)
     ideal = max(0.0, (total - per_second * burst) / per_second, 300 * latency / 50)
     assert world.ended_at <= ideal * 1.05 + 3000 / per_second + 5 * latency + 1.5 + world.refused

@@ -43,6 +43,9 @@ class SingleFlight(Generic[T]):
     def __len__(self) -> int:
         return len(self._flights)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._flights
+
     async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> Tuple[T, bool]:
         """Return the outcome of `work`, and whether somebody else's was joined instead of starting it."""
         loop = asyncio.get_running_loop()
