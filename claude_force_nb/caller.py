@@ -29,6 +29,7 @@ from .errors import (
     MalformedAnswerError,
     OverloadedError,
     RateLimitError,
+    SchemaError,
     SpendLimitError,
 )
 from .recorder import Recorder
@@ -208,7 +209,10 @@ def _verdict(failure: ApiError) -> str:
 
 
 def unanswered(request: Optional[ClaudeRequest], error: BaseException, status: str) -> ClaudeResult:
-    """Return the result of a request that has no answer; None where not even the request could be made."""
+    """Return the result of a request that has no usable answer; None where not even the request could be made."""
+    if isinstance(error, SchemaError) and error.result is not None:
+        kept: ClaudeResult = error.result
+        return kept
     if request is None:
         return ClaudeResult(status=status, error=error)
     return ClaudeResult(

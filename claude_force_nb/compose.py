@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Dict, Mapping, Optional, Sequence, Union
@@ -13,7 +12,9 @@ from .costs.pricing import PriceTable, resolve_model
 from .errors import EmptyPromptError, OptionError
 from .memory import CellRun, Turn
 from .prompts import DATA_NOTICE, render
+from .reasoning import check_reasoning, thinking_field
 from .request import DEFAULT_BASE_URL, ClaudeRequest
+from .schema import AnswerSchema, schema_of
 from .vocabulary import (
     CACHE_MODES,
     DEFAULT_CONVERSATION,
@@ -25,31 +26,7 @@ from .vocabulary import (
     is_name,
 )
 
-__all__ = ["CallOptions", "compose", "input_bound_tokens", "is_bounded", "price_bound", "thinking_body"]
-
-_THINKING_WORDS: Dict[str, Optional[Dict[str, Any]]] = {
-    "off": None,
-    "on": {"type": "adaptive"},
-    "adaptive": {"type": "adaptive"},
-}
-
-
-def thinking_body(value: Union[bool, int, str, None]) -> Optional[Dict[str, Any]]:
-    """Return the request's ``thinking`` object for ``off``, ``on``, ``adaptive`` or a budget in tokens (>= 1024).
-
-    Raises
-    ------
-    OptionError
-        On anything else. The lower bound is the API's ("Extended thinking", ``budget_tokens``).
-    """
-    if value is None or isinstance(value, bool):
-        return _THINKING_WORDS["on" if value else "off"]
-    text = str(value).strip().lower()
-    if text in _THINKING_WORDS:
-        return _THINKING_WORDS[text]
-    if re.fullmatch(r"[0-9]+", text) and int(text) >= 1024:
-        return {"type": "enabled", "budget_tokens": int(text)}
-    raise OptionError("thinking must be on, off, adaptive or a number of tokens from 1024, not {!r}".format(value))
+__all__ = ["CallOptions", "compose", "input_bound_tokens", "is_bounded", "price_bound"]
 
 
 def _check(value: Any, name: str, kind: type, low: float, high: float, hint: str) -> None:
@@ -75,7 +52,7 @@ class CallOptions:
     temperature : float
         0 to 1.
     thinking : bool, int or str
-        See `thinking_body`.
+        See `reasoning.thinking_field`.
     effort : str
         ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
     stop : str or sequence of str
@@ -98,8 +75,10 @@ class CallOptions:
         Most tokens of earlier turns that are sent, >= 1, estimated; whole turns, the newest; 50,000 by default.
     variables : mapping
         Values for ``{{ }}``; without it the prompt is sent as it is, braces and all.
+    schema : type or mapping
+        What the answer has to be: see `schema.schema_of`. `ClaudeResult.parsed` is then an instance of it.
     body : mapping
-        Further fields of the request body, such as ``tools``; they go last and win.
+        Further fields of the request body, such as ``tools``; they go last and win, ``output_config`` field by field.
     betas : sequence of str
         ``anthropic-beta`` values.
     """
@@ -121,6 +100,7 @@ class CallOptions:
     turn: Union[str, CellRun, None] = None
     memory_tokens: int = DEFAULT_MEMORY_TOKENS
     variables: Optional[Mapping[str, Any]] = None
+    schema: Any = None
     body: Mapping[str, Any] = field(default_factory=dict)
     betas: Sequence[str] = ()
 
@@ -151,6 +131,8 @@ class CallOptions:
         if self.effort is not None and self.effort not in EFFORTS:
             near = did_you_mean(str(self.effort), EFFORTS)
             raise OptionError("effort must be one of {}, not {!r}{}".format(", ".join(EFFORTS), self.effort, near))
+        if self.schema is not None:
+            object.__setattr__(self, "schema", schema_of(self.schema))
         for name in ("model", "system"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
@@ -241,8 +223,10 @@ def compose(
     model = options.model or (agent.model if agent else None) or default_model
     temperature = options.temperature if options.temperature is not None else (agent.temperature if agent else None)
     max_tokens = options.max_tokens or (agent.max_tokens if agent else None) or default_max_tokens
+    model = resolve_model(model, prices, official=base_url == DEFAULT_BASE_URL)
+    config = _output_config(options.schema, options, model)
     body: Dict[str, Any] = {
-        "model": resolve_model(model, prices, official=base_url == DEFAULT_BASE_URL),
+        "model": model,
         "max_tokens": max_tokens,
         "messages": [
             *(message for turn in turns for message in turn.messages),
@@ -251,15 +235,22 @@ def compose(
     }
     fenced = fenced or any(turn.fenced for turn in turns)
     system = [agent.prompt if agent else None, options.system, DATA_NOTICE if fenced else None]
+    if options.schema is not None and "format" not in config:
+        system.append(options.schema.instruction)
     if any(system):
         body["system"] = "\n\n".join(part for part in system if part)
     if temperature is not None:
         body["temperature"] = temperature
-    body.update(_reasoning(options, max_tokens))
+    thinking = thinking_field(options.thinking, model=model, max_tokens=max_tokens)
+    if thinking is not None:
+        body["thinking"] = thinking
     stop = options._stop_texts()
     if stop:
         body["stop_sequences"] = list(stop)
     body.update(options.body)
+    if config:
+        body["output_config"] = config
+    check_reasoning(body)
     return ClaudeRequest(
         body=body,
         base_url=base_url,
@@ -269,23 +260,26 @@ def compose(
     )
 
 
-def _reasoning(options: CallOptions, max_tokens: int) -> Dict[str, Any]:
-    body: Dict[str, Any] = {}
-    thinking = thinking_body(options.thinking)
-    if thinking is not None:
-        if int(thinking.get("budget_tokens", 0)) >= max_tokens:
-            message = "thinking={} needs max_tokens above it; max_tokens is {}"
-            raise OptionError(message.format(thinking["budget_tokens"], max_tokens))
-        body["thinking"] = thinking
+def _output_config(schema: Optional[AnswerSchema], options: CallOptions, model: str) -> Dict[str, Any]:
+    config: Dict[str, Any] = {}
     if options.effort is not None:
-        body["output_config"] = {"effort": options.effort}
-    return body
+        config["effort"] = options.effort
+    output_format = None if schema is None else schema.output_format(model)
+    if output_format is not None:
+        config["format"] = output_format
+    own = options.body.get("output_config")
+    if isinstance(own, Mapping):
+        if schema is not None and "format" in own:
+            raise OptionError("give schema or output_config.format, not both")
+        config.update(own)
+    return config
 
 
 def input_bound_tokens(request: ClaudeRequest) -> int:
     """Return more tokens than the request can have: one a byte of its text, since a token is at least a byte of UTF-8."""
-    # What the API adds of its own: around messages, and a system prompt where there are tools.
-    return _bytes_in(request.body) + (1024 if "tools" in request.body else 512)
+    # What the API adds of its own: around messages, and a system prompt where there are tools or a schema.
+    body = request.body
+    return _bytes_in(body) + (1024 if "tools" in body or "format" in (body.get("output_config") or ()) else 512)
 
 
 def price_bound(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date) -> Optional[Decimal]:

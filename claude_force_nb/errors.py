@@ -17,6 +17,7 @@
     │   └── TemplateError                a {{ }} that is no expression, or fails while it is computed
     ├── CacheMissError                   cache=only, and the answer is not there
     ├── BudgetExceededError              the worst case of the call does not fit the budget
+    ├── SchemaError                      the answer does not fit the schema, also after one repair
     ├── ApiError                         what came back, or did not, once something was sent
     │   ├── AuthenticationError          401
     │   ├── PermissionDeniedError        403
@@ -76,6 +77,7 @@ __all__ = [
     "PromptError",
     "RateLimitError",
     "RunInterrupted",
+    "SchemaError",
     "SecretError",
     "ServerError",
     "SourceError",
@@ -172,6 +174,34 @@ class StoppedError(ClaudeForceError):
     """``stop_all()`` ended what was under way."""
 
 
+class SchemaError(ClaudeForceError):
+    """An answer does not fit the schema that was asked for.
+
+    Parameters
+    ----------
+    message : str
+        One line with what is wrong.
+    text : str
+        The answer as it came.
+    repairable : bool
+        False where asking again would not help.
+
+    Attributes
+    ----------
+    result : ClaudeResult or None
+        The answer with its usage and cost, status ``failed``; set once the calls are made.
+    """
+
+    def __init__(self, message: str, *, text: str = "", repairable: bool = True) -> None:
+        super().__init__(message)
+        self.text = text
+        self.repairable = repairable
+        self.result: Any = None
+
+    def __reduce__(self) -> Any:
+        return (_rebuild_error, (type(self), self.args, self.__dict__.copy()))
+
+
 class TransportClosedError(ClaudeForceError):
     """The orchestrator was used after ``close()``."""
 
@@ -219,11 +249,11 @@ class ApiError(ClaudeForceError):
         self.retry_after_seconds = retry_after_seconds
 
     def __reduce__(self) -> Any:
-        return (_rebuild_api_error, (type(self), self.args, self.__dict__.copy()))
+        return (_rebuild_error, (type(self), self.args, self.__dict__.copy()))
 
 
-def _rebuild_api_error(kind: type, args: Iterable[Any], state: Any) -> ApiError:
-    error: ApiError = kind.__new__(kind, *args)
+def _rebuild_error(kind: type, args: Iterable[Any], state: Any) -> ClaudeForceError:
+    error: ClaudeForceError = kind.__new__(kind, *args)
     error.args = tuple(args)
     error.__dict__.update(state)
     return error

@@ -30,6 +30,7 @@ from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
 from .rows import Collected, OnResult, Rows, answer_rows
 from .sources import Source, open_source
+from .structured import fitting
 from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, ROUTES, did_you_mean
 
 __all__ = ["AsyncAgentOrchestrator"]
@@ -266,6 +267,8 @@ class AsyncAgentOrchestrator(Controls):
             With ``cache="only"``, where the answer is not there.
         BudgetExceededError
             Where the worst case does not fit; nothing was sent.
+        SchemaError
+            Where the answer does not fit ``schema``, also after one repair.
         ApiError
             Where the call failed for good.
         TransportClosedError
@@ -377,6 +380,25 @@ class AsyncAgentOrchestrator(Controls):
             return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
 
     async def _answer(
+        self,
+        request: ClaudeRequest,
+        call: CallOptions,
+        *,
+        budget: Optional[Budget],
+        partial: Optional[PartialAnswer],
+        cell: Optional[str],
+    ) -> ClaudeResult:
+        """Answer a request; where a schema is asked for, with an answer that fits it."""
+
+        async def ask(request: ClaudeRequest) -> ClaudeResult:
+            if partial is not None:
+                partial.restart()
+            return await self._ask(request, call, budget=budget, partial=partial, cell=cell)
+
+        result = await ask(request)
+        return result if call.schema is None else await fitting(request, result, call.schema, ask)
+
+    async def _ask(
         self,
         request: ClaudeRequest,
         call: CallOptions,

@@ -69,6 +69,10 @@ class ClaudeResult:
         Why there is no answer.
     notice : str
         What the receipt says further: the answer's turn of its conversation. "" where there is nothing to say.
+    parsed : object
+        The answer as an instance of the schema's class, or as JSON data; None without ``schema``, or where it does not fit.
+    repaired : bool
+        True where a first answer did not fit the schema and a second call was made: usage, cost and attempts are of both.
     """
 
     text: str = ""
@@ -89,6 +93,8 @@ class ClaudeResult:
     status: str = "ok"
     error: Optional[BaseException] = field(default=None, compare=False)
     notice: str = field(default="", compare=False)
+    parsed: Any = None
+    repaired: bool = False
 
     def __str__(self) -> str:
         return self.text

@@ -41,6 +41,7 @@ OUTCOMES: Dict[str, Any] = {
     "slow": (),
     "retry_after_on_success": (),
     "refusal": (),
+    "wrong_json": (),
     "html": MalformedAnswerError,
     "truncated_json": MalformedAnswerError,
     "invalid_request": InvalidRequestError,

@@ -181,6 +181,7 @@ FAULTS: Dict[str, Tuple[Any, Any]] = {  # kind: class of a plain call, class of 
     "html": (MalformedAnswerError, (MalformedAnswerError, StreamCutError)),
     "truncated_json": (MalformedAnswerError, (MalformedAnswerError, StreamCutError)),
     "refusal": (None, None),
+    "wrong_json": (None, None),
 }
 
 

@@ -19,6 +19,10 @@ _CACHE_ACTIONS = ("stats", "verify", "clear", "path")
 _GROUPS = ("model", "agent", "day", "notebook")
 
 
+# What pydantic models, dataclasses and TypedDicts have.
+_OF_SCHEMAS = ("model_json_schema", "__dataclass_fields__", "__total__", "__fields__")
+
+
 def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
     """Return what may stand instead of the word at the cursor; [] outside the magics' lines.
 
@@ -77,10 +81,22 @@ def _values(magics: ClaudeMagics, name: str) -> List[str]:
         return [*sorted(prices.aliases), *prices.models()]
     if name == "memory":
         return ["on", "off", *magics.session.memory.names()]
+    if name == "schema":
+        return sorted(each for each, value in magics.session.shell.user_ns.items() if _is_schema(each, value))
     option = OPTIONS.get(name)
     if option is None or option.flag:
         return []
     return list(option.choices) or (["on", "off"] if option.takes.startswith("on") else [])
+
+
+def _is_schema(name: str, value: Any) -> bool:
+    if name.startswith("_"):
+        return False
+    if isinstance(value, dict):
+        return isinstance(value.get("type"), str) and bool({"properties", "items"} & set(value))
+    return (
+        isinstance(value, type) and any(hasattr(value, each) for each in _OF_SCHEMAS) and value.__name__ != "BaseModel"
+    )
 
 
 def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:

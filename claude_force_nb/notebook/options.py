@@ -60,7 +60,7 @@ def _prices(value: Any) -> Any:
 
 
 def _thinking(value: str) -> str:
-    from claude_force_nb.compose import thinking_body
+    from claude_force_nb.reasoning import thinking_body
 
     thinking_body(value)
     return value
@@ -122,6 +122,9 @@ OPTIONS: Dict[str, Option] = {
         Option("temperature", _number, "0 to 1", "randomness of the answer", setting=True),
         Option("thinking", _thinking, "on, off, adaptive or tokens", "thinking before the answer", setting=True),
         Option("effort", _text, "level", "how much work the answer is worth", choices=EFFORTS, setting=True),
+        Option(
+            "schema", _text, "name", "pydantic model, type or JSON schema of the notebook that the answer has to fit"
+        ),
         Option("stop", _text, "text", "text that ends the answer"),
         Option(
             "memory",

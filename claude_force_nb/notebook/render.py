@@ -47,7 +47,11 @@ def receipt(result: ClaudeResult) -> str:
         parts.append("{}→{} tok".format(usage.total_input_tokens, usage.output_tokens))
         parts.append(dollars(result.cost))
         parts.append("{:.1f} s".format(result.duration_seconds))
-    if result.attempts > 1:
+    if result.status == "failed":
+        parts.append("does not fit the schema")
+    elif result.repaired:
+        parts.append("repaired")
+    if result.attempts > 1 + result.repaired:
         parts.append("{} attempts".format(result.attempts))
     if result.stop_reason == "max_tokens":
         parts.append("cut off at max_tokens, not cached")

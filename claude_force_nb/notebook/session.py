@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 from collections import ChainMap
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Set, Tuple
@@ -19,7 +20,7 @@ from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import default_ledger_path
 from claude_force_nb.costs.pricing import PriceTable, load_prices
 from claude_force_nb.costs.user_prices import read_prices
-from claude_force_nb.errors import EmptyPromptError, RunInterrupted
+from claude_force_nb.errors import EmptyPromptError, RunInterrupted, SchemaError
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.request import ClaudeRequest
@@ -28,6 +29,7 @@ from claude_force_nb.result import ClaudeResult
 from .agent_cells import define_agent
 from .cells import cell_id, cell_run, memory_options
 from .kernel import interruptible
+from .names import find_schema
 from .options import help_rows, parse_line, read_setting
 from .render import bundle, dollars, table_bundle
 from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
@@ -201,8 +203,11 @@ class NotebookSession:
         call["timeout_seconds"] = self.settings.value("timeout") if timeout is None else timeout
         if options.pop("refresh", False):
             call["cache"] = "refresh"
+        names = ChainMap(dict(local_names), self.shell.user_ns)
+        if "schema" in options:
+            options["schema"] = find_schema(options["schema"], names)
         if not options.pop("raw", False):
-            call["variables"] = ChainMap(dict(local_names), self.shell.user_ns)
+            call["variables"] = names
         call.update(options)
         return call
 
@@ -240,8 +245,15 @@ class NotebookSession:
                 text = partial.text if partial is not None else ""
                 self.shell.user_ns[into] = ClaudeResult(text=text, status="failed", error=interruption)
             raise
-        if orchestrator.ledger is not None:
-            orchestrator.ledger.flush()
+        except SchemaError as error:
+            if stream and error.result is not None:
+                screen.finish(replace(error.result, error=None))  # the cell's last line says what is wrong
+            if into:
+                self.shell.user_ns[into] = error.result
+            raise
+        finally:
+            if orchestrator.ledger is not None:
+                orchestrator.ledger.flush()
         if stream:
             screen.finish(result)
             self._shown = (self.shell.execution_count, id(result))

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .models import Model
-from .schema import example
+from .schema import asked_schema, example, misfit
 from .tokens import CHARACTERS_PER_TOKEN, block_text, count_text_tokens
 from .words import compose, fixed_size
 
@@ -94,16 +94,6 @@ def _thinking(body: Mapping[str, Any], model: str, digest: str, max_tokens: int)
     return [block], count_text_tokens(text)
 
 
-def _schema(body: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
-    config = body.get("output_config")
-    wanted = config.get("format") if isinstance(config, dict) else None
-    wanted = wanted or body.get("output_format")
-    if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and isinstance(wanted.get("schema"), dict):
-        schema: Mapping[str, Any] = wanted["schema"]
-        return schema
-    return None
-
-
 def _forced_tool(body: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
     choice = body.get("tool_choice")
     tools: List[Mapping[str, Any]] = body.get("tools") or []
@@ -112,10 +102,10 @@ def _forced_tool(body: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
     return next((tool for tool in tools if tool["name"] == choice.get("name")), tools[0])
 
 
-def _text(body: Mapping[str, Any], model: str, digest: str, answer_bytes: Optional[int]) -> str:
-    schema = _schema(body)
+def _text(body: Mapping[str, Any], model: str, digest: str, answer_bytes: Optional[int], wrong: bool) -> str:
+    schema = asked_schema(body)
     if schema is not None:
-        return _compact(example(schema, digest))
+        return _compact(misfit(schema) if wrong else example(schema, digest))
     if answer_bytes is not None:
         return fixed_size(answer_bytes, digest)
     messages = body["messages"]
@@ -131,6 +121,7 @@ def make_answer(
     *,
     answer_bytes: Optional[int] = None,
     refuse: bool = False,
+    wrong: bool = False,
     service_tier: str = "standard",
 ) -> Answer:
     """Return the answer to a valid request `body`; equal bodies get equal answers.
@@ -146,6 +137,8 @@ def make_answer(
         Size of a text answer.
     refuse : bool
         Answer with stop reason ``refusal`` and no content.
+    wrong : bool
+        Answer with JSON that does not fit the schema asked for; without effect where none is.
     service_tier : str
         ``standard`` or ``batch``.
     """
@@ -179,7 +172,7 @@ def make_answer(
             thinking_tokens,
             service_tier,
         )
-    text = _text(body, model.name, digest, answer_bytes)
+    text = _text(body, model.name, digest, answer_bytes, wrong)
     stop_reason, stop_sequence = "end_turn", None
     found = [(place, stop) for stop in body.get("stop_sequences") or () for place in [text.find(stop)] if place >= 0]
     if found:

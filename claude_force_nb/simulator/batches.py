@@ -187,7 +187,7 @@ class Batches:
                 server.book.faulted(fault.kind)
                 if fault.kind == "expired":
                     return {"type": "expired"}
-                if fault.kind != "refusal":
+                if fault.kind not in ("refusal", "wrong_json"):
                     raise fault.failure()
             if params.get("stream"):
                 raise ApiFailure(400, "stream: streaming is not supported in batches")
@@ -201,7 +201,8 @@ class Batches:
             model,
             input_tokens,
             answer_bytes=server.options.answer_bytes,
-            refuse=fault is not None,
+            refuse=fault is not None and fault.kind == "refusal",
+            wrong=fault is not None and fault.kind == "wrong_json",
             service_tier="batch",
         )
         server.book.billed(

@@ -31,6 +31,7 @@ FAULT_KINDS: Mapping[str, str] = {
     "html": "200 with a page of HTML",
     "truncated_json": "200 with half a JSON body; a stream gets one broken event",
     "refusal": "200 with stop reason refusal",
+    "wrong_json": "200 with JSON that does not fit the schema asked for",
     "expired": "a row of a message batch expires",
 }
 ENDPOINTS = ("messages", "count_tokens", "models", "batches", "batch_results", "batch_item", "any")

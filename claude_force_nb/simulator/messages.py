@@ -80,6 +80,7 @@ class Messages:
             input_tokens,
             answer_bytes=self._options.answer_bytes,
             refuse=fault is not None and fault.kind == "refusal",
+            wrong=fault is not None and fault.kind == "wrong_json",
         )
         if exchange.gone():
             raise ClientLeft

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+import json
+import re
+from typing import Any, Mapping, Optional
 
-__all__ = ["example"]
+__all__ = ["asked_schema", "example", "misfit"]
+
+# A model reads what the schema it is held to cannot say: bounds in a description, or a whole schema in the system prompt.
+_TOLD = re.compile(r"Constraints: (?=\{)")
+_NAMED = re.compile(r"JSON Schema: (?=\{)")
 
 _FORMATS = {
     "date": "2000-01-01",
@@ -19,6 +25,32 @@ _FORMATS = {
     "hostname": "simulated.example.com",
 }
 _DEEPEST = 12
+
+
+def _json_behind(pattern: re.Pattern[str], text: Any) -> Mapping[str, Any]:
+    """Return the last JSON object that stands behind `pattern` in a text, {} where there is none."""
+    found: Mapping[str, Any] = {}
+    for match in pattern.finditer(text) if isinstance(text, str) else ():
+        try:
+            value, _ = json.JSONDecoder().raw_decode(text, match.end())
+        except (ValueError, RecursionError):
+            continue
+        found = value
+    return found
+
+
+def asked_schema(body: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
+    """Return the schema that the answer to a request has to fit, from its output format or its system prompt; None for prose."""
+    config = body.get("output_config")
+    wanted = config.get("format") if isinstance(config, dict) else None
+    wanted = wanted or body.get("output_format")
+    if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and isinstance(wanted.get("schema"), dict):
+        schema: Mapping[str, Any] = wanted["schema"]
+        return schema
+    system = body.get("system")
+    if isinstance(system, list):
+        system = "\n".join(str(block.get("text", "")) for block in system if isinstance(block, dict))
+    return _json_behind(_NAMED, system) or None
 
 
 def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -74,6 +106,7 @@ def _value(schema: Any, digest: str, root: Mapping[str, Any], depth: int) -> Any
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return None
     schema = _resolve(schema, root)
+    schema = {**_json_behind(_TOLD, schema.get("description")), **schema}
     if "const" in schema:
         return schema["const"]
     choices = schema.get("enum")
@@ -120,3 +153,12 @@ def example(schema: Mapping[str, Any], digest: str) -> Any:
     Patterns are not looked at.
     """
     return _value(schema, digest, schema, 0)
+
+
+def misfit(schema: Mapping[str, Any]) -> Any:
+    """Return JSON of another type than `schema` asks for."""
+    wrong = "simulated: wrong on purpose"
+    root = _resolve(schema, schema)
+    kinds = root.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    return [wrong] if "array" not in kinds else {"simulated": wrong}

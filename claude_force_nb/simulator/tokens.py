@@ -12,6 +12,8 @@ CHARACTERS_PER_TOKEN = 4
 # What the API adds around each message (role and separators), and roughly what a picture or a page costs.
 _PER_MESSAGE = 3
 _PER_BINARY_BLOCK = 1500
+# The lines that explain a schema to the model, beside the schema itself.
+_PER_SCHEMA = 150
 
 
 def count_text_tokens(text: str) -> int:
@@ -41,13 +43,16 @@ def _count_content(content: Any) -> int:
 
 
 def count_input_tokens(body: Mapping[str, Any]) -> int:
-    """Return the input tokens of a request body: system, messages and tools."""
+    """Return the input tokens of a request body: system, messages, tools and schema."""
     total = _count_content(body.get("system"))
     for message in body.get("messages") or ():
         if isinstance(message, dict):
             total += _PER_MESSAGE + _count_content(message.get("content"))
     for tool in body.get("tools") or ():
         total += count_text_tokens(json.dumps(tool, separators=(",", ":")))
+    config = body.get("output_config")
+    if isinstance(config, dict) and config.get("format") is not None:
+        total += _PER_SCHEMA + count_text_tokens(json.dumps(config["format"], separators=(",", ":")))
     return total
 
 

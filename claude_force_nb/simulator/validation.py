@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from claude_force_nb.capabilities import takes_adaptive_thinking
+
 from .models import Model, ModelTable
+from .output_config import output_config_problem
 from .tokens import count_input_tokens
 
 __all__ = ["ERROR_TYPES", "ApiFailure", "check_headers", "check_request", "error_body"]
@@ -199,7 +202,7 @@ def _check_max_tokens(body: Mapping[str, Any], model: Model) -> int:
     return max_tokens
 
 
-def _check_thinking(body: Mapping[str, Any], max_tokens: int) -> None:
+def _check_thinking(body: Mapping[str, Any], model: Model, max_tokens: int) -> None:
     thinking = body.get("thinking")
     if thinking is None:
         return
@@ -214,8 +217,12 @@ def _check_thinking(body: Mapping[str, Any], max_tokens: int) -> None:
             raise _invalid("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
         if budget >= max_tokens:
             raise _invalid("`max_tokens` must be greater than `thinking.budget_tokens`.")
+    if kind == "adaptive" and not takes_adaptive_thinking(model.name):
+        raise _invalid("adaptive thinking is not supported on this model")
     if kind != "disabled" and body.get("temperature") not in (None, 1):
         raise _invalid("`temperature` may only be set to 1 when thinking is enabled.")
+    if kind != "disabled" and body.get("top_k") is not None:
+        raise _invalid("`top_k` must be unset when thinking is enabled.")
 
 
 def _check_tools(body: Mapping[str, Any]) -> None:
@@ -300,8 +307,11 @@ def check_request(
             for parameter in ("temperature", "top_p", "top_k"):
                 if body.get(parameter) is not None:
                     raise _invalid("{}: this model does not support sampling parameters".format(parameter))
-        _check_thinking(body, max_tokens)
+        _check_thinking(body, model, max_tokens)
         _check_stop_sequences(body)
+        problem = output_config_problem(body, model.name)
+        if problem is not None:
+            raise _invalid(problem)
     tokens = count_input_tokens(body)
     window = context_window or model.context_window
     if not counting and tokens > window:
