@@ -44,18 +44,18 @@ def test_every_option_has_its_field() -> None:
     """Each option arrives where the API expects it; body= goes last and wins."""
     request = composed(
         model="haiku", system="S", max_tokens=5000, temperature=1, thinking=2000, effort="high", stop="x",
-        sample=3, betas="b-2025-01-01", body={"top_k": 5, "temperature": 0.5},
+        sample=3, betas="b-2025-01-01", body={"top_p": 0.97, "system": "T"},
     )  # fmt: skip
     assert request.body == {
         "model": "claude-haiku-5-5",
         "max_tokens": 5000,
         "messages": [{"role": "user", "content": "p"}],
-        "system": "S",
-        "temperature": 0.5,
+        "system": "T",
+        "temperature": 1,
         "thinking": {"type": "enabled", "budget_tokens": 2000},
         "output_config": {"effort": "high"},
         "stop_sequences": ["x"],
-        "top_k": 5,
+        "top_p": 0.97,
     }
     assert (request.sample, request.betas) == (3, ("b-2025-01-01",))
 
