@@ -155,12 +155,14 @@ def test_the_sdk_reads_answers_streams_counts_and_models() -> None:
 def test_thinking_streams_its_own_block(simulator: Simulator) -> None:
     """Thinking comes first, with thinking deltas and a signature; omitted thinking keeps only the signature."""
     thinking = {"type": "adaptive", "display": "summarized"}
-    parsed = events(call(simulator, sent=body(stream=True, thinking=thinking))[2])
+    parsed = events(call(simulator, sent=body(model="claude-haiku-5-5", stream=True, thinking=thinking))[2])
     kinds = [data["delta"]["type"] for name, data in parsed if name == "content_block_delta"]
     assert kinds == sorted(kinds, key=["thinking_delta", "signature_delta", "text_delta"].index)
     assert set(kinds) == {"thinking_delta", "signature_delta", "text_delta"}
     assert parsed[-2][1]["usage"]["output_tokens_details"]["thinking_tokens"] > 0
-    message = call(simulator, sent=body(thinking={"type": "adaptive", "display": "omitted"}))[2]
+    message = call(simulator, sent=body(model="claude-haiku-5-5", thinking={"type": "adaptive", "display": "omitted"}))[
+        2
+    ]
     assert message["content"][0]["thinking"] == ""
     assert message["content"][0]["signature"]
 
@@ -176,23 +178,29 @@ def test_max_tokens_and_stop_sequences_cut_the_answer(simulator: Simulator) -> N
     assert exact["stop_reason"] == "end_turn"
 
 
-SCHEMA = {
+SCHEMA: Dict[str, Any] = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 3}, "kind": {"enum": ["a", "b"]}},
     "required": ["name", "age", "kind"],
     "additionalProperties": False,
+}
+# The API holds no answer to a bound: it can only stand in the description.
+HELD = {
+    **SCHEMA,
+    "properties": {**SCHEMA["properties"], "age": {"type": "integer", "description": 'Constraints: {"minimum":3}'}},
 }
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+        {"output_config": {"format": {"type": "json_schema", "schema": HELD}}},
+        {"system": "Answer in JSON, valid under this JSON Schema: " + json.dumps(SCHEMA)},
         {"output_format": {"type": "json_schema", "schema": SCHEMA}},
     ],
 )
 def test_structured_output_is_valid(simulator: Simulator, asked: Dict[str, Any]) -> None:
-    """A JSON schema gets a text that it takes."""
+    """A JSON schema gets a text that it takes, one in the system prompt as well."""
     import jsonschema
 
     message = call(simulator, sent=body(**asked))[2]
@@ -252,7 +260,21 @@ INVALID = [
     ({"stop_sequences": [" "]}, "each stop sequence must contain non-whitespace"),
     ({"thinking": {"type": "enabled", "budget_tokens": 1000}}, "greater than or equal to 1024"),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "`max_tokens` must be greater than"),
-    ({"thinking": {"type": "adaptive"}, "temperature": 0.5}, "may only be set to 1 when thinking is enabled"),
+    (
+        {"model": "claude-haiku-5-5", "thinking": {"type": "adaptive"}, "temperature": 0.5},
+        "may only be set to 1 when thinking is enabled",
+    ),
+    ({"thinking": {"type": "adaptive"}}, "adaptive thinking is not supported on this model"),
+    ({"output_config": {"effort": "max"}}, "does not support effort level 'max'. Supported levels: high, low, medium."),
+    ({"output_config": {"format": {"type": "json"}}}, "expected tags: 'json_schema'"),
+    (
+        {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
+        "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
+    ),
+    (
+        {"output_config": {"format": {"type": "json_schema", "schema": {"type": "integer", "minimum": 3}}}},
+        "property 'minimum' is not supported",
+    ),
     ({"tool_choice": {"type": "any"}}, "may only be specified while providing tools"),
     ({"system": 3}, "system: Input should be"),
     ({"agent": "reviewer"}, "agent: Extra inputs are not permitted"),
