@@ -117,7 +117,7 @@ def test_sums_are_exact_and_unknown_prices_are_counted_apart(ledger):
     ledger.append(answer(None))
     ledger.append_many([hit("0.2"), hit(None)])
     usage = 11 * 512
-    assert ledger.total() == LedgerRow("total", 11, 2, 1, usage, 11 * 230, Decimal("1.0"), Decimal("0.2"))
+    assert ledger.total() == LedgerRow("total", 11, 2, 1, usage, 11 * 230, Decimal("1.0"), Decimal("0.2"), 1)
 
 
 def test_summaries_by_key(ledger):

@@ -130,6 +130,26 @@ def test_an_unknown_price_is_refused_under_a_budget_unless_allowed(kernels: Kern
     assert one.value("r.cost") == "None"
 
 
+def test_the_cost_of_all_kernels_is_shown(kernels: Kernels, folder: Path) -> None:
+    """Both notebooks' answers in each kernel, in three forms, with bars; as a frame and a file; a slip is one line."""
+    one, two = kernels
+    for each in (one, two):
+        (data,) = [output["data"] for output in each.run("%claude_cost by=notebook since=1d").outputs]
+        for form in ("text/plain", "text/markdown", "text/html"):
+            assert "one.ipynb" in data[form].replace("\\", "")
+            assert "two.ipynb" in data[form].replace("\\", "")
+            assert "█" in data[form]
+    assert one.value("get_ipython().run_line_magic('claude_cost', 'into=frame')").endswith("None")
+    assert int(one.value("len(frame)")) == int(one.value("sum(frame['notebook'].isin(['one.ipynb', 'two.ipynb']))")) > 3
+    one.run("%claude_config budget=5")
+    assert "of the $5.00 session budget left" in one.run("%claude_cost").text
+    one.run("%claude_config budget=none")
+    assert "written to costs.csv" in two.run("%claude_cost export=costs.csv").text
+    assert (folder / "costs.csv").read_text(encoding="utf-8").startswith("time,notebook,cell,agent,model,")
+    assert "did you mean 'since'?" in one_line(one.run("%claude_cost sinc=7d"))
+    assert one.complete("%claude_cost ") == ["by=", "export=", "into=", "prune=", "since="]
+
+
 def test_prices_of_the_user(kernels: Kernels, server: Simulator, folder: Path) -> None:
     """A dict or a file prices what is asked from then on; a bad one is one line and changes nothing."""
     one, _ = kernels

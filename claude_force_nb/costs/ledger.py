@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import csv
-import datetime
 import os
 import sqlite3
 import time
 import weakref
 from collections import deque
-from dataclasses import astuple, fields
+from dataclasses import fields
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
+from claude_force_nb.costs.ledger_export import frame_of, write_csv
 from claude_force_nb.costs.ledger_file import LedgerFile, default_ledger_path
 from claude_force_nb.costs.ledger_rows import LedgerEntry, LedgerRow
 from claude_force_nb.costs.since import parse_since
@@ -191,11 +190,13 @@ class Ledger:
                 _KEYS[by]
             )
         )
-        sums: Dict[str, List[Any]] = {} if by else {"total": [0, 0, 0, 0, 0, Decimal(0), Decimal(0)]}
+        nothing: List[Any] = [0, 0, 0, 0, 0, Decimal(0), Decimal(0), 0]
+        sums: Dict[str, List[Any]] = {} if by else {"total": list(nothing)}
         for key, cached, cost, saved, count, read, written in self._select(query, (since or 0.0,)):
-            row = sums.setdefault(key, [0, 0, 0, 0, 0, Decimal(0), Decimal(0)])
+            row = sums.setdefault(key, list(nothing))
             if cached:
                 row[1] += count
+                row[7] += count if saved is None else 0
             else:
                 row[0] += count
                 row[2] += count if cost is None else 0
@@ -238,7 +239,13 @@ class Ledger:
     def prune(self, older_than_seconds: float) -> int:
         """Remove what is older, and return how many answers that was.
 
-        Reservations of a daily budget are kept for two days at least, whatever is asked.
+        The answers of this day (UTC) are kept, and the reservations of a daily budget for two days, whatever is asked: else
+        the day's budget would forget what was spent of it.
+
+        Parameters
+        ----------
+        older_than_seconds : float
+            At least 0.
 
         Raises
         ------
@@ -248,10 +255,11 @@ class Ledger:
         if not self._file.exists():
             return 0
         now = self._clock()
-        day = _day(min(now - older_than_seconds, now - 2 * 86400))
+        before = min(now - older_than_seconds, now - now % 86400)
+        day = _day(min(before, now - 2 * 86400))
         try:
             with self._file.transaction() as connection:
-                gone = connection.execute("DELETE FROM entries WHERE time < ?", (now - older_than_seconds,)).rowcount
+                gone = connection.execute("DELETE FROM entries WHERE time < ?", (before,)).rowcount
                 connection.execute("DELETE FROM reservations WHERE day < ?", (day,))
                 connection.execute("DELETE FROM days WHERE day < ?", (day,))
         except (sqlite3.Error, OSError) as error:
@@ -272,14 +280,25 @@ class Ledger:
         if isinstance(target, (str, Path)):
             with open(str(target), "w", newline="", encoding="utf-8") as file:
                 return self.export_csv(file, since)
-        writer = csv.writer(target, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        count = 0
-        for entry in self.entries(since):
-            count += 1
-            moment = datetime.datetime.fromtimestamp(entry.time, datetime.timezone.utc)
-            writer.writerow([moment.isoformat(timespec="milliseconds"), *map(_cell, astuple(entry)[1:])])
-        return count
+        return write_csv(self.entries(since), target)
+
+    def to_frame(self, since: Optional[float] = None) -> Any:
+        """Return the answers as a data frame of pandas, or of polars where that is all there is.
+
+        One row for each, in the order they were recorded, with the fields of `LedgerEntry` as columns; ``time`` is in UTC, amounts
+        are floating point US dollars, missing where the price is unknown.
+
+        Parameters
+        ----------
+        since : float, optional
+            Unix seconds.
+
+        Raises
+        ------
+        OptionError
+            If neither library is installed.
+        """
+        return frame_of(self.entries(since))
 
     def close(self) -> None:
         """Close the file. Idempotent; a later use opens it again."""
@@ -338,11 +357,3 @@ def _row(result: ClaudeResult, now: float, notebook: Optional[str], cell: Option
 
 def _day(unix_seconds: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(max(0.0, unix_seconds)))
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value

@@ -57,6 +57,8 @@ class LedgerRow:
         Tokens of the calls; input with prompt cache writes and reads.
     cost, saved : Decimal
         US dollars.
+    unknown_saved : int
+        Cached answers whose price is not known; they are not in `saved`.
     """
 
     key: str
@@ -67,3 +69,4 @@ class LedgerRow:
     output_tokens: int = 0
     cost: Decimal = Decimal(0)
     saved: Decimal = Decimal(0)
+    unknown_saved: int = 0

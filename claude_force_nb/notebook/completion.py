@@ -16,7 +16,6 @@ __all__ = ["complete", "make_matcher"]
 
 _MAGIC = re.compile(r"(?:^|=)\s*%{1,2}(claude\w*)\s+(.*)$", re.DOTALL)
 _CACHE_ACTIONS = ("stats", "verify", "clear", "path")
-_GROUPS = ("model", "agent", "day", "notebook")
 
 
 # What pydantic models, dataclasses and TypedDicts have.
@@ -49,7 +48,10 @@ def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
     elif magic == "claude_cache":
         found = list(_CACHE_ACTIONS)
     elif magic == "claude_cost":
-        found, word = (list(_GROUPS) if name == "by" else [], value) if equals else (["by=", "since="], word)
+        from .cost_view import COST_OPTIONS, GROUPS
+
+        found = list(GROUPS) if name == "by" else [] if equals else [each + "=" for each in COST_OPTIONS]
+        word = value if equals else word
     elif magic == "claude_config":
         found, word = (_values(magics, name), value) if equals else ([each + "=" for each in SETTINGS], word)
     elif magic in ("claude", "claude_async"):

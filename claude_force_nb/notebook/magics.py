@@ -97,13 +97,17 @@ class ClaudeMagics(Magics):
     @no_var_expand
     @line_magic
     def claude_cost(self, line: str) -> None:
-        """Show what was spent and saved: `%claude_cost [by=model|agent|day|notebook] [since=7d]`."""
-        from .views import cost_view
+        """Show what was spent and saved: `%claude_cost [by=model|agent|day|notebook] [since=7d]`.
 
-        given = _pairs(line, ("by", "since"), "%claude_cost")
+        `export=costs.csv` and `into=frame` give every answer, `prune=90d` removes older ones.
+        """
+        from .cost_view import COST_OPTIONS, do_cost
+
+        given = _pairs(line, COST_OPTIONS, "%claude_cost")
         ledger = self.session.orchestrator.ledger
         assert ledger is not None
-        self._display(cost_view(ledger, given.get("by", "model"), given.get("since", ""), now=time.time()))
+        budgets = (self.session.budget, self.session.daily_budget)
+        self._display(do_cost(given, ledger, budgets=budgets, names=self.session.shell.user_ns, now=time.time()))
 
     @no_var_expand
     @line_magic

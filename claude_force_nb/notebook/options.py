@@ -53,6 +53,13 @@ def _memory(value: str) -> Union[bool, str]:
         return value
 
 
+def _days(value: str) -> float:
+    days = float(value)
+    if not 1 <= days <= 100_000:
+        raise ValueError
+    return days
+
+
 def _prices(value: Any) -> Any:
     from claude_force_nb.costs.user_prices import UserPrices, read_prices
 
@@ -172,6 +179,14 @@ OPTIONS: Dict[str, Option] = {
             line=False,
             setting=True,
             path=True,
+        ),
+        Option(
+            "ledger_keep_days",
+            _days,
+            "days, from 1",
+            "age at which answers are removed from the ledger",
+            line=False,
+            setting=True,
         ),
         Option(
             "allow_unknown_price",

@@ -6,9 +6,11 @@ import html
 import re
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Set
+from typing import TYPE_CHECKING, Any, Container, Dict, Iterable, List, Optional, Sequence, Set
 
 from claude_force_nb.result import ClaudeResult
+
+from .bars import Bar
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -164,24 +166,37 @@ def result_bundle(result: ClaudeResult) -> Dict[str, str]:
     return answer_bundle(result.text, result.thinking, receipt(result))
 
 
-def table_bundle(header: Sequence[str], rows: Iterable[Sequence[Any]], *, footer: str = "") -> Dict[str, str]:
-    """Return the bundle of a table of texts, everything escaped."""
-    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
+def table_bundle(
+    header: Sequence[str], rows: Iterable[Sequence[Any]], *, footer: str = "", right: Container[int] = ()
+) -> Dict[str, str]:
+    """Return the bundle of a table of texts and bars, everything escaped; the columns numbered in `right` are set right."""
+    given = [list(row) for row in rows]
+    cells = [[" ".join(str(cell).split()) for cell in row] for row in given]
     widths = [max(map(len, column)) for column in zip(header, *cells)]
-    plain = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [list(header), *cells]
-    ]
-    markdown = ["| {} |".format(" | ".join(map(_markdown_text, row))) for row in [list(header), *cells]]
-    markdown.insert(1, "|" + " --- |" * len(header))
 
-    def row_html(row: Sequence[str], tag: str) -> str:
+    def row_plain(row: Sequence[str]) -> str:
+        aligned = enumerate(zip(row, widths))
+        return "  ".join(
+            cell.rjust(width) if at in right else cell.ljust(width) for at, (cell, width) in aligned
+        ).rstrip()
+
+    plain = [row_plain(row) for row in [list(header), *cells]]
+    markdown = ["| {} |".format(" | ".join(map(_markdown_text, row))) for row in [list(header), *cells]]
+    markdown.insert(1, "|" + "".join(" ---: |" if at in right else " --- |" for at in range(len(header))))
+
+    def cell_html(cell: Any) -> str:
+        if isinstance(cell, Bar):
+            return cell.to_html()
+        return html.escape(" ".join(str(cell).split())).replace("$", "<span>$</span>")
+
+    def row_html(row: Sequence[Any], tag: str) -> str:
         inner = "".join(
-            '<{0} style="text-align:left">{1}</{0}>'.format(tag, html.escape(cell).replace("$", "<span>$</span>"))
-            for cell in row
+            '<{0} style="text-align:{1}">{2}</{0}>'.format(tag, "right" if at in right else "left", cell_html(cell))
+            for at, cell in enumerate(row)
         )
         return "<tr>{}</tr>".format(inner)
 
-    body = "".join(row_html(row, "td") for row in cells)
+    body = "".join(row_html(row, "td") for row in given)
     inner = "<table><thead>{}</thead><tbody>{}</tbody></table>".format(row_html(header, "th"), body)
     if footer:
         plain += ["", footer]

@@ -17,10 +17,17 @@ from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.caller import today
 from claude_force_nb.compose import CallOptions, price_bound
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
-from claude_force_nb.costs.ledger import default_ledger_path
+from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.costs.pricing import PriceTable, load_prices
 from claude_force_nb.costs.user_prices import read_prices
-from claude_force_nb.errors import EmptyPromptError, RunInterrupted, SchemaError
+from claude_force_nb.errors import (
+    ClaudeForceError,
+    ClaudeForceWarning,
+    EmptyPromptError,
+    RunInterrupted,
+    SchemaError,
+    warn,
+)
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.request import ClaudeRequest
@@ -74,6 +81,7 @@ class NotebookSession:
         ledger_path = default_ledger_path(os.environ)
         self.daily_budget = DailyBudget(None, ledger_path, option="%claude_config daily_budget")
         self.memory = Memory()
+        self._pruned = False
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
         self._built_with: Tuple[Any, ...] = ()
         self._shown: Tuple[int, int] = (-1, 0)
@@ -115,7 +123,19 @@ class NotebookSession:
                 notebook=self._notebook_name(),
             )
             self._built_with = key
+            self._prune(self._orchestrator.ledger)
         return self._orchestrator
+
+    def _prune(self, ledger: Optional[Ledger]) -> None:
+        """Remove what the ledger need not keep, once in a session."""
+        days = self.settings.value("ledger_keep_days")
+        if ledger is None or days is None or self._pruned:
+            return
+        self._pruned = True
+        try:
+            ledger.prune(days * 86400)
+        except ClaudeForceError as error:
+            warn(str(error), ClaudeForceWarning)
 
     @property
     def prices(self) -> PriceTable:

@@ -1,22 +1,20 @@
-"""The tables that %claude_agents, %claude_cache, %claude_cost and %claude_config show."""
+"""The tables that %claude_agents, %claude_cache and %claude_config show."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Sequence
+from typing import Any, Dict
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.costs.ledger import Ledger, LedgerRow, parse_since
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import did_you_mean
 
 from .options import SETTINGS
-from .render import bundle, dollars, table_bundle
+from .render import bundle, table_bundle
 from .settings import Settings
 
-__all__ = ["agents_view", "cache_view", "config_view", "cost_view"]
+__all__ = ["agents_view", "cache_view", "config_view"]
 
-GROUPS = ("model", "agent", "day", "notebook")
 CACHE_ACTIONS = ("stats", "verify", "clear", "path")
 
 
@@ -63,25 +61,6 @@ def cache_view(cache: ResponseCache, action: str) -> Dict[str, str]:
         (name.replace("_", " "), "{:,}".format(value)) for name, value in vars(report).items() if type(value) is int
     ]
     return table_bundle(("cache", "value"), rows, footer=str(cache.directory))
-
-
-def cost_view(ledger: Ledger, by: str, since: str, *, now: float) -> Dict[str, str]:
-    """Return spend and savings, grouped."""
-    if by not in GROUPS:
-        raise OptionError("by must be one of {}, not {!r}{}".format(", ".join(GROUPS), by, did_you_mean(by, GROUPS)))
-    moment = parse_since(since, now=now) if since else None
-    rows = ledger.summary(by=by, since=moment)
-    cells = [_cost_cells(str(row.key or "(none)"), row) for row in rows]
-    if len(rows) > 1:
-        cells.append(_cost_cells("total", ledger.total(since=moment)))
-    footer = "all notebooks of this user" + (", since {}".format(since) if since else "")
-    return table_bundle((by, "calls", "cached", "tokens in", "tokens out", "cost", "saved"), cells, footer=footer)
-
-
-def _cost_cells(name: str, row: LedgerRow) -> Sequence[str]:
-    unknown = " + {} price unknown".format(row.unknown_price) if row.unknown_price else ""
-    counts = ("{:,}".format(number) for number in (row.calls, row.hits, row.input_tokens, row.output_tokens))
-    return (name, *counts, dollars(row.cost) + unknown, dollars(row.saved))
 
 
 def _plain(text: str) -> Dict[str, str]:

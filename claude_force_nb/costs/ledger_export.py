@@ -1,0 +1,72 @@
+"""The ledger's entries as CSV or as a data frame. No data frame library is imported before one is asked for."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+from dataclasses import astuple, fields
+from decimal import Decimal
+from importlib import import_module
+from importlib.util import find_spec
+from typing import IO, Any, Dict, Iterable, List
+
+from claude_force_nb.costs.ledger_rows import LedgerEntry
+from claude_force_nb.errors import OptionError
+
+__all__ = ["frame_of", "write_csv"]
+
+_COLUMNS = tuple(item.name for item in fields(LedgerEntry))
+
+
+def write_csv(entries: Iterable[LedgerEntry], target: IO[str]) -> int:
+    """Write entries with a header; return how many there were. See `Ledger.export_csv` for the form."""
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    count = 0
+    for entry in entries:
+        count += 1
+        writer.writerow([_moment(entry).isoformat(timespec="milliseconds"), *map(_cell, astuple(entry)[1:])])
+    return count
+
+
+def frame_of(entries: Iterable[LedgerEntry]) -> Any:
+    """Return entries as a data frame of pandas, or of polars where that is all there is.
+
+    Raises
+    ------
+    OptionError
+        If neither is installed.
+    """
+    library = next((name for name in ("pandas", "polars") if find_spec(name) is not None), None)
+    if library is None:
+        raise OptionError("a data frame needs pandas or polars; install one of them, or export to a .csv file")
+    columns: Dict[str, List[Any]] = {name: [] for name in _COLUMNS}
+    for entry in entries:
+        for name, values in columns.items():
+            value = getattr(entry, name)
+            # What a data frame adds, groups and plots are floating point numbers; the CSV has the exact amounts.
+            values.append(float(value) if isinstance(value, Decimal) else value)
+        columns["time"][-1] = _moment(entry)
+    frames = import_module(library)
+    if library == "pandas":
+        frame = frames.DataFrame(columns)
+        # Also where there is no entry, or no known price, so that a program need not ask.
+        types = {name: "float64" for name in ("cost", "saved")}
+        types.update({name: "int64" for name in _COLUMNS if name.endswith("_tokens")}, cached="bool")
+        frame = frame.astype(types)
+        frame["time"] = frames.to_datetime(frame["time"], utc=True)
+        return frame
+    floats = {name: frames.Float64 for name in ("cost", "saved")}
+    return frames.DataFrame(columns, schema_overrides=floats)
+
+
+def _moment(entry: LedgerEntry) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(entry.time, datetime.timezone.utc)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value
