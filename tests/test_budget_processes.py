@@ -97,3 +97,39 @@ def test_a_killed_process_leaves_its_reservation_counting(tmp_path):
     tomorrow = DailyBudget(LIMIT, path, clock=lambda: 1793534400.0 + 86400)
     assert tomorrow.left == LIMIT
     tomorrow.close()
+
+
+LEDGER_AND_BUDGET = """
+import sys
+from decimal import Decimal
+from claude_force_nb.costs.budget import DailyBudget
+from claude_force_nb.costs.ledger import Ledger
+from claude_force_nb.result import ClaudeResult
+ledger, budget = Ledger(sys.argv[1]), DailyBudget(100, sys.argv[1])
+for line in sys.stdin:
+    reservation = budget.reserve(Decimal("0.02"))
+    reservation.settle(Decimal("0.01"))
+    ledger.append(ClaudeResult(cost=Decimal("0.01")))
+    print(ledger.total().calls, flush=True)
+"""
+
+
+def test_a_process_that_goes_takes_nothing_from_those_that_stay(tmp_path):
+    """Ledger and budget are two connections of one process to one file: neither loses its locks to the other's opening.
+
+    Without its locks a process is overlooked, and another one that closes its last connection removes the log in use.
+    """
+    path = tmp_path / "ledger.db"
+    command = [sys.executable, "-c", LEDGER_AND_BUDGET, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": {**os.environ, "PYTHONPATH": ROOT}}
+    with subprocess.Popen(command, **pipes) as stays:
+        for turn in range(1, 4):
+            stays.stdin.write(b"go\n")
+            stays.stdin.flush()
+            assert stays.stdout.readline() == b"%d\n" % (2 * turn - 1)
+            with subprocess.Popen(command, **pipes) as goes:
+                said, _ = goes.communicate(b"go\n")
+            assert said == b"%d\n" % (2 * turn)
+            assert goes.returncode == 0
+        stays.stdin.close()
+        assert stays.wait() == 0

@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS days (day TEXT PRIMARY KEY, spent INTEGER NOT NULL);
 
 # Connections inherited through fork. SQLite forbids to use or close them in the child, so they are kept, untouched.
 _inherited: List[sqlite3.Connection] = []
+# No thread may open a file while another one still has the descriptor that made it.
+_making = threading.Lock()
 _files: weakref.WeakSet[LedgerFile] = weakref.WeakSet()
 
 
@@ -127,8 +129,7 @@ class LedgerFile:
     def _open(self) -> None:
         self.close()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would make the file with the mode that the umask leaves; its -wal and -shm files copy this one's mode.
-        os.close(os.open(str(self.path), os.O_RDWR | os.O_CREAT, 0o600))
+        _make(self.path)
         connection = sqlite3.connect(
             str(self.path), timeout=self._timeout, isolation_level=None, check_same_thread=False
         )
@@ -141,8 +142,25 @@ class LedgerFile:
         self._finalizer = weakref.finalize(self, _close, connection, self._owner)
 
 
+def _make(path: Path) -> None:
+    """Make an empty file with mode 0600 where there is none.
+
+    SQLite would make it with the mode that the umask leaves; its -wal and -shm files copy this one's mode. One that is there
+    must not even be opened: closing any descriptor of a file takes away all locks that the process has on it, those of
+    other connections too ("How To Corrupt An SQLite Database File", section 2.2), and then another process takes itself
+    for the last one and removes the log that is in use.
+    """
+    with _making:
+        try:
+            os.close(os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
+
+
 def _renew_locks() -> None:
+    global _making
     # A lock may be held by a thread that the child does not have.
+    _making = threading.Lock()
     for file in list(_files):
         file.lock = threading.RLock()
 
