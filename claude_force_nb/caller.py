@@ -32,6 +32,7 @@ from .errors import (
     SchemaError,
     SpendLimitError,
 )
+from .events import Asked
 from .recorder import Recorder
 from .request import ClaudeRequest
 from .result import ClaudeResult
@@ -208,7 +209,7 @@ def _verdict(failure: ApiError) -> str:
     return "ok" if failure.status is not None and 400 <= failure.status < 500 else "failed"
 
 
-def unanswered(request: Optional[ClaudeRequest], error: BaseException, status: str) -> ClaudeResult:
+def unanswered(request: Optional[Asked], error: BaseException, status: str) -> ClaudeResult:
     """Return the result of a request that has no usable answer; None where not even the request could be made."""
     if isinstance(error, SchemaError) and error.result is not None:
         kept: ClaudeResult = error.result

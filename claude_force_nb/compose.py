@@ -282,8 +282,18 @@ def input_bound_tokens(request: ClaudeRequest) -> int:
     return _bytes_in(body) + (1024 if "tools" in body or "format" in (body.get("output_config") or ()) else 512)
 
 
-def price_bound(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date) -> Optional[Decimal]:
-    """Return the most that the request can cost in US dollars when it is sent on a day (UTC), or None where that is unknown."""
+def price_bound(
+    request: ClaudeRequest, prices: PriceTable, *, on: datetime.date, batch: bool = False
+) -> Optional[Decimal]:
+    """Return the most that the request can cost in US dollars, or None where that is unknown.
+
+    Parameters
+    ----------
+    on : datetime.date
+        Day of sending, UTC.
+    batch : bool
+        True where it goes as part of a message batch.
+    """
     if not is_bounded(request):
         return None
     return prices.bound(
@@ -291,6 +301,7 @@ def price_bound(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date
         input_tokens=input_bound_tokens(request),
         max_tokens=request.max_tokens,
         on=on,
+        batch=batch,
         prompt_caching="cache_control" in repr(request.body),
         fast=request.body.get("speed") == "fast",
     )

@@ -10,6 +10,7 @@
     │   ├── AgentFileError               an agent file that cannot be read as one (file and line are named)
     │   ├── MissingApiKeyError
     │   ├── SourceError                  the rows of a batch cannot be read, or there are none
+    │   ├── UnknownJobError              no batch job has this id
     │   └── SecretError                  the cache secret is unusable or forbidden by a setting
     ├── PromptError                      the prompt cannot be made
     │   ├── EmptyPromptError
@@ -31,8 +32,10 @@
     │   ├── BrokenConnectionError        refused, reset, unresolved
     │   │   └── StreamCutError           the answer ended before its last event
     │   ├── CallTimeoutError             timeout_seconds passed
+    │   ├── NotAnsweredError             its batch ended without an answer to it
     │   └── MalformedAnswerError         a 200 that is not a Messages API answer
     ├── StoppedError                     stop_all() ended it
+    ├── JobError                         a batch job cannot be kept, sent or collected now
     └── TransportClosedError             used after close()
 
     RunInterrupted (KeyboardInterrupt)   Stop; one line as well
@@ -68,8 +71,10 @@ __all__ = [
     "ContextTooLongError",
     "EmptyPromptError",
     "InvalidRequestError",
+    "JobError",
     "MalformedAnswerError",
     "MissingApiKeyError",
+    "NotAnsweredError",
     "NotFoundError",
     "OptionError",
     "OverloadedError",
@@ -88,6 +93,7 @@ __all__ = [
     "TransportClosedError",
     "UndefinedNameError",
     "UnknownAgentError",
+    "UnknownJobError",
     "UnknownModelError",
     "warn",
 ]
@@ -128,6 +134,10 @@ class AgentFileError(ConfigurationError):
 
 class MissingApiKeyError(ConfigurationError):
     """No API key was given or found."""
+
+
+class UnknownJobError(ConfigurationError):
+    """No batch job has this id."""
 
 
 class SecretError(ConfigurationError):
@@ -200,6 +210,10 @@ class SchemaError(ClaudeForceError):
 
     def __reduce__(self) -> Any:
         return (_rebuild_error, (type(self), self.args, self.__dict__.copy()))
+
+
+class JobError(ClaudeForceError):
+    """A batch job cannot be kept, sent or collected now."""
 
 
 class TransportClosedError(ClaudeForceError):
@@ -313,6 +327,12 @@ class StreamCutError(BrokenConnectionError):
 
 class CallTimeoutError(ApiError):
     """``timeout_seconds`` passed before the answer was complete."""
+
+
+class NotAnsweredError(ApiError):
+    """The message batch ended without an answer: the row was cancelled or expired, which costs nothing, or is missing."""
+
+    retryable = True
 
 
 class MalformedAnswerError(ApiError):

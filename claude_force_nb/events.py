@@ -5,17 +5,32 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from threading import Lock
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional, Protocol, Tuple
 
-from .request import ClaudeRequest
 from .result import ClaudeResult
 
-__all__ = ["Event", "Listener", "Teller"]
+__all__ = ["Asked", "Event", "Listener", "Teller"]
 
 logger = logging.getLogger("claude_force_nb")
 
 
 Listener = Callable[["Event"], None]
+
+
+class Asked(Protocol):
+    """What is known of a request for as long as its answer is awaited; a `ClaudeRequest` is one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal digits."""
+
+    @property
+    def model(self) -> str:
+        """Full name."""
+
+    @property
+    def agent(self) -> Optional[str]:
+        """Name of the agent."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ class Teller:
     def emit(
         self,
         kind: str,
-        request: ClaudeRequest,
+        request: Asked,
         *,
         attempt: int = 0,
         delay: float = 0.0,

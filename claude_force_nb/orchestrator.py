@@ -15,6 +15,7 @@ from .api.answer import PartialAnswer
 from .api.deadline import Deadline
 from .api.single_flight import SingleFlight
 from .api.transport import SdkTransport, Transport
+from .batch_jobs import BatchJobs, open_batch_jobs
 from .cache import ResponseCache
 from .caller import Caller, today
 from .compose import CallOptions, compose
@@ -23,14 +24,14 @@ from .costs.budget import Budget, DailyBudget
 from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
 from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
-from .events import Event, Teller
+from .events import Asked, Event, Teller
 from .memory import Memory, Turn
 from .recorder import Recorder
 from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
 from .rows import Collected, OnResult, Rows, answer_rows
 from .sources import Source, open_source
-from .structured import fitting
+from .structured import checked, fitting
 from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, ROUTES, did_you_mean
 
 __all__ = ["AsyncAgentOrchestrator"]
@@ -117,7 +118,7 @@ class AsyncAgentOrchestrator(Controls):
         notebook: Optional[str] = None,
     ) -> None:
         CallOptions(timeout_seconds=timeout_seconds)
-        environ = os.environ if environ is None else environ
+        environ = self._environ = os.environ if environ is None else environ
         self.max_concurrent = _whole(max_concurrent, "max_concurrent", 1)
         self.max_retries = _whole(max_retries, "max_retries", 0)
         self.timeout_seconds = timeout_seconds
@@ -162,6 +163,7 @@ class AsyncAgentOrchestrator(Controls):
             emit=self._emit,
         )
         self._flights: SingleFlight[Tuple[ClaudeResult, Optional[ResponseCache]]] = SingleFlight()
+        self._batch_jobs: Optional[BatchJobs] = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -194,6 +196,8 @@ class AsyncAgentOrchestrator(Controls):
             self.daily_budget.close()
         if self.ledger is not None:
             self.ledger.close()
+        if self._batch_jobs is not None:
+            self._batch_jobs.store.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -309,7 +313,8 @@ class AsyncAgentOrchestrator(Controls):
         cell : str, optional
             Cell id for the ledger.
         via : str
-            How rows travel; ``api`` asks for each one by itself.
+            How rows travel: ``api`` asks for each one by itself, ``batches`` sends them together at half price and waits; see
+            `batch_jobs`.
         max_concurrent : int, optional
             Bound for this run, >= 1, below that of the orchestrator.
         **options
@@ -372,12 +377,69 @@ class AsyncAgentOrchestrator(Controls):
         source = _source(prompts, keep=False)
         source.check(template, call.variables)
         rows = Rows(source.feed(), call, self._compose, template=template, on_result=on_result, total=source.total)
+        if via == "batches":
+            with self._under_way(rows):
+                return await self._run_batches(rows, call, budget=budget, cell=cell)
 
         async def answer(request: ClaudeRequest) -> ClaudeResult:
             return await self._answer(request, call, budget=budget, partial=None, cell=cell)
 
         with self._under_way(rows):
             return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
+
+    @property
+    def batch_jobs(self) -> BatchJobs:
+        """The batch jobs of all kernels, and what runs them.
+
+        Raises
+        ------
+        OptionError
+            Where the transport is of the user's own and has no batches.
+        """
+        if self._batch_jobs is None:
+            self._batch_jobs = open_batch_jobs(
+                self.transport,
+                self._environ,
+                prices=self.prices,
+                ledger=self.ledger,
+                cache=self.cache,
+                budgets=(self.budget, self.daily_budget),
+                teller=self._teller,
+                notebook=self.notebook,
+                max_retries=self.max_retries,
+            )
+        return self._batch_jobs
+
+    async def _run_batches(
+        self, rows: Rows, call: CallOptions, *, budget: Optional[Budget], cell: Optional[str]
+    ) -> BatchSummary:
+        def look(request: ClaudeRequest) -> Optional[ClaudeResult]:
+            return self._look(request, call, time.perf_counter(), cell)
+
+        def share(asked: Asked, result: ClaudeResult) -> ClaudeResult:
+            return self._hit(asked, result, time.perf_counter(), cell)
+
+        def check(result: ClaudeResult) -> ClaudeResult:
+            return checked(result, call.schema)
+
+        cache = None if call.cache == "off" else self.cache
+        return await self.batch_jobs.run(
+            rows, cache=cache, look=look, share=share, check=check, budget=budget, cell=cell
+        )
+
+    def _look(
+        self, request: ClaudeRequest, call: CallOptions, started: float, cell: Optional[str]
+    ) -> Optional[ClaudeResult]:
+        """Return the cached answer; None where the request is to be sent, and can be."""
+        self._check_open()
+        if self.cache is not None and call.cache not in ("off", "refresh"):
+            hit = self.cache.get(request)
+            if hit is not None:
+                return self._hit(request, hit, started, cell)
+        if call.cache == "only":
+            raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
+        self.transport.check()
+        return None
 
     async def _answer(
         self,
@@ -408,15 +470,10 @@ class AsyncAgentOrchestrator(Controls):
         cell: Optional[str],
     ) -> ClaudeResult:
         started = time.perf_counter()
-        self._check_open()
+        found = self._look(request, call, started, cell)
+        if found is not None:
+            return found
         cache = None if call.cache == "off" else self.cache
-        if cache is not None and call.cache != "refresh":
-            hit = cache.get(request)
-            if hit is not None:
-                return self._hit(request, hit, started, cell)
-        if call.cache == "only":
-            raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
-        self.transport.check()
         self._emit("queued", request)
         seconds = call.timeout_seconds or self.timeout_seconds
         mine = False
@@ -457,7 +514,7 @@ class AsyncAgentOrchestrator(Controls):
         self._emit("done", request, attempt=result.attempts, result=result)
         return result
 
-    def _hit(self, request: ClaudeRequest, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
+    def _hit(self, request: Asked, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
         saved = self.prices.cost(hit.model, hit.usage, on=today())
         duration = time.perf_counter() - started
         hit = hit.changed(cost=Decimal(0), saved=saved, agent=request.agent, duration_seconds=duration)

@@ -21,7 +21,7 @@ CACHE_MODES = ("on", "off", "refresh", "only")
 MEMORY_ACTIONS = ("show", "clear", "undo")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # How the rows of a batch travel.
-ROUTES = ("api",)
+ROUTES = ("api", "batches")
 DEFAULT_MODEL = "sonnet"
 DEFAULT_MAX_TOKENS = 4096
 # The conversation of those who name no agent.

@@ -11,7 +11,7 @@ import anthropic
 import pytest
 
 from claude_force_nb.simulator import FAULT_KINDS, Simulator
-from claude_force_nb.simulator.faults import FaultRule, FaultScript
+from claude_force_nb.simulator.faults import ROW_KINDS, FaultRule, FaultScript
 
 HEADERS = {"x-api-key": "test-key", "anthropic-version": "2023-06-01"}
 
@@ -298,6 +298,7 @@ def test_a_rule_survives_the_wire() -> None:
         ("drop", {"probability": 1.5}),
         ("drop", {"endpoint": "nowhere"}),
         ("expired", {}),
+        ("missing", {"endpoint": "batch_results"}),
     ],
 )
 def test_a_wrong_script_is_refused(simulator: Simulator, kinds: Any, options: Dict[str, Any]) -> None:
@@ -338,7 +339,7 @@ def test_control_endpoints(simulator: Simulator) -> None:
 
 def test_a_storm_of_all_faults_keeps_the_books(caplog: pytest.LogCaptureFixture) -> None:
     """300 calls at once through every fault: nothing is left in flight, and every call is in one place of the books."""
-    kinds = [kind for kind in FAULT_KINDS if kind not in ("hang", "silent", "slow", "expired")]
+    kinds = [kind for kind in FAULT_KINDS if kind not in ("hang", "held", "silent", "slow") and kind not in ROW_KINDS]
 
     async def main(simulator: Simulator) -> List[Any]:
         async with aiohttp.ClientSession(headers=HEADERS) as session:

@@ -16,6 +16,7 @@ from aiohttp import web
 from claude_force_nb.result import Usage
 
 from .answers import make_answer
+from .faults import Fault
 from .pages import page
 from .validation import ApiFailure, check_request, error_body
 
@@ -100,6 +101,29 @@ def _checked_rows(body: Any) -> List[Dict[str, Any]]:
     return rows
 
 
+def batch_endpoint(method: str, rest: List[str]) -> str:
+    """Return the name that faults know a call to ``/v1/messages/batches`` by."""
+    if not rest:
+        return "batch_create" if method == "POST" else "batch_list"
+    return {"results": "batch_results", "cancel": "batch_cancel"}.get(rest[-1], "batch_poll")
+
+
+# Faults of a row's line in the results; the row itself is answered.
+_OF_LINES = ("missing", "duplicate", "unknown")
+
+
+def _lines(custom_id: str, result: Dict[str, Any], fault: Optional[Fault]) -> List[bytes]:
+    line = _compact({"custom_id": custom_id, "result": result}).encode("ascii") + b"\n"
+    kind = "" if fault is None else fault.kind
+    if kind == "missing":
+        return []
+    if kind == "duplicate":
+        return [line, line]
+    if kind == "unknown":
+        return [line, line.replace(custom_id.encode("ascii"), custom_id[::-1].encode("ascii"), 1)]
+    return [line]
+
+
 class Batches:
     """All batches of a server, newest first in lists."""
 
@@ -170,24 +194,24 @@ class Batches:
             elapsed = time.monotonic() - batch.started
             answered = min(answered, int(answered * elapsed / total)) if total else answered
         for number, row in enumerate(rows):
-            result = self._answer(batch, row["params"]) if number < answered else {"type": "canceled"}
+            fault = self._server.faults.next("batch_item", row["params"]) if number < answered else None
+            result = self._answer(batch, row["params"], fault) if number < answered else {"type": "canceled"}
             batch.counts[result["type"]] += 1
-            batch.results.append(_compact({"custom_id": row["custom_id"], "result": result}).encode("ascii") + b"\n")
+            batch.results += _lines(row["custom_id"], result, fault)
             if number % _ROWS_AT_ONCE == _ROWS_AT_ONCE - 1:
                 await asyncio.sleep(0)
         random.Random(batch.id).shuffle(batch.results)
         batch.counts["processing"] = 0
         batch.ended = _now()
 
-    def _answer(self, batch: _Batch, params: Dict[str, Any]) -> Dict[str, Any]:
+    def _answer(self, batch: _Batch, params: Dict[str, Any], fault: Optional[Fault]) -> Dict[str, Any]:
         server = self._server
-        fault = server.faults.next("batch_item", params)
         try:
             if fault is not None:
                 server.book.faulted(fault.kind)
                 if fault.kind == "expired":
                     return {"type": "expired"}
-                if fault.kind not in ("refusal", "wrong_json"):
+                if fault.kind not in ("refusal", "wrong_json", *_OF_LINES):
                     raise fault.failure()
             if params.get("stream"):
                 raise ApiFailure(400, "stream: streaming is not supported in batches")
@@ -218,8 +242,12 @@ class Batches:
             raise ApiFailure(404, "Batch not found: " + batch_id)
         return batch
 
-    async def results(self, exchange: Exchange, batch_id: str, *, cut: bool) -> web.StreamResponse:
-        """Send the results as JSON lines; where `cut`, only the first half, and close the connection inside a line."""
+    async def results(self, exchange: Exchange, batch_id: str, fault: Optional[Fault]) -> web.StreamResponse:
+        """Send the results as JSON lines.
+
+        ``cut`` sends the first half and closes the connection inside a line, ``silent`` goes silent there.
+        """
+        cut = fault is not None and fault.kind in ("cut", "silent")
         batch = self._find(batch_id)
         if exchange.request.method != "GET":
             raise ApiFailure(405, "Method Not Allowed")
@@ -240,6 +268,8 @@ class Batches:
         text = b"".join(block)
         await response.write(text[:-20] if cut else text)
         if cut:
+            if fault is not None and fault.kind == "silent":
+                await exchange.wait(None)
             exchange.drop()
         else:
             await response.write_eof()

@@ -51,6 +51,9 @@ async def spoil_answer(exchange: Exchange, fault: Optional[Fault], answer: web.S
     if fault.kind == "lost":
         exchange.unanswered(answer.status)
         return exchange.drop()
+    if fault.kind == "held":
+        exchange.unanswered(answer.status)
+        await exchange.wait(None)
     half = answer.body[: len(answer.body) // 2]
     if fault.kind == "truncated_json":
         answer.body = half

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from .tokens import prompt_text
 from .validation import ApiFailure
 
-__all__ = ["ENDPOINTS", "FAULT_KINDS", "Fault", "FaultScript", "FaultRule", "Kinds"]
+__all__ = ["ENDPOINTS", "FAULT_KINDS", "Fault", "FaultScript", "FaultRule", "Kinds", "ROW_KINDS"]
 
 FAULT_KINDS: Mapping[str, str] = {
     "rate_limit": "429 with retry-after",
@@ -32,9 +32,29 @@ FAULT_KINDS: Mapping[str, str] = {
     "truncated_json": "200 with half a JSON body; a stream gets one broken event",
     "refusal": "200 with stop reason refusal",
     "wrong_json": "200 with JSON that does not fit the schema asked for",
+    "held": "the answer is made and billed, but nothing is sent until the client leaves",
     "expired": "a row of a message batch expires",
+    "missing": "a row of a message batch is answered and billed, but has no line in the results",
+    "duplicate": "a row of a message batch has its line in the results twice",
+    "unknown": "a row of a message batch is followed in the results by a line that nobody asked for",
 }
-ENDPOINTS = ("messages", "count_tokens", "models", "batches", "batch_results", "batch_item", "any")
+# "batches" is each of the four after it, "any" is all.
+ENDPOINTS = (
+    "messages",
+    "count_tokens",
+    "models",
+    "batches",
+    "batch_create",
+    "batch_list",
+    "batch_poll",
+    "batch_cancel",
+    "batch_results",
+    "batch_item",
+    "any",
+)
+_BATCHES = frozenset(["batch_create", "batch_list", "batch_poll", "batch_cancel"])
+# Of a row of a message batch.
+ROW_KINDS = frozenset(["expired", "missing", "duplicate", "unknown"])
 
 # One kind or status, or one for each of the next calls; None lets a call through.
 Kinds = Union[str, int, Sequence[Union[str, int, None]]]
@@ -129,8 +149,9 @@ class FaultRule:
                 )
         if not self.kinds:
             raise ValueError("name at least one fault")
-        if "expired" in self.kinds and self.endpoint != "batch_item":
-            raise ValueError("only a row of a batch expires: give endpoint='batch_item'")
+        of_rows = ROW_KINDS.intersection(map(str, self.kinds))
+        if of_rows and self.endpoint != "batch_item":
+            raise ValueError("{!r} is of a row of a batch: give endpoint='batch_item'".format(min(of_rows)))
         if not 0 <= self.probability <= 1:
             raise ValueError("probability must be from 0 to 1, not {!r}".format(self.probability))
         if self.endpoint not in ENDPOINTS:
@@ -180,7 +201,7 @@ class _Script:
     def next(self, endpoint: str, body: Mapping[str, Any]) -> Tuple[bool, Optional[Fault]]:
         """Return whether this call is the rule's, and its fault."""
         rule = self.rule
-        if self._left == 0 or rule.endpoint not in (endpoint, "any"):
+        if self._left == 0 or not _covers(rule.endpoint, endpoint):
             return False, None
         if rule.model is not None and rule.model not in str(body.get("model", "")):
             return False, None
@@ -195,6 +216,10 @@ class _Script:
         kind = rule.kinds[self._position % len(rule.kinds)]
         self._position += 1
         return True, None if kind is None else rule.fault(kind)
+
+
+def _covers(rule: str, endpoint: str) -> bool:
+    return rule in (endpoint, "any") or (rule == "batches" and endpoint in _BATCHES)
 
 
 class FaultScript:

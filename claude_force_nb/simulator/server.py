@@ -8,7 +8,7 @@ from typing import Any, Awaitable, Callable, Deque, Dict, List, Mapping, Optiona
 
 from aiohttp import web
 
-from .batches import Batches
+from .batches import Batches, batch_endpoint
 from .control import control
 from .counters import CounterBook
 from .exchange import MAX_BODY_BYTES, ClientLeft, Exchange, LoggedRequest, masked
@@ -148,7 +148,7 @@ class Server:
         try:
             body = await exchange.read(_MAX_BATCH_BODY_BYTES if batches else MAX_BODY_BYTES)
             check_headers(request.headers)
-            script = "batch_results" if batches and parts[-1] == "results" else endpoint
+            script = batch_endpoint(request.method, parts[3:]) if batches else endpoint
             fault = self.faults.next(script, body if isinstance(body, dict) else {})
             if fault is not None:
                 self.book.faulted(fault.kind)
@@ -159,7 +159,7 @@ class Server:
                 _, tokens = check_request(body, self.models, counting=True)
                 answer: web.StreamResponse = exchange.json({"input_tokens": tokens})
             elif script == "batch_results":
-                return await self.batches.results(exchange, parts[3], cut=fault is not None and fault.kind == "cut")
+                return await self.batches.results(exchange, parts[3], fault)
             elif batches:
                 answer = self.batches.handle(exchange, parts[3:], body)
             elif models and request.method == "GET":

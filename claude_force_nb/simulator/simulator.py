@@ -163,7 +163,8 @@ class Simulator:
         contains, model : str, optional
             Takes only calls whose system prompt or messages, or whose model name, contain this.
         endpoint : str
-            ``messages``, ``count_tokens``, ``models``, ``batches``, ``batch_results``, ``batch_item`` (a row of a batch) or ``any``.
+            ``messages``, ``count_tokens``, ``models``, ``batch_create``, ``batch_list``, ``batch_poll``, ``batch_cancel``,
+            ``batches`` (these four), ``batch_results``, ``batch_item`` (a row of a batch) or ``any``.
         retry_after_seconds : float, optional
             ``retry-after`` of the error; 1 second for ``rate_limit`` and ``retry_after_on_success`` where not given.
         delay_seconds : float

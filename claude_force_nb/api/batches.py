@@ -1,0 +1,242 @@
+"""The endpoints of message batches, through the official SDK; results as lines that are never held as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import time
+import warnings
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, AsyncIterator, Dict, Mapping, Optional, Sequence, Tuple
+
+from claude_force_nb.errors import ApiError, MalformedAnswerError, TransportClosedError
+from claude_force_nb.request import API_VERSION
+
+from .failures import map_exception, retry_after_seconds
+from .transport import SdkTransport
+
+__all__ = ["BatchInfo", "BatchPage", "SdkBatches"]
+
+logger = logging.getLogger("claude_force_nb.api")
+
+_PATH = "/v1/messages/batches"
+# A quarter of a gigabyte takes its time to be sent, and to be looked through.
+_CREATE_SECONDS = 900.0
+_CALL_SECONDS = 60.0
+# Between two pieces of the results.
+_RESULTS_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class BatchInfo:
+    """What the API says of a batch.
+
+    Attributes
+    ----------
+    id : str
+    ended : bool
+        True once results can be had.
+    created : float
+        Unix seconds by the API's clock; 0 where it does not say.
+    counts : mapping of str to int
+        ``processing``, ``succeeded``, ``errored``, ``canceled``, ``expired``; all but the first stay 0 until the end.
+    retry_after_seconds : float or None
+        How long the answer asked to wait.
+    """
+
+    id: str
+    ended: bool
+    created: float = 0.0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    retry_after_seconds: Optional[float] = None
+
+    @property
+    def requests(self) -> int:
+        """Number of requests in the batch."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class BatchPage:
+    """Some batches, newest first.
+
+    Attributes
+    ----------
+    batches : tuple of BatchInfo
+    more : bool
+        True where older ones follow.
+    now : float
+        Unix seconds by the API's clock, or by this machine's where the answer has no date.
+    """
+
+    batches: Tuple[BatchInfo, ...]
+    more: bool
+    now: float
+
+
+class SdkBatches:
+    """The endpoints; each method calls once, without retries, and raises `ApiError` for whatever went wrong.
+
+    Parameters
+    ----------
+    transport : SdkTransport
+        Whose clients and key are used.
+    """
+
+    def __init__(self, transport: SdkTransport) -> None:
+        self._transport = transport
+
+    async def recent(self, *, limit: int, after_id: Optional[str] = None) -> BatchPage:
+        """Return the newest `limit` batches (1 to 1000), or those that follow `after_id` in that order."""
+        query: Dict[str, Any] = {"limit": limit}
+        if after_id is not None:
+            query["after_id"] = after_id
+        body, headers = await self._json("get", _PATH, query=query)
+        data = body.get("data")
+        if not isinstance(data, list):
+            raise MalformedAnswerError("the server's list of batches cannot be read; check base_url", status=200)
+        batches = tuple(_info(item, {}) for item in data)
+        return BatchPage(batches, body.get("has_more") is True and bool(batches), _date(headers.get("date")))
+
+    async def create(self, body: bytes, *, api_version: str, betas: Sequence[str]) -> BatchInfo:
+        """Send a batch. Not idempotent: where the answer is lost, a batch may have been made."""
+        return _info(*await self._json("post", _PATH, body, api_version=api_version, betas=betas))
+
+    async def retrieve(self, batch_id: str) -> BatchInfo:
+        """Ask how a batch stands."""
+        return _info(*await self._json("get", "{}/{}".format(_PATH, batch_id)))
+
+    async def cancel(self, batch_id: str) -> BatchInfo:
+        """Ask the API to cancel a batch; what was answered by then is billed and has results."""
+        return _info(*await self._json("post", "{}/{}/cancel".format(_PATH, batch_id), b"{}"))
+
+    async def results(self, batch_id: str) -> AsyncIterator[bytes]:
+        """Give the results of a batch that has ended, one JSON line each, in the order they come."""
+        async with self._response("get", "{}/{}/results".format(_PATH, batch_id), _RESULTS_SECONDS) as response:
+            kept = b""
+            async for piece in response.aiter_bytes():
+                lines = (kept + piece).split(b"\n")
+                kept = lines.pop()
+                for line in lines:
+                    if line.strip():
+                        yield line
+            if kept.strip():
+                yield kept
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        body: Optional[bytes] = None,
+        *,
+        query: Optional[Mapping[str, Any]] = None,
+        api_version: str = API_VERSION,
+        betas: Sequence[str] = (),
+    ) -> Tuple[Dict[str, Any], Dict[str, str]]:
+        seconds = _CALL_SECONDS if query is not None or not body or len(body) < 1000 else _CREATE_SECONDS
+        async with self._response(
+            method, path, seconds, body=body, query=query, api_version=api_version, betas=betas
+        ) as response:
+            decoded = json.loads(await response.aread())
+            if not isinstance(decoded, dict):
+                raise MalformedAnswerError("the server answered something that is no batch; check base_url", status=200)
+            return decoded, {name.lower(): value for name, value in response.headers.items()}
+
+    @asynccontextmanager
+    async def _response(
+        self,
+        method: str,
+        path: str,
+        timeout_seconds: float,
+        *,
+        body: Optional[bytes] = None,
+        query: Optional[Mapping[str, Any]] = None,
+        api_version: str = API_VERSION,
+        betas: Sequence[str] = (),
+    ) -> AsyncIterator[Any]:
+        """Hold the HTTP response to one call, by the SDK's way to endpoints without a method ("Undocumented endpoints")."""
+        transport = self._transport
+        client = await transport._client()
+        headers = {"anthropic-version": api_version, "Content-Type": "application/json"}
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        options: Dict[str, Any] = {"headers": headers, "timeout": timeout_seconds}
+        if query is not None:
+            options["params"] = dict(query)
+        arguments: Dict[str, Any] = {"cast_to": object, "options": options, "stream": True, "stream_cls": _held_class()}
+        call = getattr(client.sdk, method)
+        if body is not None:
+            # Bytes have an argument of their own in newer SDKs.
+            arguments["content" if "content" in inspect.signature(call).parameters else "body"] = body
+            # aiohttp would have large bodies come from a file, which its sending from the loop makes no faster.
+            warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
+        with client.call():
+            try:
+                held = await call(path, **arguments)
+                try:
+                    yield held.response
+                finally:
+                    await held.response.aclose()
+            except (ApiError, asyncio.CancelledError, GeneratorExit):
+                raise
+            except Exception as error:
+                if transport._closed:
+                    raise TransportClosedError("the orchestrator was closed while the call was under way") from None
+                mapped = map_exception(
+                    error, base_url=transport.base_url, now=time.time(), secrets=transport._secrets()
+                )
+                if mapped is None:
+                    raise
+                logger.debug("call failed: %s", mapped)
+                raise mapped from None
+
+
+_held: Optional[type] = None
+
+
+def _held_class() -> type:
+    """Return a stream class of the SDK's that gives the response as it is; made late, since the SDK takes long to import."""
+    global _held
+    if _held is None:
+        import anthropic
+
+        class Held(anthropic.AsyncStream[object]):
+            def __init__(self, *, response: Any, **_: Any) -> None:
+                self.response = response
+
+        _held = Held
+    return _held
+
+
+def _info(body: Any, headers: Mapping[str, str]) -> BatchInfo:
+    counts = body.get("request_counts") if isinstance(body, dict) else None
+    if not isinstance(counts, dict) or not isinstance(body.get("id"), str) or not body["id"]:
+        raise MalformedAnswerError("the server answered something that is no batch; check base_url", status=200)
+    return BatchInfo(
+        id=body["id"],
+        ended=body.get("processing_status") == "ended",
+        created=_moment(body.get("created_at")),
+        counts={str(name): value for name, value in counts.items() if type(value) is int and value >= 0},
+        retry_after_seconds=retry_after_seconds(headers, now=time.time()),
+    )
+
+
+def _moment(text: Any) -> float:
+    """Return RFC 3339 as Unix seconds, 0 where it is none."""
+    try:
+        # The API's times are in UTC. Python before 3.11 reads no Z, and whole seconds are exact enough.
+        return datetime.fromisoformat(str(text)[:19] + "+00:00").timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _date(text: Optional[str]) -> float:
+    try:
+        return parsedate_to_datetime(text or "").timestamp()
+    except (TypeError, ValueError, IndexError):
+        return time.time()

@@ -1,0 +1,175 @@
+"""Message Batches: a run's rows at half price, answered after a while; submit, resume, collect."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
+
+from .api.batches import SdkBatches
+from .api.transport import SdkTransport
+from .batch_run import BatchRun, Check, Desk, Limits, Look, Share
+from .cache import ResponseCache
+from .costs.budget import Budget, DailyBudget
+from .costs.ledger import Ledger
+from .costs.pricing import PriceTable
+from .errors import OptionError
+from .events import Teller
+from .jobs.collector import Collector
+from .jobs.pace import Pace
+from .jobs.registry import JobState, Registry
+from .jobs.reserves import Reserves
+from .jobs.sender import Sender
+from .jobs.store import JobStore, default_jobs_path
+from .result import BatchResult, BatchSummary, ClaudeResult
+from .rows import Rows
+
+__all__ = ["BatchJobs", "Limits", "Pace", "open_batch_jobs"]
+
+
+class BatchJobs:
+    """The batch jobs of an orchestrator.
+
+    Parameters
+    ----------
+    api : SdkBatches
+    store : JobStore
+    prices : PriceTable
+    ledger : Ledger, optional
+    cache : ResponseCache, optional
+    budgets : sequence of Budget, DailyBudget or None
+        Of the orchestrator.
+    teller : Teller
+    notebook : str, optional
+        For the list of jobs and the ledger.
+    max_retries : int
+        Most further creates after one that failed for sure, >= 0.
+    pace : Pace, optional
+    limits : Limits, optional
+
+    Attributes
+    ----------
+    left_running : str
+        After a run that was stopped: one line that says which batches go on at the API, and how to collect them; else "".
+    """
+
+    def __init__(
+        self,
+        api: SdkBatches,
+        store: JobStore,
+        *,
+        prices: PriceTable,
+        ledger: Optional[Ledger],
+        cache: Optional[ResponseCache],
+        budgets: Sequence[Union[Budget, DailyBudget, None]],
+        teller: Teller,
+        notebook: Optional[str],
+        max_retries: int,
+        pace: Optional[Pace] = None,
+        limits: Optional[Limits] = None,
+    ) -> None:
+        self.store = store
+        self.pace = pace or Pace()
+        self.limits = limits or Limits()
+        self.left_running = ""
+        self._api = api
+        self._prices = prices
+        self._ledger = ledger
+        self._cache = cache
+        self._reserves = Reserves(budgets)
+        self._teller = teller
+        self._notebook = notebook
+        self._max_retries = max_retries
+
+    @property
+    def _desk(self) -> Desk:
+        return Desk(
+            store=self.store,
+            sender=Sender(self._api, self.store, self.pace, max_retries=self._max_retries),
+            collector=Collector(self._api, self.store, self._prices, self._ledger, self.pace),
+            reserves=self._reserves,
+            prices=self._prices,
+            teller=self._teller,
+            notebook=self._notebook,
+            pace=self.pace,
+            limits=self.limits,
+        )
+
+    @property
+    def registry(self) -> Registry:
+        """Jobs by their id."""
+        desk = self._desk
+        return Registry(desk.store, desk.sender, desk.collector, desk.pace)
+
+    def all(self) -> List[JobState]:
+        """Return the jobs of all kernels, newest first; asks the file and not the API."""
+        return self.registry.all()
+
+    async def attach(self, name: str, *, on_result: Optional[Callable[[ClaudeResult], None]] = None) -> BatchResult:
+        """Wait for a job whose kernel is gone and take its results in; see `Registry.attach`."""
+        return await self.registry.attach(name, self._cache, on_result=on_result, settle=self._reserves.settle)
+
+    async def cancel(self, name: str) -> JobState:
+        """Ask the API to end a job; see `Registry.cancel`."""
+        return await self.registry.cancel(name)
+
+    def forget(self, name: str) -> JobState:
+        """Remove a job from the list; see `Registry.forget`."""
+        return self.registry.forget(name)
+
+    async def run(
+        self,
+        rows: Rows,
+        *,
+        cache: Optional[ResponseCache],
+        look: Look,
+        share: Share,
+        check: Check,
+        budget: Optional[Budget],
+        cell: Optional[str],
+        on_job: Optional[Callable[[str], None]] = None,
+    ) -> BatchSummary:
+        """Answer rows: cached ones at once, the others through batches, each distinct request once.
+
+        Parameters
+        ----------
+        rows : Rows
+        cache : ResponseCache, optional
+            Where answers are kept.
+        look : callable
+            Gives the result of a cached row, else None; raises where the row may not be sent.
+        share : callable
+            Makes the result of a row out of another's.
+        check : callable
+            Holds an answer against the schema that was asked for.
+        budget : Budget, optional
+            Of this run.
+        cell : str, optional
+        on_job : callable, optional
+            Told the id of the job, before anything of it is sent.
+
+        Raises
+        ------
+        BudgetExceededError
+            Where the worst case of what is to be sent does not fit; nothing was sent.
+        JobError
+            Where the state cannot be kept; nothing was sent.
+        """
+        run = BatchRun(self._desk, rows, cache=cache, share=share, check=check, budget=budget, cell=cell, on_job=on_job)
+        self.left_running = ""
+        try:
+            return await run.answer(look)
+        finally:
+            run.end()
+            self.left_running = run.left_running
+
+
+def open_batch_jobs(transport: object, environ: Mapping[str, str], **parts: Any) -> BatchJobs:
+    """Return the batch jobs of a transport, with their file in the user's data directory; `parts` as in `BatchJobs`.
+
+    Raises
+    ------
+    OptionError
+        Where the transport is of the user's own and has no batches.
+    """
+    if not isinstance(transport, SdkTransport):
+        raise OptionError("via=batches needs the API itself; this orchestrator has a transport of its own")
+    return BatchJobs(SdkBatches(transport), JobStore(default_jobs_path(environ)), **parts)

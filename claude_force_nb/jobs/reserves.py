@@ -1,0 +1,51 @@
+"""Money set aside for batches under way, those of stopped cells too, until their cost is known."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Dict, Optional, Sequence, Union
+
+from claude_force_nb.costs.budget import Budget, BudgetGroup, DailyBudget, Reservation
+from claude_force_nb.errors import BudgetExceededError
+
+from .store import Part
+
+__all__ = ["Reserves"]
+
+
+class Reserves:
+    """The reservations of an orchestrator's batches.
+
+    Parameters
+    ----------
+    budgets : sequence of Budget, DailyBudget or None
+        Of the orchestrator, the daily one last.
+    """
+
+    def __init__(self, budgets: Sequence[Union[Budget, DailyBudget, None]]) -> None:
+        self._budgets = tuple(budgets)
+        self._reserved: Dict[int, Reservation] = {}
+
+    def limited(self, budget: Optional[Budget]) -> bool:
+        """Return whether the orchestrator or a run of it has a limit."""
+        return any(each is not None and each.limit is not None for each in (budget, *self._budgets))
+
+    def reserve(self, part: Part, budget: Optional[Budget]) -> None:
+        """Set the worst case of a part aside in both budgets; raises BudgetExceededError where it does not fit."""
+        self._reserved[part.number] = BudgetGroup([budget, *self._budgets]).reserve(part.bound)
+
+    def settle(self, number: int, cost: Optional[Decimal], budget: Optional[Budget] = None) -> None:
+        """Count what a part cost; one that another session sent is counted here as well, since it is collected here."""
+        reservation = self._reserved.pop(number, None)
+        if reservation is None:
+            try:
+                reservation = BudgetGroup([budget, *self._budgets]).reserve(Decimal(0))
+            except BudgetExceededError:  # nothing is left, and nothing more is sent for it
+                return
+        reservation.settle(cost)
+
+    def release(self, number: int) -> None:
+        """Count nothing: the part was never made."""
+        reservation = self._reserved.pop(number, None)
+        if reservation is not None:
+            reservation.release()
