@@ -20,6 +20,7 @@ class Cell:
 
     outputs: List[Dict[str, Any]] = field(default_factory=list)
     updates: int = 0
+    history: List[str] = field(default_factory=list)
     status: str = ""
     error: Optional[Dict[str, Any]] = None
     seconds: float = 0.0
@@ -112,6 +113,7 @@ class LiveKernel:
             if kind == "update_display_data" and display_id in displays:
                 displays[display_id]["data"] = content["data"]
                 cell.updates += 1
+                cell.history.append(content["data"].get("text/plain", ""))
                 continue
             if message["parent_header"].get("msg_id") != message_id:
                 continue
@@ -120,6 +122,7 @@ class LiveKernel:
             if kind in ("display_data", "execute_result", "stream"):
                 output = {"output_type": kind, **content}
                 cell.outputs.append(output)
+                cell.history.append(content.get("data", {}).get("text/plain", ""))
                 if display_id:
                     displays[display_id] = output
             elif kind == "error":

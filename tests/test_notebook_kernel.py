@@ -237,6 +237,20 @@ def test_errors_of_the_api_are_one_line(fresh: LiveKernel) -> None:
         assert "raise timeout=" in one_line(fresh.run("%%claude timeout=0.2\nhi"))
 
 
+def test_waiting_is_shown_and_leaves_nothing(fresh: LiveKernel) -> None:
+    """Who waits sees that something is under way; the answer takes its place, and so does the end of a call that fails."""
+    fresh.run("%load_ext claude_force_nb")
+    with Simulator(latency_seconds=1.0) as slow:
+        fresh.run("%claude_config base_url={}".format(slow.url))
+        cell = fresh.run("%%claude\nhi")
+        assert cell.history[0] == "waiting for the answer …"
+        assert "waiting" not in only_answer(cell)["text/plain"]
+        cell = fresh.run("%%claude timeout=0.8\nhello")
+        assert "raise timeout=" in one_line(cell)
+        assert cell.history == ["waiting for the answer …", ""]
+        assert len(fresh.run("%%claude\nhi").history) == 1
+
+
 def test_help_is_made_from_the_table(shared: LiveKernel) -> None:
     """--help names every option that parses."""
     from claude_force_nb.notebook.options import LINE_OPTIONS

@@ -9,19 +9,27 @@ from typing import Any, Mapping, Optional, Protocol
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.result import ClaudeResult
 
-from .render import answer_bundle, receipt, result_bundle
+from .render import answer_bundle, bundle, line_bundle, receipt, result_bundle
 
 __all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"]
 
 # At most ten updates a second: more is not seen, and every update travels to the browser as a whole.
 REFRESH_SECONDS = 0.1
+# An answer from the cache is there before this; a reader who waits longer wants to see that something is under way.
+_WAIT_SECONDS = 0.4
 
 
 class Screen(Protocol):
     """Shows one answer while it arrives and when it is complete."""
 
+    def wait(self) -> None:
+        """Show that nothing has come yet."""
+
     def show(self, partial: PartialAnswer) -> None:
         """Show what has come so far."""
+
+    def leave(self) -> None:
+        """Take away what `wait` showed, if nothing has come in its place."""
 
     def finish(self, result: ClaudeResult) -> None:
         """Show the complete result with its receipt."""
@@ -33,6 +41,18 @@ class NotebookScreen:
     def __init__(self) -> None:
         self._handle: Any = None
         self._shown: Optional[str] = None
+        self._waits = False
+
+    def wait(self) -> None:
+        """Show that nothing has come yet."""
+        if self._handle is None:
+            self._put(line_bundle("waiting for the answer …"))
+            self._waits = True
+
+    def leave(self) -> None:
+        """Take away what `wait` showed, if nothing has come in its place."""
+        if self._waits:
+            self._put(bundle("", "", ""))
 
     def show(self, partial: PartialAnswer) -> None:
         """Show what has come so far, if anything is new."""
@@ -47,11 +67,12 @@ class NotebookScreen:
         """Show the complete result with its receipt."""
         self._put(result_bundle(result))
 
-    def _put(self, bundle: Any) -> None:
+    def _put(self, shown: Mapping[str, str]) -> None:
+        self._waits = False
         if self._handle is None:
-            self._handle = show_bundle(bundle, display_id=True)
+            self._handle = show_bundle(shown, display_id=True)
         else:
-            self._handle.update(bundle, raw=True)
+            self._handle.update(shown, raw=True)
 
 
 class TerminalScreen:
@@ -59,6 +80,12 @@ class TerminalScreen:
 
     def __init__(self) -> None:
         self._written = ""
+
+    def wait(self) -> None:
+        """Show nothing: what is written to a terminal stays there."""
+
+    def leave(self) -> None:
+        """Do nothing, as `wait`."""
 
     def show(self, partial: PartialAnswer) -> None:
         """Write what is new."""
@@ -83,9 +110,13 @@ class TerminalScreen:
 
 async def follow(partial: PartialAnswer, screen: Screen) -> None:
     """Show an answer while it arrives, until cancelled."""
+    waited = 0.0
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
         screen.show(partial)
+        waited += REFRESH_SECONDS
+        if waited >= _WAIT_SECONDS:
+            screen.wait()
 
 
 def show_bundle(bundle: Mapping[str, str], *, display_id: bool = False) -> Any:

@@ -261,6 +261,7 @@ class NotebookSession:
         except RunInterrupted as interruption:
             if partial is not None:
                 screen.show(partial)
+            screen.leave()
             if into:
                 text = partial.text if partial is not None else ""
                 self.shell.user_ns[into] = ClaudeResult(text=text, status="failed", error=interruption)
@@ -270,6 +271,9 @@ class NotebookSession:
                 screen.finish(replace(error.result, error=None))  # the cell's last line says what is wrong
             if into:
                 self.shell.user_ns[into] = error.result
+            raise
+        except BaseException:
+            screen.leave()
             raise
         finally:
             if orchestrator.ledger is not None:
