@@ -8,10 +8,10 @@ from typing import Any, Callable, Iterator, List, Optional
 
 from .api.single_flight import SingleFlight
 from .caller import Caller
-from .costs.budget import Budget
-from .errors import StoppedError
+from .costs.budget import Budget, DailyBudget
+from .errors import ClaudeForceError, StoppedError
 from .events import Listener, Teller
-from .live import Headroom, Snapshot
+from .live import BudgetState, Headroom, Snapshot
 from .rows import Rows
 
 __all__ = ["Controls"]
@@ -28,6 +28,7 @@ class Controls:
     """
 
     budget: Budget
+    daily_budget: Optional[DailyBudget]
     max_concurrent: int
     _caller: Caller
     _flights: SingleFlight[Any]
@@ -102,19 +103,30 @@ class Controls:
         ]
         with self._runs_lock:
             left = sum(run.left for run in self._runs)
+        in_flight = slots.in_flight
         return Snapshot(
-            in_flight=slots.in_flight,
-            queued=slots.waiting + left,
+            in_flight=in_flight,
+            queued=max(0, len(self._flights) - in_flight) + left,
             max_concurrent=self.max_concurrent,
             paused=slots.held,
             paused_families=tuple((family, seconds) for family, seconds in pauses if seconds > 0),
             headroom=tuple(headroom),
             retries=self._caller.retried,
             paced_waits=slots.paced,
-            budget_limit=self.budget.limit,
-            budget_spent=self.budget.spent,
-            budget_left=self.budget.left,
+            spent=self.budget.spent,
+            budgets=tuple(self._budget_states()),
         )
+
+    def _budget_states(self) -> Iterator[BudgetState]:
+        if self.budget.limit is not None:
+            yield BudgetState("budget", self.budget.limit, self.budget.left)
+        daily = self.daily_budget
+        if daily is not None and daily.limit is not None:
+            try:
+                left = daily.left
+            except ClaudeForceError:
+                left = None
+            yield BudgetState("daily_budget", daily.limit, left)
 
     @contextmanager
     def _under_way(self, rows: Rows) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any, Deque, Dict, List, Optional, Tuple
 
 from .events import Event
 
-__all__ = ["Headroom", "ModelSums", "Snapshot", "Tally"]
+__all__ = ["BudgetState", "Headroom", "ModelSums", "Snapshot", "Tally"]
 
 # Stretches of time that the history is kept in; when there are more, two become one.
 _MOST_STRETCHES = 60
@@ -40,6 +40,25 @@ class Headroom:
 
 
 @dataclass(frozen=True)
+class BudgetState:
+    """One budget with a limit.
+
+    Attributes
+    ----------
+    name : str
+        ``budget``, or ``daily_budget`` for what all kernels may spend today.
+    limit : Decimal
+        US dollars.
+    left : Decimal or None
+        What can still be reserved for calls; None where it cannot be read.
+    """
+
+    name: str
+    limit: Decimal
+    left: Optional[Decimal]
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """An orchestrator at one moment.
 
@@ -48,7 +67,7 @@ class Snapshot:
     in_flight : int
         Calls that have left and are not answered, at most `max_concurrent`.
     queued : int
-        Calls that wait for a slot or a rate limit, and rows of lists given to `run_many` that were not begun.
+        Calls that wait, for a slot, a rate limit, a retry or a budget, and rows of lists that `run_many` has not begun.
     max_concurrent : int
         Most calls in flight.
     paused : bool
@@ -61,8 +80,10 @@ class Snapshot:
         Calls made again so far.
     paced_waits : int
         Calls held back so far because of a rate limit.
-    budget_limit, budget_spent, budget_left : Decimal or None
-        US dollars of the orchestrator's budget; without a limit `budget_limit` and `budget_left` are None.
+    spent : Decimal
+        US dollars of the calls that are settled.
+    budgets : tuple of BudgetState
+        Those that have a limit.
     """
 
     in_flight: int
@@ -73,9 +94,8 @@ class Snapshot:
     headroom: Tuple[Headroom, ...]
     retries: int
     paced_waits: int
-    budget_limit: Optional[Decimal]
-    budget_spent: Decimal
-    budget_left: Optional[Decimal]
+    spent: Decimal
+    budgets: Tuple[BudgetState, ...] = ()
 
     @property
     def busy(self) -> bool:

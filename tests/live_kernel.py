@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from queue import Empty
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
@@ -59,6 +59,7 @@ class LiveKernel:
     """A running kernel; use as a context manager."""
 
     def __init__(self, environment: Dict[str, str], folder: str) -> None:
+        self.on_message: Optional[Callable[[Dict[str, Any]], None]] = None
         self.manager = ThisInterpreter()
         self.manager.start_kernel(env=environment, cwd=folder)
         self.client = self.manager.blocking_client()
@@ -93,10 +94,33 @@ class LiveKernel:
         message_id = message["header"]["msg_id"]
         return message_id
 
+    def _next(self, timeout_seconds: float) -> Dict[str, Any]:
+        message: Dict[str, Any] = self.client.get_iopub_msg(timeout=timeout_seconds)
+        if self.on_message is not None:
+            self.on_message(message)
+        return message
+
+    def listen(self, seconds: float) -> None:
+        """Give what the kernel tells by itself to `on_message`, for so long."""
+        ends = time.monotonic() + seconds
+        while True:
+            left = ends - time.monotonic()
+            if left <= 0:
+                return
+            try:
+                self._next(left)
+            except Empty:
+                return
+
+    def send_comm(self, comm_id: str, data: Dict[str, Any]) -> None:
+        """Send what a widget in the page sends."""
+        message = self.client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        self.client.shell_channel.send(message)
+
     def wait_for_output(self, message_id: str, text: str) -> None:
         """Wait until a cell has written `text`: then it runs, and is past what stands before."""
         while True:
-            message = self.client.get_iopub_msg(timeout=REPLY_SECONDS)
+            message = self._next(REPLY_SECONDS)
             ours = message["parent_header"].get("msg_id") == message_id
             if ours and message["msg_type"] == "stream" and text in message["content"]["text"]:
                 return
@@ -107,7 +131,7 @@ class LiveKernel:
         began = time.monotonic()
         displays: Dict[str, Dict[str, Any]] = {}
         while True:
-            message = self.client.get_iopub_msg(timeout=REPLY_SECONDS)
+            message = self._next(REPLY_SECONDS)
             kind, content = message["msg_type"], message["content"]
             display_id = content.get("transient", {}).get("display_id")
             if kind == "update_display_data" and display_id in displays:

@@ -65,13 +65,6 @@ class Slots:
         free = self._free
         return self.limit - (free + _HELD if free <= -_HELD // 2 else free)
 
-    @property
-    def waiting(self) -> int:
-        """Calls that wait for one of these slots, or for their lane."""
-        with self._lock:
-            lanes = list(self._lanes)
-        return sum(len(lane._queues.get(self, ())) for lane in lanes)
-
     def hold(self) -> None:
         """Let nobody take a slot until `let_go`; a second call changes nothing."""
         with self._lock:

@@ -119,6 +119,12 @@ class ClaudeMagics(Magics):
         self.session.configure(_pairs(line, tuple(SETTINGS), "%claude_config"))
         self._display(config_view(self.session.settings))
 
+    @no_var_expand
+    @line_magic
+    def claude_dashboard(self, line: str) -> None:
+        """Show what goes on, live, with buttons to pause, stop and clear the cache; `%claude_dashboard close` ends it."""
+        self.session.show_dashboard(line)
+
     def _display(self, bundle: Dict[str, str]) -> None:
         from .screen import show_bundle
 

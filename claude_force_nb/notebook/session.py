@@ -41,6 +41,7 @@ from .options import help_rows, parse_line, read_setting
 from .render import bundle, dollars, table_bundle
 from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
 from .settings import Settings, folder_of_notebook
+from .watching import Watching
 
 __all__ = ["NotebookSession"]
 
@@ -85,6 +86,7 @@ class NotebookSession:
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
         self._built_with: Tuple[Any, ...] = ()
         self._shown: Tuple[int, int] = (-1, 0)
+        self.watching = Watching(shell, lambda: self.orchestrator)
         self._looked = ""
         atexit.register(self.close_at_exit)
 
@@ -124,6 +126,7 @@ class NotebookSession:
             )
             self._built_with = key
             self._prune(self._orchestrator.ledger)
+            self.watching.follow(self._orchestrator)
         return self._orchestrator
 
     def _prune(self, ledger: Optional[Ledger]) -> None:
@@ -342,6 +345,10 @@ class NotebookSession:
     def _message(self) -> Any:
         return getattr(self.shell, "get_parent", dict)()
 
+    def show_dashboard(self, line: str) -> None:
+        """Do what ``%claude_dashboard`` does; raises as `Watching.show`."""
+        self.watching.show(line, in_kernel=self.in_kernel, cell=self._cell_id())
+
     def _cell_id(self) -> Optional[str]:
         return cell_id(self._message())
 
@@ -367,6 +374,7 @@ class NotebookSession:
     def close(self) -> None:
         """End the session; the shell can load the extension again."""
         atexit.unregister(self.close_at_exit)
+        self.watching.close()
         orchestrator, self._orchestrator = self._orchestrator, None
         if orchestrator is not None:
             self._close(orchestrator)
