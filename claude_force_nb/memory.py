@@ -179,7 +179,7 @@ class Place:
                 break
             before += block.in_order()
         if self._block.run == self._run:
-            before += [self._block.turns[index] for index in sorted(self._block.turns) if index < self._index]
+            before += self._block.in_order()
         kept, total = 0, 0
         for turn in reversed(before):
             total += turn.tokens
@@ -232,14 +232,16 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._conversations: Dict[str, _Conversation] = {}
         self._runs: Dict[str, Dict[str, int]] = {}
         self._newest: Dict[str, int] = {}
         self._last_used = ""
 
     def __repr__(self) -> str:
-        return "Memory({})".format(", ".join("{}: {}".format(name, len(self.turns(name))) for name in self.names()))
+        with self._lock:
+            counts = ", ".join("{}: {}".format(name, len(self.turns(name))) for name in self.names())
+        return "Memory({})".format(counts)
 
     def names(self) -> List[str]:
         """Return the names of the conversations that have turns, sorted."""
@@ -269,9 +271,9 @@ class Memory:
         OptionError
             If there is no such conversation.
         """
-        if name is not None:
-            self.turns(name)
         with self._lock:
+            if name is not None:
+                self.turns(name)
             names = list(self._conversations) if name is None else [name]
             gone = [self._conversations.pop(each, None) for each in names]
             return sum(len(each.turns()) for each in gone if each is not None)
@@ -284,13 +286,13 @@ class Memory:
         OptionError
             If there is no such conversation, or nothing to forget.
         """
-        if name is None:
-            there = self.names()
-            if not there:
-                raise OptionError("there is nothing to undo: no turn is kept")
-            name = self._last_used if self._last_used in there else there[-1]
-        self.turns(name)
         with self._lock:
+            if name is None:
+                there = self.names()
+                if not there:
+                    raise OptionError("there is nothing to undo: no turn is kept")
+                name = self._last_used if self._last_used in there else there[-1]
+            self.turns(name)
             conversation = self._conversations[name]
             block = [each for each in conversation.blocks if each.turns][-1]
             turn = block.turns.pop(max(block.turns))
@@ -344,10 +346,9 @@ class Memory:
             cell = turn.cell if isinstance(turn, CellRun) else turn
             conversation = self._conversations.get(name) or _Conversation()
             block = conversation.block_of(cell) or _Block(cell)
-            run, index = -1, 0
-            if isinstance(turn, CellRun) and turn.run in self._runs.get(turn.cell, ()):
-                run, index = self._runs[turn.cell][turn.run], block.begun
-            place = Place(self, name, conversation, block, run, index, "")
+            # A run that has asked before sees its own turns; one that has not begins where the cell stands.
+            run = self._runs.get(turn.cell, {}).get(turn.run, -1) if isinstance(turn, CellRun) else -1
+            place = Place(self, name, conversation, block, run, 0, "")
             place._look_back(limit_tokens)
             return place
 

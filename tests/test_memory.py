@@ -138,6 +138,16 @@ def test_an_error_changes_nothing() -> None:
     assert kept(memory) == ["a", "b"]
 
 
+def test_failed_calls_of_nobody_leave_nothing_behind() -> None:
+    """A program that goes on for days with calls that fail does not grow."""
+    memory = Memory()
+    ask(memory, None, "a")
+    for _ in range(100):
+        with pytest.raises(RuntimeError), memory.place("c", None, limit_tokens=ENDLESS):
+            raise RuntimeError
+    assert len(memory._conversations["c"].blocks) == 1
+
+
 def test_a_cell_that_no_longer_asks_leaves() -> None:
     """What a cell's older runs left anywhere is forgotten when it has run well; what this run made stays."""
     memory = Memory()
