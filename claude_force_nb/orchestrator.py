@@ -30,8 +30,9 @@ from .recorder import Recorder
 from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
 from .rows import Collected, OnResult, Rows, answer_rows
+from .schema import schema_of
 from .sources import Source, open_source
-from .structured import checked, fitting
+from .structured import checked, fitting, frame_parts
 from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, ROUTES, did_you_mean
 
 __all__ = ["AsyncAgentOrchestrator"]
@@ -335,6 +336,9 @@ class AsyncAgentOrchestrator(Controls):
         TransportClosedError
             After `close`.
         """
+        if options.get("schema") is not None:
+            options["schema"] = schema_of(options["schema"])
+        parts = frame_parts(options.get("schema"))
         source = _source(prompts, keep=True)
         options.update(template=template, cell=cell, via=via, max_concurrent=max_concurrent)
 
@@ -345,7 +349,7 @@ class AsyncAgentOrchestrator(Controls):
 
         collected = Collected(source, on_result)
         summary = await self.run_stream(source, on_result=collected, **options)
-        return collected.batch(again=again, duration_seconds=summary.duration_seconds)
+        return collected.batch(again=again, more=parts, duration_seconds=summary.duration_seconds)
 
     async def run_stream(
         self,

@@ -24,7 +24,7 @@ from typing import (
 from .errors import OptionError
 from .usage import Usage
 
-__all__ = ["BatchResult", "BatchSummary", "ClaudeResult", "Usage"]
+__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "ClaudeResult", "Usage"]
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,10 @@ class _Rows(Protocol):
         """Return the rows with these numbers as a data frame with further columns."""
 
 
+# The columns that `BatchResult.to_frame` adds itself.
+FRAME_COLUMNS = ("answer", "status", "error", "cost")
+
+
 class BatchResult(Sequence[ClaudeResult]):
     """One `ClaudeResult` per row, in input order.
 
@@ -273,6 +277,11 @@ class BatchResult(Sequence[ClaudeResult]):
     def texts(self) -> List[str]:
         """The answers; "" where there is none."""
         return [result.text for result in self._results]
+
+    @property
+    def parsed(self) -> List[Any]:
+        """What the answers stand for, with ``schema``; None where there is none that fits."""
+        return [result.parsed for result in self._results]
 
     @property
     def errors(self) -> Dict[int, BaseException]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Awaitable, Callable, Optional
+from typing import Any, Awaitable, Callable, Dict, Mapping, Optional
 
 from .errors import ApiError, BudgetExceededError, CacheMissError, SchemaError, SpendLimitError
 from .request import ClaudeRequest
-from .result import ClaudeResult
-from .schema import AnswerSchema
+from .result import FRAME_COLUMNS, ClaudeResult
+from .schema import AnswerSchema, as_row
 
-__all__ = ["checked", "fitting", "repair_request"]
+__all__ = ["checked", "fitting", "frame_parts", "repair_request"]
 
 # Why an answer is none that asking again would mend, by stop reason.
 _UNFINISHED = {
@@ -139,3 +139,19 @@ def _sum(first: ClaudeResult, second: ClaudeResult) -> ClaudeResult:
 
 def _added(one: Optional[Decimal], other: Optional[Decimal]) -> Optional[Decimal]:
     return None if one is None or other is None else one + other
+
+
+def frame_parts(schema: Optional[AnswerSchema]) -> Optional[Callable[[ClaudeResult], Mapping[str, Any]]]:
+    """Return what gives a result's parts by column, for `BatchResult.to_frame`; None without schema.
+
+    A part that is called as one of the frame's own columns is called ``status_2`` and so on.
+    """
+    if schema is None:
+        return None
+    names: Dict[str, str] = {}
+    for name in schema.columns:
+        number, free = 2, name
+        while free in FRAME_COLUMNS or (free != name and free in schema.columns):
+            free, number = "{}_{}".format(name, number), number + 1
+        names[name] = free
+    return lambda result: {names[name]: value for name, value in as_row(result.parsed, schema).items()}

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -30,7 +31,7 @@ from claude_force_nb.request import ClaudeRequest
 from claude_force_nb.result import ClaudeResult
 from claude_force_nb.schema import as_row, schema_of
 from claude_force_nb.simulator import Simulator
-from claude_force_nb.structured import checked, repair_request
+from claude_force_nb.structured import checked, frame_parts, repair_request
 
 Make = Callable[..., AsyncAgentOrchestrator]
 
@@ -43,6 +44,9 @@ class Review(BaseModel):
 # A model whose answers the API holds to a schema, and one that is asked in words.
 MODELS = ["haiku", "claude-opus-4-1-20250805"]
 SCHEMAS: List[Any] = [Review, Review.model_json_schema()]
+
+
+needs_pandas = pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
 
 
 def ledger_total(orchestrator: AsyncAgentOrchestrator) -> Any:
@@ -202,6 +206,7 @@ def test_a_key_refused_for_the_repair_ends_the_run(run: Any, make: Make, simulat
     run(main())
 
 
+@needs_pandas
 def test_rows_of_a_batch(run: Any, make: Make, simulator: Simulator) -> None:
     """Rows are parsed or repaired; one that stays wrong is failed, keeps its text, and costs what it cost."""
     simulator.fail(["wrong_json"], contains="mend me")
@@ -218,11 +223,26 @@ def test_rows_of_a_batch(run: Any, make: Make, simulator: Simulator) -> None:
             assert isinstance(batch[2].error, SchemaError)
             assert "wrong on purpose" in batch[2].text
             assert batch.cost == ledger_total(orchestrator).cost
-            rows = [as_row(result.parsed, Review) for result in batch]
-            assert rows[2] == {"rating": None, "summary": None}
+            assert batch.parsed == [result.parsed for result in batch]
+            frame = batch.to_frame()
+            assert list(frame.columns)[-6:] == ["answer", "rating", "summary", "status", "error", "cost"]
+            assert frame["summary"].tolist()[0] == batch[0].parsed.summary
+            assert frame["summary"].isna().tolist() == [False, False, True, False]
+            mended = await batch.retry()
+            assert [result.status for result in mended] == ["ok", "ok", "failed", "cached"]
 
     run(main())
     assert simulator.counters.calls == 5
+
+
+def test_a_part_called_as_a_column_of_the_frame_keeps_apart() -> None:
+    """The frame's own status is not the answer's."""
+    schema = schema_of({"type": "object", "properties": {"status": {"type": "string"}, "status_2": {"type": "string"}}})
+    parts = frame_parts(schema)
+    assert parts is not None
+    assert parts(ClaudeResult(parsed={"status": "a", "status_2": "b"})) == {"status_3": "a", "status_2": "b"}
+    assert parts(ClaudeResult()) == {"status_3": None, "status_2": None}
+    assert frame_parts(None) is None
 
 
 def test_a_result_that_came_another_way_is_checked_without_a_call() -> None:
