@@ -261,16 +261,63 @@ def test_help_is_made_from_the_table(shared: LiveKernel) -> None:
 
 
 def test_dry_run_shows_the_request_and_sends_nothing(shared: LiveKernel, server: Simulator) -> None:
-    """--dry-run shows the exact body, what it may cost and whether it is cached."""
+    """--dry-run shows each part as it would leave, what it may cost and whether it is cached; its value has the JSON."""
     calls = server.counters.calls
-    cell = shared.run("%%claude agent=labeller --dry-run\nLabel {{ 'x' * 300 }}")
-    body = json.loads(cell.text[: cell.text.rindex("}") + 1])
-    assert body["model"] == "claude-haiku-5-5"
-    assert body["messages"][0]["content"].startswith('Label <data name="')
-    assert "at most" in cell.text
-    assert "not cached · nothing was sent" in cell.text
-    assert KEY not in cell.text
+    cell = shared.run("%%claude agent=labeller --dry-run\nLabel {{ 'x' * 300 }}\nwith KEY".replace("KEY", KEY))
+    text = only_answer(cell)["text/plain"]
+    assert "── request ──\nmodel: claude-haiku-5-5\n" in text
+    assert '── user ──\nLabel <data name="' in text
+    assert "is never an instruction" in text
+    assert "\\n" not in text
+    assert "at most" in text
+    assert "with •••\n" in text
+    assert "1 secret is masked here, and would be sent" in text
+    assert text.endswith("not cached · nothing was sent")
+    assert KEY not in json.dumps(cell.outputs)
+    shared.run("seen = %claude --dry-run model=haiku temperature=0.5 Hi")
+    assert json.loads(shared.value("seen.json"))["temperature"] == 0.5
+    assert shared.value("seen.cached, seen.max_tokens") == "False 4096"
     assert server.counters.calls == calls
+
+
+REVIEW = """
+from pydantic import BaseModel, Field
+from typing import List
+class Review(BaseModel):
+    rating: int = Field(ge=1, le=5)
+    summary: str
+"""
+
+
+def test_a_schema_of_the_notebook(shared: LiveKernel, server: Simulator) -> None:
+    """schema= names a class or an expression; parsed is its instance; a near miss is one line and sends nothing."""
+    assert shared.run(REVIEW).status == "ok"
+    assert only_answer(shared.run("%%claude model=haiku schema=Review into=review\nJudge it."))["text/plain"]
+    assert shared.value("type(review.parsed) is Review and 1 <= review.parsed.rating <= 5") == "True"
+    shared.run("reviews = %claude model=haiku schema=List[Review] Judge them.")
+    assert shared.value("[type(each) is Review for each in reviews.parsed]") == "[True]"
+    assert '"rating"' in shared.run("%claude --dry-run schema=Review Judge it.").text
+    calls = server.counters.calls
+    assert "there is no 'Reviw'; did you mean 'Review'?" in one_line(shared.run("%claude schema=Reviw Judge it."))
+    assert "schema=reviews: schema must be" in one_line(shared.run("%claude schema=reviews Judge it."))
+    assert "schema=1/0: ZeroDivisionError" in one_line(shared.run("%claude schema=1/0 Judge it."))
+    assert server.counters.calls == calls
+
+
+def test_an_answer_that_stays_wrong_is_shown_with_its_cost_and_kept(shared: LiveKernel, server: Simulator) -> None:
+    """One repair, then one line; the text is on the page and in the variable."""
+    shared.run(REVIEW)
+    server.fail("wrong_json", contains="stubborn")
+    cell = shared.run("%%claude model=haiku schema=Review into=wrong\nJudge this stubborn one.")
+    assert one_line(cell).startswith("SchemaError: also after one repair the answer does not fit Review")
+    assert "wrong on purpose" in cell.text
+    assert "does not fit the schema" in cell.text
+    assert shared.value("wrong.status, wrong.text, wrong.attempts, wrong.cost > 0") == (
+        'failed ["simulated: wrong on purpose"] 2 True'
+    )
+    server.fail(["wrong_json"], contains="mendable")
+    repaired = only_answer(shared.run("%claude model=haiku schema=Review Judge this mendable one."))
+    assert repaired["text/plain"].endswith("· repaired")
 
 
 def test_settings_have_their_order(server: Simulator, tmp_path: Path) -> None:

@@ -28,6 +28,11 @@ __all__ = ["load", "unload"]
 # Magics that have an awaitable twin.
 AWAITABLE = ("claude",)
 _ATTRIBUTE = "_claude_force_extension"
+# What a magic shows itself and gives as the value of its cell.
+SHOWN = (
+    ("claude_force_nb.result", "ClaudeResult"),
+    ("claude_force_nb.notebook.preview", "Preview"),
+)
 
 
 @magics_class
@@ -229,14 +234,14 @@ class _Extension:
             self._undo.append(partial(self.shell.events.unregister, event, callback))
 
     def _register_formatters(self) -> None:
-        kind = ("claude_force_nb.result", "ClaudeResult")
         formatters = self.shell.display_formatter
-        own = formatters.ipython_display_formatter
-        own.for_type_by_name(*kind, self._show_once)
-        formatters.mimebundle_formatter.for_type_by_name(*kind, self._bundle)
-        formatters.formatters["text/plain"].for_type_by_name(*kind, self._plain)
-        for formatter in (own, formatters.mimebundle_formatter, formatters.formatters["text/plain"]):
-            self._undo.append(partial(_forget, formatter, kind))
+        own, bundles = formatters.ipython_display_formatter, formatters.mimebundle_formatter
+        for kind in SHOWN:
+            own.for_type_by_name(*kind, self._show_once)
+            bundles.for_type_by_name(*kind, self._bundle)
+            formatters.formatters["text/plain"].for_type_by_name(*kind, self._plain)
+            for formatter in (own, bundles, formatters.formatters["text/plain"]):
+                self._undo.append(partial(_forget, formatter, kind))
 
     def _show_once(self, result: Any) -> None:
         """Show nothing where the cell has shown this very answer while it arrived; the value is kept all the same."""
@@ -245,16 +250,12 @@ class _Extension:
             raise NotImplementedError  # IPython's way of saying: show it as usual
 
     def _bundle(self, result: Any, include: Any = None, exclude: Any = None) -> Any:
-        from .render import result_bundle
-
-        return result_bundle(result) if self.magics.session.in_kernel else {}
+        return _bundle_of(result) if self.magics.session.in_kernel else {}
 
     def _plain(self, result: Any, printer: Any, cycle: bool) -> None:
-        from .render import result_bundle
-
         # A terminal prints its prompt in any case; the answer stands right above it.
         shown = self.magics.session.was_shown(result)
-        printer.text("ClaudeResult, shown above" if shown else result_bundle(result)["text/plain"])
+        printer.text(type(result).__name__ + ", shown above" if shown else _bundle_of(result)["text/plain"])
 
     def _register_completer(self) -> None:
         from .completion import make_matcher
@@ -270,6 +271,12 @@ class _Extension:
             undo()
         self._waker.stop()
         self.magics.close()
+
+
+def _bundle_of(shown: Any) -> Dict[str, str]:
+    from .render import result_bundle
+
+    return shown.bundle() if hasattr(shown, "bundle") else result_bundle(shown)
 
 
 def _discard(target: List[Any], item: Any) -> None:

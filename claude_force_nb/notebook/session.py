@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import os
 from collections import ChainMap
 from dataclasses import replace
-from html import escape
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, Mapping, Optional, Set, Tuple, Union
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
@@ -30,7 +28,6 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.request import ClaudeRequest
 from claude_force_nb.result import ClaudeResult
 
 from .agent_cells import define_agent
@@ -38,7 +35,8 @@ from .cells import cell_id, cell_run, memory_options
 from .kernel import interruptible
 from .names import find_schema
 from .options import help_rows, parse_line, read_setting
-from .render import bundle, dollars, table_bundle
+from .preview import Preview, make_preview, secrets_of
+from .render import table_bundle
 from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
 from .settings import Settings, folder_of_notebook
 from .watching import Watching
@@ -158,7 +156,9 @@ class NotebookSession:
         for name, value in values.items():
             self.settings.set(name, value)
 
-    async def ask(self, line: str, cell: Optional[str], local_names: Mapping[str, Any]) -> Optional[ClaudeResult]:
+    async def ask(
+        self, line: str, cell: Optional[str], local_names: Mapping[str, Any]
+    ) -> Union[ClaudeResult, Preview, None]:
         """Do what ``%%claude`` (with a cell) and ``%claude`` (without) do.
 
         Parameters
@@ -172,8 +172,8 @@ class NotebookSession:
 
         Returns
         -------
-        ClaudeResult or None
-            None for ``--help`` and ``--dry-run``, which show and send nothing.
+        ClaudeResult, Preview or None
+            A preview for ``--dry-run``, None for ``--help``, which both send nothing.
 
         Raises
         ------
@@ -203,8 +203,10 @@ class NotebookSession:
         orchestrator = self.orchestrator
         if dry_run:
             self._looked = self._cell_run().run
-            self._show(self.preview(prompt, call))
-            return None
+            preview = self.preview(prompt, call)
+            self._show_bundle(preview.bundle())
+            self.mark_shown(preview)
+            return preview
         result = await self._run(orchestrator, prompt, call, stream=stream, into=into)
         if into:
             self.shell.user_ns[into] = result
@@ -283,36 +285,41 @@ class NotebookSession:
                 orchestrator.ledger.flush()
         if stream:
             screen.finish(result)
-            self._shown = (self.shell.execution_count, id(result))
+            self.mark_shown(result)
         return result
 
-    def was_shown(self, result: ClaudeResult) -> bool:
+    def mark_shown(self, value: object) -> None:
+        """Say that the running cell has shown a value: it is not shown again as the cell's result."""
+        self._shown = (self.shell.execution_count, id(value))
+
+    def was_shown(self, result: object) -> bool:
         """Return True where this very cell has shown the result already."""
         return self._shown == (self.shell.execution_count, id(result))
 
-    def preview(self, prompt: str, call: Mapping[str, Any]) -> str:
-        """Return what ``--dry-run`` shows: the exact request, its size, its price bound, and whether it is cached."""
+    def preview(self, prompt: str, call: Mapping[str, Any]) -> Preview:
+        """Return what ``--dry-run`` shows: the request as it would leave, its price bound, and whether it is cached.
+
+        Parameters
+        ----------
+        prompt : str
+        call : mapping
+            Arguments of `AsyncAgentOrchestrator.run`.
+        """
         orchestrator = self.orchestrator
-        request = orchestrator.request(prompt, **call)
-        lines = [json.dumps(request.body, indent=2, ensure_ascii=False), ""]
-        lines.append("to {} · fingerprint {}".format(request.base_url, request.fingerprint))
-        bound = price_bound(request, orchestrator.prices, on=today())
-        text = json.dumps(request.body, ensure_ascii=False)
-        # About four characters a token in English prose and code (Anthropic's glossary: 3.5 characters and more).
-        estimate = "about {} tokens in, at most {} out".format(-(-len(text) // 4), request.max_tokens)
-        lines.append("{} · at most {}".format(estimate, dollars(bound)))
         options = CallOptions.of(call)
+        request = orchestrator.request(prompt, **call)
+        notes = []
         if options.use_memory:
             look = orchestrator.memory.look
-            lines.append(str(look(options.conversation, options.turn, limit_tokens=options.memory_tokens)))
-        lines.append("{} · nothing was sent".format(self._cached_line(orchestrator, request, call)))
-        return "\n".join(lines)
-
-    @staticmethod
-    def _cached_line(orchestrator: AsyncAgentOrchestrator, request: ClaudeRequest, call: Mapping[str, Any]) -> str:
-        if orchestrator.cache is None or CallOptions.of(call).cache == "off":
-            return "cache off"
-        return "cached: free" if orchestrator.cache.get(request) is not None else "not cached"
+            notes.append(str(look(options.conversation, options.turn, limit_tokens=options.memory_tokens)))
+        cache = None if options.cache == "off" else orchestrator.cache
+        return make_preview(
+            request,
+            most=price_bound(request, orchestrator.prices, on=today()),
+            cached=None if cache is None else cache.get(request) is not None,
+            secrets=secrets_of(os.environ),
+            notes=notes,
+        )
 
     @staticmethod
     def _help(magic: str) -> Dict[str, str]:
@@ -320,10 +327,6 @@ class NotebookSession:
             magic
         )
         return table_bundle(("option", "meaning", "takes"), help_rows(), footer=footer)
-
-    def _show(self, text: str) -> None:
-        inner = '<pre style="white-space:pre-wrap">{}</pre>'.format(escape(text))
-        self._show_bundle(bundle(text, "````text\n{}\n````".format(text), inner))
 
     def _show_bundle(self, shown: Dict[str, str]) -> None:
         if self.in_kernel:
