@@ -6,7 +6,7 @@ import html
 from dataclasses import dataclass
 from decimal import Decimal
 
-__all__ = ["Bar"]
+__all__ = ["Bar", "Legend"]
 
 _WIDTH = 20
 # Tones between light and dark, so that they stand out on either.
@@ -52,6 +52,19 @@ class Bar:
             '<div role="img" aria-label="{}" style="width:12em;height:0.8em;line-height:0;white-space:nowrap">'
             '{}<span style="font-size:0">{}</span></div>'
         ).format(html.escape(self.label, quote=True), parts, self)
+
+
+class Legend:
+    """What the parts of a bar mean, for the head of their column."""
+
+    def __str__(self) -> str:
+        return "█ spent ░ saved"
+
+    def to_html(self) -> str:
+        """Return it in the colours of the bars."""
+        box = '<span style="display:inline-block;width:0.8em;height:0.8em;background-color:{}"></span>'
+        part = box + '<span style="font-size:0">{}</span> {}'
+        return "{} {}".format(part.format(_SPENT, "█", "spent"), part.format(_SAVED, "░", "saved"))
 
 
 def _share(amount: Decimal, longest: Decimal) -> float:

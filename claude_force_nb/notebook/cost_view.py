@@ -11,7 +11,7 @@ from claude_force_nb.costs.ledger import Ledger, LedgerRow, parse_since
 from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.vocabulary import did_you_mean
 
-from .bars import Bar
+from .bars import Bar, Legend
 from .render import dollars, line_bundle, table_bundle
 
 __all__ = ["COST_OPTIONS", "GROUPS", "budget_line", "cost_bundle", "do_cost", "export", "prune"]
@@ -122,8 +122,8 @@ def cost_bundle(ledger: Ledger, by: str, since: str, *, now: float, below: Any =
     cells: List[Sequence[Any]] = [_cells(row.key or "(none)", row, longest) for row in rows]
     if len(rows) > 1:
         cells.append(_cells("total", ledger.total(since=moment), None))
-    footer = " · ".join([*(["█ spent, ░ saved by the cache"] if longest else []), scope, *lines])
-    header = (by, "calls", "cached", "tokens in", "tokens out", "cost", "saved", "")
+    footer = " · ".join([scope, *lines])
+    header = (by, "calls", "cached", "tokens in", "tokens out", "cost", "saved", Legend() if longest else "")
     return table_bundle(header, cells, footer=footer, right=range(1, 7))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Container, Dict, Iterable, List, Optional
 
 from claude_force_nb.result import ClaudeResult
 
-from .bars import Bar
+from .bars import Bar, Legend
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -167,12 +167,13 @@ def result_bundle(result: ClaudeResult) -> Dict[str, str]:
 
 
 def table_bundle(
-    header: Sequence[str], rows: Iterable[Sequence[Any]], *, footer: str = "", right: Container[int] = ()
+    header: Sequence[Any], rows: Iterable[Sequence[Any]], *, footer: str = "", right: Container[int] = ()
 ) -> Dict[str, str]:
     """Return the bundle of a table of texts and bars, everything escaped; the columns numbered in `right` are set right."""
     given = [list(row) for row in rows]
     cells = [[" ".join(str(cell).split()) for cell in row] for row in given]
-    widths = [max(map(len, column)) for column in zip(header, *cells)]
+    names = list(map(str, header))
+    widths = [max(map(len, column)) for column in zip(names, *cells)]
 
     def row_plain(row: Sequence[str]) -> str:
         aligned = enumerate(zip(row, widths))
@@ -180,12 +181,12 @@ def table_bundle(
             cell.rjust(width) if at in right else cell.ljust(width) for at, (cell, width) in aligned
         ).rstrip()
 
-    plain = [row_plain(row) for row in [list(header), *cells]]
-    markdown = ["| {} |".format(" | ".join(map(_markdown_text, row))) for row in [list(header), *cells]]
+    plain = [row_plain(row) for row in [names, *cells]]
+    markdown = ["| {} |".format(" | ".join(map(_markdown_text, row))) for row in [names, *cells]]
     markdown.insert(1, "|" + "".join(" ---: |" if at in right else " --- |" for at in range(len(header))))
 
     def cell_html(cell: Any) -> str:
-        if isinstance(cell, Bar):
+        if isinstance(cell, (Bar, Legend)):
             return cell.to_html()
         return html.escape(" ".join(str(cell).split())).replace("$", "<span>$</span>")
 
