@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .agents import AgentLibrary as AgentLibrary
     from .cache import CacheStats as CacheStats
     from .cache import ResponseCache as ResponseCache
+    from .data.values import file as file
     from .errors import ApiError as ApiError
     from .errors import ClaudeForceError as ClaudeForceError
     from .events import Event as Event
@@ -41,6 +42,7 @@ _ROOMS = {
     "Memory": "memory",
     "ResponseCache": "cache",
     "Usage": "result",
+    "file": "data.values",
 }
 __all__ = [*sorted(_ROOMS), "load_ipython_extension", "unload_ipython_extension"]
 

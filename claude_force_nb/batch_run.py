@@ -8,9 +8,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Callable, Coroutine, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
+from .bounds import price_bound
 from .cache import ResponseCache
 from .caller import today, unanswered
-from .compose import price_bound
 from .costs.budget import Budget
 from .costs.pricing import PriceTable
 from .errors import ApiError, BudgetExceededError, ClaudeForceError, JobError

@@ -16,8 +16,8 @@ from .api.failures import map_exception
 from .api.pacing import Lanes, Slots
 from .api.retry import RetryBudget, delay_seconds
 from .api.transport import Transport
+from .bounds import paced_bytes, price_bound
 from .cache import ResponseCache
-from .compose import input_bound_tokens, price_bound
 from .costs.budget import Budget, BudgetGroup, DailyBudget, Reservation
 from .costs.pricing import PriceTable
 from .costs.waiting import reserve_in_turn
@@ -142,7 +142,7 @@ class Caller:
         lane = self.lanes.of(request.model)
 
         def input_bytes() -> int:
-            return input_bound_tokens(request)
+            return paced_bytes(request)
 
         ticket = await lane.enter(
             self.slots, request.model, input_bytes=input_bytes, max_tokens=request.max_tokens, again=attempt > 1

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass, field, fields
-from decimal import Decimal
 from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 from .agents import Agent, AgentLibrary
 from .costs.pricing import PriceTable, resolve_model
+from .data.attachments import check_blocks
+from .data.fences import DATA_NOTICE
 from .errors import EmptyPromptError, OptionError
 from .memory import CellRun, Turn
-from .prompts import DATA_NOTICE, render
+from .prompts import RenderedPrompt, render
 from .reasoning import check_reasoning, thinking_field
 from .request import DEFAULT_BASE_URL, ClaudeRequest
 from .schema import AnswerSchema, schema_of
+from .suspicion import notices, respond
 from .vocabulary import (
     CACHE_MODES,
     DEFAULT_CONVERSATION,
@@ -22,11 +23,12 @@ from .vocabulary import (
     DEFAULT_MEMORY_TOKENS,
     DEFAULT_MODEL,
     EFFORTS,
+    INJECTION_MODES,
     did_you_mean,
     is_name,
 )
 
-__all__ = ["CallOptions", "compose", "input_bound_tokens", "is_bounded", "price_bound"]
+__all__ = ["CallOptions", "compose"]
 
 
 def _check(value: Any, name: str, kind: type, low: float, high: float, hint: str) -> None:
@@ -77,6 +79,8 @@ class CallOptions:
         Values for ``{{ }}``; without it the prompt is sent as it is, braces and all.
     schema : type or mapping
         What the answer has to be: see `schema.schema_of`. `ClaudeResult.parsed` is then an instance of it.
+    on_injection : str
+        What a phrase like an instruction in a value does: ``warn``, ``block`` (nothing is sent) or ``off`` (nobody looks).
     body : mapping
         Further fields of the request body, such as ``tools``; they go last and win, ``output_config`` field by field.
     betas : sequence of str
@@ -101,6 +105,7 @@ class CallOptions:
     memory_tokens: int = DEFAULT_MEMORY_TOKENS
     variables: Optional[Mapping[str, Any]] = None
     schema: Any = None
+    on_injection: str = "warn"
     body: Mapping[str, Any] = field(default_factory=dict)
     betas: Sequence[str] = ()
 
@@ -122,6 +127,9 @@ class CallOptions:
         if self.cache not in CACHE_MODES:
             near = did_you_mean(str(self.cache), CACHE_MODES)
             raise OptionError("cache must be on, off, refresh or only, not {!r}{}".format(self.cache, near))
+        if self.on_injection not in INJECTION_MODES:
+            near = did_you_mean(str(self.on_injection), INJECTION_MODES)
+            raise OptionError("on_injection must be warn, block or off, not {!r}{}".format(self.on_injection, near))
         if self.max_tokens is not None:
             _check(self.max_tokens, "max_tokens", int, 1, 10_000_000, "a whole number from 1")
         if self.temperature is not None:
@@ -214,26 +222,28 @@ def compose(
     if not isinstance(prompt, str):
         raise OptionError("a prompt must be text, not {}".format(type(prompt).__name__))
     agent = agents.find(options.agent) if isinstance(options.agent, str) else options.agent
-    fenced = False
+    rendered = RenderedPrompt(prompt)
     if options.variables is not None:
-        rendered = render(prompt, options.variables)
-        prompt, fenced = rendered.text, rendered.fenced
-    if not prompt.strip():
+        rendered = render(prompt, options.variables, look=options.on_injection != "off")
+        respond(rendered, options.on_injection)
+    if not rendered.text.strip():
         raise EmptyPromptError("the prompt is empty; nothing was sent")
     model = options.model or (agent.model if agent else None) or default_model
+    model = resolve_model(model, prices, official=base_url == DEFAULT_BASE_URL)
+    if rendered.attachments:
+        check_blocks(rendered.attachments, context_window=prices.context_window(model))
     temperature = options.temperature if options.temperature is not None else (agent.temperature if agent else None)
     max_tokens = options.max_tokens or (agent.max_tokens if agent else None) or default_max_tokens
-    model = resolve_model(model, prices, official=base_url == DEFAULT_BASE_URL)
     config = _output_config(options.schema, options, model)
     body: Dict[str, Any] = {
         "model": model,
         "max_tokens": max_tokens,
         "messages": [
             *(message for turn in turns for message in turn.messages),
-            {"role": "user", "content": prompt},
+            {"role": "user", "content": rendered.content},
         ],
     }
-    fenced = fenced or any(turn.fenced for turn in turns)
+    fenced = rendered.fenced or any(turn.fenced for turn in turns)
     system = [agent.prompt if agent else None, options.system, DATA_NOTICE if fenced else None]
     if options.schema is not None and "format" not in config:
         system.append(options.schema.instruction)
@@ -257,6 +267,7 @@ def compose(
         betas=(options.betas,) if isinstance(options.betas, str) else tuple(options.betas),
         sample=options.sample,
         agent=agent.name if agent else None,
+        notices=notices(rendered),
     )
 
 
@@ -273,65 +284,3 @@ def _output_config(schema: Optional[AnswerSchema], options: CallOptions, model: 
             raise OptionError("give schema or output_config.format, not both")
         config.update(own)
     return config
-
-
-def input_bound_tokens(request: ClaudeRequest) -> int:
-    """Return more tokens than the request can have: one a byte of its text, since a token is at least a byte of UTF-8."""
-    # What the API adds of its own: around messages, and a system prompt where there are tools or a schema.
-    body = request.body
-    return _bytes_in(body) + (1024 if "tools" in body or "format" in (body.get("output_config") or ()) else 512)
-
-
-def price_bound(
-    request: ClaudeRequest, prices: PriceTable, *, on: datetime.date, batch: bool = False
-) -> Optional[Decimal]:
-    """Return the most that the request can cost in US dollars, or None where that is unknown.
-
-    Parameters
-    ----------
-    on : datetime.date
-        Day of sending, UTC.
-    batch : bool
-        True where it goes as part of a message batch.
-    """
-    if not is_bounded(request):
-        return None
-    return prices.bound(
-        request.model,
-        input_tokens=input_bound_tokens(request),
-        max_tokens=request.max_tokens,
-        on=on,
-        batch=batch,
-        prompt_caching="cache_control" in repr(request.body),
-        fast=request.body.get("speed") == "fast",
-    )
-
-
-def is_bounded(request: ClaudeRequest) -> bool:
-    """Return whether `input_bound_tokens` holds: not where the API reads more than it is sent.
-
-    That is so for content given by address or file id, for tools that run at the API (search, fetch, code), and for MCP.
-    """
-    body = request.body
-    if body.get("mcp_servers") or body.get("container"):
-        return False
-    tools = body.get("tools") or ()
-    if any(not isinstance(tool, dict) or tool.get("type") not in (None, "custom") for tool in tools):
-        return False
-    return not _has_reference(body["messages"]) and not _has_reference(body.get("system"))
-
-
-def _has_reference(value: Any) -> bool:
-    if isinstance(value, dict):
-        return value.get("type") in ("url", "file") or any(_has_reference(item) for item in value.values())
-    return isinstance(value, list) and any(_has_reference(item) for item in value)
-
-
-def _bytes_in(value: Any) -> int:
-    if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode("utf-8"))
-    if isinstance(value, dict):
-        return sum(_bytes_in(key) + _bytes_in(item) for key, item in value.items())
-    if isinstance(value, list):
-        return sum(_bytes_in(item) for item in value)
-    return 8

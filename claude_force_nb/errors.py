@@ -15,7 +15,9 @@
     ├── PromptError                      the prompt cannot be made
     │   ├── EmptyPromptError
     │   ├── UndefinedNameError           a name in {{ }} that the notebook does not have
-    │   └── TemplateError                a {{ }} that is no expression, or fails while it is computed
+    │   ├── TemplateError                a {{ }} that is no expression, or fails while it is computed
+    │   ├── AttachmentError              a file, image or document that cannot be sent
+    │   └── PromptInjectionError         on_injection=block, and a value holds a phrase like an instruction
     ├── CacheMissError                   cache=only, and the answer is not there
     ├── BudgetExceededError              the worst case of the call does not fit the budget
     ├── SchemaError                      the answer does not fit the schema, also after one repair
@@ -44,7 +46,8 @@
     ├── CacheWarning                     the cache is unusable or refused an entry; answers go on without it
     │   └── CacheIntegrityWarning        an entry failed its check
     ├── CacheSecretWarning               the cache secret is generated, a placeholder or short
-    └── AgentFileWarning                 an agent file was passed over
+    ├── AgentFileWarning                 an agent file was passed over
+    └── PromptInjectionWarning           a value holds a phrase like an instruction
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ __all__ = [
     "AgentFileError",
     "AgentFileWarning",
     "ApiError",
+    "AttachmentError",
     "AuthenticationError",
     "BrokenConnectionError",
     "BudgetExceededError",
@@ -80,6 +84,8 @@ __all__ = [
     "OverloadedError",
     "PermissionDeniedError",
     "PromptError",
+    "PromptInjectionError",
+    "PromptInjectionWarning",
     "RateLimitError",
     "RunInterrupted",
     "SchemaError",
@@ -96,6 +102,7 @@ __all__ = [
     "UnknownJobError",
     "UnknownModelError",
     "warn",
+    "warn_again",
 ]
 
 
@@ -162,6 +169,14 @@ class UndefinedNameError(PromptError):
 
 class TemplateError(PromptError):
     """A ``{{ }}`` is no expression, or failed while it was computed."""
+
+
+class AttachmentError(PromptError):
+    """A file, an image or a document cannot be read, or cannot be sent as it is."""
+
+
+class PromptInjectionError(PromptError):
+    """A value holds a phrase that looks like an instruction, and ``on_injection=block``."""
 
 
 class CacheMissError(ClaudeForceError):
@@ -366,6 +381,10 @@ class AgentFileWarning(ClaudeForceWarning):
     """An agent file cannot be read and was passed over."""
 
 
+class PromptInjectionWarning(ClaudeForceWarning):
+    """A value holds a phrase that looks like an instruction; it was sent as data."""
+
+
 _SHOWN: Dict[Any, Any] = {}
 
 
@@ -376,3 +395,9 @@ def warn(message: str, category: Type[Warning]) -> None:
     """
     text = " ".join(message.split())
     warnings.warn_explicit(text, category, "claude_force_nb", 1, module="claude_force_nb", registry=_SHOWN)
+
+
+def warn_again(category: Type[Warning]) -> None:
+    """Let warnings of a category be shown once more, as in a cell that runs again."""
+    for key in [key for key in _SHOWN if isinstance(key, tuple) and key[1] is category]:
+        del _SHOWN[key]

@@ -108,6 +108,8 @@ class ClaudeRequest:
         Number of an independent answer to the same body, >= 1.
     agent : str, optional
         Name of the agent that wrote it; shown, never part of the fingerprint.
+    notices : tuple of str
+        What was done to the values of the prompt; shown by ``--dry-run``, never part of the fingerprint.
 
     Raises
     ------
@@ -121,6 +123,7 @@ class ClaudeRequest:
     betas: Tuple[str, ...] = ()
     sample: int = 1
     agent: Optional[str] = field(default=None, compare=False)
+    notices: Tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name in ("model", "max_tokens", "messages"):

@@ -22,6 +22,7 @@ MEMORY_ACTIONS = ("show", "clear", "undo")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # How the rows of a batch travel.
 ROUTES = ("api", "batches")
+INJECTION_MODES = ("warn", "block", "off")
 DEFAULT_MODEL = "sonnet"
 DEFAULT_MAX_TOKENS = 4096
 # The conversation of those who name no agent.

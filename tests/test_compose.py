@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_force_nb.agents import Agent, AgentLibrary
-from claude_force_nb.compose import CallOptions, compose, input_bound_tokens, is_bounded
+from claude_force_nb.bounds import input_bound_tokens, is_bounded
+from claude_force_nb.compose import CallOptions, compose
 from claude_force_nb.costs.pricing import load_prices
+from claude_force_nb.data.fences import DATA_NOTICE
 from claude_force_nb.errors import ClaudeForceError, EmptyPromptError, OptionError, UnknownModelError
-from claude_force_nb.prompts import DATA_NOTICE
 from claude_force_nb.reasoning import thinking_body
 from claude_force_nb.request import DEFAULT_BASE_URL, ClaudeRequest
 

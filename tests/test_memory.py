@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_force_nb.agents import Agent
+from claude_force_nb.data.fences import DATA_NOTICE
 from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, OptionError, ServerError
 from claude_force_nb.memory import CellRun, Memory, estimate_tokens
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.prompts import DATA_NOTICE
 from claude_force_nb.request import ClaudeRequest
 from claude_force_nb.result import ClaudeResult
 from claude_force_nb.simulator import Simulator

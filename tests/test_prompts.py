@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from claude_force_nb.data.fences import INLINE_LIMIT, clean, fence, unfence
 from claude_force_nb.errors import PromptError, TemplateError, UndefinedNameError
-from claude_force_nb.prompts import INLINE_LIMIT, clean, fence, names, render, unfence
+from claude_force_nb.prompts import names, render
 from claude_force_nb.vocabulary import did_you_mean
 
 texts = st.text(st.characters(blacklist_categories=["Cs"]))
@@ -203,13 +204,14 @@ def test_the_sandbox_has_no_way_out(escape: str) -> None:
 
 
 def test_clean_removes_what_cannot_be_seen_and_nothing_else() -> None:
-    """Of all characters, exactly control, zero-width, bidi and tag characters go; tab, line ends and joiners stay."""
+    """Of all characters, exactly control, zero-width, bidi, annotation and tag characters go; tab, line ends and joiners stay."""
     controls = {*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A, 0x0D}
     zero_width = {0xAD, 0x180E, 0x200B, 0xFEFF, *range(0x2060, 0x2066)}
     bidi = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
     deprecated_formats = set(range(0x206A, 0x2070))
-    tags = set(range(0xE0000, 0xE0080))
-    expected = controls | zero_width | bidi | deprecated_formats | tags
+    annotations = {0xFFF9, 0xFFFA, 0xFFFB}
+    tags_and_selectors = set(range(0xE0000, 0xE1000))
+    expected = controls | zero_width | bidi | deprecated_formats | annotations | tags_and_selectors
     removed = {code for code in range(sys.maxunicode + 1) if clean(chr(code))[1]}
     assert removed == expected
 

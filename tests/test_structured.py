@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.compose import input_bound_tokens
+from claude_force_nb.bounds import input_bound_tokens
 from claude_force_nb.errors import (
     AuthenticationError,
     BudgetExceededError,

@@ -8,6 +8,7 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Iterable, List, Mapping, Optional, Tuple, Type
 
+from claude_force_nb.data.fences import clean as visible
 from claude_force_nb.errors import (
     ApiError,
     AuthenticationError,
@@ -24,7 +25,6 @@ from claude_force_nb.errors import (
     SpendLimitError,
     StreamCutError,
 )
-from claude_force_nb.prompts import clean as visible
 
 __all__ = ["error_from_answer", "map_exception", "retry_after_seconds"]
 

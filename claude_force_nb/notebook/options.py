@@ -8,7 +8,14 @@ from io import StringIO
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple, Union
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.vocabulary import CACHE_MODES, DEFAULT_MEMORY_TOKENS, EFFORTS, did_you_mean, is_name
+from claude_force_nb.vocabulary import (
+    CACHE_MODES,
+    DEFAULT_MEMORY_TOKENS,
+    EFFORTS,
+    INJECTION_MODES,
+    did_you_mean,
+    is_name,
+)
 
 __all__ = ["AGENT_OPTIONS", "OPTIONS", "SETTINGS", "Invocation", "Option", "help_rows", "parse_line", "read_setting"]
 
@@ -153,6 +160,15 @@ OPTIONS: Dict[str, Option] = {
             setting=True,
         ),
         Option("into", _name, "name", "variable that receives the result"),
+        Option(
+            "on_injection",
+            _text,
+            "mode",
+            "what a phrase like an instruction in a value does",
+            choices=INJECTION_MODES,
+            setting=True,
+            default="warn",
+        ),
         Option("refresh", _switch, "", "ask again and replace the cached answer", flag=True),
         Option(
             "dry-run",

@@ -12,8 +12,9 @@ from typing import Any, Dict, Mapping, Optional, Set, Tuple, Union
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.bounds import price_bound
 from claude_force_nb.caller import today
-from claude_force_nb.compose import CallOptions, price_bound
+from claude_force_nb.compose import CallOptions
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.costs.pricing import PriceTable, load_prices
@@ -29,6 +30,7 @@ from claude_force_nb.errors import (
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.result import ClaudeResult
+from claude_force_nb.suspicion import forget_warnings
 
 from .agent_cells import define_agent
 from .cells import cell_id, cell_run, memory_options
@@ -55,7 +57,7 @@ _BUILD = (
     "prices",
 )
 # Options of a cell that a setting may give.
-_CALL = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache")
+_CALL = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache", "on_injection")
 
 # Closings under way: a loop keeps only weak references to its tasks.
 _CLOSING: Set[asyncio.Task[None]] = set()
@@ -214,6 +216,7 @@ class NotebookSession:
 
     def _call_options(self, options: Dict[str, Any], local_names: Mapping[str, Any]) -> Dict[str, Any]:
         """Return the arguments of `AsyncAgentOrchestrator.run`: what the cell says, then what the settings say."""
+        forget_warnings()
         call: Dict[str, Any] = {}
         agent = options.get("agent") or self.settings.value("agent")
         for name in _CALL:
@@ -308,7 +311,7 @@ class NotebookSession:
         orchestrator = self.orchestrator
         options = CallOptions.of(call)
         request = orchestrator.request(prompt, **call)
-        notes = []
+        notes = list(request.notices)
         if options.use_memory:
             look = orchestrator.memory.look
             notes.append(str(look(options.conversation, options.turn, limit_tokens=options.memory_tokens)))

@@ -1,0 +1,172 @@
+"""Phrases in data that read like instructions to the model. Pure.
+
+A phrase is a reason to look, not a proof: data may well speak about instructions. Nothing is changed here. docs/security.md says
+what was tried and what is not found.
+
+Speed decides the form: a text is first cut into a set of words, which takes microseconds, and only one that has the words of a
+rule (`phrases.Rule`) meets its regular expression. Every repetition in these has a bound, so that no text can make them slow.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from base64 import b64decode
+from binascii import Error as Base64Error
+from dataclasses import dataclass
+from html import unescape
+from typing import List, Pattern, Set, Tuple
+
+from .phrases import PHRASES, Rule, word_set
+
+__all__ = ["Finding", "scan"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A phrase that looks like an instruction.
+
+    Attributes
+    ----------
+    kind : str
+        What it looks like, such as "takes instructions back", after the name of the value.
+    phrase : str
+        As found, on one line and at most 80 characters; what was hidden is written out.
+    """
+
+    kind: str
+    phrase: str
+
+
+_ASCII_RULES: Tuple[Rule, ...] = tuple(rule for rule in PHRASES if all(mark.isascii() for mark in rule.marks))
+_ROLE_WORDS = frozenset((b"human", b"assistant"))
+
+_TAGS = re.compile("[\U000e0020-\U000e007f]+")
+# Flags of England, Scotland and Wales are written with tag characters: a black flag, letters, and the end.
+_FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{1,6}\U000e007f")
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# One variation selector behind a character is normal; several in a row are bytes that nobody sees.
+_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{3,}")
+# What can be put between two letters without being seen, joiners too.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+# A Latin letter beside a Greek or Cyrillic one; whole texts in these scripts have none.
+_MIXED = re.compile("[a-z][\u0370-\u03ff\u0400-\u052f]|[\u0370-\u03ff\u0400-\u052f][a-z]")
+_LOOKALIKE = re.compile("[\u0370-\u03ff\u0400-\u052f]")
+_STYLED = re.compile("[\u2100-\u214f\u2460-\u24ff\uff01-\uff5e\U0001d400-\U0001d7ff\U0001f130-\U0001f149\u1d00-\u1d7f]")
+_LOOKALIKES = str.maketrans(
+    "\u0430\u0441\u0435\u0456\u0458\u043e\u0440\u0455\u0443\u0445\u04bb\u0501\u051b\u051d\u0433\u043a\u043c\u043d\u0442\u0432"
+    "\u03b1\u03b5\u03b9\u03ba\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u03b7\u03c9",
+    "aceijopsyxhdqwrkmhtb" + "aeikvoptuxnw",
+)
+
+# "ignore" and "instruction" in base64, each begun at the three places where a letter can stand.
+_BASE64_NEEDLES = ("aWdub3Jl", "lnbm9yZ", "pZ25vcm", "SWdub3Jl", "aW5zdHJ1Y3Rpb2", "luc3RydWN0aW9u", "pbnN0cnVjdGlvb")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+
+
+def scan(text: str) -> Tuple[Finding, ...]:
+    """Return what in a value, as it is before it is cleaned, reads like an instruction; each kind once.
+
+    Parameters
+    ----------
+    text : str
+        Any length; takes time linear in it.
+    """
+    if text.isascii():
+        found: List[Finding] = []
+        characters, readable = "", text
+    else:
+        # Most questions about characters are answered by the few different ones, which is much shorter than the text.
+        characters = "".join(set(text))
+        found, readable = _hidden(text) if _UNSEEN.search(characters) else ([], text)
+    words = word_set(readable)
+    found.extend(_phrases(readable.lower(), words))
+    for variant in _variants(readable, characters):
+        found.extend(_phrases(variant, word_set(variant)))
+    if not _ROLE_WORDS.isdisjoint(words):
+        marker = _TURN.search(readable)
+        if marker is not None:
+            found.append(Finding("holds a role marker", _one_line(marker.group())))
+    if any(needle in text for needle in _BASE64_NEEDLES):
+        found.extend(_encoded(text))
+    return tuple({each.kind: each for each in reversed(found)}.values())[::-1] if len(found) > 1 else tuple(found)
+
+
+def _phrases(lowered: str, words: Set[bytes]) -> List[Finding]:
+    """Return what the rules find in a text in small letters."""
+    found = []
+    for rule in _ASCII_RULES if lowered.isascii() else PHRASES:
+        if rule.words and rule.words.isdisjoint(words):
+            continue
+        if rule.also and rule.also.isdisjoint(words):
+            continue
+        if rule.marks and not any(mark in lowered for mark in rule.marks):
+            continue
+        match = rule.pattern.search(lowered)
+        if match is not None:
+            found.append(Finding(rule.kind, _one_line(match.group())))
+    return found
+
+
+# Capitals count here: "human:" in small letters is a field of somebody's data.
+_TURN: Pattern[str] = re.compile(r"(?:^|\n)[ \t>*#_]{0,6}(?:Human|HUMAN|Assistant|ASSISTANT)[ *_]{0,3}:")
+
+
+def _variants(text: str, characters: str) -> List[str]:
+    """Return the text in small letters once more as it reads with look-alikes and entities resolved, where it has any."""
+    variants = []
+    styled, foreign = _STYLED.search(characters), _LOOKALIKE.search(characters)
+    if styled or foreign:
+        lowered = plain = text.lower()
+        if styled:
+            plain = unicodedata.normalize("NFKC", plain).lower()
+        if foreign and _MIXED.search(plain):
+            plain = plain.translate(_LOOKALIKES)
+        if plain != lowered:
+            variants.append(plain)
+    if "&#" in text:
+        variants.append(unescape(text).lower())
+    return variants
+
+
+def _hidden(text: str) -> Tuple[List[Finding], str]:
+    """Return what is written so that nobody sees it, and the text without it."""
+    found = []
+    tags = _TAGS.search(_FLAG.sub("", text)) if "\U000e007f" in text else _TAGS.search(text)
+    if tags is not None:
+        said = "".join(chr(ord(character) - 0xE0000) for character in tags.group())
+        found.append(Finding("hides text in invisible tag characters", _one_line(said)))
+    selectors = _SELECTORS.search(text)
+    if selectors is not None:
+        found.append(Finding("hides text in invisible variation selectors", _one_line(_selected(selectors.group()))))
+    if _BIDI.search(text):
+        found.append(Finding("holds characters that turn the reading direction", ""))
+    return found, _UNSEEN.sub("", text)
+
+
+def _selected(selectors: str) -> str:
+    """Read variation selectors as the bytes that some programs hide in them."""
+    codes = [ord(each) - 0xFE00 if each <= "\ufe0f" else ord(each) - 0xE0100 + 16 for each in selectors]
+    return bytes(code for code in codes if 32 <= code < 127).decode("ascii")
+
+
+def _encoded(text: str) -> List[Finding]:
+    for run in _BASE64.finditer(text):
+        word = run.group().rstrip("=").replace("-", "+").replace("_", "/")
+        word = word[:-1] if len(word) % 4 == 1 else word
+        try:
+            decoded = b64decode(word + "=" * (-len(word) % 4), validate=True).decode("utf-8", "replace")
+        except (Base64Error, ValueError):
+            continue
+        # One level deep: what decodes to more of the same is no phrase.
+        for finding in _phrases(decoded.lower(), word_set(decoded)):
+            return [Finding("holds an instruction in base64", finding.phrase)]
+    return []
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    shown = " ".join(shown.split())
+    return shown if len(shown) <= 80 else shown[:79] + "…"

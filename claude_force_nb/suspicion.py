@@ -1,0 +1,66 @@
+"""What is done about phrases in values that look like instructions, and said about what was removed."""
+
+from __future__ import annotations
+
+from typing import Dict, Set, Tuple
+
+from .errors import PromptInjectionError, PromptInjectionWarning, warn, warn_again
+from .prompts import RenderedPrompt
+
+__all__ = ["forget_warnings", "notices", "respond"]
+
+# Different phrases of one name that are warned about: a table of strangers' texts may hold a thousand.
+MOST_PHRASES = 10
+
+_told: Dict[str, Set[str]] = {}
+
+
+def forget_warnings() -> None:
+    """Warn anew of what was warned about: each cell that runs says what it found."""
+    _told.clear()
+    warn_again(PromptInjectionWarning)
+
+
+def respond(rendered: RenderedPrompt, on_injection: str) -> None:
+    """Warn of suspicious phrases, each once for a name, or refuse the prompt.
+
+    Parameters
+    ----------
+    rendered : RenderedPrompt
+    on_injection : str
+        ``warn``, ``block`` or ``off``.
+
+    Raises
+    ------
+    PromptInjectionError
+        With ``block``, where there is one.
+    """
+    if not rendered.suspicions or on_injection == "off":
+        return
+    if on_injection == "block":
+        first = rendered.suspicions[0]
+        raise PromptInjectionError("{}; on_injection=block, nothing was sent".format(first))
+    for suspicion in rendered.suspicions:
+        told = _told.setdefault(suspicion.name, set())
+        message = str(suspicion)
+        if message in told or len(told) > MOST_PHRASES:
+            continue
+        told.add(message)
+        if len(told) > MOST_PHRASES:
+            warn(
+                "{} holds more phrases like instructions; they are not named".format(suspicion.name),
+                PromptInjectionWarning,
+            )
+        else:
+            warn("{}; it is sent as data".format(message), PromptInjectionWarning)
+
+
+def notices(rendered: RenderedPrompt) -> Tuple[str, ...]:
+    """Return one line for each name that characters were removed from, and one for each suspicious phrase."""
+    if not rendered.removed and not rendered.suspicions:
+        return ()
+    removed = [
+        "{:,} invisible character{} removed from {}".format(count, "" if count == 1 else "s", name)
+        for name, count in rendered.removed.items()
+    ]
+    return (*removed, *("suspicious: {}".format(each) for each in rendered.suspicions))
