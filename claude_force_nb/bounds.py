@@ -10,7 +10,7 @@ from .costs.pricing import PriceTable
 from .data.attachments import IMAGE_BOUND_TOKENS, is_image, is_pdf
 from .request import ClaudeRequest
 
-__all__ = ["bound_tokens", "input_bound_tokens", "is_bounded", "paced_bytes", "price_bound"]
+__all__ = ["bound_tokens", "content_bytes", "input_bound_tokens", "is_bounded", "paced_bytes", "price_bound"]
 
 # What pacing takes an image and a PDF for, until the answers have taught it better: about 1,600 tokens an image (the
 # documentation's usual largest), and at most 100 pages of 3,000 tokens, each of four bytes.
@@ -74,6 +74,11 @@ def input_bound_tokens(request: ClaudeRequest) -> int:
 def paced_bytes(request: ClaudeRequest) -> int:
     """Return a size from which pacing guesses tokens: bytes of text, and what stands for images and documents."""
     return _bytes_in(request.body, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES) + _added_by_the_api(request.body)
+
+
+def content_bytes(request: ClaudeRequest) -> int:
+    """Return the bytes of a request's content, which its tokens go with: without what the API adds of its own."""
+    return _bytes_in(request.body, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES)
 
 
 def _added_by_the_api(body: Mapping[str, Any]) -> int:

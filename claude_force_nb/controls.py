@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator, List, Optional
 from .api.single_flight import SingleFlight
 from .caller import Caller
 from .costs.budget import Budget, DailyBudget
-from .errors import ClaudeForceError, StoppedError
+from .errors import ClaudeForceError, OptionError, StoppedError
 from .events import Listener, Teller
 from .live import BudgetState, Headroom, Snapshot
 from .rows import Rows
@@ -62,6 +62,14 @@ class Controls:
             Ends the telling; a second call does nothing.
         """
         return self._teller.add(listener)
+
+    def widen(self, max_concurrent: int) -> None:
+        """Allow at least so many calls in flight, >= 1, from now on; runs keep to a bound of their own."""
+        if type(max_concurrent) is not int or max_concurrent < 1:
+            raise OptionError("max_concurrent must be a whole number from 1, not {!r}".format(max_concurrent))
+        if max_concurrent > self.max_concurrent:
+            self.max_concurrent = max_concurrent
+            self._caller.slots.widen(max_concurrent)
 
     def pause(self) -> None:
         """Let no further call leave until `resume`; calls in flight go on, and the cache still answers.

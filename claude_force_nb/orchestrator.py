@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, AsyncGenerator, Callable, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from .agents import AgentLibrary
 from .api.answer import PartialAnswer
@@ -221,6 +221,31 @@ class AsyncAgentOrchestrator(Controls):
     def _budget_of(self, call: CallOptions) -> Optional[Budget]:
         """Return the budget of one run, beside those of the orchestrator."""
         return None if call.budget is None else Budget(call.budget, allow_unknown_price=self.allow_unknown_price)
+
+    async def requests(
+        self, prompts: Any, *, template: Optional[str] = None, **options: Any
+    ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
+        """Give the requests that `run_many` would send for the same arguments, one by one; sends nothing.
+
+        Yields
+        ------
+        (int, ClaudeRequest or ClaudeForceError)
+            Row number, and the request, or why it cannot be made.
+
+        Raises
+        ------
+        ConfigurationError or PromptError
+            Where `run_many` would.
+        """
+        call = self._resolve(CallOptions.of(options))
+        source = _source(prompts, keep=False)
+        source.check(template, call.variables)
+        rows = Rows(source.feed(), call, self._compose, template=template)
+        async for row, item in rows:
+            try:
+                yield row, rows.request(row, item)
+            except ClaudeForceError as error:
+                yield row, error
 
     def _resolve(self, call: CallOptions) -> CallOptions:
         """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent."""

@@ -258,6 +258,11 @@ class Source:
         """Return True where there is no row at all; an asynchronous source is not asked."""
         return not isinstance(self._rows, _AsyncOnce) and not self._first()
 
+    @property
+    def is_once(self) -> bool:
+        """True where reading the rows uses them up."""
+        return isinstance(self._rows, (_Once, _AsyncOnce))
+
     def _first(self) -> List[Any]:
         if isinstance(self._rows, _AsyncOnce) or self._limit == 0:
             return []

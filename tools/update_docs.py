@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterable, Sequence
 import claude_force_nb.errors
 from claude_force_nb.agents import BUILT_IN, AgentLibrary
 from claude_force_nb.costs.pricing import load_prices
-from claude_force_nb.notebook.options import LINE_OPTIONS, OPTIONS, SETTINGS, Option
+from claude_force_nb.notebook.options import BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS, Option
 from claude_force_nb.simulator import FAULT_KINDS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -54,6 +54,17 @@ def options() -> str:
         option = OPTIONS[name]
         typed = "`--{}`".format(name) if option.flag else "`{}=`".format(name)
         rows.append((typed, _takes(option), _default(option), option.meaning))
+    return table(("Option", "Takes", "Default", "Meaning"), rows)
+
+
+def batch() -> str:
+    """Return the options that only a batch has."""
+    rows = []
+    for name in BATCH_OPTIONS:
+        option = OPTIONS[name]
+        if name not in LINE_OPTIONS:
+            typed = "`--{}`".format(name) if option.flag else "`{}=`".format(name)
+            rows.append((typed, _takes(option), _default(option), option.meaning))
     return table(("Option", "Takes", "Default", "Meaning"), rows)
 
 
@@ -111,7 +122,7 @@ def _amount(amount: Any) -> str:
 
 
 TABLES: Dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (options, settings, agents, errors, faults, prices)
+    each.__name__: each for each in (options, batch, settings, agents, errors, faults, prices)
 }
 
 

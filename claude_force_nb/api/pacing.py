@@ -65,6 +65,16 @@ class Slots:
         free = self._free
         return self.limit - (free + _HELD if free <= -_HELD // 2 else free)
 
+    def widen(self, limit: int) -> None:
+        """Allow `limit` calls in flight, where it was less."""
+        with self._lock:
+            more = limit - self.limit
+            if more <= 0:
+                return
+            self.limit += more
+            self._free += more
+        self._serve()
+
     def hold(self) -> None:
         """Let nobody take a slot until `let_go`; a second call changes nothing."""
         with self._lock:

@@ -26,6 +26,8 @@ logger = logging.getLogger("claude_force_nb.api")
 
 # What closing connections in another thread's loop may take; that loop may be busy, or ending.
 _CLOSE_SECONDS = 2.0
+# Of a request's fields, beside model and messages, those that counting takes (Messages API reference, "Count tokens").
+_COUNTED = ("system", "thinking", "tools", "tool_choice")
 
 
 class Transport(Protocol):
@@ -169,13 +171,37 @@ class SdkTransport:
         with client.call():
             return await self._send(client, request, timeout_seconds, partial)
 
+    async def count_tokens(self, request: ClaudeRequest, *, timeout_seconds: float) -> int:
+        """Return how many tokens the API counts in a request's input, which is free of charge.
+
+        Raises
+        ------
+        ApiError
+            Whatever went wrong; see `api.failures`.
+        """
+        client = await self._client()
+        fields = {name: request.body[name] for name in _COUNTED if name in request.body}
+        try:
+            with client.call():
+                counted = await client.sdk.messages.count_tokens(
+                    model=request.model,
+                    messages=request.body["messages"],
+                    extra_body=fields or None,
+                    extra_headers=_versions(request),
+                    timeout=timeout_seconds,
+                )
+            return int(counted.input_tokens)
+        except Exception as error:
+            mapped = map_exception(error, base_url=self.base_url, now=time.time(), secrets=self._secrets())
+            if mapped is None:
+                raise
+            raise mapped from None
+
     async def _send(
         self, client: _Client, request: ClaudeRequest, timeout_seconds: float, partial: Optional[PartialAnswer]
     ) -> Answer:
         started = time.perf_counter()
-        headers = {"anthropic-version": request.api_version}
-        if request.betas:
-            headers["anthropic-beta"] = ",".join(request.betas)
+        headers = _versions(request)
         streaming = False
         try:
             if partial is None:
@@ -345,6 +371,13 @@ def _arguments(request: ClaudeRequest, headers: Dict[str, str], timeout_seconds:
         "extra_headers": headers,
         "timeout": timeout_seconds,
     }
+
+
+def _versions(request: ClaudeRequest) -> Dict[str, str]:
+    headers = {"anthropic-version": request.api_version}
+    if request.betas:
+        headers["anthropic-beta"] = ",".join(request.betas)
+    return headers
 
 
 def _lower(headers: Any) -> Dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Callable, List
+from typing import TYPE_CHECKING, Any, Callable, List, Sequence
 
 from claude_force_nb.vocabulary import MEMORY_ACTIONS
 
-from .options import AGENT_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS
+from .options import AGENT_OPTIONS, BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS
 
 if TYPE_CHECKING:
     from .magics import ClaudeMagics
@@ -54,21 +54,22 @@ def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
         word = value if equals else word
     elif magic == "claude_config":
         found, word = (_values(magics, name), value) if equals else ([each + "=" for each in SETTINGS], word)
-    elif magic in ("claude", "claude_async"):
+    elif magic in ("claude", "claude_async", "claude_batch", "claude_batch_async"):
         before = rest[: len(rest) - len(word)].split()
         after_dashes = before[-1][2:].replace("-", "_") if before and before[-1].startswith("--") else ""
         if equals:
             found, word = _values(magics, name), value
         else:
-            found = _values(magics, after_dashes) or _options("--" if word.startswith("-") else "")
+            names = BATCH_OPTIONS if "batch" in magic else LINE_OPTIONS
+            found = _values(magics, after_dashes) or _options("--" if word.startswith("-") else "", names)
     else:
         return []
     return [item for item in found if item.startswith(word)]
 
 
-def _options(dashes: str) -> List[str]:
-    plain = [dashes + name + ("" if dashes else "=") for name in LINE_OPTIONS if not OPTIONS[name].flag]
-    return [*plain, *("--" + name for name in LINE_OPTIONS if OPTIONS[name].flag)]
+def _options(dashes: str, names: Sequence[str]) -> List[str]:
+    plain = [dashes + name + ("" if dashes else "=") for name in names if not OPTIONS[name].flag]
+    return [*plain, *("--" + name for name in names if OPTIONS[name].flag)]
 
 
 def _agents(magics: ClaudeMagics) -> List[str]:

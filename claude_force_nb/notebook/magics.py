@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["load", "unload"]
 
 # Magics that have an awaitable twin.
-AWAITABLE = ("claude",)
+AWAITABLE = ("claude", "claude_batch")
 _ATTRIBUTE = "_claude_force_extension"
 # What a magic shows itself and gives as the value of its cell.
 SHOWN = (
     ("claude_force_nb.result", "ClaudeResult"),
+    ("claude_force_nb.result", "BatchResult"),
+    ("claude_force_nb.notebook.batch_job", "BatchJob"),
     ("claude_force_nb.notebook.preview", "Preview"),
 )
 
@@ -66,6 +68,22 @@ class ClaudeMagics(Magics):
     def claude_async(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
         """Return the awaitable of `%claude`; cells are rewritten to await it."""
         return self.session.ask(line, cell, local_ns or {})
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude_batch(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Ask for every row of a source: `%claude_batch SOURCE`, or `%%claude_batch SOURCE` above a prompt with {{ }}."""
+        return run_blocking(lambda: self.session.ask_batch(line, cell, local_ns or {}))
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude_batch_async(
+        self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None
+    ) -> Any:
+        """Return the awaitable of `%claude_batch`; cells are rewritten to await it."""
+        return self.session.ask_batch(line, cell, local_ns or {})
 
     @no_var_expand
     @line_magic
@@ -250,12 +268,16 @@ class _Extension:
             raise NotImplementedError  # IPython's way of saying: show it as usual
 
     def _bundle(self, result: Any, include: Any = None, exclude: Any = None) -> Any:
-        return _bundle_of(result) if self.magics.session.in_kernel else {}
+        from .batch_view import bundle_of
+
+        return bundle_of(result) if self.magics.session.in_kernel else {}
 
     def _plain(self, result: Any, printer: Any, cycle: bool) -> None:
+        from .batch_view import bundle_of
+
         # A terminal prints its prompt in any case; the answer stands right above it.
         shown = self.magics.session.was_shown(result)
-        printer.text(type(result).__name__ + ", shown above" if shown else _bundle_of(result)["text/plain"])
+        printer.text(type(result).__name__ + ", shown above" if shown else bundle_of(result)["text/plain"])
 
     def _register_completer(self) -> None:
         from .completion import make_matcher
@@ -271,12 +293,6 @@ class _Extension:
             undo()
         self._waker.stop()
         self.magics.close()
-
-
-def _bundle_of(shown: Any) -> Dict[str, str]:
-    from .render import result_bundle
-
-    return shown.bundle() if hasattr(shown, "bundle") else result_bundle(shown)
 
 
 def _discard(target: List[Any], item: Any) -> None:

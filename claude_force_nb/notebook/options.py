@@ -13,11 +13,23 @@ from claude_force_nb.vocabulary import (
     DEFAULT_MEMORY_TOKENS,
     EFFORTS,
     INJECTION_MODES,
+    ROUTES,
     did_you_mean,
     is_name,
 )
 
-__all__ = ["AGENT_OPTIONS", "OPTIONS", "SETTINGS", "Invocation", "Option", "help_rows", "parse_line", "read_setting"]
+__all__ = [
+    "AGENT_OPTIONS",
+    "BATCH_OPTIONS",
+    "OPTIONS",
+    "SETTINGS",
+    "Invocation",
+    "Option",
+    "help_rows",
+    "parse_line",
+    "read_option",
+    "read_setting",
+]
 
 
 def _text(value: str) -> str:
@@ -174,7 +186,7 @@ OPTIONS: Dict[str, Option] = {
             "dry-run",
             _switch,
             "",
-            "show the request, its price bound and whether it is cached; send nothing",
+            "show what would be sent, what is cached and what it may cost; send nothing",
             flag=True,
         ),
         Option("raw", _switch, "", "send the prompt as typed, without filling in {{ }}", flag=True),
@@ -237,11 +249,27 @@ OPTIONS: Dict[str, Option] = {
             setting=True,
             default=DEFAULT_MEMORY_TOKENS,
         ),
+        Option("column", _text, "name", "the one column of the source that is read", line=False),
+        Option("limit", _whole_number, "rows", "rows that are read at the most", line=False),
+        Option("via", _text, "way", "how the rows travel", choices=ROUTES, line=False),
+        Option("background", _switch, "", "run while the notebook is used; gives a BatchJob", flag=True, line=False),
         Option("description", _text, "text", "what an agent does, in one line", line=False),
         Option("base_url", _text, "URL", "server that speaks the Messages API", line=False, setting=True),
     )
 }
 LINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.line)
+# Of a batch: those of a cell that can mean something for every row, and its own.
+BATCH_OPTIONS = (
+    "column",
+    "limit",
+    "max_concurrent",
+    "via",
+    *(name for name in LINE_OPTIONS if name not in ("memory", "raw", "stream", "refresh", "dry-run", "help")),
+    "background",
+    "refresh",
+    "dry-run",
+    "help",
+)
 AGENT_OPTIONS = ("model", "temperature", "max_tokens", "description")
 SETTINGS: Dict[str, Option] = {name: option for name, option in OPTIONS.items() if option.setting}
 
@@ -258,6 +286,11 @@ def _value(option: Option, text: Any, where: str = "") -> Any:
     except (ValueError, OverflowError):
         takes = "a variable name" if option.read is _name else option.takes
         raise OptionError("{}{} takes {}, not {!r}".format(where, option.name, takes, text)) from None
+
+
+def read_option(name: str, text: str) -> Any:
+    """Return the value of an option given as text; raises OptionError where it cannot take it."""
+    return _value(OPTIONS[name], text)
 
 
 def read_setting(name: str, text: Any, *, where: str) -> Any:

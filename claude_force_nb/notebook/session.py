@@ -8,7 +8,7 @@ import os
 from collections import ChainMap
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Set, Tuple, Union
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
@@ -29,11 +29,12 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.result import ClaudeResult
+from claude_force_nb.result import BatchResult, ClaudeResult
 from claude_force_nb.suspicion import forget_warnings
 
 from .agent_cells import define_agent
 from .cells import cell_id, cell_run, memory_options
+from .jobs import Jobs
 from .kernel import interruptible
 from .names import find_schema
 from .options import help_rows, parse_line, read_setting
@@ -42,6 +43,9 @@ from .render import table_bundle
 from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
 from .settings import Settings, folder_of_notebook
 from .watching import Watching
+
+if TYPE_CHECKING:
+    from .batch_job import BatchJob, BatchRun
 
 __all__ = ["NotebookSession"]
 
@@ -88,6 +92,7 @@ class NotebookSession:
         self._shown: Tuple[int, int] = (-1, 0)
         self.watching = Watching(shell, lambda: self.orchestrator)
         self._looked = ""
+        self.jobs = Jobs()
         atexit.register(self.close_at_exit)
 
     @property
@@ -188,7 +193,7 @@ class NotebookSession:
         options = dict(invocation.options)
         magic = "%claude" if cell is None else "%%claude"
         if options.pop("help", False):
-            self._show_bundle(self._help(magic))
+            self.show_bundle(self._help(magic))
             return None
         prompt = invocation.rest if cell is None else cell.strip("\n")
         if not prompt.strip():
@@ -200,13 +205,13 @@ class NotebookSession:
         stream = self.settings.value("stream") if stream is None else stream
         memory = options.pop("memory", None)
         memory = self.settings.value("memory") if memory is None else memory
-        call = self._call_options(options, local_names)
+        call = self.call_options(options, local_names)
         call.update(memory_options(memory, self.settings.value("memory_tokens"), self._cell_run()))
         orchestrator = self.orchestrator
         if dry_run:
             self._looked = self._cell_run().run
             preview = self.preview(prompt, call)
-            self._show_bundle(preview.bundle())
+            self.show_bundle(preview.bundle())
             self.mark_shown(preview)
             return preview
         result = await self._run(orchestrator, prompt, call, stream=stream, into=into)
@@ -214,7 +219,7 @@ class NotebookSession:
             self.shell.user_ns[into] = result
         return result
 
-    def _call_options(self, options: Dict[str, Any], local_names: Mapping[str, Any]) -> Dict[str, Any]:
+    def call_options(self, options: Dict[str, Any], local_names: Mapping[str, Any]) -> Dict[str, Any]:
         """Return the arguments of `AsyncAgentOrchestrator.run`: what the cell says, then what the settings say."""
         forget_warnings()
         call: Dict[str, Any] = {}
@@ -254,7 +259,7 @@ class NotebookSession:
         async def work() -> ClaudeResult:
             follower = None if partial is None else asyncio.get_running_loop().create_task(follow(partial, screen))
             try:
-                return await orchestrator.run(prompt, partial=partial, cell=self._cell_id(), **call)
+                return await orchestrator.run(prompt, partial=partial, cell=self.cell_id(), **call)
             finally:
                 if follower is not None:
                     follower.cancel()
@@ -291,11 +296,28 @@ class NotebookSession:
             self.mark_shown(result)
         return result
 
-    def mark_shown(self, value: object) -> None:
-        """Say that the running cell has shown a value: it is not shown again as the cell's result."""
+    async def ask_batch(
+        self, line: str, cell: Optional[str], local_names: Mapping[str, Any]
+    ) -> Union[BatchResult, BatchJob, None]:
+        """Do what ``%%claude_batch`` and ``%claude_batch`` do; see `batch_command.run_batch`."""
+        from .batch_command import run_batch
+
+        return await run_batch(self, line, cell, local_names)
+
+    def start_job(self, run: BatchRun) -> BatchJob:
+        """Let a batch run in the background."""
+        from .batch_job import BatchJob
+
+        job = BatchJob(run)
+        self.jobs.add(job)
+        self.mark_shown(job)
+        return job
+
+    def mark_shown(self, value: Any) -> None:
+        """Say that the running cell has shown what will be its value."""
         self._shown = (self.shell.execution_count, id(value))
 
-    def was_shown(self, result: object) -> bool:
+    def was_shown(self, result: Any) -> bool:
         """Return True where this very cell has shown the result already."""
         return self._shown == (self.shell.execution_count, id(result))
 
@@ -331,7 +353,8 @@ class NotebookSession:
         )
         return table_bundle(("option", "meaning", "takes"), help_rows(), footer=footer)
 
-    def _show_bundle(self, shown: Dict[str, str]) -> None:
+    def show_bundle(self, shown: Dict[str, str]) -> None:
+        """Show a bundle below the cell, or its plain form in a terminal."""
         if self.in_kernel:
             show_bundle(shown)
         else:
@@ -353,9 +376,10 @@ class NotebookSession:
 
     def show_dashboard(self, line: str) -> None:
         """Do what ``%claude_dashboard`` does; raises as `Watching.show`."""
-        self.watching.show(line, in_kernel=self.in_kernel, cell=self._cell_id())
+        self.watching.show(line, in_kernel=self.in_kernel, cell=self.cell_id())
 
-    def _cell_id(self) -> Optional[str]:
+    def cell_id(self) -> Optional[str]:
+        """Return the id that the front end gives the running cell, or None."""
         return cell_id(self._message())
 
     def _cell_run(self) -> CellRun:
@@ -367,13 +391,20 @@ class NotebookSession:
         return str(path) if path else str(Path(os.getcwd()).name)
 
     def _close(self, orchestrator: AsyncAgentOrchestrator) -> None:
-        """Close from code that cannot await: on the running loop soon, else now."""
+        """Close from code that cannot await: on the running loop soon, after the jobs that need it, else now."""
+        jobs = [job.task for job in self.jobs.using(orchestrator)]
+
+        async def close() -> None:
+            if jobs:
+                await asyncio.wait(jobs)
+            await orchestrator.close()
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             orchestrator.close_blocking()
         else:
-            task = loop.create_task(orchestrator.close())
+            task = loop.create_task(close())
             _CLOSING.add(task)
             task.add_done_callback(_CLOSING.discard)
 
@@ -381,13 +412,15 @@ class NotebookSession:
         """End the session; the shell can load the extension again."""
         atexit.unregister(self.close_at_exit)
         self.watching.close()
+        self.jobs.cancel()
         orchestrator, self._orchestrator = self._orchestrator, None
         if orchestrator is not None:
             self._close(orchestrator)
         self.daily_budget.close()
 
     def close_at_exit(self) -> None:
-        """Close connections and files when the process ends."""
+        """Cancel jobs, close connections and files when the process ends."""
+        self.jobs.cancel_at_exit()
         if self._orchestrator is not None:
             self._orchestrator.close_blocking()
         self.daily_budget.close()

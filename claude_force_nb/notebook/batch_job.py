@@ -1,0 +1,231 @@
+"""One run of a batch in the notebook: in the cell until it ends or is stopped, or in the background as a `BatchJob`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Generator, Mapping, Optional, Sequence
+
+from claude_force_nb.errors import ClaudeForceError, RunInterrupted
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
+from claude_force_nb.rows import Collected
+from claude_force_nb.sources import Source
+
+from .batch_view import batch_bundle
+from .kernel import interruptible
+from .progress import LiveLine, Progress
+from .render import answer_bundle
+
+if TYPE_CHECKING:
+    from .session import NotebookSession
+
+__all__ = ["BatchJob", "BatchRun", "Plan"]
+
+logger = logging.getLogger("claude_force_nb")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a batch is to do, all of it checked.
+
+    Attributes
+    ----------
+    orchestrator : AsyncAgentOrchestrator
+    source : Source
+    arguments : mapping
+        Of `AsyncAgentOrchestrator.run_stream`.
+    into : str or None
+        Variable that receives the result.
+    more : callable or None
+        See `BatchResult`.
+    """
+
+    orchestrator: AsyncAgentOrchestrator
+    source: Source
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    into: Optional[str] = None
+    more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
+
+
+class BatchRun:
+    """A plan being carried out.
+
+    Parameters
+    ----------
+    session : NotebookSession
+    plan : Plan
+    numbers : sequence of int, optional
+        The rows to run; all of them by default.
+    """
+
+    def __init__(self, session: NotebookSession, plan: Plan, numbers: Optional[Sequence[int]] = None) -> None:
+        self._session = session
+        self._plan = plan
+        source = self._source = plan.source if numbers is None else plan.source.only(numbers)
+        source.taken = 0
+        self.progress = Progress(total=lambda: source.total, taken=lambda: source.taken, clock=time.monotonic)
+        self.collected = Collected(source, lambda row, result: self.progress.ended(result))
+        self.line = LiveLine(self.progress, in_kernel=session.in_kernel)
+        self._summary: Optional[BatchSummary] = None
+        self._started = time.monotonic()
+
+    @property
+    def orchestrator(self) -> AsyncAgentOrchestrator:
+        """What carries it out."""
+        return self._plan.orchestrator
+
+    def describe(self) -> str:
+        """Return what is said when the run is stopped."""
+        return "{}; run again to continue".format(self.progress.share())
+
+    async def work(self) -> BatchResult:
+        """Run to the end, showing how far it is."""
+        loop = asyncio.get_running_loop()
+        follower = loop.create_task(self.line.follow())
+        if self._source.total is None:
+            # Reads a file once, in a thread; what is wrong with it, the run itself will meet.
+            loop.run_in_executor(None, self._source.count).add_done_callback(_look_away)
+        try:
+            await self.orchestrator.run_stream(self._source, on_result=self.collected, **self._plan.arguments)
+        finally:
+            follower.cancel()
+            if self.orchestrator.ledger is not None:
+                self.orchestrator.ledger.flush()
+        return self.batch()
+
+    def batch(self, stopped: Optional[BaseException] = None) -> BatchResult:
+        """Return what there is; see `Collected.batch`."""
+        seconds = time.monotonic() - self._started
+        return self.collected.batch(stopped=stopped, again=self._again, duration_seconds=seconds, more=self._plan.more)
+
+    async def _again(self, numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
+        run = BatchRun(self._session, self._plan, numbers)
+        try:
+            await interruptible(run.work(), run.describe)
+        finally:
+            run.line.finish(batch_bundle(run.batch()))
+        return run.collected.results
+
+    async def foreground(self) -> BatchResult:
+        """Run in the cell; Stop ends it, and what it has is kept."""
+        try:
+            batch = await interruptible(self.work(), self.describe)
+        except (RunInterrupted, Exception) as error:
+            if self.progress.ended_rows or isinstance(error, RunInterrupted):
+                self.keep(self.batch(stopped=error), "stopped")
+            raise
+        self.keep(batch)
+        self._session.mark_shown(batch)
+        return batch
+
+    def keep(self, batch: BatchResult, note: Optional[str] = None) -> None:
+        """Put the result where it was asked for, and show it instead of the line."""
+        if self._plan.into:
+            self._session.shell.user_ns[self._plan.into] = batch
+        self.line.finish(batch_bundle(batch, note=note))
+
+
+class BatchJob:
+    """A batch that runs while the notebook is used; made by ``--background``.
+
+    ``await job`` waits for its `BatchResult`, and raises what went wrong. Stop ends the waiting, not the job. Of a job that was
+    cancelled the result is what it had.
+    """
+
+    def __init__(self, run: BatchRun) -> None:
+        self._run = run
+        self.loop = asyncio.get_running_loop()
+        self._batch: Optional[BatchResult] = None
+        self._error: Optional[BaseException] = None
+        self._cancelled = False
+        run.line.update()
+        self.task: asyncio.Task[None] = self.loop.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            self._batch = await self._run.work()
+            self._run.keep(self._batch)
+        except asyncio.CancelledError:
+            self._cancelled = True
+            stopped = RunInterrupted("cancelled, {}".format(self._run.describe()))
+            self._batch = self._run.batch(stopped=stopped)
+            self._run.keep(self._batch, "cancelled")
+        except Exception as error:
+            self._error = error
+            if self._run.progress.ended_rows:
+                self._run.keep(self._run.batch(stopped=error))
+            self._run.line.finish(self.bundle())
+            # Somebody may never look at the job again.
+            logger.error("the batch in the background failed: %s: %s", type(error).__name__, error)
+
+    def __await__(self) -> Generator[Any, None, BatchResult]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> BatchResult:
+        if asyncio.get_running_loop() is self.loop:
+            await asyncio.wait([self.task])
+        else:  # a cell in another thread
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(self.task), self.loop))
+        return self.result()
+
+    @property
+    def status(self) -> str:
+        """``running``, ``done``, ``cancelled`` or ``failed``."""
+        if self._error is not None:
+            return "failed"
+        if self._batch is None:
+            return "running"
+        return "cancelled" if self._cancelled else "done"
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is: ``.done``, ``.total``, ``.counts``, ``.cost``, ``.projected_cost``; as text, the live line."""
+        return self._run.progress
+
+    @property
+    def orchestrator(self) -> AsyncAgentOrchestrator:
+        """What carries it out."""
+        return self._run.orchestrator
+
+    def cancel(self) -> None:
+        """End it soon, from any thread; rows that are done are kept, and their answers are in the cache."""
+        if not self.task.done() and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.task.cancel)
+
+    def result(self) -> BatchResult:
+        """Return the result without waiting; of a cancelled job what it had.
+
+        Raises
+        ------
+        ClaudeForceError
+            If it is still running.
+        Exception
+            What ended it, where something went wrong for all rows.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._batch is None:
+            raise ClaudeForceError("the batch is still running: {}; await the job".format(self.progress.share()))
+        return self._batch
+
+    def bundle(self) -> Dict[str, str]:
+        """Return how the job stands, as a display bundle."""
+        if self._error is not None:
+            line = "failed: {}: {}".format(type(self._error).__name__, " ".join(str(self._error).split()))
+            return answer_bundle("", footer="{} · {}".format(line, self.progress.share()))
+        return self.progress.bundle() if self._batch is None else batch_bundle(self._batch)
+
+    def __repr__(self) -> str:
+        return "BatchJob({}: {})".format(self.status, self.progress.share())
+
+
+def _look_away(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
+
+
+async def _ended(task: Awaitable[None]) -> None:
+    await asyncio.wait([asyncio.ensure_future(task)])

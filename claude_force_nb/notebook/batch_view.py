@@ -1,0 +1,62 @@
+"""What a batch looks like when it is shown: how many rows came to what end, its first answers, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
+
+from .render import dollars, result_bundle, table_bundle
+
+__all__ = ["batch_bundle", "bundle_of", "summary_line"]
+
+_FIRST_ROWS = 5
+_FIRST_ERRORS = 5
+_CELL_CHARACTERS = 80
+
+
+def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
+    """Return rows by status, cost, saving and time in one line."""
+    counts = batch.counts
+    parts = ["{:,} rows".format(len(batch)) if len(batch) != 1 else "1 row"]
+    parts += ["{:,} {}".format(number, kind.replace("_", " ")) for kind, number in counts.items() if number]
+    parts.append(dollars(batch.cost))
+    if counts["cached"]:
+        parts.append("saved " + dollars(batch.saved))
+    parts.append("{:.1f} s".format(batch.duration_seconds))
+    return " · ".join(parts)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text[: 4 * _CELL_CHARACTERS].split())
+    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
+
+
+def _row(number: int, result: ClaudeResult) -> Tuple[str, str, str]:
+    shown = result.text if result.error is None else "{}".format(result.error)
+    return str(number), result.status.replace("_", " "), _short(shown)
+
+
+def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Dict[str, str]:
+    """Return the bundle of a batch: its first rows, the first ones without an answer, and the sums."""
+    pairs: Sequence[Tuple[int, ClaudeResult]] = list(zip(batch.numbers, batch))
+    rows: List[Sequence[Any]] = [_row(*pair) for pair in pairs[:_FIRST_ROWS]]
+    bad = [pair for pair in pairs[_FIRST_ROWS:] if pair[1].error is not None]
+    shown = bad[:_FIRST_ERRORS]
+    if len(pairs) > _FIRST_ROWS and (not shown or shown[0][0] != pairs[_FIRST_ROWS][0]):
+        rows.append(("…", "", ""))
+    rows += [_row(*pair) for pair in shown]
+    if len(bad) > len(shown):
+        rows.append(("…", "", "{:,} more rows without an answer".format(len(bad) - len(shown))))
+    footer = summary_line(batch) if note is None else "{} · {}".format(note, summary_line(batch))
+    return table_bundle(("row", "status", "answer"), rows, footer=footer)
+
+
+def bundle_of(value: Any) -> Dict[str, str]:
+    """Return the bundle of whatever the magics give: an answer, a batch, or a job."""
+    if isinstance(value, ClaudeResult):
+        return result_bundle(value)
+    if isinstance(value, BatchResult):
+        return batch_bundle(value)
+    bundle: Dict[str, str] = value.bundle()
+    return bundle

@@ -1,0 +1,241 @@
+"""%claude_batch in real kernels: what is shown and kept, Stop, the next kernel, and the background."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator, List
+
+import pytest
+from live_kernel import LiveKernel
+from test_notebook_kernel import kernel_environment, only_answer
+
+from claude_force_nb.simulator import Simulator
+
+PROMPTS = "['p%d' % number for number in range({})]"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Simulator]:
+    with Simulator(latency_seconds=0.01) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kernel")
+
+
+@pytest.fixture(scope="module")
+def shared(server: Simulator, folder: Path) -> Iterator[LiveKernel]:
+    """One kernel for all tests that leave nothing behind."""
+    with LiveKernel(kernel_environment(server.url, folder), str(folder)) as kernel:
+        assert kernel.run("%load_ext claude_force_nb").status == "ok"
+        kernel.run("reviews = [{'text': 'good', 'stars': 5}, {'text': 'bad', 'stars': 1}, {'text': 'meh', 'stars': 3}]")
+        yield kernel
+
+
+@pytest.fixture
+def kernel(shared: LiveKernel, server: Simulator) -> Iterator[LiveKernel]:
+    server.heal()
+    yield shared
+    server.heal()
+
+
+def wait_until(reached: Callable[[], Any]) -> None:
+    while not reached():
+        time.sleep(0.01)
+
+
+def test_a_batch_is_shown_once_and_kept(kernel: LiveKernel) -> None:
+    """The cell ends with a summary in three forms, once; Out and into= hold the same batch, in input order."""
+    cell = kernel.run("%%claude_batch reviews model=haiku into=labels\nLabel {{ text }} with {{ stars }} stars")
+    data = only_answer(cell)
+    assert set(data) == {"text/plain", "text/markdown", "text/html"}
+    for form in data.values():
+        assert "Label good with 5 stars" in form
+        assert "3 rows · 3 ok · " in form.replace("&lt;", "<").replace("<span>$</span>", "$")
+    assert kernel.value("labels is _, type(labels).__name__, [row.status for row in labels]") == (
+        "True BatchResult ['ok', 'ok', 'ok']"
+    )
+    again = kernel.run("x = %claude_batch [r['text'] for r in reviews] --model haiku\nprint([r.status for r in x])")
+    assert "['ok', 'ok', 'ok']" in again.text
+    assert "3 rows · 3 ok" in only_answer(kernel.run("labels"))["text/plain"]
+    assert kernel.value("(await labels.retry()) is labels") == "True"
+
+
+def test_what_is_wrong_is_one_line(kernel: LiveKernel, server: Simulator) -> None:
+    """Every mistake ends the cell with one line before anything is sent, and into= stays as it was."""
+    calls = server.counters.calls
+    kernel.run("labels = 'old'")
+    for code, message in (
+        ("%claude_batch revews", "SourceError: revews is not defined; did you mean 'reviews'?"),
+        ("%claude_batch reviews into=labels", "SourceError: reviews has the columns text, stars; say which"),
+        ("%claude_batch reviews column=txt", "SourceError: reviews has no column 'txt'; did you mean 'text'?"),
+        (
+            "%%claude_batch reviews into=labels\n{{ txet }}",
+            "UndefinedNameError: 'txet' in {{ }} is no column of reviews",
+        ),
+        ("%%claude_batch reviews\n{{ text ", "TemplateError: {{ without }}"),
+        ("%%claude_batch reviews\n", "EmptyPromptError: the prompt is empty"),
+        ("%claude_batch [] into=labels", "SourceError: [] is empty; nothing was sent"),
+        ("%claude_batch ['a'] model=haikku into=labels", "UnknownModelError: unknown model 'haikku'"),
+        ("%claude_batch ['a'] modle=haiku", "OptionError: unknown option 'modle'"),
+        ("%claude_batch 5", "SourceError: 5 is an int, which has no rows"),
+    ):
+        cell = kernel.run(code)
+        assert len(cell.traceback) == 1, cell.traceback
+        assert cell.traceback[0].startswith(message), cell.traceback
+    assert kernel.value("labels") == "old"
+    assert server.counters.calls == calls
+
+
+def test_rows_fail_alone(kernel: LiveKernel, server: Simulator) -> None:
+    """A row whose prompt cannot be made, or whose call is refused, is shown with its error; retry asks for these alone."""
+    server.fail("invalid_request", contains="refused")
+    cell = kernel.run(
+        "rows = ['fine 1', 'refused 1', '', 'fine 2']\n%claude_batch rows model=haiku into=labels max_concurrent=1"
+    )
+    shown = only_answer(cell)["text/plain"]
+    assert "4 rows · 2 ok · 2 failed" in shown
+    assert "row 2: the prompt is empty" in shown
+    server.heal()
+    calls = server.counters.calls
+    retried = kernel.run("labels = await labels.retry()\nprint([row.status for row in labels])")
+    assert "['ok', 'ok', 'failed', 'ok']" in retried.text
+    assert server.counters.calls == calls + 1
+
+
+def test_stop_keeps_what_is_done_and_the_next_run_pays_for_the_rest(kernel: LiveKernel, server: Simulator) -> None:
+    """Stop ends the cell with one line and the partial result; another run, in another order, asks only for what is missing."""
+    # The first ten are answered, then the server is silent.
+    server.fail([None] * 10 + ["hang"] * 60)
+    message = kernel.send("%claude_batch {} model=haiku into=labels max_concurrent=4".format(PROMPTS.format(40)))
+    wait_until(lambda: server.counters.in_flight == 4 and sum(server.counters.faults.values()) >= 4)
+    kernel.interrupt()
+    cell = kernel.wait(message)
+    assert cell.traceback == ["Interrupted: 10 of 40 done; run again to continue"]
+    assert "stopped · 40 rows · 10 ok · 4 failed · 26 not sent" in only_answer_of_failed(cell)
+    assert kernel.value("len(labels), labels.counts['ok'], labels.errors[39]") == (
+        "40 10 10 of 40 done; run again to continue"
+    )
+    server.heal()
+    calls = server.counters.calls
+    kernel.run("import random\nrows = {} + ['new 1', 'new 2']\nrandom.shuffle(rows)".format(PROMPTS.format(40)))
+    again = kernel.run("%claude_batch rows model=haiku into=labels")
+    assert "42 rows · 32 ok · 10 cached" in only_answer(again)["text/plain"]
+    assert server.counters.calls == calls + 32
+    assert kernel.value("all('“{}”'.format(row) in answer.text for row, answer in zip(rows, labels))") == "True"
+
+
+def only_answer_of_failed(cell: Any) -> str:
+    rich = [output["data"]["text/plain"] for output in cell.outputs if "data" in output]
+    assert len(rich) == 1
+    return str(rich[0])
+
+
+def test_a_killed_kernel_has_lost_nothing_that_was_done(server: Simulator, folder: Path) -> None:
+    """After kill -9 in the middle of a batch a new kernel finds every answer that had come, and pays for the others once."""
+    server.heal()
+    code = "%claude_batch ['k%d' % number for number in {}] model=haiku into=labels max_concurrent=4"
+    server.fail([None] * 9 + ["hang"] * 60)
+    with LiveKernel(kernel_environment(server.url, folder), str(folder)) as first:
+        first.run("%load_ext claude_force_nb")
+        before = server.counters.calls
+        first.send(code.format("range(30)"))
+        wait_until(lambda: server.counters.calls - before == 13 and server.counters.in_flight == 4)
+        first.manager.signal_kernel(9)
+        wait_until(lambda: not first.manager.is_alive())
+    server.heal()
+    wait_until(lambda: server.counters.in_flight == 0)
+    calls = server.counters.calls
+    with LiveKernel(kernel_environment(server.url, folder), str(folder)) as second:
+        second.run("%load_ext claude_force_nb")
+        again = second.run(code.format("reversed(range(32))"))
+        assert "32 rows · 23 ok · 9 cached" in only_answer(again)["text/plain"]
+    assert server.counters.calls == calls + 23
+
+
+def test_in_the_background(kernel: LiveKernel, server: Simulator) -> None:
+    """--background gives the kernel back at once; other cells run meanwhile, and the job can be watched and awaited."""
+    server.fail("hang", contains="“never”")
+    kernel.run("rows = ['b%d' % number for number in range(20)] + ['“never”']")
+    started = kernel.run("job = %claude_batch rows model=haiku into=labels max_concurrent=4 --background")
+    assert started.error is None, started.traceback
+    assert kernel.value("6 * 7") == "42"
+    while kernel.value("job.progress.done") != "20":
+        kernel.run("import asyncio; await asyncio.sleep(0.02)")
+    assert kernel.value("job, job.status") == "BatchJob(running: 20 of 21 done) running"
+    early = kernel.run("job.result()")
+    assert early.traceback == ["ClaudeForceError: the batch is still running: 20 of 21 done; await the job"]
+    kernel.run("job.cancel()")
+    cell = kernel.run("labels = await job\nprint(labels.counts, job.status, job.result() is labels)")
+    assert "{'ok': 20, 'cached': 0, 'failed': 1, 'not_sent': 0} cancelled True" in cell.text
+    server.heal()
+    done = kernel.run("job = %claude_batch rows model=haiku --background\nprint((await job).counts)")
+    assert "{'ok': 1, 'cached': 20, 'failed': 0, 'not_sent': 0}" in done.text
+    assert "21 rows" in only_answer(kernel.run("job"))["text/plain"]
+
+
+def test_an_error_in_the_background_is_seen(kernel: LiveKernel) -> None:
+    """What ends a background batch is logged, shown by the job and raised by await; the rows before it are kept."""
+    kernel.run("def broken():\n    yield 'e1'\n    yield 'e2'\n    raise ValueError('no more rows')")
+    started = kernel.run("job = %claude_batch broken() model=haiku into=labels --background max_concurrent=1")
+    assert started.error is None, started.traceback
+    cell = kernel.run("await job")
+    assert cell.error is not None
+    assert (cell.error["ename"], cell.error["evalue"]) == ("ValueError", "no more rows")
+    assert "failed: ValueError: no more rows" in only_answer(kernel.run("job"))["text/plain"]
+    assert kernel.value("labels.texts[0][:9]") == "Simulated"
+
+
+def test_unloading_ends_what_runs_behind(kernel: LiveKernel, server: Simulator) -> None:
+    """Unloading the extension cancels a background batch, and nothing complains."""
+    server.fail("hang")
+    kernel.run("job = %claude_batch ['u1', 'u2'] model=haiku --background")
+    wait_until(lambda: server.counters.in_flight == 2)
+    cell = kernel.run("%unload_ext claude_force_nb\nimport asyncio\nawait asyncio.sleep(0.2)\nprint(job.status)")
+    assert cell.stdout == "cancelled\n"
+    assert cell.stderr == ""
+    assert kernel.run("%load_ext claude_force_nb").status == "ok"
+    wait_until(lambda: server.counters.in_flight == 0)
+
+
+def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> None:
+    """--dry-run counts rows, prompts and tokens, prices them both ways, and calls only what is free."""
+    kernel.run("%claude_batch ['dry 1'] model=haiku max_tokens=100")
+    calls = server.counters.calls
+    cell = kernel.run(
+        "%claude_batch ['dry 1', 'dry 2', 'dry 2', 'dry three', ''] model=haiku max_tokens=100 --dry-run into=nothing"
+    )
+    shown = only_answer(cell)["text/plain"]
+    rows = {line[:18].strip(): line[18:].strip() for line in shown.splitlines()}
+    assert (rows["rows"], rows["distinct prompts"], rows["cached"], rows["to send"]) == ("5", "3", "1", "2")
+    assert rows["cannot be made"].startswith("1, such as row 4: the prompt is empty")
+    assert "counted by the API" in rows["tokens in"]
+    assert "at most 200" in rows["tokens out"]
+    assert "$" in rows["price"]
+    assert "$" in rows["price via=batches"]
+    assert shown.endswith("nothing was sent")
+    assert server.counters.calls == calls
+    assert kernel.value("'nothing' in globals()") == "False"
+
+
+def test_the_line_is_quiet(kernel: LiveKernel) -> None:
+    """The progress is one output, updated in place, at most ten times a second."""
+    cell = kernel.run("%claude_batch ['quiet %d' % n for n in range(400)] model=haiku max_concurrent=4")
+    only_answer(cell)
+    assert cell.updates <= 10 * cell.seconds + 2
+    assert kernel.run("%claude_batch ['quiet %d' % n for n in range(400)] model=haiku").updates <= 5
+
+
+def lines(text: str) -> List[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def test_help_and_completion(kernel: LiveKernel) -> None:
+    """--help lists the options of a batch from the table, and Tab offers them."""
+    shown = only_answer(kernel.run("%claude_batch --help"))["text/plain"]
+    assert {"column=", "limit=", "--background", "--dry-run"} <= {line.split()[0] for line in lines(shown)}
+    assert "column=" in kernel.complete("%claude_batch reviews col")
+    assert "via=" in kernel.complete("%%claude_batch reviews vi")
