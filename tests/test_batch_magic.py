@@ -204,7 +204,7 @@ def test_unloading_ends_what_runs_behind(kernel: LiveKernel, server: Simulator) 
 def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> None:
     """--dry-run counts rows, prompts and tokens, prices them both ways, and calls only what is free."""
     kernel.run("%claude_batch ['dry 1'] model=haiku max_tokens=100")
-    calls = server.counters.calls
+    calls = server.counters.by_endpoint["messages"]
     cell = kernel.run(
         "%claude_batch ['dry 1', 'dry 2', 'dry 2', 'dry three', ''] model=haiku max_tokens=100 --dry-run into=nothing"
     )
@@ -217,7 +217,7 @@ def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> Non
     assert "$" in rows["price"]
     assert "$" in rows["price via=batches"]
     assert shown.endswith("nothing was sent")
-    assert server.counters.calls == calls
+    assert server.counters.by_endpoint["messages"] == calls
     assert kernel.value("'nothing' in globals()") == "False"
 
 
