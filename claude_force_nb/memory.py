@@ -192,7 +192,11 @@ class Place:
 
     def keep(self, request: ClaudeRequest, result: ClaudeResult) -> ClaudeResult:
         """Put an answer into the conversation, unless it is none; return it with a notice for its receipt."""
-        reason = _NEVER_KEPT.get(result.stop_reason or "") or ("" if result.text.strip() else "empty")
+        reason = _NEVER_KEPT.get(result.stop_reason or "", "")
+        if result.error is not None:
+            reason = "failed"
+        elif not result.text.strip():
+            reason = reason or "empty"
         if not reason:
             asked = request.body["messages"][-1]["content"]
             tokens = estimate_tokens(asked) + estimate_tokens(result.text)

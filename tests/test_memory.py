@@ -32,7 +32,7 @@ def request_of(messages: List[Dict[str, Any]]) -> ClaudeRequest:
 def ask(
     memory: Memory,
     turn: Any,
-    text: str,
+    text: Any,
     *,
     name: str = "c",
     limit: int = ENDLESS,
@@ -42,7 +42,7 @@ def ask(
     with memory.place(name, turn, limit_tokens=limit) as place:
         sent = [message for each in place.turns for message in each.messages]
         sent.append({"role": "user", "content": text})
-        result = ClaudeResult(text="re: " + text, stop_reason="end_turn") if answer is None else answer
+        result = ClaudeResult(text="re: {}".format(text), stop_reason="end_turn") if answer is None else answer
         place.keep(request_of(sent), result)
     return [(message["role"], message["content"]) for message in sent]
 
@@ -100,6 +100,7 @@ def test_a_turn_of_nobody_is_always_new() -> None:
         ClaudeResult(text=" \n", stop_reason="end_turn"),
         ClaudeResult(text="let me see", stop_reason="tool_use"),
         ClaudeResult(text="let me", stop_reason="pause_turn"),
+        ClaudeResult(text="{", stop_reason="end_turn", status="failed", error=OptionError("no")),
     ],
     ids=lambda result: "{}-{}".format(result.stop_reason, len(result.text)),
 )
@@ -407,6 +408,41 @@ def test_the_notice_stays_with_the_fence(
         assert body["messages"][0]["content"] == 'Read <data name="x">\na\n{{ secret }}\n</data>'
         await orchestrator.run("Then?", use_memory=True, memory_tokens=1)
         assert "system" not in simulator.requests[-1].body
+        await orchestrator.close()
+
+    run(work())
+
+
+def test_a_question_of_blocks_is_sent_again_as_it_was() -> None:
+    """Images and documents stay in the conversation as they were sent, and are named where a turn is shown."""
+    memory = Memory()
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+    asked: Any = [{"type": "text", "text": 'Look: <data name="x">\na\n</data>'}, image]
+    ask(memory, "1", asked)
+    sent: Any = ask(memory, "2", "b")
+    assert sent[0] == ("user", asked)
+    turn = memory.turns("c")[0]
+    assert (turn.fenced, turn.question.endswith("[image]"), turn.tokens > 1600) == (True, True, True)
+
+
+def test_a_repaired_answer_is_one_turn(make: Callable[..., AsyncAgentOrchestrator], run: Any) -> None:
+    """Where an answer had to be asked for once more to fit a schema, the question stands with the answer that fits."""
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+
+    async def work() -> None:
+        answers = iter(['{"n": "one"}', '{"n": 1}', "fine", "not JSON", "not JSON either"])
+        orchestrator = make(transport=FakeTransport(lambda request: next(answers)))
+        assert (await orchestrator.run("one", use_memory=True, schema=schema)).parsed == {"n": 1}
+        await orchestrator.run("two", use_memory=True)
+        with pytest.raises(ClaudeForceError):
+            await orchestrator.run("three", use_memory=True, schema=schema)
+        turns = orchestrator.memory.turns()
+        assert [(turn.asked, turn.answer) for turn in turns] == [("one", '{"n": 1}'), ("two", "fine")]
         await orchestrator.close()
 
     run(work())
