@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 import sys
+import warnings
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -219,7 +220,9 @@ def _adapter(kind: Any, name: str) -> Any:
 
 def _schema_from(describe: Callable[[], Any], name: str) -> Dict[str, Any]:
     try:
-        schema: Dict[str, Any] = describe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a default that has no JSON form is nothing that an answer needs
+            schema: Dict[str, Any] = describe()
     except Exception as error:
         raise OptionError("schema={} has no JSON schema: {}".format(name, _shortened(str(error)))) from None
     return schema

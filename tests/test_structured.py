@@ -206,7 +206,6 @@ def test_a_key_refused_for_the_repair_ends_the_run(run: Any, make: Make, simulat
     run(main())
 
 
-@needs_pandas
 def test_rows_of_a_batch(run: Any, make: Make, simulator: Simulator) -> None:
     """Rows are parsed or repaired; one that stays wrong is failed, keeps its text, and costs what it cost."""
     simulator.fail(["wrong_json"], contains="mend me")
@@ -224,15 +223,27 @@ def test_rows_of_a_batch(run: Any, make: Make, simulator: Simulator) -> None:
             assert "wrong on purpose" in batch[2].text
             assert batch.cost == ledger_total(orchestrator).cost
             assert batch.parsed == [result.parsed for result in batch]
-            frame = batch.to_frame()
-            assert list(frame.columns)[-6:] == ["answer", "rating", "summary", "status", "error", "cost"]
-            assert frame["summary"].tolist()[0] == batch[0].parsed.summary
-            assert frame["summary"].isna().tolist() == [False, False, True, False]
             mended = await batch.retry()
             assert [result.status for result in mended] == ["ok", "ok", "failed", "cached"]
 
     run(main())
     assert simulator.counters.calls == 5
+
+
+@needs_pandas
+def test_the_frame_of_a_batch_has_the_parts_of_the_answers(run: Any, make: Make, simulator: Simulator) -> None:
+    """In the order of the schema, empty where a row does not fit."""
+    simulator.fail("wrong_json", contains="hopeless")
+
+    async def main() -> None:
+        async with make() as orchestrator:
+            batch = await orchestrator.run_many(["good", "hopeless"], model="haiku", schema=Review)
+            frame = batch.to_frame()
+            assert list(frame.columns)[-6:] == ["answer", "rating", "summary", "status", "error", "cost"]
+            assert frame["summary"].tolist()[0] == batch[0].parsed.summary
+            assert frame["summary"].isna().tolist() == [False, True]
+
+    run(main())
 
 
 def test_a_part_called_as_a_column_of_the_frame_keeps_apart() -> None:

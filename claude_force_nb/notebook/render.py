@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from decimal import Decimal
 from functools import lru_cache
@@ -159,11 +160,28 @@ def answer_bundle(text: str, thinking: str = "", footer: str = "") -> Dict[str, 
 
 
 def result_bundle(result: ClaudeResult) -> Dict[str, str]:
-    """Return the bundle of a result: answer and receipt, or why there is none."""
+    """Return the bundle of a result: answer and receipt, or why there is none. JSON that was asked for is set as JSON."""
+    footer = receipt(result)
     if result.error is not None:
-        line = "{}: {}".format(result.status.replace("_", " "), " ".join(str(result.error).split()))
-        return answer_bundle(result.text, result.thinking, line)
-    return answer_bundle(result.text, result.thinking, receipt(result))
+        footer = "{}: {}".format(result.status.replace("_", " "), " ".join(str(result.error).split()))
+    shown = answer_bundle(result.text, result.thinking, footer)
+    indented = _indented(result)
+    if indented is not None:
+        shown = {
+            **answer_bundle("```json\n{}\n```".format(indented), result.thinking, footer),
+            "text/plain": answer_bundle(indented, result.thinking, footer)["text/plain"],
+        }
+    return shown
+
+
+def _indented(result: ClaudeResult) -> Optional[str]:
+    """Return the JSON of an answer that fits its schema, one part a line; None where the answer is more than JSON."""
+    if result.parsed is None:
+        return None
+    try:
+        return json.dumps(json.loads(result.text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
 
 
 def table_bundle(
