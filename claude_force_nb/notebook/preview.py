@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from claude_force_nb.bounds import bound_tokens
+from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.request import ClaudeRequest
 
 from .render import bundle, dollars
 
-__all__ = ["Preview", "estimate_tokens", "make_preview", "mask", "secrets_of"]
+__all__ = ["Preview", "estimate_tokens", "make_preview", "mask", "repair_note", "secrets_of"]
 
 _MASK = "•••"
 # Keys of the API, also those that are not this session's.
@@ -25,6 +28,8 @@ _CHARACTERS_PER_TOKEN = 4
 # "Vision": an image costs its pixels / 750, and is scaled down to about this many tokens.
 _IMAGE_TOKENS = 1600
 _SHORT_DATA = 64
+# Most that the words around a repair have.
+_REPAIR_TOKENS = 4096
 
 
 def secrets_of(environ: Mapping[str, str]) -> List[str]:
@@ -208,6 +213,17 @@ def make_preview(
         cached=bool(cached),
         fingerprint=request.fingerprint,
     )
+
+
+def repair_note(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date) -> str:
+    """Return the line that says what a repair of the answer can cost at the most, sent on a day (UTC)."""
+    tokens = bound_tokens(request, prices.context_window(request.model))
+    most = None
+    if tokens is not None:
+        # The question again, its answer and what is wrong with it.
+        tokens += request.max_tokens + _REPAIR_TOKENS
+        most = prices.bound(request.model, input_tokens=tokens, max_tokens=request.max_tokens, on=on)
+    return "at most {} more where the answer has to be repaired".format(dollars(most))
 
 
 def _sections(body: Mapping[str, Any], request: ClaudeRequest) -> Iterator[Tuple[str, str]]:

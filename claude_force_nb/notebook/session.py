@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Set, Tuple, Unio
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.bounds import bound_tokens, price_bound
+from claude_force_nb.bounds import price_bound
 from claude_force_nb.caller import today
 from claude_force_nb.compose import CallOptions
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
@@ -38,8 +38,8 @@ from .jobs import Jobs
 from .kernel import interruptible
 from .names import find_schema
 from .options import help_rows, parse_line, read_setting
-from .preview import Preview, make_preview, secrets_of
-from .render import dollars, table_bundle
+from .preview import Preview, make_preview, repair_note, secrets_of
+from .render import table_bundle
 from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
 from .settings import Settings, folder_of_notebook
 from .watching import Watching
@@ -62,9 +62,6 @@ _BUILD = (
 )
 # Options of a cell that a setting may give.
 _CALL = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache", "on_injection")
-
-# Most that the words around a repair have.
-_REPAIR_TOKENS = 4096
 
 # Closings under way: a loop keeps only weak references to its tasks.
 _CLOSING: Set[asyncio.Task[None]] = set()
@@ -341,7 +338,7 @@ class NotebookSession:
             look = orchestrator.memory.look
             notes.append(str(look(options.conversation, options.turn, limit_tokens=options.memory_tokens)))
         if options.schema is not None:
-            notes.append(self._repair_line(orchestrator.prices, request))
+            notes.append(repair_note(request, orchestrator.prices, on=today()))
         cache = None if options.cache == "off" else orchestrator.cache
         return make_preview(
             request,
@@ -350,16 +347,6 @@ class NotebookSession:
             secrets=secrets_of(os.environ),
             notes=notes,
         )
-
-    @staticmethod
-    def _repair_line(prices: PriceTable, request: ClaudeRequest) -> str:
-        tokens = bound_tokens(request, prices.context_window(request.model))
-        most = None
-        if tokens is not None:
-            # The question again, its answer and what is wrong with it.
-            tokens += request.max_tokens + _REPAIR_TOKENS
-            most = prices.bound(request.model, input_tokens=tokens, max_tokens=request.max_tokens, on=today())
-        return "at most {} more where the answer has to be repaired".format(dollars(most))
 
     @staticmethod
     def _help(magic: str) -> Dict[str, str]:
