@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, 
 
 from .data.attachments import Attachment
 from .data.fences import clean, fence, is_inline, label
-from .data.filters import FILTERS, Raw, RawAttachment
+from .data.filters import FILTERS, Fenced, Raw, RawAttachment
 from .data.injection import Finding, scan
 from .data.values import NamedText, file, insertable
 from .errors import PromptError, TemplateError, UndefinedNameError
@@ -269,7 +269,7 @@ class _Prompt:
             return
         name = self._name(source, value)
         text = self._cleaned(name, value)
-        if not isinstance(value, Raw) and not is_inline(text):
+        if isinstance(value, Fenced) or not (isinstance(value, Raw) or is_inline(text)):
             text, self._fenced = fence(name, text), True
         self.texts.append(text)
 

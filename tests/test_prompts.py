@@ -121,6 +121,9 @@ def test_long_values_are_fenced_under_their_expression() -> None:
     assert text_of("See {{ source }}.", source="a\nb") == 'See <data name="source">\na\nb\n</data>.'
     assert text_of("{{ n }}", n=10**300) == str(10**300)
     assert text_of("{{ s | raw }}", s="a\nb") == "a\nb"
+    assert text_of("{{ s | fence }} {{ 5 | fence }}", s="a") == (
+        '<data name="s | fence">\na\n</data> <data name="5 | fence">\n5\n</data>'
+    )
     assert not render("{{ a }}", {"a": "x" * INLINE_LIMIT}).fenced
     assert render("{{ a }}", {"a": "x" * (INLINE_LIMIT + 1)}).fenced
 

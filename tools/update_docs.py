@@ -12,6 +12,7 @@ A table stands between ``<!-- NAME: made by tools/update_docs.py -->`` and ``<!-
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -117,12 +118,35 @@ def prices() -> str:
     return "{}\n\n{}".format(table(header, rows), dated)
 
 
+def attacks() -> str:
+    """Return the attacks that tests/test_injection.py tries, and what each meets."""
+    known = json.loads((REPOSITORY / "tests" / "injection_attacks.json").read_text(encoding="utf-8"))
+    rows = []
+    for category, source in known["sources"].items():
+        rows.append(("**{}**".format(category), source))
+        for attack in known["attacks"]:
+            if attack["category"] == category:
+                rows.append(("`{}`".format(_visible(attack["text"])), "; ".join(attack["met"]) or "not found"))
+    warned = sum(any(met.startswith("warned") for met in attack["met"]) for attack in known["attacks"])
+    counted = "{} of these {} are warned about.".format(warned, len(known["attacks"]))
+    return "{}\n\n{}".format(table(("Text of the value", "What it meets"), rows), counted)
+
+
+def _visible(text: str) -> str:
+    unseen = re.compile("[^ -\ufdff\ufe10-\U000dffff]")
+    shown = "".join(
+        each if each.isprintable() and not unseen.match(each) else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+    return shown if len(shown) <= 90 else shown[:89] + "…"
+
+
 def _amount(amount: Any) -> str:
     return "{:.2f}".format(amount)
 
 
 TABLES: Dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (options, batch, settings, agents, errors, faults, prices)
+    each.__name__: each for each in (attacks, options, batch, settings, agents, errors, faults, prices)
 }
 
 

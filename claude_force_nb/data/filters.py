@@ -12,11 +12,21 @@ from .attachments import Attachment
 from .tables import ROWS_SHOWN, Table, is_table, json_text, read_table
 from .values import insertable
 
-__all__ = ["FILTERS", "Raw", "estimate_tokens"]
+__all__ = ["FILTERS", "Fenced", "Raw", "RawAttachment", "estimate_tokens"]
 
 
 class Raw(str):
     """Marks a text that the user asked to insert without a fence."""
+
+
+class Fenced(str):
+    """Marks a text that the user asked to insert in a fence, however short it is."""
+
+
+def fence(value: Any) -> Any:
+    """Insert in a fence, however short the value is."""
+    inserted = insertable(value)
+    return inserted if isinstance(inserted, Attachment) else Fenced(inserted)
 
 
 def raw(value: Any) -> Any:
@@ -144,5 +154,5 @@ def truncate_tokens(value: Any, count: int) -> str:
 
 
 FILTERS: Dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (head, csv, table, json, code, truncate_tokens, raw)
+    each.__name__: each for each in (head, csv, table, json, code, truncate_tokens, fence, raw)
 }

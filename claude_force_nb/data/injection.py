@@ -16,6 +16,7 @@ from binascii import Error as Base64Error
 from dataclasses import dataclass
 from html import unescape
 from typing import List, Pattern, Set, Tuple
+from urllib.parse import unquote
 
 from .phrases import PHRASES, Rule, word_set
 
@@ -47,6 +48,9 @@ _FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{1,6}\U000e007f")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 # One variation selector behind a character is normal; several in a row are bytes that nobody sees.
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{3,}")
+# Control characters but tab and line ends, and what a terminal takes for an order, such as to hide what follows.
+_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D))
+_CONTROL = re.compile("\x1b\\[[0-9;]{0,20}[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # What can be put between two letters without being seen, joiners too.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
@@ -74,6 +78,9 @@ def scan(text: str) -> Tuple[Finding, ...]:
     text : str
         Any length; takes time linear in it.
     """
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data.translate(None, _CONTROLS)) != len(data):
+        text = _CONTROL.sub("", text)
     if text.isascii():
         found: List[Finding] = []
         characters, readable = "", text
@@ -128,6 +135,8 @@ def _variants(text: str, characters: str) -> List[str]:
             variants.append(plain)
     if "&#" in text:
         variants.append(unescape(text).lower())
+    if "%20" in text:
+        variants.append(unquote(text).lower())
     return variants
 
 

@@ -73,6 +73,7 @@ PHRASES: Tuple[Rule, ...] = (
     _rule(
         _TAKE_BACK,
         _VERBS + "~4~" + _EARLIER + "~3~" + _ORDERS,
+        _VERBS + r"~2~instructions~(?:above|before|that~came~before|(?:that~)?(?:you~were|you've~been|i~gave|were)~)",
         words="ignore ignoring disregard disregarding forget neglect overlook bypass override overriding follow following obey attention",
         also=_ORDER_WORDS,
     ),
@@ -203,7 +204,7 @@ PHRASES: Tuple[Rule, ...] = (
     ),
     _rule(
         "claims authority",
-        r"\b(?:this~is|i~am|i'm|message~from|signed~by|on~behalf~of)~(?:the~|your~)?(?:[\w-]{1,15}~)?(?:anthropic|openai|developers?|administrator|creators?)~(?:team|staff|engineer|support|speaking|here|and~i|you~must|authoriz|authoris)",
+        r"\b(?:this~is|i~am|i'm|message~from|signed~by|on~behalf~of)~(?:the~|your~)?(?:[\w-]{1,15}~)?(?:anthropic|openai|developers?|administrator|creators?)~(?:[\w-]{1,15}~)?(?:team|staff|engineer|support|speaking|here|and~i|you~must|authoriz|authoris)",
         r"\b(?:anthropic|openai)~(?:has~|have~)?(?:authori[sz]ed|approved|instructed|ordered)~(?:you|this|the~assistant)\b",
         words="anthropic openai developer developers administrator creator creators",
         also="team staff engineer support speaking here you this assistant",

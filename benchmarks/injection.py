@@ -1,0 +1,69 @@
+"""How long the search for suspicious phrases takes, and how often ordinary texts are suspected.
+
+::
+
+    python benchmarks/injection.py                 speed, and the standard library of this Python as ordinary text
+    python benchmarks/injection.py FOLDER …        the text files of these folders instead
+
+A text is cut into pieces of 2,000 characters, and a piece counts as suspected where at least one phrase is found.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import timeit
+from collections import Counter
+from pathlib import Path
+from time import process_time
+from typing import Iterator, Sequence
+
+from claude_force_nb.data.injection import scan
+from claude_force_nb.prompts import render
+
+PIECE = 2000
+SUFFIXES = (".py", ".md", ".rst", ".txt", ".html", ".csv", "")
+ENGLISH = "The committee met on Tuesday to look at the new budget. It was agreed that the work starts in March. "
+RUSSIAN = "Комитет собрался во вторник, чтобы рассмотреть новый бюджет. "
+
+
+def _texts(folders: Sequence[str]) -> Iterator[str]:
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*")):
+            if path.suffix in SUFFIXES and path.is_file() and "site-packages" not in path.relative_to(folder).parts:
+                try:
+                    yield path.read_text(encoding="utf-8")
+                except (UnicodeDecodeError, OSError):
+                    continue
+
+
+def _microseconds(text: str) -> float:
+    return min(timeit.repeat(lambda: scan(text), number=500, repeat=5, timer=process_time)) / 500 * 1e6
+
+
+def main() -> None:
+    for name, text in (("English prose", ENGLISH), ("Russian prose", RUSSIAN)):
+        print("{}, 2,000 characters: {:.0f} µs".format(name, _microseconds((text * 40)[:PIECE])))
+    print("a review of 100 characters: {:.1f} µs".format(_microseconds(ENGLISH)))
+    variables = {"text": ENGLISH[:100]}
+    whole = (
+        min(timeit.repeat(lambda: render("Label: {{ text }}", variables), number=500, repeat=5, timer=process_time))
+        / 500
+        * 1e6
+    )
+    print("a template with such a review: {:.1f} µs".format(whole))
+    pieces = characters = suspected = 0
+    kinds: Counter[str] = Counter()
+    for text in _texts(sys.argv[1:] or [os.path.dirname(os.__file__)]):
+        for start in range(0, len(text), PIECE):
+            piece = text[start : start + PIECE]
+            found = scan(piece)
+            pieces, characters, suspected = pieces + 1, characters + len(piece), suspected + bool(found)
+            kinds.update("{}: {}".format(each.kind, each.phrase) for each in found)
+    print("{:,} pieces, {:,} characters: {:,} suspected".format(pieces, characters, suspected))
+    for kind, count in kinds.most_common(20):
+        print("  {:>4} {}".format(count, kind))
+
+
+if __name__ == "__main__":
+    main()
