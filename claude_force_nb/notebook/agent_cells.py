@@ -6,7 +6,7 @@ from typing import Dict, Optional
 
 from claude_force_nb.agents import BUILT_IN, Agent, AgentLibrary
 from claude_force_nb.compose import CallOptions
-from claude_force_nb.costs.pricing import load_prices, resolve_model
+from claude_force_nb.costs.pricing import PriceTable, resolve_model
 from claude_force_nb.errors import ConfigurationError, EmptyPromptError, OptionError
 from claude_force_nb.vocabulary import is_name
 
@@ -19,7 +19,7 @@ _USAGE = "%%claude_agent NAME [model=… temperature=… max_tokens=… descript
 
 
 def define_agent(
-    library: AgentLibrary, line: str, body: Optional[str], *, cell: str, base_url: Optional[str]
+    library: AgentLibrary, line: str, body: Optional[str], *, cell: str, base_url: Optional[str], prices: PriceTable
 ) -> Dict[str, str]:
     """Define the agent that a ``%%claude_agent`` cell describes, and return what to show.
 
@@ -35,6 +35,8 @@ def define_agent(
         For the agent's source.
     base_url : str or None
         Where calls go; None is the official API. It decides which models there are.
+    prices : PriceTable
+        Knows the models and their aliases.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def define_agent(
     description = " ".join(str(options.pop("description", "")).split())
     checked = CallOptions(**options)
     if checked.model is not None:
-        resolve_model(checked.model, load_prices(), official=base_url is None)
+        resolve_model(checked.model, prices, official=base_url is None)
     if not (body and body.strip()):
         raise EmptyPromptError("the agent has no text; write its system prompt below the %%claude_agent line")
     agent = Agent(

@@ -365,7 +365,7 @@ class NotebookSession:
     def define_agent(self, line: str, body: Optional[str]) -> Dict[str, str]:
         """Do what ``%%claude_agent`` does, and return what to show."""
         base_url = self.settings.value("base_url")
-        return define_agent(self.agents, line, body, cell=self._cell_run().label, base_url=base_url)
+        return define_agent(self.agents, line, body, cell=self._cell_run().label, base_url=base_url, prices=self.prices)
 
     def cell_done(self) -> None:
         """Say that the running cell has ended well: what it asked in earlier runs only leaves the conversations."""
