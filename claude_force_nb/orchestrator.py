@@ -8,14 +8,14 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, AsyncGenerator, Callable, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from .agents import AgentLibrary
 from .api.answer import PartialAnswer
 from .api.deadline import Deadline
 from .api.single_flight import SingleFlight
 from .api.transport import SdkTransport, Transport
-from .batch_jobs import BatchJobs, open_batch_jobs
+from .batch_jobs import BatchJobs
 from .cache import ResponseCache
 from .caller import Caller, today
 from .compose import CallOptions, compose
@@ -25,20 +25,18 @@ from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
 from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
 from .events import Asked, Event, Teller
+from .many import ManyPrompts, whole_number
 from .memory import Memory, Turn
 from .recorder import Recorder
 from .request import ClaudeRequest
-from .result import BatchResult, BatchSummary, ClaudeResult
-from .rows import Collected, OnResult, Rows, answer_rows
-from .schema import schema_of
-from .sources import Source, open_source
-from .structured import checked, fitting, frame_parts
-from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL, ROUTES, did_you_mean
+from .result import ClaudeResult
+from .structured import fitting
+from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 
 __all__ = ["AsyncAgentOrchestrator"]
 
 
-class AsyncAgentOrchestrator(Controls):
+class AsyncAgentOrchestrator(Controls, ManyPrompts):
     """Sends prompts, answers repeated ones from the cache, and keeps account.
 
     Parameters
@@ -120,8 +118,8 @@ class AsyncAgentOrchestrator(Controls):
     ) -> None:
         CallOptions(timeout_seconds=timeout_seconds)
         environ = self._environ = os.environ if environ is None else environ
-        self.max_concurrent = _whole(max_concurrent, "max_concurrent", 1)
-        self.max_retries = _whole(max_retries, "max_retries", 0)
+        self.max_concurrent = whole_number(max_concurrent, "max_concurrent", 1)
+        self.max_retries = whole_number(max_retries, "max_retries", 0)
         self.timeout_seconds = timeout_seconds
         self.transport: Transport = (
             SdkTransport(api_key=api_key, base_url=base_url, environ=environ) if transport is None else transport
@@ -222,31 +220,6 @@ class AsyncAgentOrchestrator(Controls):
         """Return the budget of one run, beside those of the orchestrator."""
         return None if call.budget is None else Budget(call.budget, allow_unknown_price=self.allow_unknown_price)
 
-    async def requests(
-        self, prompts: Any, *, template: Optional[str] = None, **options: Any
-    ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
-        """Give the requests that `run_many` would send for the same arguments, one by one; sends nothing.
-
-        Yields
-        ------
-        (int, ClaudeRequest or ClaudeForceError)
-            Row number, and the request, or why it cannot be made.
-
-        Raises
-        ------
-        ConfigurationError or PromptError
-            Where `run_many` would.
-        """
-        call = self._resolve(CallOptions.of(options))
-        source = _source(prompts, keep=False)
-        source.check(template, call.variables)
-        rows = Rows(source.feed(), call, self._compose, template=template)
-        async for row, item in rows:
-            try:
-                yield row, rows.request(row, item)
-            except ClaudeForceError as error:
-                yield row, error
-
     def _resolve(self, call: CallOptions) -> CallOptions:
         """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent."""
         if call.use_memory:
@@ -313,148 +286,6 @@ class AsyncAgentOrchestrator(Controls):
             request = self._compose(prompt, call, place.turns)
             result = await self._answer(request, call, budget=budget, partial=partial, cell=cell)
             return place.keep(request, result)
-
-    async def run_many(
-        self,
-        prompts: Any,
-        *,
-        template: Optional[str] = None,
-        on_result: Optional[OnResult] = None,
-        cell: Optional[str] = None,
-        via: str = "api",
-        max_concurrent: Optional[int] = None,
-        **options: Any,
-    ) -> BatchResult:
-        """Answer many prompts with the same options, at most `max_concurrent` at a time.
-
-        Parameters
-        ----------
-        prompts : iterable, asynchronous iterable, mapping, data frame or path
-            See `sources.open_source`. Taken one by one as workers become free. Texts; with `template` mappings of variables,
-            which lie over ``variables``, or plain values, which the template knows as ``item``.
-        template : str, optional
-            A ``{{ }}`` template, the prompt of every row.
-        on_result : callable, optional
-            Called with row number and result as each row ends, in the order in which they end.
-        cell : str, optional
-            Cell id for the ledger.
-        via : str
-            How rows travel: ``api`` asks for each one by itself, ``batches`` sends them together at half price and waits; see
-            `batch_jobs`.
-        max_concurrent : int, optional
-            Bound for this run, >= 1, below that of the orchestrator.
-        **options
-            See `compose.CallOptions`; ``budget`` bounds the whole.
-
-        Returns
-        -------
-        BatchResult
-            One result per prompt in input order; a row that failed has ``status`` ``failed`` and its ``error``, also where its
-            prompt cannot be made. After a spend limit or a refused key the remaining rows are ``not_sent``.
-
-        Raises
-        ------
-        ConfigurationError
-            On an unknown or unusable option, agent or model, before anything is sent.
-        PromptError
-            If `template` is none, or has a name that neither rows nor ``variables`` have, before anything is sent.
-        TransportClosedError
-            After `close`.
-        """
-        if options.get("schema") is not None:
-            options["schema"] = schema_of(options["schema"])
-        parts = frame_parts(options.get("schema"))
-        source = _source(prompts, keep=True)
-        options.update(template=template, cell=cell, via=via, max_concurrent=max_concurrent)
-
-        async def again(numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
-            more = Collected(source, on_result)
-            await self.run_stream(source.only(numbers), on_result=more, **options)
-            return more.results
-
-        collected = Collected(source, on_result)
-        summary = await self.run_stream(source, on_result=collected, **options)
-        return collected.batch(again=again, more=parts, duration_seconds=summary.duration_seconds)
-
-    async def run_stream(
-        self,
-        prompts: Any,
-        *,
-        template: Optional[str] = None,
-        on_result: Optional[OnResult] = None,
-        cell: Optional[str] = None,
-        via: str = "api",
-        max_concurrent: Optional[int] = None,
-        **options: Any,
-    ) -> BatchSummary:
-        """Do what `run_many` does and keep no row: results go to `on_result` alone, so that a source may have any length.
-
-        Returns
-        -------
-        BatchSummary
-            Counts and sums.
-        """
-        call = CallOptions.of(options)
-        if via not in ROUTES:
-            raise OptionError(
-                "via must be one of {}, not {!r}{}".format(", ".join(ROUTES), via, did_you_mean(via, ROUTES))
-            )
-        workers = self.max_concurrent if max_concurrent is None else _whole(max_concurrent, "max_concurrent", 1)
-        self._check_open()
-        call = self._resolve(call)
-        budget = self._budget_of(call)
-        source = _source(prompts, keep=False)
-        source.check(template, call.variables)
-        rows = Rows(source.feed(), call, self._compose, template=template, on_result=on_result, total=source.total)
-        if via == "batches":
-            with self._under_way(rows):
-                return await self._run_batches(rows, call, budget=budget, cell=cell)
-
-        async def answer(request: ClaudeRequest) -> ClaudeResult:
-            return await self._answer(request, call, budget=budget, partial=None, cell=cell)
-
-        with self._under_way(rows):
-            return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
-
-    @property
-    def batch_jobs(self) -> BatchJobs:
-        """The batch jobs of all kernels, and what runs them.
-
-        Raises
-        ------
-        OptionError
-            Where the transport is of the user's own and has no batches.
-        """
-        if self._batch_jobs is None:
-            self._batch_jobs = open_batch_jobs(
-                self.transport,
-                self._environ,
-                prices=self.prices,
-                ledger=self.ledger,
-                cache=self.cache,
-                budgets=(self.budget, self.daily_budget),
-                teller=self._teller,
-                notebook=self.notebook,
-                max_retries=self.max_retries,
-            )
-        return self._batch_jobs
-
-    async def _run_batches(
-        self, rows: Rows, call: CallOptions, *, budget: Optional[Budget], cell: Optional[str]
-    ) -> BatchSummary:
-        def look(request: ClaudeRequest) -> Optional[ClaudeResult]:
-            return self._look(request, call, time.perf_counter(), cell)
-
-        def share(asked: Asked, result: ClaudeResult) -> ClaudeResult:
-            return self._hit(asked, result, time.perf_counter(), cell)
-
-        def check(result: ClaudeResult) -> ClaudeResult:
-            return checked(result, call.schema)
-
-        cache = None if call.cache == "off" else self.cache
-        return await self.batch_jobs.run(
-            rows, cache=cache, look=look, share=share, check=check, budget=budget, cell=cell
-        )
 
     def _look(
         self, request: ClaudeRequest, call: CallOptions, started: float, cell: Optional[str]
@@ -555,15 +386,3 @@ class AsyncAgentOrchestrator(Controls):
     def _record(self, result: ClaudeResult, cell: Optional[str]) -> None:
         if self.ledger is not None:
             self.ledger.append(result, notebook=self.notebook, cell=cell)
-
-
-def _source(prompts: Any, *, keep: bool) -> Source:
-    if isinstance(prompts, str):
-        raise OptionError("run_many takes a list of prompts; for a single one use run")
-    return open_source(prompts, name="the list of prompts", keep=keep)
-
-
-def _whole(value: Any, name: str, least: int) -> int:
-    if type(value) is not int or value < least:
-        raise OptionError("{} must be a whole number from {}, not {!r}".format(name, least, value))
-    return value

@@ -24,7 +24,7 @@ from typing import (
 from .errors import OptionError
 from .usage import Usage
 
-__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "ClaudeResult", "Usage"]
+__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "ClaudeResult", "Usage", "answer_columns"]
 
 
 @dataclass(frozen=True)
@@ -351,15 +351,10 @@ class BatchResult(Sequence[ClaudeResult]):
         SourceError
             If neither pandas nor polars is installed.
         """
-        rows = self._results
-        added: Dict[str, List[Any]] = {"answer": [row.text if row.error is None else None for row in rows]}
-        if self._more is not None:
-            for parts in map(self._more, rows):
-                for name, value in parts.items():
-                    added.setdefault("" + name, []).append(value)
-        added["status"] = [row.status for row in rows]
-        added["error"] = [None if row.error is None else _error_line(row.error) for row in rows]
-        added["cost"] = [None if row.cost is None else float(row.cost) for row in rows]
+        added: Dict[str, List[Any]] = {name: [] for name in answer_columns(ClaudeResult(), self._more)}
+        for row in self._results:
+            for name, value in answer_columns(row, self._more).items():
+                added[name].append(value)
         if self._source is not None:
             return self._source.frame(self._numbers, added)
         from .frames import assemble
@@ -370,5 +365,15 @@ class BatchResult(Sequence[ClaudeResult]):
         return "BatchResult({})".format(_counts_line(len(self), self.counts))
 
 
-def _error_line(error: BaseException) -> str:
-    return "{}: {}".format(type(error).__name__, " ".join(str(error).split()))
+def answer_columns(
+    result: ClaudeResult, more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
+) -> Dict[str, Any]:
+    """Return what a table says of an answer: itself, its parts where `more` gives them, status, error and US dollars."""
+    error = result.error
+    columns: Dict[str, Any] = {"answer": None if error is not None else result.text}
+    if more is not None:
+        columns.update(more(result))
+    columns["status"] = result.status
+    columns["error"] = None if error is None else "{}: {}".format(type(error).__name__, " ".join(str(error).split()))
+    columns["cost"] = None if result.cost is None else float(result.cost)
+    return columns

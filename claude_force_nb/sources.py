@@ -205,6 +205,8 @@ class Source:
         self.total = total if total is None or limit is None else min(total, limit)
         # Rows that were taken, by the run that is under way.
         self.taken = 0
+        # Where they are to be written with their answers: rows that are under way, by number.
+        self.pending: Optional[Dict[int, Any]] = None
 
     def __repr__(self) -> str:
         return "Source({}, {} rows)".format(self.name, "unknown" if self.total is None else self.total)
@@ -284,9 +286,16 @@ class Source:
         return Chosen(self._chosen(set(self._numbers)))
 
     def _items(self) -> Iterator[Any]:
-        for row in islice(self._known(), self._limit):
+        for number, row in enumerate(islice(self._known(), self._limit)):
             self.taken += 1
+            if self.pending is not None:
+                self.pending[number] = row
             yield self._item(row)
+
+    def take_pending(self, number: int) -> Any:
+        """Return a row that was under way, as the source has it, and forget it."""
+        assert self.pending is not None
+        return self.pending.pop(number)
 
     def _known(self) -> Iterable[Any]:
         rows: Iterable[Any] = self._rows.taken if isinstance(self._rows, _AsyncOnce) else self._rows
@@ -304,6 +313,8 @@ class Source:
         if self._limit == 0:
             return
         async for row in rows:
+            if self.pending is not None:
+                self.pending[self.taken] = row
             self.taken += 1
             yield self._item(row)
             if self.taken == self._limit:

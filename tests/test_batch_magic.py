@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
@@ -110,8 +111,9 @@ def test_stop_keeps_what_is_done_and_the_next_run_pays_for_the_rest(kernel: Live
     """Stop ends the cell with one line and the partial result; another run, in another order, asks only for what is missing."""
     # The first ten are answered, then the server is silent.
     server.fail([None] * 10 + ["hang"] * 60)
+    before = server.counters.calls
     message = kernel.send("%claude_batch {} model=haiku into=labels max_concurrent=4".format(PROMPTS.format(40)))
-    wait_until(lambda: server.counters.in_flight == 4 and sum(server.counters.faults.values()) >= 4)
+    wait_until(lambda: server.counters.calls == before + 14 and server.counters.in_flight == 4)
     kernel.interrupt()
     cell = kernel.wait(message)
     assert cell.traceback == ["Interrupted: 10 of 40 done; run again to continue"]
@@ -239,3 +241,27 @@ def test_help_and_completion(kernel: LiveKernel) -> None:
     assert {"column=", "limit=", "--background", "--dry-run"} <= {line.split()[0] for line in lines(shown)}
     assert "column=" in kernel.complete("%claude_batch reviews col")
     assert "via=" in kernel.complete("%%claude_batch reviews vi")
+
+
+def test_rows_go_to_a_file(kernel: LiveKernel, server: Simulator, folder: Path) -> None:
+    """into= a file writes every row there, keeps none, and goes on where it was stopped."""
+    server.fail([None] * 6 + ["hang"] * 60)
+    code = (
+        "%claude_batch ('f%d' % number for number in range(20)) model=haiku into=out.jsonl cache=off max_concurrent=2"
+    )
+    before = server.counters.calls
+    message = kernel.send(code)
+    wait_until(lambda: server.counters.calls == before + 8 and server.counters.in_flight == 2)
+    kernel.interrupt()
+    assert kernel.wait(message).traceback == ["Interrupted: 6 done; run again to continue"]
+    server.heal()
+    assert len((folder / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    cell = kernel.run(code)
+    assert only_answer(cell)["text/plain"].startswith("in out.jsonl · 20 rows · 14 ok · 6 cached")
+    assert kernel.value("type(_).__name__, _.counts['ok'], 'out' in globals()") == "BatchSummary 14 False"
+    found = [json.loads(line) for line in (folder / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["row"], line["item"]) for line in found] == [(row, "f{}".format(row)) for row in range(20)]
+    mine = folder / "mine.jsonl"
+    mine.write_text("not json\n", encoding="utf-8")
+    refused = kernel.run("%claude_batch ['x'] into=mine.jsonl")
+    assert refused.traceback == ["SourceError: mine.jsonl is there and was not written by a batch; give another name"]

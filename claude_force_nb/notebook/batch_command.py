@@ -6,12 +6,11 @@ from collections import ChainMap
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
 
 from claude_force_nb.errors import EmptyPromptError, SourceError
-from claude_force_nb.result import BatchResult
 from claude_force_nb.sources import open_source
 from claude_force_nb.structured import frame_parts
 
-from .batch_job import BatchJob, BatchRun, Plan
-from .batch_line import evaluate_source, parse_batch_line
+from .batch_job import BatchJob, BatchRun, Plan, Whole
+from .batch_line import evaluate_source, is_path, parse_batch_line
 from .batch_preview import preview_batch
 from .options import BATCH_OPTIONS, help_rows
 from .render import table_bundle
@@ -35,13 +34,13 @@ def batch_help() -> Dict[str, str]:
 
 async def run_batch(
     session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
-) -> Union[BatchResult, BatchJob, None]:
+) -> Union[Whole, BatchJob, None]:
     """Do what ``%%claude_batch`` (with a cell, the template) and ``%claude_batch`` (without) do.
 
     Returns
     -------
-    BatchResult, BatchJob or None
-        A job with ``--background``; None for ``--help`` and ``--dry-run``, which send nothing.
+    BatchResult, BatchSummary, BatchJob or None
+        Sums where the rows go to a file; a job with ``--background``; None for ``--help`` and ``--dry-run``, which send nothing.
 
     Raises
     ------
@@ -62,6 +61,7 @@ async def run_batch(
     background = options.pop("background", False)
     dry_run = options.pop("dry-run", False)
     into = options.pop("into", None)
+    path, into = (into, None) if into is not None and is_path(into) else (None, into)
     expression = invocation.rest
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
     source = open_source(
@@ -69,6 +69,7 @@ async def run_batch(
         name=name,
         column=options.pop("column", None),
         limit=options.pop("limit", None),
+        keep=path is None,
     )
     arguments: Dict[str, Any] = {name: options.pop(name) for name in ("via",) if name in options}
     width = options.pop("max_concurrent", None)
@@ -86,7 +87,7 @@ async def run_batch(
             raise SourceError("a dry run would use up {}; make a list of it first".format(name))
         session.show_bundle(await preview_batch(orchestrator, source, arguments))
         return None
-    run = BatchRun(session, Plan(orchestrator, source, arguments, into, frame_parts(call.get("schema"))))
+    run = BatchRun(session, Plan(orchestrator, source, arguments, into, frame_parts(call.get("schema")), path))
     if background:
         return session.start_job(run)
     return await run.foreground()

@@ -6,23 +6,26 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Generator, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Generator, Mapping, Optional, Sequence, Union
 
 from claude_force_nb.errors import ClaudeForceError, RunInterrupted
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
-from claude_force_nb.rows import Collected
+from claude_force_nb.rows import Collected, OnResult
 from claude_force_nb.sources import Source
 
-from .batch_view import batch_bundle
+from .batch_view import bundle_of
 from .kernel import interruptible
 from .progress import LiveLine, Progress
-from .render import answer_bundle
+from .render import line_bundle
 
 if TYPE_CHECKING:
     from .session import NotebookSession
 
 __all__ = ["BatchJob", "BatchRun", "Plan"]
+
+# What a batch gives: its rows, or of rows that went to a file their sums.
+Whole = Union[BatchResult, BatchSummary]
 
 logger = logging.getLogger("claude_force_nb")
 
@@ -41,6 +44,8 @@ class Plan:
         Variable that receives the result.
     more : callable or None
         See `BatchResult`.
+    path : str or None
+        File that receives the rows instead of memory.
     """
 
     orchestrator: AsyncAgentOrchestrator
@@ -48,6 +53,7 @@ class Plan:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     into: Optional[str] = None
     more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
+    path: Optional[str] = None
 
 
 class BatchRun:
@@ -69,7 +75,6 @@ class BatchRun:
         self.progress = Progress(total=lambda: source.total, taken=lambda: source.taken, clock=time.monotonic)
         self.collected = Collected(source, lambda row, result: self.progress.ended(result))
         self.line = LiveLine(self.progress, in_kernel=session.in_kernel)
-        self._summary: Optional[BatchSummary] = None
         self._started = time.monotonic()
 
     @property
@@ -81,7 +86,7 @@ class BatchRun:
         """Return what is said when the run is stopped."""
         return "{}; run again to continue".format(self.progress.share())
 
-    async def work(self) -> BatchResult:
+    async def work(self) -> Whole:
         """Run to the end, showing how far it is."""
         loop = asyncio.get_running_loop()
         follower = loop.create_task(self.line.follow())
@@ -89,6 +94,11 @@ class BatchRun:
             # Reads a file once, in a thread; what is wrong with it, the run itself will meet.
             loop.run_in_executor(None, self._source.count).add_done_callback(_look_away)
         try:
+            if self._plan.path is not None:
+                tell: OnResult = lambda row, result: self.progress.ended(result)  # noqa: E731
+                return await self.orchestrator.run_stream(
+                    self._source, on_result=tell, into=self._plan.path, **self._plan.arguments
+                )
             await self.orchestrator.run_stream(self._source, on_result=self.collected, **self._plan.arguments)
         finally:
             follower.cancel()
@@ -96,9 +106,12 @@ class BatchRun:
                 self.orchestrator.ledger.flush()
         return self.batch()
 
-    def batch(self, stopped: Optional[BaseException] = None) -> BatchResult:
+    def batch(self, stopped: Optional[BaseException] = None) -> Whole:
         """Return what there is; see `Collected.batch`."""
         seconds = time.monotonic() - self._started
+        if self._plan.path is not None:
+            cost = self.progress.cost if self.progress.price_known else None
+            return BatchSummary(counts=dict(self.progress.counts), cost=cost, duration_seconds=seconds)
         return self.collected.batch(stopped=stopped, again=self._again, duration_seconds=seconds, more=self._plan.more)
 
     async def _again(self, numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
@@ -106,10 +119,10 @@ class BatchRun:
         try:
             await interruptible(run.work(), run.describe)
         finally:
-            run.line.finish(batch_bundle(run.batch()))
+            run.show(run.batch())
         return run.collected.results
 
-    async def foreground(self) -> BatchResult:
+    async def foreground(self) -> Whole:
         """Run in the cell; Stop ends it, and what it has is kept."""
         try:
             batch = await interruptible(self.work(), self.describe)
@@ -121,11 +134,16 @@ class BatchRun:
         self._session.mark_shown(batch)
         return batch
 
-    def keep(self, batch: BatchResult, note: Optional[str] = None) -> None:
+    def keep(self, batch: Whole, note: Optional[str] = None) -> None:
         """Put the result where it was asked for, and show it instead of the line."""
         if self._plan.into:
             self._session.shell.user_ns[self._plan.into] = batch
-        self.line.finish(batch_bundle(batch, note=note))
+        self.show(batch, note)
+
+    def show(self, batch: Whole, note: Optional[str] = None) -> None:
+        """Show what there is instead of the line."""
+        where = None if self._plan.path is None else "in {}".format(self._plan.path)
+        self.line.finish(bundle_of(batch, note=" · ".join(part for part in (note, where) if part) or None))
 
 
 class BatchJob:
@@ -138,7 +156,7 @@ class BatchJob:
     def __init__(self, run: BatchRun) -> None:
         self._run = run
         self.loop = asyncio.get_running_loop()
-        self._batch: Optional[BatchResult] = None
+        self._batch: Optional[Whole] = None
         self._error: Optional[BaseException] = None
         self._cancelled = False
         run.line.update()
@@ -161,10 +179,10 @@ class BatchJob:
             # Somebody may never look at the job again.
             logger.error("the batch in the background failed: %s: %s", type(error).__name__, error)
 
-    def __await__(self) -> Generator[Any, None, BatchResult]:
+    def __await__(self) -> Generator[Any, None, Whole]:
         return self._wait().__await__()
 
-    async def _wait(self) -> BatchResult:
+    async def _wait(self) -> Whole:
         if asyncio.get_running_loop() is self.loop:
             await asyncio.wait([self.task])
         else:  # a cell in another thread
@@ -195,7 +213,7 @@ class BatchJob:
         if not self.task.done() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.task.cancel)
 
-    def result(self) -> BatchResult:
+    def result(self) -> Whole:
         """Return the result without waiting; of a cancelled job what it had.
 
         Raises
@@ -215,8 +233,8 @@ class BatchJob:
         """Return how the job stands, as a display bundle."""
         if self._error is not None:
             line = "failed: {}: {}".format(type(self._error).__name__, " ".join(str(self._error).split()))
-            return answer_bundle("", footer="{} · {}".format(line, self.progress.share()))
-        return self.progress.bundle() if self._batch is None else batch_bundle(self._batch)
+            return line_bundle("{} · {}".format(line, self.progress.share()))
+        return self.progress.bundle() if self._batch is None else bundle_of(self._batch)
 
     def __repr__(self) -> str:
         return "BatchJob({}: {})".format(self.status, self.progress.share())

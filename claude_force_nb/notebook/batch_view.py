@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
 
-from .render import dollars, result_bundle, table_bundle
+from .render import dollars, line_bundle, result_bundle, table_bundle
 
 __all__ = ["batch_bundle", "bundle_of", "summary_line"]
 
@@ -52,11 +52,14 @@ def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Dict[str,
     return table_bundle(("row", "status", "answer"), rows, footer=footer)
 
 
-def bundle_of(value: Any) -> Dict[str, str]:
-    """Return the bundle of whatever the magics give: an answer, a batch, or a job."""
+def bundle_of(value: Any, *, note: Optional[str] = None) -> Dict[str, str]:
+    """Return the bundle of whatever the magics give: an answer, a batch, its sums, or a job."""
     if isinstance(value, ClaudeResult):
         return result_bundle(value)
     if isinstance(value, BatchResult):
-        return batch_bundle(value)
+        return batch_bundle(value, note=note)
+    if isinstance(value, BatchSummary):
+        line = summary_line(value)
+        return line_bundle(line if note is None else "{} · {}".format(note, line))
     bundle: Dict[str, str] = value.bundle()
     return bundle

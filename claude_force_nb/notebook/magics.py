@@ -32,6 +32,7 @@ _ATTRIBUTE = "_claude_force_extension"
 SHOWN = (
     ("claude_force_nb.result", "ClaudeResult"),
     ("claude_force_nb.result", "BatchResult"),
+    ("claude_force_nb.result", "BatchSummary"),
     ("claude_force_nb.notebook.batch_job", "BatchJob"),
     ("claude_force_nb.notebook.preview", "Preview"),
 )

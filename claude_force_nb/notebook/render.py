@@ -16,7 +16,15 @@ from .bars import Bar, Legend
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-__all__ = ["answer_bundle", "bundle", "dollars", "line_bundle", "receipt", "result_bundle", "table_bundle"]
+__all__ = [
+    "answer_bundle",
+    "bundle",
+    "dollars",
+    "line_bundle",
+    "receipt",
+    "result_bundle",
+    "table_bundle",
+]
 
 _RECEIPT_STYLE = "opacity:0.7;font-size:0.85em;margin-top:0.4em"
 

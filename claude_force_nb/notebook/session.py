@@ -29,7 +29,7 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.result import BatchResult, ClaudeResult
+from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
 from claude_force_nb.suspicion import forget_warnings
 
 from .agent_cells import define_agent
@@ -298,7 +298,7 @@ class NotebookSession:
 
     async def ask_batch(
         self, line: str, cell: Optional[str], local_names: Mapping[str, Any]
-    ) -> Union[BatchResult, BatchJob, None]:
+    ) -> Union[BatchResult, BatchSummary, BatchJob, None]:
         """Do what ``%%claude_batch`` and ``%claude_batch`` do; see `batch_command.run_batch`."""
         from .batch_command import run_batch
 

@@ -1,0 +1,272 @@
+"""Many prompts at once, as an orchestrator answers them: in memory, as a stream, one by one or through message batches."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from typing import Any, AsyncGenerator, Awaitable, Callable, ContextManager, Mapping, Optional, Sequence, Tuple, Union
+
+from .api.transport import Transport
+from .batch_jobs import BatchJobs, open_batch_jobs
+from .cache import ResponseCache
+from .compose import CallOptions
+from .costs.budget import Budget, DailyBudget
+from .costs.ledger import Ledger
+from .costs.pricing import PriceTable
+from .errors import ClaudeForceError, OptionError
+from .events import Asked, Teller
+from .request import ClaudeRequest
+from .result import BatchResult, BatchSummary, ClaudeResult
+from .row_files import RowFile
+from .rows import Collected, OnResult, Rows, answer_rows
+from .schema import schema_of
+from .sources import Source, open_source
+from .structured import checked, frame_parts
+from .vocabulary import ROUTES, did_you_mean
+
+__all__ = ["ManyPrompts", "whole_number"]
+
+# Gives the result of a request that needs no asking, before the cache is looked at.
+Known = Callable[[ClaudeRequest], Optional[ClaudeResult]]
+
+
+class ManyPrompts:
+    """`run_many` and its relatives; `AsyncAgentOrchestrator` inherits them."""
+
+    transport: Transport
+    prices: PriceTable
+    budget: Budget
+    daily_budget: Optional[DailyBudget]
+    ledger: Optional[Ledger]
+    cache: Optional[ResponseCache]
+    max_concurrent: int
+    max_retries: int
+    notebook: Optional[str]
+    _environ: Mapping[str, str]
+    _teller: Teller
+    _batch_jobs: Optional[BatchJobs]
+    _compose: Callable[[str, CallOptions], ClaudeRequest]
+    _resolve: Callable[[CallOptions], CallOptions]
+    _check_open: Callable[[], None]
+    _budget_of: Callable[[CallOptions], Optional[Budget]]
+    _under_way: Callable[[Rows], ContextManager[None]]
+    _look: Callable[[ClaudeRequest, CallOptions, float, Optional[str]], Optional[ClaudeResult]]
+    _hit: Callable[[Asked, ClaudeResult, float, Optional[str]], ClaudeResult]
+    _answer: Callable[..., Awaitable[ClaudeResult]]
+
+    async def requests(
+        self, prompts: Any, *, template: Optional[str] = None, **options: Any
+    ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
+        """Give the requests that `run_many` would send for the same arguments, one by one; sends nothing.
+
+        Yields
+        ------
+        (int, ClaudeRequest or ClaudeForceError)
+            Row number, and the request, or why it cannot be made.
+
+        Raises
+        ------
+        ConfigurationError or PromptError
+            Where `run_many` would.
+        """
+        call = self._resolve(CallOptions.of(options))
+        source = _source(prompts, keep=False)
+        source.check(template, call.variables)
+        rows = Rows(source.feed(), call, self._compose, template=template)
+        async for row, item in rows:
+            try:
+                yield row, rows.request(row, item)
+            except ClaudeForceError as error:
+                yield row, error
+
+    async def run_many(
+        self,
+        prompts: Any,
+        *,
+        template: Optional[str] = None,
+        on_result: Optional[OnResult] = None,
+        cell: Optional[str] = None,
+        via: str = "api",
+        max_concurrent: Optional[int] = None,
+        **options: Any,
+    ) -> BatchResult:
+        """Answer many prompts with the same options, at most `max_concurrent` at a time.
+
+        Parameters
+        ----------
+        prompts : iterable, asynchronous iterable, mapping, data frame or path
+            See `sources.open_source`. Taken one by one as workers become free. Texts; with `template` mappings of variables,
+            which lie over ``variables``, or plain values, which the template knows as ``item``.
+        template : str, optional
+            A ``{{ }}`` template, the prompt of every row.
+        on_result : callable, optional
+            Called with row number and result as each row ends, in the order in which they end.
+        cell : str, optional
+            Cell id for the ledger.
+        via : str
+            How rows travel: ``api`` asks for each one by itself, ``batches`` sends them together at half price and waits; see
+            `batch_jobs`.
+        max_concurrent : int, optional
+            Bound for this run, >= 1, below that of the orchestrator.
+        **options
+            See `compose.CallOptions`; ``budget`` bounds the whole.
+
+        Returns
+        -------
+        BatchResult
+            One result per prompt in input order; a row that failed has ``status`` ``failed`` and its ``error``, also where its
+            prompt cannot be made. After a spend limit or a refused key the remaining rows are ``not_sent``.
+
+        Raises
+        ------
+        ConfigurationError
+            On an unknown or unusable option, agent or model, before anything is sent.
+        PromptError
+            If `template` is none, or has a name that neither rows nor ``variables`` have, before anything is sent.
+        TransportClosedError
+            After `close`.
+        """
+        if options.get("schema") is not None:
+            options["schema"] = schema_of(options["schema"])
+        parts = frame_parts(options.get("schema"))
+        source = _source(prompts, keep=True)
+        options.update(template=template, cell=cell, via=via, max_concurrent=max_concurrent)
+
+        async def again(numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
+            more = Collected(source, on_result)
+            await self.run_stream(source.only(numbers), on_result=more, **options)
+            return more.results
+
+        collected = Collected(source, on_result)
+        summary = await self.run_stream(source, on_result=collected, **options)
+        return collected.batch(again=again, more=parts, duration_seconds=summary.duration_seconds)
+
+    async def run_stream(
+        self,
+        prompts: Any,
+        *,
+        template: Optional[str] = None,
+        on_result: Optional[OnResult] = None,
+        cell: Optional[str] = None,
+        via: str = "api",
+        max_concurrent: Optional[int] = None,
+        into: Union[str, os.PathLike[str], None] = None,
+        **options: Any,
+    ) -> BatchSummary:
+        """Do what `run_many` does and keep no row, so that a source may have any length: results go to `on_result` and `into`.
+
+        Parameters
+        ----------
+        into : path, optional
+            A .jsonl or .parquet file that receives every row with its answer, as `BatchResult.to_frame` has them; see
+            `row_files`. What an earlier run has written there is not asked again.
+
+        Returns
+        -------
+        BatchSummary
+            Counts and sums; what was in the file counts as cached.
+
+        Raises
+        ------
+        SourceError
+            If the file cannot be used.
+        """
+        if options.get("schema") is not None:
+            options["schema"] = schema_of(options["schema"])
+        call = CallOptions.of(options)
+        if via not in ROUTES:
+            near = did_you_mean(via, ROUTES)
+            raise OptionError("via must be one of {}, not {!r}{}".format(", ".join(ROUTES), via, near))
+        workers = self.max_concurrent if max_concurrent is None else whole_number(max_concurrent, "max_concurrent", 1)
+        self._check_open()
+        call = self._resolve(call)
+        budget = self._budget_of(call)
+        source = _source(prompts, keep=False)
+        source.check(template, call.variables)
+        with ExitStack() as stack:
+            written: Optional[RowFile] = None
+            known: Optional[Known] = None
+            tell = on_result
+            if into is not None:
+                written = stack.enter_context(RowFile(into, source, frame_parts(call.schema)))
+                tell = written if on_result is None else _both(written, on_result)
+                known = None if call.cache == "refresh" else written.known
+            rows = Rows(source.feed(), call, self._compose, template=template, on_result=tell, total=source.total)
+            stack.enter_context(self._under_way(rows))
+            if via == "batches":
+                return await self._run_batches(rows, call, budget=budget, cell=cell, known=known)
+
+            async def answer(request: ClaudeRequest) -> ClaudeResult:
+                found = None if known is None else known(request)
+                return found or await self._answer(request, call, budget=budget, partial=None, cell=cell)
+
+            return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
+
+    @property
+    def batch_jobs(self) -> BatchJobs:
+        """The batch jobs of all kernels, and what runs them.
+
+        Raises
+        ------
+        OptionError
+            Where the transport is of the user's own and has no batches.
+        """
+        if self._batch_jobs is None:
+            self._batch_jobs = open_batch_jobs(
+                self.transport,
+                self._environ,
+                prices=self.prices,
+                ledger=self.ledger,
+                cache=self.cache,
+                budgets=(self.budget, self.daily_budget),
+                teller=self._teller,
+                notebook=self.notebook,
+                max_retries=self.max_retries,
+            )
+        return self._batch_jobs
+
+    async def _run_batches(
+        self,
+        rows: Rows,
+        call: CallOptions,
+        *,
+        budget: Optional[Budget],
+        cell: Optional[str],
+        known: Optional[Known],
+    ) -> BatchSummary:
+        def look(request: ClaudeRequest) -> Optional[ClaudeResult]:
+            found = None if known is None else known(request)
+            return found or self._look(request, call, time.perf_counter(), cell)
+
+        def share(asked: Asked, result: ClaudeResult) -> ClaudeResult:
+            return self._hit(asked, result, time.perf_counter(), cell)
+
+        def check(result: ClaudeResult) -> ClaudeResult:
+            return checked(result, call.schema)
+
+        cache = None if call.cache == "off" else self.cache
+        return await self.batch_jobs.run(
+            rows, cache=cache, look=look, share=share, check=check, budget=budget, cell=cell
+        )
+
+
+def _both(first: OnResult, second: OnResult) -> OnResult:
+    def tell(row: int, result: ClaudeResult) -> None:
+        first(row, result)
+        second(row, result)
+
+    return tell
+
+
+def _source(prompts: Any, *, keep: bool) -> Source:
+    if isinstance(prompts, str):
+        raise OptionError("run_many takes a list of prompts; for a single one use run")
+    return open_source(prompts, name="the list of prompts", keep=keep)
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """Return `value`; raises OptionError where it is no whole number from `least`."""
+    if type(value) is not int or value < least:
+        raise OptionError("{} must be a whole number from {}, not {!r}".format(name, least, value))
+    return value

@@ -1,0 +1,292 @@
+"""Answers written to a file row by row, so that a source of any length needs no memory and a stopped run goes on where it was.
+
+A .jsonl file is written as the rows end. A line that was written is never changed: an answer that comes later is another line, and
+the last line of a row counts. When all rows have ended, the file is put into the order of the rows. A Parquet file cannot be
+written that way: its rows are collected in a .jsonl file beside it, and become the Parquet file at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from array import array
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Union
+
+from .errors import SourceError
+from .feed import BrokenRow
+from .request import ClaudeRequest
+from .result import FRAME_COLUMNS, ClaudeResult, answer_columns
+from .sources import Source
+
+__all__ = ["RowFile"]
+
+_ANSWERED = ("ok", "cached")
+# Of a fingerprint, as many hexadecimal digits as make it unlikely that two of a million prompts share them: below 1 to 10^7.
+_DIGITS = 16
+_PARQUET_ROWS = 10_000
+# Stands for the request id of an answer that the file has already.
+_IN_FILE = "in the file"
+# Of a column of the source that is called as one of ours.
+_PREFIX = "source_"
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has a form for; a number that is none becomes null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _key(fingerprint: str) -> int:
+    return int(fingerprint[:_DIGITS], 16)
+
+
+def _put(places: array[int], row: int, offset: int) -> None:
+    if row >= len(places):
+        places.extend([-1] * (row + 1 - len(places)))
+    places[row] = offset
+
+
+def _other(value: Any) -> Any:
+    item = getattr(value, "item", None)  # a number of numpy
+    return item() if callable(item) and getattr(value, "ndim", 1) == 0 else str(value)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=_other, separators=(", ", ": ")).encode
+
+
+class RowFile:
+    """A file of answers, one line for each row.
+
+    Parameters
+    ----------
+    path : path
+        Ends in .jsonl or .parquet. A file that an earlier run wrote is gone on with.
+    source : Source
+        The rows, whose columns are written too.
+    more : callable, optional
+        Gives further columns of a result; see `BatchResult`.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be written, is none of ours, or is to be Parquet and pyarrow is not installed.
+    """
+
+    def __init__(
+        self,
+        path: Union[str, os.PathLike[str]],
+        source: Source,
+        more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None,
+    ) -> None:
+        self.path = Path(path).expanduser()
+        self._source = source
+        self._more = more
+        self._is_parquet = self.path.suffix.lower() == ".parquet"
+        if self._is_parquet and find_spec("pyarrow") is None:
+            raise SourceError("writing {} needs pip install pyarrow; or write to a .jsonl file".format(self.path.name))
+        self._log = self.path.with_name(self.path.name + ".part.jsonl") if self._is_parquet else self.path
+        # By the beginning of the fingerprint, where the line stands that answers it.
+        self._known: Dict[int, int] = {}
+        self._known_rows = array("q")
+        # By row, where the line of this run stands; -1 before it has one.
+        self._offsets = array("q")
+        self._in_order = True
+        # Lines in the file, and how many of them are those of this run's rows.
+        self._there = self._in_use = 0
+        self._parts = tuple(more(ClaudeResult())) if more is not None else ()
+        self._own = {"row", *self._parts, *FRAME_COLUMNS, "fingerprint"}
+        source.pending = {}
+        try:
+            if self._is_parquet and self.path.exists() and not self._log.exists():
+                self._unpack()
+            self._file: BinaryIO = self._log.open("ab", buffering=0)
+            try:
+                self._end = self._read()
+            except BaseException:
+                self._file.close()
+                raise
+        except OSError as error:
+            raise SourceError("{} cannot be written: {}".format(path, error.strerror or error)) from None
+
+    def __enter__(self) -> RowFile:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            self._source.pending = None
+
+    # --- what is there already
+
+    def _read(self) -> int:
+        """Read what an earlier run wrote, and cut off a line that it had no time to end; return where the file ends."""
+        offset = 0
+        with self._log.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                self._remember(line, offset)
+                offset += len(line)
+        self._file.truncate(offset)
+        return offset
+
+    def _remember(self, line: bytes, offset: int) -> None:
+        try:
+            record = json.loads(line)
+            row, fingerprint, status = record["row"], record["fingerprint"], record["status"]
+            if status in _ANSWERED:
+                self._known[_key(fingerprint)] = offset
+            _put(self._known_rows, row, offset)
+            self._there += 1
+        except (ValueError, KeyError, TypeError):
+            message = "{} is there and was not written by a batch; give another name"
+            raise SourceError(message.format(self.path)) from None
+
+    def known(self, request: ClaudeRequest) -> Optional[ClaudeResult]:
+        """Return a result without text where the file has the answer to a request already, else None."""
+        if not self._known or _key(request.fingerprint) not in self._known:
+            return None
+        return ClaudeResult(
+            model=request.model, cached=True, status="cached", fingerprint=request.fingerprint, request_id=_IN_FILE
+        )
+
+    # --- writing
+
+    def __call__(self, row: int, result: ClaudeResult) -> None:
+        """Write a row that has ended."""
+        item = self._source.take_pending(row)
+        if result.request_id == _IN_FILE:
+            at = self._known[_key(result.fingerprint)]
+            if row < len(self._known_rows) and self._known_rows[row] == at:
+                self._place(row, at)
+                self._in_use += 1
+                return
+            found = self._line(at)
+            answer = {name: found.get(name) for name in (*FRAME_COLUMNS, *self._parts, "fingerprint")}
+        else:
+            answer = {**answer_columns(result, self._more), "fingerprint": result.fingerprint}
+        columns = item if isinstance(item, Mapping) else {} if isinstance(item, BrokenRow) else {"item": item}
+        named = {(_PREFIX if name in self._own else "") + str(name): value for name, value in columns.items()}
+        line = (_encode(_plain({"row": row, **named, **answer})) + "\n").encode("utf-8", "backslashreplace")
+        self._file.write(line)
+        self._place(row, self._end)
+        self._end += len(line)
+        self._there += 1
+        self._in_use += 1
+
+    def _place(self, row: int, offset: int) -> None:
+        following = row == len(self._offsets) and (row == 0 or offset > self._offsets[row - 1])
+        self._in_order = self._in_order and following
+        _put(self._offsets, row, offset)
+
+    def _line(self, offset: int) -> Dict[str, Any]:
+        with self._log.open("rb") as lines:
+            lines.seek(offset)
+            record: Dict[str, Any] = json.loads(lines.readline())
+        return record
+
+    # --- the end
+
+    def _finish(self) -> None:
+        """Put the rows into their order, once all have ended, and leave out what counts no more."""
+        if self._is_parquet:
+            self._write_parquet()
+        elif not self._in_order or self._there != self._in_use:
+            part = self._log.with_name(self._log.name + ".sorted")
+            with part.open("wb") as ordered:
+                for line in self._lines():
+                    ordered.write(line)
+            self._file.close()
+            os.replace(part, self._log)
+
+    def _lines(self) -> Iterator[bytes]:
+        with self._log.open("rb") as lines:
+            position = -1
+            for offset in self._offsets:
+                if offset < 0:
+                    continue
+                if offset != position:
+                    lines.seek(offset)
+                line = lines.readline()
+                position = offset + len(line)
+                yield line
+
+    def _write_parquet(self) -> None:
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+        schema: Any = None
+        part = self.path.with_name(self.path.name + ".part")
+        writer: Any = None
+        try:
+            for records in _chunks(self._lines()):
+                try:
+                    table = _table(arrow, records, schema)
+                except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
+                    message = "a column changes its type, which Parquet has no form for ({}); the rows are in {}"
+                    raise SourceError(message.format(" ".join(str(error).split()), self._log)) from None
+                if writer is None:
+                    schema = table.schema
+                    writer = parquet.ParquetWriter(str(part), schema)
+                writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is not None:
+            os.replace(part, self.path)
+        self._file.close()
+        self._log.unlink()
+
+    def _unpack(self) -> None:
+        """Make the lines of an earlier Parquet file, to go on with them."""
+        parquet = import_module("pyarrow.parquet")
+        part = self._log.with_name(self._log.name + ".new")
+        try:
+            with parquet.ParquetFile(str(self.path)) as file, part.open("wb") as lines:
+                for batch in file.iter_batches(_PARQUET_ROWS):
+                    for record in batch.to_pylist():
+                        lines.write((_encode(_plain(record)) + "\n").encode("utf-8", "backslashreplace"))
+        except (ValueError, OSError):  # pyarrow's own errors are of these kinds
+            if part.exists():
+                part.unlink()
+            message = "{} is there and was not written by a batch; give another name"
+            raise SourceError(message.format(self.path)) from None
+        os.replace(part, self._log)
+
+
+def _chunks(lines: Iterator[bytes]) -> Iterator[List[Dict[str, Any]]]:
+    chunk: List[Dict[str, Any]] = []
+    for line in lines:
+        chunk.append(json.loads(line))
+        if len(chunk) == _PARQUET_ROWS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _table(arrow: Any, records: List[Dict[str, Any]], schema: Any) -> Any:
+    if schema is not None:
+        known = set(schema.names)
+        new = next((name for record in records for name in record if name not in known), None)
+        if new is not None:
+            raise arrow.ArrowInvalid("column {} is new".format(new))
+        return arrow.Table.from_pylist(records, schema=schema)
+    names = list(dict.fromkeys(name for record in records for name in record))
+    table = arrow.Table.from_pylist([{name: record.get(name) for name in names} for record in records])
+    # What is empty in the first rows may be text in later ones.
+    fields = [
+        arrow.field(each.name, {"cost": arrow.float64()}.get(each.name, arrow.string()))
+        if arrow.types.is_null(each.type) or each.name == "cost"
+        else each
+        for each in table.schema
+    ]
+    return table.cast(arrow.schema(fields))

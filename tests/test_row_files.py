@@ -1,0 +1,218 @@
+"""Rows written to a file: every one once, in order at the end, gone on with after any stop, and never held as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from claude_force_nb.errors import SourceError
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.simulator import Simulator
+
+Make = Callable[..., AsyncAgentOrchestrator]
+
+
+def lines(path: Path) -> List[Dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_row_is_a_line_in_order(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
+    """Each line has the row's number, its columns, the answer and what it cost; the lines end up in the order of the rows."""
+    path = tmp_path / "out.jsonl"
+    rows = [{"text": "t{}".format(number), "n": float("nan"), "status": "mine"} for number in range(30)]
+    simulator.fail("slow", contains="t3", delay_seconds=0.1)
+    orchestrator = make()
+    summary = run(orchestrator.run_stream(iter(rows), template="Label {{ text }}", into=path))
+    assert summary.counts["ok"] == 30
+    found = lines(path)
+    assert [line["row"] for line in found] == list(range(30))
+    assert found[3] == {
+        "row": 3,
+        "text": "t3",
+        "n": None,
+        "source_status": "mine",
+        "answer": run(orchestrator.run("Label t3", cache="only")).text,
+        "status": "ok",
+        "error": None,
+        "cost": found[3]["cost"],
+        "fingerprint": orchestrator.request("Label t3").fingerprint,
+    }
+    assert found[3]["cost"] > 0
+
+
+def test_a_run_goes_on_where_the_file_ends(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
+    """Answers in the file are not asked again, failed rows are; rows that moved take their answers along, others leave."""
+    path = tmp_path / "out.jsonl"
+    orchestrator = make(enable_cache=False)
+    simulator.fail("invalid_request", contains="bad")
+    first = run(orchestrator.run_stream(["a", "bad", "c", "gone"], into=path))
+    assert first.counts == {"ok": 3, "cached": 0, "failed": 1, "not_sent": 0}
+    answers = {line["item"]: line["answer"] for line in lines(path)}
+    simulator.heal()
+    calls = simulator.counters.calls
+    second = run(orchestrator.run_stream(["new", "c", "bad", "a", "a"], into=path))
+    assert second.counts == {"ok": 2, "cached": 3, "failed": 0, "not_sent": 0}
+    assert simulator.counters.calls == calls + 2
+    found = lines(path)
+    assert [(line["row"], line["item"]) for line in found] == list(enumerate(["new", "c", "bad", "a", "a"]))
+    assert [line["answer"] for line in found if line["item"] in "ac"] == [answers[name] for name in "caa"]
+    assert all(line["status"] == "ok" for line in found)
+    unchanged = path.read_bytes()
+    run(orchestrator.run_stream(["new", "c", "bad", "a", "a"], into=path))
+    assert path.read_bytes() == unchanged
+    assert simulator.counters.calls == calls + 2
+
+
+def test_a_torn_line_is_cut_off(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
+    """A line that a killed process had no time to end is asked again; everything before it stays."""
+    path = tmp_path / "out.jsonl"
+    orchestrator = make(enable_cache=False, max_concurrent=1)
+    run(orchestrator.run_stream(["a", "b", "c"], into=path))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    calls = simulator.counters.calls
+    assert run(orchestrator.run_stream(["a", "b", "c"], into=path)).counts["cached"] == 2
+    assert simulator.counters.calls == calls + 1
+    assert [line["item"] for line in lines(path)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text", ["text,n\n", '{"text": 1}\n', "[1]\n", '{"row": "x", "fingerprint": 5, "status": "ok"}\n']
+)
+def test_a_file_of_somebody_else_is_left_alone(run: Any, make: Make, tmp_path: Path, text: str) -> None:
+    """A file that no batch has written is refused with one line, and not changed."""
+    path = tmp_path / "mine.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SourceError, match="was not written by a batch"):
+        run(make().run_stream(["a"], into=path))
+    assert path.read_text(encoding="utf-8") == text
+    with pytest.raises(SourceError, match="cannot be written"):
+        run(make().run_stream(["a"], into=tmp_path / "no" / "folder.jsonl"))
+
+
+def test_parquet(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
+    """A Parquet file has the same rows, is gone on with as well, and leaves nothing beside it."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "out.parquet"
+    orchestrator = make(enable_cache=False)
+    rows = [{"text": "t{}".format(number), "n": number} for number in range(5)]
+    run(orchestrator.run_stream(rows, template="{{ text }}", into=path))
+    table = parquet.read_table(str(path)).to_pydict()
+    assert table["row"] == table["n"] == list(range(5))
+    assert all(text.startswith("Simulated") for text in table["answer"])
+    calls = simulator.counters.calls
+    run(orchestrator.run_stream([*rows, {"text": "new", "n": 9}], template="{{ text }}", into=path))
+    assert simulator.counters.calls == calls + 1
+    assert parquet.read_table(str(path)).to_pydict()["answer"][:5] == table["answer"]
+    assert [item.name for item in tmp_path.iterdir()] == ["out.parquet"]
+    other = tmp_path / "other.parquet"
+    other.write_bytes(b"no parquet at all")
+    with pytest.raises(SourceError, match="was not written by a batch"):
+        run(orchestrator.run_stream(rows, template="{{ text }}", into=other))
+    assert [item.name for item in sorted(tmp_path.iterdir())] == ["other.parquet", "out.parquet"]
+
+
+def test_parquet_without_pyarrow(run: Any, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pyarrow a Parquet file is one line that says what to do, before anything is sent."""
+    monkeypatch.setattr("claude_force_nb.row_files.find_spec", lambda name: None)
+    with pytest.raises(SourceError, match="pip install pyarrow; or write to a"):
+        run(make().run_stream(["a"], into=tmp_path / "out.parquet"))
+    assert not list(tmp_path.iterdir())
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    runs=st.lists(st.lists(st.sampled_from("abcdef"), max_size=6, unique=True), min_size=1, max_size=4),
+    seed=st.integers(0, 10**9),
+)
+def test_any_runs_leave_the_rows_of_the_last_one(
+    make: Make, simulator: Simulator, tmp_path: Path, runs: List[List[str]], seed: int
+) -> None:
+    """Whatever was run before, the file has the rows of the last source in order, and no answer was paid for twice."""
+    path = tmp_path / "{}.jsonl".format(uuid.uuid4())
+    orchestrator = make(enable_cache=False, max_concurrent=3)
+    calls = simulator.counters.calls
+
+    async def all_of_them() -> None:
+        for prompts in runs:
+            await orchestrator.run_stream(["{} {}".format(seed, name) for name in prompts], into=path)
+
+    asyncio.run(all_of_them())
+    assert [line["item"] for line in lines(path)] == ["{} {}".format(seed, name) for name in runs[-1]]
+    # What a later run has no rows for leaves the file, and would be paid for again.
+    left: Any = set()
+    most = 0
+    for prompts in runs:
+        most += len(set(prompts) - left)
+        left = set(prompts)
+    assert simulator.counters.calls - calls == most
+
+
+def test_a_killed_process_has_lost_nothing(simulator: Simulator, tmp_path: Path, run: Any, make: Make) -> None:
+    """After kill -9 every row that was reported stands in the file, and another run asks for the others alone."""
+    path = tmp_path / "out.jsonl"
+    simulator.fail([None] * 25 + ["hang"] * 50)
+    script = """
+        import asyncio, sys
+        from claude_force_nb import AsyncAgentOrchestrator
+        orchestrator = AsyncAgentOrchestrator(base_url=sys.argv[1], api_key="k", max_concurrent=4, enable_cache=False)
+        asyncio.run(orchestrator.run_stream(["k%d" % number for number in range(60)], into=sys.argv[2]))
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), simulator.url, str(path)])
+    while simulator.counters.calls < 29 or not path.exists() or len(path.read_bytes().splitlines()) < 25:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    simulator.heal()
+    summary = run(make(enable_cache=False).run_stream(["k{}".format(number) for number in range(60)], into=path))
+    assert summary.counts == {"ok": 35, "cached": 25, "failed": 0, "not_sent": 0}
+    assert [line["item"] for line in lines(path)] == ["k{}".format(number) for number in range(60)]
+
+
+@pytest.mark.slow
+def test_a_long_source_needs_little_memory(tmp_path: Path) -> None:
+    """100,000 rows of a generator go to a file in one process with less than 150 MB more than ten rows need."""
+    script = """
+        import asyncio, resource, sys
+        from claude_force_nb import AsyncAgentOrchestrator
+        from claude_force_nb.testing import FakeTransport
+
+        def rows(count):
+            for number in range(count):
+                yield {"text": "Review number %d. " % number + "It was good. " * 80}
+
+        async def main():
+            transport = FakeTransport(lambda request: "positive " * 60)
+            orchestrator = AsyncAgentOrchestrator(transport=transport, enable_cache=False, max_concurrent=50, ledger=None)
+            async with orchestrator:
+                await orchestrator.run_stream(rows(10), template="Label {{ text }}", into=sys.argv[1] + "/small.jsonl")
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                summary = await orchestrator.run_stream(
+                    rows(100_000), template="Label {{ text }}", into=sys.argv[1] + "/big.jsonl"
+                )
+                assert len(summary) == summary.counts["ok"] == 100_000
+                again = await orchestrator.run_stream(
+                    rows(100_000), template="Label {{ text }}", into=sys.argv[1] + "/big.jsonl"
+                )
+                assert again.counts["cached"] == 100_000
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+        asyncio.run(main())
+    """
+    pytest.importorskip("resource")
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=600)
+    kilobytes = int(done.stdout) // (1024 if sys.platform == "darwin" else 1)
+    assert kilobytes < 150 * 1024, "{} MB more".format(kilobytes // 1024)
+    assert (tmp_path / "big.jsonl").stat().st_size > 150e6
