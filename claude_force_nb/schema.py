@@ -23,6 +23,7 @@ __all__ = ["AnswerSchema", "as_row", "columns", "schema_of"]
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 _FENCED = re.compile(r"```[A-Za-z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_OPENING = re.compile(r"[{\[]")
 _MOST_CANDIDATES = 20
 _MOST_MISTAKES = 8
 _LONGEST_MISTAKE = 200
@@ -115,7 +116,7 @@ def _json_values(text: str) -> Iterator[Tuple[str, Any]]:
             return
     place = 0
     for _ in range(_MOST_CANDIDATES):
-        opening = re.compile(r"[{\[]").search(text, place)
+        opening = _OPENING.search(text, place)
         if opening is None:
             return
         try:

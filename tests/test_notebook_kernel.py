@@ -297,6 +297,7 @@ def test_a_schema_of_the_notebook(shared: LiveKernel, server: Simulator) -> None
     shared.run("reviews = %claude model=haiku schema=List[Review] Judge them.")
     assert shared.value("[type(each) is Review for each in reviews.parsed]") == "[True]"
     assert '"rating"' in shared.run("%claude --dry-run schema=Review Judge it.").text
+    assert shared.complete("%claude schema=Rev") == ["Review"]
     calls = server.counters.calls
     assert "there is no 'Reviw'; did you mean 'Review'?" in one_line(shared.run("%claude schema=Reviw Judge it."))
     assert "schema=reviews: schema must be" in one_line(shared.run("%claude schema=reviews Judge it."))

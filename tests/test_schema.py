@@ -365,6 +365,29 @@ def test_any_schema_is_sent_whole_answered_and_put_into_columns(schema: Dict[str
         assert {name: part for name, part in row.items() if name in (value or {})} == (value or {})
 
 
+def turned_round(value: Any) -> Any:
+    """Return a schema with its keywords, and what a set of names is, in another order; properties keep theirs."""
+    if isinstance(value, list):
+        return [turned_round(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    parts: Dict[str, Any] = {}
+    for key, item in reversed(list(value.items())):
+        if key == "properties":
+            parts[key] = {name: turned_round(part) for name, part in item.items()}
+        else:
+            parts[key] = item if key == "enum" else item[::-1] if key == "required" else turned_round(item)
+    return {"title": "T", **parts}
+
+
+@given(SCHEMAS)
+def test_the_order_of_keywords_is_no_other_question(schema: Dict[str, Any]) -> None:
+    """Equal schemas are sent alike to the last byte, whichever way they are asked for."""
+    one, other = schema_of(schema), schema_of(turned_round(schema))
+    assert json.dumps(one.output_format(MODEL)) == json.dumps(other.output_format(MODEL))
+    assert one.instruction == other.instruction
+
+
 @given(st.dictionaries(NAMES, st.integers(), max_size=5), st.text(max_size=20), st.text(max_size=20))
 def test_json_alone_or_fenced_comes_back_whole(value: Dict[str, int], before: str, after: str) -> None:
     """Whatever stands around the fence, but for further fences and brackets."""
