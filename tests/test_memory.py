@@ -321,6 +321,25 @@ def test_run_all_sends_the_same_as_the_first_time(notebook: List[List[str]], rer
     assert [run(fresh, cell, 0) for cell in range(len(notebook))] == first
 
 
+@given(NOTEBOOK, st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=15))
+def test_a_pass_from_top_to_bottom_is_that_of_a_fresh_kernel(
+    notebook: List[List[str]], tries: List[Tuple[int, bool]]
+) -> None:
+    """Cells that failed at first, were changed or run again: once each has run in its order, it sends what a restart would."""
+    memory, begun = Memory(), 0
+    refused = ClaudeResult(text="no", stop_reason="refusal")
+    for number, (cell, answered) in enumerate(tries):
+        cell = min(cell, begun, len(notebook) - 1)  # nobody runs the last cell first
+        begun = max(begun, cell + 1)
+        for text in notebook[cell] if answered else ["a slip of the pen"]:
+            ask(memory, CellRun(str(cell), str(number)), text, answer=None if answered else refused)
+    cells = [str(cell) for cell in range(len(notebook))]
+    last = [[ask(memory, CellRun(cell, "last"), text) for text in notebook[int(cell)]] for cell in cells]
+    fresh = Memory()
+    assert last == [[ask(fresh, CellRun(cell, "1"), text) for text in notebook[int(cell)]] for cell in cells]
+    assert memory.turns("c") == fresh.turns("c")
+
+
 def test_threads_lose_no_turn() -> None:
     """Turns of several threads all enter."""
     memory = Memory()
