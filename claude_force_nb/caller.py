@@ -39,6 +39,9 @@ from .result import ClaudeResult
 
 __all__ = ["Caller", "today", "unanswered"]
 
+# The head of an answer that broke off, and what a proxy says when it lost patience with the API or did not understand it.
+_MAY_BE_BILLED = frozenset([200, 502, 504, 520, 522, 524])
+
 logger = logging.getLogger("claude_force_nb")
 
 
@@ -104,14 +107,14 @@ class Caller:
                     raise failure from None
                 raise
             try:
-                answer = await self._send_once(request, partial, deadline, attempt)
+                answer = await self._send_once(request, partial, deadline, attempt, reservation)
                 result = answer.to_result(fingerprint=request.fingerprint, agent=request.agent)
                 break
             except ApiError as error:
                 failure = error
                 # Where nobody can tell whether the call was answered and billed, the worst case stays counted.
                 unclear = isinstance(error, (BrokenConnectionError, CallTimeoutError, MalformedAnswerError))
-                if unclear or error.status == 200:
+                if unclear or error.status in _MAY_BE_BILLED:
                     reservation.settle(None)
                 else:
                     reservation.release()
@@ -137,16 +140,25 @@ class Caller:
         return await reserve_in_turn(group, price_bound(request, self._prices, on=today()))
 
     async def _send_once(
-        self, request: ClaudeRequest, partial: Optional[PartialAnswer], deadline: Deadline, attempt: int
+        self,
+        request: ClaudeRequest,
+        partial: Optional[PartialAnswer],
+        deadline: Deadline,
+        attempt: int,
+        reservation: Reservation,
     ) -> Answer:
         lane = self.lanes.of(request.model)
 
         def input_bytes() -> int:
             return paced_bytes(request)
 
-        ticket = await lane.enter(
-            self.slots, request.model, input_bytes=input_bytes, max_tokens=request.max_tokens, again=attempt > 1
-        )
+        try:
+            ticket = await lane.enter(
+                self.slots, request.model, input_bytes=input_bytes, max_tokens=request.max_tokens, again=attempt > 1
+            )
+        except BaseException:
+            reservation.release()  # it never left
+            raise
         verdict, pause_seconds = "failed", 0.0
         headers: Optional[Mapping[str, str]] = None
         used: Optional[Tuple[int, int]] = None
