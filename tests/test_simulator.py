@@ -228,7 +228,10 @@ def test_a_conversation_and_blocks_are_counted(simulator: Simulator) -> None:
         messages=[
             {
                 "role": "user",
-                "content": [{"type": "text", "text": "Look"}, {"type": "image", "source": {"data": "x" * 99}}],
+                "content": [
+                    {"type": "text", "text": "Look"},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/gif", "data": "R0lGODlh"}},
+                ],
             },
             {"role": "assistant", "content": "I see."},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "fine"}]},

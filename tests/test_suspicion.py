@@ -119,3 +119,29 @@ def test_a_budget_holds_for_images_and_documents(make: Any, run: Run) -> None:
     with pytest.raises(BudgetExceededError):
         run(orchestrator.run("{{ d }}", variables={"d": file(pdf())}, budget="0.50", model="sonnet"))
     assert run(orchestrator.run("{{ i }}", variables={"i": file(png())}, budget="0.50", model="sonnet")).text
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({"type": "image"}, "image.source: Field required"),
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png"}}, "data: Field required"),
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/bmp", "data": "aGk="}}, "Input should be 'image/jpeg'"),
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "?"}}, "Invalid base64 data"),
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}, "Could not process image"),
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "R0lGODlh"}}, "appears to be a image/gif"),
+        (
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 10485764}},
+            "image exceeds 10 MB maximum: 10485764 bytes > 10485760 bytes",
+        ),
+        ({"type": "document", "source": {"type": "base64", "media_type": "text/csv", "data": "aGk="}}, "'application/pdf'"),
+        ({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}}, "not valid"),
+    ],
+)  # fmt: skip
+def test_the_simulator_refuses_blocks_as_the_api_does(make: Any, run: Run, block: Any, said: str) -> None:
+    """A block that the API would refuse is refused by the simulator, so that a test cannot send what nobody takes."""
+    from claude_force_nb.errors import InvalidRequestError
+
+    body = {"messages": [{"role": "user", "content": [block, {"type": "text", "text": "?"}]}]}
+    with pytest.raises(InvalidRequestError, match=said):
+        run(make().run("x", body=body, cache="off"))

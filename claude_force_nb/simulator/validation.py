@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.capabilities import takes_adaptive_thinking
 
+from .blocks import refusal_of
 from .models import Model, ModelTable
 from .output_config import output_config_problem
 from .tokens import count_input_tokens
@@ -173,6 +174,9 @@ def _check_messages(messages: Any) -> None:
                     raise _invalid(where + ": Input does not match the expected shape.")
                 if block["type"] == "text" and not block.get("text"):
                     raise _invalid("messages: text content blocks must be non-empty")
+                refusal = refusal_of(block, where)
+                if refusal is not None:
+                    raise _invalid(refusal)
 
 
 def _check_number(body: Mapping[str, Any], name: str, low: float, high: float) -> None:
