@@ -76,6 +76,16 @@ def test_a_session_in_the_terminal(environment: Dict[str, str]) -> None:
     assert "Out[6]: True" in process.stdout
 
 
+def test_a_batch_in_the_terminal(environment: Dict[str, str]) -> None:
+    """A batch ends with its summary, printed once, and is the value."""
+    typed = '%load_ext claude_force_nb\n%claude_batch ["one", "two"] model=haiku\n_.counts["ok"]\nexit\n'
+    process = ipython(environment, "--simple-prompt", typed=typed)
+    assert_clean(process)
+    assert process.stdout.count("2 rows · 2 ok · $") == 1
+    assert "Out[2]: BatchResult, shown above" in process.stdout
+    assert "Out[3]: 2" in process.stdout
+
+
 def test_a_conversation_in_the_terminal(environment: Dict[str, str]) -> None:
     """What is typed twice is two turns: a terminal has no cells to run again."""
     typed = (

@@ -183,9 +183,11 @@ class LiveLine:
         """Replace the line by what came of it."""
         if self._in_kernel:
             self._put(bundle)
-        elif self._in_terminal and self._line:
+            return
+        if self._in_terminal and self._line:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+        print(bundle["text/plain"])
 
     def _put(self, bundle: Mapping[str, str]) -> None:
         if self._handle is None:
