@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -28,7 +27,7 @@ BROWSER_ARGUMENTS = [
     "--disable-sync",
 ]
 LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
-WAIT_SECONDS = 25.0
+WAIT_SECONDS = 60.0
 
 
 def find_browser() -> Optional[str]:
@@ -58,6 +57,17 @@ def notebook(cells: List[str]) -> Dict[str, Any]:
             for number, source in enumerate(cells)
         ],
     }
+
+
+# A new kernel may give a cell the number that it had before: its end is that the number is written, not that it differs.
+_WATCH = """
+prompt => {
+  prompt.hasEnded = false;
+  new MutationObserver((_, observer) => {
+    if (/\\d/.test(prompt.textContent)) { prompt.hasEnded = true; observer.disconnect(); }
+  }).observe(prompt, {childList: true, characterData: true, subtree: true});
+}
+"""
 
 
 class Lab:
@@ -153,29 +163,25 @@ class NotebookPage:
 
     def start(self, number: int) -> None:
         """Run a cell, without waiting for its end."""
+        self._prompt(number).evaluate(_WATCH)
         self.cell(number).locator(".cm-content").click()
         self.page.keyboard.press("Control+Enter")
 
     def run(self, number: int) -> Any:
         """Run a cell to its end and return its locator."""
-        before = self.count(number)
         self.start(number)
-        self.wait_for_end(number, before)
+        self.wait_for_end(number)
         return self.cell(number)
 
-    def count(self, number: int) -> str:
-        """Return the text of a cell's prompt."""
-        return str(self.cell(number).locator(".jp-InputPrompt").inner_text())
-
-    def wait_for_end(self, number: int, before: str = "") -> None:
-        """Wait until a cell has a number that it had not before."""
+    def wait_for_end(self, number: int) -> None:
+        """Wait until a cell that was started has its number again."""
         ends = time.monotonic() + WAIT_SECONDS
-        while True:
-            now = self.count(number)
-            if re.search(r"\d", now) and now != before:
-                return
+        while not self._prompt(number).evaluate("prompt => prompt.hasEnded"):
             assert time.monotonic() < ends, "cell {} did not end: {}".format(number, self.cell(number).inner_text())
             self.page.wait_for_timeout(50)
+
+    def _prompt(self, number: int) -> Any:
+        return self.cell(number).locator(".jp-InputPrompt")
 
     def save(self) -> Dict[str, Any]:
         """Save, and return what is on disk then."""

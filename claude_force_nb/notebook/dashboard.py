@@ -59,14 +59,14 @@ class Dashboard:
         self._message = ipywidgets.HTML()
         self._question = ipywidgets.HTML()
         buttons = [
-            self._button("Pause", "pause", "Let no further call leave; the cache still answers", self._pause),
-            self._button("Resume", "play", "Let calls leave again", self._resume),
-            self._button("Stop all", "stop", "End every call that is under way or waits", self._stop_all),
-            self._button("Clear cache", "trash", "Remove every cached answer; asks first", self._ask),
+            self._button("Pause", "Let no further call leave; the cache still answers", self._pause),
+            self._button("Resume", "Let calls leave again", self._resume),
+            self._button("Stop all", "End every call that is under way or waits", self._stop_all),
+            self._button("Clear cache", "Remove every cached answer; asks first", self._ask),
         ]
         answers = [
-            self._button("Yes, clear", "trash", "Remove every cached answer now", self._clear, style="danger"),
-            self._button("Keep", "", "Remove nothing", self._keep),
+            self._button("Yes, clear", "Remove every cached answer now", self._clear, style="danger"),
+            self._button("Keep", "Remove nothing", self._keep),
         ]
         self._confirm = ipywidgets.HBox([self._question, *answers])
         self._confirm.layout.display = "none"
@@ -96,8 +96,9 @@ class Dashboard:
         self._copied: Optional[DashboardState] = None
 
     @staticmethod
-    def _button(label: str, icon: str, tooltip: str, act: Callable[[], None], style: str = "") -> Any:
-        button = ipywidgets.Button(description=label, icon=icon, tooltip=tooltip, button_style=style)
+    def _button(label: str, tooltip: str, act: Callable[[], None], style: str = "") -> Any:
+        # No icon: ipywidgets draws it as a character, which becomes part of the name that a screen reader says.
+        button = ipywidgets.Button(description=label, tooltip=tooltip, button_style=style)
         button.on_click(lambda _: act())
         return button
 

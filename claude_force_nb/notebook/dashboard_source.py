@@ -88,6 +88,7 @@ class DashboardSource:
         self.touch()
 
     def _after_cell(self, result: Any) -> None:
+        self._watching.refresh()
         self.touch()
 
     def touch(self) -> None:

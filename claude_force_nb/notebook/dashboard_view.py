@@ -30,11 +30,12 @@ color:var(--jp-ui-font-color1,inherit)}
 .claude-force-dash .cf-tile{border:1px solid var(--jp-border-color2,rgba(127,127,127,.35));border-radius:4px;
 padding:.4em .65em .5em;background:var(--jp-layout-color1,transparent)}
 .claude-force-dash .cf-label{display:block;font-size:.85em;color:var(--jp-ui-font-color2,inherit)}
-.claude-force-dash .cf-value{display:block;font-size:1.35em;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap}
+.claude-force-dash .cf-value{display:block;font-size:1.35em;font-weight:600;line-height:1.3;
+font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .claude-force-dash .cf-facts{grid-template-columns:repeat(auto-fill,minmax(8.2em,1fr))}
 .claude-force-dash .cf-facts .cf-value{font-size:1.1em}
 .claude-force-dash .cf-facts+table{margin-top:.5em}
-.claude-force-dash .cf-note{font-size:12px;font-weight:400;color:var(--jp-ui-font-color2,inherit)}
+.claude-force-dash .cf-note{display:inline-block;font-size:12px;font-weight:400;color:var(--jp-ui-font-color2,inherit)}
 .claude-force-dash table{border-collapse:collapse;width:100%;margin:0;table-layout:auto;font-size:1em}
 .claude-force-dash th,.claude-force-dash td{text-align:right;padding:.25em .8em .25em 0;vertical-align:top;
 border:0;background:transparent;font-variant-numeric:tabular-nums;white-space:nowrap}

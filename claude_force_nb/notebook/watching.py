@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
-from claude_force_nb.errors import OptionError
+from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.events import Listener
 from claude_force_nb.live import Tally
 
@@ -43,6 +43,14 @@ class Watching:
     def orchestrator(self) -> AsyncAgentOrchestrator:
         """The one that calls go through now, whatever the settings for the next one say."""
         return self._make() if self._orchestrator is None else self._orchestrator
+
+    def refresh(self) -> None:
+        """Let new settings count at once, where that ends no call; what is wrong with them is said where they are used."""
+        if self._orchestrator is not None and not self._orchestrator.snapshot().busy:
+            try:
+                self._make()
+            except ClaudeForceError:
+                pass
 
     def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
         """Listen to this one from now on, beside those before it, whose last calls may still be under way."""
