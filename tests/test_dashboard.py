@@ -91,7 +91,7 @@ def test_plain_text_says_everything() -> None:
         "In flight            3 of 10",
         "Budget left          $3.50 of $5.00",
         "Left today           unknown of $9.00",
-        "Held back by limits  8",
+        "Held by limits       8",
         "Stored               1.2 MB of 500 MB",
         "! No call leaves until Resume is pressed.",
         "! The API asked opus to wait: 5 s left.",
@@ -389,7 +389,7 @@ def test_clearing_the_cache_asks(kernel: LiveKernel) -> None:
     kernel.run("e = %claude model=haiku keep me")
     browser, _ = opened(kernel)
     browser.click("Clear cache")
-    browser.until("Remove all 1 cached answers?")
+    browser.until("Remove 1 cached answer?")
     assert browser.visible("Yes, clear")
     browser.click("Keep")
     browser.until("Nothing was removed.", "Entries 1")

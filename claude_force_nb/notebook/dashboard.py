@@ -153,7 +153,7 @@ class Dashboard:
         if cache is None:
             self._say("There is no cache.")
             return
-        question = "Remove all {:,} cached answers?".format(len(cache))
+        question = "Remove {}?".format(_answers(len(cache), "cached "))
 
         def ask() -> None:
             self._question.value = '<div class="claude-force-dash" role="alert">{}</div>'.format(escape(question))
@@ -169,7 +169,7 @@ class Dashboard:
         self._hide_question()
         cache = self._watching.orchestrator.cache
         count = 0 if cache is None else cache.clear()
-        self._say("Cleared {:,} answer{}.".format(count, "" if count == 1 else "s"))
+        self._say("Cleared {}.".format(_answers(count)))
 
     def _hide_question(self) -> None:
         def hide() -> None:
@@ -199,6 +199,10 @@ class Dashboard:
         self._source.remove(self)
         for widget in _with_parts(self.panel):
             widget.close()
+
+
+def _answers(count: int, kind: str = "") -> str:
+    return "{:,} {}answer{}".format(count, kind, "" if count == 1 else "s")
 
 
 def _with_parts(widget: Any) -> List[Any]:

@@ -140,7 +140,7 @@ class Section:
     header, rows : tuple
         Of a table.
     curve : tuple of float
-        Shares from 0.0 to 1.0, drawn as a line.
+        Shares from 0.0 to 1.0, drawn as a line; none, or two and more.
     curve_label : str
         What the curve is.
     alerts : tuple of str
@@ -237,7 +237,9 @@ def _cache(state: DashboardState) -> Section:
         alerts = ("Entries failed their check and were removed; %claude_cache verify checks all.",)
     rates = tuple(rate for _, rate in state.hit_rates)
     label = ""
-    if rates:
+    if len(rates) < 2:  # no course of time to be seen yet
+        rates = ()
+    else:
         label = "Hit rate over time: {:.0%} at first, {:.0%} of late".format(rates[0], rates[-1])
     return Section("cache", "Cache", facts=facts, curve=rates, curve_label=label, alerts=alerts)
 
@@ -246,7 +248,7 @@ def _calls(state: DashboardState) -> Section:
     now = state.snapshot
     facts = (
         ("Retries", Cell("{:,}".format(now.retries))),
-        ("Held back by limits", Cell("{:,}".format(now.paced_waits))),
+        ("Held by limits", Cell("{:,}".format(now.paced_waits))),
         ("Failed", Cell("{:,}".format(state.failed))),
     )
     rows = []
@@ -334,10 +336,8 @@ def _table(section: Section) -> str:
 
 
 def _curve(section: Section) -> str:
-    # One point is drawn as a line from side to side.
-    points = section.curve if len(section.curve) > 1 else section.curve * 2
-    step = 300 / (len(points) - 1)
-    line = " ".join("{:.1f},{:.1f}".format(index * step, 42 - 40 * share) for index, share in enumerate(points))
+    step = 300 / (len(section.curve) - 1)
+    line = " ".join("{:.1f},{:.1f}".format(index * step, 42 - 40 * share) for index, share in enumerate(section.curve))
     return (
         '<div class="cf-note" style="margin-top:.5em">{0}</div>'
         '<svg role="img" aria-label="{0}" viewBox="0 0 300 44" preserveAspectRatio="none">'
