@@ -5,16 +5,29 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import Any, AsyncGenerator, Awaitable, Callable, ContextManager, Mapping, Optional, Sequence, Tuple, Union
+from decimal import Decimal
+from typing import (
+    Any,
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    ContextManager,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from .api.transport import Transport
 from .batch_jobs import BatchJobs, open_batch_jobs
 from .cache import ResponseCache
 from .compose import CallOptions
-from .costs.budget import Budget, DailyBudget
+from .costs.budget import Budget, DailyBudget, parse_budget
 from .costs.ledger import Ledger
 from .costs.pricing import PriceTable
-from .errors import ClaudeForceError, OptionError
+from .errors import ClaudeForceError, OptionError, SchemaError
 from .events import Asked, Teller
 from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
@@ -25,7 +38,7 @@ from .sources import Source, open_source
 from .structured import checked, frame_parts
 from .vocabulary import ROUTES, did_you_mean
 
-__all__ = ["ManyPrompts", "whole_number"]
+__all__ = ["ManyPrompts", "budget_left", "retry_routes", "whole_number"]
 
 # Gives the result of a request that needs no asking, before the cache is looked at.
 Known = Callable[[ClaudeRequest], Optional[ClaudeResult]]
@@ -135,7 +148,11 @@ class ManyPrompts:
 
         async def again(numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
             more = Collected(source, on_result)
-            await self.run_stream(source.only(numbers), on_result=more, **options)
+            left = dict(options)
+            for route, part in retry_routes(via, numbers, collected.results):
+                summary = await self.run_stream(source.only(part), on_result=more, **dict(left, via=route))
+                left["budget"] = budget_left(left.get("budget"), summary.cost)
+            collected.results.update(more.results)
             return more.results
 
         collected = Collected(source, on_result)
@@ -249,6 +266,23 @@ class ManyPrompts:
         return await self.batch_jobs.run(
             rows, cache=cache, look=look, share=share, check=check, budget=budget, cell=cell
         )
+
+
+def retry_routes(via: str, numbers: Sequence[int], results: Mapping[int, ClaudeResult]) -> List[Tuple[str, List[int]]]:
+    """Return which way rows go that are run again.
+
+    An answer of a message batch is only checked against its schema. The repair of one that does not fit is a call of its own.
+    """
+    errors = {number: results[number].error for number in numbers if number in results and via != "api"}
+    misfits = [number for number, error in errors.items() if isinstance(error, SchemaError)]
+    others = sorted(set(numbers) - set(misfits))
+    return [(route, part) for route, part in ((via, others), ("api", misfits)) if part]
+
+
+def budget_left(budget: Any, spent: Optional[Decimal]) -> Optional[Decimal]:
+    """Return what is left in US dollars of a budget as options name it; None where there is none."""
+    limit = parse_budget(budget)
+    return limit if limit is None or spent is None else max(limit - spent, Decimal(0))
 
 
 def _both(first: OnResult, second: OnResult) -> OnResult:

@@ -246,6 +246,34 @@ def test_the_frame_of_a_batch_has_the_parts_of_the_answers(run: Any, make: Make,
     run(main())
 
 
+def test_rows_of_a_message_batch_are_checked_and_repaired_by_a_retry(
+    run: Any, make: Make, simulator: Simulator
+) -> None:
+    """No call is made for a misfit at once; the retry makes one, by itself, and leaves the others alone."""
+    simulator.fail(["wrong_json"], endpoint="batch_item", contains="mend me")
+
+    async def main() -> None:
+        async with make() as orchestrator:
+            batch = await orchestrator.run_many(
+                ["good", "mend me"], model="haiku", schema=Review, via="batches", budget=1
+            )
+            assert [result.status for result in batch] == ["ok", "failed"]
+            assert isinstance(batch[1].error, SchemaError)
+            assert "wrong on purpose" in batch[1].text
+            assert simulator.counters.completed == simulator.counters.completed_in_batches == 2
+            mended = await batch.retry()
+            assert [result.status for result in mended] == ["ok", "ok"]
+            assert mended.parsed[0] == batch.parsed[0]
+            assert isinstance(mended.parsed[1], Review)
+            assert mended[1].repaired
+            assert simulator.counters.completed == 3
+            total = ledger_total(orchestrator)
+            assert batch.cost is not None
+            assert total.cost == batch.cost + mended[1].cost
+
+    run(main())
+
+
 def test_a_part_called_as_a_column_of_the_frame_keeps_apart() -> None:
     """The frame's own status is not the answer's."""
     schema = schema_of({"type": "object", "properties": {"status": {"type": "string"}, "status_2": {"type": "string"}}})

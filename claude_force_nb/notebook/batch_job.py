@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Generator, Mapping, Optional, Sequence, Union
 
 from claude_force_nb.errors import ClaudeForceError, RunInterrupted
+from claude_force_nb.many import budget_left, retry_routes
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
 from claude_force_nb.rows import Collected, OnResult
@@ -115,12 +116,19 @@ class BatchRun:
         return self.collected.batch(stopped=stopped, again=self._again, duration_seconds=seconds, more=self._plan.more)
 
     async def _again(self, numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
-        run = BatchRun(self._session, self._plan, numbers)
-        try:
-            await interruptible(run.work(), run.describe)
-        finally:
-            run.show(run.batch())
-        return run.collected.results
+        plan = self._plan
+        results: Dict[int, ClaudeResult] = {}
+        for route, part in retry_routes(plan.arguments.get("via", "api"), numbers, self.collected.results):
+            run = BatchRun(self._session, replace(plan, arguments=dict(plan.arguments, via=route)), part)
+            try:
+                await interruptible(run.work(), run.describe)
+            finally:
+                run.show(run.batch())
+            results.update(run.collected.results)
+            left = budget_left(plan.arguments.get("budget"), run.batch().cost)
+            plan = replace(plan, arguments=dict(plan.arguments, budget=left))
+        self.collected.results.update(results)
+        return results
 
     async def foreground(self) -> Whole:
         """Run in the cell; Stop ends it, and what it has is kept."""
