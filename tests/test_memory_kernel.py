@@ -225,7 +225,8 @@ MISTAKES = {
     "%claude_memory shwo": ("did you mean 'show'?",),
     "%claude_memory clear a b": ("takes one name",),
     "%claude_memory clear nobody": ("there is no conversation 'nobody'",),
-    "%claude_config memory_tokens=some": ("memory_tokens takes tokens",),
+    "%claude_config memory_tokens=some": ("memory_tokens takes tokens, from 1, not 'some'",),
+    "%claude_config memory_tokens=0": ("memory_tokens takes tokens, from 1, not '0'",),
 }
 
 

@@ -40,6 +40,13 @@ def _whole_number(value: str) -> int:
     return int(value.replace("_", ""))
 
 
+def _tokens(value: str) -> int:
+    number = _whole_number(value)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def _number(value: str) -> float:
     return float(value)
 
@@ -242,8 +249,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "memory_tokens",
-            _whole_number,
-            "tokens",
+            _tokens,
+            "tokens, from 1",
             "most tokens of earlier turns that are sent, about",
             line=False,
             setting=True,
