@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import re
+import sys
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -224,7 +225,9 @@ def test_a_frame_has_a_row_for_each_answer(ledger: Ledger, library: str, monkeyp
     unknown = list(frame["cost"])[1]
     assert unknown is None or unknown != unknown
     moment = next(iter(frame["time"]))
-    assert (moment.year, moment.hour, moment.utcoffset().total_seconds()) == (2026, 12, 0)
+    assert (moment.year, moment.hour) == (2026, 12)
+    if library == "pandas" or sys.version_info >= (3, 9):
+        assert moment.utcoffset().total_seconds() == 0
     with pytest.raises(OptionError, match="variable name"):
         ask(ledger, into="a b")
 

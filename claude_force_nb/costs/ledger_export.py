@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import sys
 from dataclasses import astuple, fields
 from decimal import Decimal
 from importlib import import_module
@@ -56,6 +57,8 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
         frame = frame.astype(types)
         frame["time"] = frames.to_datetime(frame["time"], utc=True)
         return frame
+    if sys.version_info < (3, 9):  # where polars cannot give a time zone back
+        columns["time"] = [moment.replace(tzinfo=None) for moment in columns["time"]]
     floats = {name: frames.Float64 for name in ("cost", "saved")}
     return frames.DataFrame(columns, schema_overrides=floats)
 
