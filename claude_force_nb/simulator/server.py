@@ -152,7 +152,8 @@ class Server:
             fault = self.faults.next(script, body if isinstance(body, dict) else {})
             if fault is not None:
                 self.book.faulted(fault.kind)
-                instead = await instead_of_answer(exchange, fault, stream=False)
+                in_parts = script == "batch_results" and fault.kind == "silent"
+                instead = await instead_of_answer(exchange, fault, stream=in_parts)
                 if instead is not None:
                     return instead
             if counting and request.method == "POST":
