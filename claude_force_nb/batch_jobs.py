@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
+import asyncio
+import logging
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Union
 
 from .api.batches import SdkBatches
 from .api.transport import SdkTransport
@@ -11,7 +13,7 @@ from .cache import ResponseCache
 from .costs.budget import Budget, DailyBudget
 from .costs.ledger import Ledger
 from .costs.pricing import PriceTable
-from .errors import OptionError
+from .errors import ClaudeForceError, OptionError
 from .events import Teller
 from .jobs.collector import Collector
 from .jobs.pace import Pace
@@ -23,6 +25,9 @@ from .result import BatchResult, BatchSummary, ClaudeResult
 from .rows import Rows
 
 __all__ = ["BatchJobs", "Limits", "Pace", "open_batch_jobs"]
+
+
+logger = logging.getLogger("claude_force_nb")
 
 
 class BatchJobs:
@@ -74,10 +79,13 @@ class BatchJobs:
         self._prices = prices
         self._ledger = ledger
         self._cache = cache
-        self._reserves = Reserves(budgets)
+        self._reserves = Reserves(str(store.path), budgets)
         self._teller = teller
         self._notebook = notebook
         self._max_retries = max_retries
+        self._jobs_of: Dict[asyncio.Task[Any], str] = {}
+        # A loop keeps only weak references to its tasks.
+        self._asking: Set[asyncio.Task[None]] = set()
 
     @property
     def _desk(self) -> Desk:
@@ -125,7 +133,6 @@ class BatchJobs:
         check: Check,
         budget: Optional[Budget],
         cell: Optional[str],
-        on_job: Optional[Callable[[str], None]] = None,
     ) -> BatchSummary:
         """Answer rows: cached ones at once, the others through batches, each distinct request once.
 
@@ -143,8 +150,6 @@ class BatchJobs:
         budget : Budget, optional
             Of this run.
         cell : str, optional
-        on_job : callable, optional
-            Told the id of the job, before anything of it is sent.
 
         Raises
         ------
@@ -153,13 +158,39 @@ class BatchJobs:
         JobError
             Where the state cannot be kept; nothing was sent.
         """
-        run = BatchRun(self._desk, rows, cache=cache, share=share, check=check, budget=budget, cell=cell, on_job=on_job)
+        task = asyncio.current_task()
+        assert task is not None
+
+        def made(job: str) -> None:
+            self._jobs_of[task] = job
+
+        run = BatchRun(self._desk, rows, cache=cache, share=share, check=check, budget=budget, cell=cell, on_job=made)
         self.left_running = ""
         try:
             return await run.answer(look)
         finally:
+            self._jobs_of.pop(task, None)
             run.end()
             self.left_running = run.left_running
+
+    def cancel_run(self, task: asyncio.Task[Any]) -> bool:
+        """Ask the API to end the batches that a task waits for; False where it has sent none yet.
+
+        The task then ends by itself, with what was answered. To be called on its loop.
+        """
+        job = self._jobs_of.get(task)
+        if job is None:
+            return False
+        asking = asyncio.ensure_future(self._cancel_quietly(job))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        return True
+
+    async def _cancel_quietly(self, job: str) -> None:
+        try:
+            await self.cancel(job)
+        except ClaudeForceError as error:
+            logger.warning("job %s was not cancelled: %s", job, error)
 
 
 def open_batch_jobs(transport: object, environ: Mapping[str, str], **parts: Any) -> BatchJobs:

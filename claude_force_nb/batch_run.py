@@ -87,7 +87,7 @@ class BatchRun:
         check: Check,
         budget: Optional[Budget],
         cell: Optional[str],
-        on_job: Optional[Callable[[str], None]],
+        on_job: Callable[[str], None],
     ) -> None:
         self._desk = desk
         self._store = desk.store
@@ -232,8 +232,7 @@ class BatchRun:
                 self._owner = Owner(self._store.owners)
             except OSError as error:
                 raise JobError("batch jobs cannot be kept in {} ({})".format(self._store.owners, error)) from None
-            if self._on_job is not None:
-                self._on_job(self._job.id)
+            self._on_job(self._job.id)
         fingerprints = parcel.fingerprints
         # In a thread: a hundred thousand rows take the disk a while.
         part, elsewhere = await _in_thread(self._store.plan, self._job, fingerprints, self._owner.token, parcel.bounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextlib import ExitStack
@@ -242,6 +243,16 @@ class ManyPrompts:
                 max_retries=self.max_retries,
             )
         return self._batch_jobs
+
+    @property
+    def batches_left(self) -> str:
+        """Which batches of the run that was stopped last go on at the API, and how to collect them; "" where none do."""
+        return "" if self._batch_jobs is None else self._batch_jobs.left_running
+
+    def cancel_run(self, task: asyncio.Task[Any]) -> None:
+        """End a task that runs many prompts: its batches at the API, where it has some, else the task itself."""
+        if self._batch_jobs is None or not self._batch_jobs.cancel_run(task):
+            task.cancel()
 
     async def _run_batches(
         self,

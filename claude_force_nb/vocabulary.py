@@ -11,6 +11,7 @@ __all__ = [
     "DEFAULT_MEMORY_TOKENS",
     "DEFAULT_MODEL",
     "EFFORTS",
+    "JOB_ACTIONS",
     "MEMORY_ACTIONS",
     "ROUTES",
     "did_you_mean",
@@ -18,6 +19,7 @@ __all__ = [
 ]
 
 CACHE_MODES = ("on", "off", "refresh", "only")
+JOB_ACTIONS = ("list", "attach", "cancel", "forget")
 MEMORY_ACTIONS = ("show", "clear", "undo")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # How the rows of a batch travel.

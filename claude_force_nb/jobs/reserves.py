@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Dict, Optional, Sequence, Union
+from typing import Dict, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.costs.budget import Budget, BudgetGroup, DailyBudget, Reservation
 from claude_force_nb.errors import BudgetExceededError
@@ -13,18 +13,24 @@ from .store import Part
 __all__ = ["Reserves"]
 
 
+# By file and part: an orchestrator may be gone when its batch is collected by the next one.
+_reserved: Dict[Tuple[str, int], Reservation] = {}
+
+
 class Reserves:
     """The reservations of an orchestrator's batches.
 
     Parameters
     ----------
+    store : str
+        The file that numbers them.
     budgets : sequence of Budget, DailyBudget or None
         Of the orchestrator, the daily one last.
     """
 
-    def __init__(self, budgets: Sequence[Union[Budget, DailyBudget, None]]) -> None:
+    def __init__(self, store: str, budgets: Sequence[Union[Budget, DailyBudget, None]]) -> None:
+        self._store = store
         self._budgets = tuple(budgets)
-        self._reserved: Dict[int, Reservation] = {}
 
     def limited(self, budget: Optional[Budget]) -> bool:
         """Return whether the orchestrator or a run of it has a limit."""
@@ -32,11 +38,11 @@ class Reserves:
 
     def reserve(self, part: Part, budget: Optional[Budget]) -> None:
         """Set the worst case of a part aside in both budgets; raises BudgetExceededError where it does not fit."""
-        self._reserved[part.number] = BudgetGroup([budget, *self._budgets]).reserve(part.bound)
+        _reserved[self._store, part.number] = BudgetGroup([budget, *self._budgets]).reserve(part.bound)
 
     def settle(self, number: int, cost: Optional[Decimal], budget: Optional[Budget] = None) -> None:
         """Count what a part cost; one that another session sent is counted here as well, since it is collected here."""
-        reservation = self._reserved.pop(number, None)
+        reservation = _reserved.pop((self._store, number), None)
         if reservation is None:
             try:
                 reservation = BudgetGroup([budget, *self._budgets]).reserve(Decimal(0))
@@ -46,6 +52,6 @@ class Reserves:
 
     def release(self, number: int) -> None:
         """Count nothing: the part was never made."""
-        reservation = self._reserved.pop(number, None)
+        reservation = _reserved.pop((self._store, number), None)
         if reservation is not None:
             reservation.release()

@@ -85,7 +85,7 @@ class BatchRun:
 
     def describe(self) -> str:
         """Return what is said when the run is stopped."""
-        return "{}; run again to continue".format(self.progress.share())
+        return "{}; {}".format(self.progress.share(), self.orchestrator.batches_left or "run again to continue")
 
     async def work(self) -> Whole:
         """Run to the end, showing how far it is."""
@@ -217,7 +217,15 @@ class BatchJob:
         return self._run.orchestrator
 
     def cancel(self) -> None:
-        """End it soon, from any thread; rows that are done are kept, and their answers are in the cache."""
+        """End it soon, from any thread; rows that are done are kept, and their answers are in the cache.
+
+        Of a batch that is at the API already the API is asked to end it, and what it has answered by then is collected.
+        """
+        if not self.task.done() and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.orchestrator.cancel_run, self.task)
+
+    def leave(self) -> None:
+        """End the waiting, from any thread; a batch that is at the API already goes on there."""
         if not self.task.done() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.task.cancel)
 

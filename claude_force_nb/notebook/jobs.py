@@ -34,7 +34,7 @@ class Jobs:
     def cancel(self) -> None:
         """End all of them soon."""
         for job in list(self._jobs):
-            job.cancel()
+            job.leave()
 
     def cancel_at_exit(self) -> None:
         """End all of them at the end of a process, where their loop runs no more."""

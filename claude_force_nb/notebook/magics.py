@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "unload"]
 
 # Magics that have an awaitable twin.
-AWAITABLE = ("claude", "claude_batch")
+AWAITABLE = ("claude", "claude_batch", "claude_jobs")
 _ATTRIBUTE = "_claude_force_extension"
 # What a magic shows itself and gives as the value of its cell.
 SHOWN = (
@@ -85,6 +85,25 @@ class ClaudeMagics(Magics):
     ) -> Any:
         """Return the awaitable of `%claude_batch`; cells are rewritten to await it."""
         return self.session.ask_batch(line, cell, local_ns or {})
+
+    @no_var_expand
+    @line_magic
+    def claude_jobs(self, line: str) -> None:
+        """List the message batches of all kernels, or do something with one: `%claude_jobs [attach|cancel|forget ID]`."""
+        run_blocking(lambda: self._do_jobs(line))
+
+    @no_var_expand
+    @line_magic
+    def claude_jobs_async(self, line: str) -> Any:
+        """Return the awaitable of `%claude_jobs`; cells are rewritten to await it."""
+        return self._do_jobs(line)
+
+    async def _do_jobs(self, line: str) -> None:
+        from .jobs_view import do_jobs
+
+        shown = await do_jobs(self.session, line, now=time.time())
+        if shown:
+            self.session.show_bundle(shown)
 
     @no_var_expand
     @line_magic
