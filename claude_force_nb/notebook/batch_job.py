@@ -222,6 +222,7 @@ class BatchJob:
         Of a batch that is at the API already the API is asked to end it, and what it has answered by then is collected.
         """
         if not self.task.done() and not self.loop.is_closed():
+            self._cancelled = True
             self.loop.call_soon_threadsafe(self.orchestrator.cancel_run, self.task)
 
     def leave(self) -> None:
