@@ -107,6 +107,8 @@ class BatchRun:
         self._waiting: Dict[bytes, List[int]] = {}
         self._parcels: Dict[Tuple[str, Tuple[str, ...]], Parcel] = {}
         self._tasks: Set[asyncio.Task[None]] = set()
+        # One batch on its way and one being filled are held in memory, and no more.
+        self._way = asyncio.Semaphore(1)
         # With a budget nothing leaves before the worst case of all is known to fit.
         self._holds = desk.reserves.limited(budget)
         self._held: List[Tuple[Part, Parcel]] = []
@@ -124,9 +126,9 @@ class BatchRun:
                 await self._plan(parcel)
             self._parcels.clear()
             self._holds = False
-            for part, parcel in self._held:
-                self._start(self._carry(part, parcel))
-            self._held.clear()
+            while self._held:
+                await self._way.acquire()
+                self._start(self._carry(*self._held.pop(0)))
             while self._tasks and self._rows.fatal is None:
                 done, _ = await asyncio.wait(self._tasks, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 self._tasks -= done
@@ -142,6 +144,8 @@ class BatchRun:
 
     def end(self) -> None:
         """Give up what this run holds; what is not over goes on without it."""
+        for _, parcel in self._held:
+            parcel.clear()
         if self._owner is None:
             return
         try:
@@ -247,12 +251,14 @@ class BatchRun:
         self._touched.add(part.number)
         self._desk.reserves.reserve(part, self._budget)
         if self._holds:
+            parcel.spill()
             self._held.append((part, parcel))
         else:
+            await self._way.acquire()
             self._start(self._carry(part, parcel))
 
     async def _carry(self, part: Part, parcel: Parcel) -> None:
-        """Send a part, wait for it, take its results in."""
+        """Send a part on a way that was acquired, wait for it, take its results in."""
         fingerprints = parcel.fingerprints
         try:
             await self._sender.send(part, parcel)
@@ -260,7 +266,9 @@ class BatchRun:
             self._desk.reserves.release(part.number)
             self._fail(fingerprints, error)
             return
-        parcel.clear()
+        finally:
+            parcel.clear()
+            self._way.release()
         await self._take_in(part.number, fingerprints)
 
     async def _join(self, number: int, parcel: Parcel) -> None:

@@ -1,11 +1,12 @@
-"""Requests put together to the body of a batch, counted to the byte. Pure."""
+"""Requests put together to the body of a batch, counted to the byte."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from decimal import Decimal
 from io import BytesIO
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import IO, Dict, Iterable, List, Optional, Tuple
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.request import ClaudeRequest
@@ -53,6 +54,7 @@ class Parcel:
         self._bounds: Dict[bytes, Optional[Decimal]] = {}
         self.size_bytes = len(_HEAD) + len(_TAIL)
         self._body: Optional[bytes] = None
+        self._file: Optional[IO[bytes]] = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -97,6 +99,10 @@ class Parcel:
 
     def body(self) -> bytes:
         """Return the body of the create; `size_bytes` long. The rows are given up for it, so that both are not held."""
+        if self._file is not None:
+            self._file.seek(0)
+            self._body = self._file.read()
+            self._drop_file()
         if self._body is None:
             body = BytesIO()
             body.write(_HEAD)
@@ -109,7 +115,20 @@ class Parcel:
             self._body = body.getvalue()
         return self._body
 
+    def spill(self) -> None:
+        """Hold the body in a file without a name until it is needed; it is gone with this process."""
+        body = self.body()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file.write(body)
+        self._body = None
+
     def clear(self) -> None:
         """Give the memory back."""
         self._rows.clear()
         self._body = None
+        self._drop_file()
+
+    def _drop_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
