@@ -20,6 +20,7 @@ from claude_force_nb.capabilities import model_version, takes_schemas
 from claude_force_nb.errors import OptionError, SchemaError
 from claude_force_nb.schema import as_row, columns, schema_of
 from claude_force_nb.simulator.output_config import output_config_problem
+from claude_force_nb.simulator.patterns import matching
 from claude_force_nb.simulator.schema import example, misfit
 
 MODEL = "claude-haiku-5-5"
@@ -122,6 +123,34 @@ def test_the_simulator_answers_what_fits(kind: Any) -> None:
     assert schema.parse(json.dumps(example(asked, "ab" * 32))) is not None
     with pytest.raises(SchemaError):
         schema.parse(json.dumps(misfit(asked)))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^[A-Z]{3}-\d{4}$",
+        r"\d+",
+        r"^(EUR|USD) \d+\.\d\d$",
+        r"^[^a-z]+$",
+        r"[\w.]+@\w+\.com",
+        r"^.{2,4}$",
+        r"^a?b*c$",
+        "",
+        r"^\s\S$",
+    ],
+)
+def test_the_simulator_knows_simple_patterns(pattern: str) -> None:
+    """An article number, an amount, a currency: a notebook that asks for them can be tried."""
+    schema = schema_of(
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}, "required": ["a"]}
+    )
+    output_format = schema.output_format(MODEL)
+    assert output_format is not None
+    found = matching(pattern)
+    if pattern not in ("", r"^\s\S$"):
+        assert found
+        assert schema.parse(json.dumps(example(output_format["schema"], "ab" * 32))) == {"a": found}
+    assert matching(r"(?=x)y") is matching("(") is matching(r"a{100000}") is None
 
 
 def test_models_without_schemas() -> None:

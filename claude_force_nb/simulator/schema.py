@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, Mapping, Optional
 
+from .patterns import matching
+
 __all__ = ["asked_schema", "example", "misfit"]
 
 # A model reads what the schema it is held to cannot say: bounds in a description, or a whole schema in the system prompt.
@@ -86,7 +88,8 @@ def _text(schema: Mapping[str, Any], digest: str) -> str:
     named = _FORMATS.get(schema.get("format", ""))
     if named is not None:
         return named
-    text = "simulated " + digest[:6]
+    pattern = schema.get("pattern")
+    text = (matching(pattern) if isinstance(pattern, str) else None) or "simulated " + digest[:6]
     shortest, longest = schema.get("minLength", 0), schema.get("maxLength", len(text))
     return (text if shortest <= len(text) else text.ljust(shortest, "."))[: max(longest, shortest)]
 
@@ -150,7 +153,7 @@ def _value(schema: Any, digest: str, root: Mapping[str, Any], depth: int) -> Any
 def example(schema: Mapping[str, Any], digest: str) -> Any:
     """Return a value that `schema` takes; `digest` (hexadecimal) varies texts and choices.
 
-    Patterns are not looked at.
+    Of patterns only simple ones are understood; see `patterns`.
     """
     return _value(schema, digest, schema, 0)
 
