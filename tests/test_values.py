@@ -17,6 +17,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -299,7 +300,7 @@ class Item:
 def test_plain_values() -> None:
     """Paths are their text, and what is nothing in particular is what Python writes for it."""
     assert insertable(Path("a") / "b") == os.path.join("a", "b")
-    for value in (True, None, [1, "a"], {"a": 1}, b"x", Item("a", 1.0), range(3)):
+    for value in (True, None, [1, "a"], {"a": 1}, b"x", Item("a", 1.0), range(3), Mock(name="has everything")):
         assert insertable(value) == str(value)
 
 

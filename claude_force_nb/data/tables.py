@@ -209,7 +209,7 @@ def _from_polars(value: Any, most: int) -> Table:
 
 def _from_narwhals(value: Any, most: int) -> Table:
     try:
-        import narwhals
+        import narwhals.stable.v1 as narwhals
     except ImportError:
         message = "{} tables need narwhals: pip install 'claude_force_nb[dataframe]'; or insert pandas or polars"
         raise TemplateError(message.format(_root(value))) from None
