@@ -63,6 +63,7 @@ def price_bound(
         batch=batch,
         prompt_caching="cache_control" in repr(request.body),
         fast=request.body.get("speed") == "fast",
+        inference_geo=str(request.body.get("inference_geo") or "global"),
     )
 
 

@@ -36,6 +36,8 @@ class Usage:
         ``"standard"``, ``"priority"`` or ``"batch"``.
     speed : str
         ``"standard"`` or ``"fast"``.
+    inference_geo : str
+        ``"global"``, also where the API does not say, or the region that the model had to run in, such as ``"us"``.
 
     Notes
     -----
@@ -50,6 +52,7 @@ class Usage:
     web_searches: int = 0
     service_tier: str = "standard"
     speed: str = "standard"
+    inference_geo: str = "global"
 
     @property
     def total_input_tokens(self) -> int:
@@ -64,6 +67,7 @@ class Usage:
         detail = _mapping(usage.get("cache_creation"))
         one_hour = min(_count(detail.get("ephemeral_1h_input_tokens")), written)
         tools = _mapping(usage.get("server_tool_use"))
+        geo = usage.get("inference_geo")
         return cls(
             input_tokens=_count(usage.get("input_tokens")),
             output_tokens=_count(usage.get("output_tokens")),
@@ -73,6 +77,7 @@ class Usage:
             web_searches=_count(tools.get("web_search_requests")),
             service_tier=str(usage.get("service_tier") or "standard"),
             speed=str(usage.get("speed") or "standard"),
+            inference_geo="global" if geo in (None, "", "not_available") else str(geo),
         )
 
     def to_record(self) -> Dict[str, Any]:
@@ -96,6 +101,7 @@ class Usage:
             self.web_searches + other.web_searches,
             self.service_tier if self.service_tier == other.service_tier else "mixed",
             self.speed if self.speed == other.speed else "mixed",
+            self.inference_geo if self.inference_geo == other.inference_geo else "mixed",
         )
 
 

@@ -19,9 +19,10 @@ from claude_force_nb.costs.budget import Budget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.notebook.bars import Bar
+from claude_force_nb.notebook.batch_view import summary_line
 from claude_force_nb.notebook.cost_view import budget_line, cost_bundle, do_cost
 from claude_force_nb.notebook.render import table_bundle
-from claude_force_nb.result import ClaudeResult, Usage
+from claude_force_nb.result import BatchResult, ClaudeResult, Usage
 
 D = Decimal
 NOON = 1_793_534_400.0  # 2026-11-01 12:00 UTC
@@ -266,3 +267,12 @@ def test_the_command_does_the_same(
     assert said("--prune", "30d").startswith("1 answer older than 30d removed")
     assert main(["cost", "--csv", "costs.txt"]) == 1
     assert capsys.readouterr().err == "error: export takes the name of a .csv file, not 'costs.txt'\n"
+
+
+def test_a_batch_counts_unknown_prices_apart() -> None:
+    """What is known is summed; rows of unknown price are counted, and never shown as nothing."""
+    rows = [paid("0.5"), paid("0.25"), paid(None), hit("0.1"), hit(None)]
+    assert "$0.7500 + 1 price unknown · saved $0.1000 + 1 price unknown" in summary_line(BatchResult(rows))
+    assert "· price unknown ·" in summary_line(BatchResult([paid(None), paid(None), hit("0.1")]))
+    assert "· $0.5000 ·" in summary_line(BatchResult([paid("0.5")]))
+    assert "· $0 · saved $0.1000" in summary_line(BatchResult([hit("0.1")]))

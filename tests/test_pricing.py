@@ -50,6 +50,7 @@ def cost(model, **usage):
         ("claude-opus-5-5", {"input_tokens": 1000, "web_searches": 1, "speed": "fast"}, "0.018"),
         ("claude-opus-5-5", {"input_tokens": 1000, "service_tier": "priority"}, "0.004"),
         ("claude-opus-4-1", {"input_tokens": 1000, "service_tier": "batch"}, "0.0075"),
+        ("claude-opus-5-5", {"input_tokens": 1000, "web_searches": 1, "inference_geo": "us"}, "0.0144"),
         ("claude-2", {"cache_read_tokens": 1000, "cache_write_1h_tokens": 1000}, "0.016"),
         ("claude-haiku-4-5-20251001", {"output_tokens": 1000}, "0.005"),
     ],
@@ -75,6 +76,7 @@ def test_nothing_used_costs_nothing():
         ("claude-opus-5-5", {"input_tokens": 1, "speed": "fast", "service_tier": "batch"}),
         ("claude-opus-5-5", {"input_tokens": 1, "speed": "mixed"}),
         ("claude-opus-5-5", {"input_tokens": 1, "service_tier": "mixed"}),
+        ("claude-opus-5-5", {"input_tokens": 1, "inference_geo": "eu"}),
         ("claude-2", {"web_searches": 1}),
     ],
 )
@@ -182,6 +184,8 @@ def test_bounds_are_the_worst_case():
     assert bound(web_searches=2, batch=True) == Decimal("0.026")
     assert bound("claude-opus-5-5", fast=True) == Decimal("0.048")
     assert bound(fast=True) is None
+    assert bound(inference_geo="us") == Decimal("0.0132")
+    assert bound(inference_geo="eu") is None
     assert bound("claude-opus-5-5", fast=True, batch=True) is None
     assert bound("claude-2", web_searches=1) is None
     assert bound("gpt-4") is None

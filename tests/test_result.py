@@ -19,6 +19,16 @@ usages = st.builds(
 )
 
 
+@pytest.mark.parametrize(
+    ("given", "geo"), [("us", "us"), ("global", "global"), ("not_available", "global"), (None, "global")]
+)
+def test_the_region_is_read(given, geo):
+    """What the API does not say is the usual."""
+    usage = Usage.from_api({"input_tokens": 1, "inference_geo": given})
+    assert usage.inference_geo == geo
+    assert Usage.from_record(usage.to_record()) == usage
+
+
 def test_usage_of_the_api() -> None:
     """Cache writes are split by lifetime; nothing is counted twice."""
     usage = Usage.from_api(

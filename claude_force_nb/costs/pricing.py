@@ -28,6 +28,10 @@ from claude_force_nb.result import Usage
 
 __all__ = ["ModelPrices", "Period", "PriceTable", "Rates", "load_prices", "resolve_model"]
 
+# What the price of every token is multiplied by, for a model that must run in a region (Claude docs, "Data residency": 1.1 for
+# the United States). The source of the table does not have it.
+_GEO_FACTORS = {"global": Decimal(1), "us": Decimal("1.1")}
+
 _ONE_DAY = datetime.timedelta(days=1)
 
 
@@ -104,7 +108,7 @@ class PriceTable:
         -------
         Decimal or None
             At least 0. None where the price is not known: an unknown model, fast speed or web searches without a known
-            price, or a tier or speed that this table has no rule for.
+            price, or a tier, speed or region that this table has no rule for.
 
         Notes
         -----
@@ -124,6 +128,10 @@ class PriceTable:
             if usage.total_input_tokens > tier.over_input_tokens:
                 rates = tier
         total = rates.amount(usage)
+        geo_factor = _GEO_FACTORS.get(usage.inference_geo)
+        if geo_factor is None:
+            return None
+        total = EXACT.multiply(total, geo_factor)
         if usage.service_tier == "batch":
             total = EXACT.multiply(total, found.batch_factor)
         if usage.web_searches:
@@ -143,6 +151,7 @@ class PriceTable:
         prompt_caching: bool = False,
         fast: bool = False,
         web_searches: int = 0,
+        inference_geo: str = "global",
     ) -> Optional[Decimal]:
         """Return the most that a call can cost in US dollars, or None where its price is not known.
 
@@ -164,13 +173,16 @@ class PriceTable:
             True where fast speed is asked for.
         web_searches : int
             Upper bound of server-side web searches.
+        inference_geo : str
+            Region asked for.
 
         Notes
         -----
         The dearest tier counts that requests of up to `input_tokens` reach.
         """
         found = self.find(model)
-        if found is None:
+        geo_factor = _GEO_FACTORS.get(inference_geo)
+        if found is None or geo_factor is None:
             return None
         day = _day(on)
         highest = None
@@ -184,6 +196,7 @@ class PriceTable:
                     break
                 total = EXACT.multiply(rates.highest_input_mtok(prompt_caching), input_tokens)
                 total = EXACT.add(total, EXACT.multiply(rates.output_mtok, max_tokens))
+                total = EXACT.multiply(total, geo_factor)
                 if batch:
                     total = EXACT.multiply(total, found.batch_factor)
                 if web_searches and period.web_searches_kcount is not None:

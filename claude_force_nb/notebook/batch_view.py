@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
 
-from .render import dollars, line_bundle, result_bundle, table_bundle
+from .render import dollars, known_dollars, line_bundle, result_bundle, table_bundle
 
 __all__ = ["batch_bundle", "bundle_of", "summary_line"]
 
@@ -20,11 +21,21 @@ def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
     counts = batch.counts
     parts = ["{:,} rows".format(len(batch)) if len(batch) != 1 else "1 row"]
     parts += ["{:,} {}".format(number, kind.replace("_", " ")) for kind, number in counts.items() if number]
-    parts.append(dollars(batch.cost))
+    if isinstance(batch, BatchSummary):
+        cost, saved = dollars(batch.cost), dollars(batch.saved)
+    else:
+        cost, saved = (_sum([getattr(result, name) for result in batch]) for name in ("cost", "saved"))
+    parts.append(cost)
     if counts["cached"]:
-        parts.append("saved " + dollars(batch.saved))
+        parts.append("saved " + saved)
     parts.append("{:.1f} s".format(batch.duration_seconds))
     return " · ".join(parts)
+
+
+def _sum(amounts: Sequence[Optional[Decimal]]) -> str:
+    known = [amount for amount in amounts if amount is not None]
+    # Rows that cost nothing because they are cached or were not sent are no known price.
+    return known_dollars(sum(known, Decimal(0)), len(amounts) - len(known), len(amounts) - known.count(Decimal(0)))
 
 
 def _short(text: str) -> str:

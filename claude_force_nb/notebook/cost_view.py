@@ -12,7 +12,7 @@ from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.vocabulary import did_you_mean
 
 from .bars import Bar, Legend
-from .render import dollars, line_bundle, table_bundle
+from .render import dollars, known_dollars, line_bundle, table_bundle
 
 __all__ = ["COST_OPTIONS", "GROUPS", "budget_line", "cost_bundle", "do_cost", "export", "prune"]
 
@@ -129,19 +129,10 @@ def cost_bundle(ledger: Ledger, by: str, since: str, *, now: float, below: Any =
 
 def _cells(name: str, row: LedgerRow, longest: Optional[Decimal]) -> Sequence[Any]:
     counts = ("{:,}".format(number) for number in (row.calls, row.hits, row.input_tokens, row.output_tokens))
-    cost = _amount(row.cost, row.unknown_price, row.calls)
-    saved = _amount(row.saved, row.unknown_saved, row.hits)
+    cost = known_dollars(row.cost, row.unknown_price, row.calls)
+    saved = known_dollars(row.saved, row.unknown_saved, row.hits)
     label = "{}: {} spent, {} saved".format(name, cost, saved)
     return (name, *counts, cost, saved, "" if longest is None else Bar(row.cost, row.saved, longest, label))
-
-
-def _amount(known: Decimal, unknown: int, count: int) -> str:
-    """Return dollars, and how many answers are not in them; what is not known is never shown as nothing."""
-    if not unknown:
-        return dollars(known)
-    if unknown == count:
-        return "price unknown"
-    return "{} + {:,} price unknown".format(dollars(known), unknown)
 
 
 def budget_line(budget: Union[Budget, DailyBudget]) -> str:

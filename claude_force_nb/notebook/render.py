@@ -20,6 +20,7 @@ __all__ = [
     "answer_bundle",
     "bundle",
     "dollars",
+    "known_dollars",
     "line_bundle",
     "receipt",
     "result_bundle",
@@ -38,6 +39,15 @@ def dollars(amount: Optional[Decimal]) -> str:
     if amount < Decimal("0.0001"):
         return "<$0.0001"
     return "${:.4f}".format(amount) if amount < 1 else "${:,.2f}".format(amount)
+
+
+def known_dollars(known: Decimal, unknown: int, count: int) -> str:
+    """Return the dollars of `count` answers, `unknown` of which are not in them; what is not known is never shown as nothing."""
+    if not unknown:
+        return dollars(known)
+    if unknown == count:
+        return "price unknown"
+    return "{} + {:,} price unknown".format(dollars(known), unknown)
 
 
 def _age(seconds: float) -> str:
