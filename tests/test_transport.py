@@ -36,6 +36,7 @@ from claude_force_nb.errors import (
 from claude_force_nb.request import ClaudeRequest
 from claude_force_nb.result import ClaudeResult
 from claude_force_nb.simulator import FAULT_KINDS, Simulator
+from claude_force_nb.simulator.faults import ROW_KINDS
 
 KEY = "sk-ant-api03-very-secret-key-0123456789"
 TOOL = {
@@ -177,6 +178,7 @@ FAULTS: Dict[str, Tuple[Any, Any]] = {  # kind: class of a plain call, class of 
     "slow": (None, None),
     "hang": (CallTimeoutError, CallTimeoutError),
     "silent": (CallTimeoutError, CallTimeoutError),
+    "held": (CallTimeoutError, None),
     "retry_after_on_success": (None, None),
     "html": (MalformedAnswerError, (MalformedAnswerError, StreamCutError)),
     "truncated_json": (MalformedAnswerError, (MalformedAnswerError, StreamCutError)),
@@ -187,7 +189,7 @@ FAULTS: Dict[str, Tuple[Any, Any]] = {  # kind: class of a plain call, class of 
 
 def test_no_fault_is_forgotten() -> None:
     """The table of faults is the simulator's."""
-    assert {*FAULTS, "expired"} == set(FAULT_KINDS)  # rows of batches expire, calls do not
+    assert {*FAULTS, *ROW_KINDS} == set(FAULT_KINDS)  # what befalls rows of batches does not befall calls
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
@@ -197,7 +199,7 @@ def test_every_fault_has_its_class(run: Any, simulator: Simulator, fault: str, s
     simulator.fail([fault], delay_seconds=0.01, retry_after_seconds=3)
     partial = PartialAnswer() if streaming else None
     expected = FAULTS[fault][streaming]
-    waits = fault in ("hang", "silent")
+    waits = fault in ("hang", "silent", "held") and expected is not None
 
     async def main() -> None:
         way = transport(simulator.url)
