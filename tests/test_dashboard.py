@@ -91,7 +91,7 @@ def test_plain_text_says_everything() -> None:
         "In flight            3 of 10",
         "Budget left          $3.50 of $5.00",
         "Left today           unknown of $9.00",
-        "Held by limits       8",
+        "Paced waits          8",
         "Stored               1.2 MB of 500 MB",
         "! No call leaves until Resume is pressed.",
         "! The API asked opus to wait: 5 s left.",

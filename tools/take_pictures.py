@@ -1,4 +1,4 @@
-"""Take the pictures in docs/images: the quickstart in a real JupyterLab, answered by the simulator.
+"""Take the pictures in docs/images: the quickstart and a dashboard in a real JupyterLab, answered by the simulator.
 
 ::
 
@@ -29,7 +29,20 @@ from typing import Any, Dict, Iterator, List
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOK = REPOSITORY / "notebooks" / "quickstart.ipynb"
-THEMES = {"cell.png": "JupyterLab Light", "cell-dark.png": "JupyterLab Dark"}
+LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
+# A session to look at: paid and cached answers of three models, and a batch that goes on while the picture is taken.
+DASHBOARD = [
+    "%load_ext claude_force_nb\n%config ClaudeForce.budget = 0.5\n"
+    "reviews = ['review {} of a pair of shoes'.format(number) for number in range(400)]",
+    "%claude_dashboard",
+    "%%claude_batch reviews[:25] model=haiku\nLabel the sentiment of {{ item }}.",
+    "%%claude_batch reviews[:40] model=haiku\nLabel the sentiment of {{ item }}.",
+    "%%claude_batch reviews[:12] model=sonnet\nSummarise {{ item }}.",
+    "%%claude_batch reviews[:16] model=sonnet\nSummarise {{ item }}.",
+    "%%claude_batch reviews[:8] model=opus\nAnswer {{ item }}.",
+    "%%claude_batch reviews[:40] model=haiku\nLabel the sentiment of {{ item }}.",
+    "%%claude_batch reviews model=haiku max_concurrent=8\nTranslate {{ item }}.",
+]
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -96,13 +109,23 @@ def environment_in(folder: Path, theme: str) -> Dict[str, str]:
 
 
 @contextmanager
-def lab(python: str, folder: Path, theme: str) -> Iterator[str]:
-    """Run the simulator and JupyterLab on a copy of the quickstart; yields the page's address."""
+def lab(python: str, folder: Path, theme: str, scene: str) -> Iterator[str]:
+    """Run the simulator and JupyterLab on a copy of the quickstart, or on `DASHBOARD`; yields the page's address."""
     notebooks = folder / "notebooks"
     notebooks.mkdir()
-    shutil.copy(str(NOTEBOOK), str(notebooks / NOTEBOOK.name))
+    if scene == "cell":
+        shutil.copy(str(NOTEBOOK), str(notebooks / NOTEBOOK.name))
+    else:
+        cells: List[Dict[str, Any]] = [
+            {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
+            for source in DASHBOARD
+        ]
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        text = json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": kernel, "cells": cells})
+        (notebooks / NOTEBOOK.name).write_text(text, encoding="utf-8")
     environment = environment_in(folder, theme)
     simulator = [python, "-m", "claude_force_nb", "simulator", "--latency", "0.3", "--tokens-per-second", "200"]
+    simulator += ["--rpm", "1000", "--itpm", "50000", "--otpm", "40000"] if scene == "dashboard" else []
     with process(simulator, environment, folder, stdout=subprocess.PIPE) as serving:
         for _ in range(2):
             name, _, value = serving.stdout.readline().strip().replace("export ", "").partition("=")
@@ -139,11 +162,38 @@ def take(page: Any, address: str, target: Path) -> None:
     asked.screenshot(path=str(target))
 
 
+def take_dashboard(page: Any, address: str, target: Path) -> None:
+    """Run all cells and take the picture of the dashboard while the last batch goes on."""
+    page.goto(address)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_selector("text=/Python 3.*Idle/", timeout=60_000)
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    for _ in DASHBOARD:
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_timeout(150)
+    dashboard = page.locator(".jp-CodeCell").nth(1)
+    dashboard.locator(".cf-tile", has_text=re.compile(r"Queue\s*3\d\d$")).first.wait_for(timeout=120_000)
+    page.evaluate("document.activeElement && document.activeElement.blur()")
+    dashboard.scroll_into_view_if_needed()
+    page.mouse.move(5, 400)
+    page.wait_for_timeout(1500)
+    dashboard.screenshot(path=str(target))
+
+
+SCENES = {
+    "cell.png": (LIGHT, "cell", take),
+    "cell-dark.png": (DARK, "cell", take),
+    "dashboard.png": (LIGHT, "dashboard", take_dashboard),
+    "dashboard-dark.png": (DARK, "dashboard", take_dashboard),
+}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lab", default=sys.executable, metavar="PYTHON", help="interpreter with JupyterLab")
     parser.add_argument("--browser", default="/usr/bin/chromium", help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "images", help="default: docs/images")
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="names of files; default: all")
     arguments = parser.parse_args()
     from playwright.sync_api import sync_playwright  # type: ignore[import-not-found,unused-ignore]
 
@@ -151,11 +201,12 @@ def main() -> int:
     status = 0
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=arguments.browser, args=BROWSER_ARGUMENTS)
-        for name, theme in THEMES.items():
+        for name in arguments.pictures or SCENES:
+            theme, scene, shoot = SCENES[name]
             target = arguments.output / name
-            with tempfile.TemporaryDirectory() as folder, lab(arguments.lab, Path(folder), theme) as address:
+            with tempfile.TemporaryDirectory() as folder, lab(arguments.lab, Path(folder), theme, scene) as address:
                 page = browser.new_page(viewport={"width": 1180, "height": 1200}, device_scale_factor=2)
-                take(page, address, target)
+                shoot(page, address, target)
                 page.close()
             size = target.stat().st_size
             print("{}: {:,} bytes".format(target, size))

@@ -248,7 +248,7 @@ def _calls(state: DashboardState) -> Section:
     now = state.snapshot
     facts = (
         ("Retries", Cell("{:,}".format(now.retries))),
-        ("Held by limits", Cell("{:,}".format(now.paced_waits))),
+        ("Paced waits", Cell("{:,}".format(now.paced_waits))),
         ("Failed", Cell("{:,}".format(state.failed))),
     )
     rows = []
