@@ -17,8 +17,9 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python -m claude_force_nb demo
 
+# Root is whom one is in a container; the server listens to this machine only, and asks for its token.
 lab: $(VENV)/.lab
-	$(BIN)/jupyter lab notebooks/quickstart.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_OPTIONS) notebooks/quickstart.ipynb
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
