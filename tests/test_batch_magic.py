@@ -265,3 +265,54 @@ def test_rows_go_to_a_file(kernel: LiveKernel, server: Simulator, folder: Path) 
     mine.write_text("not json\n", encoding="utf-8")
     refused = kernel.run("%claude_batch ['x'] into=mine.jsonl")
     assert refused.traceback == ["SourceError: mine.jsonl is there and was not written by a batch; give another name"]
+
+
+def click(kernel: LiveKernel, model_id: str, subshell_id: Any = None) -> None:
+    """Click a button as a front end does."""
+    content = {"comm_id": model_id, "data": {"method": "custom", "content": {"event": "click"}}}
+    message = kernel.client.session.msg("comm_msg", content)
+    message["header"]["subshell_id"] = subshell_id
+    kernel.client.shell_channel.send(message)
+
+
+def button_of(kernel: LiveKernel, *, opened: bool = False) -> str:
+    """Wait until the kernel has made a button, or has shown it; return its id."""
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=60)
+        content = message["content"]
+        if opened and message["msg_type"] == "comm_open":
+            state = content["data"]["state"]
+            if state.get("_model_name") == "ButtonModel":
+                return str(content["comm_id"])
+        view = content.get("data", {}).get("application/vnd.jupyter.widget-view+json")
+        if not opened and message["msg_type"] == "display_data" and view:
+            return str(view["model_id"])
+
+
+def test_the_stop_button_behind_the_notebook(kernel: LiveKernel, server: Simulator) -> None:
+    """Below a batch in the background stands a button that ends it, and that is gone when it has ended."""
+    server.fail("hang")
+    kernel.send("job = %claude_batch ['s1', 's2'] model=haiku --background")
+    click(kernel, button_of(kernel))
+    assert "cancelled" in kernel.run("await job\nprint(job.status)").stdout
+    wait_until(lambda: server.counters.in_flight == 0)
+
+
+def test_the_stop_button_of_a_waiting_cell(kernel: LiveKernel, server: Simulator) -> None:
+    """Below a waiting cell the button appears once the front end has a subshell for clicks, and ends the cell as Stop does."""
+    if kernel.value("getattr(get_ipython().kernel, '_supports_kernel_subshells', False)") != "True":
+        pytest.skip("this ipykernel has no subshells: clicks would not be heard while a cell waits")
+    server.fail("hang")
+    message_id = kernel.send("%claude_batch ['w1', 'w2'] model=haiku into=labels")
+    made = button_of(kernel, opened=True)
+    control = kernel.client.control_channel
+    control.send(kernel.client.session.msg("create_subshell_request"))
+    subshell_id = kernel.client.get_control_msg(timeout=60)["content"]["subshell_id"]
+    assert button_of(kernel) == made
+    click(kernel, made, subshell_id)
+    cell = kernel.wait(message_id)
+    assert cell.traceback == ["Interrupted: 0 of 2 done; run again to continue"]
+    assert kernel.value("labels.counts") == "{'ok': 0, 'cached': 0, 'failed': 2, 'not_sent': 0}"
+    request = kernel.client.session.msg("delete_subshell_request", {"subshell_id": subshell_id})
+    control.send(request)
+    wait_until(lambda: server.counters.in_flight == 0)

@@ -87,7 +87,11 @@ async def run_batch(
             raise SourceError("a dry run would use up {}; make a list of it first".format(name))
         session.show_bundle(await preview_batch(orchestrator, source, arguments))
         return None
-    run = BatchRun(session, Plan(orchestrator, source, arguments, into, frame_parts(call.get("schema")), path))
+    run = BatchRun(
+        session,
+        Plan(orchestrator, source, arguments, into, frame_parts(call.get("schema")), path),
+        background=background,
+    )
     if background:
         return session.start_job(run)
     return await run.foreground()

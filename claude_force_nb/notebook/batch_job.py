@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import logging
 import time
@@ -19,6 +20,7 @@ from .batch_view import bundle_of
 from .kernel import interruptible
 from .progress import LiveLine, Progress
 from .render import line_bundle
+from .stop_button import StopButton
 
 if TYPE_CHECKING:
     from .session import NotebookSession
@@ -66,22 +68,42 @@ class BatchRun:
     plan : Plan
     numbers : sequence of int, optional
         The rows to run; all of them by default.
+    background : bool
+        True where no cell waits for it.
     """
 
-    def __init__(self, session: NotebookSession, plan: Plan, numbers: Optional[Sequence[int]] = None) -> None:
+    def __init__(
+        self,
+        session: NotebookSession,
+        plan: Plan,
+        numbers: Optional[Sequence[int]] = None,
+        *,
+        background: bool = False,
+    ) -> None:
         self._session = session
         self._plan = plan
         source = self._source = plan.source if numbers is None else plan.source.only(numbers)
         source.taken = 0
         self.progress = Progress(total=lambda: source.total, taken=lambda: source.taken, clock=time.monotonic)
         self.collected = Collected(source, lambda row, result: self.progress.ended(result))
-        self.line = LiveLine(self.progress, in_kernel=session.in_kernel)
+        self._stop: Optional[Callable[[], None]] = None
+        kernel = getattr(session.shell, "kernel", None)
+        button = StopButton(self._clicked, kernel=kernel, waiting=not background)
+        self.line = LiveLine(self.progress, in_kernel=session.in_kernel, button=button)
         self._started = time.monotonic()
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
         """What carries it out."""
         return self._plan.orchestrator
+
+    def _clicked(self) -> None:
+        """End the run as the Stop of the notebook does, or as its job."""
+        (self._stop or _thread.interrupt_main)()
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Say what the Stop button does, for a run that no cell waits for."""
+        self._stop = stop
 
     def describe(self) -> str:
         """Return what is said when the run is stopped."""
@@ -167,6 +189,7 @@ class BatchJob:
         self._batch: Optional[Whole] = None
         self._error: Optional[BaseException] = None
         self._cancelled = False
+        run.on_stop(self.cancel)
         run.line.update()
         self.task: asyncio.Task[None] = self.loop.create_task(self._work())
 
@@ -195,6 +218,7 @@ class BatchJob:
             await asyncio.wait([self.task])
         else:  # a cell in another thread
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(self.task), self.loop))
+        self._run.line.repeat()
         return self.result()
 
     @property

@@ -108,7 +108,7 @@ class Dashboard:
         self.show(state)
         view = {"version_major": 2, "version_minor": 0, "model_id": self._id}
         caption = bundle(_CAPTION, "*{}*".format(_CAPTION), "<em>{}</em>".format(escape(_CAPTION)))
-        show_bundle({**caption, "application/vnd.jupyter.widget-view+json": view})  # type: ignore[dict-item]
+        show_bundle({**caption, "application/vnd.jupyter.widget-view+json": view})
         self._copied = state
         self._copy = show_bundle(self._copy_bundle(state), display_id=True)
         self._source.add(self)

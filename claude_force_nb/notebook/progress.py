@@ -13,6 +13,7 @@ from claude_force_nb.result import ClaudeResult
 
 from .render import dollars
 from .screen import REFRESH_SECONDS, show_bundle
+from .stop_button import StopButton
 
 __all__ = ["LiveLine", "Progress", "duration"]
 
@@ -151,20 +152,24 @@ class LiveLine:
     ----------
     progress : Progress
     in_kernel : bool
+    button : StopButton
     """
 
-    def __init__(self, progress: Progress, *, in_kernel: bool) -> None:
+    def __init__(self, progress: Progress, *, in_kernel: bool, button: StopButton) -> None:
         self._progress = progress
+        self._button = button
         self._in_kernel = in_kernel
         self._in_terminal = not in_kernel and sys.stderr.isatty()
         self._handle: Any = None
         self._line = ""
+        self._last: Mapping[str, str] = {}
 
     async def follow(self) -> None:
         """Update it until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             self.update()
+            self._button.offer()
 
     def update(self) -> None:
         """Show how it stands, if anything has changed."""
@@ -181,6 +186,7 @@ class LiveLine:
 
     def finish(self, bundle: Mapping[str, str]) -> None:
         """Replace the line by what came of it."""
+        self._button.close()
         if self._in_kernel:
             self._put(bundle)
             return
@@ -189,7 +195,13 @@ class LiveLine:
             sys.stderr.flush()
         print(bundle["text/plain"])
 
+    def repeat(self) -> None:
+        """Show what came of it once more: a front end that runs a notebook from top to bottom hears only the running cell."""
+        if self._handle is not None:
+            self._handle.update(self._last, raw=True)
+
     def _put(self, bundle: Mapping[str, str]) -> None:
+        self._last = bundle
         if self._handle is None:
             self._handle = show_bundle(bundle, display_id=True)
         else:

@@ -119,7 +119,7 @@ async def follow(partial: PartialAnswer, screen: Screen) -> None:
             screen.wait()
 
 
-def show_bundle(bundle: Mapping[str, str], *, display_id: bool = False) -> Any:
+def show_bundle(bundle: Mapping[str, Any], *, display_id: bool = False) -> Any:
     """Display a bundle of forms; return its handle where `display_id` asks for one."""
     from IPython.display import display
 

@@ -1,0 +1,138 @@
+"""A batch: rows answered from the cache, what a row costs before it is sent, and what the live line costs.
+
+    python benchmarks/batch.py [--rows 10000] [--calls 3000]
+
+The live line is measured in a real kernel, against the simulator in another process, by the processor time of its updates.
+Medians of three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, Dict, List
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from live_kernel import LiveKernel
+from notebook import environment
+
+from claude_force_nb import AsyncAgentOrchestrator
+from claude_force_nb.compose import CallOptions
+from claude_force_nb.result import ClaudeResult
+from claude_force_nb.rows import Collected, Rows
+from claude_force_nb.simulator import SimulatorProcess
+from claude_force_nb.sources import open_source
+from claude_force_nb.testing import FakeTransport
+
+ROWS_BOUND_SECONDS = 1.0
+ROW_BOUND_US = 150.0
+LINE_BOUND_SHARE = 0.02
+TEMPLATE = "Label the sentiment of this review, of {{ stars }} stars, as positive, neutral or negative: {{ text }}"
+
+WATCH = """
+import time
+from claude_force_nb.notebook.progress import LiveLine
+spent = updates = 0
+_update = LiveLine.update
+def update(self):
+    global spent, updates
+    began = time.thread_time()
+    _update(self)
+    spent += time.thread_time() - began
+    updates += 1
+LiveLine.update = update
+"""
+TIMED = """
+spent = updates = 0
+_began, _wall = time.process_time(), time.perf_counter()
+%claude_batch ['{} %d' % n for n in range({})] model=haiku max_tokens=64 max_concurrent=50
+"""
+READ = "print(spent, time.process_time() - _began, time.perf_counter() - _wall, updates)"
+
+
+def reviews(number: int) -> List[Dict[str, Any]]:
+    return [{"text": "Review {}: it works, mostly. ".format(row) * 5, "stars": row % 6} for row in range(number)]
+
+
+async def cached_seconds(rows: List[Dict[str, Any]]) -> float:
+    """Answer all rows once, then again from the cache, as a cell does."""
+    async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "positive")) as orchestrator:
+        await orchestrator.run_many(rows, template=TEMPLATE, model="haiku")
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            batch = await orchestrator.run_many(rows, template=TEMPLATE, model="haiku")
+            seconds.append(time.perf_counter() - began)
+            assert batch.counts["cached"] == len(rows)
+        return median(seconds)
+
+
+async def row_seconds(rows: List[Dict[str, Any]]) -> float:
+    """Take rows, make their requests and fingerprints, count and collect results: everything but asking."""
+    async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), enable_cache=False) as orchestrator:
+        seconds = []
+        for _ in range(3):
+            source = open_source(rows)
+            source.check(TEMPLATE)
+            collected = Collected(source)
+            call = orchestrator._resolve(CallOptions(model="haiku"))
+            run = Rows(source.feed(), call, orchestrator._compose, template=TEMPLATE, on_result=collected)
+            began = time.perf_counter()
+            async for row, item in run:
+                request = run.request(row, item)
+                run.end(row, ClaudeResult(text="x", fingerprint=request.fingerprint))
+            assert len(collected.batch()) == len(rows)
+            seconds.append((time.perf_counter() - began) / len(rows))
+        return median(seconds)
+
+
+def line_share(calls: int) -> Dict[str, float]:
+    """Run a batch in a kernel, and return which share of its processor time the live line took."""
+    with SimulatorProcess(latency_seconds=0.02) as simulator, tempfile.TemporaryDirectory() as folder:
+        kernel_environment = environment(simulator.url, folder)
+        with LiveKernel(kernel_environment, folder) as kernel:
+            kernel.run("%load_ext claude_force_nb")
+            kernel.run(WATCH)
+            kernel.run("%claude_batch ['warm up'] model=haiku max_tokens=64")
+            found = []
+            for number in range(3):
+                cell = kernel.run(TIMED.strip().format("run {}".format(number), calls))
+                assert cell.error is None, cell.traceback
+                found.append([float(word) for word in kernel.run(READ).stdout.split()])
+    best = sorted(found, key=lambda each: each[0] / each[1])[1]
+    return {"share": best[0] / best[1], "seconds": best[2], "updates": best[3]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000, help="cached rows (default: %(default)s)")
+    parser.add_argument("--calls", type=int, default=3000, help="paid rows under the live line (default: %(default)s)")
+    arguments = parser.parse_args()
+    rows = reviews(arguments.rows)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CLAUDE_CACHE_DIR"] = folder + "/cache"
+        os.environ["CLAUDE_FORCE_DATA_DIR"] = folder + "/data"
+        os.environ["CLAUDE_CACHE_SECRET"] = "only for the benchmark's own cache"
+        cached = asyncio.run(cached_seconds(rows))
+        row = asyncio.run(row_seconds(rows)) * 1e6
+    line = line_share(arguments.calls)
+    print("{:<52}{:>14}{:>14}{:>8}".format("", "median", "bound", "ratio"))
+    form = "{:<52}{:>14}{:>14}{:>8.2f}".format
+    name = "{:,} cached rows of a template".format(arguments.rows)
+    print(form(name, "{:.2f} s".format(cached), "1 s", cached / ROWS_BOUND_SECONDS))
+    print(form("a row: template, fingerprint, bookkeeping", "{:.1f} µs".format(row), "150 µs", row / ROW_BOUND_US))
+    name = "live line, share of the processor time of the run"
+    print(form(name, "{:.2f} %".format(100 * line["share"]), "2 %", line["share"] / LINE_BOUND_SHARE))
+    per_second = line["updates"] / line["seconds"]
+    print(form("live line, updates a second", "{:.1f}".format(per_second), "10", per_second / 10))
+
+
+if __name__ == "__main__":
+    main()
