@@ -83,7 +83,7 @@ class Rows:
                 raise item.error
             if self._template is None:
                 return self._compose(item, self.call)
-            variables = item if isinstance(item, Mapping) else {"item": item}
+            variables = item if type(item) is dict or isinstance(item, Mapping) else {"item": item}
             if self.call.variables:
                 variables = ChainMap(variables, self.call.variables)  # type: ignore[arg-type]
             return self._compose(self._template, self.call.with_variables(variables))

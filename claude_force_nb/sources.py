@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from itertools import islice
 from pathlib import Path
@@ -26,135 +24,13 @@ from .errors import SourceError, UndefinedNameError
 from .feed import BrokenRow, Chosen
 from .frames import Table, as_table, assemble
 from .prompts import BUILTIN_NAMES, names
+from .readers import AsyncOnce, FileRows, Once
 from .vocabulary import did_you_mean
 
 __all__ = ["Source", "open_source"]
 
 _FILES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 _KINDS = "a list, a table, or a path to .txt, .csv or .jsonl"
-# Longer fields are refused by Python's reader, which was made for spreadsheets and not for documents.
-_FIELD_CHARACTERS = 64 * 1024 * 1024
-
-
-class _Once:
-    """An iterator that can be looked into, and read again as far as it was read."""
-
-    def __init__(self, items: Iterator[Any], keep: bool) -> None:
-        self._items: Iterator[Any] = items
-        self._keep = keep
-        self.taken: List[Any] = []
-
-    def __iter__(self) -> Iterator[Any]:
-        position = 0
-        while True:
-            if position < len(self.taken):
-                item = self.taken[position]
-                if not self._keep:
-                    self.taken.clear()
-                    position -= 1
-            else:
-                try:
-                    item = next(self._items)
-                except StopIteration:
-                    return
-                if self._keep:
-                    self.taken.append(item)
-            position += 1
-            yield item
-
-    def first(self) -> List[Any]:
-        if not self.taken:
-            self.taken.extend(islice(self._items, 1))
-        return self.taken[:1]
-
-    def __getstate__(self) -> Dict[str, Any]:
-        return {"_items": iter(()), "_keep": True, "taken": self.taken}
-
-
-class _AsyncOnce:
-    """An asynchronous iterable whose items are kept as they come."""
-
-    def __init__(self, items: AsyncIterable[Any], keep: bool) -> None:
-        self._items = items
-        self._keep = keep
-        self.taken: List[Any] = []
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async for item in self._items:
-            if self._keep:
-                self.taken.append(item)
-            yield item
-
-    def __getstate__(self) -> Dict[str, Any]:
-        return {"_items": None, "_keep": True, "taken": self.taken}
-
-
-class _File:
-    """Rows of a file, read anew by every iteration and never held as a whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.delimiter = ","
-        if path.suffix.lower() in (".csv", ".tsv"):
-            csv.field_size_limit(max(_FIELD_CHARACTERS, csv.field_size_limit()))
-            self._look_at_header()
-
-    def __iter__(self) -> Iterator[Any]:
-        kind = self.path.suffix.lower()
-        table = kind in (".csv", ".tsv")
-        try:
-            # An empty line end: a quoted field may have line ends of its own.
-            with self.path.open(encoding="utf-8-sig", newline="" if table else None) as file:
-                yield from self._records(file) if table else self._texts(file) if kind == ".txt" else self._json(file)
-        except UnicodeDecodeError as error:
-            raise SourceError("{} is not UTF-8: {}".format(self.path, error.reason)) from None
-        except OSError as error:
-            raise SourceError("{} cannot be read: {}".format(self.path, error.strerror or error)) from None
-
-    @staticmethod
-    def _texts(file: Iterable[str]) -> Iterator[str]:
-        for line in file:
-            line = line.rstrip("\n")
-            if line.strip():
-                yield line
-
-    def _json(self, file: Iterable[str]) -> Iterator[Any]:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):
-                yield BrokenRow(SourceError("line {} of {} is no JSON".format(number, self.path.name)))
-
-    def _records(self, file: Iterable[str]) -> Iterator[Any]:
-        reader = csv.reader(file, delimiter=self.delimiter)
-        header: Optional[List[str]] = None
-        try:
-            for fields in reader:
-                if header is None:
-                    header = fields
-                elif len(fields) == len(header):
-                    yield dict(zip(header, fields))
-                elif fields:
-                    message = "line {} of {} has {} fields, its header {}"
-                    found = (reader.line_num, self.path.name, len(fields), len(header))
-                    yield BrokenRow(SourceError(message.format(*found)))
-        except csv.Error as error:
-            raise SourceError("line {} of {}: {}".format(reader.line_num, self.path.name, error)) from None
-
-    def _look_at_header(self) -> None:
-        try:
-            with self.path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-                line = file.readline(_FIELD_CHARACTERS)
-        except OSError as error:
-            raise SourceError("{} cannot be read: {}".format(self.path, error.strerror or error)) from None
-        self.delimiter = max(",;\t", key=line.count) if self.path.suffix.lower() == ".csv" else "\t"
-        header = next(csv.reader([line], delimiter=self.delimiter), [])
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise SourceError("{} has two columns named {!r}".format(self.path.name, twice[0]))
-        self.columns = tuple(header)
 
 
 class Source:
@@ -258,28 +134,28 @@ class Source:
 
     def is_empty(self) -> bool:
         """Return True where there is no row at all; an asynchronous source is not asked."""
-        return not isinstance(self._rows, _AsyncOnce) and not self._first()
+        return not isinstance(self._rows, AsyncOnce) and not self._first()
 
     @property
     def is_once(self) -> bool:
         """True where reading the rows uses them up."""
-        return isinstance(self._rows, (_Once, _AsyncOnce))
+        return isinstance(self._rows, (Once, AsyncOnce))
 
     def _first(self) -> List[Any]:
-        if isinstance(self._rows, _AsyncOnce) or self._limit == 0:
+        if isinstance(self._rows, AsyncOnce):
             return []
-        return self._rows.first() if isinstance(self._rows, _Once) else list(islice(self._rows, 1))
+        return self._rows.first() if isinstance(self._rows, Once) else list(islice(self._rows, 1))
 
     def count(self) -> Optional[int]:
         """Return how many rows there are, reading a file once for it; None where that would use them up."""
-        if self.total is None and isinstance(self._rows, _File):
+        if self.total is None and isinstance(self._rows, FileRows):
             self.total = sum(1 for _ in islice(self._rows, self._limit))
         return self.total
 
     def feed(self) -> Union[Iterable[Any], AsyncIterable[Any]]:
         """Return the items for a run: what prompts are made of, with their numbers where only some rows are wanted."""
         self.taken = 0
-        if isinstance(self._rows, _AsyncOnce) and self._numbers is None:
+        if isinstance(self._rows, AsyncOnce) and self._numbers is None:
             return self._feed_slowly(self._rows)
         if self._numbers is None:
             return self._items()
@@ -298,7 +174,7 @@ class Source:
         return self.pending.pop(number)
 
     def _known(self) -> Iterable[Any]:
-        rows: Iterable[Any] = self._rows.taken if isinstance(self._rows, _AsyncOnce) else self._rows
+        rows: Iterable[Any] = self._rows.taken if isinstance(self._rows, AsyncOnce) else self._rows
         return rows
 
     def _chosen(self, wanted: Any) -> Iterator[Tuple[int, Any]]:
@@ -310,8 +186,6 @@ class Source:
                     return
 
     async def _feed_slowly(self, rows: AsyncIterable[Any]) -> AsyncIterator[Any]:
-        if self._limit == 0:
-            return
         async for row in rows:
             if self.pending is not None:
                 self.pending[self.taken] = row
@@ -323,7 +197,7 @@ class Source:
     def _item(self, row: Any) -> Any:
         if isinstance(row, BrokenRow) or (self._column is None and not self._with_row):
             return row
-        if not isinstance(row, Mapping):
+        if type(row) is not dict and not isinstance(row, Mapping):
             message = "a row with the columns {} was expected, not {}"
             return BrokenRow(SourceError(message.format(", ".join(self.columns or ()), type(row).__name__)))
         if self._column is None:
@@ -351,7 +225,7 @@ class Source:
         if self._table is not None:
             return self._table.with_columns(numbers, added)
         wanted = set(numbers)
-        rows = self._rows.taken if isinstance(self._rows, _Once) else self._known()
+        rows = self._rows.taken if isinstance(self._rows, Once) else self._known()
         found = {
             number: row for number, row in enumerate(islice(rows, max(wanted, default=-1) + 1)) if number in wanted
         }
@@ -397,6 +271,8 @@ def open_source(
     make: Callable[..., Source] = lambda rows, **more: Source(rows, name=name, column=column, limit=limit, **more)  # noqa: E731
     if isinstance(value, Source):
         return value
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise SourceError("limit must be a whole number from 1, not {!r}".format(limit))
     if isinstance(value, (str, os.PathLike)):
         return _open_file(value, make)
     table = as_table(value, name)
@@ -405,14 +281,14 @@ def open_source(
     if isinstance(value, Mapping):
         return _open_mapping(value, make)
     if isinstance(value, AsyncIterable):
-        return make(_AsyncOnce(value, keep))
+        return make(AsyncOnce(value, keep))
     if isinstance(value, (bytes, bytearray)) or callable(value) or not hasattr(value, "__iter__"):
         raise SourceError("{} is {}, which has no rows; give {}".format(name, _a(type(value).__name__), _KINDS))
     if hasattr(value, "__len__"):
         # A copy: what is done to the list meanwhile does not move its rows.
         rows = value if isinstance(value, (tuple, range)) else tuple(value)
         return make(rows, total=len(rows))
-    return make(_Once(iter(value), keep))
+    return make(Once(iter(value), keep))
 
 
 def _open_file(value: Any, make: Callable[..., Source]) -> Source:
@@ -423,8 +299,8 @@ def _open_file(value: Any, make: Callable[..., Source]) -> Source:
     if not path.is_file():
         near = did_you_mean(path.name, [item.name for item in path.parent.glob("*" + path.suffix)])
         raise SourceError("there is no file {}{}".format(value, near))
-    file = _File(path)
-    return make(file, columns=getattr(file, "columns", None))
+    file = FileRows(path)
+    return make(file, columns=file.columns)
 
 
 def _open_mapping(value: Mapping[Any, Any], make: Callable[..., Source]) -> Source:

@@ -167,7 +167,12 @@ def test_in_the_background(kernel: LiveKernel, server: Simulator) -> None:
     assert kernel.value("6 * 7") == "42"
     while kernel.value("job.progress.done") != "20":
         kernel.run("import asyncio; await asyncio.sleep(0.02)")
-    assert kernel.value("job, job.status") == "BatchJob(running: 20 of 21 done) running"
+    assert kernel.value("job, job.status") == "BatchJob(running, 20 of 21 done) running"
+    waiting = kernel.send("print('up', flush=True)\nawait job")
+    kernel.wait_for_output(waiting, "up")
+    kernel.interrupt()
+    assert kernel.wait(waiting).status == "error"
+    assert kernel.value("job.status") == "running"
     early = kernel.run("job.result()")
     assert early.traceback == ["ClaudeForceError: the batch is still running: 20 of 21 done; await the job"]
     kernel.run("job.cancel()")

@@ -113,3 +113,22 @@ def test_the_commands_of_the_package(environment: Dict[str, str]) -> None:
     wrong = run("demo", "--notebook", "nowhere.ipynb")
     assert wrong.returncode == 1
     assert wrong.stderr.strip() == "error: there is no notebook nowhere.ipynb"
+
+
+def test_a_batch_in_a_function_of_the_terminal(environment: Dict[str, str]) -> None:
+    """A batch blocks inside a function and is its value; a background needs a notebook and says so."""
+    typed = (
+        "%load_ext claude_force_nb\n"
+        "labels = %claude_batch ['one', 'two'] model=haiku\n"
+        "labels.counts\n"
+        "def ask(): return get_ipython().run_line_magic('claude_batch', 'words model=haiku')\n\n"
+        "words = ['one']; ask().counts\n"
+        "%claude_batch ['one'] --background\n"
+        "exit\n"
+    )
+    process = ipython(environment, "--simple-prompt", typed=typed)
+    assert_clean(process)
+    assert "Out[3]: {'ok': 2, 'cached': 0, 'failed': 0, 'not_sent': 0}" in process.stdout
+    assert "{'ok': 0, 'cached': 1, 'failed': 0, 'not_sent': 0}" in process.stdout
+    assert "OptionError: --background needs a notebook" in process.stdout + process.stderr
+    assert "Traceback" not in process.stdout + process.stderr

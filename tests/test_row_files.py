@@ -123,6 +123,17 @@ def test_parquet(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> 
     assert [item.name for item in sorted(tmp_path.iterdir())] == ["other.parquet", "out.parquet"]
 
 
+def test_rows_of_message_batches_go_to_a_file(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
+    """via=batches writes the same lines, and sends only what the file has no answer to."""
+    path = tmp_path / "out.jsonl"
+    orchestrator = make(enable_cache=False)
+    run(orchestrator.run_stream(["a", "b"], model="haiku", into=path))
+    summary = run(orchestrator.run_stream(["b", "c", "a"], model="haiku", into=path, via="batches"))
+    assert summary.counts == {"ok": 1, "cached": 2, "failed": 0, "not_sent": 0}
+    assert [(line["row"], line["item"]) for line in lines(path)] == [(0, "b"), (1, "c"), (2, "a")]
+    assert all(line["answer"].startswith("Simulated") for line in lines(path))
+
+
 def test_parquet_without_pyarrow(run: Any, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow a Parquet file is one line that says what to do, before anything is sent."""
     monkeypatch.setattr("claude_force_nb.row_files.find_spec", lambda name: None)

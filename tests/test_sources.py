@@ -173,7 +173,9 @@ def test_limit_and_emptiness() -> None:
     assert opened(list("abc"), limit=2).total == 2
     for empty in ([], {}, iter(()), range(0)):
         assert opened(empty).is_empty()
-    assert opened(["a"], limit=0).is_empty()
+    for wrong in (0, -1, True, "3"):
+        with pytest.raises(SourceError, match="limit must be a whole number from 1"):
+            opened(["a"], limit=wrong)
 
 
 def test_asynchronous_sources() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
 
-from claude_force_nb.errors import EmptyPromptError, SourceError
+from claude_force_nb.errors import EmptyPromptError, OptionError, SourceError
 from claude_force_nb.sources import open_source
 from claude_force_nb.structured import frame_parts
 
@@ -59,6 +59,8 @@ async def run_batch(
         raise EmptyPromptError("the prompt is empty; write it below the %%claude_batch line; nothing was sent")
     names = ChainMap(dict(local_names), session.shell.user_ns)
     background = options.pop("background", False)
+    if background and not session.in_kernel:
+        raise OptionError("--background needs a notebook: in a terminal nothing runs between two inputs; leave it out")
     dry_run = options.pop("dry-run", False)
     into = options.pop("into", None)
     path, into = (into, None) if into is not None and is_path(into) else (None, into)

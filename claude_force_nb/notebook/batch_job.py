@@ -84,7 +84,12 @@ class BatchRun:
         self._plan = plan
         source = self._source = plan.source if numbers is None else plan.source.only(numbers)
         source.taken = 0
-        self.progress = Progress(total=lambda: source.total, taken=lambda: source.taken, clock=time.monotonic)
+        self.progress = Progress(
+            total=lambda: source.total,
+            taken=lambda: source.taken,
+            clock=time.monotonic,
+            paused=lambda: max((seconds for _, seconds in plan.orchestrator.snapshot().paused_families), default=0.0),
+        )
         self.collected = Collected(source, lambda row, result: self.progress.ended(result))
         self._stop: Optional[Callable[[], None]] = None
         kernel = getattr(session.shell, "kernel", None)
@@ -278,7 +283,7 @@ class BatchJob:
         return self.progress.bundle() if self._batch is None else bundle_of(self._batch)
 
     def __repr__(self) -> str:
-        return "BatchJob({}: {})".format(self.status, self.progress.share())
+        return "BatchJob({}, {})".format(self.status, self.progress.share())
 
 
 def _look_away(done: asyncio.Future[Any]) -> None:

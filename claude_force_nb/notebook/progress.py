@@ -39,6 +39,8 @@ class Progress:
         Gives the number of rows that were begun.
     clock : callable
         Gives seconds.
+    paused : callable, optional
+        Gives the seconds for which the API has asked to wait.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class Progress:
         total: Callable[[], Optional[int]],
         taken: Callable[[], int],
         clock: Callable[[], float],
+        paused: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._total = total
         self._taken = taken
         self._clock = clock
+        self._paused = paused
         self._started = clock()
         self._seen: Deque[Tuple[float, int]] = deque([(self._started, 0)])
         self.counts: Dict[str, int] = {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
@@ -119,6 +123,9 @@ class Progress:
         flying = self._taken() - ended
         if flying > 0:
             parts.append("{:,} in flight".format(flying))
+        paused = self._paused() if total is None or ended < total else 0.0
+        if paused > 0.5:
+            parts.append("rate limit, {} to wait".format(duration(paused)))
         if not self.price_known:
             parts.append("price unknown")
         elif self.cost or counts["ok"]:
@@ -152,10 +159,10 @@ class LiveLine:
     ----------
     progress : Progress
     in_kernel : bool
-    button : StopButton
+    button : StopButton, optional
     """
 
-    def __init__(self, progress: Progress, *, in_kernel: bool, button: StopButton) -> None:
+    def __init__(self, progress: Progress, *, in_kernel: bool, button: Optional[StopButton] = None) -> None:
         self._progress = progress
         self._button = button
         self._in_kernel = in_kernel
@@ -169,7 +176,8 @@ class LiveLine:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             self.update()
-            self._button.offer()
+            if self._button is not None:
+                self._button.offer()
 
     def update(self) -> None:
         """Show how it stands, if anything has changed."""
@@ -186,7 +194,8 @@ class LiveLine:
 
     def finish(self, bundle: Mapping[str, str]) -> None:
         """Replace the line by what came of it."""
-        self._button.close()
+        if self._button is not None:
+            self._button.close()
         if self._in_kernel:
             self._put(bundle)
             return
