@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import FrozenSet, Pattern, Set, Tuple
 
 __all__ = ["PHRASES", "Rule", "word_set"]
@@ -21,15 +22,20 @@ class Rule:
         A text that has none of `words`, or none of `also`, cannot match; as `word_set` gives them. Empty asks for nothing.
     marks : tuple of str
         Nor can one that holds none of these; empty asks for nothing.
-    pattern : pattern
-        For text in lower case.
+    spelled : str
+        The regular expression, for text in lower case.
     """
 
     kind: str
     words: FrozenSet[bytes]
     also: FrozenSet[bytes]
     marks: Tuple[str, ...]
-    pattern: Pattern[str]
+    spelled: str
+
+    @cached_property
+    def pattern(self) -> Pattern[str]:
+        """The expression, compiled when a text first has the words: most texts never do."""
+        return re.compile(self.spelled)
 
 
 _WORDS = bytes(
@@ -52,7 +58,7 @@ def _rule(kind: str, *patterns: str, words: str = "", also: str = "", marks: Tup
     for pattern in patterns:
         pattern = re.sub(r"~(\d)~", r"\\W{1,5}(?:[\\w']{1,20}\\W{1,5}){0,\1}?", pattern)
         spelled.append("(?:{})".format(pattern.replace("~", r"\W{1,5}")))
-    return Rule(kind, _split(words), _split(also), marks, re.compile("|".join(spelled)))
+    return Rule(kind, _split(words), _split(also), marks, "|".join(spelled))
 
 
 _EARLIER = r"(?:previous|prior|above|preceding|earlier|foregoing|initial|original|system|your|past|former|existing|current|all|any|every|other)"
