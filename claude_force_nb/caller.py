@@ -126,8 +126,14 @@ class Caller:
                 partial.restart()
         cost = self._prices.cost(result.model, result.usage, on=today())
         result = result.changed(cost=cost, attempts=attempt)
+        deadline.stop()
         try:
             await self._recorder.record(request, result, cache=cache, cell=cell)
+        except asyncio.CancelledError:
+            # The time was up in the moment in which the answer came. It is written by now: see `Recorder.record`.
+            task = asyncio.current_task()
+            if task is None or not deadline.forgives(task):
+                raise
         finally:
             # After that: it may warn that the budget is nearly spent, and a warning may be an error.
             reservation.settle(cost)

@@ -41,7 +41,7 @@ class Recorder:
     ) -> None:
         """Return when the answer is in the ledger and, where it is worth finding again, in the cache.
 
-        One that is cancelled meanwhile is written all the same: it was paid for.
+        One that is cancelled meanwhile is written all the same, before the caller hears of it: it was paid for.
         """
         loop = asyncio.get_running_loop()
         entry = _Entry(request, result, cache, cell, loop.create_future())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import warnings
 from decimal import Decimal
 from pathlib import Path
@@ -60,11 +61,20 @@ def test_who_is_cancelled_has_paid_all_the_same(run: Callable[..., Any], tmp_pat
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.sleep(0)
+            assert cache.get(request(1)) is not None
+
+            async def cancelled_before() -> None:
+                asyncio.current_task().cancel()  # type: ignore[union-attr]
+                try:
+                    await recorder.record(request(2), paid("kept"), cache=cache, cell=None)
+                finally:
+                    assert cache.get(request(2)) is not None
+
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.ensure_future(cancelled_before())
 
         run(cancelled())
-        assert cache.get(request(1)).text == "kept"  # type: ignore[union-attr]
-        assert ledger.total().cost == Decimal("0.01")
+        assert ledger.total().cost == Decimal("0.02")
         ledger.close()
 
 
@@ -112,3 +122,29 @@ def test_a_warning_made_an_error_reaches_the_callers_and_the_ledger_is_kept(
         assert all(isinstance(outcome, CacheWarning) for outcome in outcomes)
         assert ledger.total().calls == 2
         ledger.close()
+
+
+def test_an_answer_that_comes_with_the_end_of_its_time_is_an_answer(run: Callable[..., Any], tmp_path: Path) -> None:
+    """The time is up in the very moment in which the answer is there: it is returned, and cached, and counted once."""
+    from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+    from claude_force_nb.testing import FakeTransport
+
+    def late(_: Any) -> str:
+        time.sleep(0.06)  # holds the loop: the answer is there, and the timer is due
+        return "just in time"
+
+    ledger = Ledger(tmp_path / "ledger.db")
+    orchestrator = AsyncAgentOrchestrator(
+        transport=FakeTransport(late), cache_dir=tmp_path / "cache", ledger=ledger, timeout_seconds=0.05
+    )
+
+    async def main() -> None:
+        async with orchestrator:
+            first = await orchestrator.run("p")
+            assert (first.status, first.text) == ("ok", "just in time")
+            assert (await orchestrator.run("p")).cached
+        await asyncio.sleep(0.1)
+
+    run(main())
+    assert ledger.total().calls == 1
+    ledger.close()

@@ -50,6 +50,19 @@ class Deadline:
             self._handle = asyncio.get_running_loop().call_later(self.seconds, self._expire, task)
         return max(0.001, self._ends - now)
 
+    def stop(self) -> None:
+        """Let the time run no further: there is an answer, which is not to be lost while it is put away."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def forgives(self, task: asyncio.Task[Any]) -> bool:
+        """Take back the cancellation of `task` where it was this deadline's; return whether it was."""
+        if not self.passed:
+            return False
+        if hasattr(task, "uncancel"):  # Python 3.11 counts
+            task.uncancel()
+        return True
+
     def _expire(self, task: asyncio.Task[Any]) -> None:
         self.passed = True
         task.cancel()
