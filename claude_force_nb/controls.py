@@ -18,7 +18,7 @@ __all__ = ["Controls"]
 
 
 def _stopped() -> StoppedError:
-    return StoppedError("stopped by stop_all(); finished answers are kept, run again to continue")
+    return StoppedError("stopped with all else that was under way; run again to continue")
 
 
 class Controls:

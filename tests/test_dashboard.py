@@ -383,6 +383,22 @@ def test_buttons_steer_work_behind_the_cells(kernel: LiveKernel, server: Simulat
     )
 
 
+def test_stop_all_ends_a_cell_as_stop_does(kernel: LiveKernel, server: Simulator) -> None:
+    """A cell that waits ends with one line, and into= holds what had arrived."""
+    server.fail("silent", after_events=6, contains="halfway")
+    kernel.run(
+        "import threading, time\n"
+        "def stop_soon():\n"
+        "    while not session.orchestrator.snapshot().in_flight: time.sleep(0.01)\n"
+        "    time.sleep(0.5)\n"
+        "    session.orchestrator.stop_all()\n"
+        "threading.Thread(target=stop_soon).start()"
+    )
+    line = one_line(kernel.run("%%claude model=haiku timeout=300 into=kept\nhalfway"))
+    assert line == "StoppedError: stopped with all else that was under way; run again to continue"
+    assert kernel.value("kept.status, type(kept.error).__name__, len(kept.text) > 0") == "failed StoppedError True"
+
+
 def test_clearing_the_cache_asks(kernel: LiveKernel) -> None:
     """Clear cache asks first; Keep keeps, Yes clears."""
     kernel.run("%claude_cache clear")

@@ -25,6 +25,7 @@ from claude_force_nb.errors import (
     EmptyPromptError,
     RunInterrupted,
     SchemaError,
+    StoppedError,
     warn,
 )
 from claude_force_nb.memory import CellRun, Memory
@@ -271,7 +272,7 @@ class NotebookSession:
 
         try:
             result = await interruptible(work(), describe)
-        except RunInterrupted as interruption:
+        except (RunInterrupted, StoppedError) as interruption:
             if partial is not None:
                 screen.show(partial)
             screen.leave()
