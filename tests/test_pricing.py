@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -251,6 +252,17 @@ def test_the_table_says_where_it_is_from():
     assert datetime.date(2026, 1, 1) < TABLE.dated
     assert TABLE.context_window("claude-haiku-4-5-20251001") == 200_000
     assert repr(TABLE) == "PriceTable({} models, {}, dated {})".format(len(MODELS), TABLE.source, TABLE.dated)
+
+
+@pytest.mark.parametrize("alias", sorted(TABLE.aliases))
+def test_an_alias_is_the_newest_of_its_line(alias):
+    """No model of the line has a higher version than the one that the alias stands for."""
+
+    def version(name):
+        return [int(part) for part in re.findall(r"\d+", re.sub(r"-20\d{6}", "", name))]
+
+    line = [name for name in MODELS if re.match(r"claude-{}-\d".format(alias), name)]
+    assert version(TABLE.aliases[alias]) == max(map(version, line))
 
 
 def test_overrides_come_first():
