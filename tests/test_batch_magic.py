@@ -321,3 +321,15 @@ def test_the_stop_button_of_a_waiting_cell(kernel: LiveKernel, server: Simulator
     request = kernel.client.session.msg("delete_subshell_request", {"subshell_id": subshell_id})
     control.send(request)
     wait_until(lambda: server.counters.in_flight == 0)
+
+
+def test_the_parts_of_answers_are_columns(kernel: LiveKernel) -> None:
+    """With schema= every row has its object, and the frame a column for each of its parts."""
+    pytest.importorskip("pandas")
+    kernel.run("import dataclasses\n@dataclasses.dataclass\nclass Label:\n    mood: str\n    stars: int")
+    cell = kernel.run("%%claude_batch reviews model=haiku schema=Label into=labels\nLabel {{ text }}")
+    assert "3 rows · 3 ok" in only_answer(cell)["text/plain"]
+    assert kernel.value("[type(answer.parsed).__name__ for answer in labels]") == "['Label', 'Label', 'Label']"
+    assert kernel.value("list(labels.to_frame().columns)") == (
+        "['text', 'stars', 'answer', 'mood', 'stars_2', 'status', 'error', 'cost']"
+    )

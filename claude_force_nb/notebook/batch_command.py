@@ -95,5 +95,8 @@ async def run_batch(
         background=background,
     )
     if background:
-        return session.start_job(run)
+        job = BatchJob(run)
+        session.jobs.add(job)
+        session.mark_shown(job)
+        return job
     return await run.foreground()

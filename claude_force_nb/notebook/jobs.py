@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, List, Set
 
 if TYPE_CHECKING:
     from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -14,6 +14,9 @@ __all__ = ["Jobs"]
 
 # How long the end of the process waits for cancelled jobs to let go of their calls.
 _EXIT_SECONDS = 2.0
+
+# Closings under way: a loop keeps only weak references to its tasks.
+_CLOSING: Set[asyncio.Task[None]] = set()
 
 
 class Jobs:
@@ -30,6 +33,24 @@ class Jobs:
     def using(self, orchestrator: AsyncAgentOrchestrator) -> List[BatchJob]:
         """Return the running jobs of an orchestrator."""
         return [job for job in self._jobs if job.orchestrator is orchestrator]
+
+    def close_after(self, orchestrator: AsyncAgentOrchestrator) -> None:
+        """Close an orchestrator from code that cannot await: on the running loop soon, after the jobs that need it, else now."""
+        jobs = [job.task for job in self.using(orchestrator)]
+
+        async def close() -> None:
+            if jobs:
+                await asyncio.wait(jobs)
+            await orchestrator.close()
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            orchestrator.close_blocking()
+        else:
+            task = loop.create_task(close())
+            _CLOSING.add(task)
+            task.add_done_callback(_CLOSING.discard)
 
     def cancel(self) -> None:
         """End all of them soon."""

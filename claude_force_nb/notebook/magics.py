@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, List, Optional
 
 from IPython.core.magic import (
     Magics,
@@ -75,7 +75,7 @@ class ClaudeMagics(Magics):
     @line_cell_magic
     def claude_batch(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
         """Ask for every row of a source: `%claude_batch SOURCE`, or `%%claude_batch SOURCE` above a prompt with {{ }}."""
-        return run_blocking(lambda: self.session.ask_batch(line, cell, local_ns or {}))
+        return run_blocking(lambda: self._batch(line, cell, local_ns))
 
     @no_var_expand
     @needs_local_scope
@@ -84,7 +84,12 @@ class ClaudeMagics(Magics):
         self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None
     ) -> Any:
         """Return the awaitable of `%claude_batch`; cells are rewritten to await it."""
-        return self.session.ask_batch(line, cell, local_ns or {})
+        return self._batch(line, cell, local_ns)
+
+    def _batch(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
+        from .batch_command import run_batch
+
+        return run_batch(self.session, line, cell, local_ns or {})
 
     @no_var_expand
     @line_magic

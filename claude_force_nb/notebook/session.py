@@ -8,7 +8,7 @@ import os
 from collections import ChainMap
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Set, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
@@ -30,7 +30,7 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
+from claude_force_nb.result import ClaudeResult
 from claude_force_nb.suspicion import forget_warnings
 
 from .agent_cells import define_agent
@@ -46,7 +46,7 @@ from .settings import Settings, folder_of_notebook
 from .watching import Watching
 
 if TYPE_CHECKING:
-    from .batch_job import BatchJob, BatchRun
+    pass
 
 __all__ = ["NotebookSession"]
 
@@ -63,9 +63,6 @@ _BUILD = (
 )
 # Options of a cell that a setting may give.
 _CALL = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache", "on_injection")
-
-# Closings under way: a loop keeps only weak references to its tasks.
-_CLOSING: Set[asyncio.Task[None]] = set()
 
 
 class NotebookSession:
@@ -114,7 +111,7 @@ class NotebookSession:
         if self._orchestrator is None or key != self._built_with:
             old, self._orchestrator = self._orchestrator, None
             if old is not None:
-                self._close(old)
+                self.jobs.close_after(old)
             self._orchestrator = AsyncAgentOrchestrator(
                 max_concurrent=values["max_concurrent"],
                 max_retries=values["max_retries"],
@@ -297,23 +294,6 @@ class NotebookSession:
             self.mark_shown(result)
         return result
 
-    async def ask_batch(
-        self, line: str, cell: Optional[str], local_names: Mapping[str, Any]
-    ) -> Union[BatchResult, BatchSummary, BatchJob, None]:
-        """Do what ``%%claude_batch`` and ``%claude_batch`` do; see `batch_command.run_batch`."""
-        from .batch_command import run_batch
-
-        return await run_batch(self, line, cell, local_names)
-
-    def start_job(self, run: BatchRun) -> BatchJob:
-        """Let a batch run in the background."""
-        from .batch_job import BatchJob
-
-        job = BatchJob(run)
-        self.jobs.add(job)
-        self.mark_shown(job)
-        return job
-
     def mark_shown(self, value: Any) -> None:
         """Say that the running cell has shown what will be its value."""
         self._shown = (self.shell.execution_count, id(value))
@@ -393,24 +373,6 @@ class NotebookSession:
         path = os.environ.get("JPY_SESSION_NAME") or self.shell.user_ns.get("__vsc_ipynb_file__")
         return str(path) if path else str(Path(os.getcwd()).name)
 
-    def _close(self, orchestrator: AsyncAgentOrchestrator) -> None:
-        """Close from code that cannot await: on the running loop soon, after the jobs that need it, else now."""
-        jobs = [job.task for job in self.jobs.using(orchestrator)]
-
-        async def close() -> None:
-            if jobs:
-                await asyncio.wait(jobs)
-            await orchestrator.close()
-
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            orchestrator.close_blocking()
-        else:
-            task = loop.create_task(close())
-            _CLOSING.add(task)
-            task.add_done_callback(_CLOSING.discard)
-
     def close(self) -> None:
         """End the session; the shell can load the extension again."""
         atexit.unregister(self.close_at_exit)
@@ -418,7 +380,7 @@ class NotebookSession:
         self.jobs.cancel()
         orchestrator, self._orchestrator = self._orchestrator, None
         if orchestrator is not None:
-            self._close(orchestrator)
+            self.jobs.close_after(orchestrator)
         self.daily_budget.close()
 
     def close_at_exit(self) -> None:
