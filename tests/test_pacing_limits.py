@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from claude_force_nb.api.limits import FIRST_CALLS, RAMP_SECONDS, FamilyLimits, Need, TokenBucket, parse_time
+from claude_force_nb.api.bucket import TokenBucket
+from claude_force_nb.api.limits import FIRST_CALLS, RAMP_SECONDS, FamilyLimits, Need, parse_time
 from claude_force_nb.api.retry import RetryBudget
 from claude_force_nb.simulator import SimulatorOptions
 from claude_force_nb.simulator.limits import RateLimits

@@ -13,12 +13,13 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Protocol, Set
 
-from claude_force_nb.errors import ApiError, MissingApiKeyError, StreamCutError, TransportClosedError
+from claude_force_nb.errors import ApiError, MissingApiKeyError, TransportClosedError
 from claude_force_nb.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .failures import error_from_answer, map_exception
 from .pacing import credential_id
+from .stream import collect
 
 __all__ = ["SdkTransport", "Transport"]
 
@@ -218,7 +219,7 @@ class SdkTransport:
             if inspect.isawaitable(stream):  # a plain call in SDK 0.x, a coroutine in 2.x
                 stream = await stream
             try:
-                message = await _collect(stream, partial, seen)
+                message = await collect(stream, partial, seen)
             finally:
                 await stream.close()
             return Answer(message, seen, time.perf_counter() - started)
@@ -383,83 +384,3 @@ def _versions(request: ClaudeRequest) -> Dict[str, str]:
 def _lower(headers: Any) -> Dict[str, str]:
     # The pairs as they came: going through the mapping would decode each name and value several times.
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers.raw}
-
-
-async def _collect(stream: Any, partial: PartialAnswer, headers: Mapping[str, str]) -> Dict[str, Any]:
-    """Put the events of a stream together to the message that a plain call would have given.
-
-    Event order and meaning: Messages API reference, "Streaming". ``message_delta.usage`` is cumulative: it replaces, and is
-    never added to, what ``message_start`` said.
-    """
-    message: Dict[str, Any] = {}
-    blocks: List[Dict[str, Any]] = []
-    complete = False
-    async for item in stream:
-        event = item if isinstance(item, dict) else item.to_dict(mode="json", warnings=False)
-        kind = event.get("type")
-        if kind == "message_start":
-            message = dict(event.get("message") or {})
-            message["usage"] = dict(message.get("usage") or {})
-        elif kind == "content_block_start":
-            blocks.append(dict(event.get("content_block") or {}))
-            _show(partial, blocks[-1].get("text"), blocks[-1].get("thinking"))
-        elif kind == "content_block_delta" and blocks:
-            _add_delta(blocks[-1], event.get("delta") or {}, partial)
-        elif kind == "message_delta":
-            message.update({key: value for key, value in (event.get("delta") or {}).items() if value is not None})
-            message.setdefault("usage", {}).update(
-                {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
-            )
-        elif kind == "message_stop":
-            complete = True
-        elif kind == "error":
-            raise error_from_answer(200, event, headers, now=time.time())
-    if not complete:
-        raise StreamCutError("the answer was cut off before its end")
-    for block in blocks:
-        _finish(block)
-    message["content"] = blocks
-    return message
-
-
-def _show(partial: PartialAnswer, text: Any, thinking: Any) -> None:
-    if text:
-        partial.add_text(str(text))
-    if thinking:
-        partial.add_thinking(str(thinking))
-
-
-# How each kind of delta continues its block. Parts are collected and joined once at the end.
-_DELTAS = {
-    "text_delta": "text",
-    "thinking_delta": "thinking",
-    "signature_delta": "signature",
-    "input_json_delta": "partial_json",
-}
-
-
-def _add_delta(block: Dict[str, Any], delta: Dict[str, Any], partial: PartialAnswer) -> None:
-    kind = delta.get("type")
-    name = _DELTAS.get(str(kind))
-    if name is not None:
-        block.setdefault("_parts", {}).setdefault(name, []).append(str(delta.get(name) or ""))
-        _show(partial, delta.get("text"), delta.get("thinking"))
-    elif kind == "citations_delta":
-        block["citations"] = [*(block.get("citations") or []), delta.get("citation")]
-
-
-def _finish(block: Dict[str, Any]) -> None:
-    for name, parts in block.pop("_parts", {}).items():
-        joined = "".join(parts)
-        if name == "partial_json":
-            block["input"] = _tool_input(joined)
-        else:
-            block[name] = str(block.get(name) or "") + joined
-
-
-def _tool_input(text: str) -> Any:
-    """Decode a tool's input; one that max_tokens cut off is kept as the text it is, under the name the API's docs give it."""
-    try:
-        return json.loads(text) if text.strip() else {}
-    except ValueError:
-        return {"INVALID_JSON": text}
