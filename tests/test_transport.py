@@ -192,18 +192,24 @@ def test_no_fault_is_forgotten() -> None:
     assert {*FAULTS, *ROW_KINDS} == set(FAULT_KINDS)  # what befalls rows of batches does not befall calls
 
 
-@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("way", ["first", "later", "streamed"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_has_its_class(run: Any, simulator: Simulator, fault: str, streaming: bool) -> None:
-    """Each fault of the server ends as its class of error, in one line, without the key; the next call is answered."""
-    simulator.fail([fault], delay_seconds=0.01, retry_after_seconds=3)
+def test_every_fault_has_its_class(run: Any, simulator: Simulator, fault: str, way: str) -> None:
+    """Each fault of the server ends as its class of error, in one line, without the key; the next call is answered.
+
+    The first call of a client is made by the SDK, later ones by its HTTP client, and streamed ones by the SDK again.
+    """
+    streaming = way == "streamed"
+    simulator.fail([None] * (way == "later") + [fault], delay_seconds=0.01, retry_after_seconds=3)  # type: ignore[list-item]
     partial = PartialAnswer() if streaming else None
     expected = FAULTS[fault][streaming]
     waits = fault in ("hang", "silent", "held") and expected is not None
 
     async def main() -> None:
-        way = transport(simulator.url)
-        call = way.send(request(), timeout_seconds=0.3 if waits else 20, partial=partial)
+        client = transport(simulator.url)
+        if way == "later":
+            await client.send(request(), timeout_seconds=20)
+        call = client.send(request(), timeout_seconds=0.3 if waits else 20, partial=partial)
         if expected is None:
             answer = await call
             assert answer.body["stop_reason"] == ("refusal" if fault == "refusal" else "end_turn")
@@ -219,8 +225,8 @@ def test_every_fault_has_its_class(run: Any, simulator: Simulator, fault: str, s
                 assert str(error.request_id).startswith("req_")
             assert error.retryable is (fault in ("rate_limit", "overloaded", "server_error", "drop", "lost", "cut", "stream_error")
                                        or isinstance(error, StreamCutError))  # fmt: skip
-        assert result(await way.send(request(), timeout_seconds=20)).text
-        await way.close()
+        assert result(await client.send(request(), timeout_seconds=20)).text
+        await client.close()
 
     run(main())
 
@@ -290,6 +296,24 @@ def test_what_is_sent(run: Any, simulator: Simulator) -> None:
     assert second.headers["anthropic-beta"] == "a,b"
     for sent in (first, second):
         assert len({"x-api-key", "authorization"} & set(sent.headers)) == 1
+
+
+def test_later_calls_are_sent_as_the_sdk_sends_the_first(run: Any, simulator: Simulator) -> None:
+    """Body and headers are the same, byte for byte, but for what differs between the calls."""
+
+    async def main() -> None:
+        way = transport(simulator.url)
+        for betas, seconds in (((), 20.0), ((), 20.0), (("b", "a"), 7.0), ((), 20.0)):
+            await way.send(ClaudeRequest(body=request().body, betas=betas), timeout_seconds=seconds)
+        await way.close()
+
+    run(main())
+    first, second, third, fourth = simulator.requests
+    assert first.headers == second.headers == fourth.headers
+    assert first.body == second.body
+    assert third.headers.pop("anthropic-beta") == "a,b"
+    changed = {name for name, value in third.headers.items() if value != first.headers[name]}
+    assert changed <= {"x-stainless-timeout", "x-stainless-read-timeout"}
 
 
 def test_one_credential_whatever_the_environment_holds(
