@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 import pytest
@@ -11,7 +13,6 @@ import pytest
 from claude_force_nb.batch_jobs import BatchJobs, Limits, Pace
 from claude_force_nb.errors import (
     BudgetExceededError,
-    ClaudeForceWarning,
     InvalidRequestError,
     JobError,
     MissingApiKeyError,
@@ -20,7 +21,7 @@ from claude_force_nb.errors import (
     UnknownJobError,
 )
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.simulator import Simulator
+from claude_force_nb.simulator import Simulator, SimulatorProcess
 
 QUICK = Pace(first_seconds=0.02, longest_seconds=0.1, lookup_seconds=0.3)
 
@@ -204,6 +205,7 @@ def test_polling_survives_every_failure_and_honours_retry_after(simulator: Any, 
     run(main())
 
 
+@pytest.mark.filterwarnings("ignore:job .* nothing is sent again before it ends")
 def test_a_lost_create_is_found_in_the_list_and_not_sent_again(build: Any, run: Any) -> None:
     """Also among other batches of the same size, made before and after, which are none of ours."""
 
@@ -219,14 +221,38 @@ def test_a_lost_create_is_found_in_the_list_and_not_sent_again(build: Any, run: 
                 for _ in range(25):
                     await api.create(body, api_version="2023-06-01", betas=())
 
-            with pytest.warns(ClaudeForceWarning, match="nothing is sent again before it ends"):
-                batch, _ = await asyncio.gather(ask(orchestrator, ["once"]), others())
+            batch, _ = await asyncio.gather(ask(orchestrator, ["once"]), others())
             assert batch[0].status == "ok"
             assert orchestrator.ledger.total().cost == batch.cost > 0
         assert len(sent(simulator)) == 27
         assert sum(body["requests"][0]["custom_id"] != "f" for body in sent(simulator)) == 1
 
     with Simulator(batch_seconds=0.6) as simulator:
+        run(main(simulator))
+
+
+def test_what_may_be_the_lost_batch_is_waited_for(build: Any, run: Any) -> None:
+    """However long it takes, nothing is sent again before its results can be seen; one warning says so."""
+
+    async def main(simulator: Simulator) -> None:
+        async with build(base_url=simulator.url) as orchestrator:
+            simulator.fail(["lost"], endpoint="batch_create")
+            api = orchestrator.batch_jobs._api
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                task = asyncio.ensure_future(ask(orchestrator, ["once"]))
+                await asyncio.sleep(4 * QUICK.lookup_seconds)
+                while not caught and not task.done():
+                    await asyncio.sleep(0.05)
+                (found,) = (await api.recent(limit=10)).batches
+                await api.cancel(found.id)
+                batch = await task
+            assert found.id in str(caught[0].message)
+            assert batch.counts["not_sent"] == 1
+        assert len(sent(simulator)) == 1
+        assert simulator.counters.completed == 0
+
+    with Simulator(batch_seconds=600) as simulator:
         run(main(simulator))
 
 
@@ -444,3 +470,33 @@ def test_templates_and_streams_of_rows(simulator: Any, build: Any, run: Any) -> 
             assert summary.cost == simulator.counters.dollars
 
     run(main())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_hundred_thousand_rows(run: Any, tmp_path: Path) -> None:
+    """In one process, from a generator, in the memory of a notebook; all paid once, and free the second time."""
+    resource = pytest.importorskip("resource")
+    rows = 100_000
+
+    async def main(simulator: SimulatorProcess) -> None:
+        async with AsyncAgentOrchestrator(base_url=simulator.url, api_key="k", cache_max_size_mb=4000) as orchestrator:
+            orchestrator.batch_jobs.pace = QUICK
+            for status in ("ok", "cached"):
+                seen = bytearray(rows)
+
+                def count(row: int, result: Any, seen: bytearray = seen) -> None:
+                    seen[row] += 1
+
+                source = ("Label number {}: {}".format(number, "words " * 20) for number in range(rows))
+                summary = await orchestrator.run_stream(
+                    source, via="batches", model="haiku", max_tokens=200, on_result=count
+                )
+                assert summary.counts[status] == rows
+                assert seen == b"\x01" * rows
+            assert orchestrator.ledger.total().cost == simulator.counters.dollars
+        assert simulator.counters.completed_in_batches == rows
+
+    with SimulatorProcess(batch_seconds=0.0, answer_bytes=200, log_size=1) as simulator:
+        run(main(simulator))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 10**9

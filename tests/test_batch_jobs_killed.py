@@ -89,7 +89,7 @@ def kill_once_stuck(child: subprocess.Popen[str], simulator: Simulator, kind: st
     simulator.heal()
 
 
-# The step at which the process is killed, and how many of its rows were never sent.
+# Where the process is killed: before the first two nothing was sent.
 STEPS = [
     ("hang", "batch_list"),
     ("hang", "batch_create"),
@@ -103,7 +103,10 @@ def again(orchestrator: AsyncAgentOrchestrator, rows: int = ROWS, step: int = -1
     return orchestrator.run_many(prompts_of(rows, step)[::-1], via="batches", model="haiku", max_tokens=50)
 
 
-@pytest.mark.parametrize(("kind", "endpoint"), STEPS)
+@pytest.mark.parametrize(
+    ("kind", "endpoint"),
+    [pytest.param(*step, marks=pytest.mark.slow if number in (0, 3) else []) for number, step in enumerate(STEPS)],
+)
 def test_running_the_cell_again_pays_for_nothing_twice(
     simulator: Simulator, start: Any, build: Any, run: Any, kind: str, endpoint: str
 ) -> None:
@@ -127,7 +130,10 @@ def test_running_the_cell_again_pays_for_nothing_twice(
     run(main())
 
 
-@pytest.mark.parametrize(("kind", "endpoint"), STEPS)
+@pytest.mark.parametrize(
+    ("kind", "endpoint"),
+    [pytest.param(*step, marks=[] if number == 2 else pytest.mark.slow) for number, step in enumerate(STEPS)],
+)
 def test_attach_collects_what_was_sent(
     simulator: Simulator, start: Any, build: Any, run: Any, kind: str, endpoint: str
 ) -> None:

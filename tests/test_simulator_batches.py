@@ -236,3 +236,45 @@ def broken_streams() -> Sequence[type]:
         except ImportError:
             pass
     return found
+
+
+def test_lines_that_are_missing_repeated_and_unknown() -> None:
+    """Faults of a row's line leave the row answered and billed, and the counts right."""
+
+    async def work(batches: Any) -> List[str]:
+        created = await batches.create(requests=[row(name, name) for name in ("gone", "twice", "strange", "fine")])
+        batch = await ended(batches, created.id)
+        assert batch.request_counts.succeeded == 4
+        return sorted([answer.custom_id async for answer in await batches.results(created.id)])
+
+    with Simulator(batch_seconds=0) as simulator:
+        simulator.fail("missing", endpoint="batch_item", contains="gone")
+        simulator.fail("duplicate", endpoint="batch_item", contains="twice")
+        simulator.fail("unknown", endpoint="batch_item", contains="strange")
+        assert run(simulator, work) == sorted(["twice", "twice", "strange", "strange"[::-1], "fine"])
+        assert simulator.counters.completed == 4
+
+
+@pytest.mark.parametrize("endpoint", ["batch_create", "batch_list", "batch_poll", "batch_cancel", "batches"])
+def test_each_call_of_a_batch_can_fail_alone(endpoint: str) -> None:
+    """A fault of one endpoint leaves the others as they are; ``batches`` is any of them."""
+
+    async def work(batches: Any) -> List[str]:
+        failed: List[str] = []
+
+        async def insist(name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+            try:
+                return await call()
+            except anthropic.InternalServerError:
+                failed.append(name)
+                return await call()
+
+        created = await insist("batch_create", lambda: batches.create(requests=[row("a")]))
+        await insist("batch_list", lambda: batches.list())
+        await insist("batch_poll", lambda: batches.retrieve(created.id))
+        await insist("batch_cancel", lambda: batches.cancel(created.id))
+        return failed
+
+    with Simulator(batch_seconds=600) as simulator:
+        simulator.fail(["server_error"], endpoint=endpoint)
+        assert run(simulator, work) == ["batch_create" if endpoint == "batches" else endpoint]
