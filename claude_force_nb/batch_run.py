@@ -263,7 +263,9 @@ class BatchRun:
         try:
             await self._sender.send(part, parcel)
         except ClaudeForceError as error:
-            self._desk.reserves.release(part.number)
+            now = self._store.part(part.number)
+            if now is None or not now.open:  # else nobody knows yet whether it was made
+                self._desk.reserves.release(part.number)
             self._fail(fingerprints, error)
             return
         finally:

@@ -20,9 +20,12 @@ from claude_force_nb.errors import (
     OptionError,
     UnknownJobError,
 )
+from claude_force_nb.jobs.owner import Owner
+from claude_force_nb.jobs.store import Job
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator, SimulatorProcess
 
+JOB = Job("abc123", 1.0, "notebook", None, None, "claude-haiku-5-5", "https://api.anthropic.com", True)
 QUICK = Pace(first_seconds=0.02, longest_seconds=0.1, lookup_seconds=0.3)
 
 
@@ -242,7 +245,9 @@ def test_what_may_be_the_lost_batch_is_waited_for(build: Any, run: Any) -> None:
                 warnings.simplefilter("always")
                 task = asyncio.ensure_future(ask(orchestrator, ["once"]))
                 await asyncio.sleep(4 * QUICK.lookup_seconds)
-                while not caught and not task.done():
+                while True:
+                    if caught or task.done():
+                        break
                     await asyncio.sleep(0.05)
                 (found,) = (await api.recent(limit=10)).batches
                 await api.cancel(found.id)
@@ -415,6 +420,28 @@ def test_attach_collects_into_cache_and_ledger(build: Any, run: Any) -> None:
 
     with Simulator(batch_seconds=0.3) as simulator:
         run(main(simulator))
+
+
+def test_a_job_that_was_only_planned_is_cancelled_at_once(simulator: Any, build: Any, run: Any) -> None:
+    """Its kernel was stopped before anything left: nothing is asked of the API, and the rows are free for the next run."""
+    simulator.fail(["hang"], endpoint="batch_list")
+
+    async def main() -> None:
+        async with build() as orchestrator:
+            jobs = orchestrator.batch_jobs
+            owner = Owner(jobs.store.owners)
+            fingerprint = bytes.fromhex(orchestrator.request("a", model="haiku", max_tokens=50).fingerprint)
+            jobs.store.plan(JOB, [fingerprint], owner.token, None)
+            assert [state.state for state in jobs.all()] == ["sending"]
+            with pytest.raises(JobError, match="is waited for by a kernel"):
+                jobs.forget(JOB.id)
+            owner.release()
+            assert [state.state for state in jobs.all()] == ["interrupted"]
+            assert (await jobs.cancel(JOB.id)).state == "not sent"
+            simulator.heal()
+            assert (await ask(orchestrator, ["a"]))[0].status == "ok"
+
+    run(main())
 
 
 def test_a_batch_that_the_key_cannot_see_ends_its_rows_and_keeps_the_job(simulator: Any, build: Any, run: Any) -> None:

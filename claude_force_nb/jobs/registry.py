@@ -21,7 +21,7 @@ from .store import Job, JobStore, Part
 __all__ = ["JobState", "Registry"]
 
 # What is most worth knowing of a job with several parts comes first.
-_ORDER = ("lost", "interrupted", "sending", "cancelling", "in progress", "collecting", "collected", "not sent", "done")
+_ORDER = ("lost", "interrupted", "sending", "cancelling", "in progress", "collecting", "collected", "done", "not sent")
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,8 @@ class Registry:
             now = self._store.part(part.number)
             if now is not None and now.state == "sent" and now.batch_id is not None:
                 await self._sender.cancel(now.batch_id)
+            if now is not None and now.state == "planned" and not self._store.lives(now):
+                self._store.drop(now.number)
         return self.find(job)
 
     async def attach(
