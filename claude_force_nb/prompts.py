@@ -11,6 +11,7 @@ import builtins
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 from .data.attachments import Attachment
@@ -177,7 +178,7 @@ def _compile(source: str, line: int) -> _Expression:
     environment = _environment()
     try:
         # Compiled first: it takes one expression and nothing after it.
-        evaluate = environment.compile_expression(source, undefined_to_none=False)
+        evaluate: Callable[..., Any] = environment.compile_expression(source, undefined_to_none=False)
         used = {node.name for node in environment.parse("{{ " + source + " }}").find_all(nodes.Name)}
     except (JinjaError, SyntaxError, ValueError, RecursionError) as error:
         reason = _short(getattr(error, "message", None) or error)
@@ -186,6 +187,8 @@ def _compile(source: str, line: int) -> _Expression:
         raise TemplateError(
             "self cannot be used in {{{{ {} }}}} (line {}); give it another name".format(_short(source), line)
         )
+    if source in used:  # a name alone: what it stands for, without a context made for it each time
+        evaluate = itemgetter(source)
     return _Expression(source, tuple(sorted(used)), evaluate)
 
 
