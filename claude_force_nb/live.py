@@ -14,7 +14,7 @@ __all__ = ["BudgetState", "Headroom", "ModelSums", "Snapshot", "Tally"]
 
 # Stretches of time that the history is kept in; when there are more, two become one.
 _MOST_STRETCHES = 60
-_FIRST_STRETCH_SECONDS = 1.0
+_FIRST_STRETCH_SECONDS = 0.25
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,7 @@ def test_the_dashboard_follows_the_cells(open_notebook: Open, server: Simulator,
     notebook.run(3)
     until_tiles(notebook, 1, Saved="${:.4f}".format(cost), Hits="1", Hit_rate="50%")
     assert "· cached " in notebook.cell(3).inner_text()
+    notebook.page.wait_for_timeout(500)  # a curve is drawn over time
     notebook.run(4)
     spent = server.counters.dollars - billed
     until_tiles(notebook, 1, Spent="${:.4f}".format(spent), Entries="41", Queue="0", In_flight="0 of 10")
