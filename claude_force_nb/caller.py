@@ -73,6 +73,7 @@ class Caller:
         emit: Callable[..., None],
     ) -> None:
         self._transport = transport
+        self._open = getattr(transport, "open", None)
         self._prices = prices
         self._budgets = tuple(budgets)
         self._max_retries = max_retries
@@ -98,6 +99,8 @@ class Caller:
         attempt = 0
         failure: Optional[ApiError] = None
         self._retries.called()
+        if self._open is not None:  # before the time runs and money is set aside
+            await self._open()
         while True:
             attempt += 1
             try:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Optional
 
 import pytest
@@ -201,6 +205,37 @@ def test_another_ones_budget_is_not_mine(run: Any, make: Make, simulator: Simula
         assert rich.status == "ok"
 
     run(main())
+
+
+def test_the_import_of_the_sdk_does_not_count(simulator: Simulator, tmp_path: Path) -> None:
+    """The first call of a process has its whole time, though the SDK takes longer to import than that."""
+    script = """
+import asyncio, sys
+from claude_force_nb import AsyncAgentOrchestrator
+
+async def main():
+    assert "anthropic" not in sys.modules
+    async with AsyncAgentOrchestrator(base_url=sys.argv[1], api_key="k", timeout_seconds=0.4, max_retries=0) as orchestrator:
+        print((await orchestrator.run("hi")).status)
+
+asyncio.run(main())
+"""
+    slow = tmp_path / "anthropic"
+    slow.mkdir()
+    # Ahead of the real one on the path: it takes its time, and then is the real one.
+    slow.joinpath("__init__.py").write_text(
+        "import sys, time\ntime.sleep(0.8)\nsys.path.remove({0!r})\ndel sys.modules['anthropic']\n"
+        "import anthropic\n".format(str(tmp_path))
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", script, simulator.url],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["ok"]
 
 
 def test_who_joins_waits_no_longer_than_he_said(run: Any, make: Make, simulator: Simulator) -> None:

@@ -107,6 +107,10 @@ class SdkTransport:
         """Raise MissingApiKeyError where no key is to be found."""
         self._credentials()
 
+    async def open(self) -> None:
+        """Import the SDK and make the client of this loop, where that is still to be done: it may take a second or two."""
+        await self._client()
+
     async def _client(self) -> _Client:
         if self._closed:
             raise TransportClosedError("the orchestrator is closed; make a new one")
