@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from queue import Empty
@@ -60,7 +63,10 @@ class LiveKernel:
 
     def __init__(self, environment: Dict[str, str], folder: str) -> None:
         self.on_message: Optional[Callable[[Dict[str, Any]], None]] = None
-        self.manager = ThisInterpreter()
+        # Files instead of ports: a free port may be somebody else's by the time the kernel takes it. In a folder of a short name,
+        # since that of a socket has at most about a hundred characters.
+        self._sockets = tempfile.mkdtemp(prefix="kernel-")
+        self.manager = ThisInterpreter(transport="ipc", ip=os.path.join(self._sockets, "s"))
         self.manager.start_kernel(env=environment, cwd=folder)
         self.client = self.manager.blocking_client()
         self.client.start_channels()
@@ -75,6 +81,7 @@ class LiveKernel:
         # Older versions of jupyter_client leave their sockets' context to the garbage collector, which warns of it.
         for context in (self.client.context, self.manager.context):
             context.destroy(linger=0)
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     def send(self, code: str, cell_id: Optional[str] = None) -> str:
         """Ask the kernel to run a cell, and return at once with the id of the message.
