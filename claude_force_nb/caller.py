@@ -94,8 +94,12 @@ class Caller:
         partial: Optional[PartialAnswer],
         cell: Optional[str],
         deadline: Deadline,
+        arrived: Callable[[], None],
     ) -> ClaudeResult:
-        """Call until there is an answer or no hope, then record it: nothing is reported before it is on disk."""
+        """Call until there is an answer or no hope, then record it: nothing is reported before it is on disk.
+
+        `arrived` is called when the answer is there and has only to be recorded.
+        """
         attempt = 0
         failure: Optional[ApiError] = None
         self._retries.called()
@@ -130,6 +134,7 @@ class Caller:
         cost = self._prices.cost(result.model, result.usage, on=today())
         result = result.changed(cost=cost, attempts=attempt)
         deadline.stop()
+        arrived()
         try:
             await self._recorder.record(request, result, cache=cache, cell=cell)
         except asyncio.CancelledError:

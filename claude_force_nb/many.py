@@ -215,9 +215,11 @@ class ManyPrompts:
             if via == "batches":
                 return await self._run_batches(rows, call, budget=budget, cell=cell, known=known)
 
-            async def answer(request: ClaudeRequest) -> ClaudeResult:
+            async def answer(request: ClaudeRequest, arrived: Callable[[], None]) -> ClaudeResult:
                 found = None if known is None else known(request)
-                return found or await self._answer(request, call, budget=budget, partial=None, cell=cell)
+                return found or await self._answer(
+                    request, call, budget=budget, partial=None, cell=cell, arrived=arrived
+                )
 
             return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
 

@@ -36,6 +36,10 @@ from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 __all__ = ["AsyncAgentOrchestrator"]
 
 
+def _nobody() -> None:
+    """Take note of an arrival for which nobody waits."""
+
+
 class AsyncAgentOrchestrator(Controls, ManyPrompts):
     """Sends prompts, answers repeated ones from the cache, and keeps account.
 
@@ -309,13 +313,14 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
         budget: Optional[Budget],
         partial: Optional[PartialAnswer],
         cell: Optional[str],
+        arrived: Callable[[], None] = _nobody,
     ) -> ClaudeResult:
         """Answer a request; where a schema is asked for, with an answer that fits it."""
 
         async def ask(request: ClaudeRequest) -> ClaudeResult:
             if partial is not None:
                 partial.restart()
-            return await self._ask(request, call, budget=budget, partial=partial, cell=cell)
+            return await self._ask(request, call, budget=budget, partial=partial, cell=cell, arrived=arrived)
 
         result = await ask(request)
         return result if call.schema is None else await fitting(request, result, call.schema, ask)
@@ -328,6 +333,7 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
         budget: Optional[Budget],
         partial: Optional[PartialAnswer],
         cell: Optional[str],
+        arrived: Callable[[], None] = _nobody,
     ) -> ClaudeResult:
         started = time.perf_counter()
         found = self._look(request, call, started, cell)
@@ -343,7 +349,7 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
             mine = True
             with Deadline(seconds) as deadline:
                 result = await self._caller.call(
-                    request, cache=cache, budget=budget, partial=partial, cell=cell, deadline=deadline
+                    request, cache=cache, budget=budget, partial=partial, cell=cell, deadline=deadline, arrived=arrived
                 )
             return result, cache
 

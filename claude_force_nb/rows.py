@@ -147,30 +147,59 @@ class Rows:
 
 
 async def answer_rows(
-    rows: Rows, answer: Callable[[ClaudeRequest], Awaitable[ClaudeResult]], *, workers: int
+    rows: Rows, answer: Callable[[ClaudeRequest, Callable[[], None]], Awaitable[ClaudeResult]], *, workers: int
 ) -> BatchSummary:
-    """Answer all rows, `workers` at a time; a row's failure is its result, and one that all would meet ends the sending."""
+    """Answer all rows, `workers` at a time; a row's failure is its result, and one that all would meet ends the sending.
+
+    `answer` calls its second argument when the answer is there and only has to be put away: meanwhile the next row may begin.
+    """
+    places = asyncio.Semaphore(workers)
+    feed = rows.__aiter__()
 
     async def work() -> None:
         breath = time.perf_counter()
-        async for row, item in rows:
+        while True:
+            await places.acquire()
+            place = _Place(places)
+            try:
+                row, item = await feed.__anext__()
+            except StopAsyncIteration:
+                place()
+                return
             request = None
             try:
                 request = rows.request(row, item)
                 if rows.fatal is not None:
                     rows.skip(row, request)
                     continue
-                result = await answer(request)
+                result = await answer(request, place)
             except ClaudeForceError as error:
                 rows.fail(row, request, error)
             else:
                 rows.end(row, result)
+            finally:
+                place()
             if time.perf_counter() - breath > _YIELD_SECONDS:
                 await asyncio.sleep(0)
                 breath = time.perf_counter()
 
-    await all_done(work() for _ in range(workers))
+    # A few more than there are places, for the rows whose answers are being put away.
+    await all_done(work() for _ in range(workers + 1 + workers // 4))
     return rows.summary()
+
+
+class _Place:
+    """One of the places for rows under way, given back once however often that is said."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: Optional[asyncio.Semaphore] = places
+
+    def __call__(self) -> None:
+        if self._places is not None:
+            self._places.release()
+            self._places = None
 
 
 class Collected:

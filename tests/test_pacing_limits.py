@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from claude_force_nb.api.bucket import TokenBucket
-from claude_force_nb.api.limits import FIRST_CALLS, RAMP_SECONDS, FamilyLimits, Need, parse_time
+from claude_force_nb.api.limits import _APART_SECONDS, FIRST_CALLS, RAMP_SECONDS, FamilyLimits, Need, parse_time
 from claude_force_nb.api.retry import RetryBudget
 from claude_force_nb.simulator import SimulatorOptions
 from claude_force_nb.simulator.limits import RateLimits
@@ -73,6 +73,32 @@ def test_the_first_calls_leave_one_by_one_until_there_is_an_answer() -> None:
     assert send_all(limits, 10 * RAMP_SECONDS + 1e-9) == 10
 
 
+@pytest.fixture
+def in_one_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that are added leave at the same moment."""
+    monkeypatch.setattr("claude_force_nb.api.limits._APART_SECONDS", 0.0)
+
+
+def test_calls_that_are_added_leave_apart_and_calls_that_replace_others_at_once() -> None:
+    """A run does not begin with one burst, which would stay one; what ends makes room for another that very moment."""
+    limits = FamilyLimits()
+    limits.settle(limits.take(Need(), 0.0), 0.1)
+    now, tickets = 1.0, []
+    while len(tickets) < 50:
+        wait = limits.wait_seconds(Need(), now)
+        assert wait is not None
+        if wait:
+            assert wait <= _APART_SECONDS + 1e-9
+            now += wait
+        tickets.append(limits.take(Need(), now))
+    assert 1.0 + 45 * _APART_SECONDS < now < 1.0 + 50 * _APART_SECONDS
+    now += 0.1
+    for ticket in tickets[:10]:
+        limits.settle(ticket, now)
+    assert send_all(limits, now, most=10) == 10
+
+
+@pytest.mark.usefixtures("in_one_burst")
 def test_without_headers_an_answer_opens_the_lane() -> None:
     """Where the API names no limits there is nothing to wait for."""
     limits = FamilyLimits()
@@ -80,6 +106,7 @@ def test_without_headers_an_answer_opens_the_lane() -> None:
     assert send_all(limits, 0.1, most=500) == 500
 
 
+@pytest.mark.usefixtures("in_one_burst")
 def test_headers_are_taken_up_at_once() -> None:
     """With 4 requests left, 4 leave, and then one each tenth of a second."""
     limits = learned(4)

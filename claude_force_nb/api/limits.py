@@ -24,6 +24,12 @@ DIMENSIONS = ("requests", "input-tokens", "output-tokens")
 FIRST_CALLS = 4
 RAMP_SECONDS = 0.025
 
+# Calls that are added to those in flight leave so far apart. Sent in one burst they would come back in one, be handled in one,
+# and leave in one again for the whole of a run, each waiting for all the others every time.
+_APART_SECONDS = 0.002
+# A call that leaves so soon after one has ended takes its place, and adds nothing.
+_REPLACES_SECONDS = 0.02
+
 _DECREASE = 0.7
 # What a call needs is an estimate; this much more has to be there before it leaves, so that a longer one is not refused.
 _MARGIN = 1.25
@@ -89,6 +95,9 @@ class FamilyLimits:
         self._ramp_calls = FIRST_CALLS
         self._ramp_sent = 0
         self._ramping = True
+        self._next_added = -math.inf
+        self._ended = 0
+        self._ended_at = -math.inf
         self._epoch = 0
         # Share of a request that each one is counted for in addition: a bucket that holds hardly more than one loses what
         # refills while a call is late, and no header tells.
@@ -144,6 +153,8 @@ class FamilyLimits:
             # Of these, the n-th leaves n ramp steps after the start, whatever became of those before.
             step = self._ramp_sent - self._ramp_calls + 1
             wait = self._ramp_from + step * RAMP_SECONDS - now if step > 0 else 0.0
+        elif now < self._next_added and not self._replaces(now):
+            wait = self._next_added - now
         for name, bucket in self.buckets.items():
             bucket.refill(now)
             if name == "requests":
@@ -163,6 +174,11 @@ class FamilyLimits:
         self.in_flight += 1
         if self._ramping:
             self._ramp_sent += 1
+        if self._replaces(now):
+            self._ended -= 1
+        else:
+            # Timers are late by a millisecond or two; what they missed leaves together.
+            self._next_added = max(self._next_added, now - 2 * _APART_SECONDS) + _APART_SECONDS
         if not self.buckets:
             return Ticket(need, now, self._epoch, None)
         self._held_output += need.output_tokens
@@ -176,6 +192,9 @@ class FamilyLimits:
             recent[index] = bucket.take(need[index] + (self._lateness if index == 0 else 0.0))
             levels[index] = bucket.level - bucket.correction
         return Ticket(need, now, self._epoch, (*levels, *recent))
+
+    def _replaces(self, now: float) -> bool:
+        return self._ended > 0 and now - self._ended_at < _REPLACES_SECONDS
 
     # ------------------------------------------------------------------ coming back
 
@@ -203,6 +222,8 @@ class FamilyLimits:
             (anything else: what it took is not known).
         """
         self.in_flight -= 1
+        self._ended = self._ended + 1 if now - self._ended_at < _REPLACES_SECONDS else 1
+        self._ended_at = now
         need = ticket.need
         known = ticket.levels is not None
         if known:

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
-from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Protocol, Set
+from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Protocol, Set, Tuple
 
 from claude_force_nb.errors import ApiError, MissingApiKeyError, TransportClosedError
 from claude_force_nb.request import ClaudeRequest, normalise_base_url
@@ -286,6 +286,7 @@ class SdkTransport:
                 logger.debug("a client could not be closed: %r", error)
 
 
+_MOST_HEADERS = 64
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -346,15 +347,27 @@ class _Pattern:
             for name, value in request.headers.raw
             if name.lower() not in (b"content-length", b"anthropic-beta", b"x-stainless-timeout")
         ]
+        self._make_headers = type(request.headers)
+        self._known: Dict[Tuple[Tuple[str, ...], float], Any] = {}
 
     def request(self, request: ClaudeRequest, timeout_seconds: float) -> Any:
         """Return the HTTP request for another body."""
-        headers = [*self._headers, (b"x-stainless-timeout", str(timeout_seconds).encode("ascii"))]
-        if request.betas:
-            headers.append((b"anthropic-beta", ",".join(request.betas).encode("ascii")))
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_seconds)
         content = _encode(request.body).encode("utf-8")
+        headers = self._headers_of(request.betas, round(timeout_seconds, 3))
         return self._request("POST", self._url, headers=headers, content=content, extensions={"timeout": timeouts})
+
+    def _headers_of(self, betas: Tuple[str, ...], timeout_seconds: float) -> Any:
+        """Return the headers of a call, made once for all that differ in nothing else: to check them takes its time."""
+        known = self._known.get((betas, timeout_seconds))
+        if known is None:
+            headers = [*self._headers, (b"x-stainless-timeout", str(timeout_seconds).encode("ascii"))]
+            if betas:
+                headers.append((b"anthropic-beta", ",".join(betas).encode("ascii")))
+            if len(self._known) >= _MOST_HEADERS:
+                self._known.clear()
+            known = self._known[betas, timeout_seconds] = self._make_headers(headers)
+        return known
 
 
 async def _plain(client: _Client, request: ClaudeRequest, headers: Dict[str, str], timeout_seconds: float) -> Any:

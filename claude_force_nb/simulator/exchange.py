@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from aiohttp import web
@@ -38,6 +39,14 @@ def masked(headers: Mapping[str, str]) -> Dict[str, str]:
     return {name.lower(): "(masked)" if name.lower() in _SECRET_HEADERS else value for name, value in headers.items()}
 
 
+_TIME_IS_UP = object()
+
+
+def _time_is_up(waiter: asyncio.Future[Any]) -> None:
+    if not waiter.done():
+        waiter.set_result(_TIME_IS_UP)
+
+
 class ClientLeft(Exception):
     """The client closed its connection before the answer was complete."""
 
@@ -45,9 +54,10 @@ class ClientLeft(Exception):
 class Exchange:
     """One call on its way through the server."""
 
-    __slots__ = ("_server", "headers", "request", "request_id")
+    __slots__ = ("_arrived", "_server", "headers", "request", "request_id")
 
     def __init__(self, server: Server, request: web.BaseRequest) -> None:
+        self._arrived = time.monotonic()
         self._server = server
         self.request = request
         self.request_id = server.next_id("req")
@@ -92,14 +102,23 @@ class Exchange:
         waiters = self._server.waiters
         if self.gone() or self._server.stopping:
             raise ClientLeft
-        waiter = waiters[protocol] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter = waiters[protocol] = loop.create_future()
+        # A bare timer: asyncio.wait_for takes as long as all the rest of a call.
+        timer = None if seconds is None else loop.call_later(seconds, _time_is_up, waiter)
         try:
-            await asyncio.wait_for(waiter, seconds)
-        except asyncio.TimeoutError:
-            return
+            if await waiter is not _TIME_IS_UP:
+                raise ClientLeft
         finally:
             del waiters[protocol]
-        raise ClientLeft
+            if timer is not None:
+                timer.cancel()
+
+    async def wait_from_arrival(self, seconds: float) -> None:
+        """Wait until the call has been here for so long, its handling included; else as `wait`."""
+        left = self._arrived + seconds - time.monotonic()
+        if left > 0:
+            await self.wait(left)
 
     def json(self, body: Mapping[str, Any], status: int = 200) -> web.Response:
         """Return a JSON answer with the headers of this call."""

@@ -72,8 +72,6 @@ class Messages:
             instead = await instead_of_answer(exchange, fault, stream=stream)
             if instead is not None:
                 return instead
-        if self._options.latency_seconds:
-            await exchange.wait(self._options.latency_seconds)
         answer = make_answer(
             body,
             model,
@@ -82,6 +80,8 @@ class Messages:
             refuse=fault is not None and fault.kind == "refusal",
             wrong=fault is not None and fault.kind == "wrong_json",
         )
+        if self._options.latency_seconds:
+            await exchange.wait_from_arrival(self._options.latency_seconds)
         if exchange.gone():
             raise ClientLeft
         if stream and not (fault is not None and fault.kind == "lost"):
