@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.kernel import await_magics, protect_questions
-from claude_force_nb.notebook.options import LINE_OPTIONS, OPTIONS, SETTINGS, parse_line, read_setting
+from claude_force_nb.notebook.options import LINE_OPTIONS, OPTIONS, SETTINGS, read_setting
+from claude_force_nb.notebook.parsing import parse_line
 from claude_force_nb.notebook.render import answer_bundle, dollars, receipt, result_bundle, table_bundle
 from claude_force_nb.result import ClaudeResult, Usage
 

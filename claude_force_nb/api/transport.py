@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
-from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Protocol, Set, Tuple
+from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Protocol, Set
 
 from claude_force_nb.errors import ApiError, MissingApiKeyError, TransportClosedError
 from claude_force_nb.request import ClaudeRequest, normalise_base_url
@@ -19,6 +19,7 @@ from claude_force_nb.request import ClaudeRequest, normalise_base_url
 from .answer import Answer, PartialAnswer
 from .failures import error_from_answer, map_exception
 from .pacing import credential_id
+from .pattern import CallPattern
 from .stream import collect
 
 __all__ = ["SdkTransport", "Transport"]
@@ -286,10 +287,6 @@ class SdkTransport:
                 logger.debug("a client could not be closed: %r", error)
 
 
-_MOST_HEADERS = 64
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-
-
 class _Client:
     """The SDK's client of one loop, and the calls that it is making."""
 
@@ -298,7 +295,7 @@ class _Client:
     def __init__(self, sdk: Any, http: Any) -> None:
         self.sdk = sdk
         self.http = http
-        self.pattern: Optional[_Pattern] = None
+        self.pattern: Optional[CallPattern] = None
         self._calls: Set[asyncio.Task[Any]] = set()
         self._closing = False
 
@@ -332,49 +329,11 @@ def _close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.future
     return asyncio.run_coroutine_threadsafe(close(), loop)
 
 
-class _Pattern:
-    """A call that the SDK made, as the pattern of those that follow: its address and headers do not change.
-
-    The SDK takes as much time to put a call together as the HTTP library takes to make it, and most of that goes into finding
-    the same headers again and into walking through a body that is JSON data already.
-    """
-
-    def __init__(self, request: Any) -> None:
-        self._request = type(request)
-        self._url = request.url
-        self._headers = [
-            (name, value)
-            for name, value in request.headers.raw
-            if name.lower() not in (b"content-length", b"anthropic-beta", b"x-stainless-timeout")
-        ]
-        self._make_headers = type(request.headers)
-        self._known: Dict[Tuple[Tuple[str, ...], float], Any] = {}
-
-    def request(self, request: ClaudeRequest, timeout_seconds: float) -> Any:
-        """Return the HTTP request for another body."""
-        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_seconds)
-        content = _encode(request.body).encode("utf-8")
-        headers = self._headers_of(request.betas, round(timeout_seconds, 3))
-        return self._request("POST", self._url, headers=headers, content=content, extensions={"timeout": timeouts})
-
-    def _headers_of(self, betas: Tuple[str, ...], timeout_seconds: float) -> Any:
-        """Return the headers of a call, made once for all that differ in nothing else: to check them takes its time."""
-        known = self._known.get((betas, timeout_seconds))
-        if known is None:
-            headers = [*self._headers, (b"x-stainless-timeout", str(timeout_seconds).encode("ascii"))]
-            if betas:
-                headers.append((b"anthropic-beta", ",".join(betas).encode("ascii")))
-            if len(self._known) >= _MOST_HEADERS:
-                self._known.clear()
-            known = self._known[betas, timeout_seconds] = self._make_headers(headers)
-        return known
-
-
 async def _plain(client: _Client, request: ClaudeRequest, headers: Dict[str, str], timeout_seconds: float) -> Any:
     """Return the HTTP response to a call without a stream: the first by the SDK, the others by its HTTP client."""
     if client.pattern is None:
         raw = await client.sdk.messages.with_raw_response.create(**_arguments(request, headers, timeout_seconds))
-        client.pattern = _Pattern(raw.http_response.request)
+        client.pattern = CallPattern(raw.http_response.request)
         return raw.http_response
     return await client.http.send(client.pattern.request(request, timeout_seconds))
 

@@ -10,7 +10,8 @@ from claude_force_nb.costs.pricing import PriceTable, resolve_model
 from claude_force_nb.errors import ConfigurationError, EmptyPromptError, OptionError
 from claude_force_nb.vocabulary import is_name
 
-from .options import AGENT_OPTIONS, help_rows, parse_line
+from .options import AGENT_OPTIONS, help_rows
+from .parsing import parse_line
 from .render import line_bundle, table_bundle
 
 __all__ = ["define_agent"]

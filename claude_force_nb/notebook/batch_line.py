@@ -10,7 +10,8 @@ from typing import Any, Dict, List, Mapping, Tuple
 from claude_force_nb.errors import OptionError, SourceError
 from claude_force_nb.vocabulary import did_you_mean
 
-from .options import BATCH_OPTIONS, OPTIONS, Invocation, read_option
+from .options import BATCH_OPTIONS, OPTIONS, read_option
+from .parsing import Invocation
 
 __all__ = ["evaluate_source", "is_path", "parse_batch_line"]
 

@@ -38,7 +38,8 @@ from .cells import cell_id, cell_run, memory_options
 from .jobs import Jobs
 from .kernel import interruptible
 from .names import find_schema
-from .options import help_rows, parse_line, read_setting
+from .options import help_rows, read_setting
+from .parsing import parse_line
 from .preview import Preview, make_preview, repair_note, secrets_of
 from .render import table_bundle
 from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
