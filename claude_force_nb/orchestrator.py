@@ -320,7 +320,9 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
         async def ask(request: ClaudeRequest) -> ClaudeResult:
             if partial is not None:
                 partial.restart()
-            return await self._ask(request, call, budget=budget, partial=partial, cell=cell, arrived=arrived)
+            # An answer that has to fit a schema may have to be asked for once more: it is not there before it fits.
+            told = arrived if call.schema is None else _nobody
+            return await self._ask(request, call, budget=budget, partial=partial, cell=cell, arrived=told)
 
         result = await ask(request)
         return result if call.schema is None else await fitting(request, result, call.schema, ask)

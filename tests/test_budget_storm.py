@@ -199,8 +199,9 @@ def kernels_on_one_day(tmp_path: Path, limit: Decimal, kernels: int, kills: int)
         day = DailyBudget(limit, Path(os.environ["CLAUDE_FORCE_DATA_DIR"], "ledger.db"))
         try:
             check(simulator, day, limit)
-            # The money was the reason to stop, and nearly all of it could be spent.
-            assert simulator.counters.dollars > limit / 4
+            # The money was the reason to stop: most of it is spent, or was set aside by what was killed, sent or not.
+            assert simulator.counters.dollars > 0
+            assert day.spent + day.reserved > limit / 2
         finally:
             day.close()
 
