@@ -121,6 +121,7 @@ def test_commands_run(page: Path, simulator: Simulator, tmp_path: Path) -> None:
         assert done.returncode == 0, (command, done.stdout.decode("utf-8", "replace"))
 
 
+@pytest.mark.slow
 def test_the_notebook_of_batches_runs_and_the_second_time_for_free(tmp_path: Path) -> None:
     """notebooks/batch.ipynb runs from top to bottom, the second time from the cache, and no output is left half-way."""
     pytest.importorskip("pandas")

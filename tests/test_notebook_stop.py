@@ -71,26 +71,29 @@ def test_stop_works_again_and_again(kernel: LiveKernel, hanging: Simulator) -> N
 MANY = """
 import asyncio
 from claude_force_nb import AsyncAgentOrchestrator
-orchestrator = AsyncAgentOrchestrator(max_concurrent=500, timeout_seconds={0})
+orchestrator = AsyncAgentOrchestrator(max_concurrent=500, timeout_seconds={0}, base_url={1!r})
 done = []
 async def many():
     await orchestrator.run_many(map(str, range(500)), on_result=lambda row, result: done.append(row))
 """
 
 
-def test_stop_ends_five_hundred_calls_that_a_cell_awaits(kernel: LiveKernel, hanging: Simulator) -> None:
+def test_stop_ends_five_hundred_calls_that_a_cell_awaits(kernel: LiveKernel) -> None:
     """With the extension loaded Stop ends a plain await too: all calls are cancelled, none is left, and the next cell works."""
-    kernel.run(MANY.format(NEVER_SECONDS))
-    message_id = send_and_wait(kernel, hanging, "await many()", calls=500)
-    kernel.interrupt()
-    cell = kernel.wait(message_id)
-    assert cell.error is not None
-    assert cell.error["ename"] in ("CancelledError", "KeyboardInterrupt")
-    while hanging.counters.in_flight:
-        time.sleep(0.01)
-    left = "[task for task in asyncio.all_tasks() if 'claude_force_nb' in str(task.get_coro().cr_code.co_filename)]"
-    assert kernel.value(left) == "[]"
-    assert kernel.run("await orchestrator.close()").status == "ok"
+    with Simulator() as api:
+        kernel.run(MANY.format(NEVER_SECONDS, api.url))
+        kernel.run("await orchestrator.run('the first answer opens the lane')")
+        api.fail("hang")
+        message_id = send_and_wait(kernel, api, "await many()", calls=500)
+        kernel.interrupt()
+        cell = kernel.wait(message_id)
+        assert cell.error is not None
+        assert cell.error["ename"] in ("CancelledError", "KeyboardInterrupt")
+        while api.counters.in_flight:
+            time.sleep(0.01)
+        left = "[task for task in asyncio.all_tasks() if 'claude_force_nb' in str(task.get_coro().cr_code.co_filename)]"
+        assert kernel.value(left) == "[]"
+        assert kernel.run("await orchestrator.close()").status == "ok"
 
 
 def test_stop_ends_the_wait_before_a_retry(kernel: LiveKernel) -> None:
