@@ -362,8 +362,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def _note(self, uses: List[Tuple[str, float]]) -> None:
         # Never back: the entry may have been written again since it was read.
-        statement = "UPDATE Cache SET access_time = ?1 WHERE key = ?2 AND raw = 1 AND access_time < ?1"
-        self._con.executemany(statement, [(when, key) for key, when in uses])
+        statement = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
+        self._con.executemany(statement, [(when, key, when) for key, when in uses])
 
     def _sums(self) -> Tuple[int, int]:
         return self._recorded() or self._recount()
