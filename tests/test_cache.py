@@ -534,7 +534,7 @@ def test_what_was_verified_is_forgotten_in_time(tmp_path: Path) -> None:
         assert cache._verified.size_bytes == 0
 
 
-@pytest.mark.parametrize(("limit_mb", "written"), [(0.01, True), (1, False)])
+@pytest.mark.parametrize(("limit_mb", "written"), [(0.01, True), (200, False)])
 def test_uses_are_written_when_there_are_many(
     limit_mb: float, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,8 @@ class StoreKeeper:
         self._config_directory = config_directory
         self._max_size_bytes = max_size_bytes
         self._max_value_bytes = max_value_bytes
+        # Below this the next write evicts nothing, and many have to come before one does: uses need not be written down yet.
+        self._notes_from_bytes = min(max_size_bytes // 2, max_size_bytes - max_value_bytes)
         self._clock = clock
         self._directory: Optional[Path] = None
         self._ring: Optional[KeyRing] = None
@@ -210,7 +212,7 @@ class StoreKeeper:
             store = Store(str(self.directory), timeout_seconds=self._patience, max_value_bytes=self._max_value_bytes)
             with self._read_lock:
                 self._store = store
-            self._finalizer = weakref.finalize(self, _finish, store, self._uses, self._max_size_bytes)
+            self._finalizer = weakref.finalize(self, _finish, store, self._uses, self._notes_from_bytes)
             self._closed_until = _CLOSED
         if self._ring is not None:
             self._looked_at = self._clock()
@@ -272,7 +274,7 @@ class StoreKeeper:
         with self._write_lock:
             with self._read_lock:
                 batch = list(islice(self._uses.items(), limit))
-            if self._store is not None and not _note_uses(self._store, batch, self._patience, self._max_size_bytes):
+            if self._store is not None and not _note_uses(self._store, batch, self._patience, self._notes_from_bytes):
                 # What is wrong, the next write finds out. A transaction left open would be in its way.
                 self._drop_store()
             with self._read_lock:
@@ -308,11 +310,11 @@ class StoreKeeper:
             warn(message, category)
 
 
-def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: float, max_size_bytes: int) -> bool:
+def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: float, from_bytes: int) -> bool:
     """Write down uses where they may decide an eviction; say whether nothing went wrong."""
     try:
         # Each note rewrites a page: not worth it while the cache has to double before anything is evicted.
-        if uses and store.totals()[1] * 2 > max_size_bytes:
+        if uses and store.totals()[1] > from_bytes:
             store.set_patience(0.0)
             store.note_uses(uses)
             store.set_patience(patience_seconds)
@@ -321,10 +323,10 @@ def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: fl
     return True
 
 
-def _finish(store: Store, uses: Dict[str, float], max_size_bytes: int) -> None:
+def _finish(store: Store, uses: Dict[str, float], from_bytes: int) -> None:
     """Close what its owner has left open; not in a forked child, whose parent it belongs to."""
     if store.pid == os.getpid():
-        _note_uses(store, list(uses.items()), 0.0, max_size_bytes)
+        _note_uses(store, list(uses.items()), 0.0, from_bytes)
         store.close()
 
 
