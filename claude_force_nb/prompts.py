@@ -328,9 +328,6 @@ class _Prompt:
 
 def _evaluate(expression: _Expression, variables: Mapping[str, Any]) -> Union[str, Attachment, RawAttachment]:
     """Return the value as what is inserted."""
-    from jinja2 import StrictUndefined, UndefinedError
-    from jinja2.exceptions import SecurityError
-
     known = {}
     for name in expression.names:
         if name in variables:
@@ -347,19 +344,34 @@ def _evaluate(expression: _Expression, variables: Mapping[str, Any]) -> Union[st
         kind = type(value)
         if kind is str or kind is RawAttachment:
             return value  # type: ignore[no-any-return]
-        if isinstance(value, StrictUndefined):
-            str(value)  # raises with the reason
         if isinstance(value, (int, float, complex)) and not isinstance(value, bool):
             return _Number(value)
+        if _is_undefined(value):
+            str(value)  # raises with the reason
         # Turned into text here, so that an object whose __str__ fails stops the prompt like any other failure.
         return insertable(value)
-    except UndefinedError as error:
-        raise UndefinedNameError("{} in {}; nothing was sent".format(_short(error.message), expression)) from None
-    except SecurityError as error:
-        message = "{} may not do that: {}; compute it in a cell and insert the result"
-        raise TemplateError(message.format(expression, _short(error))) from None
     except PromptError:
         raise
     except Exception as error:
-        reason = "{}: {}".format(type(error).__name__, _short(error))
-        raise TemplateError("{} failed: {}; nothing was sent".format(expression, reason)) from error
+        failure = _failure(expression, error)
+        raise failure from (None if isinstance(failure, UndefinedNameError) else error)
+
+
+def _is_undefined(value: Any) -> bool:
+    from jinja2 import StrictUndefined
+
+    return isinstance(value, StrictUndefined)
+
+
+def _failure(expression: _Expression, error: Exception) -> PromptError:
+    """Return what is raised where an expression could not be computed."""
+    from jinja2 import UndefinedError
+    from jinja2.exceptions import SecurityError
+
+    if isinstance(error, UndefinedError):
+        return UndefinedNameError("{} in {}; nothing was sent".format(_short(error.message), expression))
+    if isinstance(error, SecurityError):
+        message = "{} may not do that: {}; compute it in a cell and insert the result"
+        return TemplateError(message.format(expression, _short(error)))
+    reason = "{}: {}".format(type(error).__name__, _short(error))
+    return TemplateError("{} failed: {}; nothing was sent".format(expression, reason))

@@ -6,7 +6,8 @@ The rules are those of "Extended thinking", section "Feature compatibility", and
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Mapping, Optional, Union
+from collections.abc import Mapping
+from typing import Any, Dict, Optional, Union
 
 from .capabilities import takes_adaptive_thinking
 from .errors import OptionError

@@ -12,6 +12,10 @@ from .result import ClaudeResult
 
 __all__ = ["Recorder"]
 
+# Rounds of the event loop until answers are written: in the first one other answers arrive, in the second the calls that take
+# their places are begun, and in the third these leave. A transaction takes longer than all of that.
+_ROUNDS = 3
+
 
 class _Entry(NamedTuple):
     request: ClaudeRequest
@@ -22,7 +26,7 @@ class _Entry(NamedTuple):
 
 
 class Recorder:
-    """Writes answers to cache and ledger, once in each round of an event loop (group commit).
+    """Writes answers to cache and ledger, those of a few rounds of an event loop together (group commit).
 
     Parameters
     ----------
@@ -48,17 +52,26 @@ class Recorder:
         waiting = self._waiting.get(loop)
         if waiting is None:
             self._waiting[loop] = [entry]
-            # Behind everything that this round of the loop has still to do: other answers that have arrived, above all.
-            loop.call_soon(self._commit, loop)
+            self._commit_after(_ROUNDS, loop)
         else:
             waiting.append(entry)
-        await entry.written
+        try:
+            await entry.written
+        except asyncio.CancelledError:
+            self._commit(loop)
+            raise
 
     def flush(self) -> None:
-        """Write what a loop that was ended in the middle of a round has left."""
+        """Write what a loop has left that ended before it was written."""
         for loop in list(self._waiting):
             if loop.is_closed():
                 self._write(self._waiting.pop(loop))
+
+    def _commit_after(self, rounds: int, loop: asyncio.AbstractEventLoop) -> None:
+        if rounds:
+            loop.call_soon(self._commit_after, rounds - 1, loop)
+        else:
+            self._commit(loop)
 
     def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
         entries = self._waiting.pop(loop, [])

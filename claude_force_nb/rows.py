@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import ChainMap
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Optional, Tuple
 
 from .caller import unanswered
 from .compose import CallOptions
