@@ -1,6 +1,7 @@
 """A batch: rows answered from the cache, what a row costs before it is sent, and what the live line costs.
 
     python benchmarks/batch.py [--rows 10000] [--calls 3000]
+    python benchmarks/batch.py --stream           1,000,000 rows of a generator into a .jsonl file, and the same again
 
 The live line is measured in a real kernel, against the simulator in another process, by the processor time of its updates.
 Medians of three.
@@ -11,12 +12,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -111,16 +113,52 @@ def line_share(calls: int) -> Dict[str, float]:
     return {"share": best[0] / best[1], "seconds": best[2], "updates": best[3]}
 
 
+def peak_mb() -> float:
+    """Most memory of this process so far, in MB (on Linux, where the figure is in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+async def stream(url: str, folder: Path, rows: int) -> None:
+    """Send the rows of a generator and write each into a file as it comes; then again, where the file has all of them."""
+
+    def source(number: int) -> Iterator[Dict[str, Any]]:
+        return ({"text": "Review {}: it works, mostly. ".format(row) * 5, "stars": row % 6} for row in range(number))
+
+    async with AsyncAgentOrchestrator(base_url=url, api_key="benchmark", max_concurrent=50) as orchestrator:
+
+        async def run(number: int, into: str) -> Tuple[Dict[str, int], float, float]:
+            began = time.perf_counter()
+            summary = await orchestrator.run_stream(
+                source(number), template=TEMPLATE, model="haiku", max_tokens=64, into=folder / into
+            )
+            return summary.counts, time.perf_counter() - began, peak_mb()
+
+        _, _, before = await run(500, "warm.jsonl")
+        print("{:<12}{:>12}{:>12}{:>24}".format("", "rows/s", "seconds", "peak MB above 500 rows"))
+        for name in ("first run", "run again"):
+            counts, seconds, peak = await run(rows, "answers.jsonl")
+            print("{:<12}{:>12.0f}{:>12.0f}{:>24.0f}   {}".format(name, rows / seconds, seconds, peak - before, counts))
+    with (folder / "answers.jsonl").open("rb") as lines:
+        written = sum(1 for _ in lines)
+    size_mb = (folder / "answers.jsonl").stat().st_size / 1e6
+    print("{:,} lines, {:,.0f} MB written; the source was a generator of {:,} rows".format(written, size_mb, rows))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000, help="cached rows (default: %(default)s)")
     parser.add_argument("--calls", type=int, default=3000, help="paid rows under the live line (default: %(default)s)")
+    parser.add_argument("--stream", nargs="?", type=int, const=1_000_000, metavar="ROWS")
     arguments = parser.parse_args()
     rows = reviews(arguments.rows)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CLAUDE_CACHE_DIR"] = folder + "/cache"
         os.environ["CLAUDE_FORCE_DATA_DIR"] = folder + "/data"
         os.environ["CLAUDE_CACHE_SECRET"] = "only for the benchmark's own cache"
+        if arguments.stream:
+            with SimulatorProcess() as simulator:
+                asyncio.run(stream(simulator.url, Path(folder), arguments.stream))
+            return
         cached, busy = asyncio.run(cached_seconds(rows))
         row = asyncio.run(row_seconds(rows)) * 1e6
     line = line_share(arguments.calls)
