@@ -15,8 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from .errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError, warn
+from .errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError
 from .vocabulary import did_you_mean, is_name
+from .warn import warn
 
 __all__ = ["Agent", "AgentLibrary", "parse_agent"]
 

@@ -52,9 +52,8 @@
 
 from __future__ import annotations
 
-import warnings
 from decimal import Decimal
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Type
+from typing import Any, Iterable, List, Mapping, Optional
 
 __all__ = [
     "AgentFileError",
@@ -101,8 +100,6 @@ __all__ = [
     "UnknownAgentError",
     "UnknownJobError",
     "UnknownModelError",
-    "warn",
-    "warn_again",
 ]
 
 
@@ -383,21 +380,3 @@ class AgentFileWarning(ClaudeForceWarning):
 
 class PromptInjectionWarning(ClaudeForceWarning):
     """A value holds a phrase that looks like an instruction; it was sent as data."""
-
-
-_SHOWN: Dict[Any, Any] = {}
-
-
-def warn(message: str, category: Type[Warning]) -> None:
-    """Issue a warning as one line that names the package, not a file of this machine and a line of its code.
-
-    A saved notebook keeps what was shown. The same message is shown once in a process, as warnings are by default.
-    """
-    text = " ".join(message.split())
-    warnings.warn_explicit(text, category, "claude_force_nb", 1, module="claude_force_nb", registry=_SHOWN)
-
-
-def warn_again(category: Type[Warning]) -> None:
-    """Let warnings of a category be shown once more, as in a cell that runs again."""
-    for key in [key for key in _SHOWN if isinstance(key, tuple) and key[1] is category]:
-        del _SHOWN[key]

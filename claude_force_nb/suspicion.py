@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, Set, Tuple
 
-from .errors import PromptInjectionError, PromptInjectionWarning, warn, warn_again
+from .errors import PromptInjectionError, PromptInjectionWarning
 from .prompts import RenderedPrompt
+from .warn import warn, warn_again
 
 __all__ = ["forget_warnings", "notices", "respond"]
 

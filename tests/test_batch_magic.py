@@ -136,6 +136,7 @@ def only_answer_of_failed(cell: Any) -> str:
     return str(rich[0])
 
 
+@pytest.mark.slow
 def test_a_killed_kernel_has_lost_nothing_that_was_done(server: Simulator, folder: Path) -> None:
     """After kill -9 in the middle of a batch a new kernel finds every answer that had come, and pays for the others once."""
     server.heal()

@@ -206,6 +206,7 @@ def kernels_on_one_day(tmp_path: Path, limit: Decimal, kernels: int, kills: int)
             day.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
 def test_kernels_on_one_daily_budget_one_killed(tmp_path: Path) -> None:
     """Two processes ask for more than the day allows, one is killed in the middle and started again."""

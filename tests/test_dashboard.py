@@ -280,6 +280,7 @@ def test_it_is_a_widget_with_a_copy_that_says_the_same(kernel: LiveKernel) -> No
     assert not browser.visible("Yes, clear")
 
 
+@pytest.mark.slow
 def test_numbers_follow_what_cells_do(kernel: LiveKernel, server: Simulator) -> None:
     """A paid and a cached answer change spend, savings, rate and entries, in the widget and, at rest, in the copy."""
     browser, _ = opened(kernel)

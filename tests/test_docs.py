@@ -35,9 +35,10 @@ def blocks(page: Path) -> List[Block]:
     return [Block(match.group(1).strip(), match.group(2), text.count("\n", 0, match.start()) + 2) for match in found]
 
 
-def with_blocks(kind: str) -> List[Any]:
+def with_blocks(kind: str, *, slow: bool = False) -> List[Any]:
     pages = [page for page in PAGES if any(block.kind.split(" ")[0] == kind for block in blocks(page))]
-    return [pytest.param(page, id=page.name) for page in pages]
+    marks = [[pytest.mark.slow] if slow and page.name != "README.md" else [] for page in pages]
+    return [pytest.param(page, id=page.name, marks=mark) for page, mark in zip(pages, marks)]
 
 
 def environment(url: str) -> Dict[str, str]:
@@ -48,7 +49,7 @@ def environment(url: str) -> Dict[str, str]:
     return {**os.environ, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "simulated", "PYTHONPATH": path}
 
 
-@pytest.mark.parametrize("page", with_blocks("ipython"))
+@pytest.mark.parametrize("page", with_blocks("ipython", slow=True))
 def test_cells_run_in_a_kernel_and_fail_where_the_page_says_so(
     page: Path, simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_python_page_pass(tmp_path: Path) -> None:
     """Files that docs/python.md shows, such as a conftest.py and a test, pass under pytest as they stand."""
     files = {

@@ -106,7 +106,8 @@ def test_each_fault_at_a_tenth_of_the_calls(run: Any, make: Make, simulator: Sim
     check_books(simulator, orchestrator, batch)
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [100, 1000])
 @pytest.mark.usefixtures("quick_backoff")
 def test_all_faults_mixed(run: Any, make: Make, simulator: Simulator, count: int) -> None:
     """With every fault at a tenth of the calls, so that four of five calls fail, each row still ends, and the books agree."""

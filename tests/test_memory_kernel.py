@@ -57,6 +57,7 @@ def run_all(kernel: LiveKernel, ids: bool) -> List[Cell]:
     return cells
 
 
+@pytest.mark.slow
 def test_restart_and_run_all_is_answered_from_the_cache(server: Simulator, tmp_path: Path) -> None:
     """With cell ids: run, run some cells again, restart, run all, and in nbclient too: one call for each turn in all."""
     environment = kernel_environment(server.url, tmp_path)

@@ -190,7 +190,9 @@ def test_pdf(notebook: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("xelatex") is None, reason="xelatex, which nbconvert makes a PDF with, is not installed")
+@pytest.mark.skipif(
+    shutil.which("xelatex") is None, reason="xelatex, which nbconvert makes a PDF with, is not installed"
+)
 def test_pdf_by_latex(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """``nbconvert --to pdf``: the receipts are text in it, however its lines are broken."""
     monkeypatch.setenv("PATH", os.pathsep.join([pandoc(), os.environ["PATH"]]))

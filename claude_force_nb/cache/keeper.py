@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 
 from claude_force_nb.cache.secret import KEY_FILE_NAME, find_secrets, read_or_make_key
 from claude_force_nb.cache.signing import KeyRing
-from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, CacheWarning, SecretError, warn
+from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, CacheWarning, SecretError
+from claude_force_nb.warn import warn
 
 if TYPE_CHECKING:
     from claude_force_nb.cache.disk import Store

@@ -21,7 +21,8 @@ from claude_force_nb.costs.reservation import (
     warn_nearly_spent,
 )
 from claude_force_nb.costs.waiting import Line
-from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning, warn
+from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning
+from claude_force_nb.warn import warn
 
 __all__ = ["DailyBudget"]
 

@@ -17,8 +17,9 @@ from claude_force_nb.costs.ledger_export import frame_of, write_csv
 from claude_force_nb.costs.ledger_file import LedgerFile, default_ledger_path
 from claude_force_nb.costs.ledger_rows import LedgerEntry, LedgerRow
 from claude_force_nb.costs.since import parse_since
-from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError, warn
+from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
 from claude_force_nb.result import ClaudeResult
+from claude_force_nb.warn import warn
 
 __all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_since"]
 

@@ -6,7 +6,8 @@ import threading
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, Callable, Optional
 
-from claude_force_nb.errors import BudgetExceededError, ClaudeForceWarning, OptionError, warn
+from claude_force_nb.errors import BudgetExceededError, ClaudeForceWarning, OptionError
+from claude_force_nb.warn import warn
 
 __all__ = [
     "Reservation",

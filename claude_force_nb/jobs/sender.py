@@ -15,8 +15,8 @@ from claude_force_nb.errors import (
     NotAnsweredError,
     OverloadedError,
     RateLimitError,
-    warn,
 )
+from claude_force_nb.warn import warn
 
 from .outcome import read_outcome
 from .pace import Pace, Pause, insist

@@ -26,12 +26,12 @@ from claude_force_nb.errors import (
     RunInterrupted,
     SchemaError,
     StoppedError,
-    warn,
 )
 from claude_force_nb.memory import CellRun, Memory
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.result import ClaudeResult
 from claude_force_nb.suspicion import forget_warnings
+from claude_force_nb.warn import warn
 
 from .agent_cells import define_agent
 from .cells import cell_id, cell_run, memory_options
