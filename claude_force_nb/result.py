@@ -24,7 +24,7 @@ from typing import (
 from .errors import OptionError
 from .usage import Usage
 
-__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "ClaudeResult", "Usage", "answer_columns"]
+__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "ClaudeResult", "Usage", "answer_columns", "total_of"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ class ClaudeResult:
         )
 
 
-def _total(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
+def total_of(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
+    """Return the sum of US dollars; None where one of them is not known."""
     total = Decimal(0)
     for amount in amounts:
         if amount is None:
@@ -304,12 +305,12 @@ class BatchResult(Sequence[ClaudeResult]):
     @property
     def cost(self) -> Optional[Decimal]:
         """US dollars paid for the whole; None where one price is unknown."""
-        return _total(result.cost for result in self._results)
+        return total_of(result.cost for result in self._results)
 
     @property
     def saved(self) -> Optional[Decimal]:
         """US dollars not paid because the cache answered; None where one price is unknown."""
-        return _total(result.saved for result in self._results)
+        return total_of(result.saved for result in self._results)
 
     @property
     def usage(self) -> Usage:

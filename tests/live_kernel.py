@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import Empty
 from typing import Any, Callable, Dict, List, Optional
 
@@ -15,6 +17,8 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
 REPLY_SECONDS = 60.0
+# Must not be shown anywhere.
+KEY = "sk-ant-api03-a-secret-that-must-not-be-shown"
 
 
 @dataclass
@@ -190,3 +194,35 @@ class LiveKernel:
             reply = self.client.get_shell_msg(timeout=REPLY_SECONDS)
             if reply["parent_header"].get("msg_id") == message_id:
                 return list(reply["content"]["matches"])
+
+
+def kernel_environment(url: str, folder: Path) -> Dict[str, str]:
+    """Return the environment of a kernel that knows one API and has nothing of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))}
+    return {
+        **kept,
+        "HOME": str(folder),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": KEY,
+        "CLAUDE_CACHE_DIR": str(folder / "cache"),
+        "CLAUDE_CACHE_SECRET": "0123456789abcdef-for-tests-only",
+        "CLAUDE_FORCE_DATA_DIR": str(folder / "data"),
+    }
+
+
+def only_answer(cell: Cell) -> Dict[str, Any]:
+    """Return the data of the only rich output of a cell."""
+    assert cell.error is None, cell.traceback
+    rich = [output["data"] for output in cell.outputs if "data" in output]
+    assert len(rich) == 1, cell.outputs
+    return rich[0]
+
+
+def one_line(cell: Cell) -> str:
+    """Return the error of a cell, which must be one line and nothing else."""
+    assert cell.status == "error"
+    assert len(cell.traceback) == 1, cell.traceback
+    assert "\n" not in cell.traceback[0]
+    assert KEY not in json.dumps(cell.outputs) + cell.traceback[0]
+    return cell.traceback[0]

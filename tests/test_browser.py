@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
+from live_kernel import kernel_environment
 from live_lab import BROWSER_ARGUMENTS, DARK, LIGHT, WAIT_SECONDS, Lab, NotebookPage, find_browser
-from test_notebook_kernel import kernel_environment
 
 from claude_force_nb.simulator import Simulator
 

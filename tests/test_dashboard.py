@@ -11,8 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live_kernel import Cell, LiveKernel
-from test_notebook_kernel import kernel_environment, one_line
+from live_kernel import Cell, LiveKernel, kernel_environment, one_line
 
 from claude_force_nb.cache import CacheStats
 from claude_force_nb.live import BudgetState, Headroom, ModelSums, Snapshot

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-from live_kernel import LiveKernel
-from test_notebook_kernel import kernel_environment, only_answer
+from live_kernel import LiveKernel, kernel_environment, only_answer
 
 from claude_force_nb.simulator import Simulator
 

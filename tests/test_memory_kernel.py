@@ -8,9 +8,8 @@ from typing import Any, Dict, Iterator, List
 
 import nbformat
 import pytest
-from live_kernel import Cell, LiveKernel
+from live_kernel import Cell, LiveKernel, kernel_environment, one_line, only_answer
 from nbclient import NotebookClient
-from test_notebook_kernel import kernel_environment, one_line, only_answer
 
 from claude_force_nb.simulator import Simulator
 

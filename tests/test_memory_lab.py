@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
+from live_kernel import kernel_environment
 from live_lab import BROWSER_ARGUMENTS, WAIT_SECONDS, Lab, NotebookPage, find_browser
-from test_notebook_kernel import kernel_environment
 
 from claude_force_nb.simulator import Simulator
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Dict, Iterator, Tuple
 
 import pytest
-from live_kernel import Cell, LiveKernel
+from live_kernel import LiveKernel, kernel_environment, one_line
 
 from claude_force_nb.costs.budget import DailyBudget
 from claude_force_nb.errors import ClaudeForceWarning
@@ -18,18 +17,7 @@ Kernels = Tuple[LiveKernel, LiveKernel]
 
 
 def environment(url: str, folder: Path) -> Dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))}
-    return {
-        **kept,
-        "HOME": str(folder),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_API_KEY": "sk-ant-test",
-        "CLAUDE_CACHE_DIR": str(folder / "cache"),
-        "CLAUDE_CACHE_SECRET": "0123456789abcdef-for-tests-only",
-        "CLAUDE_FORCE_DATA_DIR": str(folder / "data"),
-        "CLAUDE_FORCE_CACHE": "off",
-    }
+    return {**kernel_environment(url, folder), "CLAUDE_FORCE_CACHE": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +40,6 @@ def kernels(server: Simulator, folder: Path) -> Iterator[Kernels]:
         for kernel in (one, two):
             assert kernel.run("%load_ext claude_force_nb").status == "ok"
         yield one, two
-
-
-def one_line(cell: Cell) -> str:
-    assert cell.status == "error", cell.text
-    assert len(cell.traceback) == 1, cell.traceback
-    assert "\n" not in cell.traceback[0]
-    return cell.traceback[0]
 
 
 def test_a_session_budget_binds_the_session(kernels: Kernels, server: Simulator) -> None:

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Iterator
 
 import IPython
 import pytest
-from live_kernel import Cell, LiveKernel
+from live_kernel import KEY, LiveKernel, kernel_environment, one_line, only_answer
 
 from claude_force_nb.simulator import Simulator
-
-KEY = "sk-ant-api03-a-secret-that-must-not-be-shown"
-
-
-def kernel_environment(url: str, folder: Path) -> Dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))}
-    return {
-        **kept,
-        "HOME": str(folder),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_API_KEY": KEY,
-        "CLAUDE_CACHE_DIR": str(folder / "cache"),
-        "CLAUDE_CACHE_SECRET": "0123456789abcdef-for-tests-only",
-        "CLAUDE_FORCE_DATA_DIR": str(folder / "data"),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +33,6 @@ def fresh(server: Simulator, tmp_path: Path) -> Iterator[LiveKernel]:
     """A kernel of its own, nothing loaded."""
     with LiveKernel(kernel_environment(server.url, tmp_path), str(tmp_path)) as kernel:
         yield kernel
-
-
-def only_answer(cell: Cell) -> Dict[str, Any]:
-    """Return the data of the only rich output of a cell."""
-    assert cell.error is None, cell.traceback
-    rich = [output["data"] for output in cell.outputs if "data" in output]
-    assert len(rich) == 1, cell.outputs
-    return rich[0]
-
-
-def one_line(cell: Cell) -> str:
-    """Return the error of a cell, which must be one line and nothing else."""
-    assert cell.status == "error"
-    assert len(cell.traceback) == 1, cell.traceback
-    assert "\n" not in cell.traceback[0]
-    assert KEY not in json.dumps(cell.outputs) + cell.traceback[0]
-    return cell.traceback[0]
 
 
 def test_a_cell_is_answered_and_is_its_value(shared: LiveKernel) -> None:

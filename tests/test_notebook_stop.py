@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
-from live_kernel import Cell, LiveKernel
-from test_notebook_kernel import kernel_environment, only_answer
+from live_kernel import Cell, LiveKernel, kernel_environment, only_answer
 
 from claude_force_nb.simulator import Simulator
 

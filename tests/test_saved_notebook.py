@@ -9,11 +9,11 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, List
 
 import nbformat
 import pytest
-from live_kernel import LiveKernel
+from live_kernel import LiveKernel, kernel_environment
 from nbconvert import HTMLExporter, LatexExporter, MarkdownExporter, PDFExporter
 
 from claude_force_nb.simulator import Simulator
@@ -34,26 +34,12 @@ CELLS = [
 ]
 
 
-def environment(url: str, folder: Path) -> Dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))}
-    return {
-        **kept,
-        "HOME": str(folder),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_API_KEY": "sk-ant-test",
-        "CLAUDE_CACHE_DIR": str(folder / "cache"),
-        "CLAUDE_CACHE_SECRET": "0123456789abcdef-for-tests-only",
-        "CLAUDE_FORCE_DATA_DIR": str(folder / "data"),
-    }
-
-
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A notebook that a kernel has run, as a front end saves it."""
     folder = tmp_path_factory.mktemp("saved")
     made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})  # type: ignore[no-untyped-call]
-    with Simulator() as server, LiveKernel(environment(server.url, folder), str(folder)) as kernel:
+    with Simulator() as server, LiveKernel(kernel_environment(server.url, folder), str(folder)) as kernel:
         for number, code in enumerate(CELLS, 1):
             ran = kernel.run(code)
             assert ran.status == "ok", ran.traceback

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
-from live_kernel import Cell, LiveKernel
-from test_notebook_kernel import kernel_environment
+from live_kernel import Cell, LiveKernel, kernel_environment
 
 from claude_force_nb.simulator import Simulator
 

@@ -7,13 +7,13 @@ import datetime
 import logging
 import time
 from decimal import Decimal
-from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from claude_force_nb.api.batches import BatchInfo, SdkBatches
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable
-from claude_force_nb.result import ClaudeResult
+from claude_force_nb.result import ClaudeResult, total_of
 
 from .outcome import Outcome, missing, read_outcome
 from .pace import Pace, Pause, insist
@@ -87,7 +87,7 @@ class Collector:
                     fresh.append(result)
             if self._ledger is not None and fresh:
                 self._ledger.append_many(fresh, notebook=job.notebook, cell=job.cell)
-            total = _sum(result.cost for _, result in chunk)
+            total = total_of(result.cost for _, result in chunk)
             self._store.done(part.number, [fingerprint for fingerprint, _ in chunk], total)
             for fingerprint, result in chunk:
                 deliver(fingerprint, result, True)
@@ -190,12 +190,3 @@ class Collector:
             for entry in self._ledger.entries(since=part.changed - 1.0)
             if not entry.cached and entry.service_tier == "batch"
         }
-
-
-def _sum(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
-    total = Decimal(0)
-    for amount in amounts:
-        if amount is None:
-            return None
-        total += amount
-    return total
