@@ -7,9 +7,11 @@ written that way: its rows are collected in a .jsonl file beside it, and become 
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import sys
 from array import array
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,6 +22,7 @@ from .errors import SourceError
 from .feed import BrokenRow
 from .request import ClaudeRequest
 from .result import FRAME_COLUMNS, ClaudeResult, answer_columns
+from .row_types import schema_of_rows
 from .sources import Source
 
 __all__ = ["RowFile"]
@@ -28,6 +31,11 @@ _ANSWERED = ("ok", "cached")
 # Of a fingerprint, as many hexadecimal digits as make it unlikely that two of a million prompts share them: below 1 to 10^7.
 _DIGITS = 16
 _PARQUET_ROWS = 10_000
+# How every line begins: what else a file ends in was not torn by a process that died.
+_HEAD = b'{"row": '
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+# Where Windows locks a file, which keeps others from reading there: behind any end.
+_FAR = 1 << 40
 # Stands for the request id of an answer that the file has already.
 _IN_FILE = "in the file"
 # Of a column of the source that is called as one of ours.
@@ -61,6 +69,24 @@ def _other(value: Any) -> Any:
 _encode = json.JSONEncoder(ensure_ascii=False, default=_other, separators=(", ", ": ")).encode
 
 
+def _lock(file: BinaryIO) -> bool:
+    """Lock an open file until it is closed; False where another run has it, also one of this process."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(_FAR)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Elsewhere than on local disks there may be no locks at all.
+        return error.errno not in _TAKEN
+    return True
+
+
 class RowFile:
     """A file of answers, one line for each row.
 
@@ -92,6 +118,10 @@ class RowFile:
         if self._is_parquet and find_spec("pyarrow") is None:
             raise SourceError("writing {} needs pip install pyarrow; or write to a .jsonl file".format(self.path.name))
         self._log = self.path.with_name(self.path.name + ".part.jsonl") if self._is_parquet else self.path
+        if source.path is not None and source.path.resolve() in (self.path.resolve(), self._log.resolve()):
+            raise SourceError(
+                "{} is read for its rows, so they cannot be written there; give another name".format(path)
+            )
         # By the beginning of the fingerprint, where the line stands that answers it.
         self._known: Dict[int, int] = {}
         self._known_rows = array("q")
@@ -104,13 +134,18 @@ class RowFile:
         self._own = {"row", *self._parts, *FRAME_COLUMNS, "fingerprint"}
         source.pending = {}
         try:
-            if self._is_parquet and self.path.exists() and not self._log.exists():
+            unpacked = self._is_parquet and self.path.exists() and not self._log.exists()
+            if unpacked:
                 self._unpack()
             self._file: BinaryIO = self._log.open("ab", buffering=0)
             try:
+                if not _lock(self._file):
+                    raise SourceError("another run writes to {} now; wait for it, or give another name".format(path))
                 self._end = self._read()
             except BaseException:
                 self._file.close()
+                if unpacked:
+                    self._log.unlink()
                 raise
         except OSError as error:
             raise SourceError("{} cannot be written: {}".format(path, error.strerror or error)) from None
@@ -134,6 +169,8 @@ class RowFile:
         with self._log.open("rb") as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
+                    if line[: len(_HEAD)] != _HEAD[: len(line)]:
+                        raise self._foreign()
                     break
                 self._remember(line, offset)
                 offset += len(line)
@@ -149,8 +186,10 @@ class RowFile:
             _put(self._known_rows, row, offset)
             self._there += 1
         except (ValueError, KeyError, TypeError):
-            message = "{} is there and was not written by a batch; give another name"
-            raise SourceError(message.format(self.path)) from None
+            raise self._foreign() from None
+
+    def _foreign(self) -> SourceError:
+        return SourceError("{} is there and was not written by a batch; give another name".format(self.path))
 
     def known(self, request: ClaudeRequest) -> Optional[ClaudeResult]:
         """Return a result without text where the file has the answer to a request already, else None."""
@@ -163,13 +202,18 @@ class RowFile:
     # --- writing
 
     def __call__(self, row: int, result: ClaudeResult) -> None:
-        """Write a row that has ended."""
-        item = self._source.take_pending(row)
+        """Write a row that has ended.
+
+        Raises
+        ------
+        SourceError
+            Where the file takes no more, as on a full disk.
+        """
+        item = self._source.pending_row(row)
         if result.request_id == _IN_FILE:
             at = self._known[_key(result.fingerprint)]
             if row < len(self._known_rows) and self._known_rows[row] == at:
-                self._place(row, at)
-                self._in_use += 1
+                self._put_down(row, at)
                 return
             found = self._line(at)
             answer = {name: found.get(name) for name in (*FRAME_COLUMNS, *self._parts, "fingerprint")}
@@ -178,13 +222,27 @@ class RowFile:
         columns = item if isinstance(item, Mapping) else {} if isinstance(item, BrokenRow) else {"item": item}
         named = {(_PREFIX if name in self._own else "") + str(name): value for name, value in columns.items()}
         line = (_encode(_plain({"row": row, **named, **answer})) + "\n").encode("utf-8", "backslashreplace")
-        self._file.write(line)
-        self._place(row, self._end)
+        self._write(line)
+        self._put_down(row, self._end)
         self._end += len(line)
         self._there += 1
-        self._in_use += 1
 
-    def _place(self, row: int, offset: int) -> None:
+    def _write(self, line: bytes) -> None:
+        try:
+            written = self._file.write(line)
+            if written == len(line):
+                return
+            # A torn line in the middle would make the file unreadable.
+            self._file.truncate(self._end)
+            reason = "there is no more room"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        raise SourceError("{} cannot be written: {}; the rows before are in it".format(self._log, reason))
+
+    def _put_down(self, row: int, offset: int) -> None:
+        """Note where the line of a row stands, which needs nothing further."""
+        self._source.forget_row(row)
+        self._in_use += 1
         following = row == len(self._offsets) and (row == 0 or offset > self._offsets[row - 1])
         self._in_order = self._in_order and following
         _put(self._offsets, row, offset)
@@ -199,15 +257,22 @@ class RowFile:
 
     def _finish(self) -> None:
         """Put the rows into their order, once all have ended, and leave out what counts no more."""
-        if self._is_parquet:
-            self._write_parquet()
-        elif not self._in_order or self._there != self._in_use:
-            part = self._log.with_name(self._log.name + ".sorted")
-            with part.open("wb") as ordered:
-                for line in self._lines():
-                    ordered.write(line)
-            self._file.close()
-            os.replace(part, self._log)
+        part = self.path.with_name(self.path.name + (".part" if self._is_parquet else ".sorted"))
+        try:
+            if self._is_parquet:
+                self._write_parquet(part)
+            elif not self._in_order or self._there != self._in_use:
+                with part.open("wb") as ordered:
+                    for line in self._lines():
+                        ordered.write(line)
+                self._file.close()
+                os.replace(part, self._log)
+        except OSError as error:
+            message = "{} cannot be finished: {}; the rows are in {}"
+            raise SourceError(message.format(self.path, error.strerror or error, self._log)) from None
+        finally:
+            if part.exists():
+                part.unlink()
 
     def _lines(self) -> Iterator[bytes]:
         with self._log.open("rb") as lines:
@@ -221,27 +286,22 @@ class RowFile:
                 position = offset + len(line)
                 yield line
 
-    def _write_parquet(self) -> None:
+    def _write_parquet(self, part: Path) -> None:
+        if not len(self._offsets):
+            self._file.close()
+            self._log.unlink()
+            return
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-        schema: Any = None
-        part = self.path.with_name(self.path.name + ".part")
-        writer: Any = None
         try:
-            for records in _chunks(self._lines()):
-                try:
-                    table = _table(arrow, records, schema)
-                except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
-                    message = "a column changes its type, which Parquet has no form for ({}); the rows are in {}"
-                    raise SourceError(message.format(" ".join(str(error).split()), self._log)) from None
-                if writer is None:
-                    schema = table.schema
-                    writer = parquet.ParquetWriter(str(part), schema)
-                writer.write_table(table)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is not None:
-            os.replace(part, self.path)
+            # Twice through all rows: what the first ones have tells neither the columns nor the types of all.
+            schema = schema_of_rows(arrow, _chunks(self._lines()))
+            with parquet.ParquetWriter(str(part), schema) as writer:
+                for records in _chunks(self._lines()):
+                    writer.write_table(arrow.Table.from_pylist(records, schema=schema))
+        except (arrow.ArrowException, OverflowError) as error:
+            message = "Parquet has no form for these rows ({}); they are in {}"
+            raise SourceError(message.format(" ".join(str(error).split()), self._log)) from None
+        os.replace(part, self.path)
         self._file.close()
         self._log.unlink()
 
@@ -257,8 +317,7 @@ class RowFile:
         except (ValueError, OSError):  # pyarrow's own errors are of these kinds
             if part.exists():
                 part.unlink()
-            message = "{} is there and was not written by a batch; give another name"
-            raise SourceError(message.format(self.path)) from None
+            raise self._foreign() from None
         os.replace(part, self._log)
 
 
@@ -271,22 +330,3 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[List[Dict[str, Any]]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def _table(arrow: Any, records: List[Dict[str, Any]], schema: Any) -> Any:
-    if schema is not None:
-        known = set(schema.names)
-        new = next((name for record in records for name in record if name not in known), None)
-        if new is not None:
-            raise arrow.ArrowInvalid("column {} is new".format(new))
-        return arrow.Table.from_pylist(records, schema=schema)
-    names = list(dict.fromkeys(name for record in records for name in record))
-    table = arrow.Table.from_pylist([{name: record.get(name) for name in names} for record in records])
-    # What is empty in the first rows may be text in later ones.
-    fields = [
-        arrow.field(each.name, {"cost": arrow.float64()}.get(each.name, arrow.string()))
-        if arrow.types.is_null(each.type) or each.name == "cost"
-        else each
-        for each in table.schema
-    ]
-    return table.cast(arrow.schema(fields))

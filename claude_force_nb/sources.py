@@ -146,6 +146,11 @@ class Source:
             return []
         return self._rows.first() if isinstance(self._rows, Once) else list(islice(self._rows, 1))
 
+    @property
+    def path(self) -> Optional[Path]:
+        """The file that is read, where it is one."""
+        return self._rows.path if isinstance(self._rows, FileRows) else None
+
     def count(self) -> Optional[int]:
         """Return how many rows there are, reading a file once for it; None where that would use them up."""
         if self.total is None and isinstance(self._rows, FileRows):
@@ -168,10 +173,15 @@ class Source:
                 self.pending[number] = row
             yield self._item(row)
 
-    def take_pending(self, number: int) -> Any:
-        """Return a row that was under way, as the source has it, and forget it."""
+    def pending_row(self, number: int) -> Any:
+        """Return a row that is under way, as the source has it."""
         assert self.pending is not None
-        return self.pending.pop(number)
+        return self.pending[number]
+
+    def forget_row(self, number: int) -> None:
+        """Forget a row that was under way."""
+        assert self.pending is not None
+        del self.pending[number]
 
     def _known(self) -> Iterable[Any]:
         rows: Iterable[Any] = self._rows.taken if isinstance(self._rows, AsyncOnce) else self._rows

@@ -88,7 +88,8 @@ def test_a_torn_line_is_cut_off(run: Any, make: Make, simulator: Simulator, tmp_
 
 
 @pytest.mark.parametrize(
-    "text", ["text,n\n", '{"text": 1}\n', "[1]\n", '{"row": "x", "fingerprint": 5, "status": "ok"}\n']
+    "text",
+    ["text,n\n", '{"text": 1}\n', '{"text": 1}', "x", "[1]\n", '{"row": "x", "fingerprint": 5, "status": "ok"}\n'],
 )
 def test_a_file_of_somebody_else_is_left_alone(run: Any, make: Make, tmp_path: Path, text: str) -> None:
     """A file that no batch has written is refused with one line, and not changed."""
@@ -103,7 +104,7 @@ def test_a_file_of_somebody_else_is_left_alone(run: Any, make: Make, tmp_path: P
 
 def test_parquet(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
     """A Parquet file has the same rows, is gone on with as well, and leaves nothing beside it."""
-    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "out.parquet"
     orchestrator = make(enable_cache=False)
     rows = [{"text": "t{}".format(number), "n": number} for number in range(5)]
@@ -120,7 +121,93 @@ def test_parquet(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> 
     other.write_bytes(b"no parquet at all")
     with pytest.raises(SourceError, match="was not written by a batch"):
         run(orchestrator.run_stream(rows, template="{{ text }}", into=other))
-    assert [item.name for item in sorted(tmp_path.iterdir())] == ["other.parquet", "out.parquet"]
+    parquet.write_table(pyarrow.table({"text": ["mine"]}), str(tmp_path / "third.parquet"))
+    with pytest.raises(SourceError, match="was not written by a batch"):
+        run(orchestrator.run_stream(rows, template="{{ text }}", into=tmp_path / "third.parquet"))
+    assert [item.name for item in sorted(tmp_path.iterdir())] == ["other.parquet", "out.parquet", "third.parquet"]
+
+
+def test_parquet_has_types_for_all_rows(run: Any, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column that becomes broader or begins late, in any later part of the file, keeps its values; what cannot be is one line."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("claude_force_nb.row_files._PARQUET_ROWS", 2)
+    path = tmp_path / "out.parquet"
+    orchestrator = make(enable_cache=False)
+    rows: List[Dict[str, Any]] = [
+        {"n": 1, "late": None, "parts": {"a": [1]}},
+        {"n": 2, "late": None, "parts": None},
+        {"n": 2.5, "late": 7, "parts": {"a": [0.5], "b": "x"}, "new": True, "empty": []},
+    ]
+    run(orchestrator.run_stream(rows, template="Say {{ n }}", into=path))
+    table = parquet.read_table(str(path)).to_pydict()
+    assert table["n"] == [1.0, 2.0, 2.5]
+    assert table["late"] == [None, None, 7]
+    assert table["parts"] == [{"a": [1.0], "b": None}, None, {"a": [0.5], "b": "x"}]
+    assert table["new"] == [None, None, True]
+    for wrong in ({"n": "text"}, {"n": 2**70}, {"n": {}}):
+        other = tmp_path / "wrong.parquet"
+        with pytest.raises(
+            SourceError, match=r"Parquet has no form for these rows.*they are in .*part\.jsonl"
+        ) as caught:
+            run(orchestrator.run_stream([{"n": 1}, {"n": 2}, wrong], template="Say {{ n }}", into=other))
+        assert "\n" not in str(caught.value)
+        assert len(lines(tmp_path / "wrong.parquet.part.jsonl")) == 3
+        assert not list(tmp_path.glob("*.part"))
+        (tmp_path / "wrong.parquet.part.jsonl").unlink()
+
+
+def test_one_run_writes_a_file(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
+    """A second run into a file that is being written, or that the rows are read from, is refused with one line and sends nothing."""
+    path = tmp_path / "out.jsonl"
+    orchestrator = make(enable_cache=False)
+    simulator.fail("slow", contains="first", delay_seconds=0.2)
+
+    async def both() -> List[Any]:
+        begun = asyncio.Event()
+        first = orchestrator.run_stream(["first", "a"], into=path, on_result=lambda row, result: begun.set())
+        one = asyncio.ensure_future(first)
+        await begun.wait()
+        with pytest.raises(SourceError, match="another run writes to"):
+            await orchestrator.run_stream(["first", "b"], into=path)
+        return [await one]
+
+    assert run(both())[0].counts["ok"] == 2
+    assert [line["item"] for line in lines(path)] == ["first", "a"]
+    calls = simulator.counters.calls
+    for into in (path, tmp_path / "." / "out.jsonl"):
+        with pytest.raises(SourceError, match="is read for its rows"):
+            run(orchestrator.run_stream(path, template="{{ answer }}", into=into))
+    assert simulator.counters.calls == calls
+    assert len(lines(path)) == 2
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """Where the file takes no more the run ends with one line; what is in it is whole, and gone on with."""
+    pytest.importorskip("resource")
+    path = tmp_path / "out.jsonl"
+    script = """
+        import asyncio, resource, sys
+        from claude_force_nb import AsyncAgentOrchestrator
+        from claude_force_nb.errors import SourceError
+        from claude_force_nb.testing import FakeTransport
+
+        async def main():
+            transport = FakeTransport(lambda request: "positive")
+            async with AsyncAgentOrchestrator(transport=transport, enable_cache=False, ledger=None) as orchestrator:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+                try:
+                    await orchestrator.run_stream(["p%d" % number for number in range(50)], into=sys.argv[1])
+                except SourceError as error:
+                    print(error)
+
+        asyncio.run(main())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(path)]
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout.decode()
+    assert "cannot be written: " in said
+    assert len(said.splitlines()) == 1
+    assert 5 < len(lines(path)) < 20
+    assert path.read_bytes().endswith(b"\n")
 
 
 def test_rows_of_message_batches_go_to_a_file(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
