@@ -139,8 +139,7 @@ class Caller:
             await self._recorder.record(request, result, cache=cache, cell=cell)
         except asyncio.CancelledError:
             # The time was up in the moment in which the answer came. It is written by now: see `Recorder.record`.
-            task = asyncio.current_task()
-            if task is None or not deadline.forgives(task):
+            if not deadline.forgives():
                 raise
         finally:
             # After that: it may warn that the budget is nearly spent, and a warning may be an error.

@@ -344,12 +344,13 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
         cache = None if call.cache == "off" else self.cache
         self._emit("queued", request)
         seconds = call.timeout_seconds or self.timeout_seconds
+        deadline = Deadline(seconds)
         mine = False
 
         async def fly() -> Tuple[ClaudeResult, Optional[ResponseCache]]:
             nonlocal mine
             mine = True
-            with Deadline(seconds) as deadline:
+            with deadline:
                 result = await self._caller.call(
                     request, cache=cache, budget=budget, partial=partial, cell=cell, deadline=deadline, arrived=arrived
                 )
@@ -358,10 +359,10 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
         try:
             while True:
                 try:
-                    with Deadline(seconds) as patience:
-                        if request.fingerprint in self._flights:  # another's call, with a bound of its own
-                            patience.start()
-                        (result, kept_in), joined = await self._flights.run(request.fingerprint, fly)
+                    with Deadline(seconds) as patience:  # for another's call, which may have a longer one
+                        (result, kept_in), joined = await self._flights.run(
+                            request.fingerprint, fly, note=deadline, joining=patience.follow
+                        )
                     break
                 except BudgetExceededError:
                     if mine:  # else it was another's budget, and ours may allow it

@@ -62,10 +62,16 @@ class Recorder:
             raise
 
     def flush(self) -> None:
-        """Write what a loop has left that ended before it was written."""
+        """Write what is left to write, but for that of loops that run in other threads: they write it themselves."""
+        try:
+            here: Optional[asyncio.AbstractEventLoop] = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
         for loop in list(self._waiting):
             if loop.is_closed():
-                self._write(self._waiting.pop(loop))
+                self._write(self._waiting.pop(loop, []))
+            elif loop is here or not loop.is_running():
+                self._commit(loop)
 
     def _commit_after(self, rounds: int, loop: asyncio.AbstractEventLoop) -> None:
         if rounds:
@@ -80,6 +86,10 @@ class Recorder:
             self._write(entries)
         except Exception as error:  # a warning, where the user's settings make errors of them
             problem = error
+        except BaseException:  # Ctrl-C in a script: the tasks that it cancels write what it kept from being written
+            self._waiting[loop] = entries + self._waiting.get(loop, [])
+            loop.call_soon(self._commit, loop)
+            raise
         for entry in entries:
             if entry.written.done():
                 continue

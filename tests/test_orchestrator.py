@@ -248,11 +248,63 @@ def test_who_joins_waits_no_longer_than_he_said(run: Any, make: Make, simulator:
         await asyncio.sleep(0.1)
         with pytest.raises(CallTimeoutError, match=r"0\.2 s"):
             await orchestrator.run("p", timeout_seconds=0.2)
+        # What the bound has cancelled is not cancelled for what the same task does next.
+        assert getattr(asyncio.current_task(), "cancelling", int)() == 0
         assert not patient.done()
         assert (await patient).status == "ok"
         assert simulator.counters.calls == 1
 
     run(main())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_joins_waits_as_long_as_the_call_may_not_leave(
+    run: Any, make: Make, simulator: Simulator, late: bool
+) -> None:
+    """Nobody's time runs before the call has left: a pause costs those who joined it no answer."""
+    orchestrator = make(timeout_seconds=0.3)
+
+    async def main() -> None:
+        orchestrator.pause()
+        waiting = [asyncio.ensure_future(orchestrator.run("p")) for _ in range(2)]
+        await asyncio.sleep(0.4)
+        if late:
+            simulator.fail("slow", delay_seconds=5)
+        orchestrator.resume()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        if late:
+            assert [type(outcome) for outcome in outcomes] == [CallTimeoutError, CallTimeoutError]
+        else:
+            assert [outcome.status for outcome in outcomes] == ["ok", "cached"]  # type: ignore[union-attr]
+
+    run(main())
+
+
+def test_who_joins_another_loops_call_waits_no_longer_than_he_said(make: Make, simulator: Simulator) -> None:
+    """The same bound across threads, from the moment in which the other loop's call leaves."""
+    simulator.fail("slow", delay_seconds=2)
+    orchestrator = make()
+    orchestrator.pause()
+    ended: List[Any] = []
+
+    def patient() -> None:
+        ended.append(asyncio.run(orchestrator.run("p", timeout_seconds=60)))
+
+    other = threading.Thread(target=patient)
+    other.start()
+
+    async def main() -> None:
+        await until(lambda: len(orchestrator._flights) == 1)
+        mine = asyncio.ensure_future(orchestrator.run("p", timeout_seconds=0.2))
+        await asyncio.sleep(0.3)
+        assert not mine.done()
+        orchestrator.resume()
+        with pytest.raises(CallTimeoutError, match=r"0\.2 s"):
+            await mine
+
+    asyncio.run(main())
+    other.join()
+    assert [result.status for result in ended] == ["ok"]
 
 
 @pytest.mark.parametrize("leaver", [0, 1])

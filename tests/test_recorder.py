@@ -98,6 +98,55 @@ def test_a_loop_that_ends_in_between_loses_nothing(tmp_path: Path) -> None:
         ledger.close()
 
 
+@pytest.mark.parametrize("closing", ["in the loop", "after it"])
+def test_what_waits_when_all_is_closed_is_written_first(tmp_path: Path, closing: str) -> None:
+    """flush() writes what the running loop, or one that has stopped, has not yet written, and lets its callers go on."""
+    with make_cache(tmp_path / "cache") as cache:
+        ledger = Ledger(tmp_path / "ledger.db")
+        recorder = Recorder(ledger, None)
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(recorder.record(request(1), paid("kept"), cache=cache, cell=None))
+        if closing == "in the loop":
+            loop.call_soon(recorder.flush)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        if closing == "after it":
+            assert ledger.total().calls == 0
+            recorder.flush()
+        assert ledger.total().calls == 1
+        loop.run_until_complete(task)
+        loop.close()
+        recorder.flush()
+        assert ledger.total().calls == 1
+        ledger.close()
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_keyboard_interrupt_while_writing_loses_nothing(tmp_path: Path, goes_on: bool) -> None:
+    """Ctrl-C in the middle of a transaction: it is made again, as the loop goes on or ends its tasks."""
+    times = iter([KeyboardInterrupt])
+
+    def clock() -> float:
+        for interruption in times:
+            raise interruption
+        return time.time()
+
+    with make_cache(tmp_path / "cache") as cache:
+        ledger = Ledger(tmp_path / "ledger.db", clock=clock)
+        recorder = Recorder(ledger, None)
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(recorder.record(request(1), paid("kept"), cache=cache, cell=None))
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        if not goes_on:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait([task]))
+        assert task.cancelled() is not goes_on
+        loop.close()
+        assert ledger.total().calls == 1
+        ledger.close()
+
+
 def test_a_warning_made_an_error_reaches_the_callers_and_the_ledger_is_kept(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:

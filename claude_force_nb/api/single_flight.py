@@ -18,8 +18,9 @@ _Waiter = Tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 class _Flight(Generic[T]):
     """One piece of work and those who wait for it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, note: Any) -> None:
         self.loop = loop
+        self.note = note
         self.waiters: List[_Waiter] = []
         self.task: asyncio.Task[T]
         self.ended: Optional[Callable[[], BaseException]] = None
@@ -43,23 +44,39 @@ class SingleFlight(Generic[T]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._flights
+    async def run(
+        self,
+        key: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        note: Any = None,
+        joining: Optional[Callable[[Any], None]] = None,
+    ) -> Tuple[T, bool]:
+        """Return the outcome of `work`, and whether somebody else's was joined instead of starting it.
 
-    async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> Tuple[T, bool]:
-        """Return the outcome of `work`, and whether somebody else's was joined instead of starting it."""
+        Parameters
+        ----------
+        key : str
+        work : callable
+        note : object
+            Given to those who join `work`.
+        joining : callable, optional
+            Called with the note of another's work before it is waited for.
+        """
         loop = asyncio.get_running_loop()
         while True:
             with self._lock:
                 flight = self._flights.get(key)
                 joined = flight is not None and flight.lives_for(loop)
                 if flight is None or not joined:
-                    flight = self._flights[key] = _Flight(loop)
+                    flight = self._flights[key] = _Flight(loop, note)
                     flight.task = loop.create_task(_call(work))
                     flight.task.add_done_callback(self._landing(key, flight))
                 waiter = (loop, loop.create_future())
                 flight.waiters.append(waiter)
             try:
+                if joined and joining is not None:
+                    joining(flight.note)
                 landed = await _landed(flight, waiter)
             except asyncio.CancelledError:
                 if self._leave(key, flight, waiter):
