@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
 from .events import Event
+from .usage import add_dollars
 
 __all__ = ["BudgetState", "Headroom", "ModelSums", "Snapshot", "Tally"]
 
@@ -110,7 +111,7 @@ class ModelSums:
     Attributes
     ----------
     model : str
-        Full name, as the answers gave it.
+        Full name, as it was asked for.
     calls : int
         Answers of the API.
     hits : int
@@ -118,7 +119,9 @@ class ModelSums:
     cost, saved : Decimal
         US dollars of those whose price is known.
     unknown_price : int
-        Answers of the API whose price is not known.
+        Answers of the API whose price is not known; they are not in `cost`.
+    unknown_saved : int
+        Answers of the cache whose price is not known; they are not in `saved`.
     """
 
     model: str
@@ -127,6 +130,7 @@ class ModelSums:
     cost: Decimal = Decimal(0)
     saved: Decimal = Decimal(0)
     unknown_price: int = 0
+    unknown_saved: int = 0
 
 
 class _Stretch:
@@ -163,17 +167,19 @@ class Tally:
         with self._lock:
             sums = self._models.get(event.model)
             if sums is None:
-                sums = self._models[event.model] = [0, 0, Decimal(0), Decimal(0), 0]
+                sums = self._models[event.model] = [0, 0, Decimal(0), Decimal(0), 0, 0]
             if kind == "hit":
                 sums[1] += 1
-                if result is not None and result.saved is not None:
-                    sums[3] += result.saved
+                if result is None or result.saved is None:
+                    sums[5] += 1
+                else:
+                    sums[3] = add_dollars(sums[3], result.saved)
             else:
                 sums[0] += 1
                 if result is None or result.cost is None:
                     sums[4] += 1
                 else:
-                    sums[2] += result.cost
+                    sums[2] = add_dollars(sums[2], result.cost)
             self._remember(event.at_seconds, kind == "hit")
 
     def _remember(self, at_seconds: float, hit: bool) -> None:

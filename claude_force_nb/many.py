@@ -37,6 +37,7 @@ from .rows import Collected, OnResult, Rows, answer_rows
 from .schema import schema_of
 from .sources import Source, open_source
 from .structured import checked, frame_parts
+from .usage import add_dollars
 from .vocabulary import ROUTES, did_you_mean
 
 __all__ = ["ManyPrompts", "budget_left", "retry_routes", "whole_number"]
@@ -295,7 +296,7 @@ def retry_routes(via: str, numbers: Sequence[int], results: Mapping[int, ClaudeR
 def budget_left(budget: Any, spent: Optional[Decimal]) -> Optional[Decimal]:
     """Return what is left in US dollars of a budget as options name it; None where there is none."""
     limit = parse_budget(budget)
-    return limit if limit is None or spent is None else max(limit - spent, Decimal(0))
+    return limit if limit is None or spent is None else max(add_dollars(limit, spent.copy_negate()), Decimal(0))
 
 
 def _both(first: OnResult, second: OnResult) -> OnResult:

@@ -22,9 +22,9 @@ from typing import (
 )
 
 from .errors import OptionError
-from .usage import Usage
+from .usage import Usage, sum_dollars
 
-__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "ClaudeResult", "Usage", "answer_columns", "total_of"]
+__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "ClaudeResult", "Usage", "answer_columns"]
 
 
 @dataclass(frozen=True)
@@ -143,16 +143,6 @@ class ClaudeResult:
             fingerprint=fingerprint,
             age_seconds=age_seconds,
         )
-
-
-def total_of(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
-    """Return the sum of US dollars; None where one of them is not known."""
-    total = Decimal(0)
-    for amount in amounts:
-        if amount is None:
-            return None
-        total += amount
-    return total
 
 
 @dataclass(frozen=True)
@@ -305,12 +295,12 @@ class BatchResult(Sequence[ClaudeResult]):
     @property
     def cost(self) -> Optional[Decimal]:
         """US dollars paid for the whole; None where one price is unknown."""
-        return total_of(result.cost for result in self._results)
+        return sum_dollars(result.cost for result in self._results)
 
     @property
     def saved(self) -> Optional[Decimal]:
         """US dollars not paid because the cache answered; None where one price is unknown."""
-        return total_of(result.saved for result in self._results)
+        return sum_dollars(result.saved for result in self._results)
 
     @property
     def usage(self) -> Usage:

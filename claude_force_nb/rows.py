@@ -16,6 +16,7 @@ from .feed import BrokenRow, Feed, Prompts, all_done
 from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
 from .sources import Source
+from .usage import add_dollars
 
 __all__ = ["Collected", "OnResult", "Rows", "answer_rows"]
 
@@ -125,11 +126,11 @@ class Rows:
         if result.cost is None or self._cost is None:
             self._cost = None
         elif result.cost:
-            self._cost += result.cost
+            self._cost = add_dollars(self._cost, result.cost)
         if result.saved is None or self._saved is None:
             self._saved = None
         elif result.saved:
-            self._saved += result.saved
+            self._saved = add_dollars(self._saved, result.saved)
         self._usage[0] += result.usage.total_input_tokens
         self._usage[1] += result.usage.output_tokens
         if self._on_result is not None:

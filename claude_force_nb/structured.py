@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any, Awaitable, Callable, Dict, Mapping, Optional
 
 from .errors import ApiError, BudgetExceededError, CacheMissError, SchemaError, SpendLimitError
 from .request import ClaudeRequest
 from .result import FRAME_COLUMNS, ClaudeResult
 from .schema import AnswerSchema, as_row
+from .usage import sum_dollars
 
 __all__ = ["checked", "fitting", "frame_parts", "repair_request"]
 
@@ -123,8 +123,8 @@ def _sum(first: ClaudeResult, second: ClaudeResult) -> ClaudeResult:
     return replace(
         second,
         usage=first.usage + second.usage,
-        cost=_added(first.cost, second.cost),
-        saved=_added(first.saved, second.saved),
+        cost=sum_dollars((first.cost, second.cost)),
+        saved=sum_dollars((first.saved, second.saved)),
         cached=cached,
         status="cached" if cached else "ok",
         age_seconds=max(first.age_seconds, second.age_seconds) if cached else 0.0,
@@ -135,10 +135,6 @@ def _sum(first: ClaudeResult, second: ClaudeResult) -> ClaudeResult:
         thinking="\n\n".join(part for part in (first.thinking, second.thinking) if part),
         repaired=True,
     )
-
-
-def _added(one: Optional[Decimal], other: Optional[Decimal]) -> Optional[Decimal]:
-    return None if one is None or other is None else one + other
 
 
 def frame_parts(schema: Optional[AnswerSchema]) -> Optional[Callable[[ClaudeResult], Mapping[str, Any]]]:

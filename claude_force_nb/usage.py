@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Dict, Mapping, Optional
+from decimal import Context, Decimal
+from typing import Any, Dict, Iterable, Mapping, Optional
 
-__all__ = ["Usage"]
+__all__ = ["Usage", "add_dollars", "sum_dollars"]
+
+# A context of our own, because the notebook may have set the precision of Decimal for its own purposes.
+_EXACT = Context(prec=100)
+
+
+def add_dollars(one: Decimal, other: Decimal) -> Decimal:
+    """Return the exact sum of two amounts, whatever precision the notebook has set for its own."""
+    return _EXACT.add(one, other)
+
+
+def sum_dollars(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
+    """Return the exact sum of amounts; None where one is not known."""
+    total = Decimal(0)
+    for amount in amounts:
+        if amount is None:
+            return None
+        total = _EXACT.add(total, amount)
+    return total
 
 
 def _count(value: Any) -> int:

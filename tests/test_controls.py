@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import threading
 from decimal import Decimal
 from typing import Any, AsyncIterator, Callable, Iterator, List, Tuple
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from claude_force_nb.errors import StoppedError
 from claude_force_nb.events import Event
-from claude_force_nb.live import BudgetState, Headroom, Tally
+from claude_force_nb.live import BudgetState, Headroom, ModelSums, Tally
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.result import ClaudeResult
 from claude_force_nb.simulator import Simulator
@@ -300,10 +301,25 @@ def test_tally_sums_by_model() -> None:
     for kind, model in (("done", "a"), ("done", "b"), ("done", "b"), ("hit", "a"), ("queued", "a"), ("sent", "a")):
         tally(_event(kind, 1.0, model))
     tally(Event("done", "f", "c", 2.0, result=ClaudeResult(model="c", cost=None)))
-    rows = [(row.model, row.calls, row.hits, row.cost, row.saved, row.unknown_price) for row in tally.models()]
-    quarter, half, none = Decimal("0.25"), Decimal("0.50"), Decimal(0)
-    assert rows == [("b", 2, 0, half, none, 0), ("a", 1, 1, quarter, quarter, 0), ("c", 1, 0, none, none, 1)]
-    assert tally.hit_rates() == [(0.0, 0.25), (1.0, 0.0)]
+    tally(Event("hit", "f", "c", 2.0, result=ClaudeResult(model="c", saved=None)))
+    quarter, half = Decimal("0.25"), Decimal("0.50")
+    assert tally.models() == [
+        ModelSums("b", 2, 0, half),
+        ModelSums("a", 1, 1, quarter, quarter),
+        ModelSums("c", 1, 1, unknown_price=1, unknown_saved=1),
+    ]
+    assert tally.hit_rates() == [(0.0, 0.25), (1.0, 0.5)]
+
+
+def test_tally_is_exact_whatever_the_notebook_does_with_decimals() -> None:
+    """A notebook that works with three digits sees every cent of the session."""
+    tally = Tally()
+    with decimal.localcontext() as context:
+        context.prec = 3
+        for amount in ("1000", "0.01"):
+            tally(_event("done", 1.0, amount=amount))
+            tally(_event("hit", 1.0, amount=amount))
+    assert [(row.cost, row.saved) for row in tally.models()] == [(Decimal("1000.01"), Decimal("1000.01"))]
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.booleans()), max_size=300))

@@ -101,6 +101,21 @@ def test_plain_text_says_everything() -> None:
     assert re.search(r"opus +2 of 50 +– +8,000 of 8,000", plain)
 
 
+@pytest.mark.parametrize("form", ["text/plain", "text/html"])
+def test_what_is_not_known_is_never_nothing(form: str) -> None:
+    """A model without a price is shown as one, in its row and in the sums: no $0 for what was paid or saved."""
+    state = _state(ModelSums("nobody-knows", 2, 3, unknown_price=2, unknown_saved=3))
+    shown = dashboard_bundle(state)[form]
+    text = shown if form == "text/plain" else _Seen(shown).text
+    assert "$0" not in text
+    assert re.search(r"nobody-knows\s+2\s+3\s+price unknown\s+price unknown", text)
+    for label in ("Spent", "Saved"):
+        assert re.search(label + r"\s+price unknown", text)
+    part = dashboard_bundle(_state(ModelSums("m", 2, 3, Decimal("1.5"), Decimal("2.5"), 1, 2)))[form]
+    text = " ".join((part if form == "text/plain" else _Seen(part).text).split())
+    assert text.count("$1.50 + 1 price unknown") == text.count("$2.50 + 2 price unknown") == 2
+
+
 names = st.one_of(
     st.text(min_size=1, max_size=40),
     st.sampled_from(

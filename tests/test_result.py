@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import pickle
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_force_nb.errors import OverloadedError
+from claude_force_nb.many import budget_left
 from claude_force_nb.result import BatchResult, ClaudeResult, Usage
 
 counts = st.integers(0, 10**9)
@@ -139,6 +141,15 @@ def test_batch_sums_are_exact_or_unknown() -> None:
     assert (rows.cost, rows.saved, rows.usage) == (Decimal("0.25"), Decimal("0.5"), Usage(4, 6))
     assert BatchResult([*rows, ClaudeResult(cost=None)]).cost is None
     assert BatchResult([*rows, ClaudeResult(saved=None)]).saved is None
+
+
+def test_sums_are_exact_whatever_the_notebook_does_with_decimals() -> None:
+    """A notebook that works with three digits gets the whole of what its batch cost."""
+    rows = BatchResult([ClaudeResult(cost=Decimal(amount), saved=Decimal(amount)) for amount in ("1000", "0.01")])
+    with decimal.localcontext() as context:
+        context.prec = 3
+        assert (rows.cost, rows.saved) == (Decimal("1000.01"), Decimal("1000.01"))
+        assert budget_left(Decimal("1234.5"), Decimal("1000.01")) == Decimal("234.49")
 
 
 def test_results_survive_pickling() -> None:

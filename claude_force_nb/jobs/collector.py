@@ -13,7 +13,8 @@ from claude_force_nb.api.batches import BatchInfo, SdkBatches
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable
-from claude_force_nb.result import ClaudeResult, total_of
+from claude_force_nb.result import ClaudeResult
+from claude_force_nb.usage import sum_dollars
 
 from .outcome import Outcome, missing, read_outcome
 from .pace import Pace, Pause, insist
@@ -87,7 +88,7 @@ class Collector:
                     fresh.append(result)
             if self._ledger is not None and fresh:
                 self._ledger.append_many(fresh, notebook=job.notebook, cell=job.cell)
-            total = total_of(result.cost for _, result in chunk)
+            total = sum_dollars(result.cost for _, result in chunk)
             self._store.done(part.number, [fingerprint for fingerprint, _ in chunk], total)
             for fingerprint, result in chunk:
                 deliver(fingerprint, result, True)

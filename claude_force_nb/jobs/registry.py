@@ -10,6 +10,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.errors import JobError, UnknownJobError
 from claude_force_nb.result import BatchResult, ClaudeResult
+from claude_force_nb.usage import sum_dollars
 from claude_force_nb.vocabulary import did_you_mean
 
 from .collector import Collector
@@ -55,12 +56,7 @@ class JobState:
     @property
     def cost(self) -> Optional[Decimal]:
         """US dollars of the answers collected; None where one price is unknown."""
-        total = Decimal(0)
-        for part in self.parts:
-            if part.cost is None:
-                return None
-            total += part.cost
-        return total
+        return sum_dollars(part.cost for part in self.parts)
 
     @property
     def batch_ids(self) -> Tuple[str, ...]:

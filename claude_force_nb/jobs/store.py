@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 from claude_force_nb.errors import JobError
 from claude_force_nb.shared_file import SharedFile, data_folder
+from claude_force_nb.usage import add_dollars
 
 from .owner import is_alive
 
@@ -301,7 +302,7 @@ class JobStore:
             )
             so_far = connection.execute("SELECT cost FROM parts WHERE number = ?", (number,)).fetchone()
             if so_far is not None and so_far[0] is not None:
-                total = None if cost is None else format(Decimal(so_far[0]) + cost, "f")
+                total = None if cost is None else format(add_dollars(Decimal(so_far[0]), cost), "f")
                 connection.execute("UPDATE parts SET cost = ? WHERE number = ?", (total, number))
 
     def collected(self, number: int, *, succeeded: int, failed: int, unanswered: int) -> None:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.result import BatchResult, BatchSummary, ClaudeResult
+from claude_force_nb.usage import sum_dollars
 
 from .render import dollars, known_dollars, line_bundle, result_bundle, table_bundle
 
@@ -35,7 +36,9 @@ def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
 def _sum(amounts: Sequence[Optional[Decimal]]) -> str:
     known = [amount for amount in amounts if amount is not None]
     # Rows that cost nothing because they are cached or were not sent are no known price.
-    return known_dollars(sum(known, Decimal(0)), len(amounts) - len(known), len(amounts) - known.count(Decimal(0)))
+    return known_dollars(
+        sum_dollars(known) or Decimal(0), len(amounts) - len(known), len(amounts) - known.count(Decimal(0))
+    )
 
 
 def _short(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from claude_force_nb.cache import CacheStats
 from claude_force_nb.live import Headroom, ModelSums, Snapshot, Tally
+from claude_force_nb.usage import sum_dollars
 
 from .render import bundle, dollars
 
@@ -167,12 +168,12 @@ def sections(state: DashboardState) -> Tuple[Section, ...]:
 
 def _overview(state: DashboardState) -> Section:
     now = state.snapshot
-    spent = sum((row.cost for row in state.models), Decimal(0))
-    saved = sum((row.saved for row in state.models), Decimal(0))
-    unknown = sum(row.unknown_price for row in state.models)
+    models = state.models
+    spent, saved = sum_dollars(row.cost for row in models), sum_dollars(row.saved for row in models)
+    calls, hits = sum(row.calls for row in models), sum(row.hits for row in models)
     facts = [
-        ("Spent", Cell(dollars(spent), _unknown(unknown))),
-        ("Saved", Cell(dollars(saved))),
+        ("Spent", _known(spent, sum(row.unknown_price for row in models), calls)),
+        ("Saved", _known(saved, sum(row.unknown_saved for row in models), hits)),
         ("Hit rate", Cell(_rate(state.cache))),
         ("In flight", Cell("{:,}".format(now.in_flight), "of {:,}".format(now.max_concurrent))),
         ("Queue", Cell("{:,}".format(now.queued))),
@@ -193,8 +194,11 @@ def _overview(state: DashboardState) -> Section:
     return Section("overview", facts=tuple(facts), alerts=tuple(alerts), large=True)
 
 
-def _unknown(count: int) -> str:
-    return "+ {:,} price unknown".format(count) if count else ""
+def _known(known: Optional[Decimal], unknown: int, count: int, share: Optional[float] = None, colour: str = "") -> Cell:
+    """Return the dollars of `count` answers; those `unknown` ones that are not in them are never shown as nothing."""
+    if unknown and unknown == count:
+        return Cell(dollars(None))
+    return Cell(dollars(known), "+ {:,} price unknown".format(unknown) if unknown else "", share, colour)
 
 
 def _rate(cache: Optional[CacheStats]) -> str:
@@ -212,8 +216,8 @@ def _models(state: DashboardState) -> Section:
                 Cell(_one_line(row.model)),
                 Cell("{:,}".format(row.calls)),
                 Cell("{:,}".format(row.hits)),
-                Cell(dollars(row.cost), _unknown(row.unknown_price), float(row.cost / most) if most else 0.0),
-                Cell(dollars(row.saved), "", float(row.saved / most) if most else 0.0, "saved"),
+                _known(row.cost, row.unknown_price, row.calls, float(row.cost / most) if most else 0.0),
+                _known(row.saved, row.unknown_saved, row.hits, float(row.saved / most) if most else 0.0, "saved"),
             )
         )
     header = ("model", "calls", "from cache", "spent", "saved")

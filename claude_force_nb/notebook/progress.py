@@ -10,6 +10,7 @@ from html import escape
 from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
 
 from claude_force_nb.result import ClaudeResult
+from claude_force_nb.usage import add_dollars
 
 from .render import dollars
 from .screen import REFRESH_SECONDS, show_bundle
@@ -68,7 +69,7 @@ class Progress:
         if cost is None:
             self.price_known = False
         elif cost:
-            self.cost += cost
+            self.cost = add_dollars(self.cost, cost)
 
     @property
     def total(self) -> Optional[int]:
