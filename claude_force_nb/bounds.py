@@ -17,6 +17,9 @@ __all__ = ["bound_tokens", "content_bytes", "input_bound_tokens", "is_bounded", 
 _PACED_IMAGE_BYTES = 4 * 1600
 _PACED_PDF_BYTES = 4 * 100 * 3000
 
+# Fields of a body with which more is read, written or dearer than the body says.
+_NOT_IN_THE_REQUEST = ("mcp_servers", "container", "thread", "compaction", "fallbacks")
+
 
 def bound_tokens(request: ClaudeRequest, context_window: Optional[int]) -> Optional[int]:
     """Return more tokens than the request can be billed for as input, or None where nothing bounds them.
@@ -90,10 +93,15 @@ def _added_by_the_api(body: Mapping[str, Any]) -> int:
 def is_bounded(request: ClaudeRequest) -> bool:
     """Return whether all that the API reads is in the request.
 
-    It is not for content given by address or file id, for tools that run at the API (search, fetch, code), and for MCP.
+    It is not for content given by address or file id, for tools that run at the API (search, fetch, code), for MCP, for turns
+    that the API holds, for what it summarises beside the answer, and where another model may answer.
     """
     body = request.body
-    if body.get("mcp_servers") or body.get("container"):
+    if any(body.get(name) for name in _NOT_IN_THE_REQUEST):
+        return False
+    managed = body.get("context_management")
+    edits = managed.get("edits") if isinstance(managed, dict) else None
+    if any(not isinstance(edit, dict) or "compact" in str(edit.get("type")) for edit in edits or ()):
         return False
     tools = body.get("tools") or ()
     if any(not isinstance(tool, dict) or tool.get("type") not in (None, "custom") for tool in tools):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Context, Decimal
 from typing import Any, Dict, Iterable, Mapping, Optional
 
@@ -52,7 +52,7 @@ class Usage:
     web_searches : int
         Server-side web searches.
     service_tier : str
-        ``"standard"``, ``"priority"`` or ``"batch"``.
+        ``"standard"``, ``"priority"`` or ``"batch"``; ``"mixed"`` where it is of several kinds.
     speed : str
         ``"standard"`` or ``"fast"``.
     inference_geo : str
@@ -80,14 +80,20 @@ class Usage:
 
     @classmethod
     def from_api(cls, usage: Optional[Mapping[str, Any]]) -> Usage:
-        """Read the API's ``usage`` object; what is missing, null or not a positive whole number counts as 0."""
+        """Read the API's ``usage`` object; what is missing, null or not a positive whole number counts as 0.
+
+        Notes
+        -----
+        The tokens of a compaction stand in ``iterations`` only, and are added. What another model read and wrote, as an adviser
+        or in place of the one asked, has another price: then the tier is ``mixed``, for which there is none.
+        """
         usage = _mapping(usage)
         written = _count(usage.get("cache_creation_input_tokens"))
         detail = _mapping(usage.get("cache_creation"))
         one_hour = min(_count(detail.get("ephemeral_1h_input_tokens")), written)
         tools = _mapping(usage.get("server_tool_use"))
         geo = usage.get("inference_geo")
-        return cls(
+        counted = cls(
             input_tokens=_count(usage.get("input_tokens")),
             output_tokens=_count(usage.get("output_tokens")),
             cache_write_5m_tokens=written - one_hour,
@@ -98,6 +104,16 @@ class Usage:
             speed=str(usage.get("speed") or "standard"),
             inference_geo="global" if geo in (None, "", "not_available") else str(geo),
         )
+        iterations = usage.get("iterations")
+        for iteration in map(_mapping, iterations if isinstance(iterations, list) else ()):
+            kind = iteration.get("type")
+            if kind == "compaction":
+                part = cls.from_api({**iteration, "iterations": None})
+                tiers = (counted.service_tier, counted.speed, counted.inference_geo)
+                counted += replace(part, service_tier=tiers[0], speed=tiers[1], inference_geo=tiers[2])
+            elif kind not in (None, "message"):
+                counted = replace(counted, service_tier="mixed")
+        return counted
 
     def to_record(self) -> Dict[str, Any]:
         """Return the fields that differ from their defaults, as JSON data."""

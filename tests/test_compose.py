@@ -201,6 +201,12 @@ def test_the_bound_is_a_bound(prompt: str) -> None:
         ({"tools": [{"name": "t", "input_schema": {"type": "object"}}]}, True),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, False),
         ({"mcp_servers": [{"type": "url", "url": "https://x"}]}, False),
+        ({"fallbacks": [{"model": "claude-opus-5-5"}]}, False),
+        ({"fallbacks": "default"}, False),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, False),
+        ({"compaction": {"type": "summarize"}}, False),
+        ({"context_management": {"edits": [{"type": "compact_20260112"}]}}, False),
+        ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, True),
         (
             {
                 "messages": [
@@ -224,5 +230,5 @@ def test_the_bound_is_a_bound(prompt: str) -> None:
     ],
 )
 def test_what_has_a_bound(body: Dict[str, Any], bounded: bool) -> None:
-    """What the API fetches or runs itself may read more than it was sent."""
+    """What the API fetches, holds, summarises or runs itself may be more than it was sent, and another model may be dearer."""
     assert is_bounded(composed(body=body)) is bounded

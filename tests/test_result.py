@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.errors import OverloadedError
 from claude_force_nb.many import budget_left
 from claude_force_nb.result import BatchResult, ClaudeResult, Usage
@@ -48,6 +49,31 @@ def test_usage_of_the_api() -> None:
     assert usage.total_input_tokens == 4310
 
 
+def test_usage_of_a_compaction_is_counted() -> None:
+    """The API leaves it out of the sums; each other iteration is in them already."""
+    usage = Usage.from_api(
+        {
+            "input_tokens": 23_000,
+            "output_tokens": 1000,
+            "speed": "fast",
+            "iterations": [
+                {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3500, "cache_read_input_tokens": 7},
+                {"type": "message", "input_tokens": 23_000, "output_tokens": 1000},
+            ],
+        }
+    )
+    assert usage == Usage(203_000, 4500, cache_read_tokens=7, speed="fast")
+
+
+@pytest.mark.parametrize("kind", ["advisor_message", "fallback_message"])
+def test_usage_of_another_model_has_no_price(kind: str) -> None:
+    """What another model did is not priced as if the one asked had done it."""
+    other = {"type": kind, "model": "claude-opus-5-5", "input_tokens": 5, "output_tokens": 5}
+    usage = Usage.from_api({"input_tokens": 5, "output_tokens": 5, "iterations": [other, None]})
+    assert (usage.input_tokens, usage.service_tier) == (5, "mixed")
+    assert load_prices().cost("claude-sonnet-5-5", usage) is None
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -56,6 +82,8 @@ def test_usage_of_the_api() -> None:
         "usage",
         5,
         {"input_tokens": None, "output_tokens": "7", "cache_read_input_tokens": -3, "cache_creation": 5},
+        {"iterations": 5},
+        {"iterations": [5, None, {}, {"type": "message"}, {"type": "compaction", "iterations": [{"type": "x"}]}]},
         {"input_tokens": True, "output_tokens": 1.5, "server_tool_use": [], "service_tier": None},
     ],
     ids=repr,
