@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from .costs.pricing import PriceTable
 from .request import ClaudeRequest
@@ -40,7 +40,8 @@ class Sampled:
     sample: List[Tuple[ClaudeRequest, int]] = field(default_factory=list)
     model: str = ""
     max_tokens: int = 0
-    _seen: Set[bytes] = field(default_factory=set)
+    # By fingerprint, whether the cache has the answer.
+    _seen: Dict[bytes, bool] = field(default_factory=dict)
     # The same rows give the same sample each time.
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
@@ -48,18 +49,21 @@ class Sampled:
         """Count a row; return True where no row before it asked the same."""
         self.rows += 1
         digest = bytes.fromhex(request.fingerprint)
-        if digest in self._seen:
-            return False
-        self._seen.add(digest)
-        return True
+        known = self._seen.get(digest)
+        if known is None:
+            self._seen[digest] = False
+            return True
+        self.cached_rows += known
+        return False
 
     @property
     def distinct(self) -> int:
         """Different prompts."""
         return len(self._seen)
 
-    def cached(self, answer: ClaudeResult) -> None:
-        """Count a prompt whose answer is in the cache."""
+    def cached(self, request: ClaudeRequest, answer: ClaudeResult) -> None:
+        """Count a prompt whose answer is in the cache, as each further row that asks the same will be."""
+        self._seen[bytes.fromhex(request.fingerprint)] = True
         self.cached_rows += 1
         self.output_tokens.append(answer.usage.output_tokens)
 

@@ -213,11 +213,11 @@ def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> Non
     kernel.run("%claude_batch ['dry 1'] model=haiku max_tokens=100")
     calls = server.counters.by_endpoint["messages"]
     cell = kernel.run(
-        "%claude_batch ['dry 1', 'dry 2', 'dry 2', 'dry three', ''] model=haiku max_tokens=100 --dry-run into=nothing"
+        "%claude_batch ['dry 1', 'dry 2', 'dry 2', 'dry three', '', 'dry 1', 'dry 1'] model=haiku max_tokens=100 --dry-run into=nothing"
     )
     shown = only_answer(cell)["text/plain"]
     rows = {line[:18].strip(): line[18:].strip() for line in shown.splitlines()}
-    assert (rows["rows"], rows["distinct prompts"], rows["cached"], rows["to send"]) == ("5", "3", "1", "2")
+    assert (rows["rows"], rows["cached rows"], rows["distinct prompts"], rows["to send"]) == ("7", "3", "3", "2")
     assert rows["cannot be made"].startswith("1, such as row 4: the prompt is empty")
     assert "counted by the API" in rows["tokens in"]
     assert "at most 200" in rows["tokens out"]

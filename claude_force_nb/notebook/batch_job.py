@@ -138,8 +138,15 @@ class BatchRun:
         """Return what there is; see `Collected.batch`."""
         seconds = time.monotonic() - self._started
         if self._plan.path is not None:
-            cost = self.progress.cost if self.progress.price_known else None
-            return BatchSummary(counts=dict(self.progress.counts), cost=cost, duration_seconds=seconds)
+            progress = self.progress
+            return BatchSummary(
+                counts=dict(progress.counts),
+                cost=progress.cost if progress.price_known else None,
+                saved=progress.saved,
+                input_tokens=progress.input_tokens,
+                output_tokens=progress.output_tokens,
+                duration_seconds=seconds,
+            )
         return self.collected.batch(stopped=stopped, again=self._again, duration_seconds=seconds, more=self._plan.more)
 
     async def _again(self, numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:

@@ -42,8 +42,8 @@ async def preview_batch(
     estimate = BatchEstimate.of(sampled, counted)
     rows: List[Tuple[str, str]] = [
         ("rows", "{:,}".format(sampled.rows + sampled.broken)),
+        ("cached rows", "{:,}".format(sampled.cached_rows)),
         ("distinct prompts", "{:,}".format(sampled.distinct)),
-        ("cached", "{:,}".format(sampled.cached_rows)),
         ("to send", "{:,}".format(sampled.to_send)),
     ]
     if sampled.broken:
@@ -72,7 +72,7 @@ async def _go_through(
         elif sampled.is_new(request):
             answer = None if cache is None else cache.get(request)
             if answer is not None:
-                sampled.cached(answer)
+                sampled.cached(request, answer)
             else:
                 sampled.missing(request, content_bytes(request))
         if time.perf_counter() - breath > _YIELD_SECONDS:
@@ -109,7 +109,7 @@ def _tokens_out(estimate: BatchEstimate) -> str:
     if estimate.output_tokens is None:
         return "{}, {:,} an answer".format(most, sampled.max_tokens)
     about = "about {:,.0f}, as in the {} cached answers; {}"
-    return about.format(estimate.output_tokens * sampled.to_send, sampled.cached_rows, most)
+    return about.format(estimate.output_tokens * sampled.to_send, len(sampled.output_tokens), most)
 
 
 def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: str) -> str:

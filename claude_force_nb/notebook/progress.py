@@ -57,10 +57,13 @@ class Progress:
         self._clock = clock
         self._paused = paused
         self._started = clock()
-        self._seen: Deque[Tuple[float, int]] = deque([(self._started, 0)])
+        # Time, rows that had ended by then, and what they had cost.
+        self._seen: Deque[Tuple[float, int, Decimal]] = deque([(self._started, 0, Decimal(0))])
         self.counts: Dict[str, int] = {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
         self.cost = Decimal(0)
         self.price_known = True
+        self.saved: Optional[Decimal] = Decimal(0)
+        self.input_tokens = self.output_tokens = 0
 
     def ended(self, result: ClaudeResult) -> None:
         """Count one row."""
@@ -70,6 +73,12 @@ class Progress:
             self.price_known = False
         elif cost:
             self.cost = add_dollars(self.cost, cost)
+        if result.saved is None or self.saved is None:
+            self.saved = None
+        elif result.saved:
+            self.saved = add_dollars(self.saved, result.saved)
+        self.input_tokens += result.usage.total_input_tokens
+        self.output_tokens += result.usage.output_tokens
 
     @property
     def total(self) -> Optional[int]:
@@ -98,15 +107,17 @@ class Progress:
         total, ended = self.total, self.ended_rows
         if total is None or not ended or not self.price_known:
             return None
-        return self.cost * max(total, ended) / ended
+        # As the last seconds went: cached rows, which end at once, say little of those behind them.
+        _, before, paid = self._seen[0] if self._seen[0][1] < ended else (0.0, 0, Decimal(0))
+        return self.cost + (self.cost - paid) * max(0, total - ended) / (ended - before)
 
     def rate(self) -> float:
         """Rows a second, over the last seconds."""
         now, ended = self._clock(), self.ended_rows
-        self._seen.append((now, ended))
+        self._seen.append((now, ended, self.cost))
         while len(self._seen) > 2 and self._seen[0][0] < now - _WINDOW_SECONDS:
             self._seen.popleft()
-        began, before = self._seen[0]
+        began, before, _ = self._seen[0]
         return (ended - before) / (now - began) if now > began else 0.0
 
     def share(self) -> str:
