@@ -50,7 +50,8 @@ class Table:
         if _is_pandas(self._native):
             frame = self._native.copy() if everything else self._native.iloc[list(numbers)].copy()
             for name, values in added.items():
-                frame[names[name]] = type(frame.iloc[:, 0])(values, index=frame.index) if values else None
+                # Of the frame's library, whatever its columns are.
+                frame[names[name]] = type(frame.index.to_series())(values, index=frame.index) if values else None
             return frame
         rows = self._frame if everything else self._frame[list(numbers)]
         namespace = self._frame.__native_namespace__()
@@ -84,6 +85,12 @@ def as_table(value: Any, name: str) -> Optional[Table]:
     if find_spec("narwhals") is None:
         raise SourceError("{} is a {}; reading it needs {}".format(name, type(value).__name__, _INSTALL))
     narwhals = import_module("narwhals.stable.v1")
+    # Before narwhals refuses them, in several lines; 1 and "1" are one name in a template.
+    columns = getattr(value, "columns", ()) if _is_pandas(value) else getattr(value, "column_names", ())
+    names = list(map(str, columns))
+    twice = next((each for each in names if names.count(each) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise SourceError("{} has two columns named {!r}".format(name, twice))
     seen = narwhals.from_native(value, pass_through=True, allow_series=True)
     if isinstance(seen, narwhals.LazyFrame):
         raise SourceError("{} is lazy: its rows are not there yet; collect it first".format(name))
@@ -93,9 +100,6 @@ def as_table(value: Any, name: str) -> Optional[Table]:
             return None
         return Table(native, narwhals.from_native(native), is_series=True)
     if isinstance(seen, narwhals.DataFrame):
-        twice = sorted({str(column) for column in value.columns if list(value.columns).count(column) > 1})
-        if twice:
-            raise SourceError("{} has two columns named {!r}".format(name, twice[0]))
         return Table(value, seen)
     return None
 

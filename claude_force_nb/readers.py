@@ -123,7 +123,7 @@ class FileRows:
         try:
             for fields in reader:
                 if header is None:
-                    header = fields
+                    header = fields or None
                 elif len(fields) == len(header):
                     yield dict(zip(header, fields))
                 elif fields:
@@ -136,11 +136,15 @@ class FileRows:
     def _look_at_header(self) -> None:
         try:
             with self.path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-                line = file.readline(_FIELD_CHARACTERS)
+                line = next((line for line in file if line.strip("\r\n")), "")
+                self.delimiter = max(",;\t", key=line.count) if self.path.suffix.lower() == ".csv" else "\t"
+                file.seek(0)
+                # A name may have line ends of its own.
+                header = next(filter(None, csv.reader(file, delimiter=self.delimiter)), [])
         except OSError as error:
             raise SourceError("{} cannot be read: {}".format(self.path, error.strerror or error)) from None
-        self.delimiter = max(",;\t", key=line.count) if self.path.suffix.lower() == ".csv" else "\t"
-        header = next(csv.reader([line], delimiter=self.delimiter), [])
+        except csv.Error as error:
+            raise SourceError("the header of {}: {}".format(self.path.name, error)) from None
         twice = sorted({name for name in header if header.count(name) > 1})
         if twice:
             raise SourceError("{} has two columns named {!r}".format(self.path.name, twice[0]))

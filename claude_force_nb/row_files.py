@@ -38,6 +38,8 @@ _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _FAR = 1 << 40
 # Stands for the request id of an answer that the file has already.
 _IN_FILE = "in the file"
+# What pandas has where there is no value.
+_NOTHING = ("NaTType", "NAType")
 # Of a column of the source that is called as one of ours.
 _PREFIX = "source_"
 
@@ -62,8 +64,10 @@ def _put(places: array[int], row: int, offset: int) -> None:
 
 
 def _other(value: Any) -> Any:
-    item = getattr(value, "item", None)  # a number of numpy
-    return item() if callable(item) and getattr(value, "ndim", 1) == 0 else str(value)
+    plain = getattr(value, "tolist", None)  # a number or an array of numpy
+    if callable(plain):
+        return _plain(plain())
+    return None if type(value).__name__ in _NOTHING else str(value)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, default=_other, separators=(", ", ": ")).encode

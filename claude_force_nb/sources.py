@@ -93,13 +93,19 @@ class Source:
         Raises
         ------
         SourceError
-            If a column is missing, or without a template, if it is not said which column holds the prompts.
+            If a column is missing, or without a template, if it is not said which column holds the prompts; or if no row
+            can be read.
         UndefinedNameError
             If the template has a name that neither the rows nor `variables` have.
         """
         used = names(template) if template is not None else ()
         self._templated = template is not None
         first = self._first()
+        if first and isinstance(first[0], BrokenRow):
+            readable = (row for row in islice(self._known(), self._limit) if not isinstance(row, BrokenRow))
+            first = list(islice(readable, 1))
+            if not first:
+                raise self._first()[0].error
         columns = self.columns
         if columns is None and first and isinstance(first[0], Mapping):
             columns = self.columns = tuple(map(str, first[0]))

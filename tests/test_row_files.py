@@ -51,6 +51,17 @@ def test_every_row_is_a_line_in_order(run: Any, make: Make, simulator: Simulator
     assert found[3]["cost"] > 0
 
 
+def test_what_json_has_no_word_for(run: Any, make: Make, tmp_path: Path) -> None:
+    """Arrays and numbers of numpy are written as such, and what stands for no value as null."""
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    path = tmp_path / "out.jsonl"
+    columns = {"a": numpy.array([1.5, float("nan")]), "b": numpy.float32("nan"), "c": pandas.NaT, "d": pandas.NA}
+    run(make().run_stream([{"text": "t", **columns, "e": numpy.int64(7)}], template="{{ text }}", into=path))
+    assert "NaN" not in path.read_text(encoding="utf-8")
+    row = lines(path)[0]
+    assert [row[name] for name in "abcde"] == [[1.5, None], None, None, None, 7]
+
+
 def test_a_run_goes_on_where_the_file_ends(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
     """Answers in the file are not asked again, failed rows are; rows that moved take their answers along, others leave."""
     path = tmp_path / "out.jsonl"

@@ -225,6 +225,22 @@ def as_lists(table: Any) -> Dict[str, List[Any]]:
     return dict(table.to_dict(as_series=False))
 
 
+def test_files_that_begin_oddly(tmp_path: Path) -> None:
+    """Blank lines before a header, a line end in it, and a first line that cannot be read do not hide the columns."""
+    (tmp_path / "blank.csv").write_text("\n\r\ntext,n\na,1\n", encoding="utf-8-sig")
+    source = opened(tmp_path / "blank.csv", "{{ text }}")
+    assert (source.columns, items(source)) == (("text", "n"), [{"text": "a", "n": "1"}])
+    (tmp_path / "long.csv").write_text('"a\nb",n\n1,2\n', encoding="utf-8")
+    source = opened(tmp_path / "long.csv", "{{ n }}")
+    assert (source.columns, items(source)) == (("a\nb", "n"), [{"a\nb": "1", "n": "2"}])
+    (tmp_path / "r.jsonl").write_text('no\n{"text": "a"}\n', encoding="utf-8")
+    broken, row = items(opened(tmp_path / "r.jsonl", "{{ text }}"))
+    assert isinstance(broken, BrokenRow)
+    assert row == {"text": "a"}
+    with pytest.raises(SourceError, match=r"^line 1 of r\.jsonl is no JSON$"):
+        opened(tmp_path / "r.jsonl", "{{ text }}", limit=1)
+
+
 def test_a_frame_in_is_a_frame_out(frame: Frame) -> None:
     """Rows of pandas, polars and pyarrow are mappings, and go back into a frame of the same library."""
     table = frame({"text": ["a", "b", "c"], "n": [1, 2, 3]})
@@ -265,6 +281,24 @@ def test_pandas_keeps_its_index() -> None:
     assert list(found["answer"]) == ["x", "y", "z"]
     assert list(table.columns) == ["text", "when", "late"]
     assert str(found["when"].dtype).startswith("datetime64")
+
+
+def test_frames_with_odd_columns(frame: Frame) -> None:
+    """Names that are there twice are one line, of pandas also where they are the same only as text; no column is a frame too."""
+    library = type(frame({"a": [1]})).__module__.partition(".")[0]
+    if library == "polars":
+        return
+    if library == "pyarrow":
+        twice = [pytest.importorskip("pyarrow").table([[1], [2]], names=["a", "a"])]
+    else:
+        pandas = pytest.importorskip("pandas")
+        twice = [pandas.DataFrame([[1, 2]], columns=names) for names in (["a", "a"], [1, "1"])]
+        empty = BatchResult(results("x", "y"), source=opened(pandas.DataFrame(index=[4, 5]), "hello")).to_frame()
+        assert list(empty.index) == [4, 5]
+        assert list(empty["answer"]) == ["x", "y"]
+    for table in twice:
+        with pytest.raises(SourceError, match="reviews has two columns named"):
+            opened(table)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
