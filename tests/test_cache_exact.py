@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
@@ -196,6 +199,33 @@ def test_four_processes_write_at_once(tmp_path: Path) -> None:
         assert (stats.entries, stats.size_bytes) == stored(tmp_path)
         assert 0 < stats.size_bytes <= 200_000
         assert cache.verify().intact == stats.entries
+
+
+def test_who_opens_a_database_that_is_just_made_lets_its_maker_end(tmp_path: Path) -> None:
+    """A rollback journal that another process has while it turns a new database to its log is not moved aside."""
+    with make_cache(tmp_path) as cache:
+        assert cache.put(fingerprint(1), answer())
+    journal = tmp_path / "cache.db-journal"
+    journal.write_bytes(b"the maker's")
+    maker = threading.Timer(0.05, journal.unlink)
+    maker.start()
+    with make_cache(tmp_path) as cache:
+        assert cache.get(fingerprint(1)) is not None
+    maker.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["cache.db"]
+
+
+def test_processes_that_make_a_cache_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """Nobody who comes while another one turns a new database to its log gives the cache up."""
+    with closing(sqlite3.connect(str(tmp_path / "cache.db"), isolation_level=None, check_same_thread=False)) as maker:
+        maker.execute("CREATE TABLE t (x)")
+        maker.execute("DROP TABLE t")
+        maker.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.1, maker.execute, ["COMMIT"])
+        end.start()
+        with make_cache(tmp_path) as cache:
+            assert cache.put(fingerprint(1), answer())
+        end.join()
 
 
 def kill_and_count(directory: Path, rounds: int) -> None:

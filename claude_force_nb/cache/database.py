@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import tempfile
+import time
 from typing import Any, List, Optional, Tuple
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "is_truncated",
     "make_way",
     "schema_of",
+    "turn_to_log",
 ]
 
 DATABASE_NAME = "cache.db"  # diskcache's
@@ -28,6 +30,7 @@ DATABASE_NAME = "cache.db"  # diskcache's
 APPLICATION_ID = 0x436C4631  # "ClF1"
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _COMPANIONS = ("-wal", "-shm", "-journal")
+_SETTLING_SECONDS = 0.5
 _ALLOWED_READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION)
 _ALLOWED_FUNCTIONS = ("length", "coalesce")
 
@@ -52,6 +55,19 @@ def connect(path: str, *, timeout_seconds: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def turn_to_log(connection: sqlite3.Connection, *, timeout_seconds: float) -> None:
+    """Give the database a write-ahead log, where it has none; SQLite itself does not wait for others who do just that."""
+    until = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = wal").fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= until:
+                raise
+        time.sleep(0.01)
 
 
 def authorize_read(action: int, _name: Any, column: Any, _database: Any, source: Any) -> int:
@@ -110,12 +126,23 @@ def make_way(path: str) -> None:
     """Move what is no regular file out of the way of the database, following no symbolic link and removing nothing."""
     for name in (path, *(path + ending for ending in _COMPANIONS)):
         try:
-            status = os.lstat(name)
-        except FileNotFoundError:
+            if not stat.S_ISREG(os.lstat(name).st_mode) or (name.endswith("-journal") and _stays(path, name)):
+                _move_aside(name)
+        except FileNotFoundError:  # or another process has just done it
             continue
-        # A database with a write-ahead log has no rollback journal: one that is there would be played back into it.
-        if not stat.S_ISREG(status.st_mode) or (name.endswith("-journal") and _header_of(path)[18:20] == b"\2\2"):
-            _move_aside(name)
+
+
+def _stays(path: str, journal: str) -> bool:
+    """Whether a rollback journal is there to stay beside a database with a write-ahead log: it would be played back into it.
+
+    Whoever makes the database has one for a moment, while it is turned to the log.
+    """
+    until = time.monotonic() + _SETTLING_SECONDS
+    while os.path.lexists(journal) and _header_of(path)[18:20] == b"\2\2":
+        if time.monotonic() >= until:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def discard(path: str) -> bool:

@@ -149,7 +149,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         if not found:
             # Only of effect before there are tables, and later a write each time.
             sql("PRAGMA auto_vacuum = {}".format(_SETTINGS["sqlite_auto_vacuum"]))
-        sql("PRAGMA journal_mode = {}".format(_SETTINGS["sqlite_journal_mode"])).fetchall()
+        database.turn_to_log(self._writer, timeout_seconds=self._timeout)
         sql("PRAGMA synchronous = {}".format(_SETTINGS["sqlite_synchronous"]))
         sql("PRAGMA cache_size = {}".format(_SETTINGS["sqlite_cache_size"]))
         sql("PRAGMA journal_size_limit = {}".format(2**24))
