@@ -220,6 +220,9 @@ def test_a_frame_has_a_row_for_each_answer(ledger: Ledger, library: str, monkeyp
     assert ask(ledger, names, into="frame") == "3 answers in frame"
     frame = names["frame"]
     assert list(frame.columns) == list(names["empty"].columns)
+    for name in ("input_tokens", "attempts", "cost", "cached"):
+        assert frame[name].dtype == names["empty"][name].dtype
+    assert list(names["empty"]["model"].str.slice(0, 3)) == []
     assert frame["cost"].sum() == 0.5
     assert list(frame["cached"]) == [False, False, True]
     assert list(frame["saved"])[-1] == 0.25
@@ -229,8 +232,21 @@ def test_a_frame_has_a_row_for_each_answer(ledger: Ledger, library: str, monkeyp
     assert (moment.year, moment.hour) == (2026, 12)
     if library == "pandas" or sys.version_info >= (3, 9):
         assert moment.utcoffset().total_seconds() == 0
-    with pytest.raises(OptionError, match="variable name"):
-        ask(ledger, into="a b")
+    for name in ("a b", "class"):
+        with pytest.raises(OptionError, match="variable name"):
+            ask(ledger, names, into=name)
+    assert sorted(names) == ["empty", "frame"]
+
+
+def test_options_that_do_not_go_together_are_one_line(ledger: Ledger, tmp_path: Path) -> None:
+    """What would be passed over in silence is said."""
+    target = tmp_path / "costs.csv"
+    for asked in ({"export": str(target)}, {"into": "frame"}):
+        with pytest.raises(OptionError, match="by groups the table"):
+            ask(ledger, by="agent", **asked)
+    with pytest.raises(OptionError, match="one at a time"):
+        ask(ledger, export=str(target), into="frame")
+    assert not target.exists()
 
 
 def test_without_a_library_a_frame_is_one_line(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +283,14 @@ def test_the_command_does_the_same(
     assert said("--prune", "30d").startswith("1 answer older than 30d removed")
     assert main(["cost", "--csv", "costs.txt"]) == 1
     assert capsys.readouterr().err == "error: export takes the name of a .csv file, not 'costs.txt'\n"
+    for words, reason in (
+        (("--csv", ""), "export takes"),
+        (("--prune", ""), "prune must be"),
+        (("--prune", "1d", "--since", "7d"), "--prune stands alone"),
+    ):
+        assert main(["cost", *words]) == 1
+        assert capsys.readouterr().err.startswith("error: " + reason)
+    assert "claude-opus-5-5" in said()
 
 
 def test_a_batch_counts_unknown_prices_apart() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import shlex
 from decimal import Decimal
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import List, Tuple
 
 import pytest
@@ -17,6 +19,8 @@ from claude_force_nb.notebook.kernel import await_magics, protect_questions
 from claude_force_nb.notebook.options import LINE_OPTIONS, OPTIONS, SETTINGS, read_setting
 from claude_force_nb.notebook.parsing import parse_line
 from claude_force_nb.notebook.render import answer_bundle, dollars, receipt, result_bundle, table_bundle
+from claude_force_nb.notebook.settings import Settings
+from claude_force_nb.notebook.views import config_view
 from claude_force_nb.result import ClaudeResult, Usage
 
 NAMES = ("claude",)
@@ -184,6 +188,27 @@ def test_receipts() -> None:
     assert (
         receipt(unknown) == "m · 512→230 tok · price unknown · 0.0 s · 3 attempts · cut off at max_tokens, not cached"
     )
+
+
+def test_a_receipt_is_one_line_of_text() -> None:
+    """Whatever a server calls its model: no line of its own, no heading, no character reference that becomes a tag."""
+    shown = result_bundle(ClaudeResult("a", "m\n\n# loud\r&lt;b&gt;", cost=Decimal("0.5"), agent="R&D"))
+    assert shown["text/plain"] == "a\n\nR&D · m # loud &lt;b&gt; · 0→0 tok · $0.5000 · 0.0 s"
+    assert shown["text/markdown"].endswith("*R&D · m \\# loud \\&lt;b\\&gt; · 0→0 tok · \\$0.5000 · 0.0 s*")
+    assert "m # loud &amp;lt;b&amp;gt;" in shown["text/html"]
+
+
+def test_amounts_in_the_settings_are_read_at_a_glance(tmp_path: Path) -> None:
+    """``1e3`` is shown as the thousand dollars that it is."""
+    settings = Settings(configurable=None, environ={"CLAUDE_FORCE_BUDGET": "1e3"}, folder=tmp_path)
+    assert re.search(r"^budget +1000 +CLAUDE_FORCE_BUDGET", config_view(settings)["text/plain"], re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["1x", "a b", "class"])
+def test_into_takes_a_name_that_a_program_can_use(name: str) -> None:
+    """A result in a variable that cannot be read is lost."""
+    with pytest.raises(OptionError, match="into takes a variable name"):
+        parse_line("into={}".format(shlex.quote(name)), free_text=False)
 
 
 class _Tags(HTMLParser):

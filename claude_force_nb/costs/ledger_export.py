@@ -17,6 +17,9 @@ from claude_force_nb.errors import OptionError
 __all__ = ["frame_of", "write_csv"]
 
 _COLUMNS = tuple(item.name for item in fields(LedgerEntry))
+_COUNTS = (*(name for name in _COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
+_DOLLARS = ("cost", "saved")
+_TEXTS = tuple(name for name in _COLUMNS if name not in (*_COUNTS, *_DOLLARS, "time", "cached"))
 
 
 def write_csv(entries: Iterable[LedgerEntry], target: IO[str]) -> int:
@@ -52,15 +55,21 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
     if library == "pandas":
         frame = frames.DataFrame(columns)
         # Also where there is no entry, or no known price, so that a program need not ask.
-        types = {name: "float64" for name in ("cost", "saved")}
-        types.update({name: "int64" for name in _COLUMNS if name.endswith("_tokens")}, cached="bool")
+        types = {**dict.fromkeys(_DOLLARS, "float64"), **dict.fromkeys(_COUNTS, "int64"), "cached": "bool"}
+        if frame.empty:  # else pandas knows texts by itself, as the type that its version has for them
+            types.update(dict.fromkeys(_TEXTS, "object"))
         frame = frame.astype(types)
         frame["time"] = frames.to_datetime(frame["time"], utc=True)
         return frame
     if sys.version_info < (3, 9):  # where polars cannot give a time zone back
         columns["time"] = [moment.replace(tzinfo=None) for moment in columns["time"]]
-    floats = {name: frames.Float64 for name in ("cost", "saved")}
-    return frames.DataFrame(columns, schema_overrides=floats)
+    types = {
+        **dict.fromkeys(_DOLLARS, frames.Float64),
+        **dict.fromkeys(_COUNTS, frames.Int64),
+        **dict.fromkeys(_TEXTS, frames.Utf8),
+        "cached": frames.Boolean,
+    }
+    return frames.DataFrame(columns, schema_overrides=types)
 
 
 def _moment(entry: LedgerEntry) -> datetime.datetime:

@@ -8,6 +8,7 @@ import time
 
 from claude_force_nb.costs.budget import DailyBudget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path, parse_since
+from claude_force_nb.errors import OptionError
 
 from .cost_view import GROUPS, budget_line, cost_bundle, export, prune
 from .settings import Settings, folder_of_notebook
@@ -37,9 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     ledger, daily = Ledger(path), DailyBudget(settings.value("daily_budget"), path)
     now = time.time()
     try:
-        if arguments.prune:
+        if arguments.prune is not None:
+            if arguments.since:
+                raise OptionError("--prune stands alone, without --since")
             print(prune(ledger, arguments.prune, now=now))
-        elif arguments.csv:
+        elif arguments.csv is not None:
             moment = parse_since(arguments.since, now=now) if arguments.since else None
             print(export(ledger, arguments.csv, moment))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Sequence, Union
 
@@ -55,10 +56,14 @@ def do_cost(
         if others:
             raise OptionError("prune stands alone, without {}".format(", ".join(others)))
         return line_bundle(prune(ledger, given["prune"], now=now))
+    if "export" in given and "into" in given:
+        raise OptionError("export and into go one at a time")
+    if "by" in given and ("export" in given or "into" in given):
+        raise OptionError("by groups the table; export and into give every answer, without by")
     if "export" in given:
         return line_bundle(export(ledger, given["export"], moment))
     if "into" in given:
-        if not into.isidentifier():
+        if not into.isidentifier() or iskeyword(into):
             raise OptionError("into takes a variable name, not {!r}".format(into))
         names[into] = frame = ledger.to_frame(moment)
         return line_bundle("{} in {}".format(_answers(len(frame)), into))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
 
 from claude_force_nb.errors import OptionError
@@ -54,7 +55,7 @@ def _dollars(value: str) -> str:
         limit = parse_budget(value)
     except OptionError:
         raise ValueError from None
-    return "none" if limit is None else str(limit)
+    return "none" if limit is None else format(limit, "f")  # 1e3 is shown as what it is
 
 
 def _switch(value: str) -> bool:
@@ -96,7 +97,7 @@ def _thinking(value: str) -> str:
 
 
 def _name(value: str) -> str:
-    if not value.isidentifier():
+    if not value.isidentifier() or iskeyword(value):
         raise ValueError
     return value
 

@@ -79,7 +79,8 @@ def receipt(result: ClaudeResult) -> str:
     elif result.stop_reason == "refusal":
         parts.append("refused, not cached")
     parts.append(result.notice)
-    return " · ".join(part for part in parts if part)
+    # A server may call its model anything; what breaks the line would end the receipt, or begin a heading.
+    return " · ".join(" ".join(part.split()) for part in parts if part)
 
 
 @lru_cache(maxsize=1)
@@ -142,7 +143,7 @@ def _receipt_html(line: str) -> str:
 
 def _markdown_text(line: str) -> str:
     """Return plain text as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_\[\]<>$|~#])", r"\\\1", line)
+    return re.sub(r"([\\`*_\[\]<>$|~#]|&(?=#?\w+;))", r"\\\1", line)
 
 
 def _wrap(inner: str) -> str:
