@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, AsyncIterable, Coroutine, Iterable, Optional, Tuple, Union
 
 from .errors import ClaudeForceError
 
 __all__ = ["BrokenRow", "Chosen", "Feed", "Prompts", "all_done"]
+
+# What a row takes of a source that may keep the event loop from its work.
+_SLOW_SECONDS = 0.02
 
 Prompts = Union[Iterable[Any], AsyncIterable[Any]]
 
@@ -36,6 +40,7 @@ class Feed:
         self._row = -1
         self._taken = 0
         self._ended = False
+        self._is_slow = False
         self._asking: Optional[Tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = None
         self._numbered = isinstance(prompts, Chosen)
         self._sync = None if isinstance(prompts, AsyncIterable) else iter(prompts)
@@ -67,14 +72,14 @@ class Feed:
         if self._ended:
             raise StopAsyncIteration
         if self._sync is not None:
-            for prompt in self._sync:
-                self._taken += 1
-                if self._numbered:
-                    row, prompt = prompt
-                    return row, prompt
-                self._row += 1
-                return self._row, prompt
-            raise StopAsyncIteration
+            if not self._is_slow:
+                return self._next()
+            # One row for each turn of the event loop, so that a Stop waits for one row and not for one of every worker.
+            async with self._lock:
+                await asyncio.sleep(0)
+                if self._ended:
+                    raise StopAsyncIteration
+                return self._next()
         assert self._async is not None
         async with self._lock:
             if self._ended:
@@ -93,6 +98,19 @@ class Feed:
             self._row += 1
             self._taken += 1
             return self._row, prompt
+
+    def _next(self) -> Tuple[int, Any]:
+        assert self._sync is not None
+        began = time.perf_counter()
+        for prompt in self._sync:
+            self._is_slow = time.perf_counter() - began > _SLOW_SECONDS
+            self._taken += 1
+            if self._numbered:
+                row, prompt = prompt
+                return row, prompt
+            self._row += 1
+            return self._row, prompt
+        raise StopAsyncIteration
 
 
 async def all_done(workers: Iterable[Coroutine[Any, Any, None]]) -> None:

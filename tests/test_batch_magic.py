@@ -136,6 +136,35 @@ def only_answer_of_failed(cell: Any) -> str:
 
 
 @pytest.mark.slow
+def test_stop_ends_what_the_source_does(kernel: LiveKernel, server: Simulator) -> None:
+    """An expression, a first row and further rows that take long without awaiting are ended as well, with one line."""
+    kernel.run(
+        "import time\n"
+        "def slow(pauses):\n"
+        "    for number, pause in enumerate(pauses):\n"
+        "        time.sleep(pause)\n"
+        "        seen.append(number)\n"
+        "        yield 'slow %d' % number"
+    )
+    for source, line in (
+        ("time.sleep(60)", "the source was still being made; nothing was sent"),
+        ("slow([60])", "the first row was still being made; nothing was sent"),
+    ):
+        message = kernel.send("print('up', flush=True)\n%claude_batch {}".format(source))
+        kernel.wait_for_output(message, "up")
+        time.sleep(0.2)
+        kernel.interrupt()
+        cell = kernel.wait(message)
+        assert cell.traceback == ["Interrupted: " + line]
+        assert cell.seconds < 30
+    server.fail("hang", contains="slow")
+    message = kernel.send("seen = []\n%claude_batch slow([0] + [0.1] * 50) into=part max_concurrent=40 cache=off")
+    wait_until(lambda: server.counters.in_flight)
+    kernel.interrupt()
+    assert kernel.wait(message).traceback == ["Interrupted: 0 done; run again to continue"]
+    assert int(kernel.value("len(seen)")) < 25
+
+
 def test_a_killed_kernel_has_lost_nothing_that_was_done(server: Simulator, folder: Path) -> None:
     """After kill -9 in the middle of a batch a new kernel finds every answer that had come, and pays for the others once."""
     server.heal()
@@ -171,7 +200,7 @@ def test_in_the_background(kernel: LiveKernel, server: Simulator) -> None:
     waiting = kernel.send("print('up', flush=True)\nawait job")
     kernel.wait_for_output(waiting, "up")
     kernel.interrupt()
-    assert kernel.wait(waiting).status == "error"
+    assert kernel.wait(waiting).traceback == ["Interrupted: 20 of 21 done; the job goes on, await it again"]
     assert kernel.value("job.status") == "running"
     early = kernel.run("job.result()")
     assert early.traceback == ["ClaudeForceError: the batch is still running: 20 of 21 done; await the job"]

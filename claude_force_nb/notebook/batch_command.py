@@ -12,6 +12,7 @@ from claude_force_nb.structured import frame_parts
 from .batch_job import BatchJob, BatchRun, Plan, Whole
 from .batch_line import evaluate_source, is_path, parse_batch_line
 from .batch_preview import preview_batch
+from .kernel import ending_on_stop
 from .options import BATCH_OPTIONS, help_rows
 from .render import table_bundle
 
@@ -66,21 +67,23 @@ async def run_batch(
     path, into = (into, None) if into is not None and is_path(into) else (None, into)
     expression = invocation.rest
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
-    source = open_source(
-        evaluate_source(expression, names),
-        name=name,
-        column=options.pop("column", None),
-        limit=options.pop("limit", None),
-        keep=path is None,
-    )
+    with ending_on_stop("the source was still being made; nothing was sent"):
+        source = open_source(
+            evaluate_source(expression, names),
+            name=name,
+            column=options.pop("column", None),
+            limit=options.pop("limit", None),
+            keep=path is None,
+        )
     arguments: Dict[str, Any] = {name: options.pop(name) for name in ("via",) if name in options}
     width = options.pop("max_concurrent", None)
     width = session.settings.value("max_concurrent") if width is None else width
     # An item that is a prompt is sent as it is: data is never a template.
     call = session.call_options({**options, "raw": template is None}, local_names)
-    source.check(template, call.get("variables"))
-    if source.is_empty():
-        raise SourceError("{} is empty; nothing was sent".format(name))
+    with ending_on_stop("the first row was still being made; nothing was sent"):
+        source.check(template, call.get("variables"))
+        if source.is_empty():
+            raise SourceError("{} is empty; nothing was sent".format(name))
     orchestrator = session.orchestrator
     orchestrator.widen(width)
     arguments.update(call, template=template, max_concurrent=width, cell=session.cell_id())

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Generator, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Generator, List, Mapping, Optional, Sequence, Union
 
 from claude_force_nb.errors import ClaudeForceError, RunInterrupted
 from claude_force_nb.many import budget_left, retry_routes
@@ -226,10 +226,14 @@ class BatchJob:
         return self._wait().__await__()
 
     async def _wait(self) -> Whole:
-        if asyncio.get_running_loop() is self.loop:
-            await asyncio.wait([self.task])
-        else:  # a cell in another thread
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(self.task), self.loop))
+        try:
+            if asyncio.get_running_loop() is self.loop:
+                await asyncio.wait([self.task])
+            else:  # a cell in another thread
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(self.task), self.loop))
+        except asyncio.CancelledError:
+            line = "Interrupted: {}; the job goes on, await it again"
+            raise _WaitingEnded(line.format(self.progress.share())) from None
         self._run.line.repeat()
         return self.result()
 
@@ -291,6 +295,13 @@ class BatchJob:
 
     def __repr__(self) -> str:
         return "BatchJob({}, {})".format(self.status, self.progress.share())
+
+
+class _WaitingEnded(asyncio.CancelledError):
+    """A cancellation as any other, which a notebook shows as one line."""
+
+    def _render_traceback_(self) -> List[str]:
+        return [str(self)]
 
 
 def _look_away(done: asyncio.Future[Any]) -> None:

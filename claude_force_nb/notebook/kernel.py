@@ -12,7 +12,15 @@ from typing import Any, Awaitable, Callable, Coroutine, Iterator, List, Optional
 
 from claude_force_nb.errors import RunInterrupted
 
-__all__ = ["ASYNC_SUFFIX", "SignalWaker", "await_magics", "interruptible", "protect_questions", "run_blocking"]
+__all__ = [
+    "ASYNC_SUFFIX",
+    "SignalWaker",
+    "await_magics",
+    "ending_on_stop",
+    "interruptible",
+    "protect_questions",
+    "run_blocking",
+]
 
 T = TypeVar("T")
 
@@ -138,6 +146,29 @@ def _on_sigint(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Ite
         yield
     finally:
         remove()
+        if previous is not None:
+            signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def ending_on_stop(line: str) -> Iterator[None]:
+    """Let Stop end code of the user's that does not await, which the handler of a cell that awaits waits for.
+
+    Raises
+    ------
+    RunInterrupted
+        With `line`, on SIGINT.
+    """
+    try:
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    except ValueError:  # not the main thread: signals do not come here
+        yield
+        return
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunInterrupted(line) from None
+    finally:
         if previous is not None:
             signal.signal(signal.SIGINT, previous)
 
