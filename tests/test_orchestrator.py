@@ -679,6 +679,29 @@ def test_a_users_own_timeout(run: Any, make: Make, simulator: Simulator) -> None
     run(main())
 
 
+# Python's own word on the connection that nobody closed.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_is_closed_over_its_calls_keeps_no_slot(run: Any, make: Make, simulator: Simulator) -> None:
+    """What was under way on a loop that is gone holds up nobody: its place and its turn go to the next caller."""
+    simulator.fail(["hang"])
+    orchestrator = make(max_concurrent=1, budget=1)
+    gone = asyncio.new_event_loop()
+    lost = [gone.create_task(orchestrator.run("lost {}".format(number))) for number in range(3)]
+    gone.run_until_complete(until(lambda: simulator.counters.in_flight == 1))
+    for task in [*lost, *(flight.task for flight in orchestrator._flights._flights.values())]:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    gone.close()
+
+    async def main() -> None:
+        assert (await orchestrator.run("p")).status == "ok"
+        assert orchestrator._caller.slots.free == 1
+        # One call was sent, and may be billed.
+        assert orchestrator.budget.reserved == 0
+        await orchestrator.close()
+
+    run(main())
+
+
 def test_closed(run: Any, make: Make, simulator: Simulator) -> None:
     """After close() every further use is a TransportClosedError, a cached answer too; closing again does nothing."""
 

@@ -188,6 +188,8 @@ def test_a_waiter_whose_loop_is_gone_is_passed_over(run: Callable[..., Any]) -> 
     run(main())
     assert (len(lane), slots.free) == (0, 1)
     lost.close()
+    # It had nothing, so it gives nothing back.
+    assert (slots.free, lane.limits.in_flight) == (1, 0)
 
 
 def test_orchestrators_with_one_key_share_their_lanes() -> None:

@@ -243,3 +243,39 @@ def test_work_of_a_loop_that_dies_is_taken_over(run: Callable[..., Any], how: st
         loop.run_until_complete(sweep())
         loop.close()
     assert tasks[0].cancelled()
+
+
+def test_work_of_a_closed_loop_ends_when_another_loop_comes(run: Callable[..., Any]) -> None:
+    """A loop that is closed over its tasks: what its work holds is given back, and others' work goes on."""
+    flights: SingleFlight[str] = SingleFlight()
+    gone = asyncio.new_event_loop()
+    ended: List[str] = []
+
+    async def never(name: str) -> str:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(name)
+            if name == "stubborn":
+                await asyncio.sleep(0)
+        return name
+
+    for name in ("stubborn", "plain"):
+        task = gone.create_task(flights.run(name, lambda name=name: never(name)))  # type: ignore[misc]
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    gone.call_soon(gone.call_soon, gone.stop)
+    gone.run_forever()
+    for flight in flights._flights.values():
+        flight.task._log_destroy_pending = False  # type: ignore[attr-defined]
+    gone.close()
+    assert (len(flights), ended) == (2, [])
+
+    async def main() -> None:
+        work = Work()
+        work.go.set()
+        assert await flights.run("other", work) == ("done", False)
+        assert sorted(ended) == ["plain", "stubborn"]
+        assert await flights.run("plain", work) == ("done", False)
+
+    run(main())
+    assert len(flights) == 0

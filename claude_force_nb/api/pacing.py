@@ -280,6 +280,7 @@ class Lane:
                     if not _call_in(first.loop, _wake, first.future):  # nobody waits there any more
                         self.limits.settle(first.ticket, now, verdict="unsent")
                         first.slots._put_back()
+                        first.ticket = None  # whoever ends its coroutine later gives nothing back
             here = _running_loop()
             timer = self._timers.pop(here, None) if here is not None else None
             if timer is not None:

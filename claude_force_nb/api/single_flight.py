@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from threading import Lock
-from typing import Any, Awaitable, Callable, Dict, Generic, List, Optional, Tuple, TypeVar
+from typing import Any, Awaitable, Callable, Dict, Generic, List, Optional, Set, Tuple, TypeVar
 
 __all__ = ["SingleFlight"]
+
+logger = logging.getLogger("claude_force_nb.api")
 
 T = TypeVar("T")
 # How often one who waits for another loop's work looks whether that loop still runs.
@@ -39,6 +42,7 @@ class SingleFlight(Generic[T]):
 
     def __init__(self) -> None:
         self._flights: Dict[str, _Flight[T]] = {}
+        self._loops: Set[asyncio.AbstractEventLoop] = set()
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -64,6 +68,8 @@ class SingleFlight(Generic[T]):
             Called with the note of another's work before it is waited for.
         """
         loop = asyncio.get_running_loop()
+        if len(self._loops) != 1 or loop not in self._loops:
+            self._bury(loop)
         while True:
             with self._lock:
                 flight = self._flights.get(key)
@@ -112,6 +118,20 @@ class SingleFlight(Generic[T]):
             except RuntimeError:  # its loop is closed: it was cancelled there
                 pass
         return len(flights)
+
+    def _bury(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the work of loops that were closed over it: nothing else would give back what it holds."""
+        with self._lock:
+            closed = {each for each in self._loops if each.is_closed()}
+            self._loops = (self._loops - closed) | {loop}
+            dead = [(key, flight) for key, flight in self._flights.items() if flight.loop in closed]
+            for key, _ in dead:
+                del self._flights[key]
+        for _, flight in dead:
+            try:
+                flight.task.get_coro().close()
+            except Exception as error:  # what has to wait when it ends cannot, without its loop
+                logger.debug("a call of a closed event loop did not end well: %r", error)
 
     def _abandon(self, key: str, flight: _Flight[T], waiter: _Waiter) -> None:
         with self._lock:
