@@ -192,7 +192,7 @@ class Caller:
                 raise
             verdict, headers = _verdict(failure), failure.limits
             if verdict == "limited":
-                if failure.retry_after_seconds is None:
+                if not failure.retry_after_seconds:
                     failure.retry_after_seconds = delay_seconds(failure, attempt, random=random.random)
                 pause_seconds = failure.retry_after_seconds
             if failure is error:

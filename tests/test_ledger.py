@@ -352,6 +352,24 @@ def test_rows_wait_for_a_lock_that_goes_away(ledger):
     assert [entry.cost for entry in ledger.entries()] == [1, 2, 3, 4, 5, 6]
 
 
+def test_what_waits_for_a_lock_is_written_at_the_end(ledger):
+    """Closing is the last chance: rows of a locked time are written, however short ago that was."""
+    ledger._file._timeout = 0.05
+    ledger.append(answer("1"))
+    other = sqlite3.connect(str(ledger.path), isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.warns(ClaudeForceWarning, match="locked"):
+        ledger.append(answer("2"))
+    ledger.close()
+    other.execute("COMMIT")
+    other.close()
+    assert [entry.cost for entry in ledger.entries()] == [1]
+    ledger.close()
+    assert [entry.cost for entry in ledger.entries()] == [1, 2]
+    ledger.close()
+    assert [entry.cost for entry in ledger.entries()] == [1, 2]
+
+
 def test_a_full_disk_costs_one_warning(ledger):
     """SQLite says full where the disk is, here because the file may not grow."""
     ledger.append(answer("1"))

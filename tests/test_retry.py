@@ -38,7 +38,15 @@ def test_full_jitter(attempt: int, chance: float) -> None:
     assert delay_seconds(ServerError("x"), attempt, random=lambda: 0.0) == 0
 
 
-@given(attempts, chances, st.floats(0, 86_400))
+@given(attempts, chances)
+def test_a_retry_after_of_nothing_is_none(attempt: int, chance: float) -> None:
+    """Where a server says 0, or a date that has passed by our clock, all tries would be used up within a moment."""
+    said = OverloadedError("x", status=529, retry_after_seconds=0.0)
+    unsaid = OverloadedError("x", status=529)
+    assert delay_seconds(said, attempt, random=lambda: chance) == delay_seconds(unsaid, attempt, random=lambda: chance)
+
+
+@given(attempts, chances, st.floats(0.001, 86_400))
 def test_retry_after_is_obeyed(attempt: int, chance: float, seconds: float) -> None:
     """A retry-after is never undercut, however long, and passed by a second at most."""
     error = RateLimitError("x", status=429, retry_after_seconds=seconds)

@@ -30,10 +30,11 @@ def delay_seconds(error: ApiError, attempt: int, *, random: Callable[[], float])
     -------
     float
         Seconds: full jitter, ``random · min(30, 0.5 · 2^(attempt-1))`` (M. Brooker, "Exponential Backoff And Jitter", 2015), on
-        top of ``retry-after`` a tenth of it at most, so that waiters do not return all at once.
+        top of ``retry-after`` a tenth of it at most, so that waiters do not return all at once. A ``retry-after`` of 0, such
+        as a date that has passed by our clock, tells nothing.
     """
     backoff = min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2.0 ** min(attempt - 1, 16))
-    if error.retry_after_seconds is not None:
+    if error.retry_after_seconds:
         return error.retry_after_seconds + random() * min(1.0, 0.1 * backoff + 0.1 * error.retry_after_seconds)
     return random() * backoff
 

@@ -53,7 +53,7 @@ _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
 @atexit.register
 def _flush_all() -> None:
     for ledger in list(_ledgers):
-        ledger.flush()
+        ledger.flush(last=True)
 
 
 class Ledger:
@@ -119,6 +119,7 @@ class Ledger:
         if self._owner != os.getpid():  # these are the parent's, which writes them itself
             self._owner = os.getpid()
             self._hits.clear()
+            self._pending.clear()
         waiting = []
         while True:
             try:
@@ -126,20 +127,20 @@ class Ledger:
             except IndexError:
                 return waiting
 
-    def flush(self) -> None:
-        """Write the cached answers that still wait."""
-        if self._hits:
-            self._write([], self._clock())
+    def flush(self, *, last: bool = False) -> None:
+        """Write the cached answers that still wait; where this is the `last` chance, also what could not be written."""
+        if self._hits or (last and self._pending):
+            self._write([], self._clock(), last=last)
 
-    def _write(self, rows: List[Tuple[Any, ...]], now: float) -> None:
+    def _write(self, rows: List[Tuple[Any, ...]], now: float, *, last: bool = False) -> None:
         problem: Optional[Exception] = None
         with self._file.lock:
             rows = [*self._waiting_hits(), *rows]
-            if not rows:  # another thread has just written them
+            if not rows and not (last and self._pending):  # another thread has just written them
                 return
             if self._failed_at is not None:
                 self._pending.extend(rows[: max(0, _MOST_PENDING - len(self._pending))])
-                if 0 <= now - self._failed_at < _RETRY_SECONDS:
+                if 0 <= now - self._failed_at < _RETRY_SECONDS and not last:
                     return
                 rows = self._pending
             try:
@@ -302,8 +303,8 @@ class Ledger:
         return frame_of(self.entries(since))
 
     def close(self) -> None:
-        """Close the file. Idempotent; a later use opens it again."""
-        self.flush()
+        """Close the file, after one more try to write what waits. Idempotent; a later use opens it again."""
+        self.flush(last=True)
         self._file.close()
 
     def _select(self, query: str, parameters: Tuple[Any, ...]) -> List[Tuple[Any, ...]]:
