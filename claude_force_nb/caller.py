@@ -121,7 +121,7 @@ class Caller:
                 failure = error
                 # Where nobody can tell whether the call was answered and billed, the worst case stays counted.
                 unclear = isinstance(error, (BrokenConnectionError, CallTimeoutError, MalformedAnswerError))
-                if unclear or error.status in _MAY_BE_BILLED:
+                if not error.never_left and (unclear or error.status in _MAY_BE_BILLED):
                     reservation.settle(None)
                 else:
                     reservation.release()

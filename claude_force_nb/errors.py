@@ -254,9 +254,12 @@ class ApiError(ClaudeForceError):
         True where the same request may succeed later.
     limits : mapping of str to str, or None
         The answer's ``anthropic-ratelimit-…`` headers; None where there were none.
+    never_left : bool
+        True where it is sure that nothing was sent, since no connection came about.
     """
 
     retryable = False
+    never_left = False
     limits: Optional[Mapping[str, str]] = None
 
     def __init__(

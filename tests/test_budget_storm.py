@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.costs.budget import DailyBudget
-from claude_force_nb.errors import ApiError, BudgetExceededError
+from claude_force_nb.errors import ApiError, BrokenConnectionError, BudgetExceededError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
 
@@ -235,6 +236,22 @@ def test_a_proxy_that_gives_up_may_have_been_billed(run: Any, make: Make, simula
     run(main())
     assert orchestrator.budget.spent > D("0.0005")
     assert orchestrator.budget.reserved == 0
+
+
+def test_a_server_that_is_not_there_bills_nothing(run: Any, make: Make) -> None:
+    """Where no connection comes about, however often it is tried, nothing of the budget is gone."""
+    with socket.socket() as closed:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        orchestrator = make(budget=1, max_retries=3, base_url="http://127.0.0.1:{}".format(closed.getsockname()[1]))
+
+        async def main() -> None:
+            for partial in (None, PartialAnswer()):
+                with pytest.raises(BrokenConnectionError, match="cannot reach"):
+                    await orchestrator.run("hello", model=MODEL, max_tokens=100, partial=partial)
+            await orchestrator.close()
+
+        run(main())
+    assert (orchestrator.budget.spent, orchestrator.budget.reserved) == (0, 0)
 
 
 def test_a_call_that_never_left_counts_nothing(run: Any, make: Make, simulator: Simulator) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import json
+import pickle
 import socket
 import ssl
 import warnings
@@ -107,6 +108,23 @@ def test_the_libraries_are_there() -> None:
 def test_errors_of_python(error: BaseException, kind: Type[ApiError]) -> None:
     """Errors of sockets, TLS, time-outs and decoding have their class."""
     assert type(mapped(error)) is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "never_left"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), True),
+        (socket.gaierror(-2, "Name or service not known"), True),
+        (ConnectionResetError(104, "reset"), False),
+        (EOFError(), False),
+        (OSError("broken"), False),
+    ],
+    ids=repr,
+)
+def test_only_what_was_never_connected_never_left(error: OSError, never_left: bool) -> None:
+    """A connection that broke may have carried the request; one that never was has not."""
+    assert mapped(error).never_left is never_left
+    assert pickle.loads(pickle.dumps(mapped(error))).never_left is never_left
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,7 @@ def test_every_fault_has_its_class(run: Any, simulator: Simulator, fault: str, w
             assert isinstance(error, ApiError)
             assert "\n" not in str(error)
             assert KEY not in str(error)
+            assert not error.never_left
             if fault in ("rate_limit", "spend_limit", "overloaded", "server_error"):
                 assert error.retry_after_seconds == 3
                 assert str(error.request_id).startswith("req_")
@@ -411,9 +412,11 @@ def unused_port() -> int:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://no-such-host.invalid"])
 def test_nobody_there(run: Any, url: str) -> None:
-    """A server that cannot be reached is named."""
-    with pytest.raises(BrokenConnectionError, match="cannot reach http://"):
-        run(send(url.format(port=unused_port()), request()))
+    """A server that cannot be reached is named, and it is known that it got nothing."""
+    for partial in (None, PartialAnswer()):
+        with pytest.raises(BrokenConnectionError, match="cannot reach http://") as caught:
+            run(send(url.format(port=unused_port()), request(), partial=partial))
+        assert caught.value.never_left
 
 
 def test_one_transport_for_many_loops(run: Any, simulator: Simulator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Iterable, List, Mapping, Optional, Tuple, Type
@@ -232,7 +233,9 @@ def map_exception(
     ):
         if streaming:
             return StreamCutError("the answer from {} was cut off before its end".format(base_url))
-        return BrokenConnectionError("cannot reach {}: {}".format(base_url, _reason(error, secrets)))
+        broken_connection = BrokenConnectionError("cannot reach {}: {}".format(base_url, _reason(error, secrets)))
+        broken_connection.never_left = _never_left(error)
+        return broken_connection
     return None
 
 
@@ -246,9 +249,24 @@ def _chain(error: BaseException) -> List[BaseException]:
         chain.append(inner)
 
 
+def _of_aiohttp(error: BaseException) -> Optional[BaseException]:
+    """Return aiohttp's own error, which says what it was.
+
+    httpx-aiohttp makes connect errors of connections that broke later, and below SDK 0.x time-outs of refused ones.
+    """
+    return next((inner for inner in _chain(error) if _module_root(type(inner)) == "aiohttp"), None)
+
+
+def _never_left(error: BaseException) -> bool:
+    """Return whether it is sure that no connection came about: no address, refused, no way there, no TLS."""
+    decisive = _of_aiohttp(error) or _chain(error)[-1]
+    return isinstance(decisive, (ConnectionRefusedError, socket.gaierror)) or any(
+        kind.__name__ == "ClientConnectorError" for kind in type(decisive).__mro__
+    )
+
+
 def _timed_out(error: BaseException) -> bool:
-    # httpx-aiohttp, below SDK 0.x, makes time-outs of refused and broken connections: aiohttp's own error says what it was.
-    decisive = next((inner for inner in _chain(error) if _module_root(type(inner)) == "aiohttp"), error)
+    decisive = _of_aiohttp(error) or error
     return isinstance(decisive, asyncio.TimeoutError) or any(
         "timeout" in kind.__name__.lower() for kind in type(decisive).__mro__
     )

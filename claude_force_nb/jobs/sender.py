@@ -187,7 +187,7 @@ class Sender:
 
 def _unclear(error: ApiError) -> bool:
     """Return whether a create may have made a batch all the same."""
-    if isinstance(error, (RateLimitError, OverloadedError)):
+    if error.never_left or isinstance(error, (RateLimitError, OverloadedError)):
         return False
     return (
         error.status is None
