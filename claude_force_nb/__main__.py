@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from importlib import import_module
 from typing import Optional, Sequence
@@ -22,6 +23,9 @@ _COMMANDS = {
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Windows writes files in an old encoding, which has no bars and few names; a question mark is better than no table.
+        sys.stdout.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(prog="python -m claude_force_nb", description="Claude in notebooks: side tools.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)

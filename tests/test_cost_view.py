@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import io
 import re
 import sys
 import time
@@ -291,6 +292,16 @@ def test_the_command_does_the_same(
         assert main(["cost", *words]) == 1
         assert capsys.readouterr().err.startswith("error: " + reason)
     assert "claude-opus-5-5" in said()
+
+
+def test_the_command_writes_into_an_old_encoding(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file on Windows has no place for bars and many names: the numbers come all the same."""
+    ledger.append(paid("1.5", "模型"))
+    ledger.close()
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="cp1252", write_through=True))
+    assert main(["cost"]) == 0
+    assert b"$1.50" in written.getvalue()
 
 
 def test_a_batch_counts_unknown_prices_apart() -> None:
