@@ -208,13 +208,13 @@ class ManyPrompts:
             known: Optional[Known] = None
             tell = on_result
             if into is not None:
-                written = stack.enter_context(RowFile(into, source, frame_parts(call.schema)))
+                written = RowFile(into, source, frame_parts(call.schema))
+                stack.callback(written.close)
+                await written.open()
                 tell = written if on_result is None else _both(written, on_result)
                 known = None if call.cache == "refresh" else written.known
             rows = Rows(source.feed(), call, self._compose, template=template, on_result=tell, total=source.total)
             stack.enter_context(self._under_way(rows))
-            if via == "batches":
-                return await self._run_batches(rows, call, budget=budget, cell=cell, known=known)
 
             async def answer(request: ClaudeRequest, arrived: Callable[[], None]) -> ClaudeResult:
                 found = None if known is None else known(request)
@@ -222,7 +222,13 @@ class ManyPrompts:
                     request, call, budget=budget, partial=None, cell=cell, arrived=arrived
                 )
 
-            return await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
+            if via == "batches":
+                summary = await self._run_batches(rows, call, budget=budget, cell=cell, known=known)
+            else:
+                summary = await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
+            if written is not None:
+                await written.finish()
+            return summary
 
     @property
     def batch_jobs(self) -> BatchJobs:

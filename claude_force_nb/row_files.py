@@ -7,6 +7,7 @@ written that way: its rows are collected in a .jsonl file beside it, and become 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import math
@@ -91,8 +92,14 @@ def _lock(file: BinaryIO) -> bool:
     return True
 
 
+class _GivenUp(Exception):
+    """Ends the reading or the ordering of a file that nobody waits for any more."""
+
+
 class RowFile:
-    """A file of answers, one line for each row.
+    """A file of answers, one line for each row: `open` it, call it for each row that ends, `finish` it, `close` it.
+
+    A file of a million rows takes a while to read and to put into order. That is done in a thread, and ends when it is cancelled.
 
     Parameters
     ----------
@@ -106,7 +113,7 @@ class RowFile:
     Raises
     ------
     SourceError
-        If the file cannot be written, is none of ours, or is to be Parquet and pyarrow is not installed.
+        If the file is the one that the rows come from, or is to be Parquet and pyarrow is not installed.
     """
 
     def __init__(
@@ -132,19 +139,62 @@ class RowFile:
         # By row, where the line of this run stands; -1 before it has one.
         self._offsets = array("q")
         self._in_order = True
+        self._file: Optional[BinaryIO] = None
+        self._end = 0
         # Lines in the file, and how many of them are those of this run's rows.
         self._there = self._in_use = 0
         self._parts = tuple(more(ClaudeResult())) if more is not None else ()
         self._own = {"row", *self._parts, *FRAME_COLUMNS, "fingerprint"}
-        source.pending = {}
+        self._given_up = False
+
+    async def open(self) -> None:
+        """Begin to write, behind what an earlier run wrote.
+
+        Raises
+        ------
+        SourceError
+            If the file cannot be written, is none of ours, or is being written by another run.
+        """
+        await self._in_thread(self._open)
+        self._source.pending = {}
+
+    async def finish(self) -> None:
+        """Put the rows into their order, once all have ended, and leave out what counts no more.
+
+        Raises
+        ------
+        SourceError
+            If the disk is full, or Parquet has no form for the rows; they are kept as lines then.
+        """
+        await self._in_thread(self._finish)
+
+    def close(self) -> None:
+        """Let go of the file; safe to call at any time."""
+        if self._file is not None:
+            self._file.close()
+        self._source.pending = None
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        doing = asyncio.get_running_loop().run_in_executor(None, work)
+        try:
+            await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            self._given_up = True
+            await asyncio.wait([doing])
+            doing.exception()
+            raise
+
+    def _open(self) -> None:
         try:
             unpacked = self._is_parquet and self.path.exists() and not self._log.exists()
             if unpacked:
                 self._unpack()
-            self._file: BinaryIO = self._log.open("ab", buffering=0)
+            self._file = self._log.open("ab", buffering=0)
             try:
-                if not _lock(self._file):
-                    raise SourceError("another run writes to {} now; wait for it, or give another name".format(path))
+                # Another run that ends just now puts a new file into the place of the one that was opened.
+                if not _lock(self._file) or not os.path.samestat(os.fstat(self._file.fileno()), self._log.stat()):
+                    message = "another run writes to {} now; wait for it, or give another name"
+                    raise SourceError(message.format(self.path))
                 self._end = self._read()
             except BaseException:
                 self._file.close()
@@ -152,26 +202,17 @@ class RowFile:
                     self._log.unlink()
                 raise
         except OSError as error:
-            raise SourceError("{} cannot be written: {}".format(path, error.strerror or error)) from None
-
-    def __enter__(self) -> RowFile:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._file.close()
-            self._source.pending = None
+            raise SourceError("{} cannot be written: {}".format(self.path, error.strerror or error)) from None
 
     # --- what is there already
 
     def _read(self) -> int:
         """Read what an earlier run wrote, and cut off a line that it had no time to end; return where the file ends."""
+        assert self._file is not None
         offset = 0
         with self._log.open("rb") as lines:
             for line in lines:
+                self._go_on()
                 if not line.endswith(b"\n"):
                     if line[: len(_HEAD)] != _HEAD[: len(line)]:
                         raise self._foreign()
@@ -232,6 +273,7 @@ class RowFile:
         self._there += 1
 
     def _write(self, line: bytes) -> None:
+        assert self._file is not None
         try:
             written = self._file.write(line)
             if written == len(line):
@@ -259,8 +301,11 @@ class RowFile:
 
     # --- the end
 
+    def _go_on(self) -> None:
+        if self._given_up:
+            raise _GivenUp
+
     def _finish(self) -> None:
-        """Put the rows into their order, once all have ended, and leave out what counts no more."""
         part = self.path.with_name(self.path.name + (".part" if self._is_parquet else ".sorted"))
         try:
             if self._is_parquet:
@@ -269,7 +314,7 @@ class RowFile:
                 with part.open("wb") as ordered:
                     for line in self._lines():
                         ordered.write(line)
-                self._file.close()
+                self._let_go()
                 os.replace(part, self._log)
         except OSError as error:
             message = "{} cannot be finished: {}; the rows are in {}"
@@ -288,11 +333,17 @@ class RowFile:
                     lines.seek(offset)
                 line = lines.readline()
                 position = offset + len(line)
+                self._go_on()
                 yield line
+
+    def _let_go(self) -> None:
+        # Windows replaces and removes no file that is open.
+        assert self._file is not None
+        self._file.close()
 
     def _write_parquet(self, part: Path) -> None:
         if not len(self._offsets):
-            self._file.close()
+            self._let_go()
             self._log.unlink()
             return
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
@@ -306,7 +357,7 @@ class RowFile:
             message = "Parquet has no form for these rows ({}); they are in {}"
             raise SourceError(message.format(" ".join(str(error).split()), self._log)) from None
         os.replace(part, self.path)
-        self._file.close()
+        self._let_go()
         self._log.unlink()
 
     def _unpack(self) -> None:
@@ -317,12 +368,14 @@ class RowFile:
             with parquet.ParquetFile(str(self.path)) as file, part.open("wb") as lines:
                 for batch in file.iter_batches(_PARQUET_ROWS):
                     for record in batch.to_pylist():
+                        self._go_on()
                         lines.write((_encode(_plain(record)) + "\n").encode("utf-8", "backslashreplace"))
+            os.replace(part, self._log)
         except (ValueError, OSError):  # pyarrow's own errors are of these kinds
+            raise self._foreign() from None
+        finally:
             if part.exists():
                 part.unlink()
-            raise self._foreign() from None
-        os.replace(part, self._log)
 
 
 def _chunks(lines: Iterator[bytes]) -> Iterator[List[Dict[str, Any]]]:

@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.row_files import RowFile
 from claude_force_nb.simulator import Simulator
 
 Make = Callable[..., AsyncAgentOrchestrator]
@@ -190,6 +192,48 @@ def test_one_run_writes_a_file(run: Any, make: Make, simulator: Simulator, tmp_p
             run(orchestrator.run_stream(path, template="{{ answer }}", into=into))
     assert simulator.counters.calls == calls
     assert len(lines(path)) == 2
+
+
+@pytest.mark.parametrize("step", ["_remember", "_lines"])
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_long_file_keeps_nobody_waiting(
+    run: Any, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, suffix: str
+) -> None:
+    """Reading a file and putting it into order leave the event loop free, and end when they are cancelled; nothing gets lost."""
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / ("out." + suffix)
+    orchestrator = make(enable_cache=False)
+    rows = ["p{}".format(number) for number in range(30)]
+    run(orchestrator.run_stream(rows, into=path))
+    begun = threading.Event()
+    original = getattr(RowFile, step)
+
+    def remember(self: RowFile, line: bytes, offset: int) -> None:
+        begun.set()
+        time.sleep(0.02)
+        original(self, line, offset)
+
+    def ordered(self: RowFile) -> Iterator[bytes]:
+        for line in original(self):
+            begun.set()
+            time.sleep(0.02)
+            yield line
+
+    async def stopped() -> None:
+        task = asyncio.ensure_future(orchestrator.run_stream(iter(reversed(rows)), into=path))
+        while not begun.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RowFile, step, remember if step == "_remember" else ordered)
+        run(stopped())
+    log = [path.name + ".part.jsonl"] if (step, suffix) == ("_lines", "parquet") else []
+    assert sorted(item.name for item in tmp_path.iterdir()) == [path.name, *log]
+    assert run(orchestrator.run_stream(rows, into=path)).counts["cached"] == 30
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
