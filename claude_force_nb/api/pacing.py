@@ -250,8 +250,9 @@ class Lane:
             waiter.slots._waiting(self, False)
 
     def _oldest(self, slots: Slots) -> float:
-        queue = self._queues.get(slots)
-        return queue[0].order if queue else float("inf")
+        with self._lock:  # another thread may be about to let the last one go
+            queue = self._queues.get(slots)
+            return queue[0].order if queue else float("inf")
 
     def _pump(self) -> None:
         """Let go whoever may."""
