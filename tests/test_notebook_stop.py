@@ -57,10 +57,13 @@ def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Sim
 
 def test_stop_works_again_and_again(kernel: LiveKernel, hanging: Simulator) -> None:
     """Stop twice in a row, and in the blocking form, leaves a kernel whose own Stop still works."""
-    for code in ("%%claude\nfirst", "%%claude\nsecond", "get_ipython().run_line_magic('claude', 'third')"):
+    for code in ("def ask():\n    %claude first\nask()", "%%claude\nsecond", "%%claude\nthird"):
         cell = stopped(kernel, hanging, code)
         assert cell.status == "error"
         assert len(cell.traceback) == 1 or cell.error is not None
+    # Nothing of it comes up later, under another cell.
+    later = kernel.run("import gc\n_ = gc.collect()")
+    assert (later.stdout, later.stderr) == ("", "")
     message_id = kernel.send("import time\nprint('up', flush=True)\ntime.sleep({})".format(NEVER_SECONDS))
     kernel.wait_for_output(message_id, "up")
     kernel.interrupt()

@@ -278,7 +278,14 @@ def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
     except ImportError:
         import nest_asyncio
     nest_asyncio.apply(loop)
-    result: T = loop.run_until_complete(_call(work))
+    task = loop.create_task(_call(work))
+    try:
+        result: T = loop.run_until_complete(task)
+    except BaseException:
+        # Stop leaves the loop as KeyboardInterrupt does, and would be reported under a later cell as never seen.
+        if task.done() and not task.cancelled():
+            task.exception()
+        raise
     return result
 
 
