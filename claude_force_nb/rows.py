@@ -157,9 +157,17 @@ async def answer_rows(
     """
     places = asyncio.Semaphore(workers)
     feed = rows.__aiter__()
+    loop = asyncio.get_running_loop()
+    # When the loop last turned, for all workers: each by itself would keep it as long.
+    turned_at = time.perf_counter()
+    turning = False
+
+    def turned() -> None:
+        nonlocal turned_at, turning
+        turned_at, turning = time.perf_counter(), False
 
     async def work() -> None:
-        breath = time.perf_counter()
+        nonlocal turning
         while True:
             await places.acquire()
             place = _Place(places)
@@ -181,9 +189,11 @@ async def answer_rows(
                 rows.end(row, result)
             finally:
                 place()
-            if time.perf_counter() - breath > _YIELD_SECONDS:
+            if time.perf_counter() - turned_at > _YIELD_SECONDS:
+                if not turning:
+                    turning = True
+                    loop.call_soon(turned)
                 await asyncio.sleep(0)
-                breath = time.perf_counter()
 
     # A few more than there are places, for the rows whose answers are being put away.
     await all_done(work() for _ in range(workers + 1 + workers // 4))

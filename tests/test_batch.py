@@ -118,3 +118,28 @@ def test_shuffled_rows_pay_only_for_what_is_missing(
     assert all(known.get(prompt, text) == text for prompt, text in zip(second, two.texts))
     assert sorted(set(two.texts)) == sorted({text for text in two.texts})
     assert all(row.status in ("ok", "cached") for row in two)
+
+
+def test_cached_rows_leave_the_event_loop_free(run: Any, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many workers find their answers in the cache, other tasks have their turn between the rows of a moment."""
+    monkeypatch.setattr("claude_force_nb.rows._YIELD_SECONDS", 0.002)
+    turns = [0]
+
+    async def ask() -> None:
+        orchestrator = make(max_concurrent=100)
+        await orchestrator.run("same")
+        ended = 0
+
+        def count(row: int, result: Any) -> None:
+            nonlocal ended
+            ended += 1
+
+        async def watch() -> None:
+            while ended < 4000:
+                turns.append(ended)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(watch(), orchestrator.run_many(["same"] * 4000, on_result=count))
+
+    run(ask())
+    assert max(later - before for before, later in zip(turns, turns[1:])) < 1000
