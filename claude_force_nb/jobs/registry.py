@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Callable, Dict, List, Optional, Tuple
@@ -194,6 +195,7 @@ class Registry:
         if not any(part.open for part in state.parts):
             raise JobError("job {} is over ({}); run its cell to have the answers".format(state.job.id, state.state))
         results: List[ClaudeResult] = []
+        began = time.monotonic()
 
         def deliver(fingerprint: bytes, result: ClaudeResult, paid: bool) -> None:
             results.append(result)
@@ -219,7 +221,7 @@ class Registry:
             owner.release()
         if not any(made):
             raise JobError("job {} was never sent: run its cell again to send it".format(state.job.id))
-        return BatchResult(results)
+        return BatchResult(results, duration_seconds=time.monotonic() - began)
 
     async def _attach(
         self,

@@ -53,7 +53,8 @@ async def do_jobs(session: NotebookSession, line: str, *, now: float) -> Dict[st
         raise OptionError("%claude_jobs {} takes the id of one job; %claude_jobs lists them".format(action))
     if action == "forget":
         state = jobs.forget(names[0])
-        note = "; its batch goes on at the API and is billed" if state.state in ("in progress", "lost") else ""
+        running = state.state in ("in progress", "cancelling", "lost")
+        note = "; its batch goes on at the API and is billed" if running else ""
         return line_bundle("job {} is forgotten{}".format(state.job.id, note))
     if action == "cancel":
         state = await jobs.cancel(names[0])
