@@ -534,11 +534,14 @@ def test_what_was_verified_is_forgotten_in_time(tmp_path: Path) -> None:
         assert cache._verified.size_bytes == 0
 
 
-@pytest.mark.parametrize(("limit_mb", "written"), [(0.01, True), (200, False)])
+@pytest.mark.parametrize(("limit_mb", "written"), [(0.01, True), (60, True), (200, False)])
 def test_uses_are_written_when_there_are_many(
     limit_mb: float, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The notes of uses do not grow without end; they are written where the cache is at least half full, else let go."""
+    """The notes of uses do not grow without end; they are written where the largest next entry could evict, else let go.
+
+    Of a cache of 60 MB one entry may take all, of one of 200 MB a third.
+    """
     monkeypatch.setattr("claude_force_nb.cache.response_cache._NOTES", 10)
     monkeypatch.setattr("claude_force_nb.cache.response_cache._NOTES_AT_ONCE", 4)
     with make_cache(tmp_path, max_size_mb=limit_mb) as cache:

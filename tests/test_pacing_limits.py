@@ -323,8 +323,8 @@ def test_request_limits_are_kept_and_used(
     world.run([(400, 50)] * 300, concurrent)
     assert world.answered == 300
     capacity = max(1.0, rpm * burst / 60.0)
-    # What leaves before anything is known and finds no room, and one in a hundred.
-    assert world.refused <= max(0.0, FIRST_CALLS - capacity) + 3
+    # What leaves before anything is known and finds no room, what follows until the first refusal is heard of, and two.
+    assert world.refused <= max(0.0, min(FIRST_CALLS, concurrent) - capacity) + 2 * jitter / RAMP_SECONDS + 2
     ideal = max((300 - capacity) * 60.0 / rpm, 300 * latency / concurrent)
     # What the ramp, the first answer and the last one take is not the rate's fault.
     slack = 300 * RAMP_SECONDS if latency > 1 else 1.0

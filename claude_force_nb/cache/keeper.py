@@ -59,7 +59,7 @@ class StoreKeeper:
         self._config_directory = config_directory
         self._max_size_bytes = max_size_bytes
         self._max_value_bytes = max_value_bytes
-        # Below this the next write evicts nothing, and many have to come before one does: uses need not be written down yet.
+        # Up to this the next write, however large, evicts nothing: uses need not be written down yet.
         self._notes_from_bytes = min(max_size_bytes // 2, max_size_bytes - max_value_bytes)
         self._clock = clock
         self._directory: Optional[Path] = None
@@ -314,7 +314,7 @@ class StoreKeeper:
 def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: float, from_bytes: int) -> bool:
     """Write down uses where they may decide an eviction; say whether nothing went wrong."""
     try:
-        # Each note rewrites a page: not worth it while the cache has to double before anything is evicted.
+        # Each note rewrites a page: not worth it while the next write, however large, evicts nothing.
         if uses and store.totals()[1] > from_bytes:
             store.set_patience(0.0)
             store.note_uses(uses)
