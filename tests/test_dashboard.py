@@ -398,6 +398,34 @@ def test_buttons_steer_work_behind_the_cells(kernel: LiveKernel, server: Simulat
     )
 
 
+@pytest.mark.slow
+def test_a_setting_that_changes_lets_nothing_out_of_hand(kernel: LiveKernel, server: Simulator) -> None:
+    """Paused stays paused under new settings, and the buttons reach the job that began under the old ones."""
+    server.fail("slow", delay_seconds=300, contains="stopped")
+    run = "job = %claude_batch ['{} %d' % n for n in range(30)] model=haiku cache=off timeout=600 --background"
+    browser, _ = opened(kernel)
+    calls = server.counters.calls
+    browser.click("Pause")
+    browser.until("No call leaves until Resume is pressed.")
+    kernel.run(run.format("old"))
+    kernel.run("held = session.orchestrator\n%claude_config max_retries=2")
+    kernel.run("new = asyncio.ensure_future(session.orchestrator.run('new', model='haiku', cache='off'))")
+    assert kernel.value("held is session.orchestrator") == "False"
+    browser.until("No call leaves until Resume is pressed.", "Queue 31", "In flight 0 of")
+    assert server.counters.calls == calls
+    browser.click("Resume")
+    browser.until("Queue 0")
+    assert kernel.value("(await job).counts['ok'], (await new).status") == "30 ok"
+    kernel.run(run.format("stopped"))
+    browser.until("In flight 10 of", "Queue 20")
+    kernel.run("%claude_config max_retries=default")
+    kernel.run("_ = session.orchestrator")
+    browser.until("In flight 10 of", "Queue 20")
+    browser.click("Stop all")
+    browser.until("In flight 0 of", "Queue 0", "Stopped 10 calls.")
+    assert kernel.value("(await job).counts['failed']") == "10"
+
+
 def test_stop_all_ends_a_cell_as_stop_does(kernel: LiveKernel, server: Simulator) -> None:
     """A cell that waits ends with one line, and into= holds what had arrived."""
     server.fail("silent", after_events=6, contains="halfway")

@@ -137,15 +137,17 @@ class Dashboard:
     # at once, what it shows is shown on the source's loop.
 
     def _pause(self) -> None:
-        self._watching.orchestrator.pause()
+        for orchestrator in self._watching.orchestrators():
+            orchestrator.pause()
         self._say("Paused. What is in flight goes on; the cache still answers.")
 
     def _resume(self) -> None:
-        self._watching.orchestrator.resume()
+        for orchestrator in self._watching.orchestrators():
+            orchestrator.resume()
         self._say("Calls leave again.")
 
     def _stop_all(self) -> None:
-        count = self._watching.orchestrator.stop_all()
+        count = sum(orchestrator.stop_all() for orchestrator in self._watching.orchestrators())
         self._say("Stopped {:,} call{}.".format(count, "" if count == 1 else "s") if count else "Nothing to stop.")
 
     def _ask(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, List, Optional, Protocol
 
 from claude_force_nb.events import Event
 
-from .dashboard_view import DashboardState, state_of
+from .dashboard_view import DashboardState
 
 if TYPE_CHECKING:
     from .watching import Watching
@@ -58,7 +58,7 @@ class DashboardSource:
 
     def state(self) -> DashboardState:
         """Return the state of this moment."""
-        return state_of(self._watching.orchestrator, self._watching.tally)
+        return self._watching.state()
 
     def add(self, viewer: Viewer) -> None:
         """Let a viewer watch from now on."""

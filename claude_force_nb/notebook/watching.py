@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.events import Listener
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
     from .dashboard import Dashboards
+    from .dashboard_view import DashboardState
 
 __all__ = ["Watching"]
 
@@ -34,6 +37,8 @@ class Watching:
         self.shell = shell
         self._make = make
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
+        # Those before it, for as long as a job of theirs goes on.
+        self._earlier: List[weakref.ref[AsyncAgentOrchestrator]] = []
         # From the start, so that a dashboard opened later knows what came before it.
         self.tally = Tally()
         self._listeners: Dict[Listener, Callable[[], None]] = {self.tally: _nothing}
@@ -54,10 +59,35 @@ class Watching:
 
     def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
         """Listen to this one from now on, beside those before it, whose last calls may still be under way."""
+        if self._orchestrator is not None:
+            # A setting that changes is no word that calls may leave again.
+            if self._orchestrator.snapshot().paused:
+                orchestrator.pause()
+            alive = [each for each in self._earlier if each() is not None]
+            self._earlier = [*alive, weakref.ref(self._orchestrator)]
         self._orchestrator = orchestrator
         for listener, remove in list(self._listeners.items()):
             added = orchestrator.add_listener(listener)
             self._listeners[listener] = _both(remove, added)
+
+    def orchestrators(self) -> List[AsyncAgentOrchestrator]:
+        """Return the session's orchestrator, and those before it whose jobs may still go on."""
+        earlier = (each() for each in self._earlier)
+        return [self.orchestrator, *(each for each in earlier if each is not None)]
+
+    def state(self) -> DashboardState:
+        """Return what a dashboard shows of this moment; what is under way counts whichever settings it began with."""
+        from .dashboard_view import state_of
+
+        present, *earlier = self.orchestrators()
+        state = state_of(present, self.tally)
+        busy = [each for each in (orchestrator.snapshot() for orchestrator in earlier) if each.busy]
+        if not busy:
+            return state
+        now = state.snapshot
+        in_flight = now.in_flight + sum(each.in_flight for each in busy)
+        queued = now.queued + sum(each.queued for each in busy)
+        return replace(state, snapshot=replace(now, in_flight=in_flight, queued=queued))
 
     def add(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` the events of the session's orchestrator, also of those to come; what is returned ends it."""
@@ -78,9 +108,9 @@ class Watching:
         if action == "close":
             self._close_dashboards()
         elif not in_kernel:
-            from .dashboard_view import dashboard_bundle, state_of
+            from .dashboard_view import dashboard_bundle
 
-            print(dashboard_bundle(state_of(self.orchestrator, self.tally))["text/plain"])
+            print(dashboard_bundle(self.state())["text/plain"])
         else:
             if self._dashboards is None:
                 from .dashboard import Dashboards
