@@ -56,7 +56,7 @@ class Table:
         rows = self._frame if everything else self._frame[list(numbers)]
         namespace = self._frame.__native_namespace__()
         return import_module("narwhals.stable.v1").to_native(
-            rows.with_columns(*(_series(namespace, names[name], values) for name, values in added.items()))
+            rows.with_columns(*(_series(namespace, name, names[name], values) for name, values in added.items()))
         )
 
 
@@ -64,11 +64,17 @@ def _is_pandas(native: Any) -> bool:
     return hasattr(native, "iloc")
 
 
-def _series(namespace: Any, name: str, values: List[Any]) -> Any:
+def _series(namespace: Any, kind: str, name: str, values: List[Any]) -> Any:
     narwhals = import_module("narwhals.stable.v1")
     if namespace.__name__ == "polars":
-        return narwhals.from_native(namespace.Series(name, values, strict=False), series_only=True)
+        return narwhals.from_native(_polars_series(namespace, kind, name, values), series_only=True)
     return narwhals.new_series(name, values, native_namespace=namespace)
+
+
+def _polars_series(polars: Any, kind: str, name: str, values: List[Any]) -> Any:
+    # Two frames can be put together only where their columns have one type, also where no row has an error.
+    dtype = {"answer": polars.String, "status": polars.String, "error": polars.String, "cost": polars.Float64}.get(kind)
+    return polars.Series(name, values, dtype=dtype, strict=False)
 
 
 def as_table(value: Any, name: str) -> Optional[Table]:
@@ -113,6 +119,7 @@ def assemble(numbers: Sequence[int], columns: Mapping[str, List[Any]], added: Ma
         If neither is installed.
     """
     names = _free_names(added, columns)
+    ours = {names[name]: name for name in added}
     data: Dict[str, List[Any]] = {**columns, **{names[name]: values for name, values in added.items()}}
     if find_spec("pandas") is not None:
         pandas = import_module("pandas")
@@ -120,7 +127,9 @@ def assemble(numbers: Sequence[int], columns: Mapping[str, List[Any]], added: Ma
         return pandas.DataFrame(plain, index=list(numbers))
     if find_spec("polars") is not None:
         polars = import_module("polars")
-        return polars.DataFrame([polars.Series(name, values, strict=False) for name, values in data.items()])
+        return polars.DataFrame(
+            [_polars_series(polars, ours.get(name, ""), name, values) for name, values in data.items()]
+        )
     raise SourceError("to_frame() needs pandas or polars; install one of them, or use the results as a list")
 
 

@@ -32,7 +32,7 @@ from .errors import ClaudeForceError, OptionError, SchemaError
 from .events import Asked, Teller
 from .request import ClaudeRequest
 from .result import BatchResult, BatchSummary, ClaudeResult
-from .row_files import RowFile
+from .row_files import FILE_COLUMNS, RowFile
 from .rows import Collected, OnResult, Rows, answer_rows
 from .schema import schema_of
 from .sources import Source, open_source
@@ -208,7 +208,7 @@ class ManyPrompts:
             known: Optional[Known] = None
             tell = on_result
             if into is not None:
-                written = RowFile(into, source, frame_parts(call.schema))
+                written = RowFile(into, source, frame_parts(call.schema, taken=FILE_COLUMNS))
                 stack.callback(written.close)
                 await written.open()
                 tell = written if on_result is None else _both(written, on_result)

@@ -26,7 +26,10 @@ from .result import FRAME_COLUMNS, ClaudeResult, answer_columns
 from .row_types import schema_of_rows
 from .sources import Source
 
-__all__ = ["RowFile"]
+__all__ = ["FILE_COLUMNS", "RowFile"]
+
+# The columns that a file has beside those of the source and of a schema.
+FILE_COLUMNS = ("row", *FRAME_COLUMNS, "fingerprint")
 
 _ANSWERED = ("ok", "cached")
 # Of a fingerprint, as many hexadecimal digits as make it unlikely that two of a million prompts share them: below 1 to 10^7.
@@ -144,7 +147,7 @@ class RowFile:
         # Lines in the file, and how many of them are those of this run's rows.
         self._there = self._in_use = 0
         self._parts = tuple(more(ClaudeResult())) if more is not None else ()
-        self._own = {"row", *self._parts, *FRAME_COLUMNS, "fingerprint"}
+        self._own = {*self._parts, *FILE_COLUMNS}
         self._given_up = False
 
     async def open(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Awaitable, Callable, Dict, Mapping, Optional
+from typing import Any, Awaitable, Callable, Dict, Mapping, Optional, Sequence
 
 from .errors import ApiError, BudgetExceededError, CacheMissError, SchemaError, SpendLimitError
 from .request import ClaudeRequest
@@ -137,17 +137,19 @@ def _sum(first: ClaudeResult, second: ClaudeResult) -> ClaudeResult:
     )
 
 
-def frame_parts(schema: Optional[AnswerSchema]) -> Optional[Callable[[ClaudeResult], Mapping[str, Any]]]:
+def frame_parts(
+    schema: Optional[AnswerSchema], *, taken: Sequence[str] = FRAME_COLUMNS
+) -> Optional[Callable[[ClaudeResult], Mapping[str, Any]]]:
     """Return what gives a result's parts by column, for `BatchResult.to_frame`; None without schema.
 
-    A part that is called as one of the frame's own columns is called ``status_2`` and so on.
+    A part that is called as one of the columns that are `taken` is called ``status_2`` and so on.
     """
     if schema is None:
         return None
     names: Dict[str, str] = {}
     for name in schema.columns:
         number, free = 2, name
-        while free in FRAME_COLUMNS or (free != name and free in schema.columns):
+        while free in taken or (free != name and free in schema.columns):
             free, number = "{}_{}".format(name, number), number + 1
         names[name] = free
     return lambda result: {names[name]: value for name, value in as_row(result.parsed, schema).items()}

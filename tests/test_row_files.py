@@ -64,6 +64,19 @@ def test_what_json_has_no_word_for(run: Any, make: Make, tmp_path: Path) -> None
     assert [row[name] for name in "abcde"] == [[1.5, None], None, None, None, 7]
 
 
+def test_parts_of_answers_replace_nothing(run: Any, make: Make, tmp_path: Path) -> None:
+    """A part of an answer that is called as a column of the file has another name there, so that the file can be gone on with."""
+    path = tmp_path / "out.jsonl"
+    properties = {name: {"type": "string"} for name in ("row", "fingerprint", "status")}
+    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    orchestrator = make(enable_cache=False)
+    assert run(orchestrator.run_stream(["a", "b"], schema=schema, into=path)).counts["ok"] == 2
+    assert [(line["row"], line["status"]) for line in lines(path)] == [(0, "ok"), (1, "ok")]
+    parts = json.loads(lines(path)[1]["answer"])
+    assert [lines(path)[1][name + "_2"] for name in properties] == [parts[name] for name in properties]
+    assert run(orchestrator.run_stream(["a", "b"], schema=schema, into=path)).counts["cached"] == 2
+
+
 def test_a_run_goes_on_where_the_file_ends(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
     """Answers in the file are not asked again, failed rows are; rows that moved take their answers along, others leave."""
     path = tmp_path / "out.jsonl"

@@ -269,6 +269,15 @@ def test_an_answer_replaces_no_column(frame: Frame) -> None:
     assert (found["answer"], found["answer_2"]) == (["old"], ["x"])
 
 
+def test_frames_of_polars_can_be_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The added columns have the same types whatever is in them: without an error, without an answer, of a list too."""
+    polars = pytest.importorskip("polars")
+    monkeypatch.setattr("claude_force_nb.frames.find_spec", lambda name: None if name == "pandas" else True)
+    for value in (polars.DataFrame({"item": ["a"]}), ["a"]):
+        good, bad = (BatchResult(results(text), source=opened(value)).to_frame() for text in ("x", ""))
+        assert polars.concat([good, bad])["error"].to_list() == [None, "SourceError: bad"]
+
+
 def test_pandas_keeps_its_index() -> None:
     """The index of a pandas frame stays, also where a label is there twice; the user's frame is not touched."""
     pandas = pytest.importorskip("pandas")
