@@ -290,7 +290,7 @@ class BatchRun:
     async def _resolve(self, number: int, parcel: Parcel) -> bool:
         """Wait until a part's batch is known and this run may collect it; False where it was never made."""
         assert self._owner is not None
-        pause = Pause(self._desk.pace)
+        pause = Pause(self._desk.pace.nearby)
         while True:
             part = self._store.part(number)
             if part is None or part.state == "dropped":

@@ -139,6 +139,13 @@ def test_pauses_grow_to_their_bound_and_obey_retry_after() -> None:
         assert 300 <= pause.seconds(300.0) <= 301
 
 
+def test_another_kernel_is_looked_at_often() -> None:
+    """A run that waits for another kernel's batch asks only this machine, and does not sleep long after the answers are there."""
+    pause = Pause(Pace().nearby, draw=lambda: 1.0)
+    assert [pause.seconds() for _ in range(4)] == [1.0, 2.0, 2.0, 2.0]
+    assert Pace(longest_seconds=0.5).nearby.longest_seconds == 0.5
+
+
 def test_an_owner_lives_as_long_as_its_process(tmp_path: Path) -> None:
     """Seen from inside and from outside, also when its process is killed."""
     owner = Owner(tmp_path / "owners")

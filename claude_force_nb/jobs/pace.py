@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Awaitable, Callable, Optional, TypeVar
 
 from claude_force_nb.errors import (
@@ -24,6 +24,7 @@ logger = logging.getLogger("claude_force_nb.jobs")
 T = TypeVar("T")
 # A refusal may be a slip of a gateway; so many in a row are meant.
 _REFUSALS = 3
+_NEARBY_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Pace:
     first_seconds: float = 1.0
     longest_seconds: float = 60.0
     lookup_seconds: float = 60.0
+
+    @property
+    def nearby(self) -> Pace:
+        """The pace of looking at what another kernel of this machine does, which asks the API nothing."""
+        return replace(self, longest_seconds=min(self.longest_seconds, _NEARBY_SECONDS))
 
 
 class Pause:

@@ -233,7 +233,7 @@ class Registry:
         settle: Callable[[int, Optional[Decimal]], None],
     ) -> bool:
         """Collect one part; False where it was never made."""
-        pause = Pause(self._pace)
+        pause = Pause(self._pace.nearby)
         wanted = set(self._store.requests(part.number))
         while not self._store.claim(part.number, owner.token):
             # Another kernel is on it, or has just ended it.
