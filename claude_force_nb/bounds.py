@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any, Mapping, Optional
 
 from .costs.pricing import PriceTable
@@ -122,14 +123,16 @@ def _has_pdf(value: Any) -> bool:
 
 
 def _bytes_in(value: Any, image: int, pdf: int) -> int:
+    """Return the bytes of the JSON form, which is how the model reads tools and what they were called with."""
     if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode("utf-8"))
+        text = encode_basestring(value)
+        return 1 + (len(text) if text.isascii() else len(text.encode("utf-8")))
     if isinstance(value, dict):
         if is_image(value):
             return image
         if pdf and is_pdf(value):
             return min(pdf, len(value["source"].get("data") or ""))
-        return sum(_bytes_in(key, image, pdf) + _bytes_in(item, image, pdf) for key, item in value.items())
+        return 3 + sum(_bytes_in(key, image, pdf) + _bytes_in(item, image, pdf) for key, item in value.items())
     if isinstance(value, list):
-        return sum(_bytes_in(item, image, pdf) for item in value)
-    return 8
+        return 3 + sum(_bytes_in(item, image, pdf) for item in value)
+    return 1 + len(repr(value))

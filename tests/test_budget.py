@@ -106,8 +106,8 @@ def test_a_refusal_says_need_left_and_remedy(limit, taken, amount, message):
 def test_an_unknown_price_is_refused_under_a_limit(daily):
     """None is refused, saying so, unless it is allowed or there is no limit."""
     line = (
-        "the price of this call is unknown, so the $0.50 {} cannot be kept; give the model's price with prices=,"
-        " allow such calls with allow_unknown_price=on, or set {}=none"
+        "the price of this call is unknown or has no bound, so the $0.50 {} cannot be kept;"
+        " give the model's price with prices=, allow such calls with allow_unknown_price=on, or set {}=none"
     )
     with pytest.raises(BudgetExceededError) as caught:
         Budget("0.5").reserve(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Dict
 
@@ -192,6 +193,21 @@ def test_whatever_is_given_is_sent_or_refused_in_one_line(prompt: str, given_opt
 def test_the_bound_is_a_bound(prompt: str) -> None:
     """A request has fewer tokens than bytes, so the bytes of all its text bound them."""
     assert input_bound_tokens(composed(prompt, system="S" * 100)) > len(prompt.encode("utf-8")) + 100
+
+
+TEXTS = st.text(st.characters(blacklist_categories=["Cs"]), max_size=3)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(TEXTS, inner, max_size=8),
+)
+
+
+@given(JSON)
+def test_the_bound_counts_what_json_adds(value: Any) -> None:
+    """Tools are shown to the model as JSON: a list of a thousand letters has more bytes of quotes and commas than of letters."""
+    body = composed(body={"tools": [{"name": "t", "input_schema": {"enum": [value]}}]}).body
+    shown = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    assert input_bound_tokens(ClaudeRequest(body=body)) >= len(shown)
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,8 @@ def checked_amount(
     if amount is None:
         if limit is not None and not allow_unknown:
             message = (
-                "the price of this call is unknown, so the {} {} cannot be kept; give the model's price with prices=,"
-                " allow such calls with allow_unknown_price=on, or set {}=none"
+                "the price of this call is unknown or has no bound, so the {} {} cannot be kept;"
+                " give the model's price with prices=, allow such calls with allow_unknown_price=on, or set {}=none"
             )
             raise BudgetExceededError(message.format(_shown(limit), name.replace("_", " "), option))
         return _ZERO
