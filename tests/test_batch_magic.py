@@ -135,6 +135,14 @@ def only_answer_of_failed(cell: Any) -> str:
     return str(rich[0])
 
 
+def test_a_stop_that_comes_before_the_source_is_made_ends_the_cell(kernel: LiveKernel) -> None:
+    """A Stop while the cell does something else without awaiting is not forgotten: the source is not even begun."""
+    kernel.run("import os, signal, time\nbegun = []")
+    code = "os.kill(os.getpid(), signal.SIGINT)\n%claude_batch begun.append(1) or [time.sleep(20)]"
+    assert kernel.run(code).traceback == ["Interrupted: the source was still being made; nothing was sent"]
+    assert kernel.value("begun") == "[]"
+
+
 @pytest.mark.slow
 def test_stop_ends_what_the_source_does(kernel: LiveKernel, server: Simulator) -> None:
     """An expression, a first row and further rows that take long without awaiting are ended as well, with one line."""

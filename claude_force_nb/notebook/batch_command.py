@@ -67,7 +67,7 @@ async def run_batch(
     path, into = (into, None) if into is not None and is_path(into) else (None, into)
     expression = invocation.rest
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
-    with ending_on_stop("the source was still being made; nothing was sent"):
+    async with ending_on_stop("the source was still being made; nothing was sent"):
         source = open_source(
             evaluate_source(expression, names),
             name=name,
@@ -80,7 +80,7 @@ async def run_batch(
     width = session.settings.value("max_concurrent") if width is None else width
     # An item that is a prompt is sent as it is: data is never a template.
     call = session.call_options({**options, "raw": template is None}, local_names)
-    with ending_on_stop("the first row was still being made; nothing was sent"):
+    async with ending_on_stop("the first row was still being made; nothing was sent"):
         source.check(template, call.get("variables"))
         if source.is_empty():
             raise SourceError("{} is empty; nothing was sent".format(name))

@@ -7,8 +7,8 @@ import asyncio
 import re
 import signal
 import socket
-from contextlib import contextmanager
-from typing import Any, Awaitable, Callable, Coroutine, Iterator, List, Optional, Tuple, TypeVar
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, List, Optional, Tuple, TypeVar
 
 from claude_force_nb.errors import RunInterrupted
 
@@ -25,6 +25,8 @@ __all__ = [
 T = TypeVar("T")
 
 ASYNC_SUFFIX = "_async"
+# The kernel passes a signal on through two futures before it cancels the cell.
+_TURNS_OF_A_STOP = 5
 _SCOPES = (
     ast.FunctionDef,
     ast.AsyncFunctionDef,
@@ -150,8 +152,8 @@ def _on_sigint(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Ite
             signal.signal(signal.SIGINT, previous)
 
 
-@contextmanager
-def ending_on_stop(line: str) -> Iterator[None]:
+@asynccontextmanager
+async def ending_on_stop(line: str) -> AsyncIterator[None]:
     """Let Stop end code of the user's that does not await, which the handler of a cell that awaits waits for.
 
     Raises
@@ -159,6 +161,12 @@ def ending_on_stop(line: str) -> Iterator[None]:
     RunInterrupted
         With `line`, on SIGINT.
     """
+    try:
+        # A Stop that came since the cell last awaited is told in these turns of the loop, and nowhere else.
+        for _ in range(_TURNS_OF_A_STOP):
+            await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        raise RunInterrupted(line) from None
     try:
         previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     except ValueError:  # not the main thread: signals do not come here
