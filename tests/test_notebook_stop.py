@@ -46,6 +46,10 @@ def stopped(kernel: LiveKernel, simulator: Simulator, code: str) -> Cell:
 
 def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Simulator) -> None:
     """Stop ends the cell with one line, into= holds what there was, the call is cancelled, and the next cell works."""
+    # It came while the cell did something else, and is not forgotten.
+    early = kernel.run("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n%claude hello")
+    assert early.traceback == ["Interrupted: stopped before an answer came; run again to ask again"]
+    assert hanging.counters.calls == 0
     cell = stopped(kernel, hanging, "%%claude into=partial\nhello")
     assert cell.traceback == ["Interrupted: stopped before an answer came; run again to ask again"]
     assert kernel.value("partial.status, partial.text, type(partial.error).__name__") == "failed  RunInterrupted"

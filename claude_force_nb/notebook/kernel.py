@@ -152,6 +152,16 @@ def _on_sigint(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Ite
             signal.signal(signal.SIGINT, previous)
 
 
+async def _stop_came() -> bool:
+    """Return whether Stop came since the cell last awaited: the kernel tells it in the next turns of the loop."""
+    try:
+        for _ in range(_TURNS_OF_A_STOP):
+            await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        return True
+    return False
+
+
 @asynccontextmanager
 async def ending_on_stop(line: str) -> AsyncIterator[None]:
     """Let Stop end code of the user's that does not await, which the handler of a cell that awaits waits for.
@@ -161,12 +171,8 @@ async def ending_on_stop(line: str) -> AsyncIterator[None]:
     RunInterrupted
         With `line`, on SIGINT.
     """
-    try:
-        # A Stop that came since the cell last awaited is told in these turns of the loop, and nowhere else.
-        for _ in range(_TURNS_OF_A_STOP):
-            await asyncio.sleep(0)
-    except asyncio.CancelledError:
-        raise RunInterrupted(line) from None
+    if await _stop_came():
+        raise RunInterrupted(line)
     try:
         previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     except ValueError:  # not the main thread: signals do not come here
@@ -255,6 +261,9 @@ async def interruptible(work: Coroutine[Any, Any, T], describe: Callable[[], str
         On SIGINT, once the work has cleaned up.
     """
     loop = asyncio.get_running_loop()
+    if await _stop_came():
+        work.close()
+        raise RunInterrupted(describe())
     task = loop.create_task(work)
     stopped = False
 
