@@ -21,21 +21,26 @@ LIMIT = Decimal(1)
 # Each call reserves $0.02 and costs $0.012, so 83 of 150 fit, and the two processes that live try 100. "bill" is
 # printed where a real call would be billed, after the reservation and before the settlement.
 WORKER = """
-import sys, warnings
+import os, sys, warnings
 from decimal import Decimal
 from claude_force_nb.costs.budget import DailyBudget
 from claude_force_nb.errors import BudgetExceededError
 warnings.simplefilter("ignore")
 budget = DailyBudget(1, sys.argv[1], clock=lambda: 1793534400.0)
+
+def say(line):
+    # In one write: print may take two, and be killed between them.
+    os.write(1, (line + "\\n").encode("ascii"))
+
 for _ in range(50):
     try:
         reservation = budget.reserve(Decimal("0.02"))
     except BudgetExceededError as error:
-        print("refused" if str(error).startswith("needs up to") else error, flush=True)
+        say("refused" if str(error).startswith("needs up to") else str(error))
         continue
-    print("bill", flush=True)
+    say("bill")
     reservation.settle(Decimal("0.012"))
-    print("settled", flush=True)
+    say("settled")
 budget.close()
 """
 
@@ -81,7 +86,7 @@ def test_several_processes_and_a_killed_one_keep_a_daily_budget(tmp_path):
 def test_a_killed_process_leaves_its_reservation_counting(tmp_path):
     """Killed between reserving and settling, when the call may have been billed: the worst case stays spent that day."""
     path = tmp_path / "ledger.db"
-    script = WORKER.replace('print("bill", flush=True)', 'print("bill", flush=True); sys.stdin.read()')
+    script = WORKER.replace('say("bill")', 'say("bill"); sys.stdin.read()')
     child = subprocess.Popen(
         [sys.executable, "-c", script, str(path)],
         stdin=subprocess.PIPE,
