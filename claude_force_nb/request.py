@@ -84,7 +84,7 @@ def _plain(value: Any, where: str) -> Any:
             if not isinstance(key, str):
                 raise OptionError("{}: keys of a request must be text, not {!r}".format(where, key))
             key = _text(key, where)
-            copied[key] = _plain(item, where + "." + key)
+            copied[key] = _plain(item, where + "." + (key if key.isprintable() else ascii(key)))
         return copied
     if kind is list or isinstance(value, (list, tuple)):
         return [_plain(item, where) for item in value]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.agents import Agent, AgentLibrary
@@ -177,6 +177,7 @@ options = st.fixed_dictionaries(
 
 
 @given(st.text(st.characters()), options)
+@example("p", {"body": {"\x1e": float("inf")}})
 def test_whatever_is_given_is_sent_or_refused_in_one_line(prompt: str, given_options: Dict[str, Any]) -> None:
     """Any prompt with any options gives a request that is JSON, or an error of ours in one line."""
     said = ""
