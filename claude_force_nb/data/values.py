@@ -249,8 +249,8 @@ def _cells_of(kind: type) -> Iterator[List[str]]:
 
     codes = (getattr(member, "__code__", None) for member in vars(kind).values())
     named = [code.co_filename for code in codes if code is not None]
-    # A cell's entry has no time of a file. (A lazy entry has one element.)
-    cells = [name for name, entry in list(linecache.cache.items()) if len(entry) > 1 and entry[1] is None]
+    # A cell's name is that of no file. (A lazy entry has one element.)
+    cells = [name for name, entry in list(linecache.cache.items()) if len(entry) > 1 and not os.path.exists(name)]
     main = sys.modules.get(kind.__module__)
     if kind.__module__ == "builtins" or getattr(main, "__file__", None):
         return
