@@ -22,15 +22,15 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from live_kernel import LiveKernel
 from notebook import environment
+from support.live_kernel import LiveKernel
 
 from claude_force_nb import AsyncAgentOrchestrator
-from claude_force_nb.compose import CallOptions
-from claude_force_nb.result import ClaudeResult
-from claude_force_nb.rows import Collected, Rows
+from claude_force_nb.calls.compose import CallOptions
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.rows.run import ResultCollector, Rows
+from claude_force_nb.rows.sources import open_source
 from claude_force_nb.simulator import SimulatorProcess
-from claude_force_nb.sources import open_source
 from claude_force_nb.testing import FakeTransport
 
 ROWS_BOUND_SECONDS = 1.0
@@ -40,7 +40,7 @@ TEMPLATE = "Label the sentiment of this review, of {{ stars }} stars, as positiv
 
 WATCH = """
 import time
-from claude_force_nb.notebook.progress import LiveLine
+from claude_force_nb.notebook.display.progress import LiveLine
 spent = updates = 0
 _update = LiveLine.update
 def update(self):
@@ -60,7 +60,7 @@ READ = "print(spent, time.process_time() - _began, time.perf_counter() - _wall, 
 
 
 def reviews(number: int) -> List[Dict[str, Any]]:
-    return [{"text": "Review {}: it works, mostly. ".format(row) * 5, "stars": row % 6} for row in range(number)]
+    return [{"text": f"Review {row}: it works, mostly. " * 5, "stars": row % 6} for row in range(number)]
 
 
 async def cached_seconds(rows: List[Dict[str, Any]]) -> Tuple[float, float]:
@@ -84,7 +84,7 @@ async def row_seconds(rows: List[Dict[str, Any]]) -> float:
         for _ in range(3):
             source = open_source(rows)
             source.check(TEMPLATE)
-            collected = Collected(source)
+            collected = ResultCollector(source)
             call = orchestrator._resolve(CallOptions(model="haiku"))
             run = Rows(source.feed(), call, orchestrator._compose, template=TEMPLATE, on_result=collected)
             began = time.perf_counter()
@@ -106,7 +106,7 @@ def line_share(calls: int) -> Dict[str, float]:
             kernel.run("%claude_batch ['warm up'] model=haiku max_tokens=64")
             found = []
             for number in range(3):
-                cell = kernel.run(TIMED.strip().format("run {}".format(number), calls))
+                cell = kernel.run(TIMED.strip().format(f"run {number}", calls))
                 assert cell.error is None, cell.traceback
                 found.append([float(word) for word in kernel.run(READ).stdout.split()])
     best = sorted(found, key=lambda each: each[0] / each[1])[1]
@@ -122,7 +122,7 @@ async def stream(url: str, folder: Path, rows: int) -> None:
     """Send the rows of a generator and write each into a file as it comes; then again, where the file has all of them."""
 
     def source(number: int) -> Iterator[Dict[str, Any]]:
-        return ({"text": "Review {}: it works, mostly. ".format(row) * 5, "stars": row % 6} for row in range(number))
+        return ({"text": f"Review {row}: it works, mostly. " * 5, "stars": row % 6} for row in range(number))
 
     async with AsyncAgentOrchestrator(base_url=url, api_key="benchmark", max_concurrent=50) as orchestrator:
 
@@ -137,11 +137,11 @@ async def stream(url: str, folder: Path, rows: int) -> None:
         print("{:<12}{:>12}{:>12}{:>24}".format("", "rows/s", "seconds", "peak MB above 500 rows"))
         for name in ("first run", "run again"):
             counts, seconds, peak = await run(rows, "answers.jsonl")
-            print("{:<12}{:>12.0f}{:>12.0f}{:>24.0f}   {}".format(name, rows / seconds, seconds, peak - before, counts))
+            print(f"{name:<12}{rows / seconds:>12.0f}{seconds:>12.0f}{peak - before:>24.0f}   {counts}")
     with (folder / "answers.jsonl").open("rb") as lines:
         written = sum(1 for _ in lines)
     size_mb = (folder / "answers.jsonl").stat().st_size / 1e6
-    print("{:,} lines, {:,.0f} MB written; the source was a generator of {:,} rows".format(written, size_mb, rows))
+    print(f"{written:,} lines, {size_mb:,.0f} MB written; the source was a generator of {rows:,} rows")
 
 
 def main() -> None:
@@ -164,14 +164,14 @@ def main() -> None:
     line = line_share(arguments.calls)
     print("{:<52}{:>14}{:>14}{:>8}".format("", "median", "bound", "ratio"))
     form = "{:<52}{:>14}{:>14}{:>8.2f}".format
-    name = "{:,} cached rows of a template".format(arguments.rows)
-    print(form(name, "{:.2f} s".format(cached), "1 s", cached / ROWS_BOUND_SECONDS))
-    print(form("  the same in processor time", "{:.2f} s".format(busy), "1 s", busy / ROWS_BOUND_SECONDS))
-    print(form("a row: template, fingerprint, bookkeeping", "{:.1f} µs".format(row), "150 µs", row / ROW_BOUND_US))
+    name = f"{arguments.rows:,} cached rows of a template"
+    print(form(name, f"{cached:.2f} s", "1 s", cached / ROWS_BOUND_SECONDS))
+    print(form("  the same in processor time", f"{busy:.2f} s", "1 s", busy / ROWS_BOUND_SECONDS))
+    print(form("a row: template, fingerprint, bookkeeping", f"{row:.1f} µs", "150 µs", row / ROW_BOUND_US))
     name = "live line, share of the processor time of the run"
     print(form(name, "{:.2f} %".format(100 * line["share"]), "2 %", line["share"] / LINE_BOUND_SHARE))
     per_second = line["updates"] / line["seconds"]
-    print(form("live line, updates a second", "{:.1f}".format(per_second), "10", per_second / 10))
+    print(form("live line, updates a second", f"{per_second:.1f}", "10", per_second / 10))
 
 
 if __name__ == "__main__":

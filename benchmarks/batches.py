@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from claude_force_nb import AsyncAgentOrchestrator
-from claude_force_nb.batch_jobs import Pace
+from claude_force_nb.batches.message_batches import Pace
 from claude_force_nb.simulator import SimulatorProcess
 
 TEMPLATE = "Label the sentiment of this review as positive, neutral or negative: {{ text }}"
@@ -46,7 +46,7 @@ async def measure(url: str, folder: Path, rows: int) -> Dict[str, Any]:
     async with AsyncAgentOrchestrator(
         base_url=url, api_key="benchmark", cache_dir=folder / "cache", cache_max_size_mb=4000
     ) as orchestrator:
-        orchestrator.batch_jobs.pace = Pace(first_seconds=0.2, longest_seconds=1.0)
+        orchestrator.message_batches.pace = Pace(first_seconds=0.2, longest_seconds=1.0)
         before = peak_mb()
         started, cpu = time.perf_counter(), time.process_time()
         counts = await answered(orchestrator, rows)
@@ -77,7 +77,7 @@ def main() -> None:
         counters = simulator.counters
     assert found["counts"]["ok"] == counters.completed_in_batches == rows, found
     assert found["again"]["cached"] == rows, found
-    print("{:,} rows, each sent and collected once:".format(rows))
+    print(f"{rows:,} rows, each sent and collected once:")
     print("  {:6.1f} s, {:,.0f} rows/s".format(found["wall_seconds"], rows / found["wall_seconds"]))
     print("  {:6.1f} s of processor, {:.0f} µs a row".format(found["cpu_seconds"], 1e6 * found["cpu_seconds"] / rows))
     print("  {:6.0f} MB at the most, {:.0f} MB of them before".format(found["peak_mb"], found["before_mb"]))

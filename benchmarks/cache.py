@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.result import ClaudeResult, Usage
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
 
 SECRET = "benchmark-" + "0123456789abcdef" * 2
 
@@ -39,7 +40,7 @@ def fingerprint(number: int) -> str:
 
 def answer(number: int, size_bytes: int) -> ClaudeResult:
     words = random.Random(number)
-    text = " ".join("{:x}".format(words.getrandbits(24)) for _ in range(size_bytes // 7))
+    text = " ".join(f"{words.getrandbits(24):x}" for _ in range(size_bytes // 7))
     return ClaudeResult(
         text=text[: size_bytes - 180],
         model="claude-sonnet-5-5",
@@ -224,20 +225,16 @@ def main() -> int:
         return 0
     if chosen.gets:
         for done, megabytes in memory(chosen.gets, chosen.entries):
-            print("{:>12,} gets {:8.1f} MB".format(done, megabytes))
+            print(f"{done:>12,} gets {megabytes:8.1f} MB")
         return 0
-    print(
-        "{:,} entries of about {:,} bytes, medians of {} rounds".format(
-            chosen.entries, chosen.size_bytes, chosen.rounds
-        )
-    )
+    print(f"{chosen.entries:,} entries of about {chosen.size_bytes:,} bytes, medians of {chosen.rounds} rounds")
     print("{:<50} {:>10} {:>8}  {}".format("", "µs", "ratio", "target"))
     for name, microseconds, ratio, target in speed(chosen.entries, chosen.size_bytes, chosen.rounds):
         if microseconds is None and ratio is None:
             print("{:<50} {:>10}".format(name, "not installed"))
         else:
-            shown = "" if microseconds is None else "{:.2f}".format(microseconds)
-            print("{:<50} {:>10} {:>8.2f}  {}".format(name, shown, ratio, target))
+            shown = "" if microseconds is None else f"{microseconds:.2f}"
+            print(f"{name:<50} {shown:>10} {ratio:>8.2f}  {target}")
     return 0
 
 

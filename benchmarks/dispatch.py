@@ -23,7 +23,7 @@ from typing import Any, Awaitable, Callable, Dict, List, Optional, Tuple
 
 from claude_force_nb import AsyncAgentOrchestrator
 from claude_force_nb.costs.ledger import Ledger
-from claude_force_nb.result import BatchResult
+from claude_force_nb.rows.results import BatchResult
 from claude_force_nb.simulator import SimulatorProcess
 
 MODEL = "claude-haiku-4-5"
@@ -51,7 +51,7 @@ def message(number: int) -> Dict[str, Any]:
     return {
         "model": MODEL,
         "max_tokens": 64,
-        "messages": [{"role": "user", "content": "Prompt number {}".format(number)}],
+        "messages": [{"role": "user", "content": f"Prompt number {number}"}],
     }
 
 
@@ -83,9 +83,7 @@ async def langchain(url: str, calls: int) -> Times:
     model = ChatAnthropic(model=MODEL, max_tokens=64, api_key="benchmark", base_url=url, timeout=timeout)
     await model.ainvoke("warm")
     watch = Stopwatch()
-    await model.abatch(
-        ["Prompt number {}".format(number) for number in range(calls)], config={"max_concurrency": CONCURRENT}
-    )
+    await model.abatch([f"Prompt number {number}" for number in range(calls)], config={"max_concurrency": CONCURRENT})
     return watch.read()
 
 
@@ -110,7 +108,7 @@ async def run_many(url: str, prompts: Any, *, warm: str = MODEL, **options: Any)
 
 
 async def ours(url: str, calls: int) -> Times:
-    batch, times = await run_many(url, ("Prompt number {}".format(number) for number in range(calls)))
+    batch, times = await run_many(url, (f"Prompt number {number}" for number in range(calls)))
     assert batch.counts["ok"] == calls, batch
     return times
 
@@ -139,7 +137,7 @@ def measure(url: str, calls: int, rounds: int) -> Dict[str, Optional[List[Times]
 
 
 def speed(calls: int, rounds: int) -> None:
-    print("\n{:,} different prompts, {} at a time, no latency; median of {} rounds".format(calls, CONCURRENT, rounds))
+    print(f"\n{calls:,} different prompts, {CONCURRENT} at a time, no latency; median of {rounds} rounds")
     with SimulatorProcess() as simulator:
         times = measure(simulator.url, calls, rounds)
     print("{:<40}{:>10}{:>14}{:>14}{:>14}".format("", "calls/s", "CPU ms/call", "ours: speed", "ours: CPU"))
@@ -152,13 +150,7 @@ def speed(calls: int, rounds: int) -> None:
         faster = statistics.median(theirs[0] / mine[0] for theirs, mine in zip(taken, own))
         cpu = statistics.median(mine[1] / theirs[1] for theirs, mine in zip(taken, own))
         print(
-            "{:<40}{:>10.0f}{:>14.3f}{:>13.2f}x{:>13.2f}x".format(
-                name,
-                calls / statistics.median(wall for wall, _ in taken),
-                1000 * statistics.median(used for _, used in taken) / calls,
-                faster,
-                cpu,
-            )
+            f"{name:<40}{calls / statistics.median(wall for wall, _ in taken):>10.0f}{1000 * statistics.median(used for _, used in taken) / calls:>14.3f}{faster:>13.2f}x{cpu:>13.2f}x"
         )
 
 
@@ -169,13 +161,9 @@ def latency(rounds: int) -> None:
         # The first round is not counted: the import of the SDK leaves work to the garbage collector.
         walls = [asyncio.run(ours(simulator.url, calls))[0] for _ in range(rounds + 1)][1:]
     wall = statistics.median(walls)
+    print(f"\n{calls:,} prompts, {CONCURRENT} at a time, {seconds * 1e3:g} ms latency; median of {rounds}")
     print(
-        "\n{:,} prompts, {} at a time, {:g} ms latency; median of {}".format(calls, CONCURRENT, seconds * 1e3, rounds)
-    )
-    print(
-        "{:.2f} s: {:.1%} of the ideal {:.1f} s, {:.1f} times one call after another".format(
-            wall, ideal / wall, ideal, calls * seconds / wall
-        )
+        f"{wall:.2f} s: {ideal / wall:.1%} of the ideal {ideal:.1f} s, {calls * seconds / wall:.1f} times one call after another"
     )
 
 
@@ -189,7 +177,7 @@ LIMITS: List[Tuple[str, Dict[str, Any], int]] = [
 
 def limits() -> None:
     calls, burst = 300, 5.0
-    print("\n{} prompts under a limit, buckets of {:g} s".format(calls, burst))
+    print(f"\n{calls} prompts under a limit, buckets of {burst:g} s")
     print("{:<34}{:>9}{:>15}{:>13}{:>22}".format("", "seconds", "share of allowed", "429", "inside retry-after"))
     for name, options, max_tokens in LIMITS:
         if "output_tokens_per_minute" in options:
@@ -226,11 +214,7 @@ def large(calls: int) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         wall, _ = asyncio.run(ours(simulator.url, calls))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        "\n{:,} prompts, answers of 200 bytes: {:.0f} s, peak memory {:.0f} MB above start".format(
-            calls, wall, peak - before
-        )
-    )
+    print(f"\n{calls:,} prompts, answers of 200 bytes: {wall:.0f} s, peak memory {peak - before:.0f} MB above start")
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 from time import process_time
 from typing import Iterator, Sequence
 
-from claude_force_nb.data.injection import scan
-from claude_force_nb.prompts import render
+from claude_force_nb.prompts.injection import scan
+from claude_force_nb.prompts.template import render
 
 PIECE = 2000
 SUFFIXES = (".py", ".md", ".rst", ".txt", ".html", ".csv", "")
@@ -43,15 +43,15 @@ def _microseconds(text: str) -> float:
 
 def main() -> None:
     for name, text in (("English prose", ENGLISH), ("Russian prose", RUSSIAN)):
-        print("{}, 2,000 characters: {:.0f} µs".format(name, _microseconds((text * 40)[:PIECE])))
-    print("a review of 100 characters: {:.1f} µs".format(_microseconds(ENGLISH)))
+        print(f"{name}, 2,000 characters: {_microseconds((text * 40)[:PIECE]):.0f} µs")
+    print(f"a review of 100 characters: {_microseconds(ENGLISH):.1f} µs")
     variables = {"text": ENGLISH[:100]}
     whole = (
         min(timeit.repeat(lambda: render("Label: {{ text }}", variables), number=500, repeat=5, timer=process_time))
         / 500
         * 1e6
     )
-    print("a template with such a review: {:.1f} µs".format(whole))
+    print(f"a template with such a review: {whole:.1f} µs")
     pieces = characters = suspected = 0
     kinds: Counter[str] = Counter()
     for text in _texts(sys.argv[1:] or [os.path.dirname(os.__file__)]):
@@ -59,10 +59,10 @@ def main() -> None:
             piece = text[start : start + PIECE]
             found = scan(piece)
             pieces, characters, suspected = pieces + 1, characters + len(piece), suspected + bool(found)
-            kinds.update("{}: {}".format(each.kind, each.phrase) for each in found)
-    print("{:,} pieces, {:,} characters: {:,} suspected".format(pieces, characters, suspected))
+            kinds.update(f"{each.kind}: {each.phrase}" for each in found)
+    print(f"{pieces:,} pieces, {characters:,} characters: {suspected:,} suspected")
     for kind, count in kinds.most_common(20):
-        print("  {:>4} {}".format(count, kind))
+        print(f"  {count:>4} {kind}")
 
 
 if __name__ == "__main__":

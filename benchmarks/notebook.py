@@ -17,7 +17,7 @@ from typing import Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from live_kernel import LiveKernel
+from support.live_kernel import LiveKernel
 
 from claude_force_nb.simulator import SimulatorProcess
 
@@ -77,8 +77,8 @@ def cell_times(url: str, cells: int) -> Dict[str, List[float]]:
         for number in range(cells):
             for name, code in (
                 ("bare", BARE_CELL.format(number)),
-                ("claude", "%%claude\nhello {}".format(number)),
-                ("cached", "%%claude\nhello {}".format(number)),
+                ("claude", f"%%claude\nhello {number}"),
+                ("cached", f"%%claude\nhello {number}"),
             ):
                 cell = kernel.run(code)
                 assert cell.error is None, cell.traceback
@@ -104,8 +104,8 @@ def main() -> None:
     ]
     print("{:<34}{:>12}{:>12}{:>8}".format("", "median ms", "bound ms", "ratio"))
     for name, value, bound in rows:
-        tail = "{:>12.0f}{:>8.2f}".format(bound, value / bound) if bound else ""
-        print("{:<34}{:>12.2f}{}".format(name, value, tail))
+        tail = f"{bound:>12.0f}{value / bound:>8.2f}" if bound else ""
+        print(f"{name:<34}{value:>12.2f}{tail}")
 
 
 if __name__ == "__main__":

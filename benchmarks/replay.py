@@ -68,7 +68,7 @@ async def measure(url: str, arguments: argparse.Namespace) -> Dict[str, Optional
             figures["live"] = live.duration_seconds * 1e6
             figures["run"] = await microseconds(arguments.rounds, lambda: orchestrator.run(PROMPT, **options))
             figures["run, no template"] = await microseconds(arguments.rounds, lambda: orchestrator.run("warm up"))
-            prompts = ["question {}".format(number) for number in range(arguments.rows)]
+            prompts = [f"question {number}" for number in range(arguments.rows)]
             await orchestrator.run_many(prompts)
             seconds = []
             for _ in range(3):
@@ -107,8 +107,8 @@ def main() -> None:
     print(
         line(
             "run() from the cache, everything included",
-            "{:.1f} µs".format(hit),
-            "{:.2f} of 100 µs".format(hit / RUN_BOUND_US),
+            f"{hit:.1f} µs",
+            f"{hit / RUN_BOUND_US:.2f} of 100 µs",
         )
     )
     print(line("  the same without agent and template", "{:.1f} µs".format(figures["run, no template"] or 0.0), ""))
@@ -119,20 +119,20 @@ def main() -> None:
         print(
             line(
                 "litellm.completion from its disk cache",
-                "{:.1f} µs".format(peer),
-                "{:.1f} times run() (bound 10)".format(peer / hit),
+                f"{peer:.1f} µs",
+                f"{peer / hit:.1f} times run() (bound 10)",
             )
         )
     seconds = rows / 1e6
     print(
         line(
-            "run_many, {:,} cached prompts".format(arguments.rows),
-            "{:.2f} s".format(seconds),
-            "{:.2f} of 1 s; {:.0f} µs a row".format(seconds / ROWS_BOUND_SECONDS, rows / arguments.rows),
+            f"run_many, {arguments.rows:,} cached prompts",
+            f"{seconds:.2f} s",
+            f"{seconds / ROWS_BOUND_SECONDS:.2f} of 1 s; {rows / arguments.rows:.0f} µs a row",
         )
     )
-    label = "live call, simulator at {:g} s".format(arguments.latency)
-    print(line(label, "{:.2f} s".format(live / 1e6), "{:,.0f} times a hit".format(live / hit)))
+    label = f"live call, simulator at {arguments.latency:g} s"
+    print(line(label, f"{live / 1e6:.2f} s", f"{live / hit:,.0f} times a hit"))
 
 
 if __name__ == "__main__":

@@ -11,48 +11,48 @@ from typing import TYPE_CHECKING, Any, List
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .agents import Agent as Agent
-    from .agents import AgentLibrary as AgentLibrary
+    from .agents.library import Agent as Agent
+    from .agents.library import AgentLibrary as AgentLibrary
     from .cache import CacheStats as CacheStats
     from .cache import ResponseCache as ResponseCache
-    from .data.values import file as file
+    from .calls.events import Event as Event
     from .errors import ApiError as ApiError
     from .errors import ClaudeForceError as ClaudeForceError
-    from .events import Event as Event
-    from .memory import Memory as Memory
+    from .memory.conversations import Memory as Memory
+    from .messages.request import ClaudeRequest as ClaudeRequest
+    from .messages.result import ClaudeResult as ClaudeResult
+    from .messages.usage import Usage as Usage
     from .orchestrator import AsyncAgentOrchestrator as AsyncAgentOrchestrator
-    from .request import ClaudeRequest as ClaudeRequest
-    from .result import BatchResult as BatchResult
-    from .result import BatchSummary as BatchSummary
-    from .result import ClaudeResult as ClaudeResult
-    from .result import Usage as Usage
+    from .prompts.values import file as file
+    from .rows.results import BatchResult as BatchResult
+    from .rows.results import BatchSummary as BatchSummary
 
-_ROOMS = {
-    "Agent": "agents",
-    "AgentLibrary": "agents",
+_LAZY_EXPORTS = {
+    "Agent": "agents.library",
+    "AgentLibrary": "agents.library",
     "ApiError": "errors",
     "AsyncAgentOrchestrator": "orchestrator",
-    "BatchResult": "result",
-    "BatchSummary": "result",
+    "BatchResult": "rows.results",
+    "BatchSummary": "rows.results",
     "CacheStats": "cache",
     "ClaudeForceError": "errors",
-    "ClaudeRequest": "request",
-    "ClaudeResult": "result",
-    "Event": "events",
-    "Memory": "memory",
+    "ClaudeRequest": "messages.request",
+    "ClaudeResult": "messages.result",
+    "Event": "calls.events",
+    "Memory": "memory.conversations",
     "ResponseCache": "cache",
-    "Usage": "result",
-    "file": "data.values",
+    "Usage": "messages.usage",
+    "file": "prompts.values",
 }
-__all__ = [*sorted(_ROOMS), "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [*sorted(_LAZY_EXPORTS), "load_ipython_extension", "unload_ipython_extension"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+    if name not in _LAZY_EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module("." + _ROOMS[name], __name__), name)
+    value = getattr(import_module("." + _LAZY_EXPORTS[name], __name__), name)
     globals()[name] = value
     return value
 
@@ -63,13 +63,13 @@ def __dir__() -> List[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Called by ``%load_ext claude_force_nb``."""
-    from .notebook.magics import load
+    from .notebook.magics.extension import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Called by ``%unload_ext claude_force_nb``."""
-    from .notebook.magics import unload
+    from .notebook.magics.extension import unload
 
     unload(shell)

@@ -8,15 +8,16 @@ import sys
 from importlib import import_module
 from typing import Optional, Sequence
 
-from . import __version__
+from claude_force_nb import __version__
+
 from .errors import ClaudeForceError
 
 # Each command lives in its room; a module has add_arguments(parser) and run(arguments) -> exit status.
 _COMMANDS = {
-    "demo": (".demo", "run the quickstart notebook twice against the simulator"),
+    "demo": (".notebook.demo", "run the quickstart notebook twice against the simulator"),
     "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
     "cache": (".cache.cli", "look into the response cache, verify or clear it"),
-    "cost": (".notebook.cost_command", "show what was spent and saved"),
+    "cost": (".notebook.commands.cost_cli", "show what was spent and saved"),
 }
 
 

@@ -105,7 +105,7 @@ __all__ = [
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return "{}: {}".format(type(error).__name__, text) if text else type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class ClaudeForceError(Exception):
@@ -185,11 +185,11 @@ class BudgetExceededError(ClaudeForceError):
 
     Attributes
     ----------
-    left_later : Decimal or None
+    left_if_calls_are_free : Decimal or None
         US dollars that are left if the calls under way turn out to cost nothing; None where that does not matter.
     """
 
-    left_later: Optional[Decimal] = None
+    left_if_calls_are_free: Optional[Decimal] = None
 
 
 class StoppedError(ClaudeForceError):

@@ -10,27 +10,27 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Type, Union
 
-from .agents import AgentLibrary
+from .agents.library import AgentLibrary
 from .api.answer import PartialAnswer
-from .api.deadline import Deadline
-from .api.single_flight import SingleFlight
 from .api.transport import SdkTransport, Transport
-from .batch_jobs import BatchJobs
+from .batches.message_batches import MessageBatches
 from .cache import ResponseCache
-from .caller import Caller, today
-from .compose import CallOptions, compose
-from .controls import Controls
+from .calls.caller import Caller, today
+from .calls.compose import CallOptions, compose
+from .calls.controls import Controls
+from .calls.deadline import Deadline
+from .calls.events import Event, EventEmitter, RequestInfo
+from .calls.recorder import Recorder
+from .calls.single_flight import SingleFlight
 from .costs.budget import Budget, DailyBudget
 from .costs.ledger import Ledger, default_ledger_path
 from .costs.pricing import PriceTable, load_prices
 from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
-from .events import Asked, Event, Teller
-from .many import ManyPrompts, whole_number
-from .memory import Memory, Turn
-from .recorder import Recorder
-from .request import ClaudeRequest
-from .result import ClaudeResult
-from .structured import fitting
+from .memory.conversations import Memory, Turn
+from .messages.request import ClaudeRequest
+from .messages.result import ClaudeResult
+from .rows.runner import RowRunner, whole_number
+from .schemas.repair import validate_or_repair
 from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 
 __all__ = ["AsyncAgentOrchestrator"]
@@ -40,7 +40,7 @@ def _nobody() -> None:
     """Take note of an arrival for which nobody waits."""
 
 
-class AsyncAgentOrchestrator(Controls, ManyPrompts):
+class AsyncAgentOrchestrator(Controls, RowRunner):
     """Sends prompts, answers repeated ones from the cache, and keeps account.
 
     Parameters
@@ -154,7 +154,7 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
                 secret=cache_secret,
                 environ=environ,
             )
-        super().__init__(Teller(time.monotonic, on_event))
+        super().__init__(EventEmitter(time.monotonic, on_event))
         self._recorder = Recorder(self.ledger, notebook)
         self._caller = Caller(
             self.transport,
@@ -166,11 +166,11 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
             emit=self._emit,
         )
         self._flights: SingleFlight[Tuple[ClaudeResult, Optional[ResponseCache]]] = SingleFlight()
-        self._batch_jobs: Optional[BatchJobs] = None
+        self._message_batches: Optional[MessageBatches] = None
         self._closed = False
 
     def __repr__(self) -> str:
-        return "AsyncAgentOrchestrator({!r}, max_concurrent={})".format(self.transport, self.max_concurrent)
+        return f"AsyncAgentOrchestrator({self.transport!r}, max_concurrent={self.max_concurrent})"
 
     async def __aenter__(self) -> AsyncAgentOrchestrator:
         return self
@@ -199,8 +199,8 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
             self.daily_budget.close()
         if self.ledger is not None:
             self.ledger.close()
-        if self._batch_jobs is not None:
-            self._batch_jobs.store.close()
+        if self._message_batches is not None:
+            self._message_batches.store.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -325,7 +325,7 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
             return await self._ask(request, call, budget=budget, partial=partial, cell=cell, arrived=told)
 
         result = await ask(request)
-        return result if call.schema is None else await fitting(request, result, call.schema, ask)
+        return result if call.schema is None else await validate_or_repair(request, result, call.schema, ask)
 
     async def _ask(
         self,
@@ -383,12 +383,12 @@ class AsyncAgentOrchestrator(Controls, ManyPrompts):
         self._emit("done", request, attempt=result.attempts, result=result)
         return result
 
-    def _hit(self, request: Asked, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
+    def _hit(self, request: RequestInfo, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
         saved = self.prices.cost(hit.model, hit.usage, on=today())
         duration = time.perf_counter() - started
         hit = hit.changed(cost=Decimal(0), saved=saved, agent=request.agent, duration_seconds=duration)
         self._record(hit, cell)
-        if self._teller.listeners:
+        if self._emitter.listeners:
             self._emit("hit", request, result=hit)
         return hit
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Iterator, List
 
 from .api.answer import Answer, PartialAnswer
 from .errors import TransportClosedError
-from .request import DEFAULT_BASE_URL, ClaudeRequest
+from .messages.request import DEFAULT_BASE_URL, ClaudeRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ class FakeTransport:
             for block in body.get("content", ()):
                 partial.add_text(str(block.get("text") or ""))
                 partial.add_thinking(str(block.get("thinking") or ""))
-        return Answer(body, {"request-id": "req_fake_{}".format(len(self.requests))})
+        return Answer(body, {"request-id": f"req_fake_{len(self.requests)}"})
 
     async def close(self) -> None:
         """Refuse further calls."""

@@ -44,4 +44,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, [item for item in known if item != name], n=1, cutoff=0.6)
-    return "; did you mean {!r}?".format(near[0]) if near else ""
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -11,7 +11,7 @@ from typing import Any, Callable, Coroutine, Iterator, List, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.agents.library import AgentLibrary
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
 
@@ -38,7 +38,7 @@ def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     for name in ("CONFIG", "CACHE", "DATA", "STATE"):
-        monkeypatch.setenv("XDG_{}_HOME".format(name), str(home / name.lower()))
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     monkeypatch.setenv("CLAUDE_CACHE_DIR", str(home / "claude-cache"))
     monkeypatch.setenv("CLAUDE_CACHE_SECRET", TEST_SECRET)
     monkeypatch.setenv("CLAUDE_FORCE_DATA_DIR", str(home / "claude-data"))
@@ -58,7 +58,7 @@ async def _and_nothing_left(work: Coroutine[Any, Any, T]) -> T:
     for _ in range(5):
         await asyncio.sleep(0)
     left = asyncio.all_tasks() - before
-    assert not left, "still pending: {}".format(left)
+    assert not left, f"still pending: {left}"
     return result
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
 
 import pytest
-from live_kernel import LiveKernel
+from support.live_kernel import LiveKernel
 
 import claude_force_nb
 from claude_force_nb.simulator import Simulator
@@ -59,7 +59,7 @@ def test_cells_run_in_a_kernel_and_fail_where_the_page_says_so(
         for block, following in zip(found, [*found[1:], Block("", "", 0)]):
             if block.kind.split(" ")[0] != "ipython":
                 continue
-            where = "{}:{}".format(page.name, block.line)
+            where = f"{page.name}:{block.line}"
             cell = kernel.run(block.text.rstrip("\n"))
             if block.kind == "ipython fails":
                 assert "\n".join(cell.traceback) == following.text.rstrip("\n"), where
@@ -155,14 +155,14 @@ def test_tables_are_those_of_the_code() -> None:
     tool = _tool()
     pages = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
     for name in tool.TABLES:
-        assert sum("<!-- {}: made by".format(name) in text for text in pages.values()) == 1, name
+        assert sum(f"<!-- {name}: made by" in text for text in pages.values()) == 1, name
     stale = [name for name, text in pages.items() if tool.updated(text) != text]
     assert not stale, "run python tools/update_docs.py"
 
 
 def test_every_magic_is_in_the_readme() -> None:
     """The table of magics names each one that is registered, and no other."""
-    from claude_force_nb.notebook.magics import AWAITABLE, ClaudeMagics
+    from claude_force_nb.notebook.magics.extension import AWAITABLE, ClaudeMagics
 
     there = {name for names in ClaudeMagics.magics.values() for name in names} - {name + "_async" for name in AWAITABLE}
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The magics")[2].partition("\n## ")[0]
@@ -237,5 +237,5 @@ def test_no_path_of_a_machine_is_in_the_tree() -> None:
         path = ROOT / name
         if path.is_file():
             match = _MACHINE.search(path.read_bytes().decode("utf-8", "ignore"))
-            found += ["{}: {}".format(name, match.group())] if match else []
+            found += [f"{name}: {match.group()}"] if match else []
     assert not found

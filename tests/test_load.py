@@ -54,7 +54,7 @@ BILLED_UNSEEN = ("lost", "cut", "truncated_json")
 
 
 def prompts(count: int) -> List[str]:
-    return ["Prompt number {}".format(number) for number in range(count)]
+    return [f"Prompt number {number}" for number in range(count)]
 
 
 def load(run: Any, make: Make, simulator: Simulator, count: int, kinds: List[str], probability: float) -> Any:

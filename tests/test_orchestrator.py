@@ -13,9 +13,10 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Optional
 
 import pytest
 
-from claude_force_nb.agents import Agent
+from claude_force_nb.agents.library import Agent
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.cache import ResponseCache
+from claude_force_nb.calls.events import Event
 from claude_force_nb.errors import (
     AuthenticationError,
     BrokenConnectionError,
@@ -38,7 +39,6 @@ from claude_force_nb.errors import (
     UnknownAgentError,
     UnknownModelError,
 )
-from claude_force_nb.events import Event
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
 
@@ -224,8 +224,8 @@ asyncio.run(main())
     slow.mkdir()
     # Ahead of the real one on the path: it takes its time, and then is the real one.
     slow.joinpath("__init__.py").write_text(
-        "import sys, time\ntime.sleep(0.8)\nsys.path.remove({0!r})\ndel sys.modules['anthropic']\n"
-        "import anthropic\n".format(str(tmp_path))
+        f"import sys, time\ntime.sleep(0.8)\nsys.path.remove({str(tmp_path)!r})\ndel sys.modules['anthropic']\n"
+        "import anthropic\n"
     )
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
@@ -401,7 +401,7 @@ def test_real_limits_lose_nothing(run: Any, make: Make) -> None:
     """Against real token buckets every row is answered, and none is sent while the API said to wait."""
     with Simulator(requests_per_minute=1200, burst_seconds=1) as simulator:
         orchestrator = make(base_url=simulator.url)
-        batch = run(orchestrator.run_many(["p {}".format(number) for number in range(40)], model="haiku"))
+        batch = run(orchestrator.run_many([f"p {number}" for number in range(40)], model="haiku"))
         assert batch.counts["ok"] == 40
         assert simulator.counters.sent_inside_retry_after == 0
 
@@ -466,7 +466,7 @@ def test_sources(run: Any, make: Make, simulator: Simulator) -> None:
         nonlocal taken
         for number in range(20):
             taken += 1
-            yield "p{}".format(number)
+            yield f"p{number}"
 
     async def slow_source() -> AsyncIterator[str]:
         for prompt in source():
@@ -527,7 +527,7 @@ def test_a_stream_keeps_no_rows(run: Any, make: Make, simulator: Simulator) -> N
 def test_a_run_may_be_narrower(run: Any, make: Make, simulator: Simulator) -> None:
     """max_concurrent of a run bounds it, below that of the orchestrator."""
     simulator.fail("slow", delay_seconds=0.05)
-    batch = run(make(max_concurrent=10).run_many(["p{}".format(number) for number in range(8)], max_concurrent=2))
+    batch = run(make(max_concurrent=10).run_many([f"p{number}" for number in range(8)], max_concurrent=2))
     assert batch.counts["ok"] == 8
     assert simulator.counters.most_in_flight == 2
 
@@ -582,7 +582,7 @@ def test_a_source_that_fails_ends_the_run(run: Any, make: Make, simulator: Simul
 def test_a_limit_of_the_account_ends_the_sending(run: Any, make: Make, simulator: Simulator, fault: str) -> None:
     """A spend limit or a refused key in the middle of a run keeps what is done and sends nothing more."""
     simulator.fail([None, None, None, fault])
-    batch = run(make(max_concurrent=1).run_many("p{}".format(number) for number in range(10)))
+    batch = run(make(max_concurrent=1).run_many(f"p{number}" for number in range(10)))
     assert [row.status for row in batch] == ["ok"] * 3 + ["failed"] + ["not_sent"] * 6
     assert simulator.counters.calls == 4
     assert all(type(error) is type(batch[3].error) for error in batch.errors.values())
@@ -606,7 +606,7 @@ def test_max_concurrent(make: Make, threads: int) -> None:
         results: List[Any] = []
 
         def body(name: str) -> None:
-            results.append(asyncio.run(orchestrator.run_many("{}{}".format(name, number) for number in range(12))))
+            results.append(asyncio.run(orchestrator.run_many(f"{name}{number}" for number in range(12))))
 
         running = [threading.Thread(target=body, args=(name,)) for name in "ab"[:threads]]
         for thread in running:
@@ -630,7 +630,7 @@ def test_cancelling_a_run(run: Any, make: Make, simulator: Simulator) -> None:
         done: List[int] = []
         work = asyncio.ensure_future(
             orchestrator.run_many(
-                ["a", "b", *("hang {}".format(n) for n in range(9))], on_result=lambda row, _: done.append(row)
+                ["a", "b", *(f"hang {n}" for n in range(9))], on_result=lambda row, _: done.append(row)
             )
         )
         await until(lambda: len(done) == 2 and simulator.counters.in_flight == 4)
@@ -686,7 +686,7 @@ def test_a_loop_that_is_closed_over_its_calls_keeps_no_slot(run: Any, make: Make
     simulator.fail(["hang"])
     orchestrator = make(max_concurrent=1, budget=1)
     gone = asyncio.new_event_loop()
-    lost = [gone.create_task(orchestrator.run("lost {}".format(number))) for number in range(3)]
+    lost = [gone.create_task(orchestrator.run(f"lost {number}")) for number in range(3)]
     gone.run_until_complete(until(lambda: simulator.counters.in_flight == 1))
     for task in [*lost, *(flight.task for flight in orchestrator._flights._flights.values())]:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -739,7 +739,7 @@ def test_closing_while_a_run_is_under_way(run: Any, make: Make, simulator: Simul
 def test_the_budget_is_never_passed(run: Any, make: Make, simulator: Simulator) -> None:
     """With fifty calls at once, what the server billed stays within the budget, and what is refused was not sent."""
     orchestrator = make(max_concurrent=50, budget="0.02")
-    batch = run(orchestrator.run_many(("p{}".format(number) for number in range(120)), model="haiku", max_tokens=500))
+    batch = run(orchestrator.run_many((f"p{number}" for number in range(120)), model="haiku", max_tokens=500))
     assert 0 < simulator.counters.dollars <= Decimal("0.02")
     assert batch.cost == simulator.counters.dollars == orchestrator.budget.spent
     assert batch.counts["ok"] == simulator.counters.completed
@@ -781,7 +781,7 @@ def test_the_ledger_has_what_was_paid(run: Any, make: Make, simulator: Simulator
     """With faults of many kinds, rows, tokens and dollars of the ledger are those of the server's paid answers."""
     simulator.fail(["overloaded", "rate_limit", "drop", "server_error"], probability=0.3, times=40, seed=4, **SOON)
     orchestrator = make(max_concurrent=20, max_retries=20)
-    prompts = ["p{}".format(number % 100) for number in range(130)]
+    prompts = [f"p{number % 100}" for number in range(130)]
     batch = run(orchestrator.run_many(prompts, model="haiku"))
     seen = simulator.counters
     assert batch.counts == {"ok": 100, "cached": 30, "failed": 0, "not_sent": 0}

@@ -86,7 +86,7 @@ def wait_for(url: str, seconds: float = 60.0) -> None:
             time.sleep(0.2)
         else:
             return
-    raise TimeoutError("no answer from {}".format(url))
+    raise TimeoutError(f"no answer from {url}")
 
 
 def environment_in(folder: Path, theme: str) -> Dict[str, str]:
@@ -131,12 +131,12 @@ def lab(python: str, folder: Path, theme: str, scene: str) -> Iterator[str]:
             name, _, value = serving.stdout.readline().strip().replace("export ", "").partition("=")
             environment[name] = value
         port, token = free_port(), secrets.token_hex(16)
-        command = [python, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", "--port={}".format(port)]
-        command += ["--IdentityProvider.token={}".format(token), "--ServerApp.root_dir={}".format(notebooks)]
+        command = [python, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+        command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={notebooks}"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.append("--allow-root")
         with process(command, environment, folder):
-            address = "http://127.0.0.1:{}/lab/tree/{}?token={}".format(port, NOTEBOOK.name, token)
+            address = f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK.name}?token={token}"
             wait_for(address)
             yield address
 
@@ -209,9 +209,9 @@ def main() -> int:
                 shoot(page, address, target)
                 page.close()
             size = target.stat().st_size
-            print("{}: {:,} bytes".format(target, size))
+            print(f"{target}: {size:,} bytes")
             if size > MOST_BYTES:
-                print("{} is larger than {:,} bytes".format(target, MOST_BYTES), file=sys.stderr)
+                print(f"{target} is larger than {MOST_BYTES:,} bytes", file=sys.stderr)
                 status = 1
         browser.close()
     return status

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Sequence
 
 import claude_force_nb.errors
-from claude_force_nb.agents import BUILT_IN, AgentLibrary
+from claude_force_nb.agents.library import BUILT_IN, AgentLibrary
 from claude_force_nb.costs.pricing import load_prices
-from claude_force_nb.notebook.options import BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS, Option
+from claude_force_nb.notebook.options.table import BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS, Option
 from claude_force_nb.simulator import FAULT_KINDS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -41,11 +41,11 @@ def _default(option: Option) -> str:
         return ""
     if isinstance(value, bool):
         return "`on`" if value else "`off`"
-    return "`{}`".format("{:g}".format(value) if isinstance(value, float) else value)
+    return "`{}`".format(f"{value:g}" if isinstance(value, float) else value)
 
 
 def _takes(option: Option) -> str:
-    return ", ".join("`{}`".format(choice) for choice in option.choices) or option.takes
+    return ", ".join(f"`{choice}`" for choice in option.choices) or option.takes
 
 
 def options() -> str:
@@ -53,7 +53,7 @@ def options() -> str:
     rows = []
     for name in LINE_OPTIONS:
         option = OPTIONS[name]
-        typed = "`--{}`".format(name) if option.flag else "`{}=`".format(name)
+        typed = f"`--{name}`" if option.flag else f"`{name}=`"
         rows.append((typed, _takes(option), _default(option), option.meaning))
     return table(("Option", "Takes", "Default", "Meaning"), rows)
 
@@ -64,14 +64,14 @@ def batch() -> str:
     for name in BATCH_OPTIONS:
         option = OPTIONS[name]
         if name not in LINE_OPTIONS:
-            typed = "`--{}`".format(name) if option.flag else "`{}=`".format(name)
+            typed = f"`--{name}`" if option.flag else f"`{name}=`"
             rows.append((typed, _takes(option), _default(option), option.meaning))
     return table(("Option", "Takes", "Default", "Meaning"), rows)
 
 
 def settings() -> str:
     """Return what ``%claude_config`` sets."""
-    rows = [("`{}`".format(name), _takes(each), _default(each), each.meaning) for name, each in SETTINGS.items()]
+    rows = [(f"`{name}`", _takes(each), _default(each), each.meaning) for name, each in SETTINGS.items()]
     return table(("Setting", "Takes", "Default", "Meaning"), rows)
 
 
@@ -80,7 +80,7 @@ def agents() -> str:
     nowhere = REPOSITORY / "docs"
     library = AgentLibrary(nowhere, home=nowhere)
     built_in = [agent for agent in library.list() if agent.source == BUILT_IN]
-    rows = [("`{}`".format(agent.name), agent.description, agent.model or "") for agent in built_in]
+    rows = [(f"`{agent.name}`", agent.description, agent.model or "") for agent in built_in]
     return table(("Agent", "What it does", "Model"), rows)
 
 
@@ -92,9 +92,7 @@ def errors() -> str:
 
 def faults() -> str:
     """Return the simulator's faults."""
-    return table(
-        ("Fault", "What the client meets"), [("`{}`".format(name), text) for name, text in FAULT_KINDS.items()]
-    )
+    return table(("Fault", "What the client meets"), [(f"`{name}`", text) for name, text in FAULT_KINDS.items()])
 
 
 def prices() -> str:
@@ -105,25 +103,25 @@ def prices() -> str:
         found = known.find(model)
         assert found is not None
         for tier in found.period(known.dated).tiers:
-            above = " over {:,} input tokens".format(tier.over_input_tokens) if tier.over_input_tokens > 0 else ""
+            above = f" over {tier.over_input_tokens:,} input tokens" if tier.over_input_tokens > 0 else ""
             rows.append(
                 (
-                    "`{}`".format(alias),
-                    "`{}`{}".format(model, above),
+                    f"`{alias}`",
+                    f"`{model}`{above}",
                     *map(_amount, (tier.input_mtok, tier.output_mtok)),
                 )
             )
-    dated = "Made from {}. The newest date that its prices state is {}.".format(known.source, known.dated)
+    dated = f"Made from {known.source}. The newest date that its prices state is {known.dated}."
     header = ("Alias", "Model", "Input, $ per million tokens", "Output, $ per million tokens")
-    return "{}\n\n{}".format(table(header, rows), dated)
+    return f"{table(header, rows)}\n\n{dated}"
 
 
 def attacks() -> str:
     """Return the attacks that tests/test_injection.py tries, and what each meets."""
-    known = json.loads((REPOSITORY / "tests" / "injection_attacks.json").read_text(encoding="utf-8"))
+    known = json.loads((REPOSITORY / "tests" / "prompts" / "injection_attacks.json").read_text(encoding="utf-8"))
     rows = []
     for category, source in known["sources"].items():
-        rows.append(("**{}**".format(category), source))
+        rows.append((f"**{category}**", source))
         for attack in known["attacks"]:
             if attack["category"] == category:
                 rows.append(("`{}`".format(_visible(attack["text"])), "; ".join(attack["met"]) or "not found"))
@@ -142,7 +140,7 @@ def _visible(text: str) -> str:
 
 
 def _amount(amount: Any) -> str:
-    return "{:.2f}".format(amount)
+    return f"{amount:.2f}"
 
 
 TABLES: Dict[str, Callable[[], str]] = {
@@ -152,7 +150,7 @@ TABLES: Dict[str, Callable[[], str]] = {
 
 def updated(text: str) -> str:
     """Return a page with its tables made anew; raises KeyError where it asks for a table that there is not."""
-    return _BLOCK.sub(lambda block: "{}{}\n{}".format(block.group(1), TABLES[block.group(2)](), block.group(4)), text)
+    return _BLOCK.sub(lambda block: f"{block.group(1)}{TABLES[block.group(2)]()}\n{block.group(4)}", text)
 
 
 def main() -> int:

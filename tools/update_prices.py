@@ -58,7 +58,7 @@ def _patterns(clause: Any) -> Iterator[str]:
     elif kind == "ClauseRegex":
         yield "/" + clause.regex + "/"
     else:
-        raise SystemExit("cannot spell the match rule {}".format(kind))
+        raise SystemExit(f"cannot spell the match rule {kind}")
 
 
 def _starts(price: Any) -> List[int]:
@@ -105,7 +105,7 @@ def _periods(model: Any) -> Iterator[Tuple[Optional[str], Any]]:
         kind = type(constraint).__name__
         start = None if constraint is None else str(getattr(constraint, "start_date", ""))
         if (index == 0) != (start is None) or (start or "") < last or kind not in ("NoneType", "StartDateConstraint"):
-            raise SystemExit("{}: prices are not a base followed by start dates in order".format(model.id))
+            raise SystemExit(f"{model.id}: prices are not a base followed by start dates in order")
         last = start or ""
         yield start, conditional.prices
 
@@ -115,7 +115,7 @@ def _check_batch(model: Any, variant: Any, standard: Any) -> None:
         for start in [None, *_starts(standard)]:
             full, half = _at(standard.__dict__.get(key), start), _at(value, start)
             if half is not None and (full is None or half * 2 != full):
-                raise SystemExit("{}: the batch price of {} is not half the standard one".format(model.id, key))
+                raise SystemExit(f"{model.id}: the batch price of {key} is not half the standard one")
 
 
 def _model(model: Any) -> Dict[str, Any]:
@@ -133,7 +133,7 @@ def _model(model: Any) -> Dict[str, Any]:
         elif variant.when == {"speed": "fast"} and variant.constraint is None:
             entry["fast"] = _period(model.id, variant.prices)
         else:
-            raise SystemExit("{}: unknown condition {}".format(model.id, variant.when))
+            raise SystemExit(f"{model.id}: unknown condition {variant.when}")
     return entry
 
 
@@ -165,7 +165,7 @@ def build() -> Dict[str, Any]:
     if list(models) != sorted(models):
         raise SystemExit("the source is not sorted by model any more; its order decides which match wins")
     return {
-        "source": "genai-prices {}".format(genai_prices.__version__),
+        "source": f"genai-prices {genai_prices.__version__}",
         "dated": max(_dates(provider)),
         "batch_factor": "0.5",
         "aliases": _newest(models),
@@ -177,17 +177,17 @@ def render(table: Dict[str, Any]) -> str:
     """Return the table as text with one line per price, so that a change of price is a change of one line."""
     lines = ["{"]
     for key in ("source", "dated", "batch_factor", "aliases"):
-        lines.append("  {}: {},".format(json.dumps(key), json.dumps(table[key])))
+        lines.append(f"  {json.dumps(key)}: {json.dumps(table[key])},")
     lines.append('  "models": {')
     for name, entry in table["models"].items():
-        lines.append("    {}: {{".format(json.dumps(name)))
+        lines.append(f"    {json.dumps(name)}: {{")
         for key, value in entry.items():
             comma = "" if key == list(entry)[-1] else ","
             if key == "prices":
                 rows = ",\n".join("        " + json.dumps(row) for row in value)
-                lines.append('      "prices": [\n{}\n      ]{}'.format(rows, comma))
+                lines.append(f'      "prices": [\n{rows}\n      ]{comma}')
             else:
-                lines.append("      {}: {}{}".format(json.dumps(key), json.dumps(value), comma))
+                lines.append(f"      {json.dumps(key)}: {json.dumps(value)}{comma}")
         lines.append("    }" if name == list(table["models"])[-1] else "    },")
     lines += ["  }", "}", ""]
     return "\n".join(lines)
@@ -195,15 +195,11 @@ def render(table: Dict[str, Any]) -> str:
 
 def differences(old: Dict[str, Any], new: Dict[str, Any]) -> List[str]:
     """Name what changed, one line each; nothing for equal tables."""
-    lines = [
-        "{}: {} -> {}".format(key, old.get(key), new[key])
-        for key in new
-        if key != "models" and old.get(key) != new[key]
-    ]
+    lines = [f"{key}: {old.get(key)} -> {new[key]}" for key in new if key != "models" and old.get(key) != new[key]]
     was, now = old.get("models", {}), new["models"]
     for name in sorted(set(was) | set(now)):
         if was.get(name) != now.get(name):
-            lines.append("{}: {} -> {}".format(name, json.dumps(was.get(name)), json.dumps(now.get(name))))
+            lines.append(f"{name}: {json.dumps(was.get(name))} -> {json.dumps(now.get(name))}")
     return lines
 
 

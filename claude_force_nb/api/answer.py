@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import MalformedAnswerError
-from claude_force_nb.result import ClaudeResult, Usage
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
 
 __all__ = ["Answer", "PartialAnswer"]
 

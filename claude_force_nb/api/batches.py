@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, AsyncIterator, Dict, Mapping, Optional, Sequence, Tuple
 
 from claude_force_nb.errors import ApiError, MalformedAnswerError, TransportClosedError
-from claude_force_nb.request import API_VERSION
+from claude_force_nb.messages.request import API_VERSION
 
 from .failures import map_exception, retry_after_seconds
 from .transport import SdkTransport
@@ -109,15 +109,15 @@ class SdkBatches:
 
     async def retrieve(self, batch_id: str) -> BatchInfo:
         """Ask how a batch stands."""
-        return _info(*await self._json("get", "{}/{}".format(_PATH, batch_id)))
+        return _info(*await self._json("get", f"{_PATH}/{batch_id}"))
 
     async def cancel(self, batch_id: str) -> BatchInfo:
         """Ask the API to cancel a batch; what was answered by then is billed and has results."""
-        return _info(*await self._json("post", "{}/{}/cancel".format(_PATH, batch_id), b"{}"))
+        return _info(*await self._json("post", f"{_PATH}/{batch_id}/cancel", b"{}"))
 
     async def results(self, batch_id: str) -> AsyncIterator[bytes]:
         """Give the results of a batch that has ended, one JSON line each, in the order they come."""
-        async with self._response("get", "{}/{}/results".format(_PATH, batch_id), _RESULTS_SECONDS) as response:
+        async with self._response("get", f"{_PATH}/{batch_id}/results", _RESULTS_SECONDS) as response:
             kept = b""
             async for piece in response.aiter_bytes():
                 lines = (kept + piece).split(b"\n")

@@ -9,7 +9,6 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Iterable, List, Mapping, Optional, Tuple, Type
 
-from claude_force_nb.data.fences import clean as visible
 from claude_force_nb.errors import (
     ApiError,
     AuthenticationError,
@@ -26,6 +25,7 @@ from claude_force_nb.errors import (
     SpendLimitError,
     StreamCutError,
 )
+from claude_force_nb.prompts.fences import clean as visible
 
 __all__ = ["error_from_answer", "map_exception", "retry_after_seconds"]
 
@@ -163,12 +163,10 @@ def error_from_answer(
     """
     error_type, message, code = _said(body)
     kind = _kind(status, error_type, message, code)
-    said = _clean(message, secrets=secrets) or ("HTTP {}".format(status) if status != 200 else "no reason given")
+    said = _clean(message, secrets=secrets) or (f"HTTP {status}" if status != 200 else "no reason given")
     request_id = headers.get("request-id") or (body.get("request_id") if isinstance(body, dict) else None)
     answer = kind(
-        "{} ({}{})".format(
-            _REMEDIES[kind], said, "" if str(status) in said or status == 200 else ", {}".format(status)
-        ),
+        "{} ({}{})".format(_REMEDIES[kind], said, "" if str(status) in said or status == 200 else f", {status}"),
         status=status,
         error_type=error_type,
         request_id=request_id if isinstance(request_id, str) else None,
@@ -222,9 +220,9 @@ def map_exception(
             int(response.status_code), getattr(error, "body", None), headers, now=now, secrets=secrets
         )
     if _timed_out(error):
-        return CallTimeoutError("no answer from {} in time; raise timeout= or try again".format(base_url))
+        return CallTimeoutError(f"no answer from {base_url} in time; raise timeout= or try again")
     if names & {"APIResponseValidationError", "JSONDecodeError", "DecodingError", "UnicodeDecodeError"}:
-        return MalformedAnswerError("the answer of {} cannot be read as a message; check base_url".format(base_url))
+        return MalformedAnswerError(f"the answer of {base_url} cannot be read as a message; check base_url")
     broken = isinstance(error, (OSError, EOFError, asyncio.IncompleteReadError))
     if (
         broken
@@ -232,8 +230,8 @@ def map_exception(
         or "anthropic" in roots
     ):
         if streaming:
-            return StreamCutError("the answer from {} was cut off before its end".format(base_url))
-        broken_connection = BrokenConnectionError("cannot reach {}: {}".format(base_url, _reason(error, secrets)))
+            return StreamCutError(f"the answer from {base_url} was cut off before its end")
+        broken_connection = BrokenConnectionError(f"cannot reach {base_url}: {_reason(error, secrets)}")
         broken_connection.never_left = _never_left(error)
         return broken_connection
     return None

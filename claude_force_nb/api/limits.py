@@ -304,8 +304,7 @@ class FamilyLimits:
 
 
 _LIMIT, _REMAINING, _RESET = (
-    tuple("anthropic-ratelimit-{}-{}".format(name, what) for name in DIMENSIONS)
-    for what in ("limit", "remaining", "reset")
+    tuple(f"anthropic-ratelimit-{name}-{what}" for name in DIMENSIONS) for what in ("limit", "remaining", "reset")
 )
 
 

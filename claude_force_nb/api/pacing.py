@@ -12,7 +12,7 @@ from threading import Lock, RLock
 from typing import Callable, Deque, Dict, List, Mapping, Optional, Tuple
 from weakref import WeakValueDictionary
 
-from claude_force_nb.api.limits import FamilyLimits, Need, Ticket
+from .limits import FamilyLimits, Need, Ticket
 
 __all__ = ["Lane", "Lanes", "Slots", "credential_id", "model_family"]
 
@@ -33,7 +33,7 @@ def model_family(model: str) -> str:
 
 def credential_id(secret: str, base_url: str) -> str:
     """Return what tells one account at one server from another without giving its key away: half of a SHA-256."""
-    return sha256("{}\0{}".format(base_url, secret).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return sha256(f"{base_url}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class Slots:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Tuple
 
-from claude_force_nb.request import ClaudeRequest
+from claude_force_nb.messages.request import ClaudeRequest
 
 __all__ = ["CallPattern"]
 

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Protocol, Set
 
 from claude_force_nb.errors import ApiError, MissingApiKeyError, TransportClosedError
-from claude_force_nb.request import ClaudeRequest, normalise_base_url
+from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .failures import error_from_answer, map_exception
@@ -84,14 +84,14 @@ class SdkTransport:
         self._closed = False
 
     def __repr__(self) -> str:
-        return "SdkTransport(base_url={!r})".format(self.base_url)
+        return f"SdkTransport(base_url={self.base_url!r})"
 
     def _credentials(self) -> Dict[str, Any]:
         key = (self._api_key or self._environ.get("ANTHROPIC_API_KEY") or "").strip()
         token = "" if key else (self._environ.get("ANTHROPIC_AUTH_TOKEN") or "").strip()
         if not key and not token:
             hint = "" if "api.anthropic.com" in self.base_url else " (any text will do where the server asks for none)"
-            raise MissingApiKeyError("no API key: set ANTHROPIC_API_KEY{}; nothing was sent".format(hint))
+            raise MissingApiKeyError(f"no API key: set ANTHROPIC_API_KEY{hint}; nothing was sent")
         if not (key or token).isascii() or not (key or token).isprintable():
             raise MissingApiKeyError("the API key has characters that no key has; copy it again; nothing was sent")
         return {"api_key": key} if key else {"auth_token": token}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claude_force_nb.cache.report import CacheStats, VerifyReport
-from claude_force_nb.cache.response_cache import ResponseCache
+from .report import CacheStats, VerifyReport
+from .response_cache import ResponseCache
 
 __all__ = ["CacheStats", "ResponseCache", "VerifyReport"]

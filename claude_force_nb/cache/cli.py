@@ -6,8 +6,9 @@ import argparse
 import sys
 from typing import Dict
 
-from claude_force_nb.cache.response_cache import ResponseCache
 from claude_force_nb.errors import ConfigurationError
+
+from .response_cache import ResponseCache
 
 __all__ = ["add_arguments", "run"]
 
@@ -21,7 +22,7 @@ _ACTIONS: Dict[str, str] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
-    lines = ", ".join("{} ({})".format(name, text) for name, text in _ACTIONS.items())
+    lines = ", ".join(f"{name} ({text})" for name, text in _ACTIONS.items())
     parser.add_argument("action", choices=list(_ACTIONS), help=lines)
     parser.add_argument(
         "--dir", default=None, help="directory of the cache (default: CLAUDE_CACHE_DIR, else the user's)"
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         if not cache.directory.is_dir():
             # Looking at a cache must not make one.
-            print("there is no cache in {}".format(cache.directory))
+            print(f"there is no cache in {cache.directory}")
             return 0
         if arguments.action == "verify":
             report = cache.verify()
@@ -51,21 +52,21 @@ def run(arguments: argparse.Namespace) -> int:
             return 0 if report.ok else 1
         stats = cache.stats()
         if arguments.action == "stats":
-            print("directory  {}".format(cache.directory))
-            print("entries    {:,}".format(stats.entries))
+            print(f"directory  {cache.directory}")
+            print(f"entries    {stats.entries:,}")
             share = 100 * stats.size_bytes / stats.max_size_bytes
-            print("size       {:,} of {:,} bytes ({:.1f} %)".format(stats.size_bytes, stats.max_size_bytes, share))
+            print(f"size       {stats.size_bytes:,} of {stats.max_size_bytes:,} bytes ({share:.1f} %)")
             return 0
         if not arguments.yes and not _agreed(stats.entries, str(cache.directory)):
             print("nothing was removed")
             return 1
-        print("removed {:,} entries".format(cache.clear()))
+        print(f"removed {cache.clear():,} entries")
         return 0
 
 
 def _agreed(entries: int, directory: str) -> bool:
     try:
-        answer = input("remove {:,} entries from {}? [y/N] ".format(entries, directory))
+        answer = input(f"remove {entries:,} entries from {directory}? [y/N] ")
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes")

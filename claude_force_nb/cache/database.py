@@ -204,8 +204,8 @@ def is_ours(path: str) -> bool:
 
 def _move_aside(name: str) -> None:
     for number in range(1, 1000):
-        target = "{}.unusable-{}".format(name, number)
+        target = f"{name}.unusable-{number}"
         if not os.path.lexists(target):
             os.rename(name, target)
             return
-    raise OSError("too many unusable files beside {}".format(name))
+    raise OSError(f"too many unusable files beside {name}")

@@ -17,8 +17,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import diskcache
 from diskcache.core import MODE_RAW, UNKNOWN
 
-from claude_force_nb.cache import database
-from claude_force_nb.cache.database import DamagedError
+from . import database
+from .database import DamagedError
 
 __all__ = ["SignedDisk", "Store"]
 
@@ -58,7 +58,7 @@ class SignedDisk(diskcache.Disk):  # type: ignore[misc]
 
     def put(self, key: str) -> Tuple[str, bool]:
         if type(key) is not str:
-            raise TypeError("a key of the cache is text, not {}".format(type(key).__name__))
+            raise TypeError(f"a key of the cache is text, not {type(key).__name__}")
         return key, True
 
     def get(self, key: Any, raw: Any) -> str:
@@ -68,7 +68,7 @@ class SignedDisk(diskcache.Disk):  # type: ignore[misc]
 
     def store(self, value: bytes, read: bool, key: Any = UNKNOWN) -> Tuple[int, int, None, bytes]:
         if read or type(value) is not bytes:
-            raise TypeError("a value of the cache is bytes, not {}".format(type(value).__name__))
+            raise TypeError(f"a value of the cache is bytes, not {type(value).__name__}")
         return len(value), MODE_RAW, None, value
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> bytes:
@@ -152,7 +152,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         database.turn_to_log(self._writer, timeout_seconds=self._timeout)
         sql("PRAGMA synchronous = {}".format(_SETTINGS["sqlite_synchronous"]))
         sql("PRAGMA cache_size = {}".format(_SETTINGS["sqlite_cache_size"]))
-        sql("PRAGMA journal_size_limit = {}".format(2**24))
+        sql(f"PRAGMA journal_size_limit = {2**24}")
         if not found:
             self._create(schema)
         # In this order: what is changed in between is found by the next transaction.
@@ -166,13 +166,9 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self._reader.set_authorizer(database.authorize_read)
         self.read = self._reader.execute
         # The first finds only rows such as ours; the others show what else is there.
-        self.read_statement = (
-            "SELECT value FROM Cache WHERE key = ? AND raw = 1 AND mode = {} AND filename IS NULL AND length(value) <= {}"
-        ).format(MODE_RAW, int(max_value_bytes))
-        self._row = "mode, filename, CASE WHEN length(value) <= {} THEN value END".format(int(max_value_bytes))
-        self._scan_statement = "SELECT rowid, key, raw, {} FROM Cache WHERE rowid >= ? ORDER BY rowid LIMIT 1".format(
-            self._row
-        )
+        self.read_statement = f"SELECT value FROM Cache WHERE key = ? AND raw = 1 AND mode = {MODE_RAW} AND filename IS NULL AND length(value) <= {int(max_value_bytes)}"
+        self._row = f"mode, filename, CASE WHEN length(value) <= {int(max_value_bytes)} THEN value END"
+        self._scan_statement = f"SELECT rowid, key, raw, {self._row} FROM Cache WHERE rowid >= ? ORDER BY rowid LIMIT 1"
         self.read(self.read_statement, ("",)).fetchall()
         self._identity = database.identity(self._path)
 
@@ -181,7 +177,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         sql("BEGIN IMMEDIATE")
         try:
             if not database.schema_of(self._con):  # another process may have been first
-                sql("PRAGMA application_id = {}".format(database.APPLICATION_ID))
+                sql(f"PRAGMA application_id = {database.APPLICATION_ID}")
                 for kind in (b"table", b"index", b"trigger"):
                     for row in schema:
                         if row[0] == kind and row[3] is not None:
@@ -196,7 +192,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def set_patience(self, seconds: float) -> None:
         """Set the longest wait of a write for another process's lock."""
-        self._con.execute("PRAGMA busy_timeout = {}".format(int(seconds * 1000))).fetchall()
+        self._con.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").fetchall()
 
     def is_current(self) -> bool:
         """Whether the files under our names are still those that are open here."""
@@ -217,7 +213,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def row_of(self, key: str) -> Optional[Tuple[Any, ...]]:
         """Return (mode, filename, value) of the row of `key`, whatever they are; None where there is none."""
-        rows = self.read("SELECT {} FROM Cache WHERE key = ? AND raw = 1".format(self._row), (key,)).fetchall()
+        rows = self.read(f"SELECT {self._row} FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
         return rows[0] if rows else None
 
     def scan(self, start: int = _FIRST_ROWID) -> Optional[Tuple[Any, ...]]:
@@ -294,7 +290,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         with self._changing() as sql:
             for column, name, row in judged:
                 where = "key = ? AND raw = 1" if column == "key" else "rowid = ?"
-                found = sql("SELECT rowid, {} FROM Cache WHERE {}".format(self._row, where), (name,)).fetchall()
+                found = sql(f"SELECT rowid, {self._row} FROM Cache WHERE {where}", (name,)).fetchall()
                 evicted += self._evict([(rowid,) for rowid, *now in found if tuple(now) == row])
             self._sums()
         return evicted
@@ -378,7 +374,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     def _recount(self) -> Tuple[int, int]:
         """Count entries and bytes from the values themselves, and set the sums right."""
         sql = self._con.execute
-        sql("UPDATE Cache SET size = {0} WHERE size IS NOT {0}".format(_LENGTH))
+        sql(f"UPDATE Cache SET size = {_LENGTH} WHERE size IS NOT {_LENGTH}")
         ((count, size),) = sql("SELECT count(*), coalesce(sum(size), 0) FROM Cache").fetchall()
         self._con.executemany("INSERT OR REPLACE INTO Settings VALUES (?, ?)", [("count", count), ("size", size)])
         return count, size

@@ -6,8 +6,10 @@ import json
 from collections import OrderedDict
 from typing import Any, Dict, Optional, Tuple
 
-from claude_force_nb.cache.signing import NEVER, KeyRing
-from claude_force_nb.result import ClaudeResult, Usage
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
+
+from .signing import NEVER, KeyRing
 
 __all__ = [
     "CLOCK_SKEW_SECONDS",

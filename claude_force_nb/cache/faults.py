@@ -6,7 +6,7 @@ import sqlite3
 
 import diskcache
 
-from claude_force_nb.cache.database import DamagedError, is_truncated
+from .database import DamagedError, is_truncated
 
 __all__ = ["ERRORS", "is_damage", "kind_of", "reason_of"]
 

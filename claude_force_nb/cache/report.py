@@ -88,6 +88,4 @@ class VerifyReport:
     def __str__(self) -> str:
         if not self.available:
             return "the cache cannot be read"
-        return "{:,} entries: {:,} intact, {:,} expired, {:,} corrupt, {:,} of a foreign key; {:,} bytes".format(
-            self.entries, self.intact, self.expired, self.corrupt, self.foreign_key, self.size_bytes
-        )
+        return f"{self.entries:,} entries: {self.intact:,} intact, {self.expired:,} expired, {self.corrupt:,} corrupt, {self.foreign_key:,} of a foreign key; {self.size_bytes:,} bytes"

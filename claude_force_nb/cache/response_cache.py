@@ -8,17 +8,18 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, Optional, Tuple, Union
 
-from claude_force_nb.cache import entries
-from claude_force_nb.cache.entries import CLOCK_SKEW_SECONDS, Entry, answer_of
-from claude_force_nb.cache.keeper import StoreKeeper
-from claude_force_nb.cache.report import CacheStats, VerifyReport
-from claude_force_nb.cache.signing import NEVER, OVERHEAD_BYTES, UnknownKeyError
 from claude_force_nb.errors import CacheIntegrityWarning, OptionError
-from claude_force_nb.request import ClaudeRequest
-from claude_force_nb.result import ClaudeResult
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+
+from . import entries
+from .entries import CLOCK_SKEW_SECONDS, Entry, answer_of
+from .lifecycle import StoreLifecycle
+from .report import CacheStats, VerifyReport
+from .signing import NEVER, OVERHEAD_BYTES, UnknownKeyError
 
 if TYPE_CHECKING:
-    from claude_force_nb.cache.disk import Store
+    from .disk import Store
 
 __all__ = ["MAX_ENTRY_BYTES", "ResponseCache"]
 
@@ -37,7 +38,7 @@ _EVICTED_AT_ONCE = 64
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 
 
-class ResponseCache(StoreKeeper):
+class ResponseCache(StoreLifecycle):
     """Answers of the API on disk: signed, bounded and exactly accounted. For every thread and any number of processes.
 
     Nothing is opened before the first use, and nothing about the disk ever raises: a cache that cannot be used costs one
@@ -88,9 +89,9 @@ class ResponseCache(StoreKeeper):
         config_directory: Union[str, os.PathLike[str], None] = None,
     ) -> None:
         if ttl_hours is not None and not _is_positive(ttl_hours):
-            raise OptionError("ttl_hours must be over 0, or None for no end, not {!r}".format(ttl_hours))
+            raise OptionError(f"ttl_hours must be over 0, or None for no end, not {ttl_hours!r}")
         if not _is_positive(max_size_mb):
-            raise OptionError("max_size_mb must be over 0, not {!r}".format(max_size_mb))
+            raise OptionError(f"max_size_mb must be over 0, not {max_size_mb!r}")
         self._ttl_seconds = None if ttl_hours is None else float(ttl_hours) * 3600.0
         max_size_bytes = int(max_size_mb * 1_000_000)
         super().__init__(
@@ -267,9 +268,9 @@ class ResponseCache(StoreKeeper):
         self.close()
 
     def __repr__(self) -> str:
-        hours = "None" if self._ttl_seconds is None else "{:g}".format(self._ttl_seconds / 3600)
+        hours = "None" if self._ttl_seconds is None else f"{self._ttl_seconds / 3600:g}"
         size_mb = self._max_size_bytes / 1_000_000
-        return "ResponseCache({!r}, ttl_hours={}, max_size_mb={:g})".format(str(self.directory), hours, size_mb)
+        return f"ResponseCache({str(self.directory)!r}, ttl_hours={hours}, max_size_mb={size_mb:g})"
 
     # ------------------------------------------------------------------ reading
 
@@ -378,4 +379,4 @@ def _fingerprint_of(request: Union[ClaudeRequest, str]) -> str:
         return request.fingerprint
     if isinstance(request, str) and _FINGERPRINT.match(request):
         return str(request)
-    raise OptionError("a ClaudeRequest or its fingerprint (64 hexadecimal digits) is needed, not {!r}".format(request))
+    raise OptionError(f"a ClaudeRequest or its fingerprint (64 hexadecimal digits) is needed, not {request!r}")

@@ -83,7 +83,7 @@ def weakness(secret: str) -> Optional[str]:
     if plain in _PLACEHOLDERS or any(part in plain for part in _PLACEHOLDER_PARTS):
         return "is a placeholder"
     if len(secret) < MINIMUM_CHARACTERS:
-        return "has fewer than {} characters".format(MINIMUM_CHARACTERS)
+        return f"has fewer than {MINIMUM_CHARACTERS} characters"
     if len(set(secret)) < 5:
         return "has fewer than 5 different characters"
     return None
@@ -120,17 +120,17 @@ def find_secrets(
         if not current:
             raise SecretError("the cache secret is empty; leave it out to use CLAUDE_CACHE_SECRET or a key file")
     else:
-        raise SecretError("the cache secret must be text or bytes, not {}".format(type(secret).__name__))
+        raise SecretError(f"the cache secret must be text or bytes, not {type(secret).__name__}")
 
     complaints = []
     if current and weakness(current):
-        complaints.append("{} {}".format(name, weakness(current)))
+        complaints.append(f"{name} {weakness(current)}")
     listed = environ.get("CLAUDE_CACHE_SECRET_PREVIOUS", "").strip()
     # A secret that itself has a comma is found as the whole of the variable.
     previous = [part.strip() for part in listed.split(",") if part.strip()] if listed else []
     for part in previous:
         if weakness(part):
-            complaints.append("a secret in CLAUDE_CACHE_SECRET_PREVIOUS {}".format(weakness(part)))
+            complaints.append(f"a secret in CLAUDE_CACHE_SECRET_PREVIOUS {weakness(part)}")
             break
     if "," in listed:
         previous.append(listed)
@@ -171,14 +171,14 @@ def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
         except FileNotFoundError:
             if _make_key(path):
                 return _read_key(path)[0], (
-                    "CLAUDE_CACHE_SECRET is not set: made a random key for the response cache in {}".format(path)
+                    f"CLAUDE_CACHE_SECRET is not set: made a random key for the response cache in {path}"
                 )
-    raise SecretError("the cache key {} comes and goes".format(path))
+    raise SecretError(f"the cache key {path} comes and goes")
 
 
 def _make_key(path: Path) -> bool:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name("{}.{}".format(path.name, secrets.token_hex(8)))
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(str(draft), os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -204,23 +204,23 @@ def _make_key(path: Path) -> bool:
 def _read_key(path: Path) -> Tuple[bytes, Optional[str]]:
     remedy = "; remove it, or set CLAUDE_CACHE_SECRET"
     if stat.S_ISLNK(os.lstat(str(path)).st_mode):
-        raise SecretError("the cache key {} is a symbolic link{}".format(path, remedy))
+        raise SecretError(f"the cache key {path} is a symbolic link{remedy}")
     # O_NONBLOCK: opening a pipe put there by somebody must not wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     with os.fdopen(os.open(str(path), flags), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise SecretError("the cache key {} is not a regular file{}".format(path, remedy))
+            raise SecretError(f"the cache key {path} is not a regular file{remedy}")
         message = None
         if os.name == "posix":
             if status.st_uid != os.geteuid():
-                raise SecretError("the cache key {} belongs to another user{}".format(path, remedy))
+                raise SecretError(f"the cache key {path} belongs to another user{remedy}")
             if status.st_mode & 0o022:
-                raise SecretError("the cache key {} can be written by other users{}".format(path, remedy))
+                raise SecretError(f"the cache key {path} can be written by other users{remedy}")
             if status.st_mode & 0o077:
                 os.fchmod(file.fileno(), 0o600)
-                message = "the cache key {} could be read by other users; it is 0600 now".format(path)
+                message = f"the cache key {path} could be read by other users; it is 0600 now"
         content = file.read(256)
     if not _KEY_LINE.match(content):
-        raise SecretError("the cache key {} holds no key{}".format(path, remedy))
+        raise SecretError(f"the cache key {path} holds no key{remedy}")
     return content[:64], message

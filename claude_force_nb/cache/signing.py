@@ -91,7 +91,7 @@ class KeyRing:
         self._signer = self._keys[self.key_id]
 
     def __repr__(self) -> str:
-        return "KeyRing({} keys, signing with {})".format(len(self._keys), self.key_id.hex())
+        return f"KeyRing({len(self._keys)} keys, signing with {self.key_id.hex()})"
 
     def __reduce__(self) -> str:
         raise TypeError("a key ring holds keys and cannot be pickled")

@@ -7,8 +7,10 @@ from contextlib import ExitStack
 from decimal import Context, Decimal
 from typing import Any, Iterable, List, Optional, Tuple, Union
 
-from claude_force_nb.costs.daily_budget import DailyBudget
-from claude_force_nb.costs.reservation import (
+from claude_force_nb.errors import BudgetExceededError
+
+from .daily_budget import DailyBudget
+from .reservation import (
     Reservation,
     amount_left,
     checked_amount,
@@ -17,8 +19,7 @@ from claude_force_nb.costs.reservation import (
     parse_budget,
     warn_nearly_spent,
 )
-from claude_force_nb.costs.waiting import Line
-from claude_force_nb.errors import BudgetExceededError
+from .waiting import Line
 
 __all__ = ["Budget", "BudgetGroup", "DailyBudget", "Reservation", "parse_budget"]
 
@@ -58,11 +59,11 @@ class Budget:
         self.allow_unknown_price = allow_unknown_price
         self.line = Line()
         self._lock = threading.Lock()
-        self._spent = self._reserved = self._brief = _ZERO
+        self._spent = self._reserved = self._in_flight = _ZERO
         self.limit = limit
 
     def __repr__(self) -> str:
-        return "Budget(limit={}, spent={}, reserved={})".format(self.limit, self.spent, self.reserved)
+        return f"Budget(limit={self.limit}, spent={self.spent}, reserved={self.reserved})"
 
     @property
     def limit(self) -> Optional[Decimal]:
@@ -91,14 +92,14 @@ class Budget:
         with self._lock:
             return None if self.limit is None else max(_ZERO, amount_left(self.limit, self._spent, self._reserved))
 
-    def reserve(self, amount: Optional[Decimal], *, brief: bool = False) -> Reservation:
+    def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
         """Set `amount` aside.
 
         Parameters
         ----------
         amount : Decimal or None
             The most the call can cost, in US dollars, at least 0; None where its price is not known.
-        brief : bool
+        in_flight : bool
             True where it will be settled soon, so that others may wait for it.
 
         Raises
@@ -111,16 +112,16 @@ class Budget:
             if self._limit is not None:
                 left = amount_left(self._limit, self._spent, self._reserved)
                 if amount > left:
-                    later = _EXACT.add(left, self._brief)
-                    raise exceeded(amount, left, self._limit, self.name, self.option, left_later=later)
+                    later = _EXACT.add(left, self._in_flight)
+                    raise exceeded(amount, left, self._limit, self.name, self.option, left_if_calls_are_free=later)
             self._reserved = _EXACT.add(self._reserved, amount)
-            self._brief = _EXACT.add(self._brief, amount) if brief else self._brief
-        return Reservation(amount, lambda actual: self._settle(amount, actual, brief))
+            self._in_flight = _EXACT.add(self._in_flight, amount) if in_flight else self._in_flight
+        return Reservation(amount, lambda actual: self._settle(amount, actual, in_flight))
 
-    def _settle(self, amount: Decimal, actual: Decimal, brief: bool) -> None:
+    def _settle(self, amount: Decimal, actual: Decimal, in_flight: bool) -> None:
         with self._lock:
             self._reserved = _EXACT.subtract(self._reserved, amount)
-            self._brief = _EXACT.subtract(self._brief, amount) if brief else self._brief
+            self._in_flight = _EXACT.subtract(self._in_flight, amount) if in_flight else self._in_flight
             self._spent = spent = _EXACT.add(self._spent, actual)
             limit = self._limit
             nearly = not self._warned and actual > 0 and nearly_spent(spent, limit)
@@ -170,9 +171,9 @@ class BudgetGroup:
         """
         asked: List[Union[Budget, DailyBudget]] = []
         try:
-            return self.reserve(amount, brief=True, asked=asked), None
+            return self.reserve(amount, in_flight=True, asked=asked), None
         except BudgetExceededError as error:
-            if amount is None or error.left_later is None or amount > error.left_later:
+            if amount is None or error.left_if_calls_are_free is None or amount > error.left_if_calls_are_free:
                 raise
             return None, asked[-1].line
 
@@ -180,7 +181,7 @@ class BudgetGroup:
         self,
         amount: Optional[Decimal],
         *,
-        brief: bool = False,
+        in_flight: bool = False,
         asked: Optional[List[Union[Budget, DailyBudget]]] = None,
     ) -> Reservation:
         """Set `amount` aside in all budgets or in none; as `Budget.reserve`, and lists in `asked` whom it asked."""
@@ -189,7 +190,7 @@ class BudgetGroup:
             for budget in self.budgets:
                 if asked is not None:
                     asked.append(budget)
-                taken.append(budget.reserve(amount, brief=brief))
+                taken.append(budget.reserve(amount, in_flight=in_flight))
         except BaseException:
             for reservation in taken:
                 reservation.release()

@@ -10,8 +10,11 @@ from decimal import ROUND_CEILING, Context, Decimal
 from pathlib import Path
 from typing import Any, Callable, Optional, Tuple, Union
 
-from claude_force_nb.costs.ledger_file import LedgerFile
-from claude_force_nb.costs.reservation import (
+from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning
+from claude_force_nb.warn import warn
+
+from .ledger_file import LedgerFile
+from .reservation import (
     Reservation,
     amount_left,
     checked_amount,
@@ -20,9 +23,7 @@ from claude_force_nb.costs.reservation import (
     parse_budget,
     warn_nearly_spent,
 )
-from claude_force_nb.costs.waiting import Line
-from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning
-from claude_force_nb.warn import warn
+from .waiting import Line
 
 __all__ = ["DailyBudget"]
 
@@ -77,7 +78,7 @@ class DailyBudget:
         self.line = Line()
         self._clock = clock
         self._lock = threading.Lock()
-        self._brief = 0  # units
+        self._in_flight = 0  # units
         # A connection of its own: a budget may wait for other kernels where the ledger must not.
         self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
         self._seen: Tuple[str, int, Decimal] = ("", 0, _ZERO)
@@ -85,7 +86,7 @@ class DailyBudget:
         self.limit = limit
 
     def __repr__(self) -> str:
-        return "DailyBudget(limit={}, path={!r})".format(self.limit, str(self._file.path))
+        return f"DailyBudget(limit={self.limit}, path={str(self._file.path)!r})"
 
     @property
     def limit(self) -> Optional[Decimal]:
@@ -113,7 +114,7 @@ class DailyBudget:
         """US dollars that can be reserved today, at least 0; None without a limit. Raises as `spent`."""
         return None if self.limit is None else max(_ZERO, amount_left(self.limit, *self._today()))
 
-    def reserve(self, amount: Optional[Decimal], *, brief: bool = False) -> Reservation:
+    def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
         """Set `amount` aside, for all kernels; as `Budget.reserve`.
 
         Raises
@@ -132,8 +133,8 @@ class DailyBudget:
                 left = amount_left(limit, *self._amounts(connection, day))
                 if _dollars(units) > left:
                     # Other kernels' calls are not waited for: whether they still live is not known.
-                    later = _EXACT.add(left, _dollars(self._brief))
-                    raise exceeded(amount, left, limit, self.name, self.option, left_later=later)
+                    later = _EXACT.add(left, _dollars(self._in_flight))
+                    raise exceeded(amount, left, limit, self.name, self.option, left_if_calls_are_free=later)
                 self._begin_day(connection, day)
                 insert = "INSERT INTO reservations (day, amount) VALUES (?, ?)"
                 number = connection.execute(insert, (day, units)).lastrowid
@@ -141,10 +142,10 @@ class DailyBudget:
             self._file.close()
             message = "the daily budget cannot be kept: {} cannot be written ({}); mend it or set {}=none"
             raise BudgetExceededError(message.format(self._file.path, error, self.option)) from None
-        if brief:
+        if in_flight:
             with self._lock:
-                self._brief += units
-        return Reservation(amount, lambda actual: self._settle(day, number, actual, units if brief else 0))
+                self._in_flight += units
+        return Reservation(amount, lambda actual: self._settle(day, number, actual, units if in_flight else 0))
 
     def _begin_day(self, connection: sqlite3.Connection, day: str) -> None:
         """Let the day's sum begin with what was spent before there was a budget.
@@ -163,7 +164,7 @@ class DailyBudget:
             self._settle_in_file(day, number, actual)
         finally:
             with self._lock:
-                self._brief -= brief_units
+                self._in_flight -= brief_units
             self.line.call()
 
     def _settle_in_file(self, day: str, number: Optional[int], actual: Decimal) -> None:

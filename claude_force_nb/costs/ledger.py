@@ -13,13 +13,14 @@ from decimal import Context, Decimal
 from pathlib import Path
 from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
-from claude_force_nb.costs.ledger_export import frame_of, write_csv
-from claude_force_nb.costs.ledger_file import LedgerFile, default_ledger_path
-from claude_force_nb.costs.ledger_rows import LedgerEntry, LedgerRow
-from claude_force_nb.costs.since import parse_since
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
-from claude_force_nb.result import ClaudeResult
+from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.warn import warn
+
+from .ledger_export import frame_of, write_csv
+from .ledger_file import LedgerFile, default_ledger_path
+from .ledger_rows import LedgerEntry, LedgerRow
+from .since import parse_since
 
 __all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_since"]
 
@@ -85,7 +86,7 @@ class Ledger:
         self._warned = False
 
     def __repr__(self) -> str:
-        return "Ledger({!r})".format(str(self.path))
+        return f"Ledger({str(self.path)!r})"
 
     def append(self, result: ClaudeResult, *, notebook: Optional[str] = None, cell: Optional[str] = None) -> None:
         """Record one answer, from the API or the cache, or one failure. What was not sent is not recorded.
@@ -162,8 +163,8 @@ class Ledger:
                     self._warned, problem = True, error
         if problem is not None:
             warn(
-                "the ledger {} cannot be written ({}): costs are not recorded until it can; "
-                "move the file away to start a new one".format(self.path, problem),
+                f"the ledger {self.path} cannot be written ({problem}): costs are not recorded until it can; "
+                "move the file away to start a new one",
                 ClaudeForceWarning,
             )
 
@@ -185,12 +186,10 @@ class Ledger:
             If the file cannot be read.
         """
         if by not in _KEYS:
-            raise OptionError("by must be model, agent, day or notebook, not {!r}".format(by))
+            raise OptionError(f"by must be model, agent, day or notebook, not {by!r}")
         query = (
-            "SELECT {}, cached, cost, saved, COUNT(*), SUM(input_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
-            " + cache_read_tokens), SUM(output_tokens) FROM entries WHERE time >= ? GROUP BY 1, 2, 3, 4".format(
-                _KEYS[by]
-            )
+            f"SELECT {_KEYS[by]}, cached, cost, saved, COUNT(*), SUM(input_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
+            " + cache_read_tokens), SUM(output_tokens) FROM entries WHERE time >= ? GROUP BY 1, 2, 3, 4"
         )
         nothing: List[Any] = [0, 0, 0, 0, 0, Decimal(0), Decimal(0), 0]
         sums: Dict[str, List[Any]] = {} if by else {"total": list(nothing)}
@@ -265,7 +264,7 @@ class Ledger:
                 connection.execute("DELETE FROM reservations WHERE day < ?", (day,))
                 connection.execute("DELETE FROM days WHERE day < ?", (day,))
         except (sqlite3.Error, OSError) as error:
-            raise ClaudeForceError("the ledger {} cannot be pruned ({})".format(self.path, error)) from None
+            raise ClaudeForceError(f"the ledger {self.path} cannot be pruned ({error})") from None
         return int(gone)
 
     def export_csv(self, target: Union[Path, str, IO[str]], since: Optional[float] = None) -> int:

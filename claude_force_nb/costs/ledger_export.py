@@ -11,8 +11,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import IO, Any, Dict, Iterable, List
 
-from claude_force_nb.costs.ledger_rows import LedgerEntry
 from claude_force_nb.errors import OptionError
+
+from .ledger_rows import LedgerEntry
 
 __all__ = ["frame_of", "write_csv"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping, Union
 
-from claude_force_nb.shared_file import SharedFile, data_folder
+from claude_force_nb.storage.shared_file import SharedFile, data_folder
 
 __all__ = ["LedgerFile", "default_ledger_path"]
 

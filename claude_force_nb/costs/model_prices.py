@@ -9,7 +9,7 @@ from decimal import Context, Decimal
 from typing import Any, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.result import Usage
+from claude_force_nb.messages.usage import Usage
 
 __all__ = ["EXACT", "ModelPrices", "Period", "Rates", "Tiers", "model_from_table", "model_from_user", "shown"]
 
@@ -138,19 +138,19 @@ def model_from_user(name: str, entry: Any, *, match: Tuple[str, ...], context_wi
     OptionError
         If `entry` is not of that form.
     """
-    where = "prices[{}]".format(shown(name))
+    where = f"prices[{shown(name)}]"
     if not isinstance(entry, Mapping):
-        raise OptionError('{} must be like {{"input_mtok": "1.5", "output_mtok": "6"}}'.format(where))
+        raise OptionError(f'{where} must be like {{"input_mtok": "1.5", "output_mtok": "6"}}')
     for key in entry:
         if key not in _USER_KEYS:
             raise OptionError("{}: unknown key {}; known: {}".format(where, shown(key), ", ".join(_USER_KEYS)))
     window = entry.get("context_window", context_window)
     if window is not None and (type(window) is not int or window < 1):
-        raise OptionError("{}: context_window must be a whole number >= 1, not {}".format(where, shown(window)))
+        raise OptionError(f"{where}: context_window must be a whole number >= 1, not {shown(window)}")
     amounts = {key: _amount(where, key, value) for key, value in entry.items() if key != "context_window"}
     for key in ("input_mtok", "output_mtok"):
         if key not in amounts:
-            raise OptionError("{} lacks {} (US dollars per million tokens)".format(where, key))
+            raise OptionError(f"{where} lacks {key} (US dollars per million tokens)")
     base = amounts["input_mtok"]
     rates = Rates(
         base,
@@ -178,7 +178,7 @@ def _amount(where: str, key: str, value: Any) -> Decimal:
         if not 0 <= amount <= 10**9 or len(amount.as_tuple().digits) > 30 or (amount and amount.adjusted() < -12):
             raise ValueError
     except (ValueError, ArithmeticError):
-        raise OptionError("{}: {} must be a number >= 0, not {}".format(where, key, shown(value))) from None
+        raise OptionError(f"{where}: {key} must be a number >= 0, not {shown(value)}") from None
     return amount
 
 

@@ -14,17 +14,10 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
 
-from claude_force_nb.costs.model_prices import (
-    EXACT,
-    ModelPrices,
-    Period,
-    Rates,
-    model_from_table,
-    model_from_user,
-    shown,
-)
 from claude_force_nb.errors import OptionError, UnknownModelError
-from claude_force_nb.result import Usage
+from claude_force_nb.messages.usage import Usage
+
+from .model_prices import EXACT, ModelPrices, Period, Rates, model_from_table, model_from_user, shown
 
 __all__ = ["ModelPrices", "Period", "PriceTable", "Rates", "load_prices", "resolve_model"]
 
@@ -64,7 +57,7 @@ class PriceTable:
         self._search: Callable[[str], Optional[ModelPrices]] = lru_cache(maxsize=256)(self._find)
 
     def __repr__(self) -> str:
-        return "PriceTable({} models, {}, dated {})".format(len(self._models), self.source, self.dated)
+        return f"PriceTable({len(self._models)} models, {self.source}, dated {self.dated})"
 
     def models(self) -> Tuple[str, ...]:
         """Return the names of all models, sorted."""
@@ -221,11 +214,11 @@ class PriceTable:
             If an entry is not of this form; one line that names it.
         """
         if not isinstance(overrides, Mapping):
-            raise OptionError("prices must map model names to prices, not {}".format(shown(overrides)))
+            raise OptionError(f"prices must map model names to prices, not {shown(overrides)}")
         changed: Dict[str, ModelPrices] = {}
         for name, entry in overrides.items():
             if not isinstance(name, str) or not name.strip():
-                raise OptionError("prices: {} is not the name of a model".format(shown(name)))
+                raise OptionError(f"prices: {shown(name)} is not the name of a model")
             key = name.strip().lower()
             key = self.aliases.get(key, key)
             known = self._exact.get(key)
@@ -296,7 +289,7 @@ def resolve_model(name: str, table: PriceTable, *, official: bool = True) -> str
         return table.aliases[lowered]
     aliases = "aliases: " + ", ".join(sorted(table.aliases))
     if not given:
-        raise UnknownModelError("model is empty; name one ({})".format(aliases))
+        raise UnknownModelError(f"model is empty; name one ({aliases})")
     if lowered.startswith("claude-") or table.find(given) is not None:
         return given
     bare = not any(letter in "-.:/@" or letter.isdigit() for letter in given)
@@ -306,8 +299,6 @@ def resolve_model(name: str, table: PriceTable, *, official: bool = True) -> str
     if not slip and not bare and (not official or lowered.startswith("claude")):
         return given
     near = slip or difflib.get_close_matches(lowered[:100], [*table.aliases, *table.models()], n=1, cutoff=0.6)
-    hint = "; did you mean {!r}?".format(near[0]) if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else ""
     remedy = "" if official else "; give another server's model by its full id, e.g. mistral:latest"
-    raise UnknownModelError(
-        "unknown model {}{} ({}){}".format(shown(given), hint, aliases, remedy).replace("; (", " (")
-    )
+    raise UnknownModelError(f"unknown model {shown(given)}{hint} ({aliases}){remedy}".replace("; (", " ("))

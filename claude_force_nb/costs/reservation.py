@@ -49,7 +49,7 @@ def parse_budget(value: Any, *, name: str = "budget") -> Optional[Decimal]:
             raise ValueError
     except (ValueError, ArithmeticError):
         shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:39] + "…"
-        raise OptionError("{} must be US dollars from 0 to 1000000, or none, not {}".format(name, shown)) from None
+        raise OptionError(f"{name} must be US dollars from 0 to 1000000, or none, not {shown}") from None
     return limit
 
 
@@ -103,7 +103,7 @@ def checked_amount(
             raise BudgetExceededError(message.format(_shown(limit), name.replace("_", " "), option))
         return _ZERO
     if not amount.is_finite() or amount < 0:
-        raise ValueError("a reservation must be a finite amount >= 0, not {}".format(amount))
+        raise ValueError(f"a reservation must be a finite amount >= 0, not {amount}")
     return amount
 
 
@@ -113,7 +113,13 @@ def amount_left(limit: Decimal, spent: Decimal, reserved: Decimal) -> Decimal:
 
 
 def exceeded(
-    need: Decimal, left: Decimal, limit: Decimal, name: str, option: str, *, left_later: Optional[Decimal] = None
+    need: Decimal,
+    left: Decimal,
+    limit: Decimal,
+    name: str,
+    option: str,
+    *,
+    left_if_calls_are_free: Optional[Decimal] = None,
 ) -> BudgetExceededError:
     """Return the error that says need, left and what to do.
 
@@ -123,7 +129,7 @@ def exceeded(
         US dollars.
     name, option : str
         What the budget is called and what sets it.
-    left_later : Decimal, optional
+    left_if_calls_are_free : Decimal, optional
         US dollars that are left if the calls under way turn out to cost nothing.
     """
     left = max(_ZERO, left)
@@ -143,7 +149,7 @@ def exceeded(
             option,
         )
     )
-    error.left_later = left_later
+    error.left_if_calls_are_free = left_if_calls_are_free
     return error
 
 

@@ -35,5 +35,5 @@ def parse_since(text: str, *, now: float) -> float:
         day = datetime.datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc)
     except ValueError:
         shown = repr(text if len(text) <= 40 else text[:39] + "…")
-        raise OptionError("since must be like 30m, 24h, 7d, 2w or 2026-11-01, not {}".format(shown)) from None
+        raise OptionError(f"since must be like 30m, 24h, 7d, 2w or 2026-11-01, not {shown}") from None
     return max(0.0, day.timestamp())

@@ -11,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Mapping
 
-from claude_force_nb.costs.pricing import PriceTable, load_prices
 from claude_force_nb.errors import OptionError
+
+from .pricing import PriceTable, load_prices
 
 __all__ = ["UserPrices", "read_prices"]
 
@@ -63,30 +64,30 @@ def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:
     path = Path(str(value)).expanduser()
     if path.suffix.lower() not in (".json", ".toml"):
         raise OptionError(
-            "prices takes a .json or .toml file, or the name of a dict in the notebook, not {!r}".format(str(value))
+            f"prices takes a .json or .toml file, or the name of a dict in the notebook, not {str(value)!r}"
         )
     try:
         found = os.stat(str(path))
         return _read_file(path, found.st_mtime_ns, found.st_size)
     except OSError as error:
-        raise OptionError("prices: {} cannot be read: {}".format(path, error.strerror or error)) from None
+        raise OptionError(f"prices: {path} cannot be read: {error.strerror or error}") from None
 
 
 @lru_cache(maxsize=8)
 def _read_file(path: Path, changed: int, size_bytes: int) -> UserPrices:
     if size_bytes > _MOST_BYTES:
-        raise OptionError("prices: {} is larger than 1 MB".format(path))
+        raise OptionError(f"prices: {path} is larger than 1 MB")
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
         # Amounts mean what is written, not the nearest binary fraction.
         entries = json.loads(text, parse_float=Decimal) if path.suffix.lower() == ".json" else _toml(text)
     except (ValueError, RecursionError) as error:
-        raise OptionError("prices: {} cannot be read: {}".format(path, error or type(error).__name__)) from None
+        raise OptionError(f"prices: {path} cannot be read: {error or type(error).__name__}") from None
     try:
         return UserPrices(path.name, load_prices().with_overrides(entries), entries)
     except OptionError as error:
-        raise OptionError("{}: {}".format(path, error)) from None
+        raise OptionError(f"{path}: {error}") from None
 
 
 def _toml(text: str) -> Any:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Deque, Optional
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from claude_force_nb.costs.budget import BudgetGroup
-    from claude_force_nb.costs.reservation import Reservation
+    from .budget import BudgetGroup
+    from .reservation import Reservation
 
 __all__ = ["Line", "reserve_in_turn"]
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Union
 
-from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.agents.library import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.bounds import price_bound
-from claude_force_nb.caller import today
-from claude_force_nb.compose import CallOptions
+from claude_force_nb.calls.caller import today
+from claude_force_nb.calls.compose import CallOptions
+from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.costs.pricing import PriceTable, load_prices
@@ -27,24 +27,24 @@ from claude_force_nb.errors import (
     SchemaError,
     StoppedError,
 )
-from claude_force_nb.memory import CellRun, Memory
+from claude_force_nb.memory.conversations import CellRun, Memory
+from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.result import ClaudeResult
-from claude_force_nb.suspicion import forget_warnings
+from claude_force_nb.prompts.injection_policy import forget_warnings
 from claude_force_nb.warn import warn
 
-from .agent_cells import define_agent
-from .cells import cell_id, cell_run, memory_options
-from .jobs import Jobs
-from .kernel import interruptible
-from .names import find_schema
-from .options import help_rows, read_setting
-from .parsing import parse_line
-from .preview import Preview, make_preview, repair_note, secrets_of
-from .render import table_bundle
-from .screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
-from .settings import Settings, folder_of_notebook
-from .watching import Watching
+from .commands.agent import define_agent
+from .commands.background_list import Jobs
+from .dashboard.watching import Watching
+from .display.preview import Preview, make_preview, repair_note, secrets_of
+from .display.render import table_bundle
+from .display.screen import NotebookScreen, Screen, TerminalScreen, follow, show_bundle
+from .magics.awaiting import interruptible
+from .magics.cells import cell_id, cell_run, memory_options
+from .options.line import parse_line
+from .options.names import find_schema
+from .options.settings import Settings, folder_of_notebook
+from .options.table import help_rows, read_setting
 
 if TYPE_CHECKING:
     pass
@@ -196,8 +196,8 @@ class NotebookSession:
             return None
         prompt = invocation.rest if cell is None else cell.strip("\n")
         if not prompt.strip():
-            where = "behind the options" if cell is None else "below the {} line".format(magic)
-            raise EmptyPromptError("the prompt is empty; write it {}; nothing was sent".format(where))
+            where = "behind the options" if cell is None else f"below the {magic} line"
+            raise EmptyPromptError(f"the prompt is empty; write it {where}; nothing was sent")
         into = options.pop("into", None)
         dry_run = options.pop("dry-run", False)
         stream = options.pop("stream", None)
@@ -265,8 +265,8 @@ class NotebookSession:
 
         def describe() -> str:
             count = len(partial.text) if partial is not None else 0
-            so_far = "after {} characters of the answer".format(count) if count else "before an answer came"
-            return "stopped {}; run again to ask again".format(so_far)
+            so_far = f"after {count} characters of the answer" if count else "before an answer came"
+            return f"stopped {so_far}; run again to ask again"
 
         try:
             result = await interruptible(work(), describe)
@@ -332,9 +332,7 @@ class NotebookSession:
 
     @staticmethod
     def _help(magic: str) -> Dict[str, str]:
-        footer = "{} asks Claude; options are key=value or --key value. The answer is the value of the cell.".format(
-            magic
-        )
+        footer = f"{magic} asks Claude; options are key=value or --key value. The answer is the value of the cell."
         return table_bundle(("option", "meaning", "takes"), help_rows(), footer=footer)
 
     def show_bundle(self, shown: Dict[str, str]) -> None:

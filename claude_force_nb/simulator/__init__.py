@@ -31,7 +31,7 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     room = _ROOMS.get(name)
     if room is None:
-        raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("." + room, __name__), name)
 
 

@@ -86,9 +86,9 @@ def _thinking(body: Mapping[str, Any], model: str, digest: str, max_tokens: int)
     thinking = body.get("thinking")
     if not isinstance(thinking, dict) or thinking.get("type") not in ("enabled", "adaptive"):
         return [], 0
-    text = "Simulated thinking of {} ({}): the simulator does not think; it reads the words of the prompt.".format(
-        model, digest[:6]
-    )[: max_tokens * CHARACTERS_PER_TOKEN]
+    text = f"Simulated thinking of {model} ({digest[:6]}): the simulator does not think; it reads the words of the prompt."[
+        : max_tokens * CHARACTERS_PER_TOKEN
+    ]
     shown = "" if thinking.get("display") == "omitted" else text
     block = {"type": "thinking", "thinking": shown, "signature": "simulated" + digest}
     return [block], count_text_tokens(text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set
 
 from aiohttp import web
 
-from claude_force_nb.result import Usage
+from claude_force_nb.messages.usage import Usage
 
 from .answers import make_answer
 from .faults import Fault
@@ -74,7 +74,7 @@ class _Batch:
             "ended_at": _stamp(self.ended),
             "cancel_initiated_at": _stamp(self.cancelled),
             "archived_at": None,
-            "results_url": "{}/v1/messages/batches/{}/results".format(url, self.id) if self.ended else None,
+            "results_url": f"{url}/v1/messages/batches/{self.id}/results" if self.ended else None,
         }
 
 
@@ -85,18 +85,16 @@ def _checked_rows(body: Any) -> List[Dict[str, Any]]:
     if not isinstance(rows, list) or not rows:
         raise ApiFailure(400, "requests: List should have at least 1 item after validation, not 0")
     if len(rows) > _MOST_REQUESTS:
-        raise ApiFailure(400, "requests: List should have at most {} items".format(_MOST_REQUESTS))
+        raise ApiFailure(400, f"requests: List should have at most {_MOST_REQUESTS} items")
     seen: Set[str] = set()
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or not isinstance(row.get("params"), dict):
-            raise ApiFailure(400, "requests.{}.params: Field required".format(number))
+            raise ApiFailure(400, f"requests.{number}.params: Field required")
         custom_id = row.get("custom_id")
         if not isinstance(custom_id, str) or not _CUSTOM_ID.match(custom_id):
-            raise ApiFailure(
-                400, "requests.{}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'".format(number)
-            )
+            raise ApiFailure(400, f"requests.{number}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
         if custom_id in seen:
-            raise ApiFailure(400, "requests: custom_id {!r} is not unique".format(custom_id))
+            raise ApiFailure(400, f"requests: custom_id {custom_id!r} is not unique")
         seen.add(custom_id)
     return rows
 
@@ -166,7 +164,7 @@ class Batches:
             return exchange.json(batch.to_api(url))
         if what == ("DELETE",):
             if batch.ended is None:
-                raise ApiFailure(400, "Batch {} has not ended; cancel it first".format(batch.id))
+                raise ApiFailure(400, f"Batch {batch.id} has not ended; cancel it first")
             del self._batches[batch.id]
             return exchange.json({"id": batch.id, "type": "message_batch_deleted"})
         raise ApiFailure(404, "Not Found")
@@ -252,7 +250,7 @@ class Batches:
         if exchange.request.method != "GET":
             raise ApiFailure(405, "Method Not Allowed")
         if batch.ended is None:
-            raise ApiFailure(404, "Batch {} has no results yet: it has not ended".format(batch.id))
+            raise ApiFailure(404, f"Batch {batch.id} has no results yet: it has not ended")
         exchange.headers.append(("Content-Type", "application/x-jsonl"))
         response = exchange.stream()
         await response.prepare(exchange.request)

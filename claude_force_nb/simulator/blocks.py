@@ -22,10 +22,10 @@ def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
     if kind not in ("image", "document"):
         return None
     if not isinstance(source, Mapping) or not isinstance(source.get("type"), str):
-        return "{}.{}.source: Field required".format(where, kind)
+        return f"{where}.{kind}.source: Field required"
     if source["type"] != "base64":
         return None
-    place = "{}.{}.source.base64".format(where, kind)
+    place = f"{where}.{kind}.source.base64"
     media_type, data = source.get("media_type"), source.get("data")
     if not isinstance(data, str) or not data:
         return place + ".data: Field required"
@@ -39,7 +39,7 @@ def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
     if media_type not in _IMAGE_TYPES:
         return place + ".media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"
     if len(data) > _MAX_IMAGE_BYTES:
-        return "{}: image exceeds 10 MB maximum: {} bytes > {} bytes".format(place, len(data), _MAX_IMAGE_BYTES)
+        return f"{place}: image exceeds 10 MB maximum: {len(data)} bytes > {_MAX_IMAGE_BYTES} bytes"
     raw = _decoded(data)
     if raw is None:
         return place + ".data: Invalid base64 data"

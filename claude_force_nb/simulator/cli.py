@@ -98,6 +98,6 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         pass
     except (OSError, ValueError) as error:
-        print("simulator: {}".format(error), file=sys.stderr)
+        print(f"simulator: {error}", file=sys.stderr)
         return 2
     return 0

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
 
-from claude_force_nb.result import Usage
+from claude_force_nb.messages.usage import Usage
 
 if TYPE_CHECKING:
     from claude_force_nb.costs.pricing import PriceTable
@@ -88,7 +88,7 @@ class Counters:
             "inside retry-after {}, faults {}, aborted by client {}"
         ).format(
             self.calls,
-            ", ".join("{} {}".format(number, status) for status, number in sorted(self.by_status.items())) or "none",
+            ", ".join(f"{number} {status}" for status, number in sorted(self.by_status.items())) or "none",
             self.completed,
             self.input_tokens,
             self.output_tokens,

@@ -84,7 +84,7 @@ class Exchange:
             except (ValueError, RecursionError):
                 failure = ApiFailure(400, "The request body is not valid JSON")
         # A large batch would stay in memory for as long as the log remembers it.
-        logged = body if len(raw) <= _MAX_LOGGED_BYTES else "({} bytes)".format(len(raw))
+        logged = body if len(raw) <= _MAX_LOGGED_BYTES else f"({len(raw)} bytes)"
         request = self.request
         self._server.log.append((request.method, request.path_qs, request.headers, logged, self.request_id))
         if failure is not None:
@@ -138,7 +138,7 @@ class Exchange:
     def failure(self, failure: ApiFailure) -> web.Response:
         """Return an error answer."""
         if failure.retry_after_seconds is not None:
-            self.headers.append(("retry-after", "{:g}".format(failure.retry_after_seconds)))
+            self.headers.append(("retry-after", f"{failure.retry_after_seconds:g}"))
         again = failure.status in (408, 409, 429) or failure.status >= 500
         self.headers.append(("x-should-retry", "true" if again and failure.details is None else "false"))
         return self.json(error_body(failure, self.request_id), failure.status)

@@ -40,7 +40,7 @@ async def instead_of_answer(exchange: Exchange, fault: Fault, *, stream: bool) -
     if kind == "slow":
         await exchange.wait(fault.delay_seconds)
     if kind == "retry_after_on_success":
-        exchange.headers.append(("retry-after", "{:g}".format(fault.retry_after_seconds or 0)))
+        exchange.headers.append(("retry-after", f"{fault.retry_after_seconds or 0:g}"))
     return None
 
 
@@ -71,7 +71,7 @@ async def end_stream(exchange: Exchange, fault: Fault, response: web.StreamRespo
     """End a stream the way `fault`, one of `STREAM_ENDINGS` but ``silent``, does."""
     if fault.kind == "stream_error":
         error = compact(error_body(fault.failure(), None))
-        await response.write("event: error\ndata: {}\n\n".format(error).encode("ascii"))
+        await response.write(f"event: error\ndata: {error}\n\n".encode("ascii"))
         await response.write_eof()
         return
     if fault.kind == "truncated_json":

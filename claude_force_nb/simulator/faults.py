@@ -114,7 +114,7 @@ class Fault:
         kind = self.kind if self.status else "overloaded"
         return ApiFailure(
             status,
-            self.message or _MESSAGES.get(kind, "Simulated error {}".format(status)),
+            self.message or _MESSAGES.get(kind, f"Simulated error {status}"),
             retry_after_seconds=self.retry_after_seconds,
             details={"error_code": "enforced_spend_limit_reached"} if kind == "spend_limit" else None,
         )
@@ -151,9 +151,9 @@ class FaultRule:
             raise ValueError("name at least one fault")
         of_rows = ROW_KINDS.intersection(map(str, self.kinds))
         if of_rows and self.endpoint != "batch_item":
-            raise ValueError("{!r} is of a row of a batch: give endpoint='batch_item'".format(min(of_rows)))
+            raise ValueError(f"{min(of_rows)!r} is of a row of a batch: give endpoint='batch_item'")
         if not 0 <= self.probability <= 1:
-            raise ValueError("probability must be from 0 to 1, not {!r}".format(self.probability))
+            raise ValueError(f"probability must be from 0 to 1, not {self.probability!r}")
         if self.endpoint not in ENDPOINTS:
             raise ValueError("endpoint must be one of {}, not {!r}".format(", ".join(ENDPOINTS), self.endpoint))
 

@@ -47,7 +47,7 @@ class Bucket:
         if self.name != "requests":
             remaining = int(round(remaining, -3))
         full = wall + max(0.0, (self.capacity - self.level) / self.per_second)
-        prefix = "anthropic-ratelimit-{}-".format(self.name)
+        prefix = f"anthropic-ratelimit-{self.name}-"
         return [
             (prefix + "limit", str(self.limit)),
             (prefix + "remaining", str(remaining)),

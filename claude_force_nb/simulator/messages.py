@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from aiohttp import web
 
-from claude_force_nb.result import Usage
+from claude_force_nb.messages.usage import Usage
 
 from .answers import Answer, make_answer, stream_events
 from .counters import Flight

@@ -74,10 +74,10 @@ class SimulatorOptions:
     def __post_init__(self) -> None:
         # It takes any key and bills nobody: reachable from elsewhere it would pass for the API.
         if not _loopback(self.host):
-            raise ValueError("the simulator listens on loopback addresses only, not on {!r}".format(self.host))
+            raise ValueError(f"the simulator listens on loopback addresses only, not on {self.host!r}")
         for name in ("latency_seconds", "batch_seconds", "log_size", "retry_after_grace_seconds"):
             if getattr(self, name) < 0:
-                raise ValueError("{} must be at least 0, not {!r}".format(name, getattr(self, name)))
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)!r}")
         for name in (
             "tokens_per_second",
             "requests_per_minute",
@@ -89,4 +89,4 @@ class SimulatorOptions:
         ):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError("{} must be more than 0, not {!r}".format(name, value))
+                raise ValueError(f"{name} must be more than 0, not {value!r}")

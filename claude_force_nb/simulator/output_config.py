@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, FrozenSet, Mapping, Optional
 
-from claude_force_nb.capabilities import model_version, takes_schemas
+from claude_force_nb.messages.models import model_version, takes_schemas
 
 __all__ = ["output_config_problem"]
 
@@ -37,7 +37,7 @@ def output_config_problem(body: Mapping[str, Any], model: str) -> Optional[str]:
         return "output_config: Input should be a valid dictionary"
     unknown = sorted(set(config) - {"effort", "format", "task_budget"})
     if unknown:
-        return "output_config.{}: Extra inputs are not permitted".format(unknown[0])
+        return f"output_config.{unknown[0]}: Extra inputs are not permitted"
     return _effort_problem(config.get("effort"), model) or _format_problem(config.get("format"), model)
 
 
@@ -69,14 +69,14 @@ def _format_problem(wanted: Any, model: str) -> Optional[str]:
     try:
         check.node(wanted["schema"], frozenset())
     except _Problem as problem:
-        return "output_config.format.schema: {}".format(problem)
+        return f"output_config.format.schema: {problem}"
     if check.unions > _MAX_UNIONS:
         text = (
             "Schemas contains too many parameters with union types ({} parameters with type arrays or anyOf), limit: {}"
         )
         return text.format(check.unions, _MAX_UNIONS)
     if check.optional > _MAX_OPTIONAL:
-        return "Schemas contains too many optional parameters ({}), limit: {}".format(check.optional, _MAX_OPTIONAL)
+        return f"Schemas contains too many optional parameters ({check.optional}), limit: {_MAX_OPTIONAL}"
     return None
 
 
@@ -91,7 +91,7 @@ class _Check:
             raise _Problem("Schema must be an object")
         unknown = sorted(set(schema) - _KNOWN)
         if unknown:
-            raise _Problem("property '{}' is not supported".format(unknown[0]))
+            raise _Problem(f"property '{unknown[0]}' is not supported")
         reference = schema.get("$ref")
         if reference is not None:
             self._reference(str(reference), inside)
@@ -99,7 +99,7 @@ class _Check:
         kind = schema.get("type")
         kinds = kind if isinstance(kind, list) else [] if kind is None else [kind]
         if not set(kinds) <= _TYPES:
-            raise _Problem("type {!r} is not supported".format(kind))
+            raise _Problem(f"type {kind!r} is not supported")
         for part in [*schema.get("anyOf", ()), *schema.get("allOf", ())]:
             self.node(part, inside)
         self.unions += "anyOf" in schema or len(kinds) > 1
@@ -124,7 +124,7 @@ class _Check:
         properties = schema.get("properties", {})
         missing = sorted(set(schema.get("required", ())) - set(properties))
         if missing:
-            raise _Problem("required property {!r} is not among the properties".format(missing[0]))
+            raise _Problem(f"required property {missing[0]!r} is not among the properties")
         self.optional += len(properties) - len(schema.get("required", ()))
         for part in properties.values():
             self.node(part, inside)
@@ -136,5 +136,5 @@ class _Check:
         for part in reference.lstrip("#/").split("/") if reference.startswith("#") else ["?"]:
             found = found.get(part) if isinstance(found, dict) else None
         if found is None:
-            raise _Problem("reference {!r} is not supported".format(reference))
+            raise _Problem(f"reference {reference!r} is not supported")
         self.node(found, inside | {reference})

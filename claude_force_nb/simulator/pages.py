@@ -24,11 +24,11 @@ def page(items: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> Dict[s
     except ValueError:
         limit = 0
     if not 1 <= limit <= _LARGEST:
-        raise ApiFailure(400, "limit: Input should be from 1 to {}".format(_LARGEST))
+        raise ApiFailure(400, f"limit: Input should be from 1 to {_LARGEST}")
     places = {item["id"]: place for place, item in enumerate(items)}
     for name in ("after_id", "before_id"):
         if name in query and query[name] not in places:
-            raise ApiFailure(400, "{}: {} is not in the list".format(name, query[name]))
+            raise ApiFailure(400, f"{name}: {query[name]} is not in the list")
     if "before_id" in query:
         end = places[query["before_id"]]
         start = max(0, end - limit)

@@ -111,7 +111,7 @@ class SimulatorProcess:
 
     def _call(self, method: str, what: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode("ascii")
-        request = Request("{}/_simulator/{}".format(self.url, what), data=data, method=method)
+        request = Request(f"{self.url}/_simulator/{what}", data=data, method=method)
         with self._open(request, timeout=_CALL_SECONDS) as answer:
             return json.load(answer)
 

@@ -80,12 +80,12 @@ class Server:
     @property
     def url(self) -> str:
         """Base URL for clients."""
-        return "http://{}:{}".format("[{}]".format(self._host) if ":" in self._host else self._host, self.port)
+        return "http://{}:{}".format(f"[{self._host}]" if ":" in self._host else self._host, self.port)
 
     def next_id(self, prefix: str) -> str:
         """Return a new id, such as ``req_sim000000000000000001``."""
         self._ids += 1
-        return "{}_sim{:018d}".format(prefix, self._ids)
+        return f"{prefix}_sim{self._ids:018d}"
 
     async def start(self) -> None:
         """Listen. Raises OSError where the port is taken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from claude_force_nb.capabilities import takes_adaptive_thinking
+from claude_force_nb.messages.models import takes_adaptive_thinking
 
 from .blocks import refusal_of
 from .models import Model, ModelTable
@@ -149,27 +149,27 @@ def _check_messages(messages: Any) -> None:
     last = len(messages) - 1
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
-            raise _invalid("messages.{}: Input does not match the expected shape.".format(number))
+            raise _invalid(f"messages.{number}: Input does not match the expected shape.")
         role = message.get("role")
         if role not in ("user", "assistant"):
             raise _invalid(
-                'messages: Unexpected role "{}". Allowed roles are "user" or "assistant".'.format(role)
+                f'messages: Unexpected role "{role}". Allowed roles are "user" or "assistant".'
                 if isinstance(role, str)
-                else "messages.{}.role: Field required".format(number)
+                else f"messages.{number}.role: Field required"
             )
         if "content" not in message:
-            raise _invalid("messages.{}.content: Field required".format(number))
+            raise _invalid(f"messages.{number}.content: Field required")
         content = message["content"]
         if not isinstance(content, (str, list)):
-            raise _invalid("messages.{}.content: Input should be a valid string or list".format(number))
+            raise _invalid(f"messages.{number}.content: Input should be a valid string or list")
         if not content and not (role == "assistant" and number == last):
             raise _invalid(
-                "messages.{}: all messages must have non-empty content except for the optional final assistant "
-                "message".format(number)
+                f"messages.{number}: all messages must have non-empty content except for the optional final assistant "
+                "message"
             )
         if isinstance(content, list):
             for place, block in enumerate(content):
-                where = "messages.{}.content.{}".format(number, place)
+                where = f"messages.{number}.content.{place}"
                 if not isinstance(block, dict) or not isinstance(block.get("type"), str):
                     raise _invalid(where + ": Input does not match the expected shape.")
                 if block["type"] == "text" and not block.get("text"):
@@ -184,9 +184,9 @@ def _check_number(body: Mapping[str, Any], name: str, low: float, high: float) -
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _invalid("{}: Input should be a valid number".format(name))
+        raise _invalid(f"{name}: Input should be a valid number")
     if not low <= value <= high:
-        raise _invalid("{}: range: {:g}..{:g}".format(name, low, high))
+        raise _invalid(f"{name}: range: {low:g}..{high:g}")
 
 
 def _check_max_tokens(body: Mapping[str, Any], model: Model) -> int:
@@ -199,9 +199,7 @@ def _check_max_tokens(body: Mapping[str, Any], model: Model) -> int:
         raise _invalid("max_tokens: must be greater than or equal to 1")
     if max_tokens > model.max_output_tokens:
         raise _invalid(
-            "max_tokens: {} > {}, which is the maximum allowed number of output tokens for {}".format(
-                max_tokens, model.max_output_tokens, model.name
-            )
+            f"max_tokens: {max_tokens} > {model.max_output_tokens}, which is the maximum allowed number of output tokens for {model.name}"
         )
     return max_tokens
 
@@ -294,7 +292,7 @@ def check_request(
         raise _invalid("messages: Field required")
     unexpected: List[str] = [key for key in body if key not in (_COUNT_FIELDS if counting else _FIELDS)]
     if unexpected:
-        raise _invalid("{}: Extra inputs are not permitted".format(unexpected[0]))
+        raise _invalid(f"{unexpected[0]}: Extra inputs are not permitted")
     model = models.get(name)
     if model is None:
         raise ApiFailure(404, "model: " + name)
@@ -310,7 +308,7 @@ def check_request(
         if api_version >= _NO_SAMPLING_VERSION and _NEWER_MODEL.match(model.name):
             for parameter in ("temperature", "top_p", "top_k"):
                 if body.get(parameter) is not None:
-                    raise _invalid("{}: this model does not support sampling parameters".format(parameter))
+                    raise _invalid(f"{parameter}: this model does not support sampling parameters")
         _check_thinking(body, model, max_tokens)
         _check_stop_sequences(body)
         problem = output_config_problem(body, model.name)
@@ -319,5 +317,5 @@ def check_request(
     tokens = count_input_tokens(body)
     window = context_window or model.context_window
     if not counting and tokens > window:
-        raise _invalid("prompt is too long: {} tokens > {} maximum".format(tokens, window))
+        raise _invalid(f"prompt is too long: {tokens} tokens > {window} maximum")
     return model, tokens

@@ -22,10 +22,10 @@ _LABEL_CUE = re.compile(
 # Bounded, and begun at words only: a prompt of nothing but commas must not hold up the server.
 _ITEM = r"[\"'`*“]{0,2}(?<![\w-])[\w-]+[\"'`*”]{0,2}"
 # Three or more in a row are labels near any cue; two are only where the words before them say so.
-_LABEL_LIST = re.compile(r"({0}(?:\s*,\s*{0}){{1,20}}\s*,?\s+(?:or|and)\s+{0})".format(_ITEM), re.I)
-_LABEL_PAIR = re.compile(r"(?:\b(?:as|with|either|be)\s+|[:(]\s*)(?:either\s+)?({0}\s+or\s+{0})".format(_ITEM), re.I)
+_LABEL_LIST = re.compile(rf"({_ITEM}(?:\s*,\s*{_ITEM}){{1,20}}\s*,?\s+(?:or|and)\s+{_ITEM})", re.I)
+_LABEL_PAIR = re.compile(rf"(?:\b(?:as|with|either|be)\s+|[:(]\s*)(?:either\s+)?({_ITEM}\s+or\s+{_ITEM})", re.I)
 _LABEL_COLUMN = re.compile(
-    r"\b(?:labels?|categories|classes|one of)\s*(?:are)?:\s*({0}(?:\s*[,/|]\s*{0}){{1,20}})".format(_ITEM), re.I
+    rf"\b(?:labels?|categories|classes|one of)\s*(?:are)?:\s*({_ITEM}(?:\s*[,/|]\s*{_ITEM}){{1,20}})", re.I
 )
 _LABEL_SLASHES = re.compile(r"\b(\w[\w-]*(?:\s?[/|]\s?\w[\w-]*){1,20})\b")
 _MOST_LABELS = 20
@@ -225,9 +225,7 @@ def _find_code(text: str) -> str:
 
 
 def _review(names: Sequence[str], model: str, mark: str, digest: int) -> str:
-    bullets = [
-        "- `{}`: {}".format(name, _REMARKS[(digest + number) % len(_REMARKS)]) for number, name in enumerate(names[:4])
-    ]
+    bullets = [f"- `{name}`: {_REMARKS[(digest + number) % len(_REMARKS)]}" for number, name in enumerate(names[:4])]
     return "Simulated answer ({}, {}): a review in outline, since no model has read the code.\n\n{}".format(
         model, mark, "\n".join(bullets)
     )
@@ -242,17 +240,17 @@ def _tests(name: str, model: str, mark: str) -> str:
 
 def _essay(system: str, prompt: str, question: str, turns: int, model: str, mark: str, digest: int) -> str:
     opening = _OPENINGS[digest % len(_OPENINGS)]
-    first = "Simulated answer from {} to “{}” ({}). {}".format(model, _clip(question, 70), mark, opening)
+    first = f"Simulated answer from {model} to “{_clip(question, 70)}” ({mark}). {opening}"
     if turns > 1:
-        first += " The conversation has {} messages so far.".format(turns)
+        first += f" The conversation has {turns} messages so far."
     if len(prompt) < _SHORT:
         return first
     words = sorted({word.lower() for word in _LONG_WORD.findall(prompt)}, key=lambda word: (-len(word), word))
-    points = ["- {:,} characters".format(len(prompt))]
+    points = [f"- {len(prompt):,} characters"]
     if words:
-        points.append("- long words in it: {}".format(", ".join("*{}*".format(word) for word in words[:4])))
+        points.append("- long words in it: {}".format(", ".join(f"*{word}*" for word in words[:4])))
     if system:
-        points.append("- a system prompt that begins “{}”".format(_clip(system, 60)))
+        points.append(f"- a system prompt that begins “{_clip(system, 60)}”")
     return "\n\n".join(
         [
             first,
@@ -298,5 +296,5 @@ def compose(system: str, prompt: str, turns: int, model: str, digest: str) -> st
 
 def fixed_size(size_bytes: int, digest: str) -> str:
     """Return a simulated text of exactly `size_bytes` bytes (ASCII) that varies with `digest`."""
-    piece = "Simulated answer {}. ".format(digest[:12])
+    piece = f"Simulated answer {digest[:12]}. "
     return (piece * (size_bytes // len(piece) + 1))[:size_bytes]

@@ -1,0 +1,134 @@
+"""Requests put together to the body of a batch, counted to the byte."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from decimal import Decimal
+from io import BytesIO
+from typing import IO, Dict, Iterable, List, Optional, Tuple
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.messages.request import ClaudeRequest
+
+__all__ = ["MOST_BYTES", "MOST_REQUESTS", "BatchBody", "row_bytes"]
+
+# Message Batches documentation, "Batch limitations": 100,000 requests or 256 MB, whichever comes first.
+MOST_REQUESTS = 100_000
+MOST_BYTES = 256_000_000
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+_HEAD, _TAIL = b'{"requests":[', b"]}"
+
+
+def row_bytes(request: ClaudeRequest) -> bytes:
+    """Return a request as it stands in a batch; its ``custom_id`` is its fingerprint."""
+    return f'{{"custom_id":"{request.fingerprint}","params":{_encode(request.body)}}}'.encode()
+
+
+class BatchBody:
+    """Requests of one batch, until they are sent.
+
+    Parameters
+    ----------
+    api_version : str
+    betas : tuple of str
+        Headers that all its requests share.
+    most_requests, most_bytes : int
+        Bounds, >= 1.
+    """
+
+    def __init__(
+        self,
+        api_version: str,
+        betas: Tuple[str, ...],
+        *,
+        most_requests: int = MOST_REQUESTS,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        self.api_version = api_version
+        self.betas = betas
+        self._most_requests = most_requests
+        self._most_bytes = most_bytes
+        self._rows: Dict[bytes, bytes] = {}
+        self._bounds: Dict[bytes, Optional[Decimal]] = {}
+        self.size_bytes = len(_HEAD) + len(_TAIL)
+        self._body: Optional[bytes] = None
+        self._file: Optional[IO[bytes]] = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def check(self, row: bytes) -> None:
+        """Raise OptionError where a row would not fit the emptiest parcel."""
+        size = len(_HEAD) + len(row) + len(_TAIL)
+        if size > self._most_bytes:
+            message = "the request has {:,} bytes, and a batch takes {:,}; send it without via=batches"
+            raise OptionError(message.format(size, self._most_bytes))
+
+    def fits(self, row: bytes) -> bool:
+        """Return whether a row can be added."""
+        comma = 1 if self._rows else 0
+        return len(self._rows) < self._most_requests and self.size_bytes + comma + len(row) <= self._most_bytes
+
+    def add(self, fingerprint: bytes, row: bytes, bound: Optional[Decimal]) -> None:
+        """Add a row that fits, and what it can cost at the most in US dollars; None for not known."""
+        self.size_bytes += len(row) + (1 if self._rows else 0)
+        self._rows[fingerprint] = row
+        self._bounds[fingerprint] = bound
+
+    def split(self, fingerprints: Iterable[bytes]) -> BatchBody:
+        """Take rows out into a parcel of their own."""
+        other = BatchBody(self.api_version, self.betas, most_requests=self._most_requests, most_bytes=self._most_bytes)
+        for fingerprint in fingerprints:
+            row = self._rows.pop(fingerprint)
+            self.size_bytes -= len(row) + (1 if self._rows else 0)
+            other.add(fingerprint, row, self._bounds.pop(fingerprint))
+        return other
+
+    @property
+    def fingerprints(self) -> List[bytes]:
+        """What is in it, in the order it came."""
+        return list(self._bounds)
+
+    @property
+    def bounds(self) -> Optional[Dict[bytes, Decimal]]:
+        """What each row can cost at the most; None where one is not known."""
+        known = {each: bound for each, bound in self._bounds.items() if bound is not None}
+        return known if len(known) == len(self._bounds) else None
+
+    def body(self) -> bytes:
+        """Return the body of the create; `size_bytes` long. The rows are given up for it, so that both are not held."""
+        if self._file is not None:
+            self._file.seek(0)
+            self._body = self._file.read()
+            self._drop_file()
+        if self._body is None:
+            body = BytesIO()
+            body.write(_HEAD)
+            separator = b""
+            for fingerprint in list(self._rows):
+                body.write(separator)
+                body.write(self._rows.pop(fingerprint))
+                separator = b","
+            body.write(_TAIL)
+            self._body = body.getvalue()
+        return self._body
+
+    def spill(self) -> None:
+        """Hold the body in a file without a name until it is needed; it is gone with this process."""
+        body = self.body()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file.write(body)
+        self._body = None
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self._rows.clear()
+        self._body = None
+        self._drop_file()
+
+    def _drop_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -1,0 +1,112 @@
+"""One line of a batch's results: whose it is, and what it says. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Mapping, Optional
+
+from claude_force_nb.api.answer import Answer
+from claude_force_nb.api.failures import error_from_answer
+from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.errors import ApiError, MalformedAnswerError, NotAnsweredError
+from claude_force_nb.messages.result import ClaudeResult
+
+__all__ = ["Outcome", "missing", "read_outcome"]
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
+
+# The status that a direct call would have had (API reference, "Errors").
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_WHY = {
+    "canceled": "the batch was cancelled before this row had its turn; run again to send it",
+    "expired": "the batch expired before this row had its turn; run again to send it",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one request.
+
+    Attributes
+    ----------
+    fingerprint : bytes
+        32 bytes.
+    kind : str
+        ``succeeded``, ``errored``, ``canceled`` or ``expired``.
+    value : mapping
+        The ``result`` object.
+    """
+
+    fingerprint: bytes
+    kind: str
+    value: Mapping[str, Any]
+
+    @property
+    def message_id(self) -> Optional[str]:
+        """The API's id of the answer, which tells it from others to the same request."""
+        message = self.value.get("message")
+        found = message.get("id") if isinstance(message, dict) else None
+        return found if isinstance(found, str) else None
+
+    def to_result(
+        self, *, agent: Optional[str], model: str, prices: PriceTable, on: datetime.date, now: float
+    ) -> ClaudeResult:
+        """Return the answer, priced as part of a batch, or why there is none.
+
+        A request that was cancelled or expired was not billed and is ``not_sent``; one that the API refused is ``failed``.
+        """
+        fingerprint = self.fingerprint.hex()
+        if self.kind == "succeeded":
+            try:
+                result = Answer(self.value.get("message")).to_result(  # type: ignore[arg-type]
+                    fingerprint=fingerprint, agent=agent
+                )
+            except MalformedAnswerError:
+                error: ApiError = MalformedAnswerError("the batch's result for this row is no message")
+                return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="failed", error=error)
+            usage = replace(result.usage, service_tier="batch")
+            cost = prices.cost(result.model, usage, on=on)
+            return replace(result, usage=usage, cost=cost, request_id=self.message_id, attempts=1)
+        if self.kind in _WHY:
+            error = NotAnsweredError(_WHY[self.kind])
+            return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="not_sent", error=error)
+        body = self.value.get("error")
+        # With or without the envelope of an error answer.
+        inner = body.get("error") if isinstance(body, dict) and "error" in body else body
+        said = inner.get("type") if isinstance(inner, dict) else None
+        body = {"error": inner, "request_id": body.get("request_id") if isinstance(body, dict) else None}
+        error = error_from_answer(_STATUS.get(str(said), 500), body, {}, now=now)
+        return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="failed", error=error)
+
+
+def missing(fingerprint: bytes, *, agent: Optional[str], model: str) -> ClaudeResult:
+    """Return the result of a request of which the results say nothing."""
+    error = NotAnsweredError("the batch's results have no line for this row; run again to send it")
+    return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint.hex(), status="failed", error=error)
+
+
+def read_outcome(line: bytes) -> Optional[Outcome]:
+    """Read a line of results; None where it is of no request of ours, or no JSON."""
+    try:
+        item = json.loads(line)
+    except ValueError:
+        return None
+    custom_id = item.get("custom_id") if isinstance(item, dict) else None
+    result = item.get("result") if isinstance(item, dict) else None
+    if not isinstance(custom_id, str) or not isinstance(result, dict) or not _FINGERPRINT.match(custom_id):
+        return None
+    return Outcome(bytes.fromhex(custom_id), str(result.get("type")), result)

@@ -1,0 +1,100 @@
+"""Who works on a batch: a locked file for each worker, which the operating system unlocks when its process dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Dict, Optional
+
+__all__ = ["Owner", "is_alive"]
+
+# Workers of this process. Opening and closing a file of one's own would give up its lock (POSIX, "fcntl"), so they are known.
+_own: Dict[str, int] = {}
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file for this process; False where another one has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True
+
+
+class Owner:
+    """A worker, alive until `release` or the death of its process, even by SIGKILL.
+
+    Parameters
+    ----------
+    folder : Path
+        Where workers have their files, made with mode 0700.
+
+    Raises
+    ------
+    OSError
+        If no file can be made and locked there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.token = uuid.uuid4().hex
+        self._path = _path(folder, self.token)
+        self._handle: Optional[int] = os.open(str(self._path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._process = os.getpid()
+        _lock(self._handle)
+        _own[self.token] = self._process
+
+    def __repr__(self) -> str:
+        return f"Owner({self.token[:8]})"
+
+    def release(self) -> None:
+        """End the work. Idempotent."""
+        handle, self._handle = self._handle, None
+        if handle is None:
+            return
+        os.close(handle)
+        if self._process == os.getpid():
+            _own.pop(self.token, None)
+            _remove(self._path)
+
+
+def is_alive(folder: Path, token: str) -> bool:
+    """Return whether a worker's process lives; the file of a dead one is removed."""
+    if _own.get(token) == os.getpid():
+        return True
+    path = _path(folder, token)
+    try:
+        handle = os.open(str(path), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        taken = not _lock(handle)
+    finally:
+        os.close(handle)
+    if not taken:
+        _remove(path)
+    return taken
+
+
+def _path(folder: Path, token: str) -> Path:
+    return folder / f"{token}.lock"
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:  # Windows keeps a file that is open elsewhere; it is unlocked all the same
+        pass

@@ -1,0 +1,264 @@
+"""Jobs by their id: list, attach, cancel, forget. For all kernels of a user."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Callable, Dict, List, Optional, Tuple
+
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.errors import JobError, UnknownJobError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import sum_dollars
+from claude_force_nb.rows.results import BatchResult
+from claude_force_nb.vocabulary import did_you_mean
+
+from .collector import Collector
+from .owner import Owner
+from .polling import Pace, Pause
+from .sender import Sender
+from .store import Job, JobStore, Part
+
+__all__ = ["JobState", "Registry"]
+
+# What is most worth knowing of a job with several parts comes first.
+_ORDER = ("lost", "interrupted", "sending", "cancelling", "in progress", "collecting", "collected", "done", "not sent")
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How a job stands, as far as is known without asking the API.
+
+    Attributes
+    ----------
+    job : Job
+    parts : tuple of Part
+    state : str
+        ``sending``, ``in progress``, ``cancelling``, ``collecting``, ``collected``, ``done``, ``not sent``;
+        ``interrupted`` where its kernel is gone before it sent or collected all, ``lost`` where that was while a create was
+        under way.
+    """
+
+    job: Job
+    parts: Tuple[Part, ...]
+    state: str
+
+    @property
+    def requests(self) -> int:
+        """Requests of all parts that were sent or may be."""
+        return sum(part.requests for part in self.parts if part.state != "dropped")
+
+    @property
+    def answered(self) -> int:
+        """Requests with an answer."""
+        return sum(part.succeeded for part in self.parts)
+
+    @property
+    def cost(self) -> Optional[Decimal]:
+        """US dollars of the answers collected; None where one price is unknown."""
+        return sum_dollars(part.cost for part in self.parts)
+
+    @property
+    def batch_ids(self) -> Tuple[str, ...]:
+        """The API's ids."""
+        return tuple(part.batch_id for part in self.parts if part.batch_id is not None)
+
+
+class Registry:
+    """Jobs of all kernels.
+
+    Parameters
+    ----------
+    store : JobStore
+    sender : Sender
+    collector : Collector
+    pace : Pace
+    """
+
+    def __init__(self, store: JobStore, sender: Sender, collector: Collector, pace: Pace) -> None:
+        self._store = store
+        self._sender = sender
+        self._collector = collector
+        self._pace = pace
+
+    def all(self) -> List[JobState]:
+        """Return all jobs, newest first."""
+        return [self._state(job) for job in self._store.jobs()]
+
+    def find(self, name: str) -> JobState:
+        """Return a job by its id, or by the id of one of its batches.
+
+        Raises
+        ------
+        UnknownJobError
+            With the nearest id.
+        """
+        names: Dict[str, JobState] = {}
+        for state in self.all():
+            names[state.job.id] = state
+            names.update(dict.fromkeys(state.batch_ids, state))
+        if name in names:
+            return names[name]
+        hint = did_you_mean(name, names) or ("; %claude_jobs lists them" if names else "; there are none")
+        raise UnknownJobError(f"no batch job {name!r}{hint}")
+
+    def _state(self, job: Job) -> JobState:
+        parts = tuple(self._store.parts(job.id))
+        words = [self._word(part) for part in parts] or ["not sent"]
+        return JobState(job, parts, min(words, key=_ORDER.index))
+
+    def _word(self, part: Part) -> str:
+        if part.state in ("closed", "dropped"):
+            return "done" if part.state == "closed" else "not sent"
+        if part.state == "sent":
+            return "cancelling" if part.cancelled else "in progress"
+        if part.state == "collected":
+            return "collected"
+        if not self._store.lives(part):
+            return "lost" if part.state == "sending" else "interrupted"
+        return "collecting" if part.state == "collecting" else "sending"
+
+    def forget(self, name: str) -> JobState:
+        """Remove a job from the list; what runs at the API goes on and is billed. Returns what it was.
+
+        Raises
+        ------
+        UnknownJobError
+            Where there is none.
+        JobError
+            Where a kernel works on it.
+        """
+        state = self.find(name)
+        if any(part.open and self._store.lives(part) for part in state.parts):
+            raise JobError(f"job {state.job.id} is waited for by a kernel; stop its cell or cancel it first")
+        self._store.forget(state.job.id)
+        return state
+
+    async def cancel(self, name: str) -> JobState:
+        """Ask the API to end a job's batches; what was answered by then is billed, and is still collected.
+
+        Raises
+        ------
+        UnknownJobError
+            Where there is none.
+        JobError
+            Where it is over.
+        """
+        state = self.find(name)
+        job = state.job.id
+        if not any(part.state in ("planned", "sending", "sent") for part in state.parts):
+            raise JobError(f"job {job} has ended already ({state.state})")
+        self._store.cancel(job)
+        for part in state.parts:
+            now = self._store.part(part.number)
+            if now is not None and now.state == "sent" and now.batch_id is not None:
+                await self._sender.cancel(now.batch_id)
+            if now is not None and now.state == "planned" and not self._store.lives(now):
+                self._store.drop(now.number)
+        return self.find(job)
+
+    async def attach(
+        self,
+        name: str,
+        cache: Optional[ResponseCache],
+        *,
+        on_result: Optional[Callable[[ClaudeResult], None]] = None,
+        settle: Callable[[int, Optional[Decimal]], None] = lambda number, cost: None,
+    ) -> BatchResult:
+        """Wait for a job whose kernel is gone, and take its results into cache and ledger.
+
+        Parameters
+        ----------
+        name : str
+            Of the job or one of its batches.
+        cache : ResponseCache, optional
+            Not used for a job that was run with ``cache=off``; its results stay with the API for the cell to run again.
+        on_result : callable, optional
+            Called with each result as it comes.
+        settle : callable
+            Told the number and cost of each part accounted here.
+
+        Returns
+        -------
+        BatchResult
+            One result per distinct request, in the order they came; none for what was never sent.
+
+        Raises
+        ------
+        UnknownJobError
+            Where there is none.
+        JobError
+            Where it is over, was never sent, or the API refuses to show it.
+        """
+        state = self.find(name)
+        if not any(part.open for part in state.parts):
+            raise JobError(f"job {state.job.id} is over ({state.state}); run its cell to have the answers")
+        results: List[ClaudeResult] = []
+        began = time.monotonic()
+
+        def deliver(fingerprint: bytes, result: ClaudeResult, paid: bool) -> None:
+            results.append(result)
+            if on_result is not None:
+                on_result(result)
+
+        owner = Owner(self._store.owners)
+        try:
+            tasks = [
+                asyncio.ensure_future(self._attach(part, state.job, cache, owner, deliver, settle))
+                for part in state.parts
+                if part.open
+            ]
+            try:
+                made = await asyncio.gather(*tasks)
+            except BaseException:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                raise
+        finally:
+            self._store.release(owner.token)
+            owner.release()
+        if not any(made):
+            raise JobError(f"job {state.job.id} was never sent: run its cell again to send it")
+        return BatchResult(results, duration_seconds=time.monotonic() - began)
+
+    async def _attach(
+        self,
+        part: Part,
+        job: Job,
+        cache: Optional[ResponseCache],
+        owner: Owner,
+        deliver: Callable[[bytes, ClaudeResult, bool], None],
+        settle: Callable[[int, Optional[Decimal]], None],
+    ) -> bool:
+        """Collect one part; False where it was never made."""
+        pause = Pause(self._pace.nearby)
+        wanted = set(self._store.requests(part.number))
+        while not self._store.claim(part.number, owner.token):
+            # Another kernel is on it, or has just ended it.
+            now = self._store.part(part.number)
+            if now is None or now.state == "dropped":
+                return False
+            if now.state == "closed" and now.batch_id is not None:
+                await self._collector.read(now.batch_id, job, wanted, deliver)
+                return True
+            await pause.wait()
+        now = self._store.part(part.number)
+        if now is None:
+            return False
+        if now.state == "planned" or (now.state == "sending" and await self._sender.find(part.number) is None):
+            self._store.drop(part.number)
+            return False
+        now = self._store.part(part.number)
+        if now is None or now.batch_id is None:
+            return False
+        await self._collector.ended(now.batch_id)
+        if now.state == "collected":
+            await self._collector.read(now.batch_id, job, wanted, deliver)
+        else:
+            settle(part.number, await self._collector.account(now, job, cache if job.keeps else None, deliver))
+        if job.keeps:
+            self._store.finish(part.number)
+        return True

@@ -1,0 +1,110 @@
+"""Answers that arrive together are put on disk together: one transaction for the cache, one for the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Dict, List, NamedTuple, Optional
+
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.costs.ledger import Ledger
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+
+__all__ = ["Recorder"]
+
+# Rounds of the event loop until answers are written: in the first one other answers arrive, in the second the calls that take
+# their places are begun, and in the third these leave. A transaction takes longer than all of that.
+_ROUNDS = 3
+
+
+class _Entry(NamedTuple):
+    request: ClaudeRequest
+    result: ClaudeResult
+    cache: Optional[ResponseCache]
+    cell: Optional[str]
+    written: asyncio.Future[None]
+
+
+class Recorder:
+    """Writes answers to cache and ledger, those of a few rounds of an event loop together (group commit).
+
+    Parameters
+    ----------
+    ledger : Ledger or None
+    notebook : str, optional
+        Name for the ledger.
+    """
+
+    def __init__(self, ledger: Optional[Ledger], notebook: Optional[str]) -> None:
+        self._ledger = ledger
+        self._notebook = notebook
+        self._waiting: Dict[asyncio.AbstractEventLoop, List[_Entry]] = {}
+
+    async def record(
+        self, request: ClaudeRequest, result: ClaudeResult, *, cache: Optional[ResponseCache], cell: Optional[str]
+    ) -> None:
+        """Return when the answer is in the ledger and, where it is worth finding again, in the cache.
+
+        One that is cancelled meanwhile is written all the same, before the caller hears of it: it was paid for.
+        """
+        loop = asyncio.get_running_loop()
+        entry = _Entry(request, result, cache, cell, loop.create_future())
+        waiting = self._waiting.get(loop)
+        if waiting is None:
+            self._waiting[loop] = [entry]
+            self._commit_after(_ROUNDS, loop)
+        else:
+            waiting.append(entry)
+        try:
+            await entry.written
+        except asyncio.CancelledError:
+            self._commit(loop)
+            raise
+
+    def flush(self) -> None:
+        """Write what is left to write, but for that of loops that run in other threads: they write it themselves."""
+        try:
+            here: Optional[asyncio.AbstractEventLoop] = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        for loop in list(self._waiting):
+            if loop.is_closed():
+                self._write(self._waiting.pop(loop, []))
+            elif loop is here or not loop.is_running():
+                self._commit(loop)
+
+    def _commit_after(self, rounds: int, loop: asyncio.AbstractEventLoop) -> None:
+        if rounds:
+            loop.call_soon(self._commit_after, rounds - 1, loop)
+        else:
+            self._commit(loop)
+
+    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
+        entries = self._waiting.pop(loop, [])
+        problem: Optional[BaseException] = None
+        try:
+            self._write(entries)
+        except Exception as error:  # a warning, where the user's settings make errors of them
+            problem = error
+        except BaseException:  # Ctrl-C in a script: the tasks that it cancels write what it kept from being written
+            self._waiting[loop] = entries + self._waiting.get(loop, [])
+            loop.call_soon(self._commit, loop)
+            raise
+        for entry in entries:
+            if entry.written.done():
+                continue
+            if problem is None:
+                entry.written.set_result(None)
+            else:
+                entry.written.set_exception(problem)
+
+    def _write(self, entries: List[_Entry]) -> None:
+        caches = {id(entry.cache): entry.cache for entry in entries if entry.cache is not None}
+        try:
+            for cache in caches.values():
+                cache.put_many((entry.request, entry.result) for entry in entries if entry.cache is cache)
+        finally:
+            if self._ledger is not None:
+                for cell in dict.fromkeys(entry.cell for entry in entries):
+                    results = [entry.result for entry in entries if entry.cell == cell]
+                    self._ledger.append_many(results, notebook=self._notebook, cell=cell)

@@ -1,0 +1,201 @@
+"""Identical work in flight is done once, across event loops and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from threading import Lock
+from typing import Any, Awaitable, Callable, Dict, Generic, List, Optional, Set, Tuple, TypeVar
+
+__all__ = ["SingleFlight"]
+
+logger = logging.getLogger("claude_force_nb.api")
+
+T = TypeVar("T")
+# How often one who waits for another loop's work looks whether that loop still runs.
+_POLL_SECONDS = 0.5
+_CANCEL_GRACE_SECONDS = 0.25
+_Waiter = Tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+
+
+class _Flight(Generic[T]):
+    """One piece of work and those who wait for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, note: Any) -> None:
+        self.loop = loop
+        self.note = note
+        self.waiters: List[_Waiter] = []
+        self.task: asyncio.Task[T]
+        self.ended: Optional[Callable[[], BaseException]] = None
+
+    def lives_for(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether one who waits on `loop` can hope for the outcome."""
+        return self.loop is loop or (not self.loop.is_closed() and self.loop.is_running())
+
+
+class SingleFlight(Generic[T]):
+    """Runs at most one piece of work for a key at a time.
+
+    A cancelled waiter, even the first, leaves the others their outcome; when the last one leaves, the work is cancelled. A
+    failure reaches all who wait and is not remembered.
+    """
+
+    def __init__(self) -> None:
+        self._flights: Dict[str, _Flight[T]] = {}
+        self._loops: Set[asyncio.AbstractEventLoop] = set()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    async def run(
+        self,
+        key: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        note: Any = None,
+        joining: Optional[Callable[[Any], None]] = None,
+    ) -> Tuple[T, bool]:
+        """Return the outcome of `work`, and whether somebody else's was joined instead of starting it.
+
+        Parameters
+        ----------
+        key : str
+        work : callable
+        note : object
+            Given to those who join `work`.
+        joining : callable, optional
+            Called with the note of another's work before it is waited for.
+        """
+        loop = asyncio.get_running_loop()
+        if len(self._loops) != 1 or loop not in self._loops:
+            self._drop_flights_of_closed_loop(loop)
+        while True:
+            with self._lock:
+                flight = self._flights.get(key)
+                joined = flight is not None and flight.lives_for(loop)
+                if flight is None or not joined:
+                    flight = self._flights[key] = _Flight(loop, note)
+                    flight.task = loop.create_task(_call(work))
+                    flight.task.add_done_callback(self._remove_when_done(key, flight))
+                waiter = (loop, loop.create_future())
+                flight.waiters.append(waiter)
+            try:
+                if joined and joining is not None:
+                    joining(flight.note)
+                landed = await _landed(flight, waiter)
+            except asyncio.CancelledError:
+                if self._leave(key, flight, waiter):
+                    # Nothing of the work is left behind; what does not heed its cancellation is not waited for.
+                    await asyncio.wait([flight.task], timeout=_CANCEL_GRACE_SECONDS)
+                raise
+            if landed and not flight.task.cancelled():
+                return flight.task.result(), joined
+            if flight.ended is not None:
+                raise flight.ended()
+            if not joined:
+                raise asyncio.CancelledError
+            # Its loop ended while we still wait: the work is ours to do.
+            self._abandon(key, flight, waiter)
+
+    def end_all(self, error: Callable[[], BaseException]) -> int:
+        """Cancel all work that is under way, from any thread, and return how much there was.
+
+        Parameters
+        ----------
+        error : callable
+            Makes what each of those who wait for it gets raised.
+        """
+        with self._lock:
+            flights = [flight for flight in self._flights.values() if not flight.task.done()]
+            for flight in flights:
+                flight.ended = error
+            # Nobody may join work that is about to be cancelled.
+            self._flights.clear()
+        for flight in flights:
+            try:
+                flight.loop.call_soon_threadsafe(flight.task.cancel)
+            except RuntimeError:  # its loop is closed: it was cancelled there
+                pass
+        return len(flights)
+
+    def _drop_flights_of_closed_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the work of loops that were closed over it: nothing else would give back what it holds."""
+        with self._lock:
+            closed = {each for each in self._loops if each.is_closed()}
+            self._loops = (self._loops - closed) | {loop}
+            dead = [(key, flight) for key, flight in self._flights.items() if flight.loop in closed]
+            for key, _ in dead:
+                del self._flights[key]
+        for _, flight in dead:
+            try:
+                flight.task.get_coro().close()
+            except Exception as error:  # what has to wait when it ends cannot, without its loop
+                logger.debug("a call of a closed event loop did not end well: %r", error)
+
+    def _abandon(self, key: str, flight: _Flight[T], waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter in flight.waiters:
+                flight.waiters.remove(waiter)
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
+    def _remove_when_done(self, key: str, flight: _Flight[T]) -> Callable[[Any], None]:
+        def land(task: asyncio.Task[T]) -> None:
+            with self._lock:
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+                waiters, flight.waiters = flight.waiters, []
+            if not task.cancelled():
+                task.exception()  # seen, even if the last waiter has just gone
+            for loop, waiter in waiters:
+                if loop is flight.loop:
+                    _wake(waiter)
+                else:
+                    try:
+                        loop.call_soon_threadsafe(_wake, waiter)
+                    except RuntimeError:  # that loop is closed
+                        pass
+
+        return land
+
+    def _leave(self, key: str, flight: _Flight[T], waiter: _Waiter) -> bool:
+        """Give up waiting; return True where the work was cancelled and ends on the running loop."""
+        with self._lock:
+            if waiter in flight.waiters:
+                flight.waiters.remove(waiter)
+            if flight.waiters or flight.task.done():
+                return False
+            # Nobody may join work that is about to be cancelled.
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+        try:
+            if flight.loop is asyncio.get_running_loop():
+                flight.task.cancel()
+                return True
+            flight.loop.call_soon_threadsafe(flight.task.cancel)
+        except RuntimeError:  # its loop is closed: it was cancelled there
+            pass
+        return False
+
+
+async def _landed(flight: _Flight[T], waiter: _Waiter) -> bool:
+    """Wait for the outcome; return False where the work's own loop does not run any more."""
+    if flight.loop is waiter[0]:
+        await waiter[1]
+        return True
+    while True:
+        await asyncio.wait([waiter[1]], timeout=_POLL_SECONDS)
+        if waiter[1].done():
+            return True
+        if not flight.lives_for(waiter[0]):
+            return False
+
+
+async def _call(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,225 @@
+"""What goes on in an orchestrator, as numbers: a picture of this moment, and sums over its events. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from decimal import Decimal
+from threading import Lock
+from typing import Any, Deque, Dict, List, Optional, Tuple
+
+from claude_force_nb.messages.usage import add_dollars
+
+from .events import Event
+
+__all__ = ["BudgetState", "Headroom", "ModelSums", "Snapshot", "Tally"]
+
+# Stretches of time that the history is kept in; when there are more, two become one.
+_MOST_STRETCHES = 60
+_FIRST_STRETCH_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """One rate limit, as the last answer's headers gave it.
+
+    Attributes
+    ----------
+    family : str
+        Model family, such as ``sonnet``.
+    kind : str
+        ``requests``, ``input-tokens`` or ``output-tokens``.
+    limit : float
+        Units a minute.
+    remaining : float
+        Units that were left, at least 0.
+    """
+
+    family: str
+    kind: str
+    limit: float
+    remaining: float
+
+
+@dataclass(frozen=True)
+class BudgetState:
+    """One budget with a limit.
+
+    Attributes
+    ----------
+    name : str
+        ``budget``, or ``daily_budget`` for what all kernels may spend today.
+    limit : Decimal
+        US dollars.
+    left : Decimal or None
+        What can still be reserved for calls; None where it cannot be read.
+    """
+
+    name: str
+    limit: Decimal
+    left: Optional[Decimal]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An orchestrator at one moment.
+
+    Attributes
+    ----------
+    in_flight : int
+        Calls that have left and are not answered, at most `max_concurrent`.
+    queued : int
+        Calls that wait, for a slot, a rate limit, a retry or a budget, and rows of lists that `run_many` has not begun.
+    max_concurrent : int
+        Most calls in flight.
+    paused : bool
+        True between `pause` and `resume`.
+    paused_families : tuple of (str, float)
+        Model families that the API asked to wait, and for how many seconds more.
+    headroom : tuple of Headroom
+        Empty before the first answer with such headers.
+    retries : int
+        Calls made again so far.
+    paced_waits : int
+        Calls held back so far because of a rate limit.
+    spent : Decimal
+        US dollars of the calls that are settled.
+    budgets : tuple of BudgetState
+        Those that have a limit.
+    """
+
+    in_flight: int
+    queued: int
+    max_concurrent: int
+    paused: bool
+    paused_families: Tuple[Tuple[str, float], ...]
+    headroom: Tuple[Headroom, ...]
+    retries: int
+    paced_waits: int
+    spent: Decimal
+    budgets: Tuple[BudgetState, ...] = ()
+
+    @property
+    def busy(self) -> bool:
+        """True while calls are under way or wait."""
+        return self.in_flight > 0 or self.queued > 0
+
+
+@dataclass(frozen=True)
+class ModelSums:
+    """Answers of one model.
+
+    Attributes
+    ----------
+    model : str
+        Full name, as it was asked for.
+    calls : int
+        Answers of the API.
+    hits : int
+        Answers of the cache.
+    cost, saved : Decimal
+        US dollars of those whose price is known.
+    unknown_price : int
+        Answers of the API whose price is not known; they are not in `cost`.
+    unknown_saved : int
+        Answers of the cache whose price is not known; they are not in `saved`.
+    """
+
+    model: str
+    calls: int = 0
+    hits: int = 0
+    cost: Decimal = Decimal(0)
+    saved: Decimal = Decimal(0)
+    unknown_price: int = 0
+    unknown_saved: int = 0
+
+
+class _Stretch:
+    __slots__ = ("answers", "hits", "number")
+
+    def __init__(self, number: int, hits: int = 0, answers: int = 0) -> None:
+        self.number = number
+        self.hits = hits
+        self.answers = answers
+
+
+class Tally:
+    """A listener that sums answers by model, and how many of them came from the cache over time; for any number of threads.
+
+    Its memory does not grow with the events.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._models: Dict[str, List[Any]] = {}
+        self._started: Optional[float] = None
+        self._stretch_seconds = _FIRST_STRETCH_SECONDS
+        self._stretches: Deque[_Stretch] = deque()
+        self.failed = 0
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event; those that end no request are passed over."""
+        kind = event.kind
+        if kind == "failed":
+            self.failed += 1
+        if kind not in ("hit", "done"):
+            return
+        result = event.result
+        with self._lock:
+            sums = self._models.get(event.model)
+            if sums is None:
+                sums = self._models[event.model] = [0, 0, Decimal(0), Decimal(0), 0, 0]
+            if kind == "hit":
+                sums[1] += 1
+                if result is None or result.saved is None:
+                    sums[5] += 1
+                else:
+                    sums[3] = add_dollars(sums[3], result.saved)
+            else:
+                sums[0] += 1
+                if result is None or result.cost is None:
+                    sums[4] += 1
+                else:
+                    sums[2] = add_dollars(sums[2], result.cost)
+            self._remember(event.at_seconds, kind == "hit")
+
+    def _remember(self, at_seconds: float, hit: bool) -> None:
+        if self._started is None:
+            self._started = at_seconds
+        number = int(max(0.0, at_seconds - self._started) / self._stretch_seconds)
+        last = self._stretches[-1] if self._stretches else None
+        if last is None or last.number < number:
+            last = _Stretch(number)
+            self._stretches.append(last)
+        last.hits += hit
+        last.answers += 1
+        while self._stretches[-1].number >= _MOST_STRETCHES:
+            self._double()
+
+    def _double(self) -> None:
+        self._stretch_seconds *= 2
+        merged: Deque[_Stretch] = deque()
+        for stretch in self._stretches:
+            number = stretch.number // 2
+            if merged and merged[-1].number == number:
+                merged[-1].hits += stretch.hits
+                merged[-1].answers += stretch.answers
+            else:
+                merged.append(_Stretch(number, stretch.hits, stretch.answers))
+        self._stretches = merged
+
+    def models(self) -> List[ModelSums]:
+        """Return the sums of each model, the dearest first."""
+        with self._lock:
+            rows = [ModelSums(model, *sums) for model, sums in self._models.items()]
+        return sorted(rows, key=lambda row: (-row.cost, -row.saved, row.model))
+
+    def hit_rates(self) -> List[Tuple[float, float]]:
+        """Return ``(seconds since the first answer, share of answers that came from the cache)``, oldest first.
+
+        At most 60 of them, each over an equal stretch of time; stretches without answers are left out.
+        """
+        with self._lock:
+            return [
+                (stretch.number * self._stretch_seconds, stretch.hits / stretch.answers) for stretch in self._stretches
+            ]

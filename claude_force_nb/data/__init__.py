@@ -1,1 +1,0 @@
-"""Values of a notebook as data: what they become in a prompt, their fences, and phrases in them. Pure."""

@@ -1,0 +1,189 @@
+"""What is sent: the request and its fingerprint. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Dict, Optional, Tuple
+from urllib.parse import urlsplit, urlunsplit
+
+from claude_force_nb.errors import OptionError
+
+__all__ = ["API_VERSION", "DEFAULT_BASE_URL", "FINGERPRINT_SCHEMA", "ClaudeRequest", "normalise_base_url"]
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+
+# Sent with every call, whatever the SDK's own default is, so that one request means the same on every installed SDK.
+API_VERSION = "2023-06-01"
+
+# Raised when the meaning of a fingerprint's input changes: old cache entries then miss instead of answering wrongly.
+FINGERPRINT_SCHEMA = 1
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def normalise_base_url(url: Optional[str]) -> str:
+    """Return `url` without credentials, query, fragment and trailing slash; None and "" mean the official API.
+
+    Raises
+    ------
+    OptionError
+        If it is not an http(s) URL with a host.
+    """
+    if not url:
+        return DEFAULT_BASE_URL
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, or a port that is no number
+        usable = False
+    if not usable or not url.isprintable():
+        raise OptionError("base_url must start with http:// or https:// and name a host")
+    host = parts.netloc.rpartition("@")[2].lower()
+    usual_port = ":443" if parts.scheme == "https" else ":80"
+    if host.endswith(usual_port):
+        host = host[: -len(usual_port)]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def _text(value: str, where: str) -> str:
+    """Copy text that can be sent: half of a surrogate pair has no UTF-8 form, and the HTTP libraries would only crash on it."""
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            message = "{} cannot be sent: character {} is half of a surrogate pair ({!a}); decode the text again"
+            raise OptionError(message.format(where, error.start, value[error.start])) from None
+    return value if type(value) is str else str.__str__(value)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Copy JSON data, writing whole floats as integers so that ``1`` and ``1.0`` are one request."""
+    kind = type(value)
+    # Nearly every request is made of these alone; telling them apart by exact type is several times faster. So is asking for
+    # the Mapping of collections.abc instead of typing's, here and wherever each row passes.
+    if kind is str:
+        return _text(value, where)
+    if kind is int or value is None or kind is bool:
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise OptionError(f"{where} must be a finite number, not {value!r}")
+        return int(value) if value == int(value) else float(value)
+    if isinstance(value, str):
+        return _text(value, where)
+    if isinstance(value, int):
+        return int(value)
+    if kind is dict or isinstance(value, Mapping):
+        copied = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise OptionError(f"{where}: keys of a request must be text, not {key!r}")
+            key = _text(key, where)
+            copied[key] = _plain(item, where + "." + (key if key.isprintable() else ascii(key)))
+        return copied
+    if kind is list or isinstance(value, (list, tuple)):
+        return [_plain(item, where) for item in value]
+    raise OptionError(f"{where} cannot be sent: {kind.__name__} is not JSON data")
+
+
+@dataclass(frozen=True)
+class ClaudeRequest:
+    """One request to the Messages API, complete but for the key.
+
+    Parameters
+    ----------
+    body : mapping
+        JSON body as sent, with at least ``model``, ``max_tokens`` (tokens, >= 1) and ``messages``; ``stream`` is not part
+        of it, since it changes how the answer travels and not what it is. Copied; treat the attribute as read-only.
+    base_url : str
+        Server, normalised by `normalise_base_url`.
+    api_version : str
+        ``anthropic-version`` header.
+    betas : tuple of str
+        ``anthropic-beta`` values; their order does not count.
+    sample : int
+        Number of an independent answer to the same body, >= 1.
+    agent : str, optional
+        Name of the agent that wrote it; shown, never part of the fingerprint.
+    notices : tuple of str
+        What was done to the values of the prompt; shown by ``--dry-run``, never part of the fingerprint.
+
+    Raises
+    ------
+    OptionError
+        If the body is not JSON data or lacks what every request needs, or `sample` is under 1.
+    """
+
+    body: Dict[str, Any]
+    base_url: str = DEFAULT_BASE_URL
+    api_version: str = API_VERSION
+    betas: Tuple[str, ...] = ()
+    sample: int = 1
+    agent: Optional[str] = field(default=None, compare=False)
+    notices: Tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("model", "max_tokens", "messages"):
+            if name not in self.body:
+                raise OptionError(f"a request needs {name!r}")
+        if isinstance(self.sample, bool) or not isinstance(self.sample, int) or self.sample < 1:
+            raise OptionError(f"sample must be a whole number from 1, not {self.sample!r}")
+        try:
+            body = _plain(self.body, "body")
+        except RecursionError:
+            raise OptionError("the request is nested too deeply, or holds itself") from None
+        body.pop("stream", None)
+        model, max_tokens = body["model"], body["max_tokens"]
+        if not isinstance(model, str) or not model:
+            raise OptionError(f"model must be text, not {model!r}")
+        if type(max_tokens) is not int or max_tokens < 1:
+            raise OptionError(f"max_tokens must be a whole number from 1, not {max_tokens!r}")
+        if not isinstance(body["messages"], list) or not body["messages"]:
+            raise OptionError("messages must be a list of at least one message")
+        betas: Any = self.betas
+        betas = (betas,) if isinstance(betas, str) else tuple(betas)
+        if not all(isinstance(beta, str) and beta.isascii() and beta.isprintable() for beta in betas):
+            raise OptionError(f"betas must be names such as files-api-2025-04-14, not {betas!r}")
+        object.__setattr__(self, "body", body)
+        object.__setattr__(self, "betas", tuple(sorted(set(betas))))
+
+    @property
+    def model(self) -> str:
+        """Full model name as sent."""
+        model: str = self.body["model"]
+        return model
+
+    @property
+    def max_tokens(self) -> int:
+        """Upper bound of the answer, in tokens."""
+        max_tokens: int = self.body["max_tokens"]
+        return max_tokens
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, 64 hexadecimal digits, of the canonical JSON of everything that decides the answer.
+
+        Equal in every process and on every Python for equal requests. Never part of it: the API key, time-outs, retries and
+        the agent's name.
+        """
+        cached = self.__dict__.get("_fingerprint")
+        if cached is None:
+            text = _encode(
+                [FINGERPRINT_SCHEMA, self.base_url, self.api_version, self.betas, self.sample, self.body],
+            )
+            cached = sha256(text.encode("ascii")).hexdigest()
+            object.__setattr__(self, "_fingerprint", cached)
+        return str(cached)
+
+    def __repr__(self) -> str:
+        return "ClaudeRequest(model={!r}, sample={}, fingerprint={!r})".format(
+            self.model, self.sample, self.fingerprint[:12] + "…"
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)

@@ -1,0 +1,1 @@
+"""What each magic does: one file a magic."""

@@ -1,0 +1,88 @@
+"""%%claude_agent: an agent that is defined in the notebook."""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+from claude_force_nb.agents.library import BUILT_IN, Agent, AgentLibrary
+from claude_force_nb.calls.compose import CallOptions
+from claude_force_nb.costs.pricing import PriceTable, resolve_model
+from claude_force_nb.errors import ConfigurationError, EmptyPromptError, OptionError
+from claude_force_nb.notebook.display.render import line_bundle, table_bundle
+from claude_force_nb.notebook.options.line import parse_line
+from claude_force_nb.notebook.options.table import AGENT_OPTIONS, help_rows
+from claude_force_nb.vocabulary import is_name
+
+__all__ = ["define_agent"]
+
+_USAGE = "%%claude_agent NAME [model=… temperature=… max_tokens=… description=…]"
+
+
+def define_agent(
+    library: AgentLibrary, line: str, body: Optional[str], *, cell: str, base_url: Optional[str], prices: PriceTable
+) -> Dict[str, str]:
+    """Define the agent that a ``%%claude_agent`` cell describes, and return what to show.
+
+    Parameters
+    ----------
+    library : AgentLibrary
+        Receives the agent.
+    line : str
+        Behind the magic's name.
+    body : str or None
+        The system prompt, as typed.
+    cell : str
+        For the agent's source.
+    base_url : str or None
+        Where calls go; None is the official API. It decides which models there are.
+    prices : PriceTable
+        Knows the models and their aliases.
+
+    Raises
+    ------
+    OptionError
+        Where the name or an option cannot be used. Nothing is defined then.
+    UnknownModelError
+        Where there is no such model.
+    EmptyPromptError
+        Where there is no text.
+    """
+    words = line.split(None, 1)
+    if "--help" in words:
+        return table_bundle(("option", "meaning", "takes"), help_rows(AGENT_OPTIONS), footer=_USAGE)
+    if not words:
+        raise OptionError("write a name: " + _USAGE)
+    name = words[0]
+    if not is_name(name):
+        message = "an agent's name is letters, digits, - and _, not {!r}; write {}"
+        raise OptionError(message.format(name, _USAGE))
+    options = dict(parse_line(words[1] if len(words) > 1 else "", allowed=AGENT_OPTIONS).options)
+    description = " ".join(str(options.pop("description", "")).split())
+    checked = CallOptions(**options)
+    if checked.model is not None:
+        resolve_model(checked.model, prices, official=base_url is None)
+    if not (body and body.strip()):
+        raise EmptyPromptError("the agent has no text; write its system prompt below the %%claude_agent line")
+    agent = Agent(
+        name=name,
+        prompt=body.strip(),
+        description=description,
+        model=checked.model,
+        temperature=checked.temperature,
+        max_tokens=checked.max_tokens,
+        source="this notebook, cell " + cell,
+    )
+    hidden = _goes_before(library, name)
+    library.define(agent)
+    return line_bundle(f"agent {name} is defined{hidden}; use it with agent={name}")
+
+
+def _goes_before(library: AgentLibrary, name: str) -> str:
+    try:
+        before = library.find(name)
+    except ConfigurationError:  # there is none, or its file is broken
+        return ""
+    if before.source.startswith("this notebook"):
+        return " anew"
+    where = "the one that is built in" if before.source == BUILT_IN else before.source
+    return f" and goes before {where}"

@@ -1,0 +1,54 @@
+"""``python -m claude_force_nb cost``: what %claude_cost shows and does, in a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+from claude_force_nb.costs.budget import DailyBudget
+from claude_force_nb.costs.ledger import Ledger, default_ledger_path, parse_since
+from claude_force_nb.errors import OptionError
+from claude_force_nb.notebook.options.settings import Settings, folder_of_notebook
+
+from .cost import GROUPS, budget_line, cost_bundle, export, prune
+
+__all__ = ["add_arguments", "run"]
+
+_FORMS = {"text": "text/plain", "markdown": "text/markdown", "html": "text/html"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command to `parser`."""
+    parser.description = "Show what was spent and what the cache saved, from the ledger of all notebooks."
+    parser.add_argument("--by", choices=GROUPS, default="model", help="what a line stands for (default: %(default)s)")
+    parser.add_argument("--since", default="", metavar="WHEN", help="such as 7d, 24h or 2026-11-01 (default: ever)")
+    parser.add_argument(
+        "--format", choices=tuple(_FORMS), default="text", help="form of the table (default: %(default)s)"
+    )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--csv", metavar="FILE", help="write every answer to a .csv file instead")
+    instead.add_argument("--prune", metavar="AGE", help="remove answers older than 90d, for one, instead")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table, write the file, or prune; return the exit status."""
+    path = default_ledger_path(os.environ)
+    settings = Settings(configurable=None, environ=os.environ, folder=folder_of_notebook())
+    ledger, daily = Ledger(path), DailyBudget(settings.value("daily_budget"), path)
+    now = time.time()
+    try:
+        if arguments.prune is not None:
+            if arguments.since:
+                raise OptionError("--prune stands alone, without --since")
+            print(prune(ledger, arguments.prune, now=now))
+        elif arguments.csv is not None:
+            moment = parse_since(arguments.since, now=now) if arguments.since else None
+            print(export(ledger, arguments.csv, moment))
+        else:
+            shown = cost_bundle(ledger, arguments.by, arguments.since, now=now, below=(budget_line(daily),))
+            print(shown[_FORMS[arguments.format]])
+    finally:
+        ledger.close()
+        daily.close()
+    return 0

@@ -1,0 +1,145 @@
+"""%claude_jobs: the message batches of all kernels, and what can be done with one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Dict, List, Optional
+
+from claude_force_nb.batches.registry import JobState
+from claude_force_nb.errors import OptionError, RunInterrupted
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.display.batches import summary_line
+from claude_force_nb.notebook.display.progress import LiveLine, Progress, duration
+from claude_force_nb.notebook.display.render import dollars, line_bundle, table_bundle
+from claude_force_nb.notebook.magics.awaiting import interruptible
+from claude_force_nb.vocabulary import JOB_ACTIONS, did_you_mean
+
+if TYPE_CHECKING:
+    from claude_force_nb.notebook.session import NotebookSession
+
+__all__ = ["do_jobs", "jobs_view"]
+
+_MEANINGS = {
+    "lost": "attach finds out whether the batch was made",
+    "interrupted": "attach, or run the cell again",
+}
+
+
+async def do_jobs(session: NotebookSession, line: str, *, now: float) -> Dict[str, str]:
+    """Do what ``%claude_jobs [cancel|attach|forget ID]`` says, and return what to show.
+
+    Raises
+    ------
+    OptionError
+        On another word.
+    UnknownJobError, JobError
+        One line; see `Registry`.
+    RunInterrupted
+        On Stop while attached; the job goes on.
+    """
+    action, *names = line.split() or ["list"]
+    if action not in JOB_ACTIONS:
+        near = did_you_mean(action, JOB_ACTIONS)
+        raise OptionError("%claude_jobs knows {}, not {!r}{}".format(", ".join(JOB_ACTIONS), action, near))
+    jobs = session.orchestrator.message_batches
+    if action == "list":
+        if names:
+            raise OptionError("%claude_jobs list takes nothing further, not {!r}".format(" ".join(names)))
+        return jobs_view(jobs.all(), now=now)
+    if len(names) != 1:
+        raise OptionError(f"%claude_jobs {action} takes the id of one job; %claude_jobs lists them")
+    if action == "forget":
+        state = jobs.forget(names[0])
+        running = state.state in ("in progress", "cancelling", "lost")
+        note = "; its batch goes on at the API and is billed" if running else ""
+        return line_bundle(f"job {state.job.id} is forgotten{note}")
+    if action == "cancel":
+        state = await jobs.cancel(names[0])
+        message = (
+            "job {} is being cancelled: what was answered is billed and can be collected with %claude_jobs attach {}"
+        )
+        if state.state == "not sent":
+            message = "job {} is cancelled; nothing was sent"
+        return line_bundle(message.format(state.job.id, state.job.id))
+    return await _attach(session, names[0])
+
+
+async def _attach(session: NotebookSession, name: str) -> Dict[str, str]:
+    orchestrator = session.orchestrator
+    state = orchestrator.message_batches.registry.find(name)
+    progress = Progress(total=lambda: state.requests, taken=lambda: state.requests, clock=time.monotonic)
+    live = LiveLine(progress, in_kernel=session.in_kernel)
+
+    def told(result: ClaudeResult) -> None:
+        progress.ended(result)
+
+    def describe() -> str:
+        return f"job {name} goes on at the API; %claude_jobs attach {name} again to collect it"
+
+    async def work() -> Dict[str, str]:
+        follower = asyncio.get_running_loop().create_task(live.follow())
+        try:
+            batch = await orchestrator.message_batches.attach(name, on_result=told)
+        finally:
+            follower.cancel()
+            if orchestrator.ledger is not None:
+                orchestrator.ledger.flush()
+        line = f"job {state.job.id} · {summary_line(batch)}; run its cell to have the answers"
+        return line_bundle(line)
+
+    try:
+        shown = await interruptible(work(), describe)
+    except RunInterrupted:
+        live.finish(line_bundle(describe()))
+        raise
+    except Exception as error:
+        live.finish(line_bundle(f"{error}"))
+        raise
+    live.finish(shown)
+    return {}
+
+
+def jobs_view(states: List[JobState], *, now: float) -> Dict[str, str]:
+    """Return the table of jobs.
+
+    Parameters
+    ----------
+    states : list of JobState
+    now : float
+        Unix seconds.
+    """
+    if not states:
+        return line_bundle("no batch jobs; via=batches in %%claude_batch makes one")
+    rows = [
+        (
+            state.job.id,
+            state.state,
+            duration(max(0.0, now - state.job.created)),
+            f"{state.answered:,} of {state.requests:,}",
+            _cost(state),
+            state.job.model,
+            state.job.notebook or "",
+            ", ".join(state.batch_ids),
+        )
+        for state in states
+    ]
+    header = ("job", "state", "age", "answered", "cost", "model", "notebook", "batches")
+    return table_bundle(header, rows, footer=_advice(states))
+
+
+def _cost(state: JobState) -> str:
+    if state.state in ("done", "collected", "not sent"):
+        return dollars(state.cost)
+    bounds = [part.bound for part in state.parts if part.state != "dropped"]
+    known = [bound for bound in bounds if bound is not None]
+    if not bounds or len(known) < len(bounds):
+        return "not known yet"
+    return "at most " + dollars(sum(known, Decimal(0)))
+
+
+def _advice(states: List[JobState]) -> str:
+    found: Optional[str] = next((state.state for state in states if state.state in _MEANINGS), None)
+    actions = "%claude_jobs attach ID, cancel ID, forget ID"
+    return actions if found is None else f"{actions}; {found}: {_MEANINGS[found]}"

@@ -1,0 +1,1 @@
+"""The live dashboard: its numbers, its picture and its widget."""

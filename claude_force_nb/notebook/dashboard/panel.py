@@ -1,0 +1,248 @@
+"""%claude_dashboard as ipywidgets. Imported only when a dashboard is opened: ipywidgets costs time to import."""
+
+from __future__ import annotations
+
+import asyncio
+from html import escape
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+
+import ipywidgets
+
+from claude_force_nb.notebook.display.render import bundle
+from claude_force_nb.notebook.display.screen import show_bundle
+
+from .source import DashboardSource
+from .view import STYLE, DashboardState, Section, dashboard_bundle, section_html, sections
+
+if TYPE_CHECKING:
+    from .watching import Watching
+
+__all__ = ["Dashboard", "Dashboards"]
+
+# Front ends that do not tell which cell runs cannot tell a second dashboard from the first run again.
+_MOST = 8
+
+# While the live one is on the page its copy for the saved notebook is not shown, nor the place where it cannot be.
+_HIDE_COPY = "<style>body:has(.claude-force-live-{0}) .claude-force-copy-{0}{{display:none}}</style>"
+_HIDE_BROKEN = (
+    "<style>.jp-OutputArea:has(.claude-force-copy-{0}) .jupyter-widgets.jp-OutputArea-output:not(:has(*))"
+    "{{display:none}}</style>"
+)
+_CAPTION = "claude_force_nb dashboard as last seen; run the cell for the live one with its buttons"
+
+
+class _Panel(ipywidgets.VBox):  # type: ignore[misc]
+    """A box that tells when somebody closes it, `Widget.close_all` for one."""
+
+    on_closed: Optional[Callable[[], None]] = None
+
+    def close(self) -> None:
+        super().close()
+        if self.on_closed is not None:
+            self.on_closed()
+
+
+class Dashboard:
+    """One dashboard in one output.
+
+    Parameters
+    ----------
+    watching : Watching
+    source : DashboardSource
+    """
+
+    def __init__(self, watching: Watching, source: DashboardSource) -> None:
+        self._watching = watching
+        self._source = source
+        self._closed = False
+        self._shown: Dict[str, Section] = {}
+        self._parts = {name: ipywidgets.HTML() for name in ("overview", "models", "cache", "calls")}
+        self._message = ipywidgets.HTML()
+        self._question = ipywidgets.HTML()
+        buttons = [
+            self._button("Pause", "Let no further call leave; the cache still answers", self._pause),
+            self._button("Resume", "Let calls leave again", self._resume),
+            self._button("Stop all", "End every call that is under way or waits", self._stop_all),
+            self._button("Clear cache", "Remove every cached answer; asks first", self._ask),
+        ]
+        answers = [
+            self._button("Yes, clear", "Remove every cached answer now", self._clear, style="danger"),
+            self._button("Keep", "Remove nothing", self._keep),
+        ]
+        self._confirm = ipywidgets.HBox([self._question, *answers])
+        self._confirm.layout.display = "none"
+        self._confirm.layout.align_items = "center"
+        row = ipywidgets.HBox(buttons)
+        row.layout.flex_flow = "row wrap"
+        self._frame = ipywidgets.HTML()
+        self.panel = _Panel(
+            [
+                self._frame,
+                self._parts["overview"],
+                row,
+                self._confirm,
+                self._message,
+                self._parts["models"],
+                self._parts["cache"],
+                self._parts["calls"],
+            ]
+        )
+        self.panel.layout.padding = "0 0 4px 0"
+        self._id = str(self.panel.model_id)
+        self._frame.value = f"{STYLE}{_HIDE_COPY.format(self._id)}<span class='claude-force-live-{self._id}'></span>"
+        self.panel.on_closed = self.close
+        self._copy: Any = None
+        self._copied: Optional[DashboardState] = None
+
+    @staticmethod
+    def _button(label: str, tooltip: str, act: Callable[[], None], style: str = "") -> Any:
+        # No icon: ipywidgets draws it as a character, which becomes part of the name that a screen reader says.
+        button = ipywidgets.Button(description=label, tooltip=tooltip, button_style=style)
+        button.on_click(lambda _: act())
+        return button
+
+    def open(self) -> None:
+        """Display it, and watch."""
+        state = self._source.state()
+        self.show(state)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._id}
+        caption = bundle(_CAPTION, f"*{_CAPTION}*", f"<em>{escape(_CAPTION)}</em>")
+        show_bundle({**caption, "application/vnd.jupyter.widget-view+json": view})
+        self._copied = state
+        self._copy = show_bundle(self._copy_bundle(state), display_id=True)
+        self._source.add(self)
+
+    def show(self, state: DashboardState) -> None:
+        """Send what has changed to the browser; at rest bring the copy for the saved notebook up to date as well."""
+        if self._closed:
+            return
+        for section in sections(state):
+            if self._shown.get(section.name) != section:
+                self._shown[section.name] = section
+                self._parts[section.name].value = f'<div class="claude-force-dash">{section_html(section)}</div>'
+        if self._copy is not None and state != self._copied and not state.restless:
+            self._copied = state
+            self._copy.update(self._copy_bundle(state), raw=True)
+
+    def _copy_bundle(self, state: DashboardState) -> Dict[str, str]:
+        shown = dashboard_bundle(state, "claude-force-copy-" + self._id)
+        shown["text/html"] += _HIDE_BROKEN.format(self._id)
+        return shown
+
+    # ------------------------------------------------------------------ buttons
+    # A click comes in the kernel's own thread, or in that of a subshell: what it does to the orchestrator is done there and
+    # at once, what it shows is shown on the source's loop.
+
+    def _pause(self) -> None:
+        for orchestrator in self._watching.orchestrators():
+            orchestrator.pause()
+        self._say("Paused. What is in flight goes on; the cache still answers.")
+
+    def _resume(self) -> None:
+        for orchestrator in self._watching.orchestrators():
+            orchestrator.resume()
+        self._say("Calls leave again.")
+
+    def _stop_all(self) -> None:
+        count = sum(orchestrator.stop_all() for orchestrator in self._watching.orchestrators())
+        self._say("Stopped {:,} call{}.".format(count, "" if count == 1 else "s") if count else "Nothing to stop.")
+
+    def _ask(self) -> None:
+        cache = self._watching.orchestrator.cache
+        if cache is None:
+            self._say("There is no cache.")
+            return
+        question = "Remove {}?".format(_answers(len(cache), "cached "))
+
+        def ask() -> None:
+            self._question.value = f'<div class="claude-force-dash" role="alert">{escape(question)}</div>'
+            self._confirm.layout.display = "flex"
+
+        self._source.call(ask)
+
+    def _keep(self) -> None:
+        self._hide_question()
+        self._say("Nothing was removed.")
+
+    def _clear(self) -> None:
+        self._hide_question()
+        cache = self._watching.orchestrator.cache
+        count = 0 if cache is None else cache.clear()
+        self._say(f"Cleared {_answers(count)}.")
+
+    def _hide_question(self) -> None:
+        def hide() -> None:
+            self._confirm.layout.display = "none"
+
+        self._source.call(hide)
+
+    def _say(self, message: str) -> None:
+        def say() -> None:
+            if not self._closed:
+                self._message.value = f'<div class="claude-force-dash" role="status">{escape(message)}</div>'
+
+        self._source.call(say)
+        self._source.touch()
+
+    # ------------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Stop watching and take every widget out of the page; its copy stays, with the last numbers. Idempotent."""
+        if self._closed:
+            return
+        if self._copy is not None:
+            state = self._source.state()
+            if state != self._copied:
+                self._copy.update(self._copy_bundle(state), raw=True)
+        self._closed = True
+        self._source.remove(self)
+        for widget in _with_parts(self.panel):
+            widget.close()
+
+
+def _answers(count: int, kind: str = "") -> str:
+    return "{:,} {}answer{}".format(count, kind, "" if count == 1 else "s")
+
+
+def _with_parts(widget: Any) -> List[Any]:
+    """Return a widget with all that belongs to it, each of which has a comm of its own."""
+    found = [widget]
+    for child in getattr(widget, "children", ()):
+        found += _with_parts(child)
+    for name in ("layout", "style"):
+        part = getattr(widget, name, None)
+        if isinstance(part, ipywidgets.Widget):
+            found.append(part)
+    return found
+
+
+class Dashboards:
+    """The dashboards of a session: one for each cell, however often it is run.
+
+    Parameters
+    ----------
+    watching : Watching
+    """
+
+    def __init__(self, watching: Watching) -> None:
+        self._watching = watching
+        self._source: Optional[DashboardSource] = None
+        self._open: Dict[str, Dashboard] = {}
+
+    def open(self, cell: Optional[str]) -> None:
+        """Open one, in place of the one that this cell opened before."""
+        if self._source is None or not self._source.viewers:
+            self._source = DashboardSource(self._watching, asyncio.get_running_loop())
+        earlier = self._open.pop(cell or "", None) if cell else None
+        if earlier is not None:
+            earlier.close()
+        while len(self._open) >= _MOST:
+            self._open.pop(next(iter(self._open))).close()
+        dashboard = Dashboard(self._watching, self._source)
+        self._open[cell or dashboard.panel.model_id] = dashboard
+        dashboard.open()
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._open:
+            self._open.popitem()[1].close()

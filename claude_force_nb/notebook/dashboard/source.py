@@ -1,0 +1,129 @@
+"""Where dashboards get their numbers: one source for all of a session, quiet while nothing changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Protocol
+
+from claude_force_nb.calls.events import Event
+
+from .view import DashboardState
+
+if TYPE_CHECKING:
+    from .watching import Watching
+
+__all__ = ["DashboardSource", "Viewer"]
+
+# At most four pictures a second: more is not seen, and each travels to the browser.
+PERIOD_SECONDS = 0.25
+# While calls are under way some numbers change without an event.
+_POLL_SECONDS = 1.0
+
+
+class Viewer(Protocol):
+    """Shows states."""
+
+    def show(self, state: DashboardState) -> None:
+        """Show a state that differs from the last one."""
+
+
+class DashboardSource:
+    """Tells its viewers each new state, on the loop where it was made, at most four times a second.
+
+    It listens, and has a timer, only while there are viewers; and a timer only while something has just happened or is
+    under way.
+
+    Parameters
+    ----------
+    watching : Watching
+    loop : AbstractEventLoop
+        The kernel's.
+    """
+
+    def __init__(self, watching: Watching, loop: asyncio.AbstractEventLoop) -> None:
+        self._watching = watching
+        self._loop = loop
+        self._viewers: List[Viewer] = []
+        self._told: Optional[DashboardState] = None
+        self._last = -PERIOD_SECONDS
+        self._called = False
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._stop_listening: Optional[Callable[[], None]] = None
+
+    @property
+    def viewers(self) -> int:
+        """How many watch."""
+        return len(self._viewers)
+
+    def state(self) -> DashboardState:
+        """Return the state of this moment."""
+        return self._watching.state()
+
+    def add(self, viewer: Viewer) -> None:
+        """Let a viewer watch from now on."""
+        if not self._viewers:
+            self._stop_listening = self._watching.add(self._on_event)
+            # What a cell did to the cache by itself makes no event.
+            self._watching.shell.events.register("post_run_cell", self._after_cell)
+        self._viewers.append(viewer)
+
+    def remove(self, viewer: Viewer) -> None:
+        """Let a viewer go; with the last one listener and timer go too."""
+        if viewer not in self._viewers:
+            return
+        self._viewers.remove(viewer)
+        if self._viewers:
+            return
+        if self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening = None
+        self._watching.shell.events.unregister("post_run_cell", self._after_cell)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._told = None
+
+    def _on_event(self, event: Event) -> None:
+        self.touch()
+
+    def _after_cell(self, result: Any) -> None:
+        self._watching.refresh()
+        self.touch()
+
+    def touch(self) -> None:
+        """Look soon whether something has changed; from any thread."""
+        if not self._called:
+            self._called = True
+            self.call(self._arm)
+
+    def call(self, function: Callable[[], Any]) -> None:
+        """Run a function on the source's loop; from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop is closed, and the kernel with it
+            self._called = False
+
+    def _arm(self) -> None:
+        self._called = False
+        due = max(0.0, self._last + PERIOD_SECONDS - time.monotonic())
+        if self._viewers:
+            self._set_timer(due)
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= self._loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._last = time.monotonic()
+        state = self.state()
+        if state != self._told:
+            self._told = state
+            for viewer in list(self._viewers):
+                viewer.show(state)
+        if state.restless and self._viewers:
+            self._set_timer(_POLL_SECONDS)

@@ -1,0 +1,138 @@
+"""Who watches a session's orchestrator: the sums since the session began, and dashboards."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+
+from claude_force_nb.calls.events import Listener
+from claude_force_nb.calls.snapshot import Tally
+from claude_force_nb.errors import ClaudeForceError, OptionError
+
+if TYPE_CHECKING:
+    from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+
+    from .panel import Dashboards
+    from .view import DashboardState
+
+__all__ = ["Watching"]
+
+
+def _nothing() -> None:
+    pass
+
+
+class Watching:
+    """Listens to whichever orchestrator the session has.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    make : callable
+        Gives the session's orchestrator, making it where there is none.
+    """
+
+    def __init__(self, shell: Any, make: Callable[[], AsyncAgentOrchestrator]) -> None:
+        self.shell = shell
+        self._make = make
+        self._orchestrator: Optional[AsyncAgentOrchestrator] = None
+        # Those before it, for as long as a job of theirs goes on.
+        self._earlier: List[weakref.ref[AsyncAgentOrchestrator]] = []
+        # From the start, so that a dashboard opened later knows what came before it.
+        self.tally = Tally()
+        self._listeners: Dict[Listener, Callable[[], None]] = {self.tally: _nothing}
+        self._dashboards: Optional[Dashboards] = None
+
+    @property
+    def orchestrator(self) -> AsyncAgentOrchestrator:
+        """The one that calls go through now, whatever the settings for the next one say."""
+        return self._make() if self._orchestrator is None else self._orchestrator
+
+    def refresh(self) -> None:
+        """Let new settings count at once, where that ends no call; what is wrong with them is said where they are used."""
+        if self._orchestrator is not None and not self._orchestrator.snapshot().busy:
+            try:
+                self._make()
+            except ClaudeForceError:
+                pass
+
+    def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
+        """Listen to this one from now on, beside those before it, whose last calls may still be under way."""
+        if self._orchestrator is not None:
+            # A setting that changes is no word that calls may leave again.
+            if self._orchestrator.snapshot().paused:
+                orchestrator.pause()
+            alive = [each for each in self._earlier if each() is not None]
+            self._earlier = [*alive, weakref.ref(self._orchestrator)]
+        self._orchestrator = orchestrator
+        for listener, remove in list(self._listeners.items()):
+            added = orchestrator.add_listener(listener)
+            self._listeners[listener] = _both(remove, added)
+
+    def orchestrators(self) -> List[AsyncAgentOrchestrator]:
+        """Return the session's orchestrator, and those before it whose jobs may still go on."""
+        earlier = (each() for each in self._earlier)
+        return [self.orchestrator, *(each for each in earlier if each is not None)]
+
+    def state(self) -> DashboardState:
+        """Return what a dashboard shows of this moment; what is under way counts whichever settings it began with."""
+        from .view import state_of
+
+        present, *earlier = self.orchestrators()
+        state = state_of(present, self.tally)
+        busy = [each for each in (orchestrator.snapshot() for orchestrator in earlier) if each.busy]
+        if not busy:
+            return state
+        now = state.snapshot
+        in_flight = now.in_flight + sum(each.in_flight for each in busy)
+        queued = now.queued + sum(each.queued for each in busy)
+        return replace(state, snapshot=replace(now, in_flight=in_flight, queued=queued))
+
+    def add(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` the events of the session's orchestrator, also of those to come; what is returned ends it."""
+        self._listeners[listener] = self.orchestrator.add_listener(listener)
+        return lambda: self._listeners.pop(listener, _nothing)()
+
+    def show(self, line: str, *, in_kernel: bool, cell: Optional[str]) -> None:
+        """Do what ``%claude_dashboard`` does.
+
+        Raises
+        ------
+        OptionError
+            On anything but nothing and ``close``.
+        """
+        action = line.strip()
+        if action not in ("", "close"):
+            raise OptionError(f"%claude_dashboard takes nothing or close, not {action!r}")
+        if action == "close":
+            self._close_dashboards()
+        elif not in_kernel:
+            from .view import dashboard_bundle
+
+            print(dashboard_bundle(self.state())["text/plain"])
+        else:
+            if self._dashboards is None:
+                from .panel import Dashboards
+
+                self._dashboards = Dashboards(self)
+            self._dashboards.open(cell)
+
+    def _close_dashboards(self) -> None:
+        if self._dashboards is not None:
+            self._dashboards.close()
+
+    def close(self) -> None:
+        """Close the dashboards and stop listening."""
+        self._close_dashboards()
+        for remove in self._listeners.values():
+            remove()
+        self._listeners.clear()
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def remove() -> None:
+        first()
+        second()
+
+    return remove

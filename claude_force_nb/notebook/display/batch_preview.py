@@ -1,0 +1,140 @@
+"""What ``--dry-run`` of a batch shows: how much there is to send, what it would cost, and how long it would take."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from decimal import Decimal
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from claude_force_nb.api.pacing import model_family
+from claude_force_nb.calls.caller import today
+from claude_force_nb.calls.compose import CallOptions
+from claude_force_nb.costs.bounds import content_bytes
+from claude_force_nb.errors import ApiError, ClaudeForceError
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.estimate import BatchEstimate, Sampled, minutes_at_limits
+from claude_force_nb.rows.sources import Source
+
+from .progress import duration
+from .render import dollars, table_bundle
+
+__all__ = ["preview_batch"]
+
+_COUNT_SECONDS = 10.0
+_YIELD_SECONDS = 0.02
+
+
+async def preview_batch(
+    orchestrator: AsyncAgentOrchestrator, source: Source, arguments: Mapping[str, Any]
+) -> Dict[str, str]:
+    """Go through all rows, count tokens of a few with the API, which is free of charge, and return the table to show.
+
+    Raises
+    ------
+    ConfigurationError or PromptError
+        What would end the run before it begins.
+    """
+    options = {name: value for name, value in arguments.items() if name not in ("cell", "via", "max_concurrent")}
+    sampled, first_error = await _go_through(orchestrator, source, options)
+    counted, why_not = await _count(orchestrator, sampled)
+    estimate = BatchEstimate.of(sampled, counted)
+    rows: List[Tuple[str, str]] = [
+        ("rows", f"{sampled.rows + sampled.broken:,}"),
+        ("cached rows", f"{sampled.cached_rows:,}"),
+        ("distinct prompts", f"{sampled.distinct:,}"),
+        ("to send", f"{sampled.to_send:,}"),
+    ]
+    if sampled.broken:
+        rows.append(("cannot be made", f"{sampled.broken:,}, such as {first_error}"))
+    if sampled.to_send:
+        rows.append(("tokens in", _tokens(estimate, len(counted), why_not)))
+        rows.append(("tokens out", _tokens_out(estimate)))
+        rows.append(("price", _price(orchestrator, estimate, "api")))
+        rows.append(("price via=batches", _price(orchestrator, estimate, "batches")))
+        rows.append(("time", _time(orchestrator, estimate)))
+    return table_bundle(("dry run", "estimate"), rows, footer="nothing was sent")
+
+
+async def _go_through(
+    orchestrator: AsyncAgentOrchestrator, source: Source, options: Dict[str, Any]
+) -> Tuple[Sampled, Optional[ClaudeForceError]]:
+    sampled = Sampled()
+    first_error: Optional[ClaudeForceError] = None
+    mode = CallOptions.of({name: value for name, value in options.items() if name != "template"}).cache
+    cache = orchestrator.cache if mode in ("on", "only") else None
+    breath = time.perf_counter()
+    async for _, request in orchestrator.requests(source, **options):
+        if isinstance(request, ClaudeForceError):
+            sampled.broken += 1
+            first_error = first_error or request
+        elif sampled.is_new(request):
+            answer = None if cache is None else cache.get(request)
+            if answer is not None:
+                sampled.cached(request, answer)
+            else:
+                sampled.missing(request, content_bytes(request))
+        if time.perf_counter() - breath > _YIELD_SECONDS:
+            await asyncio.sleep(0)
+            breath = time.perf_counter()
+    return sampled, first_error
+
+
+async def _count(orchestrator: AsyncAgentOrchestrator, sampled: Sampled) -> Tuple[List[int], str]:
+    """Return the tokens of the sample, and why there are none where they cannot be counted."""
+    count = getattr(orchestrator.transport, "count_tokens", None)
+    if count is None:
+        return [], "this server counts none"
+    try:
+        calls = (count(request, timeout_seconds=_COUNT_SECONDS) for request, _ in sampled.sample)
+        return list(await asyncio.gather(*calls)), ""
+    except (ApiError, ClaudeForceError) as error:
+        return [], f"they could not be counted: {error}"
+
+
+def _tokens(estimate: BatchEstimate, counted: int, why_not: str) -> str:
+    about = f"about {estimate.input_tokens:,.0f}"
+    if math.isinf(estimate.input_error):
+        return f"{about}, at four bytes a token; {why_not}"
+    if not estimate.input_error and counted >= estimate.sampled.to_send:
+        return f"{estimate.input_tokens:,.0f}, counted by the API"
+    share = estimate.input_error / estimate.input_tokens if estimate.input_tokens else 0.0
+    return f"{about} ± {100 * share:.1f} %, from {counted} prompts counted by the API"
+
+
+def _tokens_out(estimate: BatchEstimate) -> str:
+    sampled = estimate.sampled
+    most = f"at most {sampled.to_send * sampled.max_tokens:,}"
+    if estimate.output_tokens is None:
+        return f"{most}, {sampled.max_tokens:,} an answer"
+    about = "about {:,.0f}, as in the {} cached answers; {}"
+    return about.format(estimate.output_tokens * sampled.to_send, len(sampled.output_tokens), most)
+
+
+def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: str) -> str:
+    def at(output_tokens: float) -> Optional[Decimal]:
+        return estimate.price(orchestrator.prices, output_tokens=output_tokens, via=via, on=today())
+
+    most = at(estimate.sampled.max_tokens)
+    if most is None:
+        return "price unknown"
+    if estimate.output_tokens is None:
+        return f"{dollars(at(0))} for the prompts, at most {dollars(most)} with answers of any length"
+    return f"about {dollars(at(estimate.output_tokens))}, at most {dollars(most)}"
+
+
+def _time(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate) -> str:
+    sampled = estimate.sampled
+    out = estimate.output_tokens
+    needs = {
+        "requests": float(sampled.to_send),
+        "input-tokens": estimate.input_tokens,
+        "output-tokens": None if out is None else out * sampled.to_send,
+    }
+    family = model_family(sampled.model)
+    limits = [(each.kind, each.limit) for each in orchestrator.snapshot().headroom if each.family == family]
+    minutes = minutes_at_limits(needs, limits)
+    if minutes is None:
+        return "not known before a first answer of this model tells the rate limits"
+    return f"at least {duration(60 * minutes)} at the present rate limits"

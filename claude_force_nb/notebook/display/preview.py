@@ -1,0 +1,291 @@
+"""What ``--dry-run`` shows: a request as it would leave, part by part, with secrets masked. Nothing is sent. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+from html import escape
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from claude_force_nb.costs.bounds import bound_tokens
+from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.messages.request import ClaudeRequest
+
+from .render import bundle, dollars
+
+__all__ = ["Preview", "estimate_tokens", "make_preview", "mask", "repair_note", "secrets_of"]
+
+_MASK = "•••"
+# Keys of the API, also those that are not this session's.
+_KEY = re.compile(r"sk-ant-[A-Za-z0-9_\-]{6,}")
+# What is shorter is no secret but what one gives a local server that asks for any key.
+_SHORTEST_SECRET = 8
+# About four characters a token in English prose and code (Anthropic's glossary: 3.5 characters and more).
+_CHARACTERS_PER_TOKEN = 4
+# "Vision": an image costs its pixels / 750, and is scaled down to about this many tokens.
+_IMAGE_TOKENS = 1600
+_SHORT_DATA = 64
+# Most that the words around a repair have.
+_REPAIR_TOKENS = 4096
+
+
+def secrets_of(environ: Mapping[str, str]) -> List[str]:
+    """Return the keys and secrets that the environment holds."""
+    names = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CACHE_SECRET")
+    listed = [environ.get(name, "") for name in names]
+    listed += environ.get("CLAUDE_CACHE_SECRET_PREVIOUS", "").split(",")
+    return [secret.strip() for secret in listed if secret.strip()]
+
+
+def mask(text: str, secrets: Sequence[str]) -> Tuple[str, int]:
+    """Return the text with each secret, and whatever looks like a key of the API, masked; and how many there were."""
+    found = 0
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET and secret in text:
+            found += text.count(secret)
+            text = text.replace(secret, _MASK)
+    text, keys = _KEY.subn(_MASK, text)
+    return text, found + keys
+
+
+def _masked(value: Any, secrets: Sequence[str]) -> Tuple[Any, int]:
+    """Mask a request's body, and put the size of binary data in its place."""
+    if isinstance(value, str):
+        return mask(value, secrets)
+    if isinstance(value, list):
+        parts = [_masked(item, secrets) for item in value]
+        return [part for part, _ in parts], sum(number for _, number in parts)
+    if isinstance(value, Mapping):
+        if value.get("type") == "base64" and isinstance(value.get("data"), str):
+            value = dict(value, data="({} of data)".format(_size(value["data"])))
+        whole: Dict[str, Any] = {}
+        total = 0
+        for key, item in value.items():
+            key, in_key = mask(key, secrets)
+            whole[key], in_item = _masked(item, secrets)
+            total += in_key + in_item
+        return whole, total
+    return value, 0
+
+
+def _size(base64_text: str) -> str:
+    size_bytes = len(base64_text) * 3 // 4 - base64_text[-2:].count("=")
+    for unit, size in (("MB", 1_000_000), ("KB", 1_000)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.1f} {unit}"
+    return f"{size_bytes} bytes"
+
+
+def estimate_tokens(body: Mapping[str, Any]) -> Tuple[int, int]:
+    """Return about how many input tokens a request body has, and how many documents are not counted in that."""
+    characters, images, documents = 0, 0, 0
+    todo: List[Any] = [body.get(name) for name in ("system", "messages", "tools", "output_config")]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str):
+            characters += len(value)
+        elif isinstance(value, list):
+            todo.extend(value)
+        elif isinstance(value, Mapping):
+            kind = value.get("type")
+            source = value.get("source")
+            if kind in ("image", "document") and isinstance(source, Mapping) and source.get("type") != "text":
+                images += kind == "image"
+                documents += kind == "document"
+            else:
+                characters += sum(map(len, value))
+                todo.extend(value.values())
+    return -(-characters // _CHARACTERS_PER_TOKEN) + images * _IMAGE_TOKENS, documents
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A request that was looked at instead of sent. ``str(preview)`` is what is shown.
+
+    Attributes
+    ----------
+    body : dict
+        The request body, secrets masked and binary data replaced by its size.
+    sections : tuple of (str, str)
+        Title and text of each part, in the order in which they leave.
+    facts : tuple of str
+        Where it would go, tokens, price bound, cache.
+    input_tokens : int
+        An estimate.
+    max_tokens : int
+        Bound of the answer, in tokens.
+    most : Decimal or None
+        US dollars that it can cost at the most; None where that is unknown.
+    cached : bool
+        True where the cache has the answer.
+    fingerprint : str
+        Of the request as it would leave.
+    """
+
+    body: Dict[str, Any] = field(repr=False)
+    sections: Tuple[Tuple[str, str], ...] = field(repr=False)
+    facts: Tuple[str, ...]
+    input_tokens: int
+    max_tokens: int
+    most: Optional[Decimal]
+    cached: bool
+    fingerprint: str
+
+    @property
+    def json(self) -> str:
+        """The body as JSON, indented."""
+        return json.dumps(self.body, indent=2, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        parts = [f"── {title} ──\n{text}" for title, text in self.sections]
+        return "\n\n".join([*parts, "\n".join(self.facts)])
+
+    def bundle(self) -> Dict[str, str]:
+        """Return the display bundle; the JSON is folded below the parts in HTML."""
+        plain = str(self)
+        style = "white-space:pre-wrap;margin:0.2em 0 0.8em"
+        inner = "".join(
+            f'<div><b>{escape(title)}</b></div><pre style="{style}">{escape(text)}</pre>'
+            for title, text in self.sections
+        )
+        inner += '<pre style="{}">{}</pre>'.format(style, escape("\n".join(self.facts)))
+        inner += f"<details><summary>JSON</summary><pre>{escape(self.json)}</pre></details>"
+        longest = max((len(run) for run in re.findall("`+", plain)), default=0)
+        fence = "`" * max(4, longest + 1)
+        return bundle(plain, f"{fence}text\n{plain}\n{fence}", inner)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Dict[str, str]:
+        return self.bundle()
+
+
+def make_preview(
+    request: ClaudeRequest,
+    *,
+    most: Optional[Decimal],
+    cached: Optional[bool],
+    secrets: Iterable[str] = (),
+    notes: Sequence[str] = (),
+) -> Preview:
+    """Return the preview of a request.
+
+    Parameters
+    ----------
+    request : ClaudeRequest
+    most : Decimal or None
+        US dollars that it can cost at the most.
+    cached : bool or None
+        Whether the cache has the answer; None where no cache is used.
+    secrets : iterable of str
+        What must not be shown: keys and cache secrets.
+    notes : sequence of str
+        Further lines below.
+    """
+    listed = [secret for secret in secrets if secret]
+    body, hidden = _masked(request.body, listed)
+    tokens, documents = estimate_tokens(request.body)
+    beside = " and {} document{}".format(documents, "" if documents == 1 else "s") if documents else ""
+    facts = [
+        f"to {request.base_url} · fingerprint {request.fingerprint}",
+        f"about {tokens:,} tokens{beside} in, at most {request.max_tokens:,} out · at most {dollars(most)}",
+        *notes,
+    ]
+    if hidden:
+        what = (
+            "1 secret is masked here, and would be sent"
+            if hidden == 1
+            else "{} secrets are masked here, and would be sent"
+        )
+        facts.append(what.format(hidden))
+    where = "cache off" if cached is None else "cached: free" if cached else "not cached"
+    facts.append(f"{where} · nothing was sent")
+    return Preview(
+        body=body,
+        sections=tuple((mask(title, listed)[0], mask(text, listed)[0]) for title, text in _sections(body, request)),
+        facts=tuple(mask(fact, listed)[0] for fact in facts),
+        input_tokens=tokens,
+        max_tokens=request.max_tokens,
+        most=most,
+        cached=bool(cached),
+        fingerprint=request.fingerprint,
+    )
+
+
+def repair_note(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date) -> str:
+    """Return the line that says what a repair of the answer can cost at the most, sent on a day (UTC)."""
+    tokens = bound_tokens(request, prices.context_window(request.model))
+    most = None
+    if tokens is not None:
+        # The question again, its answer and what is wrong with it.
+        tokens += request.max_tokens + _REPAIR_TOKENS
+        most = prices.bound(request.model, input_tokens=tokens, max_tokens=request.max_tokens, on=on)
+    return f"at most {dollars(most)} more where the answer has to be repaired"
+
+
+def _sections(body: Mapping[str, Any], request: ClaudeRequest) -> Iterator[Tuple[str, str]]:
+    body = dict(body)
+    messages: List[Any] = body.pop("messages")
+    system = body.pop("system", None)
+    tools = body.pop("tools", None)
+    config = body.pop("output_config", None)
+    output_format = None
+    if isinstance(config, Mapping):
+        rest = {key: item for key, item in config.items() if key != "format"}
+        output_format = config.get("format")
+        if rest:
+            body["output_config"] = rest
+    if request.sample > 1:
+        body["sample"] = request.sample
+    if request.betas:
+        body["betas"] = list(request.betas)
+    yield "request", "\n".join(f"{key}: {_short(item)}" for key, item in body.items())
+    if system is not None:
+        yield "system", "\n".join(_blocks(system))
+    for number, message in enumerate(messages, 1):
+        turn = f" (message {number} of {len(messages)})" if len(messages) > 1 else ""
+        if isinstance(message, Mapping):
+            yield "{}{}".format(message.get("role"), turn), "\n".join(_blocks(message.get("content")))
+    for tool in tools if isinstance(tools, list) else ():
+        name = tool.get("name") if isinstance(tool, Mapping) else ""
+        yield f"tool {name}", _pretty(tool)
+    if isinstance(output_format, Mapping):
+        yield "answer has to fit", _pretty(output_format.get("schema", output_format))
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _blocks(content: Any) -> Iterator[str]:
+    """Yield the text of a message's or system prompt's content, and a line for each block that is no text."""
+    if isinstance(content, str):
+        yield content
+        return
+    for block in content if isinstance(content, list) else ():
+        if not isinstance(block, Mapping):
+            yield _short(block)
+        elif block.get("type") == "text" and isinstance(block.get("text"), str):
+            yield str(block["text"])
+            if "cache_control" in block:
+                yield "[prompt cache: {}]".format(_short(block["cache_control"]))
+        else:
+            yield f"[{_binary(block) or _pretty(block)}]"
+
+
+def _binary(block: Mapping[str, Any]) -> Optional[str]:
+    source = block.get("source")
+    if block.get("type") not in ("image", "document") or not isinstance(source, Mapping):
+        return None
+    data = source.get("data")
+    if source.get("type") == "text" and isinstance(data, str):
+        what = data if len(data) <= _SHORT_DATA else f"{len(data):,} characters of text"
+    else:
+        what = str(data or source.get("url") or source.get("file_id") or "").strip("()")
+    named = [str(block["type"]), str(block.get("title") or ""), str(source.get("media_type") or ""), what]
+    return " · ".join(part for part in named if part)

@@ -1,0 +1,229 @@
+"""How far a batch is, as one line: counted with every row, written ten times a second at the most."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from decimal import Decimal
+from html import escape
+from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
+
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import add_dollars
+
+from .render import dollars
+from .screen import REFRESH_SECONDS, show_bundle
+from .stop_button import StopButton
+
+__all__ = ["LiveLine", "Progress", "duration"]
+
+# The rate is that of so many seconds, so that it tells of now and does not jump.
+_WINDOW_SECONDS = 10.0
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as read by people: ``40 s``, ``12 min``, ``2.5 h``."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+class Progress:
+    """Counts a run's rows as they end.
+
+    Parameters
+    ----------
+    total : callable
+        Gives the number of rows, or None while it is not known.
+    taken : callable
+        Gives the number of rows that were begun.
+    clock : callable
+        Gives seconds.
+    paused : callable, optional
+        Gives the seconds for which the API has asked to wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: Callable[[], Optional[int]],
+        taken: Callable[[], int],
+        clock: Callable[[], float],
+        paused: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._total = total
+        self._taken = taken
+        self._clock = clock
+        self._paused = paused
+        self._started = clock()
+        # Time, rows that had ended by then, and what they had cost.
+        self._seen: Deque[Tuple[float, int, Decimal]] = deque([(self._started, 0, Decimal(0))])
+        self.counts: Dict[str, int] = {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
+        self.cost = Decimal(0)
+        self.price_known = True
+        self.saved: Optional[Decimal] = Decimal(0)
+        self.input_tokens = self.output_tokens = 0
+
+    def ended(self, result: ClaudeResult) -> None:
+        """Count one row."""
+        self.counts[result.status] += 1
+        cost = result.cost
+        if cost is None:
+            self.price_known = False
+        elif cost:
+            self.cost = add_dollars(self.cost, cost)
+        if result.saved is None or self.saved is None:
+            self.saved = None
+        elif result.saved:
+            self.saved = add_dollars(self.saved, result.saved)
+        self.input_tokens += result.usage.total_input_tokens
+        self.output_tokens += result.usage.output_tokens
+
+    @property
+    def total(self) -> Optional[int]:
+        """Rows that there are, where it is known."""
+        return self._total()
+
+    @property
+    def done(self) -> int:
+        """Rows that have an answer."""
+        return self.counts["ok"] + self.counts["cached"]
+
+    @property
+    def ended_rows(self) -> int:
+        """Rows that have ended, with an answer or without."""
+        return sum(self.counts.values())
+
+    @property
+    def fraction(self) -> Optional[float]:
+        """Share of the rows that have ended, 0 to 1."""
+        total = self.total
+        return None if total is None else 1.0 if total == 0 else min(1.0, self.ended_rows / total)
+
+    @property
+    def projected_cost(self) -> Optional[Decimal]:
+        """US dollars that the whole will cost if it goes on like this; None before that can be said."""
+        total, ended = self.total, self.ended_rows
+        if total is None or not ended or not self.price_known:
+            return None
+        # As the last seconds went: cached rows, which end at once, say little of those behind them.
+        _, before, paid = self._seen[0] if self._seen[0][1] < ended else (0.0, 0, Decimal(0))
+        return self.cost + (self.cost - paid) * max(0, total - ended) / (ended - before)
+
+    def rate(self) -> float:
+        """Rows a second, over the last seconds."""
+        now, ended = self._clock(), self.ended_rows
+        self._seen.append((now, ended, self.cost))
+        while len(self._seen) > 2 and self._seen[0][0] < now - _WINDOW_SECONDS:
+            self._seen.popleft()
+        began, before, _ = self._seen[0]
+        return (ended - before) / (now - began) if now > began else 0.0
+
+    def share(self) -> str:
+        """Return ``132 of 500 done``."""
+        total = self.total
+        return f"{self.done:,} done" if total is None else f"{self.done:,} of {total:,} done"
+
+    def line(self) -> str:
+        """Return the live line."""
+        counts, ended, total, rate = self.counts, self.ended_rows, self.total, self.rate()
+        parts = [f"{ended:,}" if total is None else f"{ended:,} of {total:,}"]
+        parts += [f"{counts[kind]:,} {kind}" for kind in ("cached", "failed") if counts[kind]]
+        if counts["not_sent"]:
+            parts.append("{:,} not sent".format(counts["not_sent"]))
+        flying = self._taken() - ended
+        if flying > 0:
+            parts.append(f"{flying:,} in flight")
+        paused = self._paused() if total is None or ended < total else 0.0
+        if paused > 0.5:
+            parts.append(f"rate limit, {duration(paused)} to wait")
+        if not self.price_known:
+            parts.append("price unknown")
+        elif self.cost or counts["ok"]:
+            projected = self.projected_cost
+            more = "" if projected is None or ended == total else f", about {dollars(projected)} in all"
+            parts.append(dollars(self.cost) + more)
+        if rate > 0:
+            parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
+            if total is not None and total > ended:
+                parts.append(duration((total - ended) / rate) + " left")
+        return " · ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"Progress({self.line()})"
+
+    def bundle(self) -> Dict[str, str]:
+        """Return the line as plain text and HTML with a bar."""
+        line = self.line()
+        fraction = self.fraction
+        value = "" if fraction is None else f' max="1000" value="{1000 * fraction:.0f}"'
+        bar = f'<progress{value} style="width:16em;vertical-align:middle"></progress> '
+        text = escape(line).replace("$", "<span>$</span>")
+        html = '<div class="claude-force mathjax_ignore tex2jax_ignore" style="white-space:nowrap">{}{}</div>'
+        return {"text/plain": line, "text/html": html.format(bar, text)}
+
+
+class LiveLine:
+    """Shows a progress while it moves: in place in a notebook, on one line of a terminal, nowhere else.
+
+    Parameters
+    ----------
+    progress : Progress
+    in_kernel : bool
+    button : StopButton, optional
+    """
+
+    def __init__(self, progress: Progress, *, in_kernel: bool, button: Optional[StopButton] = None) -> None:
+        self._progress = progress
+        self._button = button
+        self._in_kernel = in_kernel
+        self._in_terminal = not in_kernel and sys.stderr.isatty()
+        self._handle: Any = None
+        self._line = ""
+        self._last: Mapping[str, str] = {}
+
+    async def follow(self) -> None:
+        """Update it until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            self.update()
+            if self._button is not None:
+                self._button.offer()
+
+    def update(self) -> None:
+        """Show how it stands, if anything has changed."""
+        if self._in_kernel:
+            bundle = self._progress.bundle()
+            if bundle["text/plain"] != self._line:
+                self._line = bundle["text/plain"]
+                self._put(bundle)
+        elif self._in_terminal:
+            line = self._progress.line()
+            sys.stderr.write("\r\x1b[K" + line)
+            sys.stderr.flush()
+            self._line = line
+
+    def finish(self, bundle: Mapping[str, str]) -> None:
+        """Replace the line by what came of it."""
+        if self._button is not None:
+            self._button.close()
+        if self._in_kernel:
+            self._put(bundle)
+            return
+        if self._in_terminal and self._line:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        print(bundle["text/plain"])
+
+    def repeat(self) -> None:
+        """Show what came of it once more: a front end that runs a notebook from top to bottom hears only the running cell."""
+        if self._handle is not None:
+            self._handle.update(self._last, raw=True)
+
+    def _put(self, bundle: Mapping[str, str]) -> None:
+        self._last = bundle
+        if self._handle is None:
+            self._handle = show_bundle(bundle, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)

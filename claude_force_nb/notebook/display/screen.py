@@ -1,0 +1,126 @@
+"""Where a streamed answer appears: one display in a notebook, plain text in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any, Mapping, Optional, Protocol
+
+from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.messages.result import ClaudeResult
+
+from .render import answer_bundle, bundle, line_bundle, receipt, result_bundle
+
+__all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"]
+
+# At most ten updates a second: more is not seen, and every update travels to the browser as a whole.
+REFRESH_SECONDS = 0.1
+# An answer from the cache is there before this; a reader who waits longer wants to see that something is under way.
+_WAIT_SECONDS = 0.4
+
+
+class Screen(Protocol):
+    """Shows one answer while it arrives and when it is complete."""
+
+    def wait(self) -> None:
+        """Show that nothing has come yet."""
+
+    def show(self, partial: PartialAnswer) -> None:
+        """Show what has come so far."""
+
+    def leave(self) -> None:
+        """Take away what `wait` showed, if nothing has come in its place."""
+
+    def finish(self, result: ClaudeResult) -> None:
+        """Show the complete result with its receipt."""
+
+
+class NotebookScreen:
+    """One display handle, made with the first text and updated in place."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._shown: Optional[str] = None
+        self._waits = False
+
+    def wait(self) -> None:
+        """Show that nothing has come yet."""
+        if self._handle is None:
+            self._put(line_bundle("waiting for the answer …"))
+            self._waits = True
+
+    def leave(self) -> None:
+        """Take away what `wait` showed, if nothing has come in its place."""
+        if self._waits:
+            self._put(bundle("", "", ""))
+
+    def show(self, partial: PartialAnswer) -> None:
+        """Show what has come so far, if anything is new."""
+        text, thinking = partial.text, partial.thinking
+        state = thinking + "\0" + text
+        if state == self._shown or (not text and not thinking):
+            return
+        self._shown = state
+        self._put(answer_bundle(text, thinking))
+
+    def finish(self, result: ClaudeResult) -> None:
+        """Show the complete result with its receipt."""
+        self._put(result_bundle(result))
+
+    def _put(self, shown: Mapping[str, str]) -> None:
+        self._waits = False
+        if self._handle is None:
+            self._handle = show_bundle(shown, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
+
+
+class TerminalScreen:
+    """Plain text on standard output, as it comes."""
+
+    def __init__(self) -> None:
+        self._written = ""
+
+    def wait(self) -> None:
+        """Show nothing: what is written to a terminal stays there."""
+
+    def leave(self) -> None:
+        """Do nothing, as `wait`."""
+
+    def show(self, partial: PartialAnswer) -> None:
+        """Write what is new."""
+        text = partial.text
+        if not text.startswith(
+            self._written
+        ):  # the call was made again: what stands there already stays, and a new line begins
+            sys.stdout.write("\n")
+            self._written = ""
+        sys.stdout.write(text[len(self._written) :])
+        sys.stdout.flush()
+        self._written = text
+
+    def finish(self, result: ClaudeResult) -> None:
+        """Write what is missing, and the receipt."""
+        if not result.text.startswith(self._written):
+            sys.stdout.write("\n")
+            self._written = ""
+        sys.stdout.write(f"{result.text[len(self._written) :]}\n{receipt(result)}\n")
+        sys.stdout.flush()
+
+
+async def follow(partial: PartialAnswer, screen: Screen) -> None:
+    """Show an answer while it arrives, until cancelled."""
+    waited = 0.0
+    while True:
+        await asyncio.sleep(REFRESH_SECONDS)
+        screen.show(partial)
+        waited += REFRESH_SECONDS
+        if waited >= _WAIT_SECONDS:
+            screen.wait()
+
+
+def show_bundle(bundle: Mapping[str, Any], *, display_id: bool = False) -> Any:
+    """Display a bundle of forms; return its handle where `display_id` asks for one."""
+    from IPython.display import display
+
+    return display(bundle, raw=True, display_id=display_id or None)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""The IPython side: the extension, cells rewritten to be awaited, Stop."""

@@ -1,0 +1,57 @@
+"""Which cell is running, as the front end tells it."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Dict, Mapping, Optional, Union
+
+from claude_force_nb.memory.conversations import CellRun
+
+__all__ = ["cell_id", "cell_run", "memory_options"]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def cell_id(message: Any) -> Optional[str]:
+    """Return the id that a front end such as JupyterLab gives a cell in the message that runs it, or None."""
+    found = _mapping(_mapping(message).get("metadata")).get("cellId")
+    return str(found) if found else None
+
+
+def cell_run(message: Any, execution_count: int) -> CellRun:
+    """Return which cell runs, and which run of it this is.
+
+    Parameters
+    ----------
+    message : dict
+        The ``execute_request``; {} where there is no kernel.
+    execution_count : int
+        The number in ``In [ ]``.
+
+    Notes
+    -----
+    With an id from the front end the cell is known by it. Without one, a cell of a front end with a user before it is known by
+    its code: the same code again is the cell run again. Where nobody can run a cell again each run is a cell of its own: in
+    nbclient, which runs a notebook once from top to bottom (it says that nobody can be asked for input), and in a terminal.
+    """
+    message = _mapping(message)
+    content = _mapping(message.get("content"))
+    count = f"[{execution_count}]"
+    run = str(_mapping(message.get("header")).get("msg_id") or count)
+    given = cell_id(message)
+    if given is not None:
+        return CellRun("id " + given, run, f"{count} {given[:8]}")
+    code = content.get("code")
+    if isinstance(code, str) and content.get("allow_stdin"):
+        return CellRun("code " + sha256(code.encode("utf-8", "surrogatepass")).hexdigest(), run, count)
+    return CellRun("run " + run, run, count)
+
+
+def memory_options(memory: Union[bool, str], memory_tokens: int, turn: CellRun) -> Dict[str, Any]:
+    """Return the arguments of `AsyncAgentOrchestrator.run` for what ``memory=`` says."""
+    if memory is False:
+        return {}
+    named = {} if memory is True else {"memory": memory}
+    return {"use_memory": True, "turn": turn, "memory_tokens": memory_tokens, **named}

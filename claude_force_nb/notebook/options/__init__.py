@@ -1,0 +1,1 @@
+"""What may be written behind a magic: the table of options and settings, and how a line is read."""

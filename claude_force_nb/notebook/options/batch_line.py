@@ -1,0 +1,142 @@
+"""The line of ``%claude_batch``: options of the table, and an expression of the notebook between or beside them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Tuple
+
+from claude_force_nb.errors import OptionError, SourceError
+from claude_force_nb.vocabulary import did_you_mean
+
+from .line import Invocation
+from .table import BATCH_OPTIONS, OPTIONS, read_option
+
+__all__ = ["evaluate_source", "is_path", "parse_batch_line"]
+
+_OPENING, _CLOSING = "([{", ")]}"
+_QUOTED = re.compile(r"'''.*?'''|\"\"\".*?\"\"\"|'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"", re.DOTALL)
+_NAMED = re.compile(r"(--)?([A-Za-z][\w-]*)(=(?!=))?(.*)", re.DOTALL)
+_TABLES = (".jsonl", ".parquet")
+
+
+def is_path(text: str) -> bool:
+    """Return True for what ``into=`` takes as a file instead of a variable."""
+    return Path(text).suffix.lower() in _TABLES
+
+
+def parse_batch_line(line: str) -> Invocation:
+    """Split the line into its options, by name, and the expression, as typed.
+
+    An option is ``key=value``, ``--key value``, ``--key=value`` or ``--flag`` outside brackets and quotes; everything else is the
+    expression, which may have blanks.
+
+    Raises
+    ------
+    OptionError
+        On an unknown option, a missing or impossible value, or one that is given twice.
+    """
+    words = _words(line)
+    options: Dict[str, Any] = {}
+    expression: List[Tuple[int, int]] = []
+    position = 0
+    while position < len(words):
+        start, end = words[position]
+        match = _NAMED.fullmatch(line[start:end])
+        position += 1
+        name = None if match is None else _known(match.group(2))
+        if match is None or not (match.group(1) or match.group(3)):
+            expression.append((start, end))
+            continue
+        if name is None:
+            shown = (match.group(1) or "") + match.group(2)
+            raise OptionError(f"unknown option {shown!r}, nothing was sent{_near(match.group(2))}")
+        value = match.group(4) if match.group(3) else None
+        if OPTIONS[name].flag:
+            if value is not None:
+                raise OptionError(f"--{name} takes no value")
+            options[name] = True
+            continue
+        if value is None and position < len(words):
+            value = line[slice(*words[position])]
+            position += 1
+        if not value or value.startswith("--"):
+            raise OptionError(f"{name} needs a value")
+        if name in options:
+            raise OptionError(f"{name} is given twice")
+        options[name] = _read(name, value)
+    return Invocation(options, " ".join(line[start:end] for start, end in expression))
+
+
+def _read(name: str, value: str) -> Any:
+    try:
+        text = "".join(shlex.split(value))
+    except ValueError:
+        raise OptionError(f"a quote is opened and not closed in: {value}") from None
+    return text if name == "into" and is_path(text) else read_option(name, text)
+
+
+def _known(word: str) -> Any:
+    for name in (word, word.replace("_", "-"), word.replace("-", "_")):
+        if name in BATCH_OPTIONS:
+            return name
+    return None
+
+
+def _near(word: str) -> str:
+    return did_you_mean(word.replace("-", "_"), BATCH_OPTIONS)
+
+
+def _words(line: str) -> List[Tuple[int, int]]:
+    """Return where the words stand: what blanks outside brackets and quotes separate."""
+    words: List[Tuple[int, int]] = []
+    depth = position = 0
+    start = -1
+    while position < len(line):
+        character = line[position]
+        if character.isspace() and depth == 0:
+            if start >= 0:
+                words.append((start, position))
+                start = -1
+            position += 1
+            continue
+        if start < 0:
+            start = position
+        quoted = _QUOTED.match(line, position) if character in "'\"" else None
+        if quoted is not None:
+            position = quoted.end()
+            continue
+        depth += (character in _OPENING) - (character in _CLOSING)
+        depth = max(depth, 0)
+        position += 1
+    if start >= 0:
+        words.append((start, len(line)))
+    return words
+
+
+def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
+    """Return what the expression stands for; the bare path of a file that is there stands for itself.
+
+    Raises
+    ------
+    SourceError
+        If it is no expression, or fails.
+    """
+    if not expression:
+        raise SourceError("say what the rows are: a list, a table or a path, as in %claude_batch reviews")
+    if "(" not in expression and Path(expression).suffix and Path(expression).expanduser().is_file():
+        return Path(expression)
+    try:
+        return eval(compile(expression, "<source>", "eval"), dict(names))
+    except SyntaxError as error:
+        raise SourceError(f"{expression} is no expression: {error.msg}") from None
+    except NameError as error:
+        missing = re.search(r"'(\w+)'", str(error))
+        if missing and Path(expression).suffix in (".txt", ".csv", ".tsv", ".jsonl"):
+            raise SourceError(f"there is no file {expression}") from None
+        near = did_you_mean(missing.group(1), [name for name in names if not name.startswith("_")]) if missing else ""
+        raise SourceError(f"{missing.group(1) if missing else expression} is not defined{near}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise SourceError(f"{expression} failed: {type(error).__name__}: {reason}") from error

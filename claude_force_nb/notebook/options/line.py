@@ -1,0 +1,113 @@
+"""How a magic's line is read: options of the table, and what is left of it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any, Dict, Iterable, Mapping, Tuple
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.vocabulary import did_you_mean
+
+from .table import LINE_OPTIONS, OPTIONS, Option, read_option
+
+__all__ = ["Invocation", "parse_line"]
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A parsed magic line: the options given, and the words that are no options."""
+
+    options: Mapping[str, Any]
+    rest: str = ""
+
+
+def parse_line(line: str, *, allowed: Iterable[str] = LINE_OPTIONS, free_text: bool = False) -> Invocation:
+    """Parse ``key=value``, ``--key value``, ``--key=value`` and bare flags, with quotes as in a shell.
+
+    Parameters
+    ----------
+    line : str
+        What stands behind the magic's name.
+    allowed : iterable of str
+        Names that are known here.
+    free_text : bool
+        True for the line form: options come first, and the first word that is none of them begins the prompt, which is taken
+        as typed, quotes and all.
+
+    Raises
+    ------
+    OptionError
+        On an unknown option, a missing or impossible value, an open quote, and, without `free_text`, on other words.
+    """
+    known = {name: OPTIONS[name] for name in allowed}
+    options: Dict[str, Any] = {}
+    rest = line.strip()
+    while rest:
+        name, is_option = _option_name(rest, known, strict=not free_text)
+        if not is_option:
+            break
+        option = known[name]
+        head, rest = _cut(rest)
+        if option.flag:
+            if "=" in head:
+                raise OptionError(f"--{name} takes no value")
+            options[name] = True
+        else:
+            text, rest = _option_value(head, rest, name)
+            if name in options:
+                raise OptionError(f"{name} is given twice")
+            options[name] = read_option(name, text)
+    if rest and not free_text:
+        raise OptionError(f"{_cut(rest)[0]!r} is no option; write key=value, or the prompt below the line")
+    return Invocation(options, rest)
+
+
+def _option_name(rest: str, known: Mapping[str, Option], *, strict: bool) -> Tuple[str, bool]:
+    """Return the name at the head of `rest`, and whether it is an option; unknown ones are errors where they look like one."""
+    word = rest.split(None, 1)[0]
+    name, equals, _ = word.partition("=")
+    dashed = name.startswith("--")
+    plain = name[2:] if dashed else name
+    # Both spellings of a name with two words.
+    plain = (
+        plain
+        if plain in known
+        else plain.replace("_", "-")
+        if plain.replace("_", "-") in known
+        else plain.replace("-", "_")
+    )
+    if plain in known and (dashed or equals):
+        return plain, True
+    if (dashed and len(name) > 2) or (equals and strict):
+        near = did_you_mean(plain, known)
+        raise OptionError(f"unknown option {name!r}, nothing was sent{near}")
+    if equals and plain.isidentifier() and did_you_mean(plain, known):
+        # In a question "x=1" is an ordinary word, but "modle=opus" is a slip that would cost money.
+        raise OptionError(f"unknown option {name!r}, nothing was sent{did_you_mean(plain, known)}")
+    return plain, False
+
+
+def _cut(rest: str) -> Tuple[str, str]:
+    """Cut the first shell word off; return it without its quotes, and what follows as typed."""
+    source = StringIO(rest)
+    lexer = shlex.shlex(source, posix=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    try:
+        word = lexer.get_token()
+    except ValueError:
+        raise OptionError(f"a quote is opened and not closed in: {rest}") from None
+    return word or "", rest[source.tell() :].lstrip()
+
+
+def _option_value(head: str, rest: str, name: str) -> Tuple[str, str]:
+    _, equals, text = head.partition("=")
+    if equals:
+        if not text:
+            raise OptionError(f"{name} needs a value")
+        return text, rest
+    if not rest or rest.startswith("--"):
+        raise OptionError(f"--{name} needs a value")
+    return _cut(rest)

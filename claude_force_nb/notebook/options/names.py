@@ -1,0 +1,46 @@
+"""Names of the notebook that stand in a magic's line."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any, Mapping
+
+from claude_force_nb.errors import ClaudeForceError, OptionError
+from claude_force_nb.schemas.answer import AnswerSchema, schema_of
+from claude_force_nb.vocabulary import did_you_mean
+
+__all__ = ["find_schema"]
+
+
+def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
+    """Return the schema that an expression such as ``Review`` or ``List[Review]`` stands for.
+
+    Raises
+    ------
+    OptionError
+        If a name is not there, with the nearest one, or if it is no schema.
+    """
+    try:
+        # The user's own code, as in a cell; names are looked up where the cell would look.
+        value = eval(compile(text.strip(), "schema", "eval"), {"__builtins__": builtins}, _Names(names))
+    except NameError as error:
+        name = getattr(error, "name", None) or str(error).split("'")[1]
+        public = [each for each in names if isinstance(each, str) and not each.startswith("_")]
+        raise OptionError(f"schema={text}: there is no {name!r}{did_you_mean(name, public)}") from None
+    except Exception as error:
+        raise OptionError(f"schema={text}: {type(error).__name__}: {error}") from None
+    try:
+        return schema_of(value)
+    except ClaudeForceError as error:
+        raise OptionError(f"schema={text}: {error}") from None
+
+
+class _Names(dict):  # type: ignore[type-arg]
+    """The notebook's names as the locals of an expression."""
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, name: str) -> Any:
+        return self._names[name]

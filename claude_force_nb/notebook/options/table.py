@@ -1,0 +1,334 @@
+"""The one table of options: parsing, ``--help``, completion, settings and the documentation come from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from keyword import iskeyword
+from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.vocabulary import (
+    CACHE_MODES,
+    DEFAULT_MEMORY_TOKENS,
+    EFFORTS,
+    INJECTION_MODES,
+    ROUTES,
+    did_you_mean,
+    is_name,
+)
+
+__all__ = [
+    "AGENT_OPTIONS",
+    "BATCH_OPTIONS",
+    "OPTIONS",
+    "SETTINGS",
+    "Option",
+    "help_rows",
+    "read_option",
+    "read_setting",
+]
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _whole_number(value: str) -> int:
+    return int(value.replace("_", ""))
+
+
+def _tokens(value: str) -> int:
+    number = _whole_number(value)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _number(value: str) -> float:
+    return float(value)
+
+
+def _dollars(value: str) -> str:
+    from claude_force_nb.costs.reservation import parse_budget
+
+    try:
+        limit = parse_budget(value)
+    except OptionError:
+        raise ValueError from None
+    return "none" if limit is None else format(limit, "f")  # 1e3 is shown as what it is
+
+
+def _switch(value: str) -> bool:
+    lowered = value.lower()
+    if lowered in ("on", "true", "yes", "1"):
+        return True
+    if lowered in ("off", "false", "no", "0"):
+        return False
+    raise ValueError
+
+
+def _memory(value: str) -> Union[bool, str]:
+    try:
+        return _switch(value)
+    except ValueError:
+        if not is_name(value):
+            raise
+        return value
+
+
+def _days(value: str) -> float:
+    days = float(value)
+    if not 1 <= days <= 100_000:
+        raise ValueError
+    return days
+
+
+def _prices(value: Any) -> Any:
+    from claude_force_nb.costs.user_prices import UserPrices, read_prices
+
+    return value if isinstance(value, UserPrices) else read_prices(value)
+
+
+def _thinking(value: str) -> str:
+    from claude_force_nb.messages.thinking import thinking_body
+
+    thinking_body(value)
+    return value
+
+
+def _name(value: str) -> str:
+    if not value.isidentifier() or iskeyword(value):
+        raise ValueError
+    return value
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        As typed.
+    read : callable
+        Turns the text into the value; raises ValueError where it cannot, or OptionError to say why.
+    takes : str
+        What the value is, for help and errors.
+    meaning : str
+        One line.
+    choices : tuple of str
+        The only values, where there are only some.
+    flag : bool
+        True where it takes no value.
+    line : bool
+        True where it is an option of ``%%claude`` and ``%claude``.
+    setting : bool
+        True where ``%claude_config``, traitlets, the environment and pyproject.toml may set it.
+    path : bool
+        True where it is a path, which pyproject.toml gives relative to its own folder.
+    default : object
+        Value of the setting where nobody sets it.
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    takes: str
+    meaning: str
+    choices: Tuple[str, ...] = ()
+    flag: bool = False
+    line: bool = True
+    setting: bool = False
+    path: bool = False
+    default: Any = None
+
+
+OPTIONS: Dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option("agent", _text, "name", "agent whose system prompt and settings are used", setting=True),
+        Option("model", _text, "alias or full name", "model that answers", setting=True, default="sonnet"),
+        Option("system", _text, "text", "system prompt, below the agent's"),
+        Option("max_tokens", _whole_number, "tokens", "bound of the answer", setting=True, default=4096),
+        Option("temperature", _number, "0 to 1", "randomness of the answer", setting=True),
+        Option("thinking", _thinking, "on, off, adaptive or tokens", "thinking before the answer", setting=True),
+        Option("effort", _text, "level", "how much work the answer is worth", choices=EFFORTS, setting=True),
+        Option(
+            "schema", _text, "name", "pydantic model, type or JSON schema of the notebook that the answer has to fit"
+        ),
+        Option("stop", _text, "text", "text that ends the answer"),
+        Option(
+            "memory",
+            _memory,
+            "on, off or a name",
+            "conversation that the cell is a turn of; on is the agent's own",
+            setting=True,
+            default=False,
+        ),
+        Option("stream", _switch, "on or off", "show the answer while it arrives", setting=True, default=True),
+        Option("cache", _text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
+        Option("sample", _whole_number, "number", "number of an independent answer to the same prompt"),
+        Option("timeout", _number, "seconds", "bound of the call with its retries", setting=True, default=120.0),
+        Option(
+            "budget",
+            _dollars,
+            "US dollars or none",
+            "most that this call may cost; as a setting, all calls of the session",
+            setting=True,
+        ),
+        Option("into", _name, "name", "variable that receives the result"),
+        Option(
+            "on_injection",
+            _text,
+            "mode",
+            "what a phrase like an instruction in a value does",
+            choices=INJECTION_MODES,
+            setting=True,
+            default="warn",
+        ),
+        Option("refresh", _switch, "", "ask again and replace the cached answer", flag=True),
+        Option(
+            "dry-run",
+            _switch,
+            "",
+            "show what would be sent, what is cached and what it may cost; send nothing",
+            flag=True,
+        ),
+        Option("raw", _switch, "", "send the prompt as typed, without filling in {{ }}", flag=True),
+        Option("help", _switch, "", "show this reference", flag=True),
+        Option(
+            "daily_budget",
+            _dollars,
+            "US dollars or none",
+            "most that all notebooks of the user may cost in a day (UTC)",
+            line=False,
+            setting=True,
+        ),
+        Option(
+            "prices",
+            _prices,
+            "a .json or .toml file, or a dict",
+            "prices of models, in US dollars per million tokens, before those of the package",
+            line=False,
+            setting=True,
+            path=True,
+        ),
+        Option(
+            "ledger_keep_days",
+            _days,
+            "days, from 1",
+            "age at which answers are removed from the ledger",
+            line=False,
+            setting=True,
+        ),
+        Option(
+            "allow_unknown_price",
+            _switch,
+            "on or off",
+            "send calls of unknown price though a budget is set",
+            line=False,
+            setting=True,
+            default=False,
+        ),
+        Option("max_concurrent", _whole_number, "calls", "most calls in flight", line=False, setting=True, default=10),
+        Option(
+            "max_retries",
+            _whole_number,
+            "calls",
+            "most further calls after a failure",
+            line=False,
+            setting=True,
+            default=4,
+        ),
+        Option("cache_dir", _text, "path", "folder of the cache", line=False, setting=True, path=True),
+        Option("cache_ttl_hours", _number, "hours", "life of a cached answer", line=False, setting=True, default=24.0),
+        Option(
+            "cache_max_size_mb", _number, "megabytes", "limit of the cache", line=False, setting=True, default=500.0
+        ),
+        Option(
+            "memory_tokens",
+            _tokens,
+            "tokens, from 1",
+            "most tokens of earlier turns that are sent, about",
+            line=False,
+            setting=True,
+            default=DEFAULT_MEMORY_TOKENS,
+        ),
+        Option("column", _text, "name", "the one column of the source that is read", line=False),
+        Option("limit", _whole_number, "rows", "rows that are read at the most", line=False),
+        Option("via", _text, "way", "how the rows travel", choices=ROUTES, line=False),
+        Option(
+            "background", _switch, "", "run while the notebook is used; gives a BackgroundRun", flag=True, line=False
+        ),
+        Option("description", _text, "text", "what an agent does, in one line", line=False),
+        Option("base_url", _text, "URL", "server that speaks the Messages API", line=False, setting=True),
+    )
+}
+LINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.line)
+# Of a batch: those of a cell that can mean something for every row, and its own.
+BATCH_OPTIONS = (
+    "column",
+    "limit",
+    "max_concurrent",
+    "via",
+    *(name for name in LINE_OPTIONS if name not in ("memory", "raw", "stream", "refresh", "dry-run", "help")),
+    "background",
+    "refresh",
+    "dry-run",
+    "help",
+)
+AGENT_OPTIONS = ("model", "temperature", "max_tokens", "description")
+SETTINGS: Dict[str, Option] = {name: option for name, option in OPTIONS.items() if option.setting}
+
+
+def _value(option: Option, text: Any, where: str = "") -> Any:
+    if option.choices and text not in option.choices:
+        near = did_you_mean(text, option.choices)
+        allowed = ", ".join(option.choices)
+        raise OptionError(f"{where}{option.name} must be one of {allowed}, not {text!r}{near}")
+    try:
+        return option.read(text)
+    except OptionError as error:
+        raise OptionError(f"{where}{error}") from None
+    except (ValueError, OverflowError):
+        takes = "a variable name" if option.read is _name else option.takes
+        raise OptionError(f"{where}{option.name} takes {takes}, not {text!r}") from None
+
+
+def read_option(name: str, text: str) -> Any:
+    """Return the value of an option given as text; raises OptionError where it cannot take it."""
+    return _value(OPTIONS[name], text)
+
+
+def read_setting(name: str, text: Any, *, where: str) -> Any:
+    """Return the value of a setting given as text, or as a number, boolean or mapping of TOML or traitlets.
+
+    Raises
+    ------
+    OptionError
+        If there is no such setting or it cannot take the value; says where it was set.
+    """
+    if name not in SETTINGS:
+        raise OptionError(f"{where}: unknown setting {name!r}{did_you_mean(name, SETTINGS)}")
+    if isinstance(text, bool):
+        text = "on" if text else "off"
+    if name != "prices":
+        text = str(text)
+    return _value(SETTINGS[name], text, where + ": ")
+
+
+def help_rows(names: Iterable[str] = LINE_OPTIONS) -> List[Tuple[str, str, str]]:
+    """Return the reference of ``%%claude`` from the table: as typed, meaning, what it takes and its default."""
+    rows = []
+    for name in names:
+        option = OPTIONS[name]
+        typed = "--" + name if option.flag else name + "="
+        takes = ", ".join(option.choices) or option.takes
+        default = "" if option.default is None else f"default {_shown(option.default)}"
+        rows.append((typed, option.meaning, "; ".join(part for part in (takes, default) if part)))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

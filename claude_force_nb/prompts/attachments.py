@@ -1,0 +1,258 @@
+"""Images and documents as content blocks: what they are, whether they can be sent, how many tokens they may be. Pure.
+
+Limits are those of the Messages API, read from its documentation ("Images and vision", "PDF support", "Request size limits",
+October 2026) and its own error messages: an image has at most 10 MB of base64 and 8000 pixels a side (2000 where a request has
+more than 20 images), a request 600 images and 600 pages (100 where the model's context is under 1M tokens) and 32 MB in all.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+
+from claude_force_nb.errors import AttachmentError
+
+__all__ = [
+    "IMAGE_BOUND_TOKENS",
+    "MAX_REQUEST_BYTES",
+    "Attachment",
+    "attachment",
+    "check_blocks",
+    "is_image",
+    "is_pdf",
+]
+
+MAX_IMAGE_BASE64_BYTES = 10 * 1024 * 1024
+MAX_IMAGE_PIXELS = 8000
+MANY_IMAGES = 20
+MAX_MANY_IMAGE_PIXELS = 2000
+MAX_REQUEST_BYTES = 32 * 1024 * 1024
+# Images and PDF pages of one request, by the tokens of the model's context.
+LARGE_CONTEXT_TOKENS = 1_000_000
+MAX_PARTS_LARGE_CONTEXT = 600
+MAX_PARTS = 100
+
+# The documentation's largest image: 4784 tokens, after the API has scaled it down to fit. What is above it is margin.
+IMAGE_BOUND_TOKENS = 6000
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+)
+# What people try, and the API does not take.
+_OTHER_MAGIC = (
+    (b"PK\x03\x04", "a ZIP archive, as docx, xlsx and pptx are"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document"),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"BM", "a BMP image"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"PAR1", "a Parquet table"),
+    (b"\x7fELF", "a program"),
+    (b"ID3", "a sound"),
+)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """An image or a PDF that was checked and can be sent.
+
+    Attributes
+    ----------
+    name : str
+        File name, or what kind of value it came from.
+    media_type : str
+        ``image/png``, ``image/jpeg``, ``image/gif``, ``image/webp`` or ``application/pdf``.
+    data : bytes
+    width, height : int
+        Pixels; 0 for a PDF.
+    pages : int
+        Pages that were found in a PDF; 0 where they cannot be counted, and for an image.
+    """
+
+    name: str
+    media_type: str
+    data: bytes = field(repr=False)
+    width: int = 0
+    height: int = 0
+    pages: int = 0
+
+    def __str__(self) -> str:
+        if self.width:
+            return f"[image {self.name}, {self.width} x {self.height} pixels]"
+        pages = ", {} page{}".format(self.pages, "" if self.pages == 1 else "s") if self.pages else ""
+        return f"[PDF {self.name}{pages}, {len(self.data):,} bytes]"
+
+    def block(self) -> Dict[str, Any]:
+        """Return the content block of the Messages API."""
+        kind = "image" if self.width else "document"
+        data = b64encode(self.data).decode("ascii")
+        return {"type": kind, "source": {"type": "base64", "media_type": self.media_type, "data": data}}
+
+
+def attachment(data: bytes, name: str) -> Optional[Attachment]:
+    """Return an image or PDF by what its bytes are, whatever its name says; None where it may be text.
+
+    Raises
+    ------
+    AttachmentError
+        If it is of another kind, damaged, encrypted, or larger than the API takes.
+    """
+    media_type = _media_type(data)
+    if media_type == "application/pdf":
+        return _pdf(data, name)
+    if media_type is not None:
+        return _image(data, name, media_type)
+    kind = next((kind for magic, kind in _OTHER_MAGIC if data.startswith(magic)), None)
+    if data[4:12] in (b"ftypheic", b"ftypmif1", b"ftypavif"):
+        kind = "an HEIC or AVIF image"
+    # Two letters may begin a text as well.
+    if kind is not None and (b"\x00" in data[:1024] or not data[:1024].isascii()):
+        raise AttachmentError(
+            f"{name} is {kind}; PNG, JPEG, GIF and WebP images, PDF and text can be sent, nothing was sent"
+        )
+    return None
+
+
+def _media_type(data: bytes) -> Optional[str]:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
+
+
+def _image(data: bytes, name: str, media_type: str) -> Attachment:
+    try:
+        width, height = _SIZE[media_type](data)
+    except (IndexError, ValueError):
+        width = height = 0
+    if not width or not height:
+        raise AttachmentError(f"{name} is a damaged {media_type}, nothing was sent")
+    if max(width, height) > MAX_IMAGE_PIXELS:
+        message = "{} has {} x {} pixels and the API takes {} a side; make it smaller, nothing was sent"
+        raise AttachmentError(message.format(name, width, height, MAX_IMAGE_PIXELS))
+    encoded = 4 * -(-len(data) // 3)
+    if encoded > MAX_IMAGE_BASE64_BYTES:
+        message = "{} has {:.1f} MB as base64 and the API takes {} MB an image; make it smaller, nothing was sent"
+        raise AttachmentError(message.format(name, encoded / 2**20, MAX_IMAGE_BASE64_BYTES // 2**20))
+    return Attachment(name, media_type, data, width, height)
+
+
+def _number(data: bytes, start: int, length: int, order: Any = "big") -> int:
+    piece = data[start : start + length]
+    if len(piece) < length:
+        raise ValueError
+    return int.from_bytes(piece, order)
+
+
+def _png_size(data: bytes) -> Tuple[int, int]:
+    if data[12:16] != b"IHDR":
+        raise ValueError
+    return _number(data, 16, 4), _number(data, 20, 4)
+
+
+def _gif_size(data: bytes) -> Tuple[int, int]:
+    return _number(data, 6, 2, "little"), _number(data, 8, 2, "little")
+
+
+def _webp_size(data: bytes) -> Tuple[int, int]:
+    form = data[12:16]
+    if form == b"VP8X":
+        return _number(data, 24, 3, "little") + 1, _number(data, 27, 3, "little") + 1
+    if form == b"VP8L":
+        bits = _number(data, 21, 4, "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if form == b"VP8 ":
+        return _number(data, 26, 2, "little") & 0x3FFF, _number(data, 28, 2, "little") & 0x3FFF
+    raise ValueError
+
+
+def _jpeg_size(data: bytes) -> Tuple[int, int]:
+    """Walk the segments to the frame header (SOF0 to SOF15; C4, C8 and CC are other things)."""
+    position = 2
+    while True:
+        if _number(data, position, 1) != 0xFF:
+            raise ValueError
+        marker = _number(data, position + 1, 1)
+        if marker == 0xFF:  # padding
+            position += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return _number(data, position + 7, 2), _number(data, position + 5, 2)
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these have no length
+            position += 2
+            continue
+        position += 2 + max(2, _number(data, position + 2, 2))
+
+
+_SIZE = {"image/png": _png_size, "image/gif": _gif_size, "image/webp": _webp_size, "image/jpeg": _jpeg_size}
+
+_PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+_OBJECT_STREAM = re.compile(rb"/ObjStm\b[^>]{0,400}>>\s*stream\r?\n")
+_INFLATED_BYTES = 4 * 1024 * 1024
+
+
+def _pdf(data: bytes, name: str) -> Attachment:
+    if b"%%EOF" not in data[-2048:] and b"startxref" not in data[-2048:]:
+        raise AttachmentError(f"{name} is a damaged PDF: it has no end; nothing was sent")
+    if re.search(rb"/Encrypt\s*(?:\d+\s+\d+\s+R|<<)", data):
+        raise AttachmentError(f"{name} is an encrypted PDF, which the API does not read; nothing was sent")
+    if 4 * -(-len(data) // 3) > MAX_REQUEST_BYTES:
+        message = "{} has {:.1f} MB and a request takes 32 MB of base64 in all; split it, nothing was sent"
+        raise AttachmentError(message.format(name, len(data) / 2**20))
+    return Attachment(name, "application/pdf", data, pages=_pages(data))
+
+
+def _pages(data: bytes) -> int:
+    """Count the page objects, those in compressed object streams too; 0 where none can be read."""
+    count = len(_PAGE.findall(data))
+    for match in _OBJECT_STREAM.finditer(data):
+        try:
+            count += len(_PAGE.findall(zlib.decompressobj().decompress(data[match.end() :], _INFLATED_BYTES)))
+        except zlib.error:
+            return 0
+    return count
+
+
+def check_blocks(attachments: Sequence[Attachment], *, context_window: Optional[int]) -> None:
+    """Refuse what each could be sent alone and all together cannot.
+
+    Raises
+    ------
+    AttachmentError
+        If the images, the pages or the bytes are more than a request may have.
+    """
+    most = MAX_PARTS_LARGE_CONTEXT if (context_window or 0) >= LARGE_CONTEXT_TOKENS else MAX_PARTS
+    images = [each for each in attachments if each.width]
+    pages = sum(each.pages for each in attachments)
+    size_bytes = sum(4 * -(-len(each.data) // 3) for each in attachments)
+    for count, what in ((len(images), "images"), (pages, "PDF pages")):
+        if count > most:
+            message = "the prompt has {} {} and a request to this model takes {}; nothing was sent"
+            raise AttachmentError(message.format(count, what, most))
+    if size_bytes > MAX_REQUEST_BYTES:
+        message = "the images and documents of the prompt have {:.1f} MB as base64 and a request takes 32 MB; nothing was sent"
+        raise AttachmentError(message.format(size_bytes / 2**20))
+    large = [each for each in images if max(each.width, each.height) > MAX_MANY_IMAGE_PIXELS]
+    if len(images) > MANY_IMAGES and large:
+        message = "{} has {} x {} pixels; with more than {} images a request takes {} a side, nothing was sent"
+        first = large[0]
+        raise AttachmentError(message.format(first.name, first.width, first.height, MANY_IMAGES, MAX_MANY_IMAGE_PIXELS))
+
+
+def is_image(block: Mapping[str, Any]) -> bool:
+    """Return whether a content block carries an image."""
+    source = block.get("source")
+    return block.get("type") == "image" and isinstance(source, Mapping) and source.get("type") == "base64"
+
+
+def is_pdf(block: Mapping[str, Any]) -> bool:
+    """Return whether a content block carries a PDF, whose tokens nothing in the request bounds."""
+    source = block.get("source")
+    return block.get("type") == "document" and isinstance(source, Mapping) and source.get("type") == "base64"

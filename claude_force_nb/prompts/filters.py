@@ -1,0 +1,158 @@
+"""The filters of ``{{ value | filter }}`` that this package adds to Jinja's own. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Callable, Dict, Optional
+
+from claude_force_nb.errors import TemplateError
+
+from .attachments import Attachment
+from .tables import ROWS_SHOWN, Table, is_table, json_text, read_table
+from .values import insertable
+
+__all__ = ["FILTERS", "Fenced", "Raw", "RawAttachment", "estimate_tokens"]
+
+
+class Raw(str):
+    """Marks a text that the user asked to insert without a fence."""
+
+
+class Fenced(str):
+    """Marks a text that the user asked to insert in a fence, however short it is."""
+
+
+def fence(value: Any) -> Any:
+    """Insert in a fence, however short the value is."""
+    inserted = insertable(value)
+    return inserted if isinstance(inserted, Attachment) else Fenced(inserted)
+
+
+def raw(value: Any) -> Any:
+    """Insert without a fence; what stands in the value is then the user's own word."""
+    inserted = insertable(value)
+    return RawAttachment(inserted) if isinstance(inserted, Attachment) else Raw(inserted)
+
+
+class RawAttachment:
+    """Marks an image or a document that the user asked to insert without a fence."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self.attachment = attachment
+
+    def __str__(self) -> str:
+        return str(self.attachment)
+
+
+def _text(value: Any, name: str) -> str:
+    inserted = insertable(value)
+    if isinstance(inserted, Attachment):
+        raise TemplateError(f"{name} takes text, not {inserted}")
+    return inserted
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise TemplateError(f"{name} takes a whole number from {least}, not {value!r}")
+    return value
+
+
+def head(value: Any, count: int = 5) -> Any:
+    """Return the first rows of a table, items of a list, or lines of a text; what is cut is said in a table and a text."""
+    _whole(count, "head", 0)
+    if is_table(value):
+        return read_table(value, count)
+    if isinstance(value, str):
+        lines = value.splitlines(keepends=True)
+        if len(lines) <= count:
+            return value
+        return "".join(lines[:count]) + f"[first {count} of {len(lines)} lines]"
+    if isinstance(value, dict):
+        return dict(list(value.items())[:count])
+    if isinstance(value, (list, tuple)):
+        return value[:count]
+    from itertools import islice
+
+    try:
+        return list(islice(value, count))
+    except TypeError:
+        raise TemplateError(f"head takes a table, a list or text, not {type(value).__name__}") from None
+
+
+def csv(value: Any, rows: Optional[int] = None) -> str:
+    """Return a table as CSV; at most `rows` of it, 100 by default, and above it what is cut."""
+    table = _table(value, rows)
+    return table.described(table.csv()) if table.is_cut else table.csv()
+
+
+def table(value: Any, rows: Optional[int] = None) -> str:
+    """Return a table as Markdown; at most `rows` of it, 100 by default, and above it what is cut."""
+    found = _table(value, rows)
+    return found.described("\n" + found.markdown()) if found.is_cut else found.markdown()
+
+
+def json(value: Any, indent: Optional[int] = None, rows: Optional[int] = None) -> str:
+    """Return a value as JSON; a table as a list of objects, at most `rows` of it, 100 by default, above it what is cut."""
+    if not is_table(value):
+        return json_text(value, indent)
+    found = _table(value, rows)
+    text = json_text(found.records(), indent)
+    return found.described(text) if found.is_cut else text
+
+
+def _table(value: Any, rows: Optional[int]) -> Table:
+    return read_table(value, rows if rows is not None else None if is_table(value) else ROWS_SHOWN)
+
+
+def code(value: Any, language: Optional[str] = None) -> str:
+    """Return a text, or the source of a function, as a Markdown code block that no backticks in it can end."""
+    text = _text(value, "code")
+    if language is None:
+        language = "" if isinstance(value, str) else "python"
+    if not re.fullmatch(r"[\w+#.-]*", language):
+        raise TemplateError(f"code takes the name of a language, not {language!r}")
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return "{}{}\n{}\n{}".format(ticks, language, text.rstrip("\n"), ticks)
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate the tokens of a text: four characters a token in Latin script, one a character elsewhere.
+
+    Notes
+    -----
+    Anthropic's glossary says about 3.5 English characters a token; other scripts have one token a character or more. It is an
+    estimate: only the API counts.
+    """
+    if text.isascii():
+        return -(-len(text) // 4)
+    ascii_characters = len(text.encode("ascii", "ignore"))
+    return math.ceil(ascii_characters / 4) + len(text) - ascii_characters
+
+
+def truncate_tokens(value: Any, count: int) -> str:
+    """Cut a text to about so many tokens (see `estimate_tokens`), at the end of a word where there is one, and say so."""
+    _whole(count, "truncate_tokens", 1)
+    text = _text(value, "truncate_tokens")
+    whole = estimate_tokens(text)
+    if whole <= count:
+        return text
+    # A token is at most four characters of the estimate; every further character that is not ASCII makes the text longer.
+    low, high = 0, min(len(text), 4 * count)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if estimate_tokens(text[:middle]) <= count:
+            low = middle
+        else:
+            high = middle - 1
+    kept = text[:low]
+    word = re.search(r"\s\S{1,40}\Z", kept)
+    if word is not None and low < len(text) and not text[low].isspace():
+        kept = kept[: word.start()]
+    note = "[cut here: about {:,} of {:,} tokens, by estimate]"
+    return f"{kept.rstrip()}\n{note.format(estimate_tokens(kept), whole)}"
+
+
+FILTERS: Dict[str, Callable[..., Any]] = {
+    each.__name__: each for each in (head, csv, table, json, code, truncate_tokens, fence, raw)
+}

@@ -1,0 +1,68 @@
+"""What is done about phrases in values that look like instructions, and said about what was removed."""
+
+from __future__ import annotations
+
+from typing import Dict, Set, Tuple
+
+from claude_force_nb.errors import PromptInjectionError, PromptInjectionWarning
+from claude_force_nb.warn import warn, warn_again
+
+from .template import RenderedPrompt
+
+__all__ = ["forget_warnings", "notices", "apply_injection_policy"]
+
+# Different phrases of one name that are warned about: a table of strangers' texts may hold a thousand.
+MOST_PHRASES = 10
+
+_told: Dict[str, Set[str]] = {}
+
+
+def forget_warnings() -> None:
+    """Warn anew of what was warned about: each cell that runs says what it found."""
+    _told.clear()
+    warn_again(PromptInjectionWarning)
+
+
+def apply_injection_policy(rendered: RenderedPrompt, on_injection: str) -> None:
+    """Warn of suspicious phrases, each once for a name, or refuse the prompt.
+
+    Parameters
+    ----------
+    rendered : RenderedPrompt
+    on_injection : str
+        ``warn``, ``block`` or ``off``.
+
+    Raises
+    ------
+    PromptInjectionError
+        With ``block``, where there is one.
+    """
+    if not rendered.suspicions or on_injection == "off":
+        return
+    if on_injection == "block":
+        first = rendered.suspicions[0]
+        raise PromptInjectionError(f"{first}; on_injection=block, nothing was sent")
+    for suspicion in rendered.suspicions:
+        told = _told.setdefault(suspicion.name, set())
+        message = str(suspicion)
+        if message in told or len(told) > MOST_PHRASES:
+            continue
+        told.add(message)
+        if len(told) > MOST_PHRASES:
+            warn(
+                f"{suspicion.name} holds more phrases like instructions; they are not named",
+                PromptInjectionWarning,
+            )
+        else:
+            warn(f"{message}; it is sent as data", PromptInjectionWarning)
+
+
+def notices(rendered: RenderedPrompt) -> Tuple[str, ...]:
+    """Return one line for each name that characters were removed from, and one for each suspicious phrase."""
+    if not rendered.removed and not rendered.suspicions:
+        return ()
+    removed = [
+        "{:,} invisible character{} removed from {}".format(count, "" if count == 1 else "s", name)
+        for name, count in rendered.removed.items()
+    ]
+    return (*removed, *(f"suspicious: {each}" for each in rendered.suspicions))

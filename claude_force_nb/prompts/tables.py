@@ -1,0 +1,293 @@
+"""Tables of a notebook as text: pandas, polars, what narwhals knows, and plain rows. Imports none of them by itself."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import math
+from dataclasses import dataclass, replace
+from io import StringIO
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from claude_force_nb.errors import TemplateError
+
+__all__ = ["COLUMNS_SHOWN", "ROWS_SHOWN", "Table", "is_table", "plain", "read_table", "table_text"]
+
+# What a table shows of itself where nothing else is asked for.
+ROWS_SHOWN = 100
+COLUMNS_SHOWN = 100
+
+# Libraries whose tables narwhals reads (its documentation, "Supported libraries"), beside pandas and polars.
+_OTHERS = ("modin", "cudf", "pyarrow", "dask", "ibis", "duckdb", "pyspark", "sqlframe")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The first rows of a table, and how large the whole is.
+
+    Attributes
+    ----------
+    columns : sequence of str
+    rows : sequence of sequences
+        The rows that are shown.
+    row_count, column_count : int or None
+        Of the whole; None where nobody knows without computing it.
+    more : bool
+        True where there are more rows than are shown.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    row_count: Optional[int]
+    column_count: int
+    more: bool = False
+
+    def __str__(self) -> str:
+        return self.described(self.csv())
+
+    @property
+    def is_cut(self) -> bool:
+        """True where rows or columns of the whole are left out."""
+        return self.more or len(self.columns) < self.column_count
+
+    def shape(self) -> str:
+        """Say how large the whole is, and what of it is shown."""
+        rows = "unknown number of rows" if self.row_count is None else _count(self.row_count, "row")
+        parts = ["{} x {}".format(rows, _count(self.column_count, "column"))]
+        if self.more:
+            parts.append("only the first {} shown".format(_count(len(self.rows), "row")))
+        if len(self.columns) < self.column_count:
+            parts.append("only the first {} shown".format(_count(len(self.columns), "column")))
+        return "; ".join(parts)
+
+    def described(self, text: str) -> str:
+        """Put the shape above a text."""
+        return f"{self.shape()}\n{text}"
+
+    def head(self, count: int) -> Table:
+        """Return the table with at most so many of its rows."""
+        if count >= len(self.rows):
+            return self
+        return replace(self, rows=self.rows[:count], more=True)
+
+    def csv(self) -> str:
+        """Return the shown rows as CSV."""
+        written = StringIO()
+        writer = csv.writer(written, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in self.rows:
+            writer.writerow([cell_text(cell) for cell in row])
+        return written.getvalue().rstrip("\n")
+
+    def markdown(self) -> str:
+        """Return the shown rows as a Markdown table."""
+        lines = [
+            list(self.columns),
+            ["---"] * len(self.columns),
+            *([cell_text(cell) for cell in row] for row in self.rows),
+        ]
+        return "\n".join("| {} |".format(" | ".join(map(_markdown_cell, line))) for line in lines)
+
+    def records(self) -> List[Dict[str, Any]]:
+        """Return the shown rows as mappings."""
+        return [dict(zip(self.columns, row)) for row in self.rows]
+
+
+def _count(number: int, what: str) -> str:
+    return "{:,} {}{}".format(number, what, "" if number == 1 else "s")
+
+
+def _markdown_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _is_missing(cell: Any) -> bool:
+    if cell is None:
+        return True
+    if isinstance(cell, float):
+        return math.isnan(cell)
+    return type(cell).__name__ in ("NaTType", "NAType")
+
+
+def cell_text(cell: Any) -> str:
+    """Return a cell as text; one without a value is empty."""
+    return cell if isinstance(cell, str) else "" if _is_missing(cell) else str(cell)
+
+
+def _root(value: Any) -> str:
+    return (type(value).__module__ or "").partition(".")[0]
+
+
+def is_table(value: Any) -> bool:
+    """Return whether a value is a table or a column of pandas, polars, or another library that narwhals knows."""
+    if isinstance(value, Table):
+        return True
+    root = _root(value)
+    if root in ("pandas", "polars"):
+        return type(value).__name__ in ("DataFrame", "Series", "LazyFrame", "GeoDataFrame")
+    return root in _OTHERS and type(value).__name__ in (
+        "DataFrame",
+        "Series",
+        "Table",
+        "DuckDBPyRelation",
+        "ChunkedArray",
+    )
+
+
+def table_text(value: Any) -> str:
+    """Return the shape of a table and its first rows as CSV."""
+    return str(read_table(value))
+
+
+def read_table(value: Any, rows: Optional[int] = None) -> Table:
+    """Read the first rows of a table.
+
+    Parameters
+    ----------
+    value : table, mappings, sequences, or a mapping of columns
+    rows : int, optional
+        How many at the most, >= 0; `ROWS_SHOWN` by default.
+
+    Raises
+    ------
+    TemplateError
+        If it is none of these.
+    """
+    most = ROWS_SHOWN if rows is None else rows
+    if type(most) is not int or most < 0:
+        raise TemplateError(f"the number of rows must be a whole number from 0, not {rows!r}")
+    if isinstance(value, Table):
+        return value if rows is None else value.head(most)
+    root = _root(value)
+    if root == "pandas" and is_table(value):
+        return _from_pandas(value, most)
+    if root == "polars" and is_table(value):
+        return _from_polars(value, most)
+    if is_table(value):
+        return _from_narwhals(value, most)
+    return _from_rows(value, most)
+
+
+def _made(columns: Sequence[Any], rows: Sequence[Sequence[Any]], count: Optional[int], most: int) -> Table:
+    names = [" / ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in columns]
+    kept = [list(row)[:COLUMNS_SHOWN] for row in rows[:most]]
+    more = len(rows) > most if count is None else count > len(kept)
+    return Table(names[:COLUMNS_SHOWN], kept, count, len(names), more)
+
+
+def _from_pandas(value: Any, most: int) -> Table:
+    count = len(value)
+    frame = value.head(most)
+    if type(value).__name__ == "Series":
+        frame = frame.to_frame(name="value" if value.name is None else value.name)
+    columns = list(frame.columns)
+    rows = list(frame.itertuples(index=False, name=None))
+    # An index that only counts the rows says nothing.
+    index = frame.index
+    counts = type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1
+    if not counts:
+        levels = list(index.names)
+        several = len(levels) > 1
+        columns = [
+            ("index" if len(levels) == 1 else f"level {at}") if name is None else name for at, name in enumerate(levels)
+        ] + columns
+        rows = [(*(at if several else (at,)), *row) for at, row in zip(index, rows)]
+    return _made(columns, rows, count, most)
+
+
+def _from_polars(value: Any, most: int) -> Table:
+    kind = type(value).__name__
+    if kind == "LazyFrame":
+        frame = value.head(most + 1).collect()
+        rows = frame.rows()
+        return _made(frame.columns, rows, len(rows) if len(rows) <= most else None, most)
+    frame = value.to_frame(value.name or "value") if kind == "Series" else value
+    return _made(frame.columns, frame.head(most).rows(), frame.height, most)
+
+
+def _from_narwhals(value: Any, most: int) -> Table:
+    try:
+        import narwhals.stable.v1 as narwhals
+    except ImportError:
+        message = "{} tables need narwhals: pip install 'claude_force_nb[dataframe]'; or insert pandas or polars"
+        raise TemplateError(message.format(_root(value))) from None
+    frame: Any = narwhals.from_native(value, allow_series=True)
+    if hasattr(frame, "to_frame"):
+        frame = frame.to_frame()
+    head = frame.head(most + 1)
+    head = head.collect() if hasattr(head, "collect") else head
+    rows = head.rows()
+    count = len(frame) if hasattr(frame, "shape") else len(rows) if len(rows) <= most else None
+    return _made(head.columns, rows, count, most)
+
+
+def _from_rows(value: Any, most: int) -> Table:
+    """Read mappings, sequences, or a mapping of columns."""
+    if isinstance(value, Mapping) and value and all(_is_sequence(column) for column in value.values()):
+        count = max(len(column) for column in value.values())
+        rows = [
+            [column[at] if at < len(column) else None for column in value.values()] for at in range(min(count, most))
+        ]
+        return _made(list(value), rows, count, most)
+    if _is_sequence(value) and value and all(isinstance(row, Mapping) for row in value):
+        columns = list(dict.fromkeys(name for row in value for name in row))
+        rows = [[row.get(name) for name in columns] for row in value[:most]]
+        return _made(columns, rows, len(value), most)
+    if _is_sequence(value) and value and all(_is_sequence(row) for row in value):
+        width = max(map(len, value))
+        rows = [list(row) + [None] * (width - len(row)) for row in value[:most]]
+        return _made([f"column {at + 1}" for at in range(width)], rows, len(value), most)
+    message = "{} is no table; a DataFrame, a list of mappings or rows, or a mapping of columns is"
+    raise TemplateError(message.format(type(value).__name__))
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
+
+
+def plain(value: Any) -> Any:
+    """Return what ``json`` cannot write as what it can: the fallback of ``| json``."""
+    if _is_missing(value):
+        return None
+    if is_table(value):
+        return read_table(value).records()
+    for name in ("model_dump", "tolist", "_asdict"):
+        method = getattr(value, name, None)
+        if callable(method):
+            return method()
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return str(value)
+
+
+def json_text(value: Any, indent: Optional[int]) -> str:
+    """Return a value as JSON; NaN and infinity, which JSON does not have, are null."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(
+        _finite(value),
+        default=lambda item: _finite(plain(item)),
+        ensure_ascii=False,
+        indent=indent,
+        separators=separators,
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_key(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _key(key: Any) -> Any:
+    return key if key is None or isinstance(key, (str, int, float, bool)) else str(key)

@@ -1,0 +1,151 @@
+"""What a batch would cost: rows, distinct prompts and cached ones are counted; tokens are measured on a sample. Pure."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
+
+__all__ = ["BatchEstimate", "Sampled", "minutes_at_limits"]
+
+SAMPLE_SIZE = 20
+# Two standard errors: 19 of 20 such estimates are nearer than this.
+_ERRORS = 2.0
+
+
+@dataclass
+class Sampled:
+    """Goes through the requests of a batch once; holds a few of them, and of the others their fingerprints.
+
+    Parameters
+    ----------
+    size : int
+        Requests that are kept for counting their tokens.
+    """
+
+    size: int = SAMPLE_SIZE
+    rows: int = 0
+    broken: int = 0
+    cached_rows: int = 0
+    to_send: int = 0
+    to_send_bytes: int = 0
+    output_tokens: List[int] = field(default_factory=list)
+    sample: List[Tuple[ClaudeRequest, int]] = field(default_factory=list)
+    model: str = ""
+    max_tokens: int = 0
+    # By fingerprint, whether the cache has the answer.
+    _seen: Dict[bytes, bool] = field(default_factory=dict)
+    # The same rows give the same sample each time.
+    _random: random.Random = field(default_factory=lambda: random.Random(0))
+
+    def is_new(self, request: ClaudeRequest) -> bool:
+        """Count a row; return True where no row before it asked the same."""
+        self.rows += 1
+        digest = bytes.fromhex(request.fingerprint)
+        known = self._seen.get(digest)
+        if known is None:
+            self._seen[digest] = False
+            return True
+        self.cached_rows += known
+        return False
+
+    @property
+    def distinct(self) -> int:
+        """Different prompts."""
+        return len(self._seen)
+
+    def cached(self, request: ClaudeRequest, answer: ClaudeResult) -> None:
+        """Count a prompt whose answer is in the cache, as each further row that asks the same will be."""
+        self._seen[bytes.fromhex(request.fingerprint)] = True
+        self.cached_rows += 1
+        self.output_tokens.append(answer.usage.output_tokens)
+
+    def missing(self, request: ClaudeRequest, size_bytes: int) -> None:
+        """Count a prompt that would be sent, and perhaps keep it for the sample."""
+        self.to_send += 1
+        self.to_send_bytes += size_bytes
+        self.model, self.max_tokens = request.model, max(self.max_tokens, request.max_tokens)
+        if len(self.sample) < self.size:
+            self.sample.append((request, size_bytes))
+            return
+        place = self._random.randrange(self.to_send)
+        if place < self.size:
+            self.sample[place] = (request, size_bytes)
+
+
+@dataclass(frozen=True)
+class BatchEstimate:
+    """What the requests of a batch that are not cached would take.
+
+    Attributes
+    ----------
+    input_tokens : float
+    input_error : float
+        Two standard errors of it; 0 where every request was counted.
+    output_tokens : float or None
+        From answers to prompts of the same batch that are in the cache; None where there are none.
+    """
+
+    sampled: Sampled
+    input_tokens: float
+    input_error: float
+    output_tokens: Optional[float]
+
+    @classmethod
+    def of(cls, sampled: Sampled, counted: Sequence[int]) -> BatchEstimate:
+        """Estimate the tokens of all from those `counted` for the sample: tokens go with the bytes of a request.
+
+        Notes
+        -----
+        The ratio estimator and its standard error with the finite population correction: Cochran, "Sampling Techniques",
+        chapter 6.
+        """
+        number, total = len(counted), sampled.to_send
+        sizes = [size for _, size in sampled.sample[:number]]
+        if not number or not sum(sizes):
+            # About four bytes a token in English prose; nothing was counted.
+            return cls(sampled, sampled.to_send_bytes / 4, math.inf, _mean(sampled.output_tokens))
+        ratio = sum(counted) / sum(sizes)
+        if number >= total:
+            return cls(sampled, float(sum(counted)), 0.0, _mean(sampled.output_tokens))
+        spread = sum((tokens - ratio * size) ** 2 for tokens, size in zip(counted, sizes)) / max(number - 1, 1)
+        error = _ERRORS * total * math.sqrt(spread / number * (1 - number / total))
+        return cls(sampled, ratio * sampled.to_send_bytes, error, _mean(sampled.output_tokens))
+
+    def price(self, prices: PriceTable, *, output_tokens: float, via: str, on: Any) -> Optional[Decimal]:
+        """Return US dollars for all that would be sent, at so many tokens an answer; None where the price is unknown."""
+        number = self.sampled.to_send
+        if not number:
+            return Decimal(0)
+        usage = Usage(
+            input_tokens=round(self.input_tokens / number),
+            output_tokens=round(output_tokens),
+            service_tier="batch" if via == "batches" else "standard",
+        )
+        one = prices.cost(self.sampled.model, usage, on=on)
+        return None if one is None else one * number
+
+
+def _mean(values: Sequence[int]) -> Optional[float]:
+    return sum(values) / len(values) if values else None
+
+
+def minutes_at_limits(needs: Dict[str, Optional[float]], limits: Iterable[Tuple[str, float]]) -> Optional[float]:
+    """Return how long it takes at so much a minute, None where no limit is known.
+
+    Parameters
+    ----------
+    needs : mapping
+        What the whole needs of each kind: ``requests``, ``input-tokens``, ``output-tokens``; None where that is not known.
+    limits : iterable of (str, float)
+        Kind, and units a minute.
+    """
+    minutes = [(needs.get(kind) or 0.0) / limit for kind, limit in limits if limit > 0 and needs.get(kind) is not None]
+    return max(minutes) if minutes else None

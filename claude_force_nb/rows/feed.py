@@ -1,0 +1,125 @@
+"""Many prompts for few workers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, AsyncIterable, Coroutine, Iterable, Optional, Tuple, Union
+
+from claude_force_nb.errors import ClaudeForceError
+
+__all__ = ["BrokenRow", "NumberedRows", "Feed", "Prompts", "all_done"]
+
+# What a row takes of a source that may keep the event loop from its work.
+_SLOW_SECONDS = 0.02
+
+Prompts = Union[Iterable[Any], AsyncIterable[Any]]
+
+
+class BrokenRow:
+    """Stands in a source for a row that cannot be read; that row fails with `error`, and the others go on."""
+
+    def __init__(self, error: ClaudeForceError) -> None:
+        self.error = error
+
+
+class NumberedRows:
+    """Items that bring their own row numbers, for a run over some rows of a source."""
+
+    def __init__(self, pairs: Iterable[Tuple[int, Any]]) -> None:
+        self._pairs = pairs
+
+    def __iter__(self) -> Any:
+        return iter(self._pairs)
+
+
+class Feed:
+    """Hands prompts to several workers, each once, numbered in the order of the source."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self._row = -1
+        self._taken = 0
+        self._ended = False
+        self._is_slow = False
+        self._asking: Optional[Tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = None
+        self._numbered = isinstance(prompts, NumberedRows)
+        self._sync = None if isinstance(prompts, AsyncIterable) else iter(prompts)
+        self._async = prompts.__aiter__() if isinstance(prompts, AsyncIterable) else None
+        # Made inside the running loop: an asynchronous source cannot be asked by two workers at once.
+        self._lock = asyncio.Lock()
+
+    def __aiter__(self) -> Feed:
+        return self
+
+    @property
+    def taken(self) -> int:
+        """Prompts handed out so far."""
+        return self._taken
+
+    def end(self) -> None:
+        """Hand out nothing more, from any thread; a source that is being waited for is waited for no longer."""
+        self._ended = True
+        asking = self._asking
+        if asking is not None:
+            loop, task = asking
+            loop.call_soon_threadsafe(self._interrupt, task)
+
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        if self._asking is not None and self._asking[1] is task:
+            task.cancel()
+
+    async def __anext__(self) -> Tuple[int, Any]:
+        if self._ended:
+            raise StopAsyncIteration
+        if self._sync is not None:
+            if not self._is_slow:
+                return self._next()
+            # One row for each turn of the event loop, so that a Stop waits for one row and not for one of every worker.
+            async with self._lock:
+                await asyncio.sleep(0)
+                if self._ended:
+                    raise StopAsyncIteration
+                return self._next()
+        assert self._async is not None
+        async with self._lock:
+            if self._ended:
+                raise StopAsyncIteration
+            task = asyncio.current_task()
+            assert task is not None
+            self._asking = (asyncio.get_running_loop(), task)
+            try:
+                prompt = await self._async.__anext__()
+            except asyncio.CancelledError:
+                if self._ended:
+                    raise StopAsyncIteration from None
+                raise
+            finally:
+                self._asking = None
+            self._row += 1
+            self._taken += 1
+            return self._row, prompt
+
+    def _next(self) -> Tuple[int, Any]:
+        assert self._sync is not None
+        began = time.perf_counter()
+        for prompt in self._sync:
+            self._is_slow = time.perf_counter() - began > _SLOW_SECONDS
+            self._taken += 1
+            if self._numbered:
+                row, prompt = prompt
+                return row, prompt
+            self._row += 1
+            return self._row, prompt
+        raise StopAsyncIteration
+
+
+async def all_done(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all workers; when one fails, or the wait is cancelled, end the others first."""
+    tasks = [asyncio.ensure_future(worker) for worker in workers]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

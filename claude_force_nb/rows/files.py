@@ -1,0 +1,392 @@
+"""Answers written to a file row by row, so that a source of any length needs no memory and a stopped run goes on where it was.
+
+A .jsonl file is written as the rows end. A line that was written is never changed: an answer that comes later is another line, and
+the last line of a row counts. When all rows have ended, the file is put into the order of the rows. A Parquet file cannot be
+written that way: its rows are collected in a .jsonl file beside it, and become the Parquet file at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import math
+import os
+import sys
+from array import array
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Union
+
+from claude_force_nb.errors import SourceError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.rows.results import FRAME_COLUMNS, answer_columns
+
+from .feed import BrokenRow
+from .parquet_types import schema_of_rows
+from .sources import Source
+
+__all__ = ["FILE_COLUMNS", "RowFile"]
+
+# The columns that a file has beside those of the source and of a schema.
+FILE_COLUMNS = ("row", *FRAME_COLUMNS, "fingerprint")
+
+_ANSWERED = ("ok", "cached")
+# Of a fingerprint, as many hexadecimal digits as make it unlikely that two of a million prompts share them: below 1 to 10^7.
+_DIGITS = 16
+_PARQUET_ROWS = 10_000
+# How every line begins: what else a file ends in was not torn by a process that died.
+_HEAD = b'{"row": '
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+# Where Windows locks a file, which keeps others from reading there: behind any end.
+_FAR = 1 << 40
+# Stands for the request id of an answer that the file has already.
+_IN_FILE = "in the file"
+# What pandas has where there is no value.
+_NOTHING = ("NaTType", "NAType")
+# Of a column of the source that is called as one of ours.
+_PREFIX = "source_"
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has a form for; a number that is none becomes null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _key(fingerprint: str) -> int:
+    return int(fingerprint[:_DIGITS], 16)
+
+
+def _put(places: array[int], row: int, offset: int) -> None:
+    if row >= len(places):
+        places.extend([-1] * (row + 1 - len(places)))
+    places[row] = offset
+
+
+def _other(value: Any) -> Any:
+    plain = getattr(value, "tolist", None)  # a number or an array of numpy
+    if callable(plain):
+        return _plain(plain())
+    return None if type(value).__name__ in _NOTHING else str(value)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=_other, separators=(", ", ": ")).encode
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock an open file until it is closed; False where another run has it, also one of this process."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(_FAR)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Elsewhere than on local disks there may be no locks at all.
+        return error.errno not in _TAKEN
+    return True
+
+
+class _GivenUp(Exception):
+    """Ends the reading or the ordering of a file that nobody waits for any more."""
+
+
+class RowFile:
+    """A file of answers, one line for each row: `open` it, call it for each row that ends, `finish` it, `close` it.
+
+    A file of a million rows takes a while to read and to put into order. That is done in a thread, and ends when it is cancelled.
+
+    Parameters
+    ----------
+    path : path
+        Ends in .jsonl or .parquet. A file that an earlier run wrote is gone on with.
+    source : Source
+        The rows, whose columns are written too.
+    more : callable, optional
+        Gives further columns of a result; see `BatchResult`.
+
+    Raises
+    ------
+    SourceError
+        If the file is the one that the rows come from, or is to be Parquet and pyarrow is not installed.
+    """
+
+    def __init__(
+        self,
+        path: Union[str, os.PathLike[str]],
+        source: Source,
+        more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None,
+    ) -> None:
+        self.path = Path(path).expanduser()
+        self._source = source
+        self._more = more
+        self._is_parquet = self.path.suffix.lower() == ".parquet"
+        if self._is_parquet and find_spec("pyarrow") is None:
+            raise SourceError(f"writing {self.path.name} needs pip install pyarrow; or write to a .jsonl file")
+        self._log = self.path.with_name(self.path.name + ".part.jsonl") if self._is_parquet else self.path
+        if source.path is not None and source.path.resolve() in (self.path.resolve(), self._log.resolve()):
+            raise SourceError(f"{path} is read for its rows, so they cannot be written there; give another name")
+        # By the beginning of the fingerprint, where the line stands that answers it.
+        self._known: Dict[int, int] = {}
+        self._known_rows = array("q")
+        # By row, where the line of this run stands; -1 before it has one.
+        self._offsets = array("q")
+        self._in_order = True
+        self._file: Optional[BinaryIO] = None
+        self._end = 0
+        # Lines in the file, and how many of them are those of this run's rows.
+        self._there = self._in_use = 0
+        self._parts = tuple(more(ClaudeResult())) if more is not None else ()
+        self._own = {*self._parts, *FILE_COLUMNS}
+        self._given_up = False
+
+    async def open(self) -> None:
+        """Begin to write, behind what an earlier run wrote.
+
+        Raises
+        ------
+        SourceError
+            If the file cannot be written, is none of ours, or is being written by another run.
+        """
+        await self._in_thread(self._open)
+        self._source.pending = {}
+
+    async def finish(self) -> None:
+        """Put the rows into their order, once all have ended, and leave out what counts no more.
+
+        Raises
+        ------
+        SourceError
+            If the disk is full, or Parquet has no form for the rows; they are kept as lines then.
+        """
+        await self._in_thread(self._finish)
+
+    def close(self) -> None:
+        """Let go of the file; safe to call at any time."""
+        if self._file is not None:
+            self._file.close()
+        self._source.pending = None
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        doing = asyncio.get_running_loop().run_in_executor(None, work)
+        try:
+            await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            self._given_up = True
+            await asyncio.wait([doing])
+            doing.exception()
+            raise
+
+    def _open(self) -> None:
+        try:
+            unpacked = self._is_parquet and self.path.exists() and not self._log.exists()
+            if unpacked:
+                self._unpack()
+            self._file = self._log.open("ab", buffering=0)
+            try:
+                # Another run that ends just now puts a new file into the place of the one that was opened.
+                if not _lock(self._file) or not os.path.samestat(os.fstat(self._file.fileno()), self._log.stat()):
+                    message = "another run writes to {} now; wait for it, or give another name"
+                    raise SourceError(message.format(self.path))
+                self._end = self._read()
+            except BaseException:
+                self._file.close()
+                if unpacked:
+                    self._log.unlink()
+                raise
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be written: {error.strerror or error}") from None
+
+    # --- what is there already
+
+    def _read(self) -> int:
+        """Read what an earlier run wrote, and cut off a line that it had no time to end; return where the file ends."""
+        assert self._file is not None
+        offset = 0
+        with self._log.open("rb") as lines:
+            for line in lines:
+                self._go_on()
+                if not line.endswith(b"\n"):
+                    if line[: len(_HEAD)] != _HEAD[: len(line)]:
+                        raise self._foreign()
+                    break
+                self._remember(line, offset)
+                offset += len(line)
+        self._file.truncate(offset)
+        return offset
+
+    def _remember(self, line: bytes, offset: int) -> None:
+        try:
+            record = json.loads(line)
+            row, fingerprint, status = record["row"], record["fingerprint"], record["status"]
+            if status in _ANSWERED:
+                self._known[_key(fingerprint)] = offset
+            _put(self._known_rows, row, offset)
+            self._there += 1
+        except (ValueError, KeyError, TypeError):
+            raise self._foreign() from None
+
+    def _foreign(self) -> SourceError:
+        return SourceError(f"{self.path} is there and was not written by a batch; give another name")
+
+    def known(self, request: ClaudeRequest) -> Optional[ClaudeResult]:
+        """Return a result without text where the file has the answer to a request already, else None."""
+        if not self._known or _key(request.fingerprint) not in self._known:
+            return None
+        return ClaudeResult(
+            model=request.model, cached=True, status="cached", fingerprint=request.fingerprint, request_id=_IN_FILE
+        )
+
+    # --- writing
+
+    def __call__(self, row: int, result: ClaudeResult) -> None:
+        """Write a row that has ended.
+
+        Raises
+        ------
+        SourceError
+            Where the file takes no more, as on a full disk.
+        """
+        item = self._source.pending_row(row)
+        if result.request_id == _IN_FILE:
+            at = self._known[_key(result.fingerprint)]
+            if row < len(self._known_rows) and self._known_rows[row] == at:
+                self._put_down(row, at)
+                return
+            found = self._line(at)
+            answer = {name: found.get(name) for name in (*FRAME_COLUMNS, *self._parts, "fingerprint")}
+        else:
+            answer = {**answer_columns(result, self._more), "fingerprint": result.fingerprint}
+        columns = item if isinstance(item, Mapping) else {} if isinstance(item, BrokenRow) else {"item": item}
+        named = {(_PREFIX if name in self._own else "") + str(name): value for name, value in columns.items()}
+        line = (_encode(_plain({"row": row, **named, **answer})) + "\n").encode("utf-8", "backslashreplace")
+        self._write(line)
+        self._put_down(row, self._end)
+        self._end += len(line)
+        self._there += 1
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None
+        try:
+            written = self._file.write(line)
+            if written == len(line):
+                return
+            # A torn line in the middle would make the file unreadable.
+            self._file.truncate(self._end)
+            reason = "there is no more room"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        raise SourceError(f"{self._log} cannot be written: {reason}; the rows before are in it")
+
+    def _put_down(self, row: int, offset: int) -> None:
+        """Note where the line of a row stands, which needs nothing further."""
+        self._source.forget_row(row)
+        self._in_use += 1
+        following = row == len(self._offsets) and (row == 0 or offset > self._offsets[row - 1])
+        self._in_order = self._in_order and following
+        _put(self._offsets, row, offset)
+
+    def _line(self, offset: int) -> Dict[str, Any]:
+        with self._log.open("rb") as lines:
+            lines.seek(offset)
+            record: Dict[str, Any] = json.loads(lines.readline())
+        return record
+
+    # --- the end
+
+    def _go_on(self) -> None:
+        if self._given_up:
+            raise _GivenUp
+
+    def _finish(self) -> None:
+        part = self.path.with_name(self.path.name + (".part" if self._is_parquet else ".sorted"))
+        try:
+            if self._is_parquet:
+                self._write_parquet(part)
+            elif not self._in_order or self._there != self._in_use:
+                with part.open("wb") as ordered:
+                    for line in self._lines():
+                        ordered.write(line)
+                self._let_go()
+                os.replace(part, self._log)
+        except OSError as error:
+            message = "{} cannot be finished: {}; the rows are in {}"
+            raise SourceError(message.format(self.path, error.strerror or error, self._log)) from None
+        finally:
+            if part.exists():
+                part.unlink()
+
+    def _lines(self) -> Iterator[bytes]:
+        with self._log.open("rb") as lines:
+            position = -1
+            for offset in self._offsets:
+                if offset < 0:
+                    continue
+                if offset != position:
+                    lines.seek(offset)
+                line = lines.readline()
+                position = offset + len(line)
+                self._go_on()
+                yield line
+
+    def _let_go(self) -> None:
+        # Windows replaces and removes no file that is open.
+        assert self._file is not None
+        self._file.close()
+
+    def _write_parquet(self, part: Path) -> None:
+        if not len(self._offsets):
+            self._let_go()
+            self._log.unlink()
+            return
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+        try:
+            # Twice through all rows: what the first ones have tells neither the columns nor the types of all.
+            schema = schema_of_rows(arrow, _chunks(self._lines()))
+            with parquet.ParquetWriter(str(part), schema) as writer:
+                for records in _chunks(self._lines()):
+                    writer.write_table(arrow.Table.from_pylist(records, schema=schema))
+        except (arrow.ArrowException, OverflowError) as error:
+            message = "Parquet has no form for these rows ({}); they are in {}"
+            raise SourceError(message.format(" ".join(str(error).split()), self._log)) from None
+        os.replace(part, self.path)
+        self._let_go()
+        self._log.unlink()
+
+    def _unpack(self) -> None:
+        """Make the lines of an earlier Parquet file, to go on with them."""
+        parquet = import_module("pyarrow.parquet")
+        part = self._log.with_name(self._log.name + ".new")
+        try:
+            with parquet.ParquetFile(str(self.path)) as file, part.open("wb") as lines:
+                for batch in file.iter_batches(_PARQUET_ROWS):
+                    for record in batch.to_pylist():
+                        self._go_on()
+                        lines.write((_encode(_plain(record)) + "\n").encode("utf-8", "backslashreplace"))
+            os.replace(part, self._log)
+        except (ValueError, OSError):  # pyarrow's own errors are of these kinds
+            raise self._foreign() from None
+        finally:
+            if part.exists():
+                part.unlink()
+
+
+def _chunks(lines: Iterator[bytes]) -> Iterator[List[Dict[str, Any]]]:
+    chunk: List[Dict[str, Any]] = []
+    for line in lines:
+        chunk.append(json.loads(line))
+        if len(chunk) == _PARQUET_ROWS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,146 @@
+"""Data frames of any library, read and extended through narwhals. No such library is imported before one is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from claude_force_nb.errors import SourceError
+
+__all__ = ["Table", "as_table", "assemble"]
+
+_INSTALL = "pip install 'claude_force_nb[dataframe]'"
+# Libraries whose objects may be tables; asked by name, so that none of them has to be imported.
+_LIBRARIES = {"pandas", "polars", "pyarrow", "modin", "cudf", "duckdb", "dask", "ibis", "pyspark", "sqlframe"}
+
+
+class Table:
+    """A data frame whose rows are mappings.
+
+    Parameters
+    ----------
+    native : DataFrame
+        Of the user's own library.
+    frame : narwhals.DataFrame
+        The same, through narwhals.
+    is_series : bool
+        True where it was a series: its one column has the plain items.
+    """
+
+    def __init__(self, native: Any, frame: Any, *, is_series: bool = False) -> None:
+        # A shallow copy: columns that the user adds or drops meanwhile do not matter.
+        self._native = native.copy(deep=False) if _is_pandas(native) else native
+        self._frame = frame
+        self.is_series = is_series
+        self.columns: Tuple[str, ...] = tuple(map(str, frame.columns))
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        names = self.columns
+        for row in self._frame.iter_rows():
+            yield dict(zip(names, row))
+
+    def with_columns(self, numbers: Sequence[int], added: Mapping[str, List[Any]]) -> Any:
+        """Return the rows with these numbers, as the user's library has them, with further columns behind their own."""
+        names = _free_names(added, self.columns)
+        everything = len(numbers) == len(self)
+        if _is_pandas(self._native):
+            frame = self._native.copy() if everything else self._native.iloc[list(numbers)].copy()
+            for name, values in added.items():
+                # Of the frame's library, whatever its columns are.
+                frame[names[name]] = type(frame.index.to_series())(values, index=frame.index) if values else None
+            return frame
+        rows = self._frame if everything else self._frame[list(numbers)]
+        namespace = self._frame.__native_namespace__()
+        return import_module("narwhals.stable.v1").to_native(
+            rows.with_columns(*(_series(namespace, name, names[name], values) for name, values in added.items()))
+        )
+
+
+def _is_pandas(native: Any) -> bool:
+    return hasattr(native, "iloc")
+
+
+def _series(namespace: Any, kind: str, name: str, values: List[Any]) -> Any:
+    narwhals = import_module("narwhals.stable.v1")
+    if namespace.__name__ == "polars":
+        return narwhals.from_native(_polars_series(namespace, kind, name, values), series_only=True)
+    return narwhals.new_series(name, values, native_namespace=namespace)
+
+
+def _polars_series(polars: Any, kind: str, name: str, values: List[Any]) -> Any:
+    # Two frames can be put together only where their columns have one type, also where no row has an error.
+    dtype = {"answer": polars.String, "status": polars.String, "error": polars.String, "cost": polars.Float64}.get(kind)
+    return polars.Series(name, values, dtype=dtype, strict=False)
+
+
+def as_table(value: Any, name: str) -> Optional[Table]:
+    """Return a data frame or a series as a table, or None where the value is neither.
+
+    Raises
+    ------
+    SourceError
+        If narwhals is not installed, or the frame is lazy.
+    """
+    libraries = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+    if not libraries & _LIBRARIES and not hasattr(value, "__narwhals_dataframe__"):
+        return None
+    if find_spec("narwhals") is None:
+        raise SourceError(f"{name} is a {type(value).__name__}; reading it needs {_INSTALL}")
+    narwhals = import_module("narwhals.stable.v1")
+    # Before narwhals refuses them, in several lines; 1 and "1" are one name in a template.
+    columns = getattr(value, "columns", ()) if _is_pandas(value) else getattr(value, "column_names", ())
+    names = list(map(str, columns))
+    twice = next((each for each in names if names.count(each) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise SourceError(f"{name} has two columns named {twice!r}")
+    seen = narwhals.from_native(value, pass_through=True, allow_series=True)
+    if isinstance(seen, narwhals.LazyFrame):
+        raise SourceError(f"{name} is lazy: its rows are not there yet; collect it first")
+    if isinstance(seen, narwhals.Series):
+        native = value.to_frame(seen.name or "item") if hasattr(value, "to_frame") else None
+        if native is None:
+            return None
+        return Table(native, narwhals.from_native(native), is_series=True)
+    if isinstance(seen, narwhals.DataFrame):
+        return Table(value, seen)
+    return None
+
+
+def assemble(numbers: Sequence[int], columns: Mapping[str, List[Any]], added: Mapping[str, List[Any]]) -> Any:
+    """Return columns as a data frame of pandas, or of polars where that is all there is; the index holds the row numbers.
+
+    Raises
+    ------
+    SourceError
+        If neither is installed.
+    """
+    names = _free_names(added, columns)
+    ours = {names[name]: name for name in added}
+    data: Dict[str, List[Any]] = {**columns, **{names[name]: values for name, values in added.items()}}
+    if find_spec("pandas") is not None:
+        pandas = import_module("pandas")
+        plain = {name: pandas.Series(values, index=list(numbers), dtype=None) for name, values in data.items()}
+        return pandas.DataFrame(plain, index=list(numbers))
+    if find_spec("polars") is not None:
+        polars = import_module("polars")
+        return polars.DataFrame(
+            [_polars_series(polars, ours.get(name, ""), name, values) for name, values in data.items()]
+        )
+    raise SourceError("to_frame() needs pandas or polars; install one of them, or use the results as a list")
+
+
+def _free_names(wanted: Iterable[str], taken: Iterable[str]) -> Dict[str, str]:
+    """Return a name for each new column that no column of the source has: its own data is never replaced."""
+    used = set(taken)
+    names = {}
+    for name in wanted:
+        free, number = name, 2
+        while free in used:
+            free, number = f"{name}_{number}", number + 1
+        used.add(free)
+        names[name] = free
+    return names

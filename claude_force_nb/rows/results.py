@@ -1,0 +1,272 @@
+"""The results of many rows: one batch of them with its sums, and its columns in a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import (
+    Any,
+    Awaitable,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Union,
+    overload,
+)
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage, sum_dollars
+from claude_force_nb.schemas.answer import AnswerSchema, as_row
+
+from .frames import assemble
+
+__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "answer_columns", "frame_parts"]
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What became of many rows, without the rows.
+
+    Attributes
+    ----------
+    counts : mapping of str to int
+        Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``.
+    cost, saved : Decimal or None
+        US dollars paid, and not paid because the cache answered; None where one price is unknown.
+    input_tokens, output_tokens : int
+        Of all answers, cached ones included.
+    duration_seconds : float
+        Wall time of the whole run.
+    """
+
+    counts: Mapping[str, int]
+    cost: Optional[Decimal] = Decimal(0)
+    saved: Optional[Decimal] = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    duration_seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def __repr__(self) -> str:
+        return f"BatchSummary({_counts_line(len(self), self.counts)})"
+
+
+def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
+    parts = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    return "{} rows: {}".format(rows, parts or "empty")
+
+
+class _Rows(Protocol):
+    """What a batch needs of the rows that it answered; `sources.Source` is one."""
+
+    def frame(self, numbers: Tuple[int, ...], added: Mapping[str, List[Any]]) -> Any:
+        """Return the rows with these numbers as a data frame with further columns."""
+
+
+# The columns that `BatchResult.to_frame` adds itself.
+FRAME_COLUMNS = ("answer", "status", "error", "cost")
+
+
+class BatchResult(Sequence[ClaudeResult]):
+    """One `ClaudeResult` per row, in input order.
+
+    Parameters
+    ----------
+    results : iterable of ClaudeResult
+    duration_seconds : float
+        Wall time of the whole run.
+    numbers : sequence of int, optional
+        Row numbers in the source; 0 and up by default.
+    source : Source, optional
+        The rows, for `to_frame`.
+    again : callable, optional
+        Runs the rows with the given numbers again and gives their results by number, for `retry`.
+    more : callable, optional
+        Gives further columns of a result for `to_frame`.
+    """
+
+    def __init__(
+        self,
+        results: Iterable[ClaudeResult],
+        *,
+        duration_seconds: float = 0.0,
+        numbers: Optional[Sequence[int]] = None,
+        source: Optional[_Rows] = None,
+        again: Optional[Callable[[Sequence[int]], Awaitable[Mapping[int, ClaudeResult]]]] = None,
+        more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None,
+    ) -> None:
+        self._results: Tuple[ClaudeResult, ...] = tuple(results)
+        self._numbers: Tuple[int, ...] = tuple(range(len(self._results)) if numbers is None else numbers)
+        self._source = source
+        self._again = again
+        self._more = more
+        self.duration_seconds = duration_seconds
+
+    def _part(self, places: Sequence[int]) -> BatchResult:
+        part: BatchResult = object.__new__(type(self))
+        part.__dict__.update(self.__dict__)
+        part._results = tuple(self._results[place] for place in places)
+        part._numbers = tuple(self._numbers[place] for place in places)
+        return part
+
+    def __getstate__(self) -> Dict[str, Any]:
+        # What can run rows again belongs to this process.
+        return {**self.__dict__, "_again": None, "_more": None}
+
+    @overload
+    def __getitem__(self, index: int) -> ClaudeResult: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> BatchResult: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[ClaudeResult, BatchResult]:
+        if isinstance(index, slice):
+            return self._part(range(len(self))[index])
+        return self._results[index]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[ClaudeResult]:
+        return iter(self._results)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BatchResult) and self._results == other._results
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def numbers(self) -> Tuple[int, ...]:
+        """Row numbers in the source, from 0: of a part such as `failed` not the positions in it."""
+        return self._numbers
+
+    @property
+    def texts(self) -> List[str]:
+        """The answers; "" where there is none."""
+        return [result.text for result in self._results]
+
+    @property
+    def parsed(self) -> List[Any]:
+        """What the answers stand for, with ``schema``; None where there is none that fits."""
+        return [result.parsed for result in self._results]
+
+    @property
+    def errors(self) -> Dict[int, BaseException]:
+        """Row number to error, for the rows without an answer."""
+        return {number: row.error for number, row in zip(self._numbers, self._results) if row.error is not None}
+
+    @property
+    def failed(self) -> BatchResult:
+        """The rows with status ``failed``, with their numbers and their part of the source."""
+        return self._part([place for place, row in enumerate(self._results) if row.status == "failed"])
+
+    @property
+    def counts(self) -> Dict[str, int]:
+        """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``."""
+        counts = {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
+        for result in self._results:
+            counts[result.status] += 1
+        return counts
+
+    @property
+    def cost(self) -> Optional[Decimal]:
+        """US dollars paid for the whole; None where one price is unknown."""
+        return sum_dollars(result.cost for result in self._results)
+
+    @property
+    def saved(self) -> Optional[Decimal]:
+        """US dollars not paid because the cache answered; None where one price is unknown."""
+        return sum_dollars(result.saved for result in self._results)
+
+    @property
+    def usage(self) -> Usage:
+        """Sum over all rows, cached ones included."""
+        total = Usage()
+        for result in self._results:
+            total = total + result.usage
+        return total
+
+    async def retry(self) -> BatchResult:
+        """Run the rows that have no answer once more, and return the whole with what came of it; the others cost nothing.
+
+        Raises
+        ------
+        OptionError
+            If it is not known how: the batch was made by hand, or comes from another process.
+        """
+        places = {self._numbers[place]: place for place, row in enumerate(self._results) if row.error is not None}
+        if not places:
+            return self
+        if self._again is None:
+            raise OptionError("this batch does not know how it was run; run its rows again")
+        results = list(self._results)
+        for number, result in (await self._again(tuple(places))).items():
+            results[places[number]] = result
+        whole = self._part(range(len(results)))
+        whole._results = tuple(results)
+        return whole
+
+    def to_frame(self) -> Any:
+        """Return the source's rows with the columns ``answer``, ``status``, ``error`` and ``cost`` (US dollars) behind their own.
+
+        The frame is of the library that the source was of, with its index; else of pandas, or of polars where pandas is not
+        installed. With ``schema`` the parts of the answers follow ``answer``. Where the source has a column of that name, the
+        new one is called ``answer_2`` and so on.
+
+        Raises
+        ------
+        SourceError
+            If neither pandas nor polars is installed.
+        """
+        added: Dict[str, List[Any]] = {name: [] for name in answer_columns(ClaudeResult(), self._more)}
+        for row in self._results:
+            for name, value in answer_columns(row, self._more).items():
+                added[name].append(value)
+        if self._source is not None:
+            return self._source.frame(self._numbers, added)
+        return assemble(self._numbers, {}, added)
+
+    def __repr__(self) -> str:
+        return f"BatchResult({_counts_line(len(self), self.counts)})"
+
+
+def answer_columns(
+    result: ClaudeResult, more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
+) -> Dict[str, Any]:
+    """Return what a table says of an answer: itself, its parts where `more` gives them, status, error and US dollars."""
+    error = result.error
+    columns: Dict[str, Any] = {"answer": None if error is not None else result.text}
+    if more is not None:
+        columns.update(more(result))
+    columns["status"] = result.status
+    columns["error"] = None if error is None else "{}: {}".format(type(error).__name__, " ".join(str(error).split()))
+    columns["cost"] = None if result.cost is None else float(result.cost)
+    return columns
+
+
+def frame_parts(
+    schema: Optional[AnswerSchema], *, taken: Sequence[str] = FRAME_COLUMNS
+) -> Optional[Callable[[ClaudeResult], Mapping[str, Any]]]:
+    """Return what gives a result's parts by column, for `BatchResult.to_frame`; None without schema.
+
+    A part that is called as one of the columns that are `taken` is called ``status_2`` and so on.
+    """
+    if schema is None:
+        return None
+    names: Dict[str, str] = {}
+    for name in schema.columns:
+        number, free = 2, name
+        while free in taken or (free != name and free in schema.columns):
+            free, number = f"{name}_{number}", number + 1
+        names[name] = free
+    return lambda result: {names[name]: value for name, value in as_row(result.parsed, schema).items()}

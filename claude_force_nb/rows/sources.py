@@ -1,0 +1,336 @@
+"""Where the rows of a batch come from: sequences, iterators, mappings, tables and files, read one by one."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+from typing import (
+    Any,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Union,
+)
+
+from claude_force_nb.errors import SourceError, UndefinedNameError
+from claude_force_nb.prompts.template import BUILTIN_NAMES, names
+from claude_force_nb.vocabulary import did_you_mean
+
+from .feed import BrokenRow, NumberedRows
+from .frames import Table, as_table, assemble
+from .readers import AsyncBufferedIterator, BufferedIterator, FileRows
+
+__all__ = ["Source", "open_source"]
+
+_FILES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
+_KINDS = "a list, a table, or a path to .txt, .csv or .jsonl"
+
+
+class Source:
+    """The rows of a batch.
+
+    Parameters
+    ----------
+    rows : iterable or asynchronous iterable
+        Mappings of names to values, or plain values; read anew for each iteration where that is possible.
+    name : str
+        How errors call it.
+    columns : tuple of str, optional
+        Names that every row has; those of the first row by default, where it is a mapping.
+    column : str, optional
+        The one column that is read.
+    limit : int, optional
+        Rows that are read at the most.
+    total : int, optional
+        Rows that there are, where that is known.
+    table : Table, optional
+        Where the rows come from a data frame.
+    prompts : str, optional
+        The column that has the prompts where there is no template and no `column`.
+    """
+
+    def __init__(
+        self,
+        rows: Any,
+        *,
+        name: str,
+        columns: Optional[Tuple[str, ...]] = None,
+        column: Optional[str] = None,
+        limit: Optional[int] = None,
+        total: Optional[int] = None,
+        table: Optional[Table] = None,
+        prompts: Optional[str] = None,
+    ) -> None:
+        self._rows = rows
+        self._table = table
+        self._column = column
+        self._prompts = prompts
+        self._templated = False
+        self._limit = limit
+        self._numbers: Optional[Tuple[int, ...]] = None
+        self._with_row = False
+        self.name = name
+        self.columns = columns
+        self.total = total if total is None or limit is None else min(total, limit)
+        # Rows that were taken, by the run that is under way.
+        self.taken = 0
+        # Where they are to be written with their answers: rows that are under way, by number.
+        self.pending: Optional[Dict[int, Any]] = None
+
+    def __repr__(self) -> str:
+        return "Source({}, {} rows)".format(self.name, "unknown" if self.total is None else self.total)
+
+    def check(self, template: Optional[str], variables: Optional[Mapping[str, Any]] = None) -> None:
+        """Find what is wrong for all rows before any of them is sent, from the columns or the first row.
+
+        Raises
+        ------
+        SourceError
+            If a column is missing, or without a template, if it is not said which column holds the prompts; or if no row
+            can be read.
+        UndefinedNameError
+            If the template has a name that neither the rows nor `variables` have.
+        """
+        used = names(template) if template is not None else ()
+        self._templated = template is not None
+        first = self._first()
+        if first and isinstance(first[0], BrokenRow):
+            readable = (row for row in islice(self._known(), self._limit) if not isinstance(row, BrokenRow))
+            first = list(islice(readable, 1))
+            if not first:
+                raise self._first()[0].error
+        columns = self.columns
+        if columns is None and first and isinstance(first[0], Mapping):
+            columns = self.columns = tuple(map(str, first[0]))
+        if not first:
+            return
+        if self._column is not None:
+            if columns is None:
+                raise SourceError(f"{self.name} has no columns, so none named {self._column!r}")
+            if self._column not in columns:
+                near = did_you_mean(self._column, columns) or "; it has " + ", ".join(columns)
+                raise SourceError(f"{self.name} has no column {self._column!r}{near}")
+        elif template is None and columns is not None:
+            if len(columns) != 1 and self._prompts is None:
+                message = "{} has the columns {}; say which one is the prompt, as in column={}"
+                raise SourceError(message.format(self.name, ", ".join(columns), columns[0]))
+            self._column = self._prompts or columns[0]
+        elif self._table is not None and self._table.is_series:
+            self._column = self._table.columns[0]
+        if self._column is not None:
+            columns = (self._column,)
+        known = {"item"} if columns is None or self._column is not None else set()
+        known |= set(columns or ())
+        self._with_row = columns is not None and "row" in used and "row" not in known
+        for missing in used:
+            if missing in known or missing in BUILTIN_NAMES or (variables is not None and missing in variables):
+                continue
+            if missing == "row" and self._with_row:
+                continue
+            near = did_you_mean(missing, known) or "; a row has " + ", ".join(sorted(known))
+            message = "{!r} in {{{{ }}}} is no column of {} and not defined, nothing was sent{}"
+            raise UndefinedNameError(message.format(missing, self.name, near))
+
+    def is_empty(self) -> bool:
+        """Return True where there is no row at all; an asynchronous source is not asked."""
+        return not isinstance(self._rows, AsyncBufferedIterator) and not self._first()
+
+    @property
+    def is_once(self) -> bool:
+        """True where reading the rows uses them up."""
+        return isinstance(self._rows, (BufferedIterator, AsyncBufferedIterator))
+
+    def _first(self) -> List[Any]:
+        if isinstance(self._rows, AsyncBufferedIterator):
+            return []
+        return self._rows.first() if isinstance(self._rows, BufferedIterator) else list(islice(self._rows, 1))
+
+    @property
+    def path(self) -> Optional[Path]:
+        """The file that is read, where it is one."""
+        return self._rows.path if isinstance(self._rows, FileRows) else None
+
+    def count(self) -> Optional[int]:
+        """Return how many rows there are, reading a file once for it; None where that would use them up."""
+        if self.total is None and isinstance(self._rows, FileRows):
+            self.total = sum(1 for _ in islice(self._rows, self._limit))
+        return self.total
+
+    def feed(self) -> Union[Iterable[Any], AsyncIterable[Any]]:
+        """Return the items for a run: what prompts are made of, with their numbers where only some rows are wanted."""
+        self.taken = 0
+        if isinstance(self._rows, AsyncBufferedIterator) and self._numbers is None:
+            return self._feed_slowly(self._rows)
+        if self._numbers is None:
+            return self._items()
+        return NumberedRows(self._chosen(set(self._numbers)))
+
+    def _items(self) -> Iterator[Any]:
+        for number, row in enumerate(islice(self._known(), self._limit)):
+            self.taken += 1
+            if self.pending is not None:
+                self.pending[number] = row
+            yield self._item(row)
+
+    def pending_row(self, number: int) -> Any:
+        """Return a row that is under way, as the source has it."""
+        assert self.pending is not None
+        return self.pending[number]
+
+    def forget_row(self, number: int) -> None:
+        """Forget a row that was under way."""
+        assert self.pending is not None
+        del self.pending[number]
+
+    def _known(self) -> Iterable[Any]:
+        rows: Iterable[Any] = self._rows.taken if isinstance(self._rows, AsyncBufferedIterator) else self._rows
+        return rows
+
+    def _chosen(self, wanted: Any) -> Iterator[Tuple[int, Any]]:
+        for number, row in enumerate(islice(self._known(), self._limit)):
+            if number in wanted:
+                self.taken += 1
+                yield number, self._item(row)
+                if self.taken == len(wanted):
+                    return
+
+    async def _feed_slowly(self, rows: AsyncIterable[Any]) -> AsyncIterator[Any]:
+        async for row in rows:
+            if self.pending is not None:
+                self.pending[self.taken] = row
+            self.taken += 1
+            yield self._item(row)
+            if self.taken == self._limit:
+                return
+
+    def _item(self, row: Any) -> Any:
+        if isinstance(row, BrokenRow) or (self._column is None and not self._with_row):
+            return row
+        if type(row) is not dict and not isinstance(row, Mapping):
+            message = "a row with the columns {} was expected, not {}"
+            return BrokenRow(SourceError(message.format(", ".join(self.columns or ()), type(row).__name__)))
+        if self._column is None:
+            return {**row, "row": row}
+        if self._column not in row:
+            return BrokenRow(SourceError(f"it has no column {self._column!r}"))
+        value = row[self._column]
+        return {"item": value, self._column: value} if self._templated else value
+
+    def only(self, numbers: Iterable[int]) -> Source:
+        """Return the same source for some of its rows, which keep their numbers."""
+        chosen: Source = object.__new__(Source)
+        wanted = tuple(numbers)
+        chosen.__dict__.update(self.__dict__, _numbers=wanted, total=len(wanted))
+        return chosen
+
+    def frame(self, numbers: Tuple[int, ...], added: Mapping[str, List[Any]]) -> Any:
+        """Return the rows with these numbers as a data frame, with further columns behind their own.
+
+        Raises
+        ------
+        SourceError
+            Where no library for data frames is installed.
+        """
+        if self._table is not None:
+            return self._table.with_columns(numbers, added)
+        wanted = set(numbers)
+        rows = self._rows.taken if isinstance(self._rows, BufferedIterator) else self._known()
+        found = {
+            number: row for number, row in enumerate(islice(rows, max(wanted, default=-1) + 1)) if number in wanted
+        }
+        columns: Dict[str, List[Any]] = {}
+        for place, number in enumerate(numbers):
+            row = found.get(number)
+            row = (
+                {} if row is None or isinstance(row, BrokenRow) else row if isinstance(row, Mapping) else {"item": row}
+            )
+            for name, value in row.items():
+                columns.setdefault(str(name), [None] * len(numbers))[place] = value
+        return assemble(numbers, columns, added)
+
+
+def open_source(
+    value: Any,
+    *,
+    name: str = "the source",
+    column: Optional[str] = None,
+    limit: Optional[int] = None,
+    keep: bool = True,
+) -> Source:
+    """Return the rows of anything that has some.
+
+    Parameters
+    ----------
+    value : object
+        A sequence or an iterator of texts, values or mappings; a mapping, whose entries are rows with ``key`` and ``item``, or
+        whose values are columns where they are lists of one length; a data frame or series; a path to .txt (a line is a
+        row), .csv with a header, or .jsonl.
+    name : str
+        How errors call it.
+    column, limit
+        See `Source`.
+    keep : bool
+        False forgets the rows of an iterator as they are read.
+
+    Raises
+    ------
+    SourceError
+        If it has no rows, cannot be read, or needs a package that is not installed.
+    """
+    make: Callable[..., Source] = lambda rows, **more: Source(rows, name=name, column=column, limit=limit, **more)  # noqa: E731
+    if isinstance(value, Source):
+        return value
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise SourceError(f"limit must be a whole number from 1, not {limit!r}")
+    if isinstance(value, (str, os.PathLike)):
+        return _open_file(value, make)
+    table = as_table(value, name)
+    if table is not None:
+        return make(table, columns=table.columns, total=len(table), table=table)
+    if isinstance(value, Mapping):
+        return _open_mapping(value, make)
+    if isinstance(value, AsyncIterable):
+        return make(AsyncBufferedIterator(value, keep))
+    if isinstance(value, (bytes, bytearray)) or callable(value) or not hasattr(value, "__iter__"):
+        raise SourceError(f"{name} is {_a(type(value).__name__)}, which has no rows; give {_KINDS}")
+    if hasattr(value, "__len__"):
+        # A copy: what is done to the list meanwhile does not move its rows.
+        rows = value if isinstance(value, (tuple, range)) else tuple(value)
+        return make(rows, total=len(rows))
+    return make(BufferedIterator(iter(value), keep))
+
+
+def _open_file(value: Any, make: Callable[..., Source]) -> Source:
+    path = Path(value).expanduser()
+    if path.suffix.lower() not in _FILES:
+        shown = repr(str(value)) if len(str(value)) <= 60 else "a long text"
+        raise SourceError(f"{shown} is no source of rows; give {_KINDS}")
+    if not path.is_file():
+        near = did_you_mean(path.name, [item.name for item in path.parent.glob("*" + path.suffix)])
+        raise SourceError(f"there is no file {value}{near}")
+    file = FileRows(path)
+    return make(file, columns=file.columns)
+
+
+def _open_mapping(value: Mapping[Any, Any], make: Callable[..., Source]) -> Source:
+    columns = list(value.values())
+    if columns and all(isinstance(item, (list, tuple)) and len(item) == len(columns[0]) for item in columns):
+        rows = tuple(dict(zip(map(str, value), items)) for items in zip(*columns))
+        return make(rows, columns=tuple(map(str, value)), total=len(rows))
+    rows = tuple(
+        {"key": key, **item} if isinstance(item, Mapping) else {"key": key, "item": item} for key, item in value.items()
+    )
+    plain = all("item" in row and len(row) == 2 for row in rows)
+    return make(rows, columns=("key", "item") if plain else None, total=len(rows), prompts="item" if plain else None)
+
+
+def _a(noun: str) -> str:
+    return ("an " if noun[:1].lower() in "aeiou" else "a ") + noun

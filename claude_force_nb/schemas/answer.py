@@ -1,0 +1,386 @@
+"""Answers that fit a schema: what is asked for, how an answer is read and checked, and its columns. Pure.
+
+pydantic and jsonschema are imported only where a schema of theirs is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import warnings
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from claude_force_nb.errors import OptionError, SchemaError
+from claude_force_nb.messages.models import takes_schemas
+
+from .wire import canonical, dereferenced, to_api_schema
+
+__all__ = ["AnswerSchema", "as_row", "columns", "schema_of"]
+
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+_FENCED = re.compile(r"```[A-Za-z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_OPENING = re.compile(r"[{\[]")
+_MOST_CANDIDATES = 20
+_MOST_MISTAKES = 8
+_LONGEST_MISTAKE = 200
+
+# Gives the object that an answer stands for; raises `_Misfit` with what is wrong.
+_Check = Callable[[str, Any], Any]
+
+
+class _Misfit(ValueError):
+    """The answer does not fit; the text says where and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AnswerSchema:
+    """What an answer has to be; made by `schema_of`.
+
+    Attributes
+    ----------
+    name : str
+        Name of the class, or the schema's title.
+    json_schema : mapping
+        The whole JSON schema, which answers are checked against.
+    columns : tuple of str
+        Names of an answer's parts in their order; ``("value",)`` for one without parts.
+    has_parts : bool
+        False for an answer that is one value, such as a list.
+    """
+
+    name: str
+    json_schema: Mapping[str, Any] = dataclasses.field(compare=False)
+    columns: Tuple[str, ...]
+    has_parts: bool
+    _check: _Check = dataclasses.field(repr=False, compare=False)
+    _written: str = dataclasses.field(repr=False, default="")
+    _native: Optional[Mapping[str, Any]] = dataclasses.field(repr=False, compare=False, default=None)
+
+    def output_format(self, model: str) -> Optional[Dict[str, Any]]:
+        """Return ``output_config.format`` for a model; None where model or schema need `instruction` instead."""
+        if self._native is None or not takes_schemas(model):
+            return None
+        return {"type": "json_schema", "schema": self._native}
+
+    @property
+    def instruction(self) -> str:
+        """Line for the system prompt of a model that takes no schema, or for a schema that the API has no form for."""
+        return (
+            "Answer with one JSON value and nothing else, without a code fence. "
+            f"It has to be valid under this JSON Schema: {self._written}"
+        )
+
+    def parse(self, text: str) -> Any:
+        """Return the object that an answer stands for: an instance of the class, or JSON data.
+
+        Raises
+        ------
+        SchemaError
+            One line with what is wrong; `SchemaError.text` is the answer.
+        """
+        first: Optional[str] = None
+        for candidate, value in _json_values(text):
+            try:
+                return self._check(candidate, value)
+            except _Misfit as misfit:
+                first = first or str(misfit)
+            except Exception as error:
+                # A validator of the user's own, that fails instead of saying no.
+                reason = f"{type(error).__name__}: {error}"
+                message = f"a validator of {self.name} failed with {_shortened(reason)}"
+                raise SchemaError(message, text=text, repairable=False) from error
+        reason = first or ("there is no JSON in it" if text.strip() else "it is empty")
+        raise SchemaError(f"the answer does not fit {self.name}: {reason}", text=text)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant + " is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _json_values(text: str) -> Iterator[Tuple[str, Any]]:
+    """Yield the JSON values in an answer, the likeliest first: all of it, what is fenced as code, what stands in prose."""
+    whole = text.strip()
+    for candidate in (whole, *(match.group(1).strip() for match in _FENCED.finditer(text))):
+        try:
+            yield candidate, _decoder.decode(candidate)
+        except (ValueError, RecursionError):
+            continue
+        if candidate == whole:
+            return
+    place = 0
+    for _ in range(_MOST_CANDIDATES):
+        opening = _OPENING.search(text, place)
+        if opening is None:
+            return
+        try:
+            value, place = _decoder.raw_decode(text, opening.start())
+        except (ValueError, RecursionError):
+            place = opening.end()
+        else:
+            yield text[opening.start() : place], value
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_MISTAKE else text[: _LONGEST_MISTAKE - 1] + "…"
+
+
+def _mistakes(found: Sequence[Tuple[Sequence[Any], str]]) -> str:
+    lines = []
+    for path, message in found[:_MOST_MISTAKES]:
+        where = ".".join(str(part) for part in path)
+        lines.append(_shortened(f"{where}: {message}" if where else message))
+    if len(found) > _MOST_MISTAKES:
+        lines.append(f"and {len(found) - _MOST_MISTAKES} more")
+    return "; ".join(lines)
+
+
+def schema_of(value: Any) -> AnswerSchema:
+    """Return the schema that `value` stands for.
+
+    Parameters
+    ----------
+    value : type or mapping
+        A pydantic model, a dataclass, a TypedDict, a type such as ``List[Review]``, or a JSON schema.
+
+    Raises
+    ------
+    OptionError
+        If it is none, or a JSON schema that is not valid or refers to another document.
+    """
+    if isinstance(value, AnswerSchema):
+        return value
+    if isinstance(value, Mapping):
+        return _of_json_schema(value)
+    if isinstance(value, type):
+        try:
+            return _of_class(value)
+        except TypeError:  # a class that cannot be hashed
+            return _of_type(value)
+    if value is None or isinstance(value, (str, bytes, int, float, list, tuple)) or not _is_annotation(value):
+        message = "schema must be a pydantic model, a dataclass, a type or a JSON schema, not {}"
+        raise OptionError(message.format(type(value).__name__))
+    return _of_type(value)
+
+
+def _is_annotation(value: Any) -> bool:
+    return getattr(value, "__origin__", None) is not None or type(value).__name__ == "UnionType"
+
+
+@lru_cache(maxsize=64)
+def _of_class(kind: type) -> AnswerSchema:
+    return _of_type(kind)
+
+
+def _of_type(kind: Any) -> AnswerSchema:
+    """Return the schema of a class or annotation, checked by the pydantic that made it."""
+    name = getattr(kind, "__name__", None) or str(kind).replace("typing.", "")
+    if hasattr(kind, "model_json_schema") and hasattr(kind, "model_validate_json"):
+        describe, validate = kind.model_json_schema, kind.model_validate_json
+    elif hasattr(kind, "parse_obj") and hasattr(kind, "__fields__"):
+        return _made(name, _schema_from(kind.schema, name), _v1_check(kind), fields=tuple(_fields(kind)))
+    else:
+        if kind in (str, int, float, bool, bytes, dict, list, tuple, set, object, type(None)):
+            raise OptionError(f"schema={name} says too little; give a pydantic model, a dataclass or a JSON schema")
+        adapter = _adapter(kind, name)
+        describe, validate = adapter.json_schema, adapter.validate_json
+    schema = _schema_from(describe, name)
+
+    def check(text: str, value: Any) -> Any:
+        from pydantic import ValidationError
+
+        try:
+            return validate(text)
+        except ValidationError as error:
+            raise _Misfit(_mistakes([(item["loc"], item["msg"]) for item in error.errors()])) from None
+
+    return _made(name, schema, check, fields=tuple(_fields(kind)))
+
+
+def _adapter(kind: Any, name: str) -> Any:
+    try:
+        from pydantic import TypeAdapter
+    except ImportError:
+        raise OptionError(f"schema={name} needs pydantic 2; give a pydantic model or a JSON schema") from None
+    try:
+        return TypeAdapter(kind)
+    except Exception as error:
+        raise OptionError(f"schema={name} is no type that has a JSON schema: {_shortened(str(error))}") from None
+
+
+def _schema_from(describe: Callable[[], Any], name: str) -> Dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a default that has no JSON form is nothing that an answer needs
+            schema: Dict[str, Any] = describe()
+    except Exception as error:
+        raise OptionError(f"schema={name} has no JSON schema: {_shortened(str(error))}") from None
+    return schema
+
+
+def _v1_check(model: Any) -> _Check:
+    """Return the check of a model of pydantic 1, or of the ``pydantic.v1`` that comes with pydantic 2."""
+    error_type: Any = None
+    for kind in model.__mro__:
+        if kind.__name__ == "BaseModel":
+            package = kind.__module__.rpartition(".")[0]
+            error_type = sys.modules[package + ".error_wrappers"].ValidationError
+
+    def check(text: str, value: Any) -> Any:
+        try:
+            return model.parse_obj(value)
+        except error_type as error:
+            raise _Misfit(_mistakes([(item["loc"], item["msg"]) for item in error.errors()])) from None
+
+    return check
+
+
+def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
+    try:
+        schema = json.loads(json.dumps(schema))  # the user may change theirs while answers are under way
+    except (TypeError, ValueError, RecursionError):
+        raise OptionError("schema: a JSON schema holds JSON data only") from None
+    _refuse_other_documents(schema)
+    from jsonschema import SchemaError as BadSchema
+    from jsonschema import validators
+
+    kind = validators.validator_for(schema, default=validators.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except BadSchema as error:
+        where = ".".join(str(part) for part in error.absolute_path)
+        raise OptionError(
+            "schema is not a JSON schema: {}{}".format(where and where + ": ", _shortened(error.message))
+        ) from None
+    validator = kind(schema)
+
+    def check(text: str, value: Any) -> Any:
+        errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
+        if errors:
+            raise _Misfit(_mistakes([(error.absolute_path, error.message) for error in errors]))
+        return value
+
+    title = schema.get("title")
+    return _made(title if isinstance(title, str) and title.strip() else "the schema", schema, check)
+
+
+def _refuse_other_documents(value: Any) -> None:
+    """Raise OptionError on a reference to another document: the validator would fetch it."""
+    if isinstance(value, list):
+        for item in value:
+            _refuse_other_documents(item)
+    elif isinstance(value, dict):
+        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
+            reference = value.get(key)
+            if isinstance(reference, str) and not reference.startswith("#"):
+                raise OptionError(f"schema: {key} {reference!r} is another document; write what it says")
+        for item in value.values():
+            _refuse_other_documents(item)
+
+
+def _made(name: str, schema: Mapping[str, Any], check: _Check, *, fields: Tuple[str, ...] = ()) -> AnswerSchema:
+    plain = dereferenced(schema)
+    whole = canonical(schema) if plain is None else plain
+    # The names of a class are those of its attributes, not of their aliases in JSON.
+    parts = fields if fields and fields[0] not in ("root", "__root__") else tuple(_properties(whole))
+    return AnswerSchema(
+        name=" ".join(name.split())[:80],
+        json_schema=schema,
+        columns=parts or ("value",),
+        has_parts=bool(parts),
+        _check=check,
+        _written=_compact(whole),
+        _native=None if plain is None else to_api_schema(plain),
+    )
+
+
+def _properties(schema: Mapping[str, Any]) -> List[str]:
+    """Return the names of an object's properties; of one of several objects, those of all; none where it may be no object."""
+    names: Dict[str, None] = {}
+    found = schema.get("properties")
+    if isinstance(found, Mapping):
+        names.update(dict.fromkeys(found))
+    for part in schema.get("allOf") or ():
+        if isinstance(part, Mapping):
+            names.update(dict.fromkeys(_properties(part)))
+    for several in ("anyOf", "oneOf"):
+        parts = [part for part in schema.get(several) or () if isinstance(part, Mapping) and not _is_null(part)]
+        inner = [_properties(part) for part in parts]
+        if not found and not all(inner):
+            return []
+        for part_names in inner:
+            names.update(dict.fromkeys(part_names))
+    return list(names)
+
+
+def _is_null(schema: Mapping[str, Any]) -> bool:
+    return schema.get("type") == "null" or schema.get("enum") == [None]
+
+
+def columns(schema: Any) -> Tuple[str, ...]:
+    """Return the names of an answer's parts, in the order of the schema; ``("value",)`` where it has none.
+
+    Parameters
+    ----------
+    schema : AnswerSchema, type or mapping
+        As `schema_of` takes it.
+    """
+    return schema_of(schema).columns
+
+
+def as_row(parsed: Any, schema: Any) -> Dict[str, Any]:
+    """Return an answer by column, None for what it does not have.
+
+    Parameters
+    ----------
+    parsed : object
+        `ClaudeResult.parsed`; None, where there is no answer, gives None in every column.
+    schema : AnswerSchema, type or mapping
+        As `schema_of` takes it.
+
+    Returns
+    -------
+    dict
+        Keys are `columns`; values are plain data: a nested model is a dict, a member of an Enum its value.
+    """
+    schema = schema_of(schema)
+    for name in ("root", "__root__"):  # a model that is but a name for another type
+        if set(_fields(parsed)) == {name}:
+            parsed = getattr(parsed, name)
+    if not schema.has_parts:
+        return {"value": _plain(parsed)}
+    if isinstance(parsed, Mapping):
+        return {name: _plain(parsed.get(name)) for name in schema.columns}
+    return {name: _plain(getattr(parsed, name, None)) for name in schema.columns}
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    """Return the fields of a pydantic model or of its instance, none for anything else."""
+    kind = value if isinstance(value, type) else type(value)
+    for name in ("model_fields", "__fields__"):
+        found = getattr(kind, name, None)
+        if isinstance(found, Mapping):
+            return found
+    return {}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if _fields(value):
+        return _plain(value.model_dump() if hasattr(value, "model_dump") else value.dict())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return value

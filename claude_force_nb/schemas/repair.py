@@ -1,0 +1,138 @@
+"""Answers that have to fit a schema: checked, and asked for once more where they do not fit. Pure but for `ask`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Awaitable, Callable, Optional
+
+from claude_force_nb.errors import ApiError, BudgetExceededError, CacheMissError, SchemaError, SpendLimitError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import sum_dollars
+
+from .answer import AnswerSchema
+
+__all__ = ["checked", "validate_or_repair", "repair_request"]
+
+# Why an answer is none that asking again would mend, by stop reason.
+_UNFINISHED = {
+    "max_tokens": "it was cut off at max_tokens; give more",
+    "model_context_window_exceeded": "it was cut off where the context window ends",
+    "pause_turn": "the model paused before its end",
+    "refusal": "the model refused",
+    "tool_use": "the model asked for a tool instead",
+}
+
+
+def checked(result: ClaudeResult, schema: Optional[AnswerSchema]) -> ClaudeResult:
+    """Return a result with what it stands for in `parsed`, or as ``failed`` with a SchemaError; makes no call.
+
+    For answers that came another way, such as a message batch. A result without an answer, or without schema, is returned as
+    it is.
+    """
+    if schema is None or result.error is not None:
+        return result
+    try:
+        return _parsed(result, schema)
+    except SchemaError as error:
+        return _failed(result, error)
+
+
+async def validate_or_repair(
+    request: ClaudeRequest,
+    result: ClaudeResult,
+    schema: AnswerSchema,
+    ask: Callable[[ClaudeRequest], Awaitable[ClaudeResult]],
+) -> ClaudeResult:
+    """Return an answer that fits: `result`, or the answer to one further call that shows the model what is wrong.
+
+    Parameters
+    ----------
+    request, result
+        The question and its answer.
+    schema : AnswerSchema
+    ask : callable
+        Makes the further call, with cache, budget and ledger as for any other.
+
+    Returns
+    -------
+    ClaudeResult
+        With `parsed`; where it was repaired, usage, cost, saving and attempts are those of both calls.
+
+    Raises
+    ------
+    SchemaError
+        Where the second answer does not fit either, or asking again cannot help or is not possible.
+    SpendLimitError, AuthenticationError, TransportClosedError
+        Of the second call: no call after it would fare better.
+    """
+    try:
+        return _parsed(result, schema)
+    except SchemaError as error:
+        if not error.repairable:
+            _failed(result, error)
+            raise
+        problem = error
+    try:
+        second = await ask(repair_request(request, result.text, str(problem)))
+    except (ApiError, BudgetExceededError, CacheMissError) as error:
+        if isinstance(error, SpendLimitError) or getattr(error, "status", None) == 401:
+            raise
+        reason = f"{problem}; asking again failed: {type(error).__name__}: {error}"
+        failure = SchemaError(reason, text=result.text)
+        _failed(result, failure)
+        raise failure from error
+    both = _sum(result, second)
+    try:
+        return _parsed(both, schema)
+    except SchemaError as error:
+        failure = SchemaError(f"also after one repair {error}", text=both.text)
+        _failed(both, failure)
+        raise failure from error.__cause__
+
+
+def repair_request(request: ClaudeRequest, text: str, problem: str) -> ClaudeRequest:
+    """Return the request that shows the model its answer and what is wrong with it, as turns after the question's own."""
+    turns = list(request.body["messages"])
+    if text.strip():
+        turns.append({"role": "assistant", "content": text})
+    correction = "This answer cannot be used: {}. Answer again, with the corrected JSON value and nothing else."
+    turns.append({"role": "user", "content": correction.format(problem.rstrip("."))})
+    return replace(request, body=dict(request.body, messages=turns))
+
+
+def _parsed(result: ClaudeResult, schema: AnswerSchema) -> ClaudeResult:
+    try:
+        return replace(result, parsed=schema.parse(result.text))
+    except SchemaError:
+        unfinished = _UNFINISHED.get(result.stop_reason or "")
+        if unfinished is None:
+            raise
+        message = f"the answer does not fit {schema.name}: {unfinished}"
+        raise SchemaError(message, text=result.text, repairable=False) from None
+
+
+def _failed(result: ClaudeResult, error: SchemaError) -> ClaudeResult:
+    """Return the result as a failed one, known to its error and the other way round."""
+    failed = replace(result, status="failed", error=error)
+    error.result = failed
+    return failed
+
+
+def _sum(first: ClaudeResult, second: ClaudeResult) -> ClaudeResult:
+    cached = first.cached and second.cached
+    return replace(
+        second,
+        usage=first.usage + second.usage,
+        cost=sum_dollars((first.cost, second.cost)),
+        saved=sum_dollars((first.saved, second.saved)),
+        cached=cached,
+        status="cached" if cached else "ok",
+        age_seconds=max(first.age_seconds, second.age_seconds) if cached else 0.0,
+        fingerprint=first.fingerprint,
+        duration_seconds=first.duration_seconds + second.duration_seconds,
+        call_seconds=first.call_seconds + second.call_seconds,
+        attempts=first.attempts + second.attempts,
+        thinking="\n\n".join(part for part in (first.thinking, second.thinking) if part),
+        repaired=True,
+    )

@@ -1,0 +1,219 @@
+"""A JSON schema as the Messages API takes it: one spelling for equal schemas, and only what the API can enforce. Pure.
+
+The rules are those of "Structured outputs", section "JSON Schema limitations", of the API's documentation.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Tuple
+
+from claude_force_nb.errors import OptionError
+
+__all__ = ["CONSTRAINTS", "dereferenced", "to_api_schema", "canonical"]
+
+# Stands before the part of a schema that the API cannot enforce, in the description, where the model reads it.
+CONSTRAINTS = "Constraints: "
+
+_FORMATS = frozenset(
+    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
+)
+_PRIMITIVES = (str, int, float, bool, type(None))
+# Keywords whose value is data or names, where nothing is a schema.
+_DATA = frozenset(["const", "default", "enum", "examples", "required"])
+_NAMED = frozenset(["properties", "patternProperties", "dependentSchemas", "$defs", "definitions"])
+# Of no consequence for what a value must be.
+_SILENT = frozenset(
+    ["title", "examples", "$schema", "$id", "$comment", "discriminator", "deprecated", "readOnly", "writeOnly"]
+)
+# Bounds of the API for one schema: properties that may be left out, and those of more than one type.
+_MAX_OPTIONAL = 24
+_MAX_UNIONS = 16
+_MAX_NODES = 5_000
+_MAX_DEPTH = 60
+
+
+class _NotNative(Exception):
+    """The API cannot hold the answer to this schema."""
+
+
+def _target(reference: str, root: Mapping[str, Any]) -> Any:
+    found: Any = root
+    for part in reference[1:].split("/"):
+        if not part:
+            continue
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, Mapping) and name in found:
+            found = found[name]
+        elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            raise OptionError(f"schema: {reference!r} leads nowhere")
+    return found
+
+
+class _Writer:
+    """Writes a schema in the one spelling; with `follow` without references, where `recursive` says that this has no end."""
+
+    def __init__(self, root: Mapping[str, Any], *, follow: bool) -> None:
+        self._root = root
+        self._follow = follow
+        self._nodes = 0
+        self.recursive = False
+
+    def schema(self, value: Any, inside: FrozenSet[str] = frozenset(), depth: int = 0) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        self._nodes += 1
+        if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
+            self.recursive = True
+        if self.recursive:
+            return {}
+        reference = value.get("$ref")
+        rest: Mapping[str, Any] = value
+        if self._follow:
+            rest = {key: item for key, item in value.items() if key not in ("$ref", "$defs", "definitions")}
+        if reference is not None and self._follow:
+            if reference in inside:
+                self.recursive = True
+                return {}
+            target = self.schema(_target(reference, self._root), inside | {reference}, depth + 1)
+            beside = self.schema(rest, inside, depth + 1)
+            return {**target, **beside} if isinstance(target, dict) else target
+        plain: Dict[str, Any] = {}
+        for key, item in sorted(rest.items()):
+            if key in _SILENT:
+                continue
+            # The order of the keywords says nothing; that of the properties is the order in which a model writes them.
+            if key in _DATA:
+                plain[key] = sorted(item) if key == "required" else item
+            elif key in _NAMED and isinstance(item, Mapping):
+                plain[key] = {name: self.schema(part, inside, depth + 1) for name, part in item.items()}
+            elif isinstance(item, list):
+                plain[key] = [self.schema(part, inside, depth + 1) for part in item]
+            else:
+                plain[key] = self.schema(item, inside, depth + 1)
+        return _one_spelling(plain)
+
+
+def _one_spelling(schema: Dict[str, Any]) -> Dict[str, Any]:
+    """Write what several versions of pydantic spell in several ways in one way."""
+    several = schema.get("allOf")
+    if isinstance(several, list) and len(several) == 1 and isinstance(several[0], dict):
+        rest = {key: item for key, item in schema.items() if key != "allOf"}
+        schema = {**several[0], **rest}
+    if "const" in schema:
+        schema = dict(schema, enum=[schema["const"]])
+        del schema["const"]
+    if "enum" in schema:
+        schema.pop("type", None)
+    return schema
+
+
+def canonical(schema: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the schema without titles, its keywords in one order, its references as they are."""
+    plain: Dict[str, Any] = _Writer(schema, follow=False).schema(schema)
+    return plain
+
+
+def dereferenced(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """Return the schema as `written` does, but without references; None for one that contains itself.
+
+    Raises
+    ------
+    OptionError
+        On a reference that leads nowhere.
+    """
+    writer = _Writer(schema, follow=True)
+    plain: Dict[str, Any] = writer.schema(schema)
+    return None if writer.recursive else plain
+
+
+def to_api_schema(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """Return what ``output_config.format.schema`` takes for a schema made by `inlined`; None where the API has no form for it.
+
+    Every value that the result takes and that keeps to the constraints named in its descriptions, the schema takes as well.
+    """
+    try:
+        sent = _node(schema)
+    except _NotNative:
+        return None
+    optional, unions = 0, 0
+    for part in _parts(sent):
+        optional += len(part.get("properties", ())) - len(part.get("required", ()))
+        unions += "anyOf" in part
+    return None if optional > _MAX_OPTIONAL or unions > _MAX_UNIONS else sent
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield schema
+    below: List[Any] = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
+    if "items" in schema:
+        below.append(schema["items"])
+    for part in below:
+        yield from _parts(part)
+
+
+def _node(schema: Any) -> Dict[str, Any]:
+    if not isinstance(schema, Mapping):
+        raise _NotNative
+    left = dict(schema)
+    description = left.pop("description", None)
+    sent: Dict[str, Any]
+    kind = left.pop("type", None)
+    if "enum" in left:
+        sent = {"enum": list(left.pop("enum"))}
+        if not sent["enum"] or not all(isinstance(value, _PRIMITIVES) for value in sent["enum"]):
+            raise _NotNative
+    elif "anyOf" in left or "oneOf" in left:
+        if kind is not None or ("anyOf" in left and "oneOf" in left):
+            raise _NotNative
+        sent = {"anyOf": [_node(part) for part in left.pop("anyOf", None) or left.pop("oneOf")]}
+    elif isinstance(kind, list):
+        sent, left = {"anyOf": [_node(dict(left, type=one)) for one in kind]}, {}
+    elif kind == "object":
+        sent, left = _object(left)
+    elif kind == "array":
+        sent, left = _array(left)
+    elif kind == "string":
+        sent = {"type": "string"}
+        if left.get("format") in _FORMATS:
+            sent["format"] = left.pop("format")
+    elif kind in ("integer", "number", "boolean", "null"):
+        sent = {"type": kind}
+    else:
+        raise _NotNative
+    if isinstance(left.get("default"), _PRIMITIVES) and "default" in left:
+        sent["default"] = left.pop("default")
+    left.pop("default", None)
+    if left:
+        # What the API cannot enforce the model is told; the answer is checked against all of it.
+        told = CONSTRAINTS + json.dumps(left, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        description = told if not description else f"{description}\n{told}"
+    if description:
+        sent["description"] = str(description)
+    return sent
+
+
+def _object(left: Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    properties = left.pop("properties", None)
+    # An object with names of the answer's own choosing: the API only takes closed ones.
+    if not isinstance(properties, Mapping) or not properties or left.pop("additionalProperties", False) is not False:
+        raise _NotNative
+    required = left.pop("required", [])
+    if any(key in left for key in ("patternProperties", "allOf", "not", "if")) or not set(required) <= set(properties):
+        raise _NotNative
+    sent: Dict[str, Any] = {"type": "object", "properties": {name: _node(part) for name, part in properties.items()}}
+    if required:
+        sent["required"] = list(required)
+    sent["additionalProperties"] = False
+    return sent, left
+
+
+def _array(left: Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    if "items" not in left or "prefixItems" in left:
+        raise _NotNative
+    sent: Dict[str, Any] = {"type": "array", "items": _node(left.pop("items"))}
+    if left.get("minItems") in (0, 1):
+        sent["minItems"] = left.pop("minItems")
+    return sent, left

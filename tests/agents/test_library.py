@@ -1,0 +1,243 @@
+"""Agents: where they are found, and what their files may hold."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+import pytest
+
+from claude_force_nb.agents.library import BUILT_IN, Agent, AgentLibrary, parse_agent
+from claude_force_nb.errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError
+
+BUILT_IN_NAMES = ["explainer", "labeller", "reviewer", "summariser", "tester"]
+
+
+def parse(text: str) -> Agent:
+    return parse_agent(text, source="a.md", default_name="a")
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    """``put("nb", "name", "text")`` writes an agent's file into the agents folder below a folder."""
+
+    def write(folder: str, name: str, content: Any) -> Path:
+        path = tmp_path / folder / ".claude" / "agents" / (name + ".md")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> AgentLibrary:
+    (tmp_path / "project" / "nb").mkdir(parents=True)
+    return AgentLibrary(tmp_path / "project" / "nb", home=tmp_path / "home")
+
+
+def test_claude_codes_format() -> None:
+    """Front matter as Claude Code writes it is understood; what means nothing here is kept and ignored."""
+    agent = parse(
+        "---\nname: code-reviewer\ndescription: >\n  Reviews\n  code\ntools: Read, Grep\nmodel: inherit\n"
+        "color: red\n---\n\nYou review code.\n\n---\n\nBe brief.\n"
+    )
+    assert (agent.name, agent.description, agent.model) == ("code-reviewer", "Reviews code", None)
+    assert agent.prompt == "You review code.\n\n---\n\nBe brief."
+    assert agent.other == {"tools": "Read, Grep", "color": "red"}
+
+
+def test_settings_of_an_agent() -> None:
+    """model, temperature and max_tokens are read with their types."""
+    agent = parse("---\nmodel: opus\ntemperature: 0.2\nmax_tokens: 2000\n---\np")
+    assert (agent.model, agent.temperature, agent.max_tokens) == ("opus", 0.2, 2000)
+
+
+def test_descriptions_with_colons() -> None:
+    """A description with colons, no YAML but what Claude Code writes and takes, is taken as the text it is."""
+    said = 'Use this when: a change is done. Examples: <example>user: "hi" # not a comment</example>'
+    agent = parse(f"---\nname: x\ndescription: {said}\ntools: Read\n---\np")
+    assert (agent.description, agent.other) == (said, {"tools": "Read"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["You review.", "\ufeffYou review.", "---\n---\nYou review.", "\ufeff---\r\nname: a\r\n---\r\nYou review.\r\n",
+     "--- \n# only a comment\n---\t\nYou review."],
+    ids=ascii,
+)  # fmt: skip
+def test_other_forms(text: str) -> None:
+    """No front matter, an empty one, a byte order mark and Windows' line ends all give the prompt."""
+    assert (parse(text).name, parse(text).prompt) == ("a", "You review.")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("---\nname: a\n  b: [\n---\np", "a.md, line 3"),
+        ("---\nname: a\nkey: [1, 2\n---\np", "a.md, line 4"),
+        ("---\nname: a\np", "a.md, line 1: the front matter has no closing ---"),
+        ("---\n- a\n---\np", "a.md, line 2: the front matter must be"),
+        ("---\nname: a\n---\n\n", "a.md: there is no prompt"),
+        ("", "a.md: there is no prompt"),
+        ("---\nname: two words\n---\np", "a.md: name must be letters"),
+        ("---\nname: 5\n---\np", "a.md: name must be letters"),
+        ("---\nname: ../x\n---\np", "a.md: name must be letters"),
+        ("---\nmodel: 5\n---\np", "a.md: model must be text"),
+        ("---\ntemperature: hot\n---\np", "a.md: temperature must be a number from 0 to 1"),
+        ("---\ntemperature: true\n---\np", "a.md: temperature must be a number from 0 to 1"),
+        ("---\ntemperature: .nan\n---\np", "a.md: temperature must be a number from 0 to 1"),
+        ("---\nmax_tokens: 1.5\n---\np", "a.md: max_tokens must be a whole number"),
+        ("---\nmax_tokens: 0\n---\np", "a.md: max_tokens must be a whole number"),
+        ("---\nsince: 2026-02-30\n---\np", "a.md: the front matter cannot be read"),
+        ("---\nx: !!python/object/apply:os.system ['true']\n---\np", "a.md, line 2"),
+        ("---\nx: " + "[" * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
+        ("---\n" + "- " * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
+        ("---\n" + "? " * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_what_is_no_agent(text: str, said: str) -> None:
+    """A file that is no agent is refused in one line that names it, and the line where there is one."""
+    with pytest.raises(AgentFileError) as raised:
+        parse(text)
+    assert str(raised.value).startswith(said)
+    assert "\n" not in str(raised.value)
+
+
+def test_built_in_agents(library: AgentLibrary) -> None:
+    """Five agents come with the package, each with a description and a prompt, without warnings."""
+    agents = library.list()
+    assert [agent.name for agent in agents] == BUILT_IN_NAMES
+    assert all(agent.source == BUILT_IN and agent.description and len(agent.prompt) > 100 for agent in agents)
+
+
+def test_order_of_search(library: AgentLibrary, put: Callable[..., Path], tmp_path: Path) -> None:
+    """The notebook's folder goes before its parents, these before the home folder, that before the built-in ones."""
+    assert library.find("reviewer").source == BUILT_IN
+    for folder in ("home", ".", "project", "project/nb"):
+        path = put(folder, "reviewer", "from " + folder)
+        found = library.find("reviewer")
+        assert (found.prompt, Path(found.source).resolve()) == ("from " + folder, path.resolve())
+        assert [agent.prompt for agent in library.list() if agent.name == "reviewer"] == ["from " + folder]
+    library.define(Agent("reviewer", "from the notebook", source="this notebook"))
+    assert library.find("reviewer").prompt == "from the notebook"
+
+
+def test_working_directory_and_home(put: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a folder the search starts where the process is at that moment, and ends in the user's home."""
+    library = AgentLibrary()
+    (tmp_path / "one").mkdir()
+    put("one", "mine", "one")
+    put("house", "mine", "house")
+    monkeypatch.setenv("HOME", str(tmp_path / "house"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "house"))
+    monkeypatch.chdir(tmp_path / "one")
+    assert library.find("mine").prompt == "one"
+    monkeypatch.chdir(tmp_path)
+    assert library.find("mine").prompt == "house"
+
+
+def test_name_in_the_file_counts(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """The front matter's name wins over the file's."""
+    put("project/nb", "file-name", "---\nname: real-name\n---\np")
+    assert library.find("real-name").prompt == "p"
+    with pytest.raises(UnknownAgentError):
+        library.find("file-name")
+
+
+def test_changes_are_seen(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """A file that is new, changed or gone counts at the next search."""
+    with pytest.raises(UnknownAgentError):
+        library.find("mine")
+    path = put("project/nb", "mine", "first")
+    assert library.find("mine").prompt == "first"
+    put("project/nb", "mine", "second version")
+    assert library.find("mine").prompt == "second version"
+    path.unlink()
+    with pytest.raises(UnknownAgentError):
+        library.find("mine")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["---\nname: [\n---\np", b"\xff\xfe\x00 not text", "---\nname: x y\n---\np"],
+    ids=["yaml", "bytes", "name"],
+)
+def test_a_broken_file_harms_nobody_else(library: AgentLibrary, put: Callable[..., Path], broken: Any) -> None:
+    """A file that cannot be read is an error for who asks for it, one warning for who lists, and nothing to others."""
+    path = put("project/nb", "reviewer", broken)
+    put("project/nb", "good", "p")
+    assert library.find("good").prompt == "p"
+    for _ in range(2):
+        with pytest.raises(AgentFileError, match=r"reviewer\.md"):
+            library.find("reviewer")
+    with pytest.warns(AgentFileWarning, match=r"reviewer\.md") as caught:
+        names = [agent.name for agent in library.list()]
+    assert len(caught) == 1
+    assert sorted(names) == sorted([*BUILT_IN_NAMES, "good"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        library.list()
+    path.unlink()
+    assert library.find("reviewer").source == BUILT_IN
+
+
+def test_a_folder_named_like_a_file(library: AgentLibrary, tmp_path: Path) -> None:
+    """A folder that ends in .md, and an agents folder that is a file, are no obstacle."""
+    agents = tmp_path / "project" / ".claude" / "agents"
+    (agents / "odd.md").mkdir(parents=True)
+    (tmp_path / "project" / "nb" / ".claude").mkdir()
+    (tmp_path / "project" / "nb" / ".claude" / "agents").write_text("a file")
+    assert library.find("reviewer").source == BUILT_IN
+
+
+def test_unknown_names(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """An unknown name is answered with the nearest one and all that there are; a path is only a name that nothing has."""
+    put("project/nb", "translator", "p")
+    with pytest.raises(
+        UnknownAgentError, match=r"unknown agent 'translater'; did you mean 'translator'\? \(known: explainer, "
+    ):
+        library.find("translater")
+    for name in ("../../etc/passwd", "", "a\0b"):
+        with pytest.raises(UnknownAgentError):
+            library.find(name)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "", " a", "a\n", "a.md", "é", "١", 5, None])
+def test_no_name_is_a_path(library: AgentLibrary, put: Callable[..., Path], name: Any) -> None:
+    """Nothing but letters, digits, - and _ names an agent, whoever makes it and wherever it is looked for."""
+    with pytest.raises(OptionError, match="an agent's name is letters, digits, - and _"):
+        Agent(name, "p")
+    if isinstance(name, str):
+        with pytest.raises(UnknownAgentError, match="an agent's name is letters, digits, - and _"):
+            library.find(name)
+    put("project/nb", "good-1_A", "p")
+    assert library.find("good-1_A").name == "good-1_A"
+
+
+def test_names_say_nothing_of_broken_files(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """The names that Tab offers come without a warning, which then is still there for the list."""
+    put("project/nb", "broken", "---\nname: [\n---\np")
+    library.define(Agent("mine", "p"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert library.names() == sorted([*BUILT_IN_NAMES, "mine"])
+    with pytest.warns(AgentFileWarning):
+        library.list()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this system's folders")
+def test_a_pipe_is_no_agent(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """A pipe named like an agent's file is passed over: reading it would never end."""
+    path = put("project/nb", "good", "p")
+    os.mkfifo(str(path.parent / "pipe.md"))
+    assert library.find("good").prompt == "p"
+
+
+def test_equality_ignores_what_means_nothing_here() -> None:
+    """Two agents that differ only in keys of other tools are equal."""
+    other: Dict[str, Any] = {"color": "red"}
+    assert Agent("a", "p", other=other) == Agent("a", "p")

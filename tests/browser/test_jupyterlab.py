@@ -1,0 +1,376 @@
+"""JupyterLab in a real Chromium, against the simulator: what a user sees and presses.
+
+Screenshots of every state go to ``build/screenshots``, or to the folder that ``CLAUDE_FORCE_SCREENSHOTS`` names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+from support.live_kernel import kernel_environment
+from support.live_lab import BROWSER_ARGUMENTS, DARK, LIGHT, WAIT_SECONDS, Lab, NotebookPage, find_browser
+
+from claude_force_nb.simulator import Simulator
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (the extra 'browser')")
+pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'browser')")
+if find_browser() is None:
+    pytest.skip("there is no Chromium here (Debian: apt-get install chromium)", allow_module_level=True)
+
+SCREENSHOTS = Path(
+    os.environ.get("CLAUDE_FORCE_SCREENSHOTS")
+    or Path(__file__).resolve().parent.parent.parent / "build" / "screenshots"
+)
+NEVER_SECONDS = 600.0
+
+# Names that would do something if they were ever taken for HTML, for an attribute's end or for a formula.
+EVIL_MODEL = "claude-\"x'><img src=x onerror=\"window.hacked='model'\">"
+EVIL_AGENT = "<img src=x onerror=window.hacked=1>"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Simulator]:
+    with Simulator(
+        requests_per_minute=1000,
+        input_tokens_per_minute=450_000,
+        output_tokens_per_minute=90_000,
+        accept_any_model=True,
+    ) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def lab(server: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = tmp_path_factory.mktemp("lab")
+    with Lab(folder, kernel_environment(server.url, folder)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+Open = Callable[[List[str]], NotebookPage]
+
+
+@pytest.fixture
+def open_notebook(lab: Lab, chromium: Any, server: Simulator, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """``open_notebook(cells)`` opens a new notebook; a page that fails is photographed, and every kernel is ended."""
+    pages: List[NotebookPage] = []
+
+    def open_(cells: List[str]) -> NotebookPage:
+        name = "{}.ipynb".format(re.sub(r"\W+", "-", request.node.name))
+        lab.write(name, cells)
+        page = chromium.new_page(viewport={"width": 1180, "height": 1150})
+        pages.append(NotebookPage(lab, page, name))
+        return pages[-1]
+
+    failed = request.session.testsfailed
+    yield open_
+    for number, opened in enumerate(pages):
+        if request.session.testsfailed > failed:
+            opened.page.screenshot(path=str(screenshot_path(f"failed-{request.node.name}-{number}")))
+        opened.page.close()
+    server.heal()
+    end_kernels(lab)
+
+
+def end_kernels(lab: Lab) -> None:
+    """Shut every kernel down, as the list of running kernels does."""
+
+    def ask(method: str, path: str) -> bytes:
+        asked = urllib.request.Request(lab.url + path, method=method, headers={"Authorization": "token " + lab.token})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            body: bytes = answer.read()
+        return body
+
+    for session in json.loads(ask("GET", "/api/sessions")):
+        ask("DELETE", "/api/sessions/" + session["id"])
+
+
+def screenshot_path(name: str) -> Path:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    return SCREENSHOTS / (name + ".png")
+
+
+def picture(notebook: NotebookPage, name: str, cell: int = -1) -> None:
+    """Take a picture, of one cell or of the whole page."""
+    notebook.page.mouse.move(5, 400)  # no tooltip
+    notebook.page.wait_for_timeout(150)
+    if cell >= 0:
+        notebook.cell(cell).scroll_into_view_if_needed()
+        notebook.cell(cell).screenshot(path=str(screenshot_path(name)))
+    else:
+        notebook.page.screenshot(path=str(screenshot_path(name)))
+
+
+def tiles(notebook: NotebookPage, cell: int) -> Dict[str, str]:
+    """Return what stands in the dashboard's tiles that can be seen."""
+    pairs = (
+        notebook.cell(cell)
+        .locator(".cf-tile")
+        .evaluate_all(
+            "tiles => tiles.filter(tile => tile.offsetParent !== null).map("
+            "tile => ['.cf-label', '.cf-value'].map(part => tile.querySelector(part).innerText))"
+        )
+    )
+    return {label: " ".join(value.split()) for label, value in pairs}
+
+
+def until_tiles(notebook: NotebookPage, cell: int, **expected: str) -> None:
+    """Wait until tiles show what is expected; underscores stand for spaces in their labels."""
+    ends = time.monotonic() + WAIT_SECONDS
+    wanted = {label.replace("_", " "): value for label, value in expected.items()}
+    while True:
+        seen = tiles(notebook, cell)
+        if {label: seen.get(label) for label in wanted} == wanted:
+            return
+        assert time.monotonic() < ends, (wanted, seen)
+        notebook.page.wait_for_timeout(100)
+
+
+def press(notebook: NotebookPage, cell: int, label: str) -> None:
+    """Press one of the dashboard's buttons."""
+    notebook.cell(cell).get_by_role("button", name=label, exact=True).click()
+
+
+def press_stop(notebook: NotebookPage) -> None:
+    """Press the notebook's own Stop."""
+    notebook.page.get_by_role("toolbar").get_by_title(re.compile("Interrupt")).first.click()
+
+
+SETUP = (
+    "%load_ext claude_force_nb\nfrom claude_force_nb import ClaudeResult\n"
+    "orchestrator = get_ipython()._claude_force_extension.magics.session.orchestrator\n_ = orchestrator.cache.clear()"
+)
+
+
+def test_the_dashboard_follows_the_cells(open_notebook: Open, server: Simulator, lab: Lab) -> None:
+    """Load, ask, ask again: spend, savings, hits and limits become what the simulator billed; the rest of the story of a
+    notebook follows: reload, save, open it without a kernel, in the dark."""
+    billed = server.counters.dollars
+    notebook = open_notebook(
+        [
+            SETUP + "\n%config ClaudeForce.budget = 0.5",
+            "%claude_dashboard",
+            "%%claude agent=explainer model=sonnet into=answer\nWhat is a generator?",
+            "%%claude agent=explainer model=sonnet\nWhat is a generator?",
+            "_ = await orchestrator.run_many(['row %d' % (n % 40) for n in range(60)], model='haiku')",
+            "print('alive')\n_ = await orchestrator.run('once more', model='haiku')",
+        ]
+    )
+    notebook.run(0)
+    notebook.run(1)
+    until_tiles(notebook, 1, Spent="$0", Hits="0", Budget_left="$0.5000 of $0.5000")
+    notebook.run(2)
+    cost = server.counters.dollars - billed
+    until_tiles(notebook, 1, Spent=f"${cost:.4f}", Saved="$0", Hits="0", Misses="1", Entries="1")
+    notebook.run(3)
+    until_tiles(notebook, 1, Saved=f"${cost:.4f}", Hits="1", Hit_rate="50%")
+    assert "· cached " in notebook.cell(3).inner_text()
+    notebook.page.wait_for_timeout(500)  # a curve is drawn over time
+    notebook.run(4)
+    spent = server.counters.dollars - billed
+    until_tiles(notebook, 1, Spent=f"${spent:.4f}", Entries="41", Queue="0", In_flight="0 of 10")
+    text = " ".join(notebook.cell(1).inner_text().split())
+    assert re.search(r"claude-haiku-5-5 40 20 \$", text), text
+    assert re.search(r"haiku [\d,]+ of 1,000 [\d,]+ of 450,000 [\d,]+ of 90,000", text), text
+    assert "Hit rate over time" in text
+    assert_readable(notebook, 1)
+    picture(notebook, "dashboard-light", 1)
+
+    # Reloaded, the page finds the kernel and its widgets again, and goes on showing what happens.
+    notebook.save()
+    notebook.open()
+    notebook.cell(1).get_by_role("button", name="Pause", exact=True).wait_for()
+    assert notebook.cell(1).locator(".cf-tiles:visible").count() == 3  # the live one only, not its copy as well
+    notebook.run(5)
+    spent = server.counters.dollars - billed
+    until_tiles(notebook, 1, Spent=f"${spent:.4f}", Entries="42")
+    picture(notebook, "reloaded", 1)
+    saved = notebook.save()
+    outputs = [output["data"] for output in saved["cells"][1]["outputs"]]
+    assert "claude-haiku-5-5" in "".join(outputs[-1]["text/plain"])
+    assert "claude-haiku-5-5" in "".join(outputs[-1]["text/html"])
+    assert "tok · $" in "".join(saved["cells"][2]["outputs"][0]["data"]["text/plain"])
+
+    # Without its kernel the notebook still shows receipts and numbers, and nothing broken; here in the dark.
+    end_kernels(lab)
+    lab.set_theme(DARK)
+    try:
+        notebook.open()
+        copy = notebook.cell(1).locator(".claude-force-dash:visible")
+        copy.first.wait_for()
+        seen = tiles(notebook, 1)
+        assert (seen["Hits"], seen["Hit rate"]) == ("21", "34%"), seen
+        assert notebook.cell(1).get_by_role("button", name="Pause", exact=True).count() == 0
+        assert notebook.cell(1).get_by_text("Error displaying widget").filter(visible=True).count() == 0
+        assert "→" in notebook.cell(2).locator(".claude-force").inner_text()
+        assert_readable(notebook, 1)
+        picture(notebook, "saved-notebook-dark")
+        notebook.run(0)
+        notebook.run(1)
+        notebook.cell(1).get_by_role("button", name="Pause", exact=True).wait_for()
+        assert_readable(notebook, 1)
+        notebook.run(2)
+        until_tiles(notebook, 1, Hits="0", Misses="1", Spent=f"${cost:.4f}")
+        picture(notebook, "dashboard-dark", 1)
+    finally:
+        lab.set_theme(LIGHT)
+
+
+# Contrast of a text with what is behind it, by the formula of WCAG 2, and whether it runs out of its box.
+_LOOK = """
+elements => {
+  const number = colour => {
+    const [r, g, b, a] = colour.match(/[\\d.]+/g).map(Number);
+    return {rgb: [r, g, b], a: a === undefined ? 1 : a};
+  };
+  const luminance = rgb => {
+    const [r, g, b] = rgb.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  return elements.filter(element => element.offsetParent !== null).map(element => {
+    let behind = element, ground = null;
+    while (behind && !ground) {
+      const colour = number(getComputedStyle(behind).backgroundColor);
+      if (colour.a > 0.9) ground = colour.rgb;
+      behind = behind.parentElement;
+    }
+    ground = ground || [255, 255, 255];
+    const ink = number(getComputedStyle(element).color);
+    const mixed = ink.rgb.map((v, i) => v * ink.a + ground[i] * (1 - ink.a));
+    const [light, dark] = [luminance(mixed), luminance(ground)].sort((a, b) => b - a);
+    return {
+      text: element.innerText,
+      contrast: (light + 0.05) / (dark + 0.05),
+      fits: !element.clientWidth || element.scrollWidth <= element.clientWidth + 1,
+    };
+  });
+}
+"""
+
+
+def assert_readable(notebook: NotebookPage, cell: int) -> None:
+    """Every text of the dashboard stands out from its ground: 4.5 to 1, as WCAG 2 AA asks, and none runs out of its box."""
+    texts = notebook.cell(cell).locator(".claude-force-dash :is(h4, th, td, p, .cf-label, .cf-value, .cf-note)")
+    seen = texts.evaluate_all(_LOOK)
+    assert len(seen) > 20
+    assert [each for each in seen if each["contrast"] < 4.5 or not each["fits"]] == []
+
+
+def test_names_are_text(open_notebook: Open) -> None:
+    """An agent and a model named to break out of HTML are shown as they are called: no element, no script run."""
+    notebook = open_notebook(
+        [
+            SETUP,
+            "%claude_dashboard",
+            f"result = await orchestrator.run('p', model={EVIL_MODEL!r})\nresult",
+            f"ClaudeResult(text='made by hand', model={EVIL_MODEL!r}, agent={EVIL_AGENT!r})",
+            f'%%claude agent="{EVIL_AGENT}"\nhello',
+        ]
+    )
+    for number in range(5):
+        notebook.run(number)
+    notebook.cell(1).get_by_text(EVIL_MODEL).filter(visible=True).first.wait_for()
+    assert EVIL_MODEL in notebook.cell(2).locator(".jp-OutputArea").inner_text()
+    assert EVIL_AGENT in notebook.cell(3).locator(".jp-OutputArea").inner_text()
+    assert "UnknownAgentError" in notebook.cell(4).inner_text()
+    assert notebook.page.locator(".jp-Notebook .jp-OutputArea img").count() == 0
+    assert notebook.page.evaluate("typeof window.hacked") == "undefined"
+    picture(notebook, "names-are-text")
+
+
+def test_stop_ends_a_batch(open_notebook: Open, server: Simulator) -> None:
+    """The notebook's Stop ends a batch in the middle with one line; what was answered is kept, and the dashboard rests."""
+    server.fail("slow", delay_seconds=NEVER_SECONDS, contains="never")
+    rows = "rows = ['quick %d' % n for n in range(12)] + ['never %d' % n for n in range(28)]"
+    notebook = open_notebook(
+        [
+            SETUP,
+            rows,
+            "%claude_dashboard",
+            "%%claude_batch rows model=haiku timeout=600 into=labels\nLabel {{ item }}",
+            "print(labels.counts['ok'], labels.counts['cached'], len(labels))",
+        ]
+    )
+    for number in range(3):
+        notebook.run(number)
+    notebook.start(3)
+    until_tiles(notebook, 2, In_flight="10 of 10", Queue="18", Entries="12")
+    picture(notebook, "batch-running")
+    press_stop(notebook)
+    notebook.wait_for_end(3)
+    assert "Interrupted: 12 of 40 done" in notebook.cell(3).locator(".jp-OutputArea").inner_text()
+    assert "Traceback" not in notebook.cell(3).inner_text()
+    until_tiles(notebook, 2, In_flight="0 of 10", Queue="0")
+    picture(notebook, "batch-stopped")
+    assert "12 0 40" in notebook.run(4).inner_text()
+
+
+def test_buttons_work_while_a_cell_waits(open_notebook: Open, server: Simulator) -> None:
+    """In this JupyterLab clicks reach the kernel beside the running cell: pause, resume and stop act at once."""
+    server.fail("slow", delay_seconds=NEVER_SECONDS, contains="never")
+    notebook = open_notebook(
+        [
+            SETUP,
+            "%claude_dashboard",
+            "orchestrator.pause()\nbatch = await orchestrator.run_many(['go %d' % n for n in range(20)], model='haiku')",
+            "batch = await orchestrator.run_many(['never %d' % n for n in range(20)], timeout_seconds=600)\nbatch.counts",
+        ]
+    )
+    notebook.run(0)
+    notebook.run(1)
+    notebook.start(2)
+    until_tiles(notebook, 1, Queue="20", In_flight="0 of 10")
+    assert notebook.cell(1).get_by_text("No call leaves until Resume is pressed.").filter(visible=True).count() == 1
+    picture(notebook, "paused", 1)
+    press(notebook, 1, "Resume")
+    notebook.wait_for_end(2)
+    until_tiles(notebook, 1, Queue="0", Entries="20")
+    notebook.start(3)
+    until_tiles(notebook, 1, In_flight="10 of 10", Queue="10")
+    press(notebook, 1, "Stop all")
+    notebook.wait_for_end(3)
+    assert "'failed': 10, 'not_sent': 10" in notebook.cell(3).inner_text()
+    notebook.cell(1).get_by_text("Stopped 10 calls.").wait_for()
+    picture(notebook, "stopped-all", 1)
+
+
+def test_the_keyboard_is_enough(open_notebook: Open) -> None:
+    """Tab reaches every button in the order in which it is read, Enter and Space press it, and clearing asks first."""
+    notebook = open_notebook([SETUP, "%claude model=haiku keep this", "%claude_dashboard"])
+    for number in range(3):
+        notebook.run(number)
+    until_tiles(notebook, 2, Entries="1")
+    page = notebook.page
+    notebook.cell(2).get_by_role("button", name="Pause", exact=True).focus()
+    order = []
+    for _ in range(4):
+        order.append(page.evaluate("document.activeElement.innerText.trim()"))
+        page.keyboard.press("Tab")
+    assert order == ["Pause", "Resume", "Stop all", "Clear cache"]
+    notebook.cell(2).get_by_role("button", name="Clear cache", exact=True).focus()
+    page.keyboard.press("Enter")
+    notebook.cell(2).get_by_role("alert").get_by_text("Remove 1 cached answer?").wait_for()
+    assert page.evaluate("document.activeElement.innerText.trim()") == "Clear cache"
+    picture(notebook, "clear-asks", 2)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText.trim()") == "Yes, clear"
+    page.keyboard.press("Space")
+    notebook.cell(2).get_by_role("status").get_by_text("Cleared 1 answer.").wait_for()
+    until_tiles(notebook, 2, Entries="0")
+    notebook.cell(2).get_by_role("button", name="Yes, clear", exact=True).wait_for(state="hidden")

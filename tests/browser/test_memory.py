@@ -1,0 +1,51 @@
+"""Conversations in a real JupyterLab: Restart Kernel and Run All Cells is answered from the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+from support.live_kernel import kernel_environment
+from support.live_lab import BROWSER_ARGUMENTS, WAIT_SECONDS, Lab, NotebookPage, find_browser
+
+from claude_force_nb.simulator import Simulator
+
+pytestmark = pytest.mark.slow
+
+CELLS = [
+    "%load_ext claude_force_nb",
+    "%%claude memory=on model=haiku\nTell me of red.",
+    "%%claude memory=on model=haiku\nGo on.",
+    "%%claude memory=on model=haiku into=end\nGo on.",
+    "print(end.notice, '-', end.cached)",
+]
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium")
+    pytest.importorskip("jupyterlab")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+        yield browser.new_page()
+        browser.close()
+
+
+def test_restart_and_run_all_in_jupyterlab(page: Any, tmp_path: Path) -> None:
+    """Two cells of the same text are two turns, a cell run again is its own turn, and run all asks for nothing more."""
+    with Simulator() as server, Lab(tmp_path, kernel_environment(server.url, tmp_path)) as lab:
+        lab.write("talk.ipynb", CELLS)
+        notebook = NotebookPage(lab, page, "talk.ipynb")
+        for number in (0, 1, 2, 3, 4, 2, 1):
+            notebook.run(number)
+        assert [len(request.body["messages"]) for request in server.requests] == [1, 3, 5]
+        assert "turn 3 of default - False" in notebook.cell(4).inner_text()
+        page.get_by_role("menuitem", name="Kernel", exact=True).click()
+        page.get_by_role("menuitem", name="Restart Kernel and Run All Cells").click()
+        page.get_by_role("button", name="Confirm Kernel Restart").click()
+        notebook.cell(4).get_by_text("turn 3 of default - True").wait_for(timeout=2 * WAIT_SECONDS * 1000)
+        assert server.counters.calls == 3

@@ -1,0 +1,251 @@
+"""From a prompt and its options to the body that is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from claude_force_nb.agents.library import Agent, AgentLibrary
+from claude_force_nb.calls.compose import CallOptions, compose
+from claude_force_nb.costs.bounds import input_bound_tokens, is_bounded
+from claude_force_nb.costs.pricing import load_prices
+from claude_force_nb.errors import ClaudeForceError, EmptyPromptError, OptionError, UnknownModelError
+from claude_force_nb.messages.request import DEFAULT_BASE_URL, ClaudeRequest
+from claude_force_nb.messages.thinking import thinking_body
+from claude_force_nb.prompts.fences import DATA_NOTICE
+
+NOWHERE = Path(__file__).parent / "no-such-folder"
+AGENT = Agent("a", "Be an agent.", model="opus", temperature=0.2, max_tokens=123)
+
+
+def composed(prompt: str = "p", *, base_url: str = DEFAULT_BASE_URL, **options: Any) -> ClaudeRequest:
+    return compose(
+        prompt,
+        CallOptions.of(options),
+        agents=AgentLibrary(NOWHERE, home=NOWHERE),
+        prices=load_prices(),
+        base_url=base_url,
+    )
+
+
+def test_the_plainest_request() -> None:
+    """Without options: the default model by its full name, its bound, and the prompt as it is."""
+    assert composed("Hi {x} {{ y }}").body == {
+        "model": "claude-sonnet-5-5",
+        "max_tokens": 4096,
+        "messages": [{"role": "user", "content": "Hi {x} {{ y }}"}],
+    }
+
+
+def test_every_option_has_its_field() -> None:
+    """Each option arrives where the API expects it; body= goes last and wins."""
+    request = composed(
+        model="haiku", system="S", max_tokens=5000, temperature=1, thinking=2000, effort="high", stop="x",
+        sample=3, betas="b-2025-01-01", body={"top_p": 0.97, "system": "T"},
+    )  # fmt: skip
+    assert request.body == {
+        "model": "claude-haiku-5-5",
+        "max_tokens": 5000,
+        "messages": [{"role": "user", "content": "p"}],
+        "system": "T",
+        "temperature": 1,
+        "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "output_config": {"effort": "high"},
+        "stop_sequences": ["x"],
+        "top_p": 0.97,
+    }
+    assert (request.sample, request.betas) == (3, ("b-2025-01-01",))
+
+
+def test_an_agent_gives_what_the_call_does_not() -> None:
+    """The agent's model, temperature and bound hold unless the call says otherwise, 0 being something said."""
+    body = composed(agent=AGENT).body
+    assert (body["model"], body["temperature"], body["max_tokens"], body["system"]) == (
+        "claude-opus-5-5", 0.2, 123, "Be an agent.",
+    )  # fmt: skip
+    body = composed(agent=AGENT, model="haiku", temperature=0, max_tokens=7, system="And brief.").body
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("claude-haiku-5-5", 0, 7)
+    assert body["system"] == "Be an agent.\n\nAnd brief."
+    assert composed(agent="reviewer").agent == "reviewer"
+
+
+def test_the_notice_comes_with_a_fence() -> None:
+    """Data in a fence brings the sentence that says what a fence is, and nothing else does."""
+    fenced = composed("{{ x }}", variables={"x": "a\nb"})
+    assert fenced.body["system"] == DATA_NOTICE
+    assert "system" not in composed("{{ x }}", variables={"x": "a"}).body
+    assert composed("{{ x }}", variables={"x": "a\nb"}, system="S").body["system"] == "S\n\n" + DATA_NOTICE
+
+
+@pytest.mark.parametrize(
+    ("value", "body"),
+    [
+        (None, None), (False, None), ("off", None), (True, {"type": "adaptive"}), ("on", {"type": "adaptive"}),
+        ("Adaptive ", {"type": "adaptive"}), (1024, {"type": "enabled", "budget_tokens": 1024}),
+        ("2048", {"type": "enabled", "budget_tokens": 2048}),
+    ],
+)  # fmt: skip
+def test_thinking(value: Any, body: Any) -> None:
+    """thinking is a word or a number of tokens."""
+    assert thinking_body(value) == body
+
+
+@pytest.mark.parametrize("value", [1023, 0, -5, "much", "", "1e4", 1500.5, "２０００"])
+def test_thinking_that_is_none(value: Any) -> None:
+    """Anything else is refused."""
+    with pytest.raises(OptionError, match="thinking must be"):
+        thinking_body(value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temperatur": 1}, "unknown option 'temperatur'; did you mean 'temperature'?"),
+        ({"cache": "refesh"}, "did you mean 'refresh'?"),
+        ({"effort": "hihg"}, "did you mean 'high'?"),
+        ({"temperature": 1.5}, "temperature must be a number from 0 to 1"),
+        ({"temperature": float("nan")}, "temperature must be"),
+        ({"temperature": True}, "temperature must be"),
+        ({"max_tokens": 0}, "max_tokens must be a whole number from 1"),
+        ({"max_tokens": 1.5}, "max_tokens must be"),
+        ({"timeout_seconds": 0}, "timeout must be seconds"),
+        ({"timeout_seconds": float("inf")}, "timeout must be seconds"),
+        ({"sample": 0}, "sample must be a whole number from 1"),
+        ({"sample": "2"}, "sample must be"),
+        ({"stop": 5}, "stop must be"),
+        ({"stop": ["a", ""]}, "stop must be"),
+        ({"system": 5}, "system must be text"),
+        ({"model": 5}, "model must be text"),
+        ({"agent": 5}, "agent must be a name or an Agent"),
+        ({"variables": ["x"]}, "variables must be a mapping"),
+        ({"body": [1]}, "body must be a mapping"),
+        ({"use_memory": "yes"}, "use_memory must be True or False"),
+        ({"memory": "a"}, "memory= has no effect without use_memory=True"),
+        ({"turn": "a"}, "turn= has no effect without use_memory=True"),
+        ({"use_memory": True, "memory": "../a"}, "memory must name a conversation"),
+        ({"use_memory": True, "memory": "on"}, "memory must name a conversation"),
+        ({"use_memory": True, "turn": ""}, "turn must be a text"),
+        ({"use_memory": True, "memory_tokens": 0}, "memory_tokens must be a whole number from 1"),
+        ({"use_memory": True, "body": {"messages": []}}, "body cannot have messages"),
+        ({"thinking": 5000}, "needs max_tokens above it"),
+        ({"body": {"max_tokens": "many"}}, "max_tokens must be a whole number"),
+        ({"body": {"temperature": float("nan")}}, "must be a finite number"),
+    ],
+)
+def test_options_that_cannot_be(options: Dict[str, Any], said: str) -> None:
+    """A wrong option is one line that names it and says what it can be."""
+    with pytest.raises(OptionError) as raised:
+        composed(**options)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "\n\t\u3000"])
+def test_empty_prompts(prompt: str) -> None:
+    """Nothing but white space is no prompt."""
+    with pytest.raises(EmptyPromptError):
+        composed(prompt)
+
+
+def test_models_of_other_servers() -> None:
+    """Elsewhere a full name that is no Claude is taken as it is; at the official API it is a slip."""
+    assert composed(model="qwen3:8b", base_url="http://localhost:11434").model == "qwen3:8b"
+    with pytest.raises(UnknownModelError):
+        composed(model="qwen3:8b")
+
+
+options = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.one_of(st.sampled_from(["haiku", "claude-opus-5-5"]), st.text()),
+        "temperature": st.one_of(st.floats(), st.integers(), st.text()),
+        "max_tokens": st.one_of(st.integers(), st.floats()),
+        "thinking": st.one_of(st.booleans(), st.integers(), st.text()),
+        "effort": st.text(),
+        "stop": st.one_of(st.text(), st.lists(st.text())),
+        "sample": st.one_of(st.integers(), st.booleans()),
+        "variables": st.dictionaries(st.text(), st.text()),
+        "system": st.text(),
+        "body": st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.floats(), st.text())),
+    },
+)
+
+
+@given(st.text(st.characters()), options)
+@example("p", {"body": {"\x1e": float("inf")}})
+def test_whatever_is_given_is_sent_or_refused_in_one_line(prompt: str, given_options: Dict[str, Any]) -> None:
+    """Any prompt with any options gives a request that is JSON, or an error of ours in one line."""
+    said = ""
+    try:
+        request = composed(prompt, **given_options)
+        assert len(request.fingerprint) == 64
+        assert request.max_tokens >= 1
+    except ClaudeForceError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1).filter(str.strip))
+def test_the_bound_is_a_bound(prompt: str) -> None:
+    """A request has fewer tokens than bytes, so the bytes of all its text bound them."""
+    assert input_bound_tokens(composed(prompt, system="S" * 100)) > len(prompt.encode("utf-8")) + 100
+
+
+TEXTS = st.text(st.characters(blacklist_categories=["Cs"]), max_size=3)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(TEXTS, inner, max_size=8),
+)
+
+
+@given(JSON)
+def test_the_bound_counts_what_json_adds(value: Any) -> None:
+    """Tools are shown to the model as JSON: a list of a thousand letters has more bytes of quotes and commas than of letters."""
+    body = composed(body={"tools": [{"name": "t", "input_schema": {"enum": [value]}}]}).body
+    shown = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    assert input_bound_tokens(ClaudeRequest(body=body)) >= len(shown)
+
+
+@pytest.mark.parametrize(
+    ("body", "bounded"),
+    [
+        ({}, True),
+        ({"tools": [{"name": "t", "input_schema": {"type": "object"}}]}, True),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, False),
+        ({"mcp_servers": [{"type": "url", "url": "https://x"}]}, False),
+        ({"fallbacks": [{"model": "claude-opus-5-5"}]}, False),
+        ({"fallbacks": "default"}, False),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, False),
+        ({"compaction": {"type": "summarize"}}, False),
+        ({"context_management": {"edits": [{"type": "compact_20260112"}]}}, False),
+        ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, True),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image", "source": {"type": "base64", "data": "aGk="}}]}
+                ]
+            },
+            True,
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "url", "url": "u"}}]}]},
+            False,
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}
+                ]
+            },
+            False,
+        ),
+    ],
+)
+def test_what_has_a_bound(body: Dict[str, Any], bounded: bool) -> None:
+    """What the API fetches, holds, summarises or runs itself may be more than it was sent, and another model may be dearer."""
+    assert is_bounded(composed(body=body)) is bounded

@@ -1,0 +1,462 @@
+"""The ledger: durable, shared, exact, and never in the way of an answer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import multiprocessing
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import warnings
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import claude_force_nb
+from claude_force_nb.costs.ledger import Ledger, LedgerRow, parse_since
+from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
+
+ROOT = str(Path(claude_force_nb.__file__).parent.parent)
+NOW = 1_793_534_400.0  # 2026-11-01 12:00 UTC
+DAY = 86400.0
+
+
+class Clock:
+    def __init__(self, now=NOW):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+def answer(cost="0.003324", **fields):
+    given = {"model": "claude-sonnet-5-5", "agent": "reviewer", "usage": Usage(512, 230), "attempts": 1}
+    given.update(fields)
+    return ClaudeResult(cost=None if cost is None else Decimal(cost), fingerprint="f" * 64, **given)
+
+
+def hit(saved="0.003324", **fields):
+    saved = None if saved is None else Decimal(saved)
+    return answer("0", saved=saved, cached=True, status="cached", **fields)
+
+
+def append_over_time(ledger, costs):
+    for cost in costs:
+        ledger.append(answer(cost))
+        ledger._clock.now += 20
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "state" / "ledger.db", clock=Clock())
+    yield ledger
+    ledger.close()
+
+
+def test_nothing_is_made_before_the_first_answer(tmp_path):
+    """Constructing, reading, pruning and exporting leave no trace."""
+    ledger = Ledger(tmp_path / "state" / "ledger.db")
+    assert ledger.total() == LedgerRow("total")
+    assert ledger.summary("model") == []
+    assert list(ledger.entries()) == []
+    assert ledger.prune(0) == 0
+    assert ledger.export_csv(io.StringIO()) == 0
+    ledger.append_many([])
+    ledger.append(ClaudeResult(status="not_sent"))
+    ledger.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX")
+def test_only_the_user_can_read_it(ledger):
+    """The directory is 0700, and every file in it 0600."""
+    ledger.append(answer())
+    folder = ledger.path.parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+def test_an_entry_comes_back_as_it_was(ledger):
+    """Every column, exact amounts, None where the price is unknown."""
+    usage = Usage(1, 2, 3, 4, 5, 6, "batch", "fast")
+    ledger.append(answer("0.0000001", usage=usage, request_id="req_1"), notebook="a.ipynb", cell="c1")
+    ledger.append(answer(None, saved=None, agent=None, status="failed"))
+    first, second = ledger.entries()
+    assert (first.time, first.notebook, first.cell, first.agent, first.model) == (
+        NOW,
+        "a.ipynb",
+        "c1",
+        "reviewer",
+        "claude-sonnet-5-5",
+    )
+    assert (first.input_tokens, first.output_tokens, first.cache_write_5m_tokens) == (1, 2, 3)
+    assert (first.cache_write_1h_tokens, first.cache_read_tokens, first.web_searches) == (4, 5, 6)
+    assert (first.service_tier, first.speed, first.request_id, first.attempts) == ("batch", "fast", "req_1", 1)
+    assert (first.cost, first.saved, first.cached, first.status) == (Decimal("0.0000001"), Decimal(0), False, "ok")
+    assert (second.cost, second.saved, second.agent, second.status) == (None, None, None, "failed")
+
+
+def test_no_text_of_prompt_or_answer_is_kept(ledger):
+    """Neither the answer, the thinking nor the error's text reaches the disk."""
+    ledger.append(answer(text="ANSWER", thinking="THOUGHT", error=ValueError("PROBLEM")))
+    ledger.close()
+    data = ledger.path.read_bytes()
+    assert not any(word in data for word in (b"ANSWER", b"THOUGHT", b"PROBLEM"))
+
+
+def test_sums_are_exact_and_unknown_prices_are_counted_apart(ledger):
+    """Ten times 0.1 is 1; a call of unknown price is counted and not summed; hits only save."""
+    ledger.append_many([answer("0.1")] * 10)
+    ledger.append(answer(None))
+    ledger.append_many([hit("0.2"), hit(None)])
+    usage = 11 * 512
+    assert ledger.total() == LedgerRow("total", 11, 2, 1, usage, 11 * 230, Decimal("1.0"), Decimal("0.2"), 1)
+
+
+def test_summaries_by_key(ledger):
+    """Dearest first, days in order, "" for none; tokens with cache writes and reads."""
+    ledger.append(answer("1", usage=Usage(1, 2, 3, 4, 5)), notebook="a.ipynb")
+    ledger._clock.now += DAY
+    ledger.append(answer("3", model="claude-opus-5-5", agent=None), notebook="b.ipynb")
+    ledger.append(hit("2"))
+    assert [(row.key, row.cost) for row in ledger.summary("model")] == [
+        ("claude-opus-5-5", 3),
+        ("claude-sonnet-5-5", 1),
+    ]
+    assert [(row.key, row.calls, row.hits) for row in ledger.summary("agent")] == [("", 1, 0), ("reviewer", 1, 1)]
+    assert [row.key for row in ledger.summary("notebook")] == ["b.ipynb", "a.ipynb", ""]
+    assert [(row.key, row.cost, row.saved) for row in ledger.summary("day")] == [
+        ("2026-11-01", 1, 0),
+        ("2026-11-02", 3, 2),
+    ]
+    assert (ledger.summary("day")[0].input_tokens, ledger.summary("day")[0].output_tokens) == (13, 2)
+    assert ledger.total(since=NOW + 1).cost == 3
+    assert ledger.total(since=NOW).cost == 4
+    assert [entry.cost for entry in ledger.entries(since=NOW + 1)] == [3, 0]
+    with pytest.raises(OptionError, match="by must be model, agent, day or notebook, not 'colour'"):
+        ledger.summary("colour")
+
+
+def test_many_entries_come_page_by_page(ledger):
+    """The iterator gives every entry once, in order, while others are appended."""
+    ledger.append_many(answer(str(number)) for number in range(2500))
+    seen = []
+    for entry in ledger.entries():
+        if len(seen) == 10:
+            ledger.append(answer("2500"))
+        seen.append(int(entry.cost))
+    assert seen == list(range(2501))
+
+
+def test_prune_removes_what_is_older(ledger):
+    """What is exactly as old stays, what is older goes."""
+    for days in (3, 2, 1):
+        ledger._clock.now = NOW - days * DAY
+        ledger.append(answer(str(days)))
+    ledger._clock.now = NOW
+    assert ledger.prune(2 * DAY) == 1
+    assert [entry.cost for entry in ledger.entries()] == [2, 1]
+
+
+def test_csv_is_exact_and_safe_to_open(ledger, tmp_path):
+    """Amounts as they are, times in UTC, no text that a spreadsheet would run."""
+    ledger.append(answer("0.0000001", agent="=cmd()", model="@m", saved=None), notebook="a,b.ipynb", cell="-1")
+    assert ledger.export_csv(tmp_path / "out.csv") == 1
+    (row,) = csv.DictReader((tmp_path / "out.csv").read_text("utf-8").splitlines())
+    assert row["time"] == "2026-11-01T12:00:00.000+00:00"
+    assert (row["cost"], row["saved"], row["agent"]) == ("0.0000001", "", "'=cmd()")
+    assert (row["model"], row["cell"], row["notebook"]) == ("'@m", "'-1", "a,b.ipynb")
+    text = io.StringIO()
+    assert ledger.export_csv(text, since=NOW + 1) == 0
+    assert text.getvalue().startswith("time,notebook,cell,agent,model,input_tokens")
+
+
+def test_odd_names_and_numbers_from_a_server_cost_nothing(ledger):
+    """A lone surrogate, a very long name and an absurd count are recorded somehow, and summed."""
+    odd = answer(model="m\ud800" + "x" * 1000, request_id="\udfff", usage=Usage(2**70, 2**70))
+    ledger.append_many([odd, odd, odd])
+    assert ledger.total().calls == 3
+    assert len(next(ledger.entries()).model) == 200
+
+
+def test_threads_share_a_ledger(ledger):
+    """No row is lost or torn."""
+
+    def work():
+        for _ in range(100):
+            ledger.append(answer("0.1"))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (ledger.total().calls, ledger.total().cost) == (800, 80)
+
+
+def append_many_times(path, number):
+    ledger = Ledger(path)
+    for _ in range(number):
+        ledger.append(answer("0.1"))
+    ledger.close()
+
+
+def test_processes_share_a_ledger(tmp_path):
+    """Several kernels that start at once on no file at all write every row."""
+    path = tmp_path / "state" / "ledger.db"
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=append_many_times, args=(path, 100)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    ledger = Ledger(path)
+    assert ledger.total().calls == 300
+    ledger.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_what_was_appended_survives_kill(tmp_path):
+    """A row is there for others as soon as append returned, and after the process was killed in that moment."""
+    path = tmp_path / "ledger.db"
+    script = (
+        "import sys, time, decimal; from claude_force_nb.costs.ledger import Ledger; "
+        "from claude_force_nb.messages.result import ClaudeResult; ledger = Ledger(sys.argv[1]);\n"
+        "for number in range(1, 10 ** 9):\n"
+        "    ledger.append(ClaudeResult(cost=decimal.Decimal(1)))\n"
+        "    print(number, flush=True)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ROOT}
+    )
+    with child:
+        for _ in range(50):
+            child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
+        said = 50 + child.stdout.read().count(b"\n")
+    ledger = Ledger(path)
+    assert said <= ledger.total().calls <= said + 1
+    ledger.append(answer("1"))
+    assert ledger.total().cost == ledger.total().calls
+    ledger.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_opens_its_own_connection(ledger):
+    """A forked child and its parent both go on writing."""
+    ledger.append(answer("1"))
+    with ledger._file.lock:  # as a thread of the parent may, which the child does not have
+        child = in_fork(lambda: in_thread(lambda: ledger.append(answer("1"))))
+    assert os.waitpid(child, 0)[1] == 0
+    ledger.append(answer("1"))
+    assert ledger.total().cost == 3
+
+
+def in_thread(function):
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def in_fork(function):
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        function()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def test_closing_twice_and_using_it_again(ledger):
+    """close() is idempotent, and a later append opens the file again."""
+    ledger.append(answer("1"))
+    ledger.close()
+    ledger.close()
+    ledger.append(answer("1"))
+    assert ledger.total().cost == 2
+    assert repr(ledger) == f"Ledger({str(ledger.path)!r})"
+
+
+def unwritable_parent(path):
+    path.parent.write_text("a file where a directory should be")
+
+
+def corrupt(path):
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database" * 100)
+
+
+def from_the_future(path):
+    path.parent.mkdir()
+    connection = sqlite3.connect(str(path))
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+
+
+def a_directory(path):
+    path.mkdir(parents=True)
+
+
+@pytest.mark.parametrize("spoil", [unwritable_parent, corrupt, from_the_future, a_directory])
+def test_a_ledger_that_cannot_be_written_costs_one_warning(ledger, spoil):
+    """append warns once and never raises; asking for sums is a one-line error."""
+    spoil(ledger.path)
+    with pytest.warns(ClaudeForceWarning, match="cannot be written") as caught:
+        append_over_time(ledger, ["1"] * 5)
+    assert len(caught) == 1
+    if spoil is not unwritable_parent:
+        with pytest.raises(ClaudeForceError, match="cannot be read") as error:
+            ledger.total()
+        assert "\n" not in str(error.value)
+        with pytest.raises(ClaudeForceError, match="cannot be pruned"):
+            ledger.prune(1)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_directory_costs_one_warning(ledger):
+    """As on a machine where the home directory is mounted read-only."""
+    ledger.path.parent.mkdir(mode=0o500)
+    with pytest.warns(ClaudeForceWarning, match="cannot be written"):
+        ledger.append(answer())
+
+
+def test_rows_wait_for_a_lock_that_goes_away(ledger):
+    """Rows of a locked time are written, in order, at the first try after it; tries are rare, and one warning is given."""
+    ledger._file._timeout = 0.05
+    ledger.append(answer("1"))
+    ledger.close()
+    other = sqlite3.connect(str(ledger.path), isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.warns(ClaudeForceWarning, match="locked") as caught:
+        append_over_time(ledger, ["2", "3", "4"])
+    assert len(caught) == 1
+    other.execute("COMMIT")
+    other.close()
+    ledger.append(answer("5"))
+    assert [entry.cost for entry in ledger.entries()] == [1]
+    ledger._clock.now += 31
+    ledger.append(answer("6"))
+    assert [entry.cost for entry in ledger.entries()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_waits_for_a_lock_is_written_at_the_end(ledger):
+    """Closing is the last chance: rows of a locked time are written, however short ago that was."""
+    ledger._file._timeout = 0.05
+    ledger.append(answer("1"))
+    other = sqlite3.connect(str(ledger.path), isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.warns(ClaudeForceWarning, match="locked"):
+        ledger.append(answer("2"))
+    ledger.close()
+    other.execute("COMMIT")
+    other.close()
+    assert [entry.cost for entry in ledger.entries()] == [1]
+    ledger.close()
+    assert [entry.cost for entry in ledger.entries()] == [1, 2]
+    ledger.close()
+    assert [entry.cost for entry in ledger.entries()] == [1, 2]
+
+
+def test_a_full_disk_costs_one_warning(ledger):
+    """SQLite says full where the disk is, here because the file may not grow."""
+    ledger.append(answer("1"))
+    with ledger._file.connection() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.warns(ClaudeForceWarning, match="full"):
+        ledger.append_many([answer("1")] * 1000)
+    ledger._clock.now += 31
+    ledger.append(answer("1"))
+    assert ledger.total().calls == 1002
+
+
+def test_a_warning_made_an_error_leaves_the_ledger_whole(ledger):
+    """Where the user turns warnings into errors, the lock is free and the next append works on."""
+    corrupt(ledger.path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ClaudeForceWarning):
+            ledger.append(answer())
+    ledger.append(answer())
+
+
+def test_nothing_is_left_open(tmp_path):
+    """A ledger that is forgotten without close() gives no ResourceWarning (Python 3.13 has one for connections)."""
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.append(answer())
+    del ledger
+    assert not (tmp_path / "ledger.db-wal").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("30m", NOW - 1800),
+        ("24h", NOW - DAY),
+        ("7d", NOW - 7 * DAY),
+        (" 2W ", NOW - 14 * DAY),
+        ("1.5h", NOW - 5400),
+        ("2026-11-01", NOW - DAY / 2),
+        ("999999999w", 0),
+        ("1066-10-14", 0),
+    ],
+)
+def test_since(text, moment):
+    """Spans count back from now, days from their start in UTC."""
+    assert parse_since(text, now=NOW) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "d", "7y", "-7d", "2026-13-01", "yesterday", "7d 3h", "x" * 500, "७d", "a\nb"]
+)
+def test_since_refuses_in_one_line(text):
+    """Anything else is an OptionError that shows the forms."""
+    with pytest.raises(OptionError, match="since must be like 30m, 24h, 7d, 2w or 2026-11-01, not") as caught:
+        parse_since(text, now=NOW)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 120
+
+
+def test_cached_answers_wait_and_are_not_lost(tmp_path: Path) -> None:
+    """Cached answers are written together: with the next paid one, on reading, on closing, and at the end of a process."""
+    path = tmp_path / "ledger.db"
+    hit = ClaudeResult(model="m", cost=Decimal(0), saved=Decimal("0.5"), cached=True, status="cached")
+    ledger, other = Ledger(path), Ledger(path)
+    ledger.append(hit)
+    assert other.total().hits == 0
+    ledger.append(ClaudeResult(model="m", cost=Decimal(1)))
+    assert (other.total().hits, other.total().calls) == (1, 1)
+    ledger.append(hit)
+    assert ledger.total().hits == 2
+    ledger.append(hit)
+    ledger.close()
+    assert other.total().hits == 3
+    for _ in range(5000):
+        ledger.append(hit)
+    assert other.total().hits >= 3 + 4000
+    code = (
+        "import os, sys\nfrom decimal import Decimal\nfrom claude_force_nb.costs.ledger import Ledger\n"
+        "from claude_force_nb.messages.result import ClaudeResult\n"
+        "ledger = Ledger(sys.argv[1])\n"
+        "ledger.append(ClaudeResult(model='child', cost=Decimal(0), saved=Decimal(1), cached=True, status='cached'))\n"
+        "os.fork() if hasattr(os, 'fork') else None\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(path)], check=True, timeout=60)
+    ledger.close()
+    rows = {row.key: row.hits for row in other.summary(by="model")}
+    assert rows == {"m": 5003, "child": 1}
+    other.close()

@@ -1,0 +1,190 @@
+"""What comes back: usage, results and batches of them."""
+
+from __future__ import annotations
+
+import decimal
+import pickle
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_force_nb.costs.pricing import load_prices
+from claude_force_nb.errors import OverloadedError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
+from claude_force_nb.rows.results import BatchResult
+from claude_force_nb.rows.runner import budget_left
+
+counts = st.integers(0, 10**9)
+usages = st.builds(
+    Usage, counts, counts, counts, counts, counts, counts, st.sampled_from(["standard", "batch"]), st.just("standard")
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "geo"), [("us", "us"), ("global", "global"), ("not_available", "global"), (None, "global")]
+)
+def test_the_region_is_read(given, geo):
+    """What the API does not say is the usual."""
+    usage = Usage.from_api({"input_tokens": 1, "inference_geo": given})
+    assert usage.inference_geo == geo
+    assert Usage.from_record(usage.to_record()) == usage
+
+
+def test_usage_of_the_api() -> None:
+    """Cache writes are split by lifetime; nothing is counted twice."""
+    usage = Usage.from_api(
+        {
+            "input_tokens": 10,
+            "output_tokens": 20,
+            "cache_creation_input_tokens": 300,
+            "cache_read_input_tokens": 4000,
+            "cache_creation": {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 200},
+            "server_tool_use": {"web_search_requests": 2},
+            "service_tier": "batch",
+        }
+    )
+    assert usage == Usage(10, 20, 100, 200, 4000, 2, "batch")
+    assert usage.total_input_tokens == 4310
+
+
+def test_usage_of_a_compaction_is_counted() -> None:
+    """The API leaves it out of the sums; each other iteration is in them already."""
+    usage = Usage.from_api(
+        {
+            "input_tokens": 23_000,
+            "output_tokens": 1000,
+            "speed": "fast",
+            "iterations": [
+                {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3500, "cache_read_input_tokens": 7},
+                {"type": "message", "input_tokens": 23_000, "output_tokens": 1000},
+            ],
+        }
+    )
+    assert usage == Usage(203_000, 4500, cache_read_tokens=7, speed="fast")
+
+
+@pytest.mark.parametrize("kind", ["advisor_message", "fallback_message"])
+def test_usage_of_another_model_has_no_price(kind: str) -> None:
+    """What another model did is not priced as if the one asked had done it."""
+    other = {"type": kind, "model": "claude-opus-5-5", "input_tokens": 5, "output_tokens": 5}
+    usage = Usage.from_api({"input_tokens": 5, "output_tokens": 5, "iterations": [other, None]})
+    assert (usage.input_tokens, usage.service_tier) == (5, "mixed")
+    assert load_prices().cost("claude-sonnet-5-5", usage) is None
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        None,
+        [],
+        "usage",
+        5,
+        {"input_tokens": None, "output_tokens": "7", "cache_read_input_tokens": -3, "cache_creation": 5},
+        {"iterations": 5},
+        {"iterations": [5, None, {}, {"type": "message"}, {"type": "compaction", "iterations": [{"type": "x"}]}]},
+        {"input_tokens": True, "output_tokens": 1.5, "server_tool_use": [], "service_tier": None},
+    ],
+    ids=repr,
+)
+def test_usage_of_a_server_that_is_not_the_api(nonsense: Any) -> None:
+    """What is missing, null, negative or of a wrong type counts as nothing, and never raises."""
+    assert Usage.from_api(nonsense) == Usage()
+
+
+@given(usages)
+def test_usage_survives_its_record(usage: Usage) -> None:
+    """A usage comes back from its record, which holds only what is not the default."""
+    record = usage.to_record()
+    assert Usage.from_record(record) == usage
+    assert 0 not in record.values()
+
+
+@given(usages, usages)
+def test_usage_adds_up(one: Usage, other: Usage) -> None:
+    """The sum of two usages has the sum of their tokens."""
+    assert (one + other).total_input_tokens == one.total_input_tokens + other.total_input_tokens
+    assert (one + other).output_tokens == one.output_tokens + other.output_tokens
+    assert (one + other).service_tier == (one.service_tier if one.service_tier == other.service_tier else "mixed")
+
+
+def test_result_is_its_text() -> None:
+    """str() is the answer, repr() is short."""
+    result = ClaudeResult(text="x" * 100, model="m", cost=Decimal("0.01"))
+    assert str(result) == f"{result}" == "x" * 100
+    assert len(repr(result)) < 140
+
+
+def test_result_survives_its_record() -> None:
+    """What the cache keeps gives the answer back as a cached one, without what belonged to one run."""
+    result = ClaudeResult(
+        text="t", model="m", usage=Usage(1, 2), cost=Decimal(1), stop_reason="end_turn", request_id="req_1",
+        call_seconds=1.5, duration_seconds=9.0, attempts=3, thinking="hm", agent="reviewer", fingerprint="f",
+    )  # fmt: skip
+    again = ClaudeResult.from_record(result.to_record(), fingerprint="f", age_seconds=60.0)
+    assert (again.text, again.thinking, again.usage, again.stop_reason) == ("t", "hm", Usage(1, 2), "end_turn")
+    assert (again.cached, again.status, again.cost, again.age_seconds) == (True, "cached", Decimal(0), 60.0)
+    assert (again.attempts, again.duration_seconds, again.agent) == (0, 0.0, None)
+
+
+@pytest.mark.parametrize("record", [{}, {"text": "t"}, {"text": "t", "model": "m", "usage": {"evil": 1}}])
+def test_other_records_are_refused(record: Any) -> None:
+    """What is not such a record raises KeyError or TypeError."""
+    with pytest.raises((KeyError, TypeError)):
+        ClaudeResult.from_record(record, fingerprint="f", age_seconds=0)
+
+
+def batch() -> BatchResult:
+    return BatchResult(
+        [
+            ClaudeResult(text="a", cost=Decimal("0.25"), usage=Usage(1, 2)),
+            ClaudeResult(
+                text="b", cost=Decimal(0), saved=Decimal("0.5"), cached=True, status="cached", usage=Usage(3, 4)
+            ),
+            ClaudeResult(status="failed", error=OverloadedError("busy", status=529)),
+            ClaudeResult(status="not_sent"),
+        ],
+        duration_seconds=2.0,
+    )
+
+
+def test_batch_is_a_sequence() -> None:
+    """A batch has length, rows, slices and comparison like any sequence, and reports what became of its rows."""
+    rows = batch()
+    assert (len(rows), rows[0].text, rows[-1].status) == (4, "a", "not_sent")
+    assert rows[:2].texts == ["a", "b"]
+    assert [str(row) for row in rows] == rows.texts == ["a", "b", "", ""]
+    assert rows == batch()
+    assert rows != batch()[:2]
+    assert rows.counts == {"ok": 1, "cached": 1, "failed": 1, "not_sent": 1}
+    assert list(rows.errors) == [2]
+    assert repr(rows) == "BatchResult(4 rows: 1 ok, 1 cached, 1 failed, 1 not_sent)"
+    assert repr(BatchResult([])) == "BatchResult(0 rows: empty)"
+
+
+def test_batch_sums_are_exact_or_unknown() -> None:
+    """Costs add up exactly; one unknown price makes the sum unknown, never smaller."""
+    rows = batch()
+    assert (rows.cost, rows.saved, rows.usage) == (Decimal("0.25"), Decimal("0.5"), Usage(4, 6))
+    assert BatchResult([*rows, ClaudeResult(cost=None)]).cost is None
+    assert BatchResult([*rows, ClaudeResult(saved=None)]).saved is None
+
+
+def test_sums_are_exact_whatever_the_notebook_does_with_decimals() -> None:
+    """A notebook that works with three digits gets the whole of what its batch cost."""
+    rows = BatchResult([ClaudeResult(cost=Decimal(amount), saved=Decimal(amount)) for amount in ("1000", "0.01")])
+    with decimal.localcontext() as context:
+        context.prec = 3
+        assert (rows.cost, rows.saved) == (Decimal("1000.01"), Decimal("1000.01"))
+        assert budget_left(Decimal("1234.5"), Decimal("1000.01")) == Decimal("234.49")
+
+
+def test_results_survive_pickling() -> None:
+    """A batch with errors goes through pickle, as multiprocessing and notebooks' tools do with it."""
+    again = pickle.loads(pickle.dumps(batch()))
+    assert again == batch()
+    error = again.errors[2]
+    assert (type(error), str(error), error.status) == (OverloadedError, "busy", 529)

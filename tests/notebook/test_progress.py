@@ -1,0 +1,52 @@
+"""The live line's numbers, by a clock that stands where it is put."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import List
+
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.display.progress import Progress, duration
+
+PAID = ClaudeResult(cost=Decimal("0.01"))
+CACHED = ClaudeResult(cost=Decimal(0), saved=Decimal("0.01"), status="cached", cached=True)
+
+
+def progress_of(total: int, now: List[float]) -> Progress:
+    return Progress(total=lambda: total, taken=lambda: 0, clock=lambda: now[0])
+
+
+def test_the_projection_goes_by_the_last_seconds() -> None:
+    """Cached rows at the beginning, as after a Stop, do not make the others look cheap, neither their price nor their time."""
+    now = [0.0]
+    progress = progress_of(2000, now)
+    assert progress.projected_cost is None
+    for _ in range(1000):
+        progress.ended(CACHED)
+    for _ in range(30):
+        now[0] += 1.0
+        for _ in range(10):
+            progress.ended(PAID)
+        line = progress.line()
+    assert progress.cost == Decimal("3.00")
+    assert progress.projected_cost == Decimal("10.00")
+    assert line == "1,300 of 2,000 · 1,000 cached · $3.00, about $10.00 in all · 10/s · 70 s left"
+    for _ in range(700):
+        progress.ended(PAID)
+    assert progress.projected_cost == progress.cost == Decimal("10.00")
+    assert (progress.fraction, progress.saved) == (1.0, Decimal("10.00"))
+
+
+def test_a_price_that_is_not_known_is_not_projected() -> None:
+    """One unknown price makes the sum unknown."""
+    progress = progress_of(4, [0.0])
+    progress.ended(PAID)
+    assert progress.projected_cost == Decimal("0.04")
+    progress.ended(ClaudeResult(cost=None))
+    assert progress.projected_cost is None
+    assert "price unknown" in progress.line()
+
+
+def test_durations() -> None:
+    """Seconds, minutes and hours change where the next unit says more."""
+    assert [duration(seconds) for seconds in (0.4, 89, 90, 5399, 5400)] == ["0 s", "89 s", "2 min", "90 min", "1.5 h"]

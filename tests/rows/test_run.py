@@ -1,0 +1,147 @@
+"""Batches in Python: rows in, results out in their order; what has no answer is run again, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any, Callable, List
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from claude_force_nb.errors import OptionError, SourceError, UndefinedNameError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.results import BatchResult
+from claude_force_nb.simulator import Simulator
+
+Make = Callable[..., AsyncAgentOrchestrator]
+
+
+def test_a_table_in_a_table_out(run: Any, make: Make, simulator: Simulator) -> None:
+    """A data frame goes in as it is; its rows come back with their answers, and only a bad row has none."""
+    pandas = pytest.importorskip("pandas")
+    reviews = pandas.DataFrame({"text": ["good", "bad", None], "stars": [5, 1, 3]}, index=["x", "y", "z"])
+    orchestrator = make()
+    batch = run(orchestrator.run_many(reviews, template="Label {{ text.upper() }} with {{ stars }} stars"))
+    assert batch.counts == {"ok": 2, "cached": 0, "failed": 1, "not_sent": 0}
+    frame = batch.to_frame()
+    assert list(frame.index) == ["x", "y", "z"]
+    assert frame.loc["x", "answer"] == batch[0].text
+    assert frame.loc["z", "error"].startswith("UndefinedNameError: row 2:") or "row 2:" in frame.loc["z", "error"]
+    with pytest.raises(UndefinedNameError, match="did you mean 'stars'"):
+        run(orchestrator.run_many(reviews, template="{{ star }}"))
+    with pytest.raises(SourceError, match="column=text"):
+        run(orchestrator.run_many(reviews))
+    assert simulator.counters.calls == 2
+
+
+def test_retry_runs_only_what_has_no_answer(run: Any, make: Make, simulator: Simulator) -> None:
+    """retry() asks for the failed rows alone, and gives the whole in the old order; twice is once."""
+    orchestrator = make(max_concurrent=1, max_retries=0)
+    simulator.fail("invalid_request", contains="bad")
+    batch = run(orchestrator.run_many(iter(["a", "bad 1", "c", "bad 2", ""])))
+    assert [row.status for row in batch] == ["ok", "failed", "ok", "failed", "failed"]
+    assert batch.failed.numbers == (1, 3, 4)
+    assert list(batch[2:].errors) == [3, 4]
+    simulator.heal()
+    calls = simulator.counters.calls
+    again = run(batch.retry())
+    assert [row.status for row in again] == ["ok", "ok", "ok", "ok", "failed"]
+    assert again[0] is batch[0]
+    assert simulator.counters.calls == calls + 2
+    assert [row.status for row in run(batch[3:].retry())] == ["cached", "failed"]
+    assert run(run(again[:4].retry()).retry()).texts == again.texts[:4]
+    assert simulator.counters.calls == calls + 2
+
+
+def test_a_batch_made_by_hand_cannot_be_retried(run: Any) -> None:
+    """Nobody knows how its rows were run."""
+    batch = BatchResult([ClaudeResult(status="failed", error=SourceError("x"))])
+    with pytest.raises(OptionError, match="run its rows again"):
+        run(batch.retry())
+
+
+def test_a_run_that_was_stopped_gives_what_it_has(run: Any, make: Make, simulator: Simulator) -> None:
+    """Rows that had ended are there, those under way are failed, the others not sent; and a new run pays for these alone."""
+    from claude_force_nb.rows.run import ResultCollector
+    from claude_force_nb.rows.sources import open_source
+
+    orchestrator = make(max_concurrent=2)
+    prompts = ["a", "b", "hang 1", "hang 2", "c", "d"]
+    simulator.fail("hang", contains="hang")
+
+    async def stopped() -> BatchResult:
+        source = open_source(prompts)
+        collected = ResultCollector(source)
+        task = asyncio.ensure_future(orchestrator.run_stream(source, on_result=collected))
+        while len(collected.results) < 2 or simulator.counters.in_flight < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return collected.batch(stopped=SourceError("stopped"))
+
+    batch = run(stopped())
+    assert [row.status for row in batch] == ["ok", "ok", "failed", "failed", "not_sent", "not_sent"]
+    simulator.heal()
+    calls = simulator.counters.calls
+    assert run(orchestrator.run_many(prompts)).counts == {"ok": 4, "cached": 2, "failed": 0, "not_sent": 0}
+    assert simulator.counters.calls == calls + 4
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    first=st.lists(st.sampled_from("abcdefghij"), max_size=8),
+    second=st.lists(st.sampled_from("abcdefghij"), max_size=12),
+    seed=st.integers(0, 10**6),
+)
+def test_shuffled_rows_pay_only_for_what_is_missing(
+    make: Make, simulator: Simulator, first: List[str], second: List[str], seed: int
+) -> None:
+    """After any run, another one with rows added, removed, doubled and shuffled pays for new prompts alone, in its own order."""
+    orchestrator = make()
+    # Prompts of their own for each example: the cache lives as long as the test.
+    first = [f"{seed} {name} {len(first)}" for name in first]
+    second = [f"{seed} {name} {len(first)}" for name in second] + first
+    random.Random(seed).shuffle(second)
+
+    async def both() -> Any:
+        one = await orchestrator.run_many(first)
+        paid = simulator.counters.calls
+        two = await orchestrator.run_many(second, max_concurrent=3)
+        return one, two, simulator.counters.calls - paid
+
+    one, two, paid = asyncio.run(both())
+    known = dict(zip(first, one.texts))
+    assert paid <= len(set(second) - set(first))
+    assert len(two) == len(second)
+    assert all(known.get(prompt, text) == text for prompt, text in zip(second, two.texts))
+    assert sorted(set(two.texts)) == sorted({text for text in two.texts})
+    assert all(row.status in ("ok", "cached") for row in two)
+
+
+def test_cached_rows_leave_the_event_loop_free(run: Any, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many workers find their answers in the cache, other tasks have their turn between the rows of a moment."""
+    monkeypatch.setattr("claude_force_nb.rows.run._YIELD_SECONDS", 0.002)
+    turns = [0]
+
+    async def ask() -> None:
+        orchestrator = make(max_concurrent=100)
+        await orchestrator.run("same")
+        ended = 0
+
+        def count(row: int, result: Any) -> None:
+            nonlocal ended
+            ended += 1
+
+        async def watch() -> None:
+            while ended < 4000:
+                turns.append(ended)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(watch(), orchestrator.run_many(["same"] * 4000, on_result=count))
+
+    run(ask())
+    turns.append(4000)
+    assert max(later - before for before, later in zip(turns, turns[1:])) < 1000

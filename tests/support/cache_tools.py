@@ -1,0 +1,77 @@
+"""What the tests of the response cache share."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+import warnings
+from pathlib import Path
+from typing import Any, Iterator, List, Tuple
+
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.errors import CacheWarning
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
+
+SECRET = "the secret of these tests"
+
+
+def fingerprint(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def answer(text: str = "hello", **fields: Any) -> ClaudeResult:
+    fields = {
+        "model": "claude-sonnet-5-5",
+        "usage": Usage(input_tokens=3, output_tokens=5),
+        "stop_reason": "end_turn",
+        **fields,
+    }
+    return ClaudeResult(text=text, **fields)
+
+
+def make_cache(directory: Path, **options: Any) -> ResponseCache:
+    return ResponseCache(directory, **{"secret": SECRET, "environ": {}, **options})
+
+
+class Clock:
+    """A clock that only moves when told to."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@contextlib.contextmanager
+def database_of(directory: Path) -> Iterator[sqlite3.Connection]:
+    """The database, as somebody else would open it to change it."""
+    connection = sqlite3.connect(str(directory / "cache.db"), isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def stored(directory: Path) -> Tuple[int, int]:
+    """Entries and bytes, counted from the rows themselves."""
+    with database_of(directory) as connection:
+        count, size = connection.execute(
+            "SELECT count(*), coalesce(sum(length(CAST(value AS BLOB))), 0) FROM Cache"
+        ).fetchone()
+    return count, size
+
+
+@contextlib.contextmanager
+def at_most_one_warning() -> Iterator[List[warnings.WarningMessage]]:
+    """Nothing but the cache's own warnings, and of those at most one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+    assert len(caught) <= 1, [str(one.message) for one in caught]
+    assert all(issubclass(one.category, CacheWarning) for one in caught), [str(one.message) for one in caught]

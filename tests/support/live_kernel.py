@@ -1,0 +1,228 @@
+"""A real kernel in a process of its own, driven as a front end drives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty
+from typing import Any, Callable, Dict, List, Optional
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+
+REPLY_SECONDS = 60.0
+# Must not be shown anywhere.
+KEY = "sk-ant-api03-a-secret-that-must-not-be-shown"
+
+
+@dataclass
+class Cell:
+    """What one cell did."""
+
+    outputs: List[Dict[str, Any]] = field(default_factory=list)
+    updates: int = 0
+    history: List[str] = field(default_factory=list)
+    status: str = ""
+    error: Optional[Dict[str, Any]] = None
+    seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """Everything a reader sees as plain text."""
+        parts = []
+        for output in self.outputs:
+            parts.append(output.get("text") or output.get("data", {}).get("text/plain") or "")
+        return "\n".join(parts)
+
+    @property
+    def stdout(self) -> str:
+        return "".join(output.get("text", "") for output in self.outputs if output.get("name") == "stdout")
+
+    @property
+    def stderr(self) -> str:
+        return "".join(output.get("text", "") for output in self.outputs if output.get("name") == "stderr")
+
+    @property
+    def traceback(self) -> List[str]:
+        return [] if self.error is None else list(self.error["traceback"])
+
+
+class ThisInterpreter(KernelManager):
+    """Starts kernels of the interpreter that runs the tests."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name="test", language="python")
+
+
+class LiveKernel:
+    """A running kernel; use as a context manager."""
+
+    def __init__(self, environment: Dict[str, str], folder: str) -> None:
+        self.on_message: Optional[Callable[[Dict[str, Any]], None]] = None
+        # Files instead of ports: a free port may be somebody else's by the time the kernel takes it. In a folder of a short name,
+        # since that of a socket has at most about a hundred characters.
+        self._sockets = tempfile.mkdtemp(prefix="kernel-")
+        self.manager = ThisInterpreter(transport="ipc", ip=os.path.join(self._sockets, "s"))
+        self.manager.start_kernel(env=environment, cwd=folder)
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=REPLY_SECONDS)
+
+    def __enter__(self) -> LiveKernel:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=False)
+        # Older versions of jupyter_client leave their sockets' context to the garbage collector, which warns of it.
+        for context in (self.client.context, self.manager.context):
+            context.destroy(linger=0)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def send(self, code: str, cell_id: Optional[str] = None) -> str:
+        """Ask the kernel to run a cell, and return at once with the id of the message.
+
+        With `cell_id` the message has what JupyterLab sends.
+        """
+        message_id: str
+        if cell_id is None:
+            message_id = self.client.execute(code, store_history=True)
+            return message_id
+        content = {
+            **{"code": code, "silent": False, "store_history": True, "user_expressions": {}},
+            **{"allow_stdin": True, "stop_on_error": True},
+        }
+        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell_id})
+        self.client.shell_channel.send(message)
+        message_id = message["header"]["msg_id"]
+        return message_id
+
+    def _next(self, timeout_seconds: float) -> Dict[str, Any]:
+        message: Dict[str, Any] = self.client.get_iopub_msg(timeout=timeout_seconds)
+        if self.on_message is not None:
+            self.on_message(message)
+        return message
+
+    def listen(self, seconds: float) -> None:
+        """Give what the kernel tells by itself to `on_message`, for so long."""
+        ends = time.monotonic() + seconds
+        while True:
+            left = ends - time.monotonic()
+            if left <= 0:
+                return
+            try:
+                self._next(left)
+            except Empty:
+                return
+
+    def send_comm(self, comm_id: str, data: Dict[str, Any]) -> None:
+        """Send what a widget in the page sends."""
+        message = self.client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        self.client.shell_channel.send(message)
+
+    def wait_for_output(self, message_id: str, text: str) -> None:
+        """Wait until a cell has written `text`: then it runs, and is past what stands before."""
+        while True:
+            message = self._next(REPLY_SECONDS)
+            ours = message["parent_header"].get("msg_id") == message_id
+            if ours and message["msg_type"] == "stream" and text in message["content"]["text"]:
+                return
+
+    def wait(self, message_id: str) -> Cell:
+        """Collect what a cell does until the kernel is idle again, as a front end does."""
+        cell = Cell()
+        began = time.monotonic()
+        displays: Dict[str, Dict[str, Any]] = {}
+        while True:
+            message = self._next(REPLY_SECONDS)
+            kind, content = message["msg_type"], message["content"]
+            display_id = content.get("transient", {}).get("display_id")
+            if kind == "update_display_data" and display_id in displays:
+                displays[display_id]["data"] = content["data"]
+                cell.updates += 1
+                cell.history.append(content["data"].get("text/plain", ""))
+                continue
+            if message["parent_header"].get("msg_id") != message_id:
+                continue
+            if kind == "status" and content["execution_state"] == "idle":
+                break
+            if kind in ("display_data", "execute_result", "stream"):
+                output = {"output_type": kind, **content}
+                cell.outputs.append(output)
+                cell.history.append(content.get("data", {}).get("text/plain", ""))
+                if display_id:
+                    displays[display_id] = output
+            elif kind == "error":
+                cell.error = content
+        while True:
+            try:
+                reply = self.client.get_shell_msg(timeout=REPLY_SECONDS)
+            except Empty:
+                raise AssertionError("the kernel went idle without a reply") from None
+            if reply["parent_header"].get("msg_id") == message_id:
+                cell.status = reply["content"]["status"]
+                break
+        cell.seconds = time.monotonic() - began
+        return cell
+
+    def run(self, code: str, cell_id: Optional[str] = None) -> Cell:
+        """Run a cell to its end."""
+        return self.wait(self.send(code, cell_id))
+
+    def value(self, expression: str) -> str:
+        """Return what printing an expression prints; fails where it fails."""
+        cell = self.run(f"print({expression})")
+        assert cell.error is None, cell.traceback
+        return cell.stdout.rstrip("\n")
+
+    def interrupt(self) -> None:
+        """Press Stop."""
+        self.manager.interrupt_kernel()
+
+    def complete(self, code: str) -> List[str]:
+        """Press Tab at the end of `code`."""
+        message_id = self.client.complete(code, len(code))
+        while True:
+            reply = self.client.get_shell_msg(timeout=REPLY_SECONDS)
+            if reply["parent_header"].get("msg_id") == message_id:
+                return list(reply["content"]["matches"])
+
+
+def kernel_environment(url: str, folder: Path) -> Dict[str, str]:
+    """Return the environment of a kernel that knows one API and has nothing of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))}
+    return {
+        **kept,
+        "HOME": str(folder),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": KEY,
+        "CLAUDE_CACHE_DIR": str(folder / "cache"),
+        "CLAUDE_CACHE_SECRET": "0123456789abcdef-for-tests-only",
+        "CLAUDE_FORCE_DATA_DIR": str(folder / "data"),
+    }
+
+
+def only_answer(cell: Cell) -> Dict[str, Any]:
+    """Return the data of the only rich output of a cell."""
+    assert cell.error is None, cell.traceback
+    rich = [output["data"] for output in cell.outputs if "data" in output]
+    assert len(rich) == 1, cell.outputs
+    return rich[0]
+
+
+def one_line(cell: Cell) -> str:
+    """Return the error of a cell, which must be one line and nothing else."""
+    assert cell.status == "error"
+    assert len(cell.traceback) == 1, cell.traceback
+    assert "\n" not in cell.traceback[0]
+    assert KEY not in json.dumps(cell.outputs) + cell.traceback[0]
+    return cell.traceback[0]

@@ -1,0 +1,196 @@
+"""A real JupyterLab in a real browser, driven as a user drives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Dict, List, Optional, Type
+
+BROWSER_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
+WAIT_SECONDS = 60.0
+
+
+def find_browser() -> Optional[str]:
+    """Return the path of a Chromium that is installed here, ``CLAUDE_FORCE_BROWSER`` first."""
+    for name in (os.environ.get("CLAUDE_FORCE_BROWSER", ""), "chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    return None
+
+
+def notebook(cells: List[str]) -> Dict[str, Any]:
+    """Return a notebook of code cells that were never run."""
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"cell-{number}",
+                "metadata": {},
+                "execution_count": None,
+                "outputs": [],
+                "source": source,
+            }
+            for number, source in enumerate(cells)
+        ],
+    }
+
+
+# A new kernel may give a cell the number that it had before: its end is that the number is written, not that it differs.
+_WATCH = """
+prompt => {
+  prompt.hasEnded = false;
+  new MutationObserver((_, observer) => {
+    if (/\\d/.test(prompt.textContent)) { prompt.hasEnded = true; observer.disconnect(); }
+  }).observe(prompt, {childList: true, characterData: true, subtree: true});
+}
+"""
+
+
+class Lab:
+    """JupyterLab of the interpreter that runs the tests, in a folder of its own; use as a context manager."""
+
+    def __init__(self, folder: Path, environment: Dict[str, str]) -> None:
+        self.folder = folder / "notebooks"
+        self.folder.mkdir(parents=True)
+        self._settings = folder / "settings"
+        self.set_theme(LIGHT)
+        self._write_setting("notification", {"fetchNews": "false", "checkForUpdates": False})
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        self.token = secrets.token_hex(16)
+        self.url = f"http://127.0.0.1:{port}"
+        self._environment = {
+            **environment,
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_DATA_DIR": str(folder / "data"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "JUPYTERLAB_SETTINGS_DIR": str(self._settings),
+        }
+        command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
+        command += ["--ServerApp.token=" + self.token, f"--ServerApp.root_dir={self.folder}"]
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            command.append("--allow-root")
+        self._log = (folder / "lab.log").open("w", encoding="utf-8")
+        self._process = subprocess.Popen(command, env=self._environment, cwd=str(self.folder), stderr=self._log)
+
+    def set_theme(self, theme: str) -> None:
+        """Set the theme of pages that are opened from now on."""
+        self._write_setting("themes", {"theme": theme})
+
+    def _write_setting(self, name: str, values: Dict[str, Any]) -> None:
+        folder = self._settings / "@jupyterlab" / "apputils-extension"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / (name + ".jupyterlab-settings")).write_text(json.dumps(values), encoding="utf-8")
+
+    def __enter__(self) -> Lab:
+        ends = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/api/status?token={self.token}", timeout=5).close()
+                return self
+            except OSError:
+                if time.monotonic() > ends or self._process.poll() is not None:
+                    self.__exit__(None, None, None)
+                    raise AssertionError("JupyterLab did not start: see lab.log") from None
+                time.sleep(0.1)
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]
+    ) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def write(self, name: str, cells: List[str]) -> None:
+        """Write a notebook into the folder that JupyterLab serves."""
+        (self.folder / name).write_text(json.dumps(notebook(cells)), encoding="utf-8")
+
+    def read(self, name: str) -> Dict[str, Any]:
+        """Return a notebook as it is saved."""
+        saved: Dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        return saved
+
+
+class NotebookPage:
+    """One notebook open in the browser."""
+
+    def __init__(self, lab: Lab, page: Any, name: str) -> None:
+        self.lab = lab
+        self.page = page
+        self.name = name
+        page.set_default_timeout(WAIT_SECONDS * 1000)
+        self.open()
+
+    def open(self) -> None:
+        """Load the page, anew where it is open."""
+        self.page.goto(f"{self.lab.url}/lab/tree/{self.name}?reset&token={self.lab.token}")
+        self.page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
+        self.page.locator("text=/Python 3.*Idle/").first.wait_for()
+
+    def cell(self, number: int) -> Any:
+        """Return the locator of a cell."""
+        return self.page.locator(".jp-NotebookPanel .jp-CodeCell").nth(number)
+
+    def start(self, number: int) -> None:
+        """Run a cell, without waiting for its end."""
+        self._prompt(number).evaluate(_WATCH)
+        self.cell(number).locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+
+    def run(self, number: int) -> Any:
+        """Run a cell to its end and return its locator."""
+        self.start(number)
+        self.wait_for_end(number)
+        return self.cell(number)
+
+    def wait_for_end(self, number: int) -> None:
+        """Wait until a cell that was started has its number again."""
+        ends = time.monotonic() + WAIT_SECONDS
+        while not self._prompt(number).evaluate("prompt => prompt.hasEnded"):
+            assert time.monotonic() < ends, f"cell {number} did not end: {self.cell(number).inner_text()}"
+            self.page.wait_for_timeout(50)
+
+    def _prompt(self, number: int) -> Any:
+        return self.cell(number).locator(".jp-InputPrompt")
+
+    def save(self) -> Dict[str, Any]:
+        """Save, and return what is on disk then."""
+        path = self.lab.folder / self.name
+        before = path.stat().st_mtime_ns
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Control+s")
+        ends = time.monotonic() + WAIT_SECONDS
+        while path.stat().st_mtime_ns == before:
+            assert time.monotonic() < ends, "the notebook was not saved"
+            self.page.wait_for_timeout(50)
+        return self.lab.read(self.name)
