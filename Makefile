@@ -6,12 +6,17 @@ export UV_NATIVE_TLS := true
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lab clean help
+.PHONY: demo test lab lint types docs bench check clean help
 
 help:
 	@echo "make demo   run the quickstart notebook twice against the simulator: no key, no spending"
 	@echo "make lab    open the quickstart notebook in JupyterLab"
-	@echo "make test   run the tests"
+	@echo "make test   run the quick tests"
+	@echo "make lint   check style, imports between rooms and formatting"
+	@echo "make types  check types"
+	@echo "make docs   write the tables and pictures in docs/ that are made from the code"
+	@echo "make bench  run the benchmarks and print their tables"
+	@echo "make check  run everything that CI runs"
 	@echo "make clean  remove what these made"
 
 demo: $(VENV)/.demo
@@ -23,6 +28,23 @@ lab: $(VENV)/.lab
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy --python-executable $(BIN)/python
+
+docs: $(VENV)/.dev
+	$(BIN)/python tools/update_docs.py
+
+bench: $(VENV)/.dev
+	for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+check:
+	bash .ci/run
 
 # uv installs in seconds where pip takes minutes, above all on Python 3.8; pip does where uv is not to be had.
 $(VENV)/bin/python:
@@ -46,6 +68,11 @@ $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the package and what the tests need into $(VENV) …" >&2
 	@$(call INSTALL,--editable '.[test]')
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the package and what work on it needs into $(VENV) …" >&2
+	@$(call INSTALL,--editable '.[dev$(comma)test$(comma)demo]')
 	@touch $@
 
 clean:

@@ -1,4 +1,4 @@
-"""Write the tables in docs/ from the code that they describe.
+"""Write the tables and the picture of the rooms in docs/ from the code that they describe.
 
 ::
 
@@ -12,11 +12,12 @@ A table stands between ``<!-- NAME: made by tools/update_docs.py -->`` and ``<!-
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Sequence
+from typing import Any, Callable, Dict, Iterable, Sequence, Set
 
 import claude_force_nb.errors
 from claude_force_nb.agents.library import BUILT_IN, AgentLibrary
@@ -143,8 +144,42 @@ def _amount(amount: Any) -> str:
     return f"{amount:.2f}"
 
 
+# Everything imports these; arrows to them would hide the others.
+_EVERYWHERE = {"", "errors", "storage", "vocabulary", "warn"}
+
+
+def rooms() -> str:
+    """Return which room imports which, as a Mermaid flowchart without the arrows that others imply."""
+    package = REPOSITORY / "claude_force_nb"
+    arrows: Dict[str, Set[str]] = {}
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package).with_suffix("").parts
+        room = "" if parts[0].startswith("__") else parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("claude_force_nb."):
+                arrows.setdefault(room, set()).add((node.module or "").split(".")[1])
+            elif isinstance(node, ast.ImportFrom) and node.level == len(parts) and node.module:
+                arrows.setdefault(room, set()).add(node.module.split(".")[0])
+    direct = {room: {to for to in targets - _EVERYWHERE if to != room} for room, targets in arrows.items()}
+
+    def reached(room: str) -> Set[str]:
+        found: Set[str] = set()
+        waiting = [room]
+        while waiting:
+            further = direct.get(waiting.pop(), set()) - found
+            found |= further
+            waiting += further
+        return found
+
+    lines = ["```mermaid", "flowchart TD"]
+    for room in sorted(set(direct) - _EVERYWHERE):
+        implied = {far for target in direct[room] for far in reached(target)}
+        lines += [f"    {room} --> {to}" for to in sorted(direct[room] - implied)]
+    return "\n".join([*lines, "```"])
+
+
 TABLES: Dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (attacks, options, batch, settings, agents, errors, faults, prices)
+    each.__name__: each for each in (attacks, options, batch, settings, agents, errors, faults, prices, rooms)
 }
 
 

@@ -1,4 +1,8 @@
-"""The response cache: signed, bounded, exact. Importing it imports neither diskcache nor SQLite."""
+"""The response cache: answers on diskcache, each one signed.
+
+`response_cache` is what others use, with the statistics in `report`. Below it `signing` and `secret` decide what is trusted, `disk` and `database` store
+bytes, `entries` reads them. Importing the room imports neither diskcache nor SQLite.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""The house stays one that a stranger can walk through: rooms, and modules and functions that fit on a few screens."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import pytest
+
+import claude_force_nb
+
+PACKAGE = Path(claude_force_nb.__file__).resolve().parent
+TESTS = Path(__file__).resolve().parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+MOST_ROOT_MODULES = 8
+MOST_MODULE_LINES = 400
+MOST_FUNCTION_LINES = 60
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def _functions(path: Path) -> Iterator[Tuple[str, int]]:
+    """Give each function of a module with the number of lines of its body, without its docstring."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            if body:
+                yield node.name, (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def test_the_root_of_the_package_is_small() -> None:
+    """What is not known to everybody lives in a room."""
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_ROOT_MODULES
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=_name(path)) for path in MODULES])
+def test_modules_and_functions_fit_on_a_few_screens(path: Path) -> None:
+    """A module has at most 400 lines, and the body of a function at most 60."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_MODULE_LINES
+    assert [(name, lines) for name, lines in _functions(path) if lines > MOST_FUNCTION_LINES] == []
+
+
+def test_each_room_says_what_lives_there() -> None:
+    """The docstring of a room has at least three sentences; those of the rooms inside ``notebook/`` at least one."""
+    rooms = [path for path in PACKAGE.glob("*/__init__.py")]
+    assert len(rooms) > 10
+    for path in rooms:
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert text.count(".\n") + text.count(". ") + text.endswith(".") >= 3, _name(path)
+    for path in PACKAGE.glob("*/*/__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), _name(path)
+
+
+def test_tests_stand_in_the_room_of_what_they_test() -> None:
+    """Each folder of tests is a room, or says what its tests need."""
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    folders = {path.parent.name for path in TESTS.glob("*/test_*.py")}
+    assert folders <= rooms | {"browser", "kernel"}
+
+
+def _private_uses(path: Path) -> List[str]:
+    """Return the private names that a module takes from another one."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=_name(path)) for path in MODULES])
+def test_nothing_private_is_imported(path: Path) -> None:
+    """What begins with an underscore is used in its own module only."""
+    assert _private_uses(path) == []
