@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 from claude_force_nb.errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError
 from claude_force_nb.vocabulary import did_you_mean, is_name
@@ -48,6 +48,12 @@ class Agent:
         0 to 1.
     max_tokens : int or None
         Tokens, >= 1.
+    thinking : str, int or None
+        ``on``, ``off``, ``adaptive`` or a number of tokens >= 1024.
+    effort : str or None
+        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
+    cache : str or None
+        ``off`` where answers are never kept nor looked up.
     source : str
         Path of its file, ``"built in"`` or ``"this notebook, cell …"``.
     other : mapping
@@ -65,6 +71,9 @@ class Agent:
     model: Optional[str] = None
     temperature: Optional[float] = None
     max_tokens: Optional[int] = None
+    thinking: Union[str, int, None] = None
+    effort: Optional[str] = None
+    cache: Optional[str] = None
     source: str = BUILT_IN
     other: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
