@@ -26,7 +26,7 @@ from notebook import environment
 from support.live_kernel import LiveKernel
 
 from claude_force_nb import AsyncAgentOrchestrator
-from claude_force_nb.calls.compose import CallOptions
+from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.rows.run import ResultCollector, Rows
 from claude_force_nb.rows.sources import open_source

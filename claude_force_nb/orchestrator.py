@@ -16,10 +16,11 @@ from .api.transport import SdkTransport, Transport
 from .batches.message_batches import MessageBatches
 from .cache import ResponseCache
 from .calls.caller import Caller, today
-from .calls.compose import CallOptions, compose
+from .calls.compose import compose
 from .calls.controls import Controls
 from .calls.deadline import Deadline
 from .calls.events import Event, EventEmitter, RequestInfo
+from .calls.options import CallOptions
 from .calls.recorder import Recorder
 from .calls.single_flight import SingleFlight
 from .costs.budget import Budget, DailyBudget
@@ -264,7 +265,7 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
         cell : str, optional
             Cell id for the ledger.
         **options
-            See `compose.CallOptions`.
+            See `options.CallOptions`.
 
         Raises
         ------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Union
 from claude_force_nb.agents.library import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.calls.caller import today
-from claude_force_nb.calls.compose import CallOptions
+from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path

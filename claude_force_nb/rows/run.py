@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Optional, Tuple
 
 from claude_force_nb.calls.caller import unanswered
-from claude_force_nb.calls.compose import CallOptions
+from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.errors import ApiError, ClaudeForceError, SpendLimitError, StoppedError, TransportClosedError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult

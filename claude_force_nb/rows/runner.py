@@ -24,8 +24,8 @@ from typing import (
 from claude_force_nb.api.transport import Transport
 from claude_force_nb.batches.message_batches import MessageBatches, open_message_batches
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.calls.compose import CallOptions
 from claude_force_nb.calls.events import EventEmitter, RequestInfo
+from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable
@@ -127,7 +127,7 @@ class RowRunner:
         max_concurrent : int, optional
             Bound for this run, >= 1, below that of the orchestrator.
         **options
-            See `compose.CallOptions`; ``budget`` bounds the whole.
+            See `options.CallOptions`; ``budget`` bounds the whole.
 
         Returns
         -------

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.agents.library import Agent, AgentLibrary
-from claude_force_nb.calls.compose import CallOptions, compose
+from claude_force_nb.calls.compose import compose
+from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import input_bound_tokens, is_bounded
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.errors import ClaudeForceError, EmptyPromptError, OptionError, UnknownModelError

@@ -8,7 +8,7 @@ from typing import Any, Callable, Coroutine, List
 import pytest
 from support.attachments import pdf, png
 
-from claude_force_nb.calls.compose import CallOptions
+from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.errors import OptionError, PromptInjectionError, PromptInjectionWarning
 from claude_force_nb.prompts.attachments import IMAGE_BOUND_TOKENS
 from claude_force_nb.prompts.injection_policy import MOST_PHRASES, forget_warnings

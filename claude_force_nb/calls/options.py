@@ -1,0 +1,189 @@
+"""The options of one call, checked as soon as they are given. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Optional, Sequence, Union
+
+from claude_force_nb.agents.library import Agent
+from claude_force_nb.errors import OptionError
+from claude_force_nb.memory.conversations import CellRun
+from claude_force_nb.schemas.answer import schema_of
+from claude_force_nb.vocabulary import (
+    CACHE_MODES,
+    DEFAULT_CONVERSATION,
+    DEFAULT_MEMORY_TOKENS,
+    EFFORTS,
+    INJECTION_MODES,
+    did_you_mean,
+    is_name,
+)
+
+__all__ = ["CallOptions"]
+
+
+def _check(value: Any, name: str, kind: type, low: float, high: float, hint: str) -> None:
+    numeric = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not numeric or not low <= value <= high:
+        raise OptionError(f"{name} must be {hint}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """Options of one call, as `AsyncAgentOrchestrator.run` takes them; None means "not given".
+
+    Attributes
+    ----------
+    agent : str or Agent
+        Name of an agent, or one at hand.
+    model : str
+        Alias (``haiku``, ``sonnet``, ``opus``, ``fable``) or full name; the agent's, then sonnet by default.
+    system : str
+        System prompt, below the agent's.
+    max_tokens : int
+        Bound of the answer in tokens, >= 1; the agent's, then 4096 by default.
+    temperature : float
+        0 to 1.
+    thinking : bool, int or str
+        See `reasoning.thinking_field`.
+    effort : str
+        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
+    stop : str or sequence of str
+        Texts that end the answer.
+    sample : int
+        Number of an independent answer, >= 1.
+    cache : str
+        ``on``, ``off``, ``refresh`` or ``only``.
+    timeout_seconds : float
+        Bound of the call with its retries, > 0.
+    budget : Decimal, float or str
+        US dollars that this call, or this batch, may cost at the most.
+    use_memory : bool
+        True makes the call a turn of a conversation; False neither reads nor writes any.
+    memory : str
+        Name of the conversation, ``[A-Za-z0-9_-]+``; the agent's name by default, and ``default`` without an agent.
+    turn : str or CellRun
+        Whose turn it is: a later call with the same one replaces it. A new turn at the end by default.
+    memory_tokens : int
+        Most tokens of earlier turns that are sent, >= 1, estimated; whole turns, the newest; 50,000 by default.
+    variables : mapping
+        Values for ``{{ }}``; without it the prompt is sent as it is, braces and all.
+    schema : type or mapping
+        What the answer has to be: see `schema.schema_of`. `ClaudeResult.parsed` is then an instance of it.
+    on_injection : str
+        What a phrase like an instruction in a value does: ``warn``, ``block`` (nothing is sent) or ``off`` (nobody looks).
+    body : mapping
+        Further fields of the request body, such as ``tools``; they go last and win, ``output_config`` field by field.
+    betas : sequence of str
+        ``anthropic-beta`` values.
+    """
+
+    agent: Union[str, Agent, None] = None
+    model: Optional[str] = None
+    system: Optional[str] = None
+    max_tokens: Optional[int] = None
+    temperature: Optional[float] = None
+    thinking: Union[bool, int, str, None] = None
+    effort: Optional[str] = None
+    stop: Union[str, Sequence[str], None] = None
+    sample: int = 1
+    cache: str = "on"
+    timeout_seconds: Optional[float] = None
+    budget: Any = None
+    use_memory: bool = False
+    memory: Optional[str] = None
+    turn: Union[str, CellRun, None] = None
+    memory_tokens: int = DEFAULT_MEMORY_TOKENS
+    variables: Optional[Mapping[str, Any]] = None
+    schema: Any = None
+    on_injection: str = "warn"
+    body: Mapping[str, Any] = field(default_factory=dict)
+    betas: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> CallOptions:
+        """Make options of keyword arguments.
+
+        Raises
+        ------
+        OptionError
+            On an unknown name, with the nearest known one, or a value that the option cannot take.
+        """
+        for name in options:
+            if name not in _NAMES:
+                raise OptionError(f"unknown option {name!r}{did_you_mean(name, _NAMES)}")
+        return cls(**options)
+
+    def __post_init__(self) -> None:
+        if self.cache not in CACHE_MODES:
+            near = did_you_mean(str(self.cache), CACHE_MODES)
+            raise OptionError(f"cache must be on, off, refresh or only, not {self.cache!r}{near}")
+        if self.on_injection not in INJECTION_MODES:
+            near = did_you_mean(str(self.on_injection), INJECTION_MODES)
+            raise OptionError(f"on_injection must be warn, block or off, not {self.on_injection!r}{near}")
+        if self.max_tokens is not None:
+            _check(self.max_tokens, "max_tokens", int, 1, 10_000_000, "a whole number from 1")
+        if self.temperature is not None:
+            _check(self.temperature, "temperature", float, 0, 1, "a number from 0 to 1")
+        if self.timeout_seconds is not None:
+            _check(self.timeout_seconds, "timeout", float, 0.001, 86_400, "seconds, more than 0 and at most 86400")
+        if self.effort is not None and self.effort not in EFFORTS:
+            near = did_you_mean(str(self.effort), EFFORTS)
+            raise OptionError(f"effort must be one of {', '.join(EFFORTS)}, not {self.effort!r}{near}")
+        if self.schema is not None:
+            object.__setattr__(self, "schema", schema_of(self.schema))
+        for name in ("model", "system"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise OptionError(f"{name} must be text, not {type(value).__name__}")
+        if self.agent is not None and not isinstance(self.agent, (str, Agent)):
+            raise OptionError(f"agent must be a name or an Agent, not {type(self.agent).__name__}")
+        if not all(isinstance(text, str) and text for text in self.stop_texts()):
+            raise OptionError(f"stop must be a text or texts that are not empty, not {self.stop!r}")
+        if type(self.sample) is not int or self.sample < 1:
+            raise OptionError(f"sample must be a whole number from 1, not {self.sample!r}")
+        for name in ("variables", "body"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Mapping):
+                raise OptionError(f"{name} must be a mapping of names to values, not {type(value).__name__}")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        if not isinstance(self.use_memory, bool):
+            raise OptionError(f"use_memory must be True or False, not {self.use_memory!r}")
+        _check(self.memory_tokens, "memory_tokens", int, 1, 1_000_000_000, "a whole number from 1")
+        if self.turn is not None and not (isinstance(self.turn, CellRun) or (isinstance(self.turn, str) and self.turn)):
+            raise OptionError(f"turn must be a text that is not empty, not {self.turn!r}")
+        if self.memory is not None and (not is_name(self.memory) or self.memory.lower() in ("on", "off")):
+            raise OptionError(f"memory must name a conversation with letters, digits, - and _, not {self.memory!r}")
+        if not self.use_memory:
+            for name in ("memory", "turn"):
+                if getattr(self, name) is not None:
+                    raise OptionError(f"{name}= has no effect without use_memory=True")
+        elif "messages" in self.body:
+            raise OptionError(
+                "use_memory=True sends a conversation's messages, so body cannot have messages of its own"
+            )
+
+    @property
+    def conversation(self) -> str:
+        """Name of the conversation that `use_memory` means."""
+        agent = self.agent.name if isinstance(self.agent, Agent) else self.agent
+        return self.memory or agent or DEFAULT_CONVERSATION
+
+    def with_variables(self, variables: Mapping[str, Any]) -> CallOptions:
+        """Return the same options for other variables, without checking the others again: a run makes one for each row."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__, variables=variables)
+        return copied
+
+    def stop_texts(self) -> Sequence[Any]:
+        """Return the texts of `stop`, which may be none, one or several."""
+        stop = self.stop
+        if stop is None or stop == "":
+            return ()
+        return tuple(stop) if isinstance(stop, (list, tuple)) else (stop,)
+
+
+_NAMES = tuple(item.name for item in fields(CallOptions))
