@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 from claude_force_nb.errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError
-from claude_force_nb.vocabulary import did_you_mean, is_name
+from claude_force_nb.vocabulary import EFFORTS, did_you_mean, is_name
 from claude_force_nb.warn import warn
 
 __all__ = ["Agent", "AgentLibrary", "parse_agent"]
@@ -49,11 +49,11 @@ class Agent:
     max_tokens : int or None
         Tokens, >= 1.
     thinking : str, int or None
-        ``on``, ``off``, ``adaptive`` or a number of tokens >= 1024.
+        ``on``, ``off``, ``adaptive`` or a budget in tokens, >= 1024.
     effort : str or None
-        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
+        One of `EFFORTS`.
     cache : str or None
-        ``off`` where answers are never kept nor looked up.
+        ``off`` where the answers of this agent are not to be kept; nothing else.
     source : str
         Path of its file, ``"built in"`` or ``"this notebook, cell …"``.
     other : mapping
@@ -112,10 +112,9 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
     if not prompt:
         raise AgentFileError(f"{source}: there is no prompt below the front matter")
     model = values.pop("model", None)
-    # Claude Code writes "inherit" for the session's own model.
-    model = None if model == "inherit" else model
     if model is not None and not (isinstance(model, str) and model.strip()):
         raise AgentFileError(f"{source}: model must be text, not {model!r}")
+    model = None if model is None else _model(model)
     temperature = values.pop("temperature", None)
     if temperature is not None and (
         isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 <= temperature <= 1
@@ -124,6 +123,17 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
     max_tokens = values.pop("max_tokens", None)
     if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
         raise AgentFileError(f"{source}: max_tokens must be a whole number from 1, not {max_tokens!r}")
+    thinking = _switch(values.pop("thinking", None))
+    if thinking not in (None, "on", "off", "adaptive") and not (type(thinking) is int and thinking >= 1024):
+        raise AgentFileError(
+            f"{source}: thinking must be on, off, adaptive or a number of tokens from 1024, not {thinking!r}"
+        )
+    effort = values.pop("effort", None)
+    if effort is not None and effort not in EFFORTS:
+        raise AgentFileError(f"{source}: effort must be one of {', '.join(EFFORTS)}, not {effort!r}")
+    cache = _switch(values.pop("cache", None))
+    if cache not in (None, "on", "off"):
+        raise AgentFileError(f"{source}: cache must be on or off, not {cache!r}")
     description = values.pop("description", None)
     return Agent(
         name=name,
@@ -132,9 +142,26 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
         model=model,
         temperature=temperature,
         max_tokens=max_tokens,
+        thinking=thinking,
+        effort=effort,
+        cache=None if cache == "on" else cache,
         source=source,
         other=values,
     )
+
+
+def _model(name: str) -> Optional[str]:
+    """Return the model that one of Claude Code's aliases means here; None for the one in use ("Model configuration")."""
+    lowered = name.strip().lower()
+    lowered = lowered[: -len("[1m]")] if lowered.endswith("[1m]") else lowered
+    if lowered in ("inherit", "default"):
+        return None
+    return {"best": "fable", "opusplan": "sonnet"}.get(lowered, name.strip()[: len(lowered)])
+
+
+def _switch(value: Any) -> Any:
+    """Return ``on`` and ``off`` for what YAML takes for truth values."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 # Far more than any front matter has.

@@ -55,6 +55,19 @@ def test_settings_of_an_agent() -> None:
     assert (agent.model, agent.temperature, agent.max_tokens) == ("opus", 0.2, 2000)
 
 
+@pytest.mark.parametrize(
+    ("front", "field", "value"),
+    [("thinking: off", "thinking", "off"), ("thinking: on", "thinking", "on"), ("thinking: adaptive", "thinking", "adaptive"),
+     ("thinking: 2048", "thinking", 2048), ("effort: xhigh", "effort", "xhigh"), ("cache: off", "cache", "off"),
+     ("cache: on", "cache", None), ("model: inherit", "model", None), ("model: default", "model", None),
+     ("model: opus[1m]", "model", "opus"), ("model: claude-opus-5-5[1m]", "model", "claude-opus-5-5"),
+     ("model: best", "model", "fable"), ("model: opusplan", "model", "sonnet"), ("model: Haiku", "model", "Haiku")],
+)  # fmt: skip
+def test_what_an_agent_asks_of_a_call(front: str, field: str, value: Any) -> None:
+    """thinking, effort, cache and Claude Code's words for models are read as they are meant."""
+    assert getattr(parse(f"---\n{front}\n---\np"), field) == value
+
+
 def test_descriptions_with_colons() -> None:
     """A description with colons, no YAML but what Claude Code writes and takes, is taken as the text it is."""
     said = 'Use this when: a change is done. Examples: <example>user: "hi" # not a comment</example>'
@@ -91,6 +104,10 @@ def test_other_forms(text: str) -> None:
         ("---\ntemperature: .nan\n---\np", "a.md: temperature must be a number from 0 to 1"),
         ("---\nmax_tokens: 1.5\n---\np", "a.md: max_tokens must be a whole number"),
         ("---\nmax_tokens: 0\n---\np", "a.md: max_tokens must be a whole number"),
+        ("---\nthinking: 12\n---\np", "a.md: thinking must be on, off, adaptive or a number"),
+        ("---\nthinking: [1]\n---\np", "a.md: thinking must be on, off, adaptive or a number"),
+        ("---\neffort: turbo\n---\np", "a.md: effort must be one of low, medium"),
+        ("---\ncache: refresh\n---\np", "a.md: cache must be on or off"),
         ("---\nsince: 2026-02-30\n---\np", "a.md: the front matter cannot be read"),
         ("---\nx: !!python/object/apply:os.system ['true']\n---\np", "a.md, line 2"),
         ("---\nx: " + "[" * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
