@@ -1,0 +1,154 @@
+"""Opening files that somebody else may have prepared: regular files only, no link out of a folder, bounded in size."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import contextmanager
+from typing import IO, Any, BinaryIO, Iterator, Optional, Union
+
+__all__ = ["is_inside", "open_regular", "own_target", "read_regular", "replace_file"]
+
+AnyPath = Union[str, "os.PathLike[str]"]
+
+# Without O_NONBLOCK, opening a pipe waits for somebody who writes. Both are 0 where the system does not have them.
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: Optional[int] = None) -> BinaryIO:
+    """Open a regular file for reading, in binary.
+
+    Parameters
+    ----------
+    path : path
+    within : path, optional
+        A folder that the file has to be in once all links on the way are followed. For files that come with a repository, which
+        may hold links to anything that its reader can read.
+    max_bytes : int, optional
+        Largest size, in bytes.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, is a pipe, device or folder, is too large, or is reached by a link that leads out of `within`;
+        its ``strerror`` says which, to stand behind "… cannot be read: ".
+
+    Notes
+    -----
+    With `within`, a link put in place of a folder between the check and the opening would still be followed; one in place of the
+    file itself is not.
+    """
+    name = os.fspath(path)
+    flags = os.O_RDONLY | _NO_WAITING
+    if within is not None:
+        name = os.path.realpath(name)
+        if not is_inside(name, within):
+            raise OSError(errno.ELOOP, "it is a link that leads out of its folder", os.fspath(path))
+        flags |= _NO_LINK
+    try:
+        descriptor = os.open(name, flags)
+    except ValueError:  # a zero byte in the name
+        raise OSError(errno.EINVAL, "no file can have this name", os.fspath(path)) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise _too_large(path, max_bytes)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: AnyPath, *, max_bytes: int, within: Optional[AnyPath] = None) -> bytes:
+    """Return the bytes of a regular file; see `open_regular`.
+
+    A file that grows, or that says it is empty and is not, as those below ``/proc`` do, is read up to `max_bytes` and then refused.
+    """
+    with open_regular(path, within=within, max_bytes=max_bytes) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise _too_large(path, max_bytes)
+    return data
+
+
+def is_inside(path: AnyPath, folder: AnyPath) -> bool:
+    """Return whether a path is below a folder once all links are followed."""
+    inner, outer = os.path.realpath(os.fspath(path)), os.path.realpath(os.fspath(folder))
+    try:
+        return os.path.commonpath([inner, outer]) == outer and inner != outer
+    except ValueError:  # on different drives
+        return False
+
+
+def own_target(path: AnyPath) -> str:
+    """Return where to write what the user wants at `path`: there, or where a link of theirs leads to a regular file.
+
+    Raises
+    ------
+    OSError
+        If something else than a regular file is there; or a link that belongs to somebody else or leads to no file, which a
+        repository may hold to have a file made elsewhere.
+    """
+    name = os.fspath(path)
+    try:
+        status = os.lstat(name)
+    except FileNotFoundError:
+        return name
+    except ValueError:
+        raise OSError(errno.EINVAL, "no file can have this name", name) from None
+    if stat.S_ISLNK(status.st_mode):
+        if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+            raise OSError(errno.EPERM, "it is a link that belongs to another user", name)
+        if not os.path.exists(name):
+            raise OSError(errno.ELOOP, "it is a link that leads to no file", name)
+        name = os.path.realpath(name)
+        status = os.lstat(name)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+    return name
+
+
+@contextmanager
+def replace_file(path: AnyPath, *, binary: bool = False, newline: Optional[str] = None) -> Iterator[IO[Any]]:
+    """Write a file as a whole: into a new file of a random name beside it, which takes its place when the body has ended well.
+
+    The new file is made exclusively, with mode 0600, so that no link can be prepared in its place. What was there stays as it is
+    where the body raises. Text is UTF-8.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; if `path` is a link or not a regular file, which are never replaced.
+    """
+    name = os.fspath(path)
+    try:
+        if not stat.S_ISREG(os.lstat(name).st_mode):
+            kind = "a link" if os.path.islink(name) else "not a regular file"
+            raise OSError(errno.EINVAL, f"it is {kind}; give another name", name)
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        raise OSError(errno.EINVAL, "no file can have this name", name) from None
+    draft = f"{name}.{secrets.token_hex(8)}.tmp"
+    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _NO_WAITING, 0o600)
+    try:
+        if binary:
+            file: IO[Any] = os.fdopen(descriptor, "wb")
+        else:
+            file = os.fdopen(descriptor, "w", encoding="utf-8", newline=newline)
+        with file:
+            yield file
+        os.replace(draft, name)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def _too_large(path: AnyPath, max_bytes: int) -> OSError:
+    size = f"{max_bytes // 1_000_000} MB" if max_bytes >= 1_000_000 else f"{max_bytes} bytes"
+    return OSError(errno.EFBIG, f"it is larger than {size}", os.fspath(path))
