@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import sys
 import uuid
 from pathlib import Path
 from typing import Dict, Optional
+
+from claude_force_nb.storage.file_lock import try_lock
+from claude_force_nb.storage.private import make_private_folder
 
 __all__ = ["Owner", "is_alive"]
 
 # Workers of this process. Opening and closing a file of one's own would give up its lock (POSIX, "fcntl"), so they are known.
 _own: Dict[str, int] = {}
-_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-
-
-def _lock(handle: int) -> bool:
-    """Lock an open file for this process; False where another one has it."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _TAKEN:
-            return False
-        raise
-    return True
 
 
 class Owner:
@@ -49,12 +31,12 @@ class Owner:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         self.token = uuid.uuid4().hex
         self._path = _path(folder, self.token)
         self._handle: Optional[int] = os.open(str(self._path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._process = os.getpid()
-        _lock(self._handle)
+        try_lock(self._handle, shared_by_process=True)
         _own[self.token] = self._process
 
     def __repr__(self) -> str:
@@ -81,7 +63,7 @@ def is_alive(folder: Path, token: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        taken = not _lock(handle)
+        taken = not try_lock(handle, shared_by_process=True)
     finally:
         os.close(handle)
     if not taken:

@@ -26,6 +26,7 @@ _KEPT_SECONDS = 29 * 86400.0
 # accounted. collected: all are, but the run that wanted them has not ended. closed, dropped (never made): over.
 OPEN = ("planned", "sending", "sent", "collecting", "collected")
 
+_APPLICATION_ID = 0x436C4A31  # "ClJ1"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY,
@@ -184,7 +185,12 @@ class JobStore:
         self.owners = self.path.parent / "job-owners"
         self._clock = clock
         self._file = SharedFile(
-            path, tables=_TABLES, version=1, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS, durable=True
+            path,
+            tables=_TABLES,
+            application_id=_APPLICATION_ID,
+            version=1,
+            busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS,
+            durable=True,
         )
 
     def __repr__(self) -> str:

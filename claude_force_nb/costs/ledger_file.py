@@ -9,6 +9,7 @@ from claude_force_nb.storage.shared_file import SharedFile, data_folder
 
 __all__ = ["LedgerFile", "default_ledger_path"]
 
+_APPLICATION_ID = 0x436C4C31  # "ClL1"
 _SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -53,7 +54,13 @@ class LedgerFile(SharedFile):
     """
 
     def __init__(self, path: Union[Path, str], *, busy_timeout_seconds: float) -> None:
-        super().__init__(path, tables=_SCHEMA, version=_SCHEMA_VERSION, busy_timeout_seconds=busy_timeout_seconds)
+        super().__init__(
+            path,
+            tables=_SCHEMA,
+            application_id=_APPLICATION_ID,
+            version=_SCHEMA_VERSION,
+            busy_timeout_seconds=busy_timeout_seconds,
+        )
 
 
 def default_ledger_path(environ: Mapping[str, str]) -> Path:

@@ -8,11 +8,9 @@ written that way: its rows are collected in a .jsonl file beside it, and become 
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import math
 import os
-import sys
 from array import array
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,6 +21,7 @@ from claude_force_nb.errors import SourceError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.rows.results import FRAME_COLUMNS, answer_columns
+from claude_force_nb.storage.file_lock import try_lock
 
 from .feed import BrokenRow
 from .parquet_types import schema_of_rows
@@ -39,9 +38,6 @@ _DIGITS = 16
 _PARQUET_ROWS = 10_000
 # How every line begins: what else a file ends in was not torn by a process that died.
 _HEAD = b'{"row": '
-_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-# Where Windows locks a file, which keeps others from reading there: behind any end.
-_FAR = 1 << 40
 # Stands for the request id of an answer that the file has already.
 _IN_FILE = "in the file"
 # What pandas has where there is no value.
@@ -82,19 +78,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=_other, separators=(", ",
 def _lock(file: BinaryIO) -> bool:
     """Lock an open file until it is closed; False where another run has it, also one of this process."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(_FAR)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # Elsewhere than on local disks there may be no locks at all.
-        return error.errno not in _TAKEN
-    return True
+        return try_lock(file.fileno(), shared_by_process=False)
+    except OSError:  # elsewhere than on local disks there may be no locks at all
+        return True
 
 
 class _GivenUp(Exception):

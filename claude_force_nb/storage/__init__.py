@@ -1,4 +1,6 @@
-"""SQLite files that several kernels of a user share.
+"""What lies on disk and is shared by all kernels of a user.
 
-`shared_file` opens them with private permissions and waits for locks. Others use `SharedFile` and `data_folder`.
+`private` makes folders and files that nobody else can read, `file_lock` locks open files, `database` tells our SQLite databases from
+those of other programs and opens them with every guard, `shared_file` is such a database with tables of its own. Others use what
+these four list in ``__all__``; what a table means is known by the room that has it.
 """

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 import weakref
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Iterator, List, Mapping, Optional, Union
+from typing import Any, Iterator, List, Mapping, Optional, Union
+
+from . import database
+from .private import make_private_file, make_private_folder
 
 __all__ = ["SharedFile", "data_folder"]
 
 # Connections inherited through fork. SQLite forbids to use or close them in the child, so they are kept, untouched.
 _inherited: List[sqlite3.Connection] = []
-# No thread may open a file while another one still has the descriptor that made it.
-_making = threading.Lock()
 _files: weakref.WeakSet[SharedFile] = weakref.WeakSet()
 
 
@@ -36,6 +37,8 @@ class SharedFile:
         The file; it is made with mode 0600, its missing directories with 0700, when something is first written.
     tables : str
         Statements that make the tables, separated by ``;``.
+    application_id : int
+        Written into the file's header, other than 0: a file without it belongs to another program, and is not touched.
     version : int
         Of the tables, >= 1; a file of another version is refused.
     busy_timeout_seconds : float
@@ -59,18 +62,21 @@ class SharedFile:
         path: Union[Path, str],
         *,
         tables: str,
+        application_id: int,
         version: int,
         busy_timeout_seconds: float,
         durable: bool = False,
     ) -> None:
         self.path = Path(path)
         self._tables = tables
+        self._application_id = application_id
         self._version = version
         self._timeout = busy_timeout_seconds
         self._durable = durable
         self.lock = threading.RLock()
         self._connection: Optional[sqlite3.Connection] = None
         self._owner = 0
+        self._schema_version: Any = None
         self._finalizer: Optional[weakref.finalize] = None  # type: ignore[type-arg]
         _files.add(self)
 
@@ -85,20 +91,19 @@ class SharedFile:
         Raises
         ------
         OSError, sqlite3.Error
-            If the file cannot be opened, or is not of this kind.
+            If the file cannot be opened, is not of this kind, or has tables, triggers or views that are not ours.
         """
-        with self.lock:
-            if self._connection is None or self._owner != os.getpid():
-                self._open()
-            assert self._connection is not None
-            yield self._connection
+        with self._opened() as connection:
+            self._check_unchanged(connection)
+            yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the connection inside a write transaction, which is rolled back if the body raises."""
-        with self.connection() as connection:
+        with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                self._check_unchanged(connection)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -112,64 +117,76 @@ class SharedFile:
                 self._finalizer()
             self._connection = self._finalizer = None
 
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with self.lock, _plain_errors():
+            if self._connection is None or self._owner != os.getpid():
+                self._open()
+            assert self._connection is not None
+            yield self._connection
+
     def _open(self) -> None:
         self.close()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make(self.path)
-        connection = sqlite3.connect(
-            str(self.path), timeout=self._timeout, isolation_level=None, check_same_thread=False
-        )
+        make_private_folder(self.path.parent)
+        path = str(self.path)
+        if database.belongs_to_other_program(path, self._application_id):
+            raise sqlite3.DatabaseError("it is not a file of claude_force_nb")
+        make_private_file(path)
+        connection = database.connect(path, timeout_seconds=self._timeout)
         try:
-            self._prepare(connection, deadline=time.monotonic() + self._timeout)
+            self._prepare(connection)
         except BaseException:
             connection.close()
             raise
         self._connection, self._owner = connection, os.getpid()
         self._finalizer = weakref.finalize(self, _close, connection, self._owner)
 
-    def _prepare(self, connection: sqlite3.Connection, *, deadline: float) -> None:
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode=WAL").fetchone()
-                break
-            except sqlite3.OperationalError:
-                # Turning to WAL does not wait for locks by itself, and several kernels may start at once.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-        connection.execute("PRAGMA synchronous={}".format("FULL" if self._durable else "NORMAL"))
-        version = _version(connection)
-        if version == 0:
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        database.mark(connection, self._application_id)
+        database.switch_to_wal(connection, timeout_seconds=self._timeout)
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+        if _version(connection) == 0:
             connection.execute("BEGIN IMMEDIATE")
             for statement in self._tables.split(";"):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={self._version}")
+            connection.execute(f"PRAGMA user_version = {self._version}")
             connection.execute("COMMIT")
-            version = _version(connection)
-        if version != self._version:
+        if _version(connection) != self._version:
             raise sqlite3.DatabaseError("made by another version of claude_force_nb")
+        self._check_tables(connection)
+
+    def _check_unchanged(self, connection: sqlite3.Connection) -> None:
+        if connection.execute("PRAGMA schema_version").fetchall() != self._schema_version:
+            self._check_tables(connection)
+
+    def _check_tables(self, connection: sqlite3.Connection) -> None:
+        """Refuse a file whose tables are not letter for letter ours: a trigger or a view would run whatever it says."""
+        # The version first: what is changed in between is found the next time.
+        schema_version = connection.execute("PRAGMA schema_version").fetchall()
+        if database.schema_of(connection) != _schema_made_by(self._tables):
+            raise sqlite3.DatabaseError("its tables were changed by another program")
+        self._schema_version = schema_version
 
 
-def _make(path: Path) -> None:
-    """Make an empty file with mode 0600 where there is none.
+@lru_cache(maxsize=8)
+def _schema_made_by(tables: str) -> List[Any]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(tables)
+        return database.schema_of(connection)
 
-    SQLite would make it with the mode that the umask leaves; its -wal and -shm files copy this one's mode. One that is there
-    must not even be opened: closing any descriptor of a file takes away all locks that the process has on it, those of
-    other connections too ("How To Corrupt An SQLite Database File", section 2.2), and then another process takes itself
-    for the last one and removes the log that is in use.
-    """
-    with _making:
-        try:
-            os.close(os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            pass
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Let what SQLite says of a damaged file be an error of SQLite, even where its text cannot be decoded."""
+    try:
+        yield
+    except (UnicodeDecodeError, OverflowError) as error:
+        raise sqlite3.DatabaseError(database.reason_of(error)) from None
 
 
 def _renew_locks() -> None:
-    global _making
-    # A lock may be held by a thread that the child does not have.
-    _making = threading.Lock()
     for file in list(_files):
+        # A lock may be held by a thread that the child does not have.
         file.lock = threading.RLock()
 
 

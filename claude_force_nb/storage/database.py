@@ -1,0 +1,121 @@
+"""SQLite databases of ours: told from those of other programs before they are opened, and opened with every guard."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from typing import Any, List, Optional
+
+from .private import read_start
+
+__all__ = [
+    "SQLITE_ERRORS",
+    "belongs_to_other_program",
+    "connect",
+    "mark",
+    "reason_of",
+    "schema_of",
+    "switch_to_wal",
+]
+
+SQLITE_ERRORS = (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError, OverflowError)
+"""What SQLite raises on a damaged or hostile file: its own error text may quote the file, and then be invalid UTF-8."""
+
+# SQLite file format: user version at 60, application id at 68, four bytes each, big-endian.
+_HEADER_BYTES = 100
+
+
+def belongs_to_other_program(path: str, application_id: int, user_version: Optional[int] = None) -> bool:
+    """Return whether something is at `path` that does not have our mark: another program's database, or no database.
+
+    Nothing is opened by SQLite, which would write a stranger's log back into its database.
+
+    Parameters
+    ----------
+    path : str
+        Of a database; nothing there, or an empty file, belongs to nobody.
+    application_id : int
+        Our mark.
+    user_version : int, optional
+        A second mark. One of the two is enough then, so that no single changed byte makes our own database a stranger.
+
+    Raises
+    ------
+    OSError
+        If it is there and cannot be read.
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        return True
+    header = read_start(path, _HEADER_BYTES)
+    if not header:
+        return False
+    marks = (int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"))
+    return marks[0] != application_id and (user_version is None or marks[1] != user_version)
+
+
+def connect(path: str, *, timeout_seconds: float) -> sqlite3.Connection:
+    """Open the database at `path`, in autocommit mode, for use by one thread at a time."""
+    connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
+    try:
+        # Functions and virtual tables named by the schema are not to be run; broken cells are errors at once.
+        connection.execute("PRAGMA trusted_schema = 0")
+        connection.execute("PRAGMA cell_size_check = 1")
+        # A mapped file that somebody truncates kills the process.
+        connection.execute("PRAGMA mmap_size = 0").fetchall()
+        if hasattr(connection, "setconfig"):
+            connection.setconfig(getattr(sqlite3, "SQLITE_DBCONFIG_DEFENSIVE"), True)  # noqa: B009
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def mark(connection: sqlite3.Connection, application_id: int, user_version: Optional[int] = None) -> None:
+    """Write our mark into a database that does not have it; see `belongs_to_other_program`.
+
+    To be done before it gets a write-ahead log: the mark has to be in the file itself.
+    """
+    if int(connection.execute("PRAGMA application_id").fetchone()[0]) == application_id:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(f"PRAGMA application_id = {application_id}")
+        if user_version is not None:
+            connection.execute(f"PRAGMA user_version = {user_version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+
+
+def switch_to_wal(connection: sqlite3.Connection, *, timeout_seconds: float) -> None:
+    """Give the database a write-ahead log, where it has none; SQLite itself does not wait for others who do just that."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = wal").fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.01)
+
+
+def schema_of(connection: sqlite3.Connection) -> List[Any]:
+    """Return every table, index, trigger and view, each as (type, name, table, SQL)."""
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name, type").fetchall()
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error's own words for a message: one line, not long."""
+    if isinstance(error, UnicodeDecodeError):
+        return "database disk image is malformed"
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -1,0 +1,48 @@
+"""Locks on open files, which the operating system takes away when their holder dies, even by SIGKILL."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+__all__ = ["try_lock"]
+
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+# Windows keeps others from reading what is locked: so it is a byte behind any end.
+_LOCKED_OFFSET = 1 << 40
+
+
+def try_lock(descriptor: int, *, shared_by_process: bool) -> bool:
+    """Lock an open file without waiting; return False where somebody else holds it.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of a file that is open for writing. Closing it releases the lock.
+    shared_by_process : bool
+        True for a lock of the process: other descriptors of this process do not compete with it, closing any of them releases it
+        (POSIX, ``fcntl``), and a forked child has none of it. False for a lock of this descriptor, which also keeps out others of
+        this process, and which a forked child holds too until it closes the file (``flock``). Windows knows only the second kind.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be locked at all, as on some network disks.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, _LOCKED_OFFSET, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            lock = fcntl.lockf if shared_by_process else fcntl.flock
+            lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True

@@ -1,0 +1,175 @@
+"""A file of tables that is ours alone: what another program made is not touched, and what it added is not run."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+
+from claude_force_nb.storage.shared_file import SharedFile, data_folder
+
+TABLES = "CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY AUTOINCREMENT, x TEXT); CREATE INDEX IF NOT EXISTS t_x ON t (x);"
+APPLICATION_ID = 0x436C5431
+
+
+def shared(path: Path, **options: Any) -> SharedFile:
+    options = {"tables": TABLES, "application_id": APPLICATION_ID, "version": 1, "busy_timeout_seconds": 2.0, **options}
+    return SharedFile(path, **options)
+
+
+def files_of(folder: Path) -> Dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "shared.db"
+
+
+def test_what_is_written_is_there_for_others(path: Path) -> None:
+    one, other = shared(path), shared(path)
+    assert not one.exists()
+    with one.transaction() as connection:
+        connection.execute("INSERT INTO t (x) VALUES ('a')")
+    with pytest.raises(sqlite3.IntegrityError), one.transaction() as connection:
+        connection.executemany("INSERT INTO t (id, x) VALUES (?, 'b')", [(5,), (5,)])
+    with other.connection() as connection:
+        assert connection.execute("SELECT x FROM t").fetchall() == [("a",)]
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    one.close()
+    other.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes")
+def test_it_is_private_with_its_log_and_its_folders(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        file = shared(path)
+        with file.transaction() as connection:
+            connection.execute("INSERT INTO t (x) VALUES ('a')")
+        modes = {found.name: found.stat().st_mode & 0o777 for found in path.parent.iterdir()}
+        assert modes == dict.fromkeys(["shared.db", "shared.db-wal", "shared.db-shm"], 0o600)
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        file.close()
+    finally:
+        os.umask(before)
+
+
+def test_another_programs_database_keeps_every_byte_of_it_and_of_its_log(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(str(path), isolation_level=None)) as theirs:
+        theirs.execute("PRAGMA journal_mode = wal").fetchall()
+        theirs.execute("CREATE TABLE t (x)")
+        theirs.execute("INSERT INTO t VALUES (1)")
+        before = files_of(path.parent)
+        assert before["shared.db-wal"]
+        file = shared(path)
+        with pytest.raises(sqlite3.DatabaseError, match="not a file of claude_force_nb"), file.transaction():
+            pass
+        file.close()
+        assert files_of(path.parent) == before
+
+
+@pytest.mark.parametrize("content", [b"a letter to my mother", bytes(4096)])
+def test_what_is_not_a_database_keeps_every_byte(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(sqlite3.DatabaseError, match="not a file of claude_force_nb"), shared(path).connection():
+        pass
+    assert files_of(path.parent) == {"shared.db": content}
+
+
+CHANGES = [
+    "CREATE TRIGGER more AFTER INSERT ON t BEGIN UPDATE t SET x = 'changed'; END",
+    "CREATE VIEW v AS SELECT * FROM t",
+    "ALTER TABLE t RENAME TO u",
+    "ALTER TABLE t ADD COLUMN y",
+    "DROP INDEX t_x",
+    "DROP TABLE t; CREATE VIEW t AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x, x AS id FROM n",
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("when", ["before it is opened", "while it is open"])
+def test_a_changed_schema_is_refused_and_nothing_of_it_runs(path: Path, change: str, when: str) -> None:
+    file = shared(path)
+    with file.transaction() as connection:
+        connection.execute("INSERT INTO t (x) VALUES ('a')")
+    if when == "before it is opened":
+        file.close()
+    with closing(sqlite3.connect(str(path), isolation_level=None)) as theirs:
+        theirs.executescript(change)
+    for use in (file.connection, file.transaction, file.transaction):
+        with pytest.raises(sqlite3.DatabaseError, match="tables were changed"), use() as connection:
+            connection.execute("INSERT INTO t (x) VALUES ('b')")
+    file.close()
+
+
+def test_a_file_of_another_version_is_refused(path: Path) -> None:
+    newer = shared(path, version=2)
+    with newer.transaction():
+        pass
+    newer.close()
+    with pytest.raises(sqlite3.DatabaseError, match="another version"), shared(path).connection():
+        pass
+
+
+def test_many_that_start_at_once_make_one_file(path: Path) -> None:
+    problems: List[BaseException] = []
+
+    def work() -> None:
+        file = shared(path, busy_timeout_seconds=20.0)
+        try:
+            for _ in range(5):
+                with file.transaction() as connection:
+                    connection.execute("INSERT INTO t (x) VALUES ('a')")
+        except BaseException as error:
+            problems.append(error)
+        finally:
+            file.close()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    file = shared(path)
+    with file.connection() as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (40,)
+    file.close()
+
+
+@pytest.mark.parametrize("step", [211, pytest.param(7, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_each_changed_byte_of_the_first_pages_is_an_error_of_sqlite_or_none(path: Path, step: int) -> None:
+    file = shared(path, busy_timeout_seconds=0.05)
+    with file.transaction() as connection:
+        connection.executemany("INSERT INTO t (x) VALUES (?)", [(f"row {number}",) for number in range(50)])
+    file.close()
+    content = path.read_bytes()
+    for offset in [*range(0, 100, 1 if step < 100 else 5), *range(100, len(content), step)]:
+        for new in (content[offset] ^ 0xFF, content[offset] ^ 0x80):
+            path.write_bytes(content[:offset] + bytes([new]) + content[offset + 1 :])
+            try:
+                with file.connection() as connection:
+                    connection.execute("SELECT id, x FROM t ORDER BY id").fetchall()
+                with file.transaction() as connection:
+                    connection.execute("INSERT INTO t (x) VALUES ('new')")
+            except sqlite3.Error:
+                pass
+            file.close()
+            for ending in ("-wal", "-shm", "-journal"):
+                leftover = Path(str(path) + ending)
+                if leftover.exists():
+                    leftover.unlink()
+
+
+def test_the_data_folder_is_where_the_user_says(tmp_path: Path) -> None:
+    assert data_folder({"CLAUDE_FORCE_DATA_DIR": str(tmp_path)}) == tmp_path
+    assert data_folder({}).name == "claude_force_nb"
