@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, List
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .agents.library import Agent as Agent
-    from .agents.library import AgentLibrary as AgentLibrary
+    from .agents import Agent as Agent
+    from .agents import AgentLibrary as AgentLibrary
     from .cache import CacheStats as CacheStats
     from .cache import ResponseCache as ResponseCache
     from .calls.events import Event as Event
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .rows.results import BatchSummary as BatchSummary
 
 _LAZY_EXPORTS = {
-    "Agent": "agents.library",
-    "AgentLibrary": "agents.library",
+    "Agent": "agents",
+    "AgentLibrary": "agents",
     "ApiError": "errors",
     "AsyncAgentOrchestrator": "orchestrator",
     "BatchResult": "rows.results",

@@ -10,7 +10,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Type, Union
 
-from .agents.library import AgentLibrary
+from .agents import AgentLibrary
 from .api.answer import PartialAnswer
 from .api.transport import SdkTransport, Transport
 from .batches.message_batches import MessageBatches

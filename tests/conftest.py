@@ -11,7 +11,7 @@ from typing import Any, Callable, Coroutine, Iterator, List, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from claude_force_nb.agents.library import AgentLibrary
+from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
 

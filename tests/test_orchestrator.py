@@ -13,7 +13,7 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Optional
 
 import pytest
 
-from claude_force_nb.agents.library import Agent
+from claude_force_nb.agents import Agent
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.calls.events import Event

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Sequence, Set
 
 import claude_force_nb.errors
-from claude_force_nb.agents.library import BUILT_IN, AgentLibrary
+from claude_force_nb.agents import BUILT_IN, AgentLibrary
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.notebook.options.table import BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS, Option
 from claude_force_nb.simulator import FAULT_KINDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Dict, Optional, Sequence
 
-from claude_force_nb.agents.library import AgentLibrary
+from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.costs.pricing import PriceTable, resolve_model
 from claude_force_nb.errors import EmptyPromptError, OptionError
 from claude_force_nb.memory.conversations import Turn

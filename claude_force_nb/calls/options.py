@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Optional, Sequence, Union
 
-from claude_force_nb.agents.library import Agent
+from claude_force_nb.agents import Agent
 from claude_force_nb.errors import OptionError
 from claude_force_nb.memory.conversations import CellRun
 from claude_force_nb.schemas.answer import schema_of

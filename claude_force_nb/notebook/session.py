@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Union
 
-from claude_force_nb.agents.library import AgentLibrary
+from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.calls.caller import today
 from claude_force_nb.calls.options import CallOptions

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Callable, Dict
 
 import pytest
 
-from claude_force_nb.agents.library import BUILT_IN, Agent, AgentLibrary, parse_agent
+from claude_force_nb.agents import BUILT_IN, Agent, AgentLibrary, parse_agent
 from claude_force_nb.errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError
 
 BUILT_IN_NAMES = ["explainer", "labeller", "reviewer", "summariser", "tester"]
@@ -89,27 +88,25 @@ def test_other_forms(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("---\nname: a\n  b: [\n---\np", "a.md, line 3"),
-        ("---\nname: a\nkey: [1, 2\n---\np", "a.md, line 4"),
-        ("---\nname: a\np", "a.md, line 1: the front matter has no closing ---"),
+        ("---\nname: a\n  b: [\n---\np", "a.md, line 2: name must be text on one line"),
+        ("---\nname: [\n---\np", "a.md, line 2: name must be text on one line"),
         ("---\n- a\n---\np", "a.md, line 2: the front matter must be"),
+        ("---\n\nonly words\n---\np", "a.md, line 2: the front matter must be"),
         ("---\nname: a\n---\n\n", "a.md: there is no prompt"),
         ("", "a.md: there is no prompt"),
-        ("---\nname: two words\n---\np", "a.md: name must be letters"),
-        ("---\nname: 5\n---\np", "a.md: name must be letters"),
-        ("---\nname: ../x\n---\np", "a.md: name must be letters"),
-        ("---\nmodel: 5\n---\np", "a.md: model must be text"),
-        ("---\ntemperature: hot\n---\np", "a.md: temperature must be a number from 0 to 1"),
-        ("---\ntemperature: true\n---\np", "a.md: temperature must be a number from 0 to 1"),
-        ("---\ntemperature: .nan\n---\np", "a.md: temperature must be a number from 0 to 1"),
-        ("---\nmax_tokens: 1.5\n---\np", "a.md: max_tokens must be a whole number"),
-        ("---\nmax_tokens: 0\n---\np", "a.md: max_tokens must be a whole number"),
-        ("---\nthinking: 12\n---\np", "a.md: thinking must be on, off, adaptive or a number"),
-        ("---\nthinking: [1]\n---\np", "a.md: thinking must be on, off, adaptive or a number"),
-        ("---\neffort: turbo\n---\np", "a.md: effort must be one of low, medium"),
-        ("---\ncache: refresh\n---\np", "a.md: cache must be on or off"),
-        ("---\nsince: 2026-02-30\n---\np", "a.md: the front matter cannot be read"),
-        ("---\nx: !!python/object/apply:os.system ['true']\n---\np", "a.md, line 2"),
+        ("---\nmodel: {a: b}\n---\np", "a.md, line 2: model must be text on one line"),
+        ("---\nname: a\n\ntemperature: hot\n---\np", "a.md, line 4: temperature must be a number from 0 to 1"),
+        ("---\ntemperature: true\n---\np", "a.md, line 2: temperature must be a number from 0 to 1"),
+        ("---\ntemperature: .nan\n---\np", "a.md, line 2: temperature must be a number from 0 to 1"),
+        ("---\nmax_tokens: 1.5\n---\np", "a.md, line 2: max_tokens must be a whole number"),
+        ("---\nmax_tokens: 0\n---\np", "a.md, line 2: max_tokens must be a whole number"),
+        ("---\nthinking: 12\n---\np", "a.md, line 2: thinking must be on, off, adaptive or a number"),
+        ("---\nthinking: [1]\n---\np", "a.md, line 2: thinking must be on, off, adaptive or a number"),
+        ("---\ndescription: a: b\neffort: turbo\n---\np", "a.md, line 3: effort must be one of low, medium"),
+        ("---\ncache: refresh\n---\np", "a.md, line 2: cache must be on or off"),
+        ("---\na: &x [1]\nb: [*x, *x]\n---\np", "a.md, line 3: YAML aliases"),
+        ("---\na: &x {k: v}\nb:\n  <<: *x\n---\np", "a.md, line 4: YAML aliases"),
+        ("---\ndescription: " + "x" * 70000 + "\n---\np", "a.md: the front matter has more than 64 KB"),
         ("---\nx: " + "[" * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
         ("---\n" + "- " * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
         ("---\n" + "? " * 2000 + "\n---\np", "a.md: the front matter cannot be read: nested too deeply"),
@@ -180,8 +177,14 @@ def test_changes_are_seen(library: AgentLibrary, put: Callable[..., Path]) -> No
 
 @pytest.mark.parametrize(
     "broken",
-    ["---\nname: [\n---\np", b"\xff\xfe\x00 not text", "---\nname: x y\n---\np"],
-    ids=["yaml", "bytes", "name"],
+    [
+        "---\nname: [\n---\np",
+        b"\xff\xfe\x00 not text",
+        "---\nname: reviewer\n---\nGr\u00fc\u00dfe".encode("cp1252"),
+        "---\nx: &a [1]\ny: *a\n---\np",
+        b"p" * (1024 * 1024 + 1),
+    ],
+    ids=["yaml", "bytes", "cp1252", "alias", "large"],
 )
 def test_a_broken_file_harms_nobody_else(library: AgentLibrary, put: Callable[..., Path], broken: Any) -> None:
     """A file that cannot be read is an error for who asks for it, one warning for who lists, and nothing to others."""
@@ -225,11 +228,11 @@ def test_unknown_names(library: AgentLibrary, put: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "", " a", "a\n", "a.md", "é", "١", 5, None])
 def test_no_name_is_a_path(library: AgentLibrary, put: Callable[..., Path], name: Any) -> None:
-    """Nothing but letters, digits, - and _ names an agent, whoever makes it and wherever it is looked for."""
+    """Nothing but letters, digits, - and _ names an agent that is made, and a path finds none."""
     with pytest.raises(OptionError, match="an agent's name is letters, digits, - and _"):
         Agent(name, "p")
     if isinstance(name, str):
-        with pytest.raises(UnknownAgentError, match="an agent's name is letters, digits, - and _"):
+        with pytest.raises(UnknownAgentError, match=r"an agent's name is letters, digits, - and _|unknown agent"):
             library.find(name)
     put("project/nb", "good-1_A", "p")
     assert library.find("good-1_A").name == "good-1_A"
@@ -246,15 +249,43 @@ def test_names_say_nothing_of_broken_files(library: AgentLibrary, put: Callable[
         library.list()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this system's folders")
-def test_a_pipe_is_no_agent(library: AgentLibrary, put: Callable[..., Path]) -> None:
-    """A pipe named like an agent's file is passed over: reading it would never end."""
-    path = put("project/nb", "good", "p")
-    os.mkfifo(str(path.parent / "pipe.md"))
-    assert library.find("good").prompt == "p"
-
-
 def test_equality_ignores_what_means_nothing_here() -> None:
     """Two agents that differ only in keys of other tools are equal."""
     other: Dict[str, Any] = {"color": "red"}
     assert Agent("a", "p", other=other) == Agent("a", "p")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("Code Reviewer", "code-reviewer"), ("team/api.reviewer", "team-api-reviewer"), ("Größe & Maß", "grosse-mass"),
+     ("C++ / Rust", "c-rust"), ("  spaced   out ", "spaced-out"), ("1.5", "1-5"), ("yes", "yes"), ("0x10", "0x10")],
+)  # fmt: skip
+def test_names_as_people_write_them(library: AgentLibrary, put: Callable[..., Path], written: str, name: str) -> None:
+    """A name with blanks, dots, slashes or signs is used by a name that can be typed, or as written, and shown as written."""
+    put("project/nb", "file", f"---\nname: {written}\n---\np")
+    agent = library.find(name)
+    assert (agent.name, agent.title) == (name, written.strip())
+    assert library.find(written.strip()) is agent
+    assert library.find(name.upper()) is agent
+    assert name in library.names()
+
+
+def test_names_that_come_out_alike(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """Two names that are typed alike both stay; of two that are the same the first file counts, and that is said."""
+    put("project/nb", "a", "---\nname: Api Tester\n---\none")
+    put("project/nb", "b", "---\nname: api.tester\n---\ntwo")
+    put("project/nb", "c", "---\nname: Api Tester\n---\nthree")
+    assert [library.find(each).prompt for each in ("api-tester", "api-tester-2", "api.tester", "Api Tester")] == [
+        "one", "two", "two", "one",
+    ]  # fmt: skip
+    with pytest.warns(AgentFileWarning, match=r"c\.md: passed over, since .*a\.md is called Api Tester too"):
+        library.list()
+
+
+def test_names_of_other_scripts(library: AgentLibrary, put: Callable[..., Path]) -> None:
+    """A name without a letter that can be typed is used as written, or by the name of its file."""
+    put("project/nb", "taster", "---\nname: 试味员\n---\np")
+    put("project/nb", "味", "---\nname: 厨师\n---\nq")
+    assert library.find("试味员") is library.find("taster")
+    assert library.find("厨师").prompt == "q"
+    assert library.find("厨师").name.startswith("agent-")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from claude_force_nb.agents.library import Agent, AgentLibrary
+from claude_force_nb.agents import Agent, AgentLibrary
 from claude_force_nb.calls.compose import compose
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import input_bound_tokens, is_bounded

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_force_nb.agents.library import Agent
+from claude_force_nb.agents import Agent
 from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, OptionError, ServerError
 from claude_force_nb.memory.conversations import CellRun, Memory, estimate_tokens
 from claude_force_nb.messages.request import ClaudeRequest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Optional
 
-from claude_force_nb.agents.library import BUILT_IN, Agent, AgentLibrary
+from claude_force_nb.agents import BUILT_IN, Agent, AgentLibrary
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.pricing import PriceTable, resolve_model
 from claude_force_nb.errors import ConfigurationError, EmptyPromptError, OptionError

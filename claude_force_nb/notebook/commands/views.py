@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from claude_force_nb.agents.library import AgentLibrary
+from claude_force_nb.agents import Agent, AgentLibrary
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.display.render import bundle, table_bundle
@@ -28,10 +28,15 @@ def agents_view(library: AgentLibrary, name: str = "") -> Dict[str, str]:
             for name, value in (("temperature", agent.temperature), ("max_tokens", agent.max_tokens))
             if value is not None
         ]
-        footer = " · ".join(part for part in (agent.name, agent.model or "", *limits, agent.source) if part)
+        footer = " · ".join(part for part in (_called(agent), agent.model or "", *limits, agent.source) if part)
         return answer_bundle(agent.prompt, footer=footer)
-    rows = [(agent.name, agent.description, agent.model or "", agent.source) for agent in library.list()]
+    rows = [(_called(agent), agent.description, agent.model or "", agent.source) for agent in library.list()]
     return table_bundle(("agent", "description", "model", "from"), rows)
+
+
+def _called(agent: Agent) -> str:
+    """Return the name that an agent is used by, and the one that its file writes where that is another."""
+    return agent.name if agent.title == agent.name else f"{agent.name} ({agent.title})"
 
 
 def config_view(settings: Settings) -> Dict[str, str]:

@@ -1,0 +1,197 @@
+"""An agent, and how one is read from the text of its file. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional, Union
+
+from claude_force_nb.errors import AgentFileError, OptionError
+from claude_force_nb.messages.text import well_formed
+from claude_force_nb.prompts.fences import clean
+from claude_force_nb.vocabulary import EFFORTS, is_name
+
+from .front_matter import FrontMatter, read_front_matter
+
+__all__ = ["BUILT_IN", "Agent", "parse_agent", "slug"]
+
+BUILT_IN = "built in"
+# A description is a line in lists; Claude Code's have whole conversations in them.
+_DESCRIPTION_CHARACTERS = 20_000
+_LEAST_THINKING_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A named system prompt with its preferred settings.
+
+    Attributes
+    ----------
+    name : str
+        What it is used by: ``[A-Za-z0-9_-]+``.
+    prompt : str
+        The system prompt.
+    description : str
+        One line for lists.
+    model : str or None
+        Alias or full name.
+    temperature : float or None
+        0 to 1.
+    max_tokens : int or None
+        Tokens, >= 1.
+    thinking : str, int or None
+        ``on``, ``off``, ``adaptive`` or a number of tokens >= 1024.
+    effort : str or None
+        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
+    cache : str or None
+        ``off`` where answers are never kept nor looked up.
+    source : str
+        Path of its file, ``"built in"`` or ``"this notebook, cell …"``.
+    title : str
+        The name as its file writes it, where that is not `name`; `name` by default.
+    other : mapping
+        Front matter keys that mean nothing here, as they were.
+
+    Raises
+    ------
+    OptionError
+        If the name is not ``[A-Za-z0-9_-]+``.
+    """
+
+    name: str
+    prompt: str
+    description: str = ""
+    model: Optional[str] = None
+    temperature: Optional[float] = None
+    max_tokens: Optional[int] = None
+    thinking: Union[str, int, None] = None
+    effort: Optional[str] = None
+    cache: Optional[str] = None
+    source: str = BUILT_IN
+    title: str = ""
+    other: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise OptionError(f"an agent's name is letters, digits, - and _, not {self.name!r}")
+        object.__setattr__(self, "title", self.title or self.name)
+        for name in ("prompt", "description", "title"):
+            object.__setattr__(self, name, well_formed(getattr(self, name)))
+
+
+def slug(text: str) -> str:
+    """Return a name that can be typed for one that cannot: ``code-reviewer`` for ``Code Reviewer``, "" where nothing is left."""
+    if is_name(text):
+        return text
+    # casefold() writes ß as ss, and NFKD takes accents off.
+    ascii_text = unicodedata.normalize("NFKD", well_formed(text).casefold()).encode("ascii", "ignore").decode("ascii")
+    return re.sub(r"[^a-z0-9_]+", "-", ascii_text).strip("-")
+
+
+def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
+    """Read an agent from Markdown with optional front matter, as leniently as Claude Code does.
+
+    Parameters
+    ----------
+    text : str
+        The whole file.
+    source : str
+        Named in errors.
+    default_name : str
+        Used where the front matter gives no name.
+
+    Raises
+    ------
+    AgentFileError
+        If a value that is needed here cannot be read, or there is no prompt. Names file and line.
+    """
+    front = read_front_matter(text, source)
+    title = _one_line(front, "name") or default_name
+    description = front.take("description")
+    agent = Agent(
+        name=slug(title) or slug(default_name) or "agent-" + hashlib.sha256(title.encode()).hexdigest()[:8],
+        prompt=front.prompt,
+        description=_description(description),
+        model=_model(_one_line(front, "model")),
+        temperature=_number(front, "temperature", "a number from 0 to 1", (int, float), 0, 1),
+        max_tokens=_number(front, "max_tokens", "a whole number from 1", (int,), 1, None),
+        thinking=_thinking(front),
+        effort=_word(front, "effort", EFFORTS),
+        cache=_cache(front),
+        source=source,
+        title=title,
+        other=front.rest(),
+    )
+    if not agent.prompt:
+        raise AgentFileError(f"{source}: there is no prompt below the front matter")
+    return agent
+
+
+def _one_line(front: FrontMatter, key: str) -> Optional[str]:
+    """Return a name as it is written, whatever YAML takes it for."""
+    value = front.take(key)
+    if value is None:
+        return None
+    written = front.written(key)
+    if isinstance(value, (dict, list)) or not written or "\n" in written or written[0] in "[{":
+        raise front.error(key, f"{key} must be text on one line")
+    return clean(well_formed(value if isinstance(value, str) else written))[0].strip() or None
+
+
+def _description(value: Any) -> str:
+    """Return a description on one line; line ends that are written as ``\\n`` are line ends too."""
+    if value is None:
+        return ""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = clean(well_formed(text).replace("\\n", "\n").replace('\\"', '"'))[0]
+    return " ".join(text.split())[:_DESCRIPTION_CHARACTERS]
+
+
+def _model(name: Optional[str]) -> Optional[str]:
+    """Return the model that one of Claude Code's aliases means here; None for the one in use ("Model configuration")."""
+    if name is None:
+        return None
+    given = name[: -len("[1m]")] if name.lower().endswith("[1m]") else name
+    if given.lower() in ("inherit", "default"):
+        return None
+    return {"best": "fable", "opusplan": "sonnet"}.get(given.lower(), given)
+
+
+def _number(front: FrontMatter, key: str, wanted: str, kinds: Any, low: float, high: Optional[float]) -> Any:
+    value = front.take(key)
+    if value is None:
+        return None
+    fits = isinstance(value, kinds) and not isinstance(value, bool) and value >= low and (high is None or value <= high)
+    if not fits:
+        raise front.error(key, f"{key} must be {wanted}, not {value!r}")
+    return value
+
+
+def _thinking(front: FrontMatter) -> Union[str, int, None]:
+    value = _switch(front.take("thinking"))
+    if value is None or (isinstance(value, str) and value in ("on", "off", "adaptive")):
+        return value
+    if type(value) is int and value >= _LEAST_THINKING_TOKENS:
+        return value
+    raise front.error("thinking", f"thinking must be on, off, adaptive or a number of tokens from 1024, not {value!r}")
+
+
+def _cache(front: FrontMatter) -> Optional[str]:
+    value = _switch(front.take("cache"))
+    if value not in (None, "on", "off"):
+        raise front.error("cache", f"cache must be on or off, not {value!r}")
+    return "off" if value == "off" else None
+
+
+def _word(front: FrontMatter, key: str, known: Any) -> Optional[str]:
+    value = front.take(key)
+    if value is None or (isinstance(value, str) and value in known):
+        return value
+    raise front.error(key, f"{key} must be one of {', '.join(known)}, not {value!r}")
+
+
+def _switch(value: Any) -> Any:
+    """Return ``on`` and ``off`` for what YAML takes for truth values."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value

@@ -1,0 +1,176 @@
+"""The agent files of a folder: which there are, which may be read, and what could not be."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field, replace
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from claude_force_nb.errors import AgentFileError
+
+from .agent import Agent, parse_agent, slug
+
+__all__ = ["AgentFolder", "FolderContents"]
+
+# What a file of an agent may have; the longest known ones have 100 KB.
+_LARGEST_BYTES = 1024 * 1024
+_MOST_FILES = 2000
+_DEEPEST = 8
+# Files that stand beside agents and are none.
+_NO_AGENTS = ("readme", "contributing", "license", "changelog")
+
+
+@dataclass
+class FolderContents:
+    """What a folder has.
+
+    Attributes
+    ----------
+    agents : dict of str to Agent
+        By name.
+    errors : dict of str to AgentFileError
+        Files that cannot be read, by the name that their agent would have had.
+    remarks : list of AgentFileError
+        What else there is to say.
+    """
+
+    agents: Dict[str, Agent] = field(default_factory=dict)
+    errors: Dict[str, AgentFileError] = field(default_factory=dict)
+    remarks: List[AgentFileError] = field(default_factory=list)
+
+    def add(self, agent: Agent) -> None:
+        """Add an agent; one whose name is taken by an agent that is written otherwise gets a number."""
+        taken = self.agents.get(agent.name)
+        if taken is not None and taken.title == agent.title:
+            message = f"{agent.source}: passed over, since {taken.source} is called {agent.title} too"
+            self.remarks.append(AgentFileError(message))
+            return
+        number, name = 2, agent.name
+        while name in self.agents:
+            name, number = f"{agent.name}-{number}", number + 1
+        self.agents[name] = replace(agent, name=name)
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    changed_ns: int
+    size: int
+    is_link: bool
+
+
+class AgentFolder:
+    """The agents of one folder and the folders in it, read again when a file in it changes.
+
+    Parameters
+    ----------
+    path : str
+    label : str, optional
+        Stands for the paths in `Agent.source`.
+    trusted : bool
+        False for what a repository brings: its links lead nowhere outside the folder then.
+    """
+
+    def __init__(self, path: str, label: Optional[str] = None, *, trusted: bool = False) -> None:
+        self._path = path
+        self._label = label
+        self._trusted = trusted
+        self._files: Optional[Tuple[_File, ...]] = None
+        self._contents = FolderContents()
+
+    def load(self) -> FolderContents:
+        """Return what the folder has now; never raises for what is in it."""
+        files = self._scan()
+        if files != self._files:
+            self._contents, self._files = self._read(files), files
+        return self._contents
+
+    def _scan(self) -> Tuple[_File, ...]:
+        if not os.path.isdir(self._path):  # mostly so, and cheaper to ask than to fail
+            return ()
+        # Files of the folder itself go before those of the folders in it.
+        found = sorted(_files(self._path, 0), key=lambda file: (file.path.count(os.sep), file.path))
+        return tuple(found[: _MOST_FILES + 1])
+
+    def _read(self, files: Tuple[_File, ...]) -> FolderContents:
+        contents = FolderContents()
+        if not files:
+            return contents
+        home = os.path.realpath(self._path)
+        if not self._trusted and home != _unlinked(self._path):
+            message = f"{self._path}: passed over, since it is a link to another folder; put the files there themselves"
+            contents.remarks.append(AgentFileError(message))
+            return contents
+        if len(files) > _MOST_FILES:
+            message = f"{self._path}: has more than {_MOST_FILES} agents; the others are passed over"
+            contents.remarks.append(AgentFileError(message))
+        for file in files[:_MOST_FILES]:
+            stem = os.path.basename(file.path)[: -len(".md")]
+            try:
+                text = _text(file, None if self._trusted else home)
+                if stem.lower() in _NO_AGENTS and not text.startswith("---"):
+                    continue
+                contents.add(parse_agent(text, source=self._label or file.path, default_name=stem))
+            except AgentFileError as error:
+                contents.errors.setdefault(slug(stem) or stem, error)
+        return contents
+
+
+def _files(folder: str, depth: int) -> Iterator[_File]:
+    """Give the files named like agents; a pipe, which would never end, and a folder are none."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        if depth < _DEEPEST and not entry.name.startswith("."):
+                            yield from _files(entry.path, depth + 1)
+                    elif entry.name.endswith(".md"):
+                        status = entry.stat()
+                        if stat.S_ISREG(status.st_mode):
+                            yield _File(entry.path, status.st_mtime_ns, status.st_size, entry.is_symlink())
+                except OSError:
+                    continue
+    except OSError:
+        return
+
+
+def _unlinked(path: str) -> str:
+    """Return the path of ``.claude/agents`` with the links above them followed, and those two not."""
+    claude, agents = os.path.split(os.path.abspath(path))
+    base, name = os.path.split(claude)
+    return os.path.join(os.path.realpath(base), name, agents)
+
+
+def _text(file: _File, home: Optional[str]) -> str:
+    """Return the text of a file.
+
+    Raises
+    ------
+    AgentFileError
+        If it is too large, a link out of `home`, not UTF-8, or cannot be opened.
+    """
+    path = file.path
+    if file.is_link and home is not None:
+        target = os.path.realpath(path)
+        if os.path.commonpath([home, target]) != home:
+            raise AgentFileError(f"{path}: passed over, since it is a link out of its folder; copy the file there")
+        path = target
+    try:
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        if not file.is_link:
+            flags |= getattr(os, "O_NOFOLLOW", 0)
+        with open(os.open(path, flags), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise AgentFileError(f"{file.path}: is not a regular file")
+            data = opened.read(_LARGEST_BYTES + 1)
+    except OSError as error:
+        raise AgentFileError(f"{file.path}: cannot be read: {error.strerror or error}") from None
+    if len(data) > _LARGEST_BYTES:
+        raise AgentFileError(f"{file.path}: is larger than 1 MB, which no agent needs")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise AgentFileError(f"{file.path}, line {line}: not UTF-8 text; save it as UTF-8") from None

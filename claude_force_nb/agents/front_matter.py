@@ -1,0 +1,301 @@
+"""The front matter of an agent's file: YAML where it is YAML, and what people write instead. Pure.
+
+Claude Code's own agents have descriptions such as ``description: Use it when … Examples: <example>…``, over many lines and with
+colons, which no YAML parser takes. They are read line by line then: a line that begins with a known key begins a value, and what
+follows belongs to it. The values are YAML each by themselves, or the text as it is written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from textwrap import dedent
+from typing import Any, Dict, List, Optional, Tuple
+
+from claude_force_nb.errors import AgentFileError
+from claude_force_nb.messages.text import well_formed
+
+__all__ = ["FrontMatter", "read_front_matter"]
+
+# Keys of Claude Code ("Subagents", section "Supported frontmatter fields"), and those that are read here only.
+_KEYS = frozenset(
+    (
+        "name", "description", "tools", "disallowedTools", "model", "permissionMode", "maxTurns", "skills",
+        "mcpServers", "hooks", "memory", "background", "effort", "isolation", "color", "initialPrompt", "temperature",
+        "max_tokens", "thinking", "cache", "allowed-tools", "allowedTools", "version", "author", "category", "tags",
+    )
+)  # fmt: skip
+# Of these it does not matter how their letters are written.
+_MAIN_KEYS = frozenset(("name", "description", "tools", "model", "color"))
+# How people begin a line of an example, which is no key.
+_SPEAKERS = frozenset(
+    (
+        "user", "assistant", "context", "commentary", "example", "examples", "human", "system", "note", "response",
+        "result", "task", "input", "output",
+    )
+)  # fmt: skip
+_KEY_LINE = re.compile(r"([A-Za-z_][\w.-]*)[ \t]*:(?=[ \t]|$)")
+_OPENING = re.compile(r"---[ \t]*$")
+_CLOSING = re.compile(r"---[ \t]*$")
+_LONG_CLOSING = re.compile(r"(-{4,}|—+)[ \t]*$")
+_HEADING = re.compile(r"#{1,6}[ \t]")
+# Bounded, so that no text takes longer than its length.
+_TAG = re.compile(r"<(/?)([A-Za-z][\w-]{0,30})(?:\s[^<>]{0,200})?(/?)>")
+_LARGEST = 64 * 1024
+# Far more than any front matter has: the YAML parser recurses, and may end the process.
+_DEEPEST = 50
+
+
+@dataclass
+class _Entry:
+    value: Any
+    written: str
+    line: int
+
+
+@dataclass
+class FrontMatter:
+    """The values of a file's front matter by key, and the text below it.
+
+    Attributes
+    ----------
+    source : str
+        Named in errors.
+    prompt : str
+        What stands below, stripped.
+    """
+
+    source: str
+    prompt: str
+    _entries: Dict[str, _Entry] = field(default_factory=dict)
+    _taken: Dict[str, _Entry] = field(default_factory=dict)
+
+    def take(self, key: str) -> Any:
+        """Return a value, and leave it out of `rest`; None where there is none."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return None
+        self._taken[key] = entry
+        return entry.value
+
+    def written(self, key: str) -> str:
+        """Return the value of a key that was taken as the file writes it."""
+        return self._taken[key].written
+
+    def rest(self) -> Dict[str, Any]:
+        """Return the values that were not taken."""
+        return {key: entry.value for key, entry in self._entries.items()}
+
+    def error(self, key: str, problem: str) -> AgentFileError:
+        """Return the error for a key that was taken; it names file and line."""
+        return AgentFileError(f"{self.source}, line {self._taken[key].line}: {problem}")
+
+
+def read_front_matter(text: str, source: str) -> FrontMatter:
+    """Take a file apart.
+
+    Parameters
+    ----------
+    text : str
+        The whole file; a byte order mark and line ends of Windows are no part of it.
+    source : str
+        Named in errors.
+
+    Raises
+    ------
+    AgentFileError
+        If there is a front matter without one readable key, or it uses what YAML has to make little text large. Names the line.
+    """
+    text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    blank = len(text) - len(text.lstrip("\n"))
+    lines = text[blank:].split("\n")
+    if not _OPENING.match(lines[0]):
+        return FrontMatter(source, text.strip())
+    end, after = _end(lines)
+    first = blank + 2
+    block = dedent("\n".join(lines[1:end])).split("\n")
+    if sum(map(len, block)) > _LARGEST:
+        raise AgentFileError(f"{source}: the front matter has more than {_LARGEST // 1024} KB")
+    entries = _entries_of_yaml(block, source, first)
+    if entries is None:
+        entries = _entries_of_lines(block, source, first)
+    if entries is None:
+        raise AgentFileError(f"{source}, line {first}: the front matter must be `key: value` lines")
+    return FrontMatter(source, "\n".join(lines[after:]).strip(), entries)
+
+
+def _end(lines: List[str]) -> Tuple[int, int]:
+    """Return the number of the line where the front matter ends, and that of the first one below it."""
+    inside = _inside_tags(lines)
+    for closing in (_CLOSING, _LONG_CLOSING):
+        for number, line in enumerate(lines[1:], 1):
+            if closing.match(line):
+                if _has_body(lines[:number], inside):
+                    break
+                return number, number + 1
+    end = _end_without_mark(lines, inside)
+    return end, end
+
+
+def _has_body(lines: List[str], inside: List[bool]) -> bool:
+    """Return whether the line found is a rule in the text: above it, below all keys, stands a heading."""
+    heading = 0
+    for number, line in enumerate(lines[1:], 1):
+        if inside[number]:
+            continue
+        found = _KEY_LINE.match(line)
+        if found and _known(found.group(1)) in _KEYS:
+            heading = 0
+        elif _HEADING.match(line) and not lines[number - 1].strip():
+            heading = number
+    return heading > 0
+
+
+def _end_without_mark(lines: List[str], inside: List[bool]) -> int:
+    """Return where front matter ends that nobody closed: at the end of the last known key's value, above any heading."""
+    last, key = 0, ""
+    for number, line in enumerate(lines[1:], 1):
+        if inside[number]:
+            continue
+        if _HEADING.match(line) and not lines[number - 1].strip():
+            break
+        found = _KEY_LINE.match(line)
+        if found and _known(found.group(1)) in _KEYS:
+            last, key = number, _known(found.group(1))
+    for number in range(last + 1, len(lines)):
+        line = lines[number]
+        found = _KEY_LINE.match(line)
+        if found and _begins(found.group(1), "description"):
+            key = found.group(1)
+        # Only a description goes on in lines that are not indented.
+        elif not line.strip() or (key != "description" and line[0] not in " \t-"):
+            return number
+    return len(lines) if last else 1
+
+
+# --- YAML
+
+
+def _entries_of_yaml(block: List[str], source: str, first: int) -> Optional[Dict[str, _Entry]]:
+    """Read YAML, value by value; None where it is none."""
+    import yaml
+
+    text = "\n".join(block) + "\n"
+    try:
+        _check_tokens(text, source, first)
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return {}
+            if not isinstance(node, yaml.MappingNode):
+                return None
+            entries: Dict[str, _Entry] = {}
+            for key, value in node.value:
+                written = text[value.start_mark.index : value.end_mark.index].strip()
+                line = first + key.start_mark.line
+                entries[_known(well_formed(str(key.value)))] = _Entry(
+                    _constructed(loader, value, written), written, line
+                )
+            return entries
+        finally:
+            loader.dispose()
+    except yaml.YAMLError:
+        return None
+
+
+def _constructed(loader: Any, node: Any, written: str) -> Any:
+    """Return a value; one that YAML has no form for, such as 30 February or an object of Python, is the text as written."""
+    import yaml
+
+    try:
+        return _well_formed(loader.construct_object(node, deep=True))
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError):
+        return well_formed(written)
+
+
+def _check_tokens(text: str, source: str, first: int) -> None:
+    """Raise AgentFileError where YAML is nested too deeply or repeats its parts by name: little text would become large."""
+    import yaml
+
+    depth, aliases, anchors = 0, [], set()
+    for token in yaml.scan(text):  # the scanner does not recurse
+        kind = type(token).__name__
+        if kind.startswith(("Flow", "Block")) and kind.endswith(("StartToken", "EndToken")):
+            depth += 1 if kind.endswith("StartToken") else -1
+            if depth > _DEEPEST:
+                raise AgentFileError(f"{source}: the front matter cannot be read: nested too deeply")
+        elif isinstance(token, yaml.AnchorToken):
+            anchors.add(token.value)
+        elif isinstance(token, yaml.AliasToken) and token.value in anchors:
+            aliases.append(first + token.start_mark.line)
+    if aliases:
+        raise AgentFileError(f"{source}, line {aliases[0]}: YAML aliases (*name) are not read; write the value out")
+
+
+def _well_formed(value: Any) -> Any:
+    """Mend half surrogate pairs, which ``"\\ud83d"`` in a file makes and nothing can show."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_well_formed(item) for item in value]
+    if isinstance(value, dict):
+        return {_well_formed(key): _well_formed(item) for key, item in value.items()}
+    return value
+
+
+# --- lines
+
+
+def _entries_of_lines(block: List[str], source: str, first: int) -> Optional[Dict[str, _Entry]]:
+    """Read lines: each known key begins a value; None where there is none."""
+    chunks: List[Tuple[str, int, List[str]]] = []
+    for number, (line, is_inside) in enumerate(zip(block, _inside_tags(block))):
+        found = None if is_inside else _KEY_LINE.match(line)
+        if found and _begins(found.group(1), chunks[-1][0] if chunks else ""):
+            chunks.append((_known(found.group(1)), first + number, [line]))
+        elif chunks:
+            chunks[-1][2].append(line)
+    entries: Dict[str, _Entry] = {}
+    for key, line_number, lines in chunks:
+        # The first one counts: a later one is a line of the examples.
+        entries.setdefault(key, _entry(key, line_number, lines, source))
+    return entries or None
+
+
+def _known(key: str) -> str:
+    """Return a key as it is known."""
+    return key.lower() if key.lower() in _MAIN_KEYS else key
+
+
+def _begins(key: str, within: str) -> bool:
+    """Return whether a line with a key begins a value: in a description only what cannot be a line of it."""
+    return _known(key) in _KEYS or within != "description" or (key.islower() and key not in _SPEAKERS)
+
+
+def _inside_tags(lines: List[str]) -> List[bool]:
+    """Return for each line whether it stands inside ``<example>`` and the like, below the line with the opening tag."""
+    inside = [False] * len(lines)
+    opened: Dict[str, List[int]] = {}
+    for number, line in enumerate(lines):
+        for closing, name, empty in _TAG.findall(line):
+            if not closing and not empty:
+                opened.setdefault(name, []).append(number)
+            elif closing and opened.get(name):
+                begin = opened[name].pop()
+                inside[begin + 1 : number + 1] = [True] * (number - begin)
+    return inside
+
+
+def _entry(key: str, line: int, lines: List[str], source: str) -> _Entry:
+    """Return one value: YAML by itself, or its text without the quotes around it."""
+    alone = _entries_of_yaml(lines, source, line)
+    if alone is not None and list(alone) == [key]:
+        return alone[key]
+    head = lines[0][lines[0].index(":") + 1 :].strip()
+    text = "\n".join([head.lstrip("|>").lstrip("+-") if head[:1] in ("|", ">") else head, *lines[1:]]).strip()
+    for quote in ('"', "'"):
+        if text.startswith(quote):
+            text = text[1:-1] if len(text) > 1 and text.endswith(quote) else text[1:]
+            break
+    return _Entry(well_formed(text), text, line)
