@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from claude_force_nb import AsyncAgentOrchestrator
-from claude_force_nb.batches.message_batches import Pace
+from claude_force_nb.batches.polling import PollSchedule
 from claude_force_nb.simulator import SimulatorProcess
 
 TEMPLATE = "Label the sentiment of this review as positive, neutral or negative: {{ text }}"
@@ -46,7 +46,7 @@ async def measure(url: str, folder: Path, rows: int) -> Dict[str, Any]:
     async with AsyncAgentOrchestrator(
         base_url=url, api_key="benchmark", cache_dir=folder / "cache", cache_max_size_mb=4000
     ) as orchestrator:
-        orchestrator.message_batches.pace = Pace(first_seconds=0.2, longest_seconds=1.0)
+        orchestrator.message_batches.schedule = PollSchedule(first_seconds=0.2, longest_seconds=1.0)
         before = peak_mb()
         started, cpu = time.perf_counter(), time.process_time()
         counts = await answered(orchestrator, rows)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, AsyncIterator, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, AsyncGenerator, AsyncIterator, Dict, Mapping, Optional, Sequence, Tuple
 
 from claude_force_nb.errors import ApiError, MalformedAnswerError, TransportClosedError
 from claude_force_nb.messages.request import API_VERSION
@@ -115,7 +115,7 @@ class SdkBatches:
         """Ask the API to cancel a batch; what was answered by then is billed and has results."""
         return _info(*await self._json("post", f"{_PATH}/{batch_id}/cancel", b"{}"))
 
-    async def results(self, batch_id: str) -> AsyncIterator[bytes]:
+    async def results(self, batch_id: str) -> AsyncGenerator[bytes, None]:
         """Give the results of a batch that has ended, one JSON line each, in the order they come."""
         async with self._response("get", f"{_PATH}/{batch_id}/results", _RESULTS_SECONDS) as response:
             kept = b""

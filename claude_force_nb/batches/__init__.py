@@ -1,5 +1,7 @@
 """Message Batches: rows sent together at half price and collected later.
 
-`message_batches` is what others use. Behind it `store` keeps the state on disk, `sender` creates each batch once, `collector` takes its results in once, `registry`
-lists and resumes the jobs of all kernels.
+A *message batch* is what the API calls so: one create, one id, one file of results. A *job* is what one run of rows left to the
+API, in one or more *parts*, each of which is one message batch. `message_batches` is what other rooms use. Behind it `store`
+keeps jobs on disk (`records` are its rows), `sender` creates each message batch once, `part_follower` claims, finds and
+collects a part, `collector` and `accounting` take its results in once, and `registry` lists and resumes the jobs of all kernels.
 """

@@ -1,4 +1,4 @@
-"""Requests put together to the body of a batch, counted to the byte."""
+"""The body of a create: requests counted to the byte."""
 
 from __future__ import annotations
 
@@ -60,11 +60,12 @@ class BatchBody:
         return len(self._rows)
 
     def check(self, row: bytes) -> None:
-        """Raise OptionError where a row would not fit the emptiest parcel."""
+        """Raise OptionError where a row cannot be part of a message batch."""
         size = len(_HEAD) + len(row) + len(_TAIL)
         if size > self._most_bytes:
-            message = "the request has {:,} bytes, and a batch takes {:,}; send it without via=batches"
-            raise OptionError(message.format(size, self._most_bytes))
+            raise OptionError(
+                f"the request has {size:,} bytes, and a batch takes {self._most_bytes:,}; send it without via=batches"
+            )
 
     def fits(self, row: bytes) -> bool:
         """Return whether a row can be added."""
@@ -78,7 +79,7 @@ class BatchBody:
         self._bounds[fingerprint] = bound
 
     def split(self, fingerprints: Iterable[bytes]) -> BatchBody:
-        """Take rows out into a parcel of their own."""
+        """Take rows out into a body of their own."""
         other = BatchBody(self.api_version, self.betas, most_requests=self._most_requests, most_bytes=self._most_bytes)
         for fingerprint in fingerprints:
             row = self._rows.pop(fingerprint)
@@ -98,7 +99,7 @@ class BatchBody:
         return known if len(known) == len(self._bounds) else None
 
     def body(self) -> bytes:
-        """Return the body of the create; `size_bytes` long. The rows are given up for it, so that both are not held."""
+        """Return the body of the create, `size_bytes` long. The rows are given up for it, so that both are not held."""
         if self._file is not None:
             self._file.seek(0)
             self._body = self._file.read()

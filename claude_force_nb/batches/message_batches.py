@@ -4,53 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
 from claude_force_nb.api.batches import SdkBatches
 from claude_force_nb.api.transport import SdkTransport
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.calls.events import EventEmitter
-from claude_force_nb.costs.budget import Budget, DailyBudget
-from claude_force_nb.costs.ledger import Ledger
-from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.costs.budget import Budget
 from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.rows.results import BatchResult, BatchSummary
 from claude_force_nb.rows.run import Rows
 
 from .collector import Collector
-from .polling import Pace
-from .registry import JobState, Registry
-from .reserves import Reserves
-from .run import BatchContext, BatchRun, Check, Limits, Look, Share
+from .context import Accounts, BatchContext, BatchLimits
+from .polling import PollSchedule
+from .registry import JobRegistry, JobState
+from .reservations import BatchReservations
+from .run import BatchRun, LookUp
 from .sender import Sender
 from .store import JobStore, default_jobs_path
+from .waiting_rows import CheckAnswer, RowAnswers, ShareAnswer
 
-__all__ = ["MessageBatches", "Limits", "Pace", "open_message_batches"]
+__all__ = ["MessageBatches", "open_message_batches"]
 
 
-logger = logging.getLogger("claude_force_nb")
+logger = logging.getLogger("claude_force_nb.batches")
 
 
 class MessageBatches:
-    """The batch jobs of an orchestrator.
+    """The jobs of an orchestrator, and what runs them.
 
     Parameters
     ----------
     api : SdkBatches
     store : JobStore
-    prices : PriceTable
-    ledger : Ledger, optional
-    cache : ResponseCache, optional
-    budgets : sequence of Budget, DailyBudget or None
-        Of the orchestrator.
+    accounts : Accounts
+        Prices, ledger, cache and budgets of the orchestrator.
     emitter : EventEmitter
     notebook : str, optional
         For the list of jobs and the ledger.
     max_retries : int
         Most further creates after one that failed for sure, >= 0.
-    pace : Pace, optional
-    limits : Limits, optional
+    schedule : PollSchedule, optional
+    limits : BatchLimits, optional
 
     Attributes
     ----------
@@ -62,67 +59,68 @@ class MessageBatches:
         self,
         api: SdkBatches,
         store: JobStore,
+        accounts: Accounts,
         *,
-        prices: PriceTable,
-        ledger: Optional[Ledger],
-        cache: Optional[ResponseCache],
-        budgets: Sequence[Union[Budget, DailyBudget, None]],
         emitter: EventEmitter,
         notebook: Optional[str],
         max_retries: int,
-        pace: Optional[Pace] = None,
-        limits: Optional[Limits] = None,
+        schedule: Optional[PollSchedule] = None,
+        limits: Optional[BatchLimits] = None,
     ) -> None:
         self.store = store
-        self.pace = pace or Pace()
-        self.limits = limits or Limits()
+        self.schedule = schedule or PollSchedule()
+        self.limits = limits or BatchLimits()
         self.left_running = ""
         self._api = api
-        self._prices = prices
-        self._ledger = ledger
-        self._cache = cache
-        self._reserves = Reserves(str(store.path), budgets)
+        self._accounts = accounts
+        self._reservations = BatchReservations(str(store.path), accounts.budgets)
         self._emitter = emitter
         self._notebook = notebook
         self._max_retries = max_retries
-        self._jobs_of: Dict[asyncio.Task[Any], str] = {}
+        self._jobs_by_task: Dict[asyncio.Task[Any], str] = {}
         # A loop keeps only weak references to its tasks.
-        self._asking: Set[asyncio.Task[None]] = set()
+        self._cancelling: Set[asyncio.Task[None]] = set()
 
-    @property
-    def _desk(self) -> BatchContext:
+    def _context(self) -> BatchContext:
+        accounts = self._accounts
         return BatchContext(
             store=self.store,
-            sender=Sender(self._api, self.store, self.pace, max_retries=self._max_retries),
-            collector=Collector(self._api, self.store, self._prices, self._ledger, self.pace),
-            reserves=self._reserves,
-            prices=self._prices,
+            sender=Sender(self._api, self.store, self.schedule, max_retries=self._max_retries),
+            collector=Collector(self._api, self.store, accounts.prices, accounts.ledger, self.schedule),
+            reservations=self._reservations,
+            prices=accounts.prices,
             emitter=self._emitter,
             notebook=self._notebook,
-            pace=self.pace,
+            schedule=self.schedule,
             limits=self.limits,
         )
 
     @property
-    def registry(self) -> Registry:
+    def registry(self) -> JobRegistry:
         """Jobs by their id."""
-        desk = self._desk
-        return Registry(desk.store, desk.sender, desk.collector, desk.pace)
+        context = self._context()
+        return JobRegistry(context.store, context.sender, context.collector, context.schedule)
 
     def all(self) -> List[JobState]:
         """Return the jobs of all kernels, newest first; asks the file and not the API."""
         return self.registry.all()
 
     async def attach(self, name: str, *, on_result: Optional[Callable[[ClaudeResult], None]] = None) -> BatchResult:
-        """Wait for a job whose kernel is gone and take its results in; see `Registry.attach`."""
-        return await self.registry.attach(name, self._cache, on_result=on_result, settle=self._reserves.settle)
+        """Wait for a job whose kernel is gone and take its results in; see `JobRegistry.attach`."""
+        return await self.registry.attach(
+            name,
+            self._accounts.cache,
+            on_result=on_result,
+            settle=self._reservations.settle,
+            release=self._reservations.release,
+        )
 
     async def cancel(self, name: str) -> JobState:
-        """Ask the API to end a job; see `Registry.cancel`."""
+        """Ask the API to end a job; see `JobRegistry.cancel`."""
         return await self.registry.cancel(name)
 
     def forget(self, name: str) -> JobState:
-        """Remove a job from the list; see `Registry.forget`."""
+        """Remove a job from the list; see `JobRegistry.forget`."""
         return self.registry.forget(name)
 
     async def run(
@@ -130,9 +128,9 @@ class MessageBatches:
         rows: Rows,
         *,
         cache: Optional[ResponseCache],
-        look: Look,
-        share: Share,
-        check: Check,
+        look_up: LookUp,
+        share: ShareAnswer,
+        check: CheckAnswer,
         budget: Optional[Budget],
         cell: Optional[str],
     ) -> BatchSummary:
@@ -143,7 +141,7 @@ class MessageBatches:
         rows : Rows
         cache : ResponseCache, optional
             Where answers are kept.
-        look : callable
+        look_up : callable
             Gives the result of a cached row, else None; raises where the row may not be sent.
         share : callable
             Makes the result of a row out of another's.
@@ -163,15 +161,23 @@ class MessageBatches:
         task = asyncio.current_task()
         assert task is not None
 
-        def made(job: str) -> None:
-            self._jobs_of[task] = job
+        def remember(job: str) -> None:
+            self._jobs_by_task[task] = job
 
-        run = BatchRun(self._desk, rows, cache=cache, share=share, check=check, budget=budget, cell=cell, on_job=made)
+        run = BatchRun(
+            self._context(),
+            rows,
+            cache=cache,
+            answers=RowAnswers(share, check),
+            budget=budget,
+            cell=cell,
+            on_job=remember,
+        )
         self.left_running = ""
         try:
-            return await run.answer(look)
+            return await run.answer(look_up)
         finally:
-            self._jobs_of.pop(task, None)
+            self._jobs_by_task.pop(task, None)
             run.end()
             self.left_running = run.left_running
 
@@ -180,12 +186,12 @@ class MessageBatches:
 
         The task then ends by itself, with what was answered. To be called on its loop.
         """
-        job = self._jobs_of.get(task)
+        job = self._jobs_by_task.get(task)
         if job is None:
             return False
-        asking = asyncio.ensure_future(self._cancel_quietly(job))
-        self._asking.add(asking)
-        asking.add_done_callback(self._asking.discard)
+        cancelling = asyncio.ensure_future(self._cancel_quietly(job))
+        self._cancelling.add(cancelling)
+        cancelling.add_done_callback(self._cancelling.discard)
         return True
 
     async def _cancel_quietly(self, job: str) -> None:
@@ -195,14 +201,16 @@ class MessageBatches:
             logger.warning("job %s was not cancelled: %s", job, error)
 
 
-def open_message_batches(transport: object, environ: Mapping[str, str], **parts: Any) -> MessageBatches:
-    """Return the batch jobs of a transport, with their file in the user's data directory; `parts` as in `MessageBatches`.
+def open_message_batches(
+    transport: object, environ: Mapping[str, str], accounts: Accounts, **options: Any
+) -> MessageBatches:
+    """Return the message batches of a transport, with their file in the user's data directory; options as in `MessageBatches`.
 
     Raises
     ------
     OptionError
-        Where the transport is of the user's own and has no batches.
+        Where the transport is of the user's own and has no message batches.
     """
     if not isinstance(transport, SdkTransport):
         raise OptionError("via=batches needs the API itself; this orchestrator has a transport of its own")
-    return MessageBatches(SdkBatches(transport), JobStore(default_jobs_path(environ)), **parts)
+    return MessageBatches(SdkBatches(transport), JobStore(default_jobs_path(environ)), accounts, **options)

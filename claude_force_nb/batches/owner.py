@@ -1,8 +1,9 @@
-"""Who works on a batch: a locked file for each worker, which the operating system unlocks when its process dies."""
+"""Who works on a job: a locked file for each worker, which the operating system unlocks when its process dies."""
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from pathlib import Path
 from typing import Dict, Optional
@@ -14,6 +15,7 @@ __all__ = ["Owner", "is_alive"]
 
 # Workers of this process. Opening and closing a file of one's own would give up its lock (POSIX, "fcntl"), so they are known.
 _own: Dict[str, int] = {}
+_TOKEN = re.compile("[0-9a-f]{32}")
 
 
 class Owner:
@@ -54,7 +56,9 @@ class Owner:
 
 
 def is_alive(folder: Path, token: str) -> bool:
-    """Return whether a worker's process lives; the file of a dead one is removed."""
+    """Return whether a worker's process lives; the file of a dead one is removed. What is not a token names no file."""
+    if not _TOKEN.fullmatch(token):
+        return False
     if _own.get(token) == os.getpid():
         return True
     path = _path(folder, token)

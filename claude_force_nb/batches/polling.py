@@ -1,4 +1,4 @@
-"""How often to ask the API about a batch. Pure but for the sleeping."""
+"""How often to ask the API about a message batch. Pure but for the sleeping."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from claude_force_nb.errors import (
     PermissionDeniedError,
 )
 
-__all__ = ["Pace", "Pause", "insist"]
+__all__ = ["Backoff", "PollSchedule", "retry_until_answered"]
 
 logger = logging.getLogger("claude_force_nb.batches")
 
 T = TypeVar("T")
 # A refusal may be a slip of a gateway; so many in a row are meant.
 _REFUSALS = 3
-_NEARBY_SECONDS = 2.0
+_LOCAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Times of batch jobs, in seconds.
+class PollSchedule:
+    """Times of message batches, in seconds.
 
     Attributes
     ----------
     first_seconds, longest_seconds : float
-        Bounds of the wait between two questions, which doubles from one to the other.
+        Bounds of the wait between two polls, which doubles from one to the other.
     lookup_seconds : float
         How long a create whose answer was lost is looked for in the list before it counts as never made: the server may
         still be at it.
@@ -45,22 +45,22 @@ class Pace:
     lookup_seconds: float = 60.0
 
     @property
-    def nearby(self) -> Pace:
-        """The pace of looking at what another kernel of this machine does, which asks the API nothing."""
-        return replace(self, longest_seconds=min(self.longest_seconds, _NEARBY_SECONDS))
+    def local(self) -> PollSchedule:
+        """The schedule for watching another kernel of this machine, which asks the API nothing."""
+        return replace(self, longest_seconds=min(self.longest_seconds, _LOCAL_SECONDS))
 
 
-class Pause:
-    """Waits that grow, with full jitter (M. Brooker, "Exponential Backoff And Jitter", 2015), down to a tenth at the least."""
+class Backoff:
+    """Waits that grow, with jitter (M. Brooker, "Exponential Backoff And Jitter", 2015), a tenth of their cap at the least."""
 
-    def __init__(self, pace: Pace, *, draw: Callable[[], float] = random.random) -> None:
-        self._pace = pace
+    def __init__(self, schedule: PollSchedule, *, draw: Callable[[], float] = random.random) -> None:
+        self._longest_seconds = schedule.longest_seconds
         self._draw = draw
-        self._cap = pace.first_seconds
+        self._cap = schedule.first_seconds
 
     def seconds(self, retry_after_seconds: Optional[float] = None) -> float:
         """Return the next wait; never shorter than the API asked for."""
-        cap, self._cap = self._cap, min(self._pace.longest_seconds, self._cap * 2)
+        cap, self._cap = self._cap, min(self._longest_seconds, self._cap * 2)
         jitter = cap * (0.1 + 0.9 * self._draw())
         if retry_after_seconds is None:
             return jitter
@@ -71,7 +71,7 @@ class Pause:
         await asyncio.sleep(self.seconds(retry_after_seconds))
 
 
-async def insist(call: Callable[[], Awaitable[T]], pace: Pace, what: str) -> T:
+async def retry_until_answered(call: Callable[[], Awaitable[T]], schedule: PollSchedule, what: str) -> T:
     """Make a call that costs nothing until it works: while a batch is under way, no failure of looking at it is final.
 
     Raises
@@ -79,7 +79,7 @@ async def insist(call: Callable[[], Awaitable[T]], pace: Pace, what: str) -> T:
     JobError
         Where the API refuses it several times in a row, as for a batch of another workspace or a key that was revoked.
     """
-    pause = Pause(pace)
+    backoff = Backoff(schedule)
     refusals = 0
     while True:
         try:
@@ -92,4 +92,4 @@ async def insist(call: Callable[[], Awaitable[T]], pace: Pace, what: str) -> T:
             if refusals >= _REFUSALS:
                 raise JobError(f"{what}: {error}") from error
             logger.warning("%s failed and is tried again: %s", what, error)
-            await pause.wait(error.retry_after_seconds)
+            await backoff.wait(error.retry_after_seconds)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Coroutine, Dict, List, Optional, Sequence, Tuple
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.errors import JobError, UnknownJobError
@@ -15,13 +15,16 @@ from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.rows.results import BatchResult
 from claude_force_nb.vocabulary import did_you_mean
 
+from .accounting import Deliver
 from .collector import Collector
 from .owner import Owner
-from .polling import Pace, Pause
+from .part_follower import PartFollower, SettlePart
+from .polling import PollSchedule
+from .records import Job, Part
 from .sender import Sender
-from .store import Job, JobStore, Part
+from .store import JobStore
 
-__all__ = ["JobState", "Registry"]
+__all__ = ["JobRegistry", "JobState"]
 
 # What is most worth knowing of a job with several parts comes first.
 _ORDER = ("lost", "interrupted", "sending", "cancelling", "in progress", "collecting", "collected", "done", "not sent")
@@ -66,7 +69,7 @@ class JobState:
         return tuple(part.batch_id for part in self.parts if part.batch_id is not None)
 
 
-class Registry:
+class JobRegistry:
     """Jobs of all kernels.
 
     Parameters
@@ -74,14 +77,14 @@ class Registry:
     store : JobStore
     sender : Sender
     collector : Collector
-    pace : Pace
+    schedule : PollSchedule
     """
 
-    def __init__(self, store: JobStore, sender: Sender, collector: Collector, pace: Pace) -> None:
+    def __init__(self, store: JobStore, sender: Sender, collector: Collector, schedule: PollSchedule) -> None:
         self._store = store
         self._sender = sender
         self._collector = collector
-        self._pace = pace
+        self._schedule = schedule
 
     def all(self) -> List[JobState]:
         """Return all jobs, newest first."""
@@ -106,17 +109,17 @@ class Registry:
 
     def _state(self, job: Job) -> JobState:
         parts = tuple(self._store.parts(job.id))
-        words = [self._word(part) for part in parts] or ["not sent"]
-        return JobState(job, parts, min(words, key=_ORDER.index))
+        states = [self._part_state(part) for part in parts] or ["not sent"]
+        return JobState(job, parts, min(states, key=_ORDER.index))
 
-    def _word(self, part: Part) -> str:
+    def _part_state(self, part: Part) -> str:
         if part.state in ("closed", "dropped"):
             return "done" if part.state == "closed" else "not sent"
         if part.state == "sent":
             return "cancelling" if part.cancelled else "in progress"
         if part.state == "collected":
             return "collected"
-        if not self._store.lives(part):
+        if not self._store.has_live_owner(part):
             return "lost" if part.state == "sending" else "interrupted"
         return "collecting" if part.state == "collecting" else "sending"
 
@@ -131,7 +134,7 @@ class Registry:
             Where a kernel works on it.
         """
         state = self.find(name)
-        if any(part.open and self._store.lives(part) for part in state.parts):
+        if any(part.is_open and self._store.has_live_owner(part) for part in state.parts):
             raise JobError(f"job {state.job.id} is waited for by a kernel; stop its cell or cancel it first")
         self._store.forget(state.job.id)
         return state
@@ -155,7 +158,7 @@ class Registry:
             now = self._store.part(part.number)
             if now is not None and now.state == "sent" and now.batch_id is not None:
                 await self._sender.cancel(now.batch_id)
-            if now is not None and now.state == "planned" and not self._store.lives(now):
+            if now is not None and now.state == "planned" and not self._store.has_live_owner(now):
                 self._store.drop(now.number)
         return self.find(job)
 
@@ -165,7 +168,8 @@ class Registry:
         cache: Optional[ResponseCache],
         *,
         on_result: Optional[Callable[[ClaudeResult], None]] = None,
-        settle: Callable[[int, Optional[Decimal]], None] = lambda number, cost: None,
+        settle: SettlePart = lambda number, cost: None,
+        release: Callable[[int], None] = lambda number: None,
     ) -> BatchResult:
         """Wait for a job whose kernel is gone, and take its results into cache and ledger.
 
@@ -179,6 +183,8 @@ class Registry:
             Called with each result as it comes.
         settle : callable
             Told the number and cost of each part accounted here.
+        release : callable
+            Told the number of each part that turns out never to have been made.
 
         Returns
         -------
@@ -193,7 +199,7 @@ class Registry:
             Where it is over, was never sent, or the API refuses to show it.
         """
         state = self.find(name)
-        if not any(part.open for part in state.parts):
+        if not any(part.is_open for part in state.parts):
             raise JobError(f"job {state.job.id} is over ({state.state}); run its cell to have the answers")
         results: List[ClaudeResult] = []
         began = time.monotonic()
@@ -203,20 +209,24 @@ class Registry:
             if on_result is not None:
                 on_result(result)
 
-        owner = Owner(self._store.owners)
         try:
-            tasks = [
-                asyncio.ensure_future(self._attach(part, state.job, cache, owner, deliver, settle))
-                for part in state.parts
-                if part.open
-            ]
-            try:
-                made = await asyncio.gather(*tasks)
-            except BaseException:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                raise
+            owner = Owner(self._store.owners)
+        except OSError as error:
+            raise JobError(f"job {state.job.id} cannot be taken over in {self._store.owners} ({error})") from None
+        follower = PartFollower(
+            self._store,
+            self._sender,
+            self._collector,
+            self._schedule,
+            owner.token,
+            settle=settle,
+            release=release,
+        )
+        used = cache if state.job.caches_answers else None
+        try:
+            made = await _gather(
+                [self._attach(part, state.job, used, follower, deliver) for part in state.parts if part.is_open]
+            )
         finally:
             self._store.release(owner.token)
             owner.release()
@@ -225,40 +235,25 @@ class Registry:
         return BatchResult(results, duration_seconds=time.monotonic() - began)
 
     async def _attach(
-        self,
-        part: Part,
-        job: Job,
-        cache: Optional[ResponseCache],
-        owner: Owner,
-        deliver: Callable[[bytes, ClaudeResult, bool], None],
-        settle: Callable[[int, Optional[Decimal]], None],
+        self, part: Part, job: Job, cache: Optional[ResponseCache], follower: PartFollower, deliver: Deliver
     ) -> bool:
         """Collect one part; False where it was never made."""
-        pause = Pause(self._pace.nearby)
         wanted = set(self._store.requests(part.number))
-        while not self._store.claim(part.number, owner.token):
-            # Another kernel is on it, or has just ended it.
-            now = self._store.part(part.number)
-            if now is None or now.state == "dropped":
-                return False
-            if now.state == "closed" and now.batch_id is not None:
-                await self._collector.read(now.batch_id, job, wanted, deliver)
-                return True
-            await pause.wait()
-        now = self._store.part(part.number)
-        if now is None:
+        if not await follower.claim(part.number):
             return False
-        if now.state == "planned" or (now.state == "sending" and await self._sender.find(part.number) is None):
-            self._store.drop(part.number)
-            return False
-        now = self._store.part(part.number)
-        if now is None or now.batch_id is None:
-            return False
-        await self._collector.ended(now.batch_id)
-        if now.state == "collected":
-            await self._collector.read(now.batch_id, job, wanted, deliver)
-        else:
-            settle(part.number, await self._collector.account(now, job, cache if job.keeps else None, deliver))
-        if job.keeps:
+        await follower.take_in(part.number, wanted, cache=cache, deliver=deliver)
+        if job.caches_answers:
             self._store.finish(part.number)
         return True
+
+
+async def _gather(work: Sequence[Coroutine[Any, Any, bool]]) -> List[bool]:
+    """Do work at once; where one fails, the others are ended before that is raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

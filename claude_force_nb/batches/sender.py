@@ -1,4 +1,4 @@
-"""Sending a batch once: its intent is on disk before it leaves, and a lost answer is looked up before anything is sent again."""
+"""Sending a message batch once: its intent is on disk first, and a lost answer is looked up before anything is sent again."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from claude_force_nb.errors import (
 from claude_force_nb.warn import warn
 
 from .body import BatchBody
-from .outcome import read_outcome
-from .polling import Pace, Pause, insist
-from .store import JobStore, Part
+from .polling import Backoff, PollSchedule, retry_until_answered
+from .records import Part
+from .result_line import read_line
+from .store import JobStore
 
 __all__ = ["Sender"]
 
@@ -39,25 +40,25 @@ class Sender:
     ----------
     api : SdkBatches
     store : JobStore
-    pace : Pace
+    schedule : PollSchedule
     max_retries : int
         Most further creates after one that failed for sure, >= 0.
 
     Notes
     -----
-    The API gives a batch neither a name nor an idempotency key, so a create whose answer is lost is found by what is certain:
-    it is newer than the newest batch seen just before (`anchor`), has as many requests, is no other known batch, and, once
-    it has ended, its results carry our fingerprints. Until that can be seen nothing is sent.
+    The API gives a message batch neither a name nor an idempotency key, so a create whose answer is lost is found by what is
+    certain: it is newer than the newest batch seen just before (`Part.newest_before`), has as many requests, is no other
+    known batch, and, once it has ended, its results carry our fingerprints. Until that can be seen nothing is sent.
     """
 
-    def __init__(self, api: SdkBatches, store: JobStore, pace: Pace, *, max_retries: int) -> None:
+    def __init__(self, api: SdkBatches, store: JobStore, schedule: PollSchedule, *, max_retries: int) -> None:
         self._api = api
         self._store = store
-        self._pace = pace
+        self._schedule = schedule
         self._max_retries = max_retries
 
-    async def send(self, part: Part, parcel: BatchBody) -> str:
-        """Send a planned part and return its batch's id.
+    async def send(self, part: Part, body: BatchBody) -> str:
+        """Send a planned part and return its message batch's id.
 
         Raises
         ------
@@ -66,81 +67,89 @@ class Sender:
         NotAnsweredError
             Where it was cancelled before it left.
         """
-        pause = Pause(self._pace)
+        backoff = Backoff(self._schedule)
         tries = 0
         while True:
-            failure: Optional[ApiError] = None
             try:
-                newest = await self._api.recent(limit=1)
+                return await self._create(part, body)
+            except NotAnsweredError:
+                raise
             except ApiError as error:
                 failure = error
-            if failure is None:
-                anchor = newest.batches[0].id if newest.batches else None
-                if not self._store.sending(part.number, anchor=anchor, asked=newest.now):
-                    self._store.drop(part.number)
-                    raise NotAnsweredError("the job was cancelled before this row was sent")
-                try:
-                    info = await self._api.create(parcel.body(), api_version=parcel.api_version, betas=parcel.betas)
-                    await self._made(part, info.id)
-                    return info.id
-                except ApiError as error:
-                    failure = error
-                if _unclear(failure):
-                    logger.warning("the answer to a create was lost, looking for the batch: %s", failure)
-                    found = await self.find(part.number)
-                    if found is not None:
-                        return found
             tries += 1
-            if tries > self._max_retries or not (failure.retryable or _unclear(failure)):
+            if tries > self._max_retries or not (failure.retryable or _may_have_been_made(failure)):
                 self._store.drop(part.number)
                 raise failure
-            await pause.wait(failure.retry_after_seconds)
+            await backoff.wait(failure.retry_after_seconds)
+
+    async def _create(self, part: Part, body: BatchBody) -> str:
+        """Create once; raises ApiError where nothing was made."""
+        newest = await self._api.recent(limit=1)
+        newest_before = newest.batches[0].id if newest.batches else None
+        if not self._store.mark_sending(part.number, newest_before=newest_before, listed_at=newest.now):
+            self._store.drop(part.number)
+            raise NotAnsweredError("the job was cancelled before this row was sent")
+        try:
+            info = await self._api.create(body.body(), api_version=body.api_version, betas=body.betas)
+        except ApiError as error:
+            if not _may_have_been_made(error):
+                raise
+            logger.warning("the answer to a create was lost, looking for the batch: %s", error)
+            found = await self.find(part.number)
+            if found is None:
+                raise
+            return found
+        await self._record_id(part, info.id)
+        return info.id
 
     async def find(self, number: int) -> Optional[str]:
-        """Look for a part whose create may have been lost; return its batch's id, None where it was never made.
+        """Look for a part whose create may have been lost; return its message batch's id, None where it was never made.
 
         Raises
         ------
         JobError
             Where the API refuses to show the list.
         """
-        until = time.monotonic() + self._pace.lookup_seconds
-        pause = Pause(self._pace)
+        until = time.monotonic() + self._schedule.lookup_seconds
+        backoff = Backoff(self._schedule)
         rejected: Set[str] = set()
-        told = False
+        warned = False
         while True:
             part = self._store.part(number)
-            if part is None or not part.open:
+            if part is None or not part.is_open:
                 raise JobError("the job was forgotten while its batch was looked for")
             candidates = await self._candidates(part, rejected)
-            waiting = [info for info in candidates if not info.ended]
+            running = [info for info in candidates if not info.ended]
             for info in candidates:
                 if info.ended:
                     if await self._is_ours(info.id, number):
-                        await self._made(part, info.id)
+                        await self._record_id(part, info.id)
                         return info.id
                     rejected.add(info.id)
-            if not waiting and time.monotonic() >= until:
+            if not running and time.monotonic() >= until:
                 return None
-            if waiting and not told:
-                told = True
-                message = (
-                    "job {}: the answer to a create was lost; {} may be it, and nothing is sent again before it ends"
+            if running and not warned:
+                warned = True
+                ids = ", ".join(info.id for info in running)
+                warn(
+                    f"job {part.job}: the answer to a create was lost; {ids} may be it, and nothing is sent again before it ends",
+                    ClaudeForceWarning,
                 )
-                warn(message.format(part.job, ", ".join(info.id for info in waiting)), ClaudeForceWarning)
-            await pause.wait()
+            await backoff.wait()
 
     async def cancel(self, batch_id: str) -> bool:
-        """Ask the API to end a batch; False where it refuses, as for one that has ended."""
+        """Ask the API to end a message batch; False where it refuses, as for one that has ended."""
         try:
-            await insist(lambda: self._api.cancel(batch_id), self._pace, f"cancelling batch {batch_id}")
+            await retry_until_answered(
+                lambda: self._api.cancel(batch_id), self._schedule, f"cancelling batch {batch_id}"
+            )
         except JobError as error:
             logger.warning("%s", error)
             return False
         return True
 
-    async def _made(self, part: Part, batch_id: str) -> None:
-        if self._store.sent(part.number, batch_id):
+    async def _record_id(self, part: Part, batch_id: str) -> None:
+        if self._store.mark_sent(part.number, batch_id):
             await self.cancel(batch_id)
 
     async def _candidates(self, part: Part, rejected: Set[str]) -> List[BatchInfo]:
@@ -150,8 +159,8 @@ class Sender:
         while True:
             page = await self._page(after)
             for info in page.batches:
-                old = part.asked is not None and info.created < part.asked - _SKEW_SECONDS
-                if info.id == part.anchor or old:
+                old = part.listed_at is not None and info.created < part.listed_at - _SKEW_SECONDS
+                if info.id == part.newest_before or old:
                     return found
                 if info.requests == part.requests and info.id not in known:
                     found.append(info)
@@ -160,33 +169,33 @@ class Sender:
             after = page.batches[-1].id
 
     async def _page(self, after: Optional[str]) -> BatchPage:
-        return await insist(
-            lambda: self._api.recent(limit=_PAGE, after_id=after), self._pace, "looking through the list of batches"
+        return await retry_until_answered(
+            lambda: self._api.recent(limit=_PAGE, after_id=after), self._schedule, "looking through the list of batches"
         )
 
     async def _is_ours(self, batch_id: str, number: int) -> bool:
-        """Return whether the results of a batch that has ended begin with a request of the part."""
+        """Return whether the results of a message batch that has ended begin with a request of the part."""
         ours = self._store.requests(number)
 
-        async def look() -> bool:
+        async def first_line_is_ours() -> bool:
             lines = self._api.results(batch_id)
             try:
-                async for line in lines:
-                    outcome = read_outcome(line)
-                    return outcome is not None and outcome.fingerprint in ours
+                async for data in lines:
+                    line = read_line(data)
+                    return line is not None and line.fingerprint in ours
                 return False
             finally:
-                await lines.aclose()  # type: ignore[attr-defined]
+                await lines.aclose()
 
         try:
-            return await insist(look, self._pace, f"looking into batch {batch_id}")
+            return await retry_until_answered(first_line_is_ours, self._schedule, f"looking into batch {batch_id}")
         except JobError as error:
             logger.warning("batch %s has no results to look at: %s", batch_id, error)
             return False
 
 
-def _unclear(error: ApiError) -> bool:
-    """Return whether a create may have made a batch all the same."""
+def _may_have_been_made(error: ApiError) -> bool:
+    """Return whether a create that failed may have made a message batch all the same."""
     if error.never_left or isinstance(error, (RateLimitError, OverloadedError)):
         return False
     return (

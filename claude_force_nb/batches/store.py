@@ -1,11 +1,10 @@
-"""What is kept of batch jobs on disk: written ahead of every step, shared by all kernels. No prompts, answers or keys."""
+"""The jobs on disk: written ahead of every step, shared by all kernels of a user. No prompts, answers or keys."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -15,16 +14,22 @@ from claude_force_nb.messages.usage import add_dollars
 from claude_force_nb.storage.shared_file import SharedFile, data_folder
 
 from .owner import is_alive
+from .records import (
+    OPEN_STATES,
+    BrokenRecordError,
+    Job,
+    Part,
+    read_dollars,
+    read_fingerprint,
+    read_job,
+    read_part,
+)
 
-__all__ = ["OPEN", "Job", "JobStore", "Part", "default_jobs_path"]
+__all__ = ["JobStore", "default_jobs_path"]
 
 _BUSY_TIMEOUT_SECONDS = 30.0
 # The API keeps results for 29 days.
 _KEPT_SECONDS = 29 * 86400.0
-
-# planned: claimed, nothing left. sending: a create may have left. sent: its id is known. collecting: results are being
-# accounted. collected: all are, but the run that wanted them has not ended. closed, dropped (never made): over.
-OPEN = ("planned", "sending", "sent", "collecting", "collected")
 
 _APPLICATION_ID = 0x436C4A31  # "ClJ1"
 _TABLES = """
@@ -36,7 +41,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     agent TEXT,
     model TEXT NOT NULL,
     base_url TEXT NOT NULL,
-    keeps INTEGER NOT NULL
+    caches_answers INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS parts (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -46,8 +51,8 @@ CREATE TABLE IF NOT EXISTS parts (
     batch_id TEXT,
     requests INTEGER NOT NULL,
     bound TEXT,
-    anchor TEXT,
-    asked REAL,
+    newest_before TEXT,
+    listed_at REAL,
     changed REAL NOT NULL,
     cancelled INTEGER NOT NULL DEFAULT 0,
     succeeded INTEGER NOT NULL DEFAULT 0,
@@ -59,109 +64,15 @@ CREATE INDEX IF NOT EXISTS parts_job ON parts (job);
 CREATE TABLE IF NOT EXISTS requests (
     part INTEGER NOT NULL,
     fingerprint BLOB NOT NULL,
-    done INTEGER NOT NULL DEFAULT 0,
+    accounted INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (part, fingerprint)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_fingerprint ON requests (fingerprint);
 """
-_PART = (
-    "number, job, state, owner, batch_id, requests, bound, anchor, asked, changed, cancelled, succeeded, failed,"
-    " unanswered, cost"
-)
-_IS_OPEN = "state IN ({})".format(", ".join(map(repr, OPEN)))
-_AT_ONCE = 500
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run's batches.
-
-    Attributes
-    ----------
-    id : str
-        Six hexadecimal digits.
-    created : float
-        Unix seconds.
-    notebook, cell, agent : str or None
-    model, base_url : str
-    keeps : bool
-        False where its answers are not to be cached.
-    """
-
-    id: str
-    created: float
-    notebook: Optional[str]
-    cell: Optional[str]
-    agent: Optional[str]
-    model: str
-    base_url: str
-    keeps: bool
-
-
-@dataclass(frozen=True)
-class Part:
-    """One batch of a job.
-
-    Attributes
-    ----------
-    number : int
-    job : str
-    state : str
-        One of `OPEN`, ``closed`` or ``dropped``.
-    owner : str or None
-        Token of the worker on it, dead or alive.
-    batch_id : str or None
-    requests : int
-    bound : Decimal or None
-        US dollars that it can cost at the most; None where that is not known.
-    anchor : str or None
-        Newest batch of the account before this one was sent.
-    asked : float or None
-        Unix seconds by the API's clock when that was asked.
-    changed : float
-        Unix seconds of the last step.
-    cancelled : bool
-        True where somebody asked for its end.
-    succeeded, failed, unanswered : int
-        Requests by what became of them, once collected.
-    cost : Decimal or None
-        US dollars of the answers collected so far; None where one price is unknown.
-    """
-
-    number: int
-    job: str
-    state: str
-    owner: Optional[str]
-    batch_id: Optional[str]
-    requests: int
-    bound: Optional[Decimal]
-    anchor: Optional[str]
-    asked: Optional[float]
-    changed: float
-    cancelled: bool
-    succeeded: int
-    failed: int
-    unanswered: int
-    cost: Optional[Decimal]
-
-    @property
-    def open(self) -> bool:
-        """True until all that it can give was given."""
-        return self.state in OPEN
-
-
-def _job(row: Sequence[Any]) -> Job:
-    values = list(row)
-    values[7] = bool(values[7])
-    return Job(*values)
-
-
-def _part(row: Sequence[Any]) -> Part:
-    values = list(row)
-    values[6] = None if values[6] is None else Decimal(values[6])
-    values[10] = bool(values[10])
-    values[14] = None if values[14] is None else Decimal(values[14])
-    return Part(*values)
+_IS_OPEN = f"state IN ({', '.join(repr(state) for state in OPEN_STATES)})"
+# Fewer than the 999 parameters that every SQLite takes.
+_SQL_CHUNK = 500
+_FAULTS = (sqlite3.Error, OSError, BrokenRecordError, UnicodeError)
 
 
 class JobStore:
@@ -177,7 +88,7 @@ class JobStore:
     Raises
     ------
     JobError
-        By every method, where the file cannot be used; one line.
+        By every method, where the file cannot be used or holds what this package never writes; one line.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -201,23 +112,23 @@ class JobStore:
         self._file.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[sqlite3.Cursor]:
         try:
             with self._file.transaction() as connection:
-                yield connection
-        except (sqlite3.Error, OSError) as error:
+                yield _cursor(connection)
+        except _FAULTS as error:
             self._file.close()
-            raise JobError(f"the batch jobs in {self.path} cannot be kept ({error})") from None
+            raise JobError(f"the batch jobs in {self.path} cannot be kept ({_reason(error)})") from None
 
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> List[Tuple[Any, ...]]:
-        if not self._file.exists():
-            return []
+    def _read(self, query: str, values: Sequence[Any], read: Callable[[Mapping[str, Any]], Any]) -> List[Any]:
         try:
+            if not self._file.exists():
+                return []
             with self._file.connection() as connection:
-                return connection.execute(query, values).fetchall()
-        except (sqlite3.Error, OSError) as error:
+                return [read(row) for row in _cursor(connection).execute(query, values)]
+        except _FAULTS as error:
             self._file.close()
-            raise JobError(f"the batch jobs in {self.path} cannot be read ({error})") from None
+            raise JobError(f"the batch jobs in {self.path} cannot be read ({_reason(error)})") from None
 
     # ------------------------------------------------------------------ planning
 
@@ -231,88 +142,100 @@ class JobStore:
         Part or None, dict of bytes to int
             The new part, of the requests that are in no open part, None where all are; and the parts of the others.
         """
-        with self._writing() as connection:
-            elsewhere = _open_parts(connection, fingerprints)
+        with self._writing() as cursor:
+            elsewhere = _open_parts(cursor, fingerprints)
             mine = [fingerprint for fingerprint in fingerprints if fingerprint not in elsewhere]
             if not mine:
                 return None, elsewhere
-            connection.execute(
+            cursor.execute(
                 "INSERT OR IGNORE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (job.id, job.created, job.notebook, job.cell, job.agent, job.model, job.base_url, int(job.keeps)),
+                (
+                    job.id,
+                    job.created,
+                    job.notebook,
+                    job.cell,
+                    job.agent,
+                    job.model,
+                    job.base_url,
+                    int(job.caches_answers),
+                ),
             )
             bound = None if bounds is None else format(sum((bounds[each] for each in mine), Decimal(0)), "f")
             insert = "INSERT INTO parts (job, state, owner, requests, bound, changed) VALUES (?, 'planned', ?, ?, ?, ?)"
-            number = connection.execute(insert, (job.id, owner, len(mine), bound, self._clock())).lastrowid
-            connection.executemany(
+            number = cursor.execute(insert, (job.id, owner, len(mine), bound, self._clock())).lastrowid
+            cursor.executemany(
                 "INSERT INTO requests (part, fingerprint) VALUES (?, ?)", ((number, each) for each in mine)
             )
-            row = connection.execute(f"SELECT {_PART} FROM parts WHERE number = ?", (number,)).fetchone()
-            return _part(row), elsewhere
+            return read_part(cursor.execute("SELECT * FROM parts WHERE number = ?", (number,)).fetchone()), elsewhere
 
     def claim(self, number: int, owner: str) -> bool:
         """Take a part over from a worker that is gone; False where one lives, or the part is over."""
-        with self._writing() as connection:
-            row = connection.execute(f"SELECT owner FROM parts WHERE number = ? AND {_IS_OPEN}", (number,)).fetchone()
-            if row is None or (row[0] is not None and row[0] != owner and is_alive(self.owners, row[0])):
+        with self._writing() as cursor:
+            row = cursor.execute(f"SELECT * FROM parts WHERE number = ? AND {_IS_OPEN}", (number,)).fetchone()
+            if row is None:
                 return False
-            connection.execute("UPDATE parts SET owner = ? WHERE number = ?", (owner, number))
+            part = read_part(row)
+            if part.owner != owner and self.has_live_owner(part):
+                return False
+            cursor.execute("UPDATE parts SET owner = ? WHERE number = ?", (owner, number))
             return True
 
     def release(self, owner: str) -> None:
         """Give up all parts of a worker; they stay as they are for the next one."""
-        with self._writing() as connection:
-            connection.execute("UPDATE parts SET owner = NULL WHERE owner = ?", (owner,))
+        with self._writing() as cursor:
+            cursor.execute("UPDATE parts SET owner = NULL WHERE owner = ?", (owner,))
 
     # ------------------------------------------------------------------ steps
 
-    def sending(self, number: int, *, anchor: Optional[str], asked: float) -> bool:
+    def mark_sending(self, number: int, *, newest_before: Optional[str], listed_at: float) -> bool:
         """Write that a create is about to leave; False where the part was cancelled before."""
-        with self._writing() as connection:
-            done = connection.execute(
-                "UPDATE parts SET state = 'sending', anchor = ?, asked = ?, changed = ?"
+        with self._writing() as cursor:
+            cursor.execute(
+                "UPDATE parts SET state = 'sending', newest_before = ?, listed_at = ?, changed = ?"
                 " WHERE number = ? AND state IN ('planned', 'sending') AND cancelled = 0",
-                (anchor, asked, self._clock(), number),
+                (newest_before, listed_at, self._clock(), number),
             )
-            return done.rowcount == 1
+            return cursor.rowcount == 1
 
-    def sent(self, number: int, batch_id: str) -> bool:
-        """Write a batch's id; True where its end was asked for meanwhile."""
-        with self._writing() as connection:
-            connection.execute(
+    def mark_sent(self, number: int, batch_id: str) -> bool:
+        """Write a message batch's id; True where its end was asked for meanwhile."""
+        with self._writing() as cursor:
+            cursor.execute(
                 "UPDATE parts SET state = 'sent', batch_id = ?, changed = ? WHERE number = ?",
                 (batch_id, self._clock(), number),
             )
-            row = connection.execute("SELECT cancelled FROM parts WHERE number = ?", (number,)).fetchone()
-            return row is not None and bool(row[0])
+            row = cursor.execute("SELECT cancelled FROM parts WHERE number = ?", (number,)).fetchone()
+            return row is not None and bool(row["cancelled"])
 
     def drop(self, number: int) -> None:
         """Write that a part was never made: its requests are free again."""
         self._end(number, "dropped")
 
-    def collecting(self, number: int) -> None:
+    def mark_collecting(self, number: int) -> None:
         """Write that results are about to be accounted."""
-        with self._writing() as connection:
-            connection.execute(
+        with self._writing() as cursor:
+            cursor.execute(
                 "UPDATE parts SET state = 'collecting', changed = ? WHERE number = ? AND state = 'sent'",
                 (self._clock(), number),
             )
 
-    def done(self, number: int, fingerprints: Sequence[bytes], cost: Optional[Decimal]) -> None:
-        """Write that these answers are accounted, and what they cost; None for not known."""
-        with self._writing() as connection:
-            connection.executemany(
-                "UPDATE requests SET done = 1 WHERE part = ? AND fingerprint = ?",
+    def mark_accounted(self, number: int, fingerprints: Sequence[bytes], cost: Optional[Decimal]) -> None:
+        """Write that these answers are accounted, and what they cost in US dollars; None for not known."""
+        with self._writing() as cursor:
+            cursor.executemany(
+                "UPDATE requests SET accounted = 1 WHERE part = ? AND fingerprint = ?",
                 ((number, each) for each in fingerprints),
             )
-            so_far = connection.execute("SELECT cost FROM parts WHERE number = ?", (number,)).fetchone()
-            if so_far is not None and so_far[0] is not None:
-                total = None if cost is None else format(add_dollars(Decimal(so_far[0]), cost), "f")
-                connection.execute("UPDATE parts SET cost = ? WHERE number = ?", (total, number))
+            row = cursor.execute("SELECT cost FROM parts WHERE number = ?", (number,)).fetchone()
+            so_far = None if row is None else read_dollars(row, "cost")
+            if so_far is not None:
+                total = None if cost is None else format(add_dollars(so_far, cost), "f")
+                cursor.execute("UPDATE parts SET cost = ? WHERE number = ?", (total, number))
 
-    def collected(self, number: int, *, succeeded: int, failed: int, unanswered: int) -> None:
+    def mark_collected(self, number: int, *, succeeded: int, failed: int, unanswered: int) -> None:
         """Write that all results are accounted."""
-        with self._writing() as connection:
-            connection.execute(
+        with self._writing() as cursor:
+            cursor.execute(
                 "UPDATE parts SET state = 'collected', succeeded = ?, failed = ?, unanswered = ?, changed = ?"
                 " WHERE number = ? AND state = 'collecting'",
                 (succeeded, failed, unanswered, self._clock(), number),
@@ -323,76 +246,91 @@ class JobStore:
         self._end(number, "closed")
 
     def _end(self, number: int, state: str) -> None:
-        with self._writing() as connection:
-            connection.execute(
+        with self._writing() as cursor:
+            cursor.execute(
                 "UPDATE parts SET state = ?, owner = NULL, changed = ? WHERE number = ?", (state, self._clock(), number)
             )
-            connection.execute("DELETE FROM requests WHERE part = ?", (number,))
+            cursor.execute("DELETE FROM requests WHERE part = ?", (number,))
             old = self._clock() - _KEPT_SECONDS
             stale = "SELECT number FROM parts WHERE changed < ?"
-            connection.execute(f"DELETE FROM requests WHERE part IN ({stale})", (old,))
-            connection.execute("DELETE FROM parts WHERE changed < ?", (old,))
-            connection.execute("DELETE FROM jobs WHERE created < ? AND id NOT IN (SELECT job FROM parts)", (old,))
+            cursor.execute(f"DELETE FROM requests WHERE part IN ({stale})", (old,))
+            cursor.execute("DELETE FROM parts WHERE changed < ?", (old,))
+            cursor.execute("DELETE FROM jobs WHERE created < ? AND id NOT IN (SELECT job FROM parts)", (old,))
 
     def cancel(self, job: str) -> None:
         """Write that the end of a job's parts is asked for; what is not sent yet will not be."""
-        with self._writing() as connection:
-            connection.execute(f"UPDATE parts SET cancelled = 1 WHERE job = ? AND {_IS_OPEN}", (job,))
+        with self._writing() as cursor:
+            cursor.execute(f"UPDATE parts SET cancelled = 1 WHERE job = ? AND {_IS_OPEN}", (job,))
 
     def forget(self, job: str) -> None:
         """Remove a job."""
-        with self._writing() as connection:
-            connection.execute("DELETE FROM requests WHERE part IN (SELECT number FROM parts WHERE job = ?)", (job,))
-            connection.execute("DELETE FROM parts WHERE job = ?", (job,))
-            connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
+        with self._writing() as cursor:
+            cursor.execute("DELETE FROM requests WHERE part IN (SELECT number FROM parts WHERE job = ?)", (job,))
+            cursor.execute("DELETE FROM parts WHERE job = ?", (job,))
+            cursor.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     # ------------------------------------------------------------------ looking
 
     def part(self, number: int) -> Optional[Part]:
         """Return a part; None where it was forgotten."""
-        rows = self._rows(f"SELECT {_PART} FROM parts WHERE number = ?", (number,))
-        return _part(rows[0]) if rows else None
+        found = self._read("SELECT * FROM parts WHERE number = ?", (number,), read_part)
+        return found[0] if found else None
 
     def parts(self, job: str) -> List[Part]:
         """Return the parts of a job, in order."""
-        return [_part(row) for row in self._rows(f"SELECT {_PART} FROM parts WHERE job = ? ORDER BY number", (job,))]
+        return self._read("SELECT * FROM parts WHERE job = ? ORDER BY number", (job,), read_part)
 
     def jobs(self) -> List[Job]:
         """Return all jobs, newest first."""
-        rows = self._rows("SELECT * FROM jobs ORDER BY created DESC, id")
-        return [_job(row) for row in rows]
+        return self._read("SELECT * FROM jobs ORDER BY created DESC, id", (), read_job)
 
     def job(self, name: str) -> Optional[Job]:
         """Return a job by its id."""
-        rows = self._rows("SELECT * FROM jobs WHERE id = ?", (name,))
-        return _job(rows[0]) if rows else None
+        found = self._read("SELECT * FROM jobs WHERE id = ?", (name,), read_job)
+        return found[0] if found else None
 
     def requests(self, number: int) -> Dict[bytes, bool]:
         """Return the fingerprints of a part that is not over, and whether each is accounted."""
-        query = "SELECT fingerprint, done FROM requests WHERE part = ?"
-        return {bytes(each): bool(done) for each, done in self._rows(query, (number,))}
+        query = "SELECT fingerprint, accounted FROM requests WHERE part = ?"
+        return dict(self._read(query, (number,), lambda row: (read_fingerprint(row), bool(row["accounted"]))))
 
     def batch_ids(self) -> List[str]:
-        """Return the ids of all batches that are known."""
-        return [str(row[0]) for row in self._rows("SELECT batch_id FROM parts WHERE batch_id IS NOT NULL")]
+        """Return the ids of all message batches that are known."""
+        parts: List[Part] = self._read("SELECT * FROM parts WHERE batch_id IS NOT NULL", (), read_part)
+        return [part.batch_id for part in parts if part.batch_id is not None]
 
-    def lives(self, part: Part) -> bool:
+    def has_live_owner(self, part: Part) -> bool:
         """Return whether a worker is on a part."""
         return part.owner is not None and is_alive(self.owners, part.owner)
 
 
-def _open_parts(connection: sqlite3.Connection, fingerprints: Sequence[bytes]) -> Dict[bytes, int]:
+def _cursor(connection: sqlite3.Connection) -> sqlite3.Cursor:
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    return cursor
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, BrokenRecordError):
+        return f"somebody changed its {error}; move the file away to start anew"
+    return str(error)
+
+
+def _open_parts(cursor: sqlite3.Cursor, fingerprints: Sequence[bytes]) -> Dict[bytes, int]:
     found: Dict[bytes, int] = {}
-    if connection.execute("SELECT 1 FROM requests LIMIT 1").fetchone() is None:
+    if cursor.execute("SELECT 1 FROM requests LIMIT 1").fetchone() is None:
         return found
-    query = "SELECT fingerprint, part FROM requests WHERE fingerprint IN ({}) AND part IN (SELECT number FROM parts WHERE {})"
-    for start in range(0, len(fingerprints), _AT_ONCE):
-        some = fingerprints[start : start + _AT_ONCE]
-        for fingerprint, part in connection.execute(query.format(", ".join("?" * len(some)), _IS_OPEN), some):
-            found[bytes(fingerprint)] = part
+    for start in range(0, len(fingerprints), _SQL_CHUNK):
+        some = fingerprints[start : start + _SQL_CHUNK]
+        query = (
+            f"SELECT fingerprint, part FROM requests WHERE fingerprint IN ({', '.join('?' * len(some))})"
+            f" AND part IN (SELECT number FROM parts WHERE {_IS_OPEN})"
+        )
+        for row in cursor.execute(query, some):
+            found[read_fingerprint(row)] = row["part"]
     return found
 
 
 def default_jobs_path(environ: Mapping[str, str]) -> Path:
-    """Return the user's file of batch jobs."""
+    """Return the user's file of jobs."""
     return data_folder(environ) / "jobs.db"

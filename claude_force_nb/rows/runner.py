@@ -22,6 +22,7 @@ from typing import (
 )
 
 from claude_force_nb.api.transport import Transport
+from claude_force_nb.batches.context import Accounts
 from claude_force_nb.batches.message_batches import MessageBatches, open_message_batches
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.calls.events import EventEmitter, RequestInfo
@@ -245,10 +246,7 @@ class RowRunner:
             self._message_batches = open_message_batches(
                 self.transport,
                 self._environ,
-                prices=self.prices,
-                ledger=self.ledger,
-                cache=self.cache,
-                budgets=(self.budget, self.daily_budget),
+                Accounts(self.prices, self.ledger, self.cache, (self.budget, self.daily_budget)),
                 emitter=self._emitter,
                 notebook=self.notebook,
                 max_retries=self.max_retries,
@@ -286,7 +284,7 @@ class RowRunner:
 
         cache = None if call.cache == "off" else self.cache
         return await self.message_batches.run(
-            rows, cache=cache, look=look, share=share, check=check, budget=budget, cell=cell
+            rows, cache=cache, look_up=look, share=share, check=check, budget=budget, cell=cell
         )
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
 import pytest
-from support.killed_batch import QUICK, prompts_of
+from support.batches import quick_batches
+from support.killed_batch import prompts_of
 
-from claude_force_nb.batches.message_batches import Limits
+from claude_force_nb.batches.context import BatchLimits
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.errors import JobError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -59,10 +60,7 @@ def start(simulator: Simulator) -> Iterator[Callable[..., subprocess.Popen[str]]
 @pytest.fixture
 def build(make: Callable[..., AsyncAgentOrchestrator]) -> Callable[..., AsyncAgentOrchestrator]:
     def build(**options: Any) -> AsyncAgentOrchestrator:
-        orchestrator = make(**options)
-        orchestrator.message_batches.pace = QUICK
-        orchestrator.message_batches.limits = Limits(most_requests=1000)
-        return orchestrator
+        return quick_batches(make(**options), limits=BatchLimits(most_requests=1000))
 
     return build
 
@@ -70,7 +68,8 @@ def build(make: Callable[..., AsyncAgentOrchestrator]) -> Callable[..., AsyncAge
 def until_stuck(simulator: Simulator, kind: str) -> None:
     """Wait until a fault of `kind` holds a call."""
     until = time.monotonic() + 30
-    while not simulator.counters.faults.get(kind) and time.monotonic() < until:
+    while not simulator.counters.faults.get(kind):
+        assert time.monotonic() < until, f"no fault {kind!r} within 30 s"
         time.sleep(0.01)
 
 

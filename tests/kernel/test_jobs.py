@@ -29,7 +29,8 @@ def kernel(server: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def wait_until(reached: Callable[[], Any]) -> None:
     until = time.monotonic() + 60
-    while not reached() and time.monotonic() < until:
+    while not reached():
+        assert time.monotonic() < until, "not reached within 60 s"
         time.sleep(0.01)
 
 

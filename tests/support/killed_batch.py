@@ -9,11 +9,12 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Iterator, List
 
-from claude_force_nb.batches.message_batches import Limits, Pace
-from claude_force_nb.batches.store import JobStore
+from claude_force_nb.batches.context import BatchLimits
+from claude_force_nb.batches.polling import PollSchedule
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.storage.shared_file import SharedFile
 
-QUICK = Pace(first_seconds=0.02, longest_seconds=0.1, lookup_seconds=0.3)
+QUICK = PollSchedule(first_seconds=0.02, longest_seconds=0.1, lookup_seconds=0.3)
 
 
 def prompts_of(rows: int, step: int = -1) -> List[str]:
@@ -23,13 +24,17 @@ def prompts_of(rows: int, step: int = -1) -> List[str]:
 
 def die_at(step: int) -> None:
     """Kill this process, as the operating system would, before (even) or after (odd) the ``step // 2``-th commit."""
-    writing = JobStore._writing
+    transaction = SharedFile.transaction
     count = 0
 
     @contextmanager
-    def counted(self: JobStore) -> Iterator[Any]:
+    def counted(self: SharedFile) -> Iterator[Any]:
         nonlocal count
-        with writing(self) as connection:
+        if self.path.name != "jobs.db":
+            with transaction(self) as connection:
+                yield connection
+            return
+        with transaction(self) as connection:
             yield connection
             if count == step:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -38,15 +43,15 @@ def die_at(step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1
 
-    JobStore._writing = counted  # type: ignore[assignment]
+    SharedFile.transaction = counted  # type: ignore[method-assign]
 
 
 async def main(url: str, rows: int, step: int, most_requests: int) -> None:
     if step >= 0:
         die_at(step)
     async with AsyncAgentOrchestrator(base_url=url, api_key="sk-ant-test-key") as orchestrator:
-        orchestrator.message_batches.pace = QUICK
-        orchestrator.message_batches.limits = Limits(most_requests=most_requests)
+        orchestrator.message_batches.schedule = QUICK
+        orchestrator.message_batches.limits = BatchLimits(most_requests=most_requests)
         prompts = prompts_of(rows, step)
         print("running", flush=True)
         batch = await orchestrator.run_many(prompts, via="batches", model="haiku", max_tokens=50)

@@ -8,17 +8,17 @@ from typing import Dict, Optional, Sequence, Tuple, Union
 from claude_force_nb.costs.budget import Budget, BudgetGroup, DailyBudget, Reservation
 from claude_force_nb.errors import BudgetExceededError
 
-from .store import Part
+from .records import Part
 
-__all__ = ["Reserves"]
+__all__ = ["BatchReservations"]
 
 
 # By file and part: an orchestrator may be gone when its batch is collected by the next one.
 _reserved: Dict[Tuple[str, int], Reservation] = {}
 
 
-class Reserves:
-    """The reservations of an orchestrator's batches.
+class BatchReservations:
+    """The reservations of an orchestrator's message batches.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One line of a batch's results: whose it is, and what it says. Pure."""
+"""One line of a message batch's results: whose it is, and what it says. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.errors import ApiError, MalformedAnswerError, NotAnsweredError
 from claude_force_nb.messages.result import ClaudeResult
 
-__all__ = ["Outcome", "missing", "read_outcome"]
+__all__ = ["ResultLine", "missing_result", "read_line"]
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -31,15 +31,15 @@ _STATUS = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_WHY = {
+_NOT_BILLED = {
     "canceled": "the batch was cancelled before this row had its turn; run again to send it",
     "expired": "the batch expired before this row had its turn; run again to send it",
 }
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one request.
+class ResultLine:
+    """What became of one request (Message Batches API, "Retrieving batch results").
 
     Attributes
     ----------
@@ -56,6 +56,11 @@ class Outcome:
     value: Mapping[str, Any]
 
     @property
+    def is_billed(self) -> bool:
+        """True where there is an answer. Requests that errored, expired or were cancelled cost nothing."""
+        return self.kind == "succeeded"
+
+    @property
     def message_id(self) -> Optional[str]:
         """The API's id of the answer, which tells it from others to the same request."""
         message = self.value.get("message")
@@ -67,40 +72,41 @@ class Outcome:
     ) -> ClaudeResult:
         """Return the answer, priced as part of a batch, or why there is none.
 
-        A request that was cancelled or expired was not billed and is ``not_sent``; one that the API refused is ``failed``.
+        Only what succeeded is billed. A request that was cancelled or expired is ``not_sent``, one that the API refused is
+        ``failed``.
         """
         fingerprint = self.fingerprint.hex()
-        if self.kind == "succeeded":
+        if self.is_billed:
             try:
                 result = Answer(self.value.get("message")).to_result(  # type: ignore[arg-type]
                     fingerprint=fingerprint, agent=agent
                 )
             except MalformedAnswerError:
-                error: ApiError = MalformedAnswerError("the batch's result for this row is no message")
+                error: ApiError = MalformedAnswerError("the batch's result for this row is not a message")
                 return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="failed", error=error)
             usage = replace(result.usage, service_tier="batch")
             cost = prices.cost(result.model, usage, on=on)
             return replace(result, usage=usage, cost=cost, request_id=self.message_id, attempts=1)
-        if self.kind in _WHY:
-            error = NotAnsweredError(_WHY[self.kind])
+        if self.kind in _NOT_BILLED:
+            error = NotAnsweredError(_NOT_BILLED[self.kind])
             return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="not_sent", error=error)
         body = self.value.get("error")
         # With or without the envelope of an error answer.
         inner = body.get("error") if isinstance(body, dict) and "error" in body else body
-        said = inner.get("type") if isinstance(inner, dict) else None
+        error_type = inner.get("type") if isinstance(inner, dict) else None
         body = {"error": inner, "request_id": body.get("request_id") if isinstance(body, dict) else None}
-        error = error_from_answer(_STATUS.get(str(said), 500), body, {}, now=now)
+        error = error_from_answer(_STATUS.get(str(error_type), 500), body, {}, now=now)
         return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="failed", error=error)
 
 
-def missing(fingerprint: bytes, *, agent: Optional[str], model: str) -> ClaudeResult:
-    """Return the result of a request of which the results say nothing."""
+def missing_result(fingerprint: bytes, *, agent: Optional[str], model: str) -> ClaudeResult:
+    """Return the result of a request that has no line in the results."""
     error = NotAnsweredError("the batch's results have no line for this row; run again to send it")
     return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint.hex(), status="failed", error=error)
 
 
-def read_outcome(line: bytes) -> Optional[Outcome]:
-    """Read a line of results; None where it is of no request of ours, or no JSON."""
+def read_line(line: bytes) -> Optional[ResultLine]:
+    """Read a line of results; None where it is not JSON, or not of a request of ours."""
     try:
         item = json.loads(line)
     except ValueError:
@@ -109,4 +115,4 @@ def read_outcome(line: bytes) -> Optional[Outcome]:
     result = item.get("result") if isinstance(item, dict) else None
     if not isinstance(custom_id, str) or not isinstance(result, dict) or not _FINGERPRINT.match(custom_id):
         return None
-    return Outcome(bytes.fromhex(custom_id), str(result.get("type")), result)
+    return ResultLine(bytes.fromhex(custom_id), str(result.get("type")), result)

@@ -1,0 +1,126 @@
+"""The answers of one part into cache, ledger and job store: each once, though a worker was killed in between."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Callable, Dict, List, Optional, Set, Tuple
+
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.costs.ledger import Ledger
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import sum_dollars
+
+from .records import Job, Part
+from .result_line import ResultLine, missing_result
+from .store import JobStore
+
+__all__ = ["Deliver", "PartAccounting"]
+
+# Takes fingerprint, result, and whether it is paid for here.
+Deliver = Callable[[bytes, ClaudeResult, bool], None]
+
+# Answers that are written in one transaction; between two of them other work gets its turn.
+_FLUSH_ROWS = 200
+
+
+class PartAccounting:
+    """Takes the results of one part one by one, and writes them down in groups before it delivers them.
+
+    Parameters
+    ----------
+    part : Part
+    job : Job
+        Whose part it is.
+    store : JobStore
+    ledger : Ledger, optional
+    cache : ResponseCache, optional
+        Where answers are kept.
+    deliver : callable
+        Called with each result once it is on disk.
+
+    Attributes
+    ----------
+    left : dict of bytes to bool
+        Requests whose result has not come, and whether a worker that was killed accounted it.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        job: Job,
+        *,
+        store: JobStore,
+        ledger: Optional[Ledger],
+        cache: Optional[ResponseCache],
+        deliver: Deliver,
+    ) -> None:
+        self._part = part
+        self._job = job
+        self._store = store
+        self._ledger = ledger
+        self._cache = cache
+        self._deliver = deliver
+        self._answers: List[Tuple[bytes, ClaudeResult]] = []
+        self._succeeded = self._failed = self._unanswered = 0
+        self.left: Dict[bytes, bool] = store.requests(part.number)
+        self._recorded = self._recorded_before() if part.state == "collecting" else set()
+        if part.state == "sent":
+            store.mark_collecting(part.number)
+
+    def take(self, line: ResultLine, result: ClaudeResult) -> None:
+        """Take one result of `left`."""
+        accounted = self.left.pop(line.fingerprint)
+        if not line.is_billed:
+            if result.status == "failed":
+                self._failed += 1
+            else:
+                self._unanswered += 1
+            self._deliver(line.fingerprint, result, False)
+            return
+        if result.status == "failed":  # billed, and nobody can read what
+            self._failed += 1
+        else:
+            self._succeeded += 1
+        if accounted:
+            self._deliver(line.fingerprint, result, False)
+            return
+        self._answers.append((line.fingerprint, result))
+        if len(self._answers) >= _FLUSH_ROWS:
+            self._flush()
+
+    def finish(self) -> Optional[Decimal]:
+        """Write down the rest, fail what is missing, and return what the part cost in US dollars; None where not known."""
+        self._flush()
+        for fingerprint in self.left:
+            self._failed += 1
+            self._deliver(fingerprint, missing_result(fingerprint, agent=self._job.agent, model=self._job.model), False)
+        self._store.mark_collected(
+            self._part.number, succeeded=self._succeeded, failed=self._failed, unanswered=self._unanswered
+        )
+        part = self._store.part(self._part.number)
+        return None if part is None else part.cost
+
+    def _flush(self) -> None:
+        if not self._answers:
+            return
+        answers, self._answers = self._answers, []
+        readable = [(fingerprint, result) for fingerprint, result in answers if result.status != "failed"]
+        if self._cache is not None:
+            self._cache.put_many((fingerprint.hex(), result) for fingerprint, result in readable)
+        fresh = [result for _, result in readable if (result.fingerprint, result.request_id) not in self._recorded]
+        if self._ledger is not None and fresh:
+            self._ledger.append_many(fresh, notebook=self._job.notebook, cell=self._job.cell)
+        total = sum_dollars(result.cost for _, result in answers)
+        self._store.mark_accounted(self._part.number, [fingerprint for fingerprint, _ in answers], total)
+        for fingerprint, result in answers:
+            self._deliver(fingerprint, result, result.status != "failed")
+
+    def _recorded_before(self) -> Set[Tuple[str, Optional[str]]]:
+        """Return what the ledger got from a worker that was killed before it could write so in the store."""
+        if self._ledger is None:
+            return set()
+        return {
+            (entry.fingerprint, entry.request_id)
+            for entry in self._ledger.entries(since=self._part.changed - 1.0)
+            if not entry.cached and entry.service_tier == "batch"
+        }

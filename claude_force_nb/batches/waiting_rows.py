@@ -1,0 +1,118 @@
+"""The rows of a run that wait for message batches, by the request that answers them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
+
+from claude_force_nb.calls.caller import unanswered
+from claude_force_nb.calls.events import EventEmitter, RequestInfo
+from claude_force_nb.errors import ApiError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.rows.run import Rows
+
+__all__ = ["CheckAnswer", "RowAnswers", "ShareAnswer", "WaitingRows"]
+
+# Gives the result of a row that another row's answer answers: records it as a hit.
+ShareAnswer = Callable[[RequestInfo, ClaudeResult], ClaudeResult]
+# Gives a result as its row has it: with what it stands for, or as failed, where a schema is asked for.
+CheckAnswer = Callable[[ClaudeResult], ClaudeResult]
+
+# Statuses of a create that name a mistake in the requests.
+_REFUSED = (400, 404, 413)
+
+
+@dataclass(frozen=True)
+class RowAnswers:
+    """How results become those of rows; see `ShareAnswer` and `CheckAnswer`."""
+
+    share: ShareAnswer
+    check: CheckAnswer
+
+
+@dataclass(frozen=True)
+class _SentRequest:
+    """What is kept of a request while its message batch is under way."""
+
+    fingerprint: str
+    model: str
+    agent: Optional[str]
+
+
+class WaitingRows:
+    """Rows without an answer yet.
+
+    Parameters
+    ----------
+    rows : Rows
+    emitter : EventEmitter
+    answers : RowAnswers
+    """
+
+    def __init__(self, rows: Rows, emitter: EventEmitter, answers: RowAnswers) -> None:
+        self._rows = rows
+        self._emitter = emitter
+        self._answers = answers
+        self._started = time.perf_counter()
+        self._by_fingerprint: Dict[bytes, List[int]] = {}
+        # Model and agent of each; few pairs for many requests.
+        self._names: Dict[bytes, Tuple[str, Optional[str]]] = {}
+        self._pairs: Dict[Tuple[str, Optional[str]], Tuple[str, Optional[str]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_fingerprint)
+
+    def check(self, result: ClaudeResult) -> ClaudeResult:
+        """Return a result as its row has it; see `CheckAnswer`."""
+        return self._answers.check(result)
+
+    def join(self, fingerprint: bytes, row: int) -> bool:
+        """Let a row wait for a request that another one waits for; False where none does."""
+        rows = self._by_fingerprint.get(fingerprint)
+        if rows is None:
+            return False
+        rows.append(row)
+        return True
+
+    def add(self, fingerprint: bytes, row: int, request: ClaudeRequest) -> None:
+        """Let a row wait for a request."""
+        self._by_fingerprint[fingerprint] = [row]
+        names = (request.model, request.agent)
+        self._names[fingerprint] = self._pairs.setdefault(names, names)
+        self._emitter.emit("queued", request)
+
+    def deliver(self, fingerprint: bytes, result: ClaudeResult, paid: bool) -> None:
+        """End the rows of a request: the first with the answer, where it is paid for here, the others as its sharers."""
+        waiting = self._by_fingerprint.pop(fingerprint, None)
+        if waiting is None:
+            return
+        model, agent = self._names.pop(fingerprint)
+        # A job of several agents is listed under its first.
+        result = result.changed(agent=agent, model=result.model if result.error is None else model)
+        request = _SentRequest(result.fingerprint, result.model, agent)
+        if result.status in ("failed", "not_sent"):
+            for row in waiting:
+                self._emitter.emit("failed", request, error=result.error)
+                self._rows.end(row, result)
+            return
+        if paid:
+            result = result.changed(duration_seconds=time.perf_counter() - self._started)
+            self._emitter.emit("done", request, attempt=1, result=result)
+            self._rows.end(waiting.pop(0), self._answers.check(result))
+        shared = result.changed(cached=True, status="cached", attempts=0)
+        for row in waiting:
+            self._rows.end(row, self._answers.check(self._answers.share(request, shared)))
+
+    def fail(self, error: BaseException, fingerprints: Optional[Iterable[bytes]] = None) -> None:
+        """End the rows of these requests, of all by default, with an error."""
+        status = "failed" if isinstance(error, ApiError) and error.status in _REFUSED else "not_sent"
+        for fingerprint in list(self._by_fingerprint) if fingerprints is None else fingerprints:
+            waiting = self._by_fingerprint.pop(fingerprint, None)
+            if waiting is None:
+                continue
+            request = _SentRequest(fingerprint.hex(), *self._names.pop(fingerprint))
+            for row in waiting:
+                self._emitter.emit("failed", request, error=error)
+                self._rows.end(row, unanswered(request, error, status))
