@@ -114,6 +114,8 @@ def test_an_unknown_price_is_refused_under_a_budget_unless_allowed(kernels: Kern
 def test_the_cost_of_all_kernels_is_shown(kernels: Kernels, folder: Path) -> None:
     """Both notebooks' answers in each kernel, in three forms, with bars; as a frame and a file; a slip is one line."""
     one, two = kernels
+    for each in (one, two):  # other tests of this file may run in another process
+        assert each.run("%%claude model=haiku\nwhat is a notebook").status == "ok"
     for each in (one, two):
         cell = each.run("%claude_cost by=notebook since=1d")
         assert cell.status == "ok", cell.traceback
