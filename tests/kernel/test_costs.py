@@ -115,7 +115,8 @@ def test_the_cost_of_all_kernels_is_shown(kernels: Kernels, folder: Path) -> Non
     """Both notebooks' answers in each kernel, in three forms, with bars; as a frame and a file; a slip is one line."""
     one, two = kernels
     for each in (one, two):  # other tests of this file may run in another process
-        assert each.run("%%claude model=haiku\nwhat is a notebook").status == "ok"
+        for question in ("what is a notebook", "what is a kernel"):
+            assert each.run(f"%%claude model=haiku\n{question}").status == "ok"
     for each in (one, two):
         cell = each.run("%claude_cost by=notebook since=1d")
         assert cell.status == "ok", cell.traceback
