@@ -85,8 +85,9 @@ async def row_seconds(rows: List[Dict[str, Any]]) -> float:
             source = open_source(rows)
             source.check(TEMPLATE)
             collected = ResultCollector(source)
-            call = orchestrator._resolve(CallOptions(model="haiku"))
-            run = Rows(source.feed(), call, orchestrator._compose, template=TEMPLATE, on_result=collected)
+            composer = orchestrator._composer
+            call = composer.resolve(CallOptions(model="haiku"))
+            run = Rows(source.feed(), call, composer.request, template=TEMPLATE, on_result=collected)
             began = time.perf_counter()
             async for row, item in run:
                 request = run.request(row, item)

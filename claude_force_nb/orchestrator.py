@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
-from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, AsyncGenerator, Callable, Mapping, Optional, Tuple, Type, Union
 
 from .agents import AgentLibrary
 from .api.answer import PartialAnswer
 from .api.transport import SdkTransport, Transport
-from .batches.message_batches import MessageBatches
+from .batches.message_batches import MessageBatches, open_message_batches
+from .batches.route import LazyBatches
 from .cache import ResponseCache
-from .calls.caller import Caller, today
-from .calls.compose import compose
+from .calls.answer import Answerer
+from .calls.call import Call
+from .calls.caller import Caller
+from .calls.composer import Composer
 from .calls.controls import Controls
-from .calls.deadline import Deadline
-from .calls.events import Event, EventEmitter, RequestInfo
+from .calls.events import Event, EventEmitter, Listener
 from .calls.options import CallOptions
 from .calls.recorder import Recorder
-from .calls.single_flight import SingleFlight
+from .calls.settings import Accounts, CacheSettings, CallSettings
+from .calls.snapshot import Snapshot
+from .calls.status import CallStatus
 from .costs.budget import Budget, DailyBudget
-from .costs.ledger import Ledger, default_ledger_path
-from .costs.pricing import PriceTable, load_prices
-from .errors import BudgetExceededError, CacheMissError, ClaudeForceError, OptionError, TransportClosedError
-from .memory.conversations import Memory, Turn
+from .costs.ledger import Ledger
+from .costs.pricing import PriceTable
+from .errors import ClaudeForceError, TransportClosedError
+from .memory.conversations import Memory
 from .messages.request import ClaudeRequest
 from .messages.result import ClaudeResult
-from .rows.runner import RowRunner, whole_number
-from .schemas.repair import validate_or_repair
+from .rows.results import BatchResult, BatchSummary
+from .rows.run import OnResult
+from .rows.runner import RowRunner, RunOptions
 from .vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 
 __all__ = ["AsyncAgentOrchestrator"]
 
 
-def _nobody() -> None:
-    """Take note of an arrival for which nobody waits."""
-
-
-class AsyncAgentOrchestrator(Controls, RowRunner):
+class AsyncAgentOrchestrator:
     """Sends prompts, answers repeated ones from the cache, and keeps account.
 
     Parameters
@@ -73,7 +74,7 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
     agents : AgentLibrary, optional
         Where agents are found; the working directory and up by default.
     memory : Memory, optional
-        Conversations to share; none at first by default.
+        Conversations to share.
     on_event : callable, optional
         Called with each `Event`, on the loop where it happens; must not block.
     ledger : Ledger, None or "default"
@@ -121,54 +122,49 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
         environ: Optional[Mapping[str, str]] = None,
         notebook: Optional[str] = None,
     ) -> None:
-        CallOptions(timeout_seconds=timeout_seconds)
-        environ = self._environ = os.environ if environ is None else environ
-        self.max_concurrent = whole_number(max_concurrent, "max_concurrent", 1)
-        self.max_retries = whole_number(max_retries, "max_retries", 0)
-        self.timeout_seconds = timeout_seconds
+        environ = os.environ if environ is None else environ
+        settings = CallSettings(max_concurrent, max_retries, timeout_seconds, default_model, default_max_tokens)
         self.transport: Transport = (
             SdkTransport(api_key=api_key, base_url=base_url, environ=environ) if transport is None else transport
         )
         self.agents = agents or AgentLibrary()
         self.memory = memory or Memory()
-        self.prices = prices or load_prices()
-        self.allow_unknown_price = allow_unknown_price
-        self.budget = budget if isinstance(budget, Budget) else Budget(budget, allow_unknown_price=allow_unknown_price)
-        self.ledger = Ledger(default_ledger_path(environ)) if isinstance(ledger, str) else ledger
-        self._owns_daily_budget = not isinstance(daily_budget, DailyBudget)
-        if daily_budget is not None and not isinstance(daily_budget, DailyBudget):
-            path = default_ledger_path(environ) if self.ledger is None else self.ledger.path
-            daily_budget = DailyBudget(daily_budget, path, allow_unknown_price=allow_unknown_price)
-        self.daily_budget: Optional[DailyBudget] = daily_budget
-        self.notebook = notebook
-        self._default_model = default_model
-        self._default_max_tokens = default_max_tokens
-        self._owns_cache = cache is None
-        self.cache: Optional[ResponseCache] = None
-        if cache is not None:  # an empty cache is false: it has a length
-            self.cache = cache
-        elif enable_cache:
-            self.cache = ResponseCache(
-                cache_dir,
-                ttl_hours=cache_ttl_hours,
-                max_size_mb=cache_max_size_mb,
-                secret=cache_secret,
-                environ=environ,
-            )
-        super().__init__(EventEmitter(time.monotonic, on_event))
-        self._recorder = Recorder(self.ledger, notebook)
-        self._caller = Caller(
-            self.transport,
-            self.prices,
-            (self.budget, self.daily_budget),
-            max_concurrent=max_concurrent,
-            max_retries=max_retries,
-            recorder=self._recorder,
-            emit=self._emit,
+        settings_of_cache = CacheSettings(cache_dir, cache_ttl_hours, cache_max_size_mb, cache_secret)
+        accounts = Accounts.open(
+            cache=cache if cache is not None else settings_of_cache if enable_cache else None,
+            prices=prices,
+            budget=budget,
+            daily_budget=daily_budget,
+            ledger=ledger,
+            notebook=notebook,
+            allow_unknown_price=allow_unknown_price,
+            environ=environ,
         )
-        self._flights: SingleFlight[Tuple[ClaudeResult, Optional[ResponseCache]]] = SingleFlight()
-        self._message_batches: Optional[MessageBatches] = None
+        self.prices, self.ledger = accounts.prices, accounts.ledger
+        self.budget, self.daily_budget = accounts.budget, accounts.daily_budget
+        self.cache = accounts.cache
         self._closed = False
+        self._accounts = accounts
+        self._emitter = EventEmitter(time.monotonic, on_event)
+        self._recorder = Recorder(accounts.ledger, notebook)
+        self._composer = Composer(self.agents, accounts.prices, self.transport.base_url, settings)
+        self._build(settings, environ)
+
+    def _build(self, settings: CallSettings, environ: Mapping[str, str]) -> None:
+        """Make what answers, each part with those that it works with."""
+        accounts, emitter, transport = self._accounts, self._emitter, self.transport
+        caller = Caller(transport, accounts, self._recorder, emitter, settings)
+        self._answerer = Answerer(
+            caller, accounts, emitter, settings, check_open=self._check_open, check_sending=transport.check
+        )
+        self._controls = Controls(caller, self._answerer.flights, accounts)
+        retries = settings.max_retries
+        self._batches = LazyBatches(
+            functools.partial(open_message_batches, transport, environ, accounts, emitter=emitter, max_retries=retries)
+        )
+        self._rows = RowRunner(
+            self._composer, self._answerer, accounts, self._controls, self._check_open, self._batches.open
+        )
 
     def __repr__(self) -> str:
         return f"AsyncAgentOrchestrator({self.transport!r}, max_concurrent={self.max_concurrent})"
@@ -182,7 +178,7 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
         await self.close()
 
     async def close(self) -> None:
-        """Close connections, ledger and the cache that was made here; further calls raise TransportClosedError."""
+        """Close connections, ledger and the cache that was made here; later calls raise TransportClosedError."""
         await self.transport.close()
         self._close_files()
 
@@ -194,14 +190,8 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
     def _close_files(self) -> None:
         self._closed = True
         self._recorder.flush()
-        if self.cache is not None and self._owns_cache:
-            self.cache.close()
-        if self.daily_budget is not None and self._owns_daily_budget:
-            self.daily_budget.close()
-        if self.ledger is not None:
-            self.ledger.close()
-        if self._message_batches is not None:
-            self._message_batches.store.close()
+        self._accounts.close()
+        self._batches.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -217,34 +207,9 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
         """
         call = CallOptions.of(options)
         if not call.use_memory:
-            return self._compose(prompt, call)
+            return self._composer.request(prompt, call)
         place = self.memory.look(call.conversation, call.turn, limit_tokens=call.memory_tokens)
-        return self._compose(prompt, call, place.turns)
-
-    def _budget_of(self, call: CallOptions) -> Optional[Budget]:
-        """Return the budget of one run, beside those of the orchestrator."""
-        return None if call.budget is None else Budget(call.budget, allow_unknown_price=self.allow_unknown_price)
-
-    def _resolve(self, call: CallOptions) -> CallOptions:
-        """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent."""
-        if call.use_memory:
-            raise OptionError("a conversation has an order and the rows of a run have none; ask with run, one by one")
-        if isinstance(call.agent, str):
-            call = replace(call, agent=self.agents.find(call.agent))
-        self._compose("x", replace(call, variables=None))
-        return call
-
-    def _compose(self, prompt: str, options: CallOptions, turns: Sequence[Turn] = ()) -> ClaudeRequest:
-        return compose(
-            prompt,
-            options,
-            agents=self.agents,
-            prices=self.prices,
-            base_url=self.transport.base_url,
-            default_model=self._default_model,
-            default_max_tokens=self._default_max_tokens,
-            turns=turns,
-        )
+        return self._composer.request(prompt, call, place.turns)
 
     async def run(
         self,
@@ -252,6 +217,7 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
         *,
         partial: Optional[PartialAnswer] = None,
         cell: Optional[str] = None,
+        status: Optional[CallStatus] = None,
         **options: Any,
     ) -> ClaudeResult:
         """Answer one prompt.
@@ -264,6 +230,8 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
             Where given, the answer streams into it while it arrives.
         cell : str, optional
             Cell id for the ledger.
+        status : CallStatus, optional
+            Where given, it says at any moment what is waited for.
         **options
             See `options.CallOptions`.
 
@@ -283,116 +251,140 @@ class AsyncAgentOrchestrator(Controls, RowRunner):
             After `close`.
         """
         self._check_open()
-        call = CallOptions.of(options)
-        budget = self._budget_of(call)
-        if not call.use_memory:
-            return await self._answer(self._compose(prompt, call), call, budget=budget, partial=partial, cell=cell)
-        with self.memory.place(call.conversation, call.turn, limit_tokens=call.memory_tokens) as place:
-            request = self._compose(prompt, call, place.turns)
-            result = await self._answer(request, call, budget=budget, partial=partial, cell=cell)
-            return place.keep(request, result)
+        chosen = CallOptions.of(options)
 
-    def _look(
-        self, request: ClaudeRequest, call: CallOptions, started: float, cell: Optional[str]
-    ) -> Optional[ClaudeResult]:
-        """Return the cached answer; None where the request is to be sent, and can be."""
-        self._check_open()
-        if self.cache is not None and call.cache not in ("off", "refresh"):
-            hit = self.cache.get(request)
-            if hit is not None:
-                return self._hit(request, hit, started, cell)
-        if call.cache == "only":
-            raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
-        self.transport.check()
-        return None
+        def call(request: ClaudeRequest) -> Call:
+            budget = self._accounts.run_budget(chosen)
+            return Call(request, chosen, budget=budget, partial=partial, cell=cell, status=status)
 
-    async def _answer(
+        if not chosen.use_memory:
+            return await self._answerer.answer(call(self._composer.request(prompt, chosen)))
+        with self.memory.place(chosen.conversation, chosen.turn, limit_tokens=chosen.memory_tokens) as place:
+            request = self._composer.request(prompt, chosen, place.turns)
+            return place.keep(request, await self._answerer.answer(call(request)))
+
+    async def requests(
+        self, prompts: Any, *, template: Optional[str] = None, **options: Any
+    ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
+        """Give the requests that `run_many` would send for the same arguments, one by one; sends nothing.
+
+        Each comes with its row number; in place of a request that cannot be made stands its ClaudeForceError. Raises where
+        `run_many` would.
+        """
+        async for row, request in self._rows.requests(prompts, template, options):
+            yield row, request
+
+    async def run_many(
         self,
-        request: ClaudeRequest,
-        call: CallOptions,
+        prompts: Any,
         *,
-        budget: Optional[Budget],
-        partial: Optional[PartialAnswer],
-        cell: Optional[str],
-        arrived: Callable[[], None] = _nobody,
-    ) -> ClaudeResult:
-        """Answer a request; where a schema is asked for, with an answer that fits it."""
+        template: Optional[str] = None,
+        on_result: Optional[OnResult] = None,
+        cell: Optional[str] = None,
+        via: str = "api",
+        max_concurrent: Optional[int] = None,
+        **options: Any,
+    ) -> BatchResult:
+        """Answer many prompts with the same options, at most `max_concurrent` at a time.
 
-        async def ask(request: ClaudeRequest) -> ClaudeResult:
-            if partial is not None:
-                partial.restart()
-            # An answer that has to fit a schema may have to be asked for once more: it is not there before it fits.
-            told = arrived if call.schema is None else _nobody
-            return await self._ask(request, call, budget=budget, partial=partial, cell=cell, arrived=told)
+        Parameters
+        ----------
+        prompts : iterable, asynchronous iterable, mapping, data frame or path
+            See `sources.open_source`. Taken one by one as workers become free. Texts; with `template` mappings of variables,
+            which lie over ``variables``, or plain values, which the template knows as ``item``.
+        template, on_result, cell, via, max_concurrent
+            See `runner.RunOptions`.
+        **options
+            See `options.CallOptions`; ``budget`` bounds the whole.
 
-        result = await ask(request)
-        return result if call.schema is None else await validate_or_repair(request, result, call.schema, ask)
+        Returns
+        -------
+        BatchResult
+            One result per prompt in input order; a row that failed has ``status`` ``failed`` and its ``error``, also where its
+            prompt cannot be made. After a spend limit or a refused key the remaining rows are ``not_sent``.
 
-    async def _ask(
+        Raises
+        ------
+        ConfigurationError or PromptError
+            On an unusable option, agent, model or template, or a name in it that rows lack, before anything is sent.
+        TransportClosedError
+            After `close`.
+        """
+        run = RunOptions(template, on_result, cell, via, max_concurrent)
+        return await self._rows.run_many(prompts, run, options)
+
+    async def run_stream(
         self,
-        request: ClaudeRequest,
-        call: CallOptions,
+        prompts: Any,
         *,
-        budget: Optional[Budget],
-        partial: Optional[PartialAnswer],
-        cell: Optional[str],
-        arrived: Callable[[], None] = _nobody,
-    ) -> ClaudeResult:
-        started = time.perf_counter()
-        found = self._look(request, call, started, cell)
-        if found is not None:
-            return found
-        cache = None if call.cache == "off" else self.cache
-        self._emit("queued", request)
-        seconds = call.timeout_seconds or self.timeout_seconds
-        deadline = Deadline(seconds)
-        mine = False
+        template: Optional[str] = None,
+        on_result: Optional[OnResult] = None,
+        cell: Optional[str] = None,
+        via: str = "api",
+        max_concurrent: Optional[int] = None,
+        into: Union[str, os.PathLike[str], None] = None,
+        **options: Any,
+    ) -> BatchSummary:
+        """Do what `run_many` does and keep no row, so that a source may have any length.
 
-        async def fly() -> Tuple[ClaudeResult, Optional[ResponseCache]]:
-            nonlocal mine
-            mine = True
-            with deadline:
-                result = await self._caller.call(
-                    request, cache=cache, budget=budget, partial=partial, cell=cell, deadline=deadline, arrived=arrived
-                )
-            return result, cache
+        Results go to `on_result`, and to the file `into`: see `runner.RunOptions`.
 
-        try:
-            while True:
-                try:
-                    with Deadline(seconds) as patience:  # for another's call, which may have a longer one
-                        (result, kept_in), joined = await self._flights.run(
-                            request.fingerprint, fly, note=deadline, joining=patience.follow
-                        )
-                    break
-                except BudgetExceededError:
-                    if mine:  # else it was another's budget, and ours may allow it
-                        raise
-        except ClaudeForceError as error:
-            self._emit("failed", request, error=error)
-            raise
-        except asyncio.CancelledError:
-            self._emit("cancelled", request)
-            raise
-        if joined:
-            # Somebody else's call answered this one too: paid once, saved here.
-            if cache is not None and kept_in is None:
-                cache.put(request, result)
-            shared = result.changed(cached=True, status="cached", attempts=0)
-            return self._hit(request, shared, started, cell)
-        result = result.changed(duration_seconds=time.perf_counter() - started)
-        self._emit("done", request, attempt=result.attempts, result=result)
-        return result
+        What was in the file counts as cached. Raises as `run_many`, and SourceError if the file cannot be used.
+        """
+        run = RunOptions(template, on_result, cell, via, max_concurrent, into)
+        return await self._rows.run_stream(prompts, run, options)
 
-    def _hit(self, request: RequestInfo, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
-        saved = self.prices.cost(hit.model, hit.usage, on=today())
-        duration = time.perf_counter() - started
-        hit = hit.changed(cost=Decimal(0), saved=saved, agent=request.agent, duration_seconds=duration)
-        self._record(hit, cell)
-        if self._emitter.listeners:
-            self._emit("hit", request, result=hit)
-        return hit
+    @property
+    def message_batches(self) -> MessageBatches:
+        """The batch jobs of all kernels, and what runs them; raises OptionError where the transport has no batches."""
+        return self._batches.open()
 
-    def _record(self, result: ClaudeResult, cell: Optional[str]) -> None:
-        if self.ledger is not None:
-            self.ledger.append(result, notebook=self.notebook, cell=cell)
+    @property
+    def batches_left(self) -> str:
+        """Which batches of the run that was stopped last go on at the API, and how to collect them; "" where none do."""
+        return self._batches.left_running
+
+    def cancel_run(self, task: asyncio.Task[Any]) -> None:
+        """End a task that runs many prompts: its batches at the API, where it has some, else the task itself."""
+        self._batches.cancel_run(task)
+
+    @property
+    def max_concurrent(self) -> int:
+        """Most calls in flight; see `widen`."""
+        return self._controls.max_concurrent
+
+    @property
+    def on_event(self) -> Optional[Listener]:
+        """What is called with each event; may be set anew."""
+        return self._emitter.listener
+
+    @on_event.setter
+    def on_event(self, listener: Optional[Listener]) -> None:
+        self._emitter.listener = listener
+
+    def add_listener(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` every `Event` from now on, beside `on_event`; return what unsubscribes it.
+
+        It is called on the loop and thread where the event happens, and must not block. What it raises is logged.
+        """
+        return self._emitter.add(listener)
+
+    def widen(self, max_concurrent: int) -> None:
+        """Allow at least so many calls in flight, >= 1; see `Controls.widen`."""
+        self._controls.widen(max_concurrent)
+
+    def pause(self) -> None:
+        """Let no further call leave until `resume`; see `Controls.pause`."""
+        self._controls.pause()
+
+    def resume(self) -> None:
+        """End a `pause`."""
+        self._controls.resume()
+
+    def stop_all(self) -> int:
+        """End everything that is in flight or waits; see `Controls.stop_all`."""
+        return self._controls.stop_all()
+
+    def snapshot(self) -> Snapshot:
+        """Return what goes on at this moment."""
+        return self._controls.snapshot()

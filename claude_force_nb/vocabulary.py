@@ -16,6 +16,7 @@ __all__ = [
     "ROUTES",
     "did_you_mean",
     "is_name",
+    "whole_number_fault",
 ]
 
 CACHE_MODES = ("on", "off", "refresh", "only")
@@ -45,3 +46,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(name, [item for item in known if item != name], n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def whole_number_fault(value: object, name: str, least: int) -> str:
+    """Return what is wrong with a value that has to be a whole number from `least`; "" where nothing is.
+
+    True and False are not numbers here, nor is 3.0: what was meant is not what was said.
+    """
+    if type(value) is int and value >= least:
+        return ""
+    return f"{name} must be a whole number from {least}, not {value!r}"

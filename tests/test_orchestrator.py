@@ -294,7 +294,7 @@ def test_who_joins_another_loops_call_waits_no_longer_than_he_said(make: Make, s
     other.start()
 
     async def main() -> None:
-        await until(lambda: len(orchestrator._flights) == 1)
+        await until(lambda: orchestrator.snapshot().queued == 1)
         mine = asyncio.ensure_future(orchestrator.run("p", timeout_seconds=0.2))
         await asyncio.sleep(0.3)
         assert not mine.done()
@@ -688,13 +688,13 @@ def test_a_loop_that_is_closed_over_its_calls_keeps_no_slot(run: Any, make: Make
     gone = asyncio.new_event_loop()
     lost = [gone.create_task(orchestrator.run(f"lost {number}")) for number in range(3)]
     gone.run_until_complete(until(lambda: simulator.counters.in_flight == 1))
-    for task in [*lost, *(flight.task for flight in orchestrator._flights._flights.values())]:
+    for task in [*lost, *(flight.task for flight in orchestrator._answerer.flights._flights.values())]:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
     gone.close()
 
     async def main() -> None:
         assert (await orchestrator.run("p")).status == "ok"
-        assert orchestrator._caller.slots.free == 1
+        assert orchestrator.snapshot().in_flight == 0
         # One call was sent, and may be billed.
         assert orchestrator.budget.reserved == 0
         await orchestrator.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import time
 from decimal import Decimal
@@ -12,7 +11,7 @@ from typing import Callable, Dict, Optional, Set
 from claude_force_nb.api.batches import BatchInfo, SdkBatches
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.ledger import Ledger
-from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.costs.pricing import PriceTable, today
 from claude_force_nb.messages.result import ClaudeResult
 
 from .accounting import Deliver, PartAccounting
@@ -94,10 +93,10 @@ class Collector:
         An answer is taken at once. A row that failed waits for the end, since another line may yet answer it.
         """
         failed: Dict[bytes, ResultLine] = {}
-        today = datetime.datetime.now(datetime.timezone.utc).date()
+        day = today()
 
         def take_line(line: ResultLine) -> None:
-            take(line, line.to_result(agent=job.agent, model=job.model, prices=self._prices, on=today, now=time.time()))
+            take(line, line.to_result(agent=job.agent, model=job.model, prices=self._prices, on=day, now=time.time()))
 
         what = f"reading the results of batch {batch_id}"
         for attempt in range(_DOWNLOADS):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Union
+from typing import Optional
 
-from claude_force_nb.cache import ResponseCache
 from claude_force_nb.calls.events import EventEmitter
-from claude_force_nb.costs.budget import Budget, DailyBudget
-from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable
 
 from .body import MOST_BYTES, MOST_REQUESTS
@@ -18,25 +15,7 @@ from .reservations import BatchReservations
 from .sender import Sender
 from .store import JobStore
 
-__all__ = ["Accounts", "BatchContext", "BatchLimits"]
-
-
-@dataclass(frozen=True)
-class Accounts:
-    """Where answers and money are kept: the orchestrator's own.
-
-    Attributes
-    ----------
-    prices : PriceTable
-    ledger : Ledger or None
-    cache : ResponseCache or None
-    budgets : sequence of Budget, DailyBudget or None
-    """
-
-    prices: PriceTable
-    ledger: Optional[Ledger]
-    cache: Optional[ResponseCache]
-    budgets: Sequence[Union[Budget, DailyBudget, None]]
+__all__ = ["BatchContext", "BatchLimits"]
 
 
 @dataclass(frozen=True)

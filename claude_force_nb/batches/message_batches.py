@@ -10,6 +10,7 @@ from claude_force_nb.api.batches import SdkBatches
 from claude_force_nb.api.transport import SdkTransport
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.calls.events import EventEmitter
+from claude_force_nb.calls.settings import Accounts
 from claude_force_nb.costs.budget import Budget
 from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.messages.result import ClaudeResult
@@ -17,7 +18,7 @@ from claude_force_nb.rows.results import BatchResult, BatchSummary
 from claude_force_nb.rows.run import Rows
 
 from .collector import Collector
-from .context import Accounts, BatchContext, BatchLimits
+from .context import BatchContext, BatchLimits
 from .polling import PollSchedule
 from .registry import JobRegistry, JobState
 from .reservations import BatchReservations
@@ -40,10 +41,8 @@ class MessageBatches:
     api : SdkBatches
     store : JobStore
     accounts : Accounts
-        Prices, ledger, cache and budgets of the orchestrator.
+        Of the orchestrator.
     emitter : EventEmitter
-    notebook : str, optional
-        For the list of jobs and the ledger.
     max_retries : int
         Most further creates after one that failed for sure, >= 0.
     schedule : PollSchedule, optional
@@ -62,7 +61,6 @@ class MessageBatches:
         accounts: Accounts,
         *,
         emitter: EventEmitter,
-        notebook: Optional[str],
         max_retries: int,
         schedule: Optional[PollSchedule] = None,
         limits: Optional[BatchLimits] = None,
@@ -75,7 +73,6 @@ class MessageBatches:
         self._accounts = accounts
         self._reservations = BatchReservations(str(store.path), accounts.budgets)
         self._emitter = emitter
-        self._notebook = notebook
         self._max_retries = max_retries
         self._jobs_by_task: Dict[asyncio.Task[Any], str] = {}
         # A loop keeps only weak references to its tasks.
@@ -90,7 +87,7 @@ class MessageBatches:
             reservations=self._reservations,
             prices=accounts.prices,
             emitter=self._emitter,
-            notebook=self._notebook,
+            notebook=accounts.notebook,
             schedule=self.schedule,
             limits=self.limits,
         )

@@ -8,14 +8,15 @@ import uuid
 from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Set, Tuple
 
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.calls.caller import today
 from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.budget import Budget
+from claude_force_nb.costs.pricing import today
 from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, JobError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.rows.results import BatchSummary
 from claude_force_nb.rows.run import Rows
+from claude_force_nb.rows.yielding import LoopYielder
 
 from .body import BatchBody, row_bytes
 from .context import BatchContext
@@ -26,8 +27,6 @@ from .waiting_rows import RowAnswers, WaitingRows
 
 __all__ = ["BatchRun", "LookUp"]
 
-# How long reading the rows may keep the event loop to itself.
-_YIELD_SECONDS = 0.02
 # How soon a run sees that it was stopped from outside.
 _POLL_SECONDS = 0.25
 
@@ -147,7 +146,7 @@ class BatchRun:
     # ------------------------------------------------------------------ planning
 
     async def _read(self, look_up: LookUp) -> None:
-        yielded = time.perf_counter()
+        yielder = LoopYielder()
         async for row, item in self._rows:
             request = None
             try:
@@ -164,9 +163,8 @@ class BatchRun:
                 raise
             except ClaudeForceError as error:
                 self._rows.fail(row, request, error)
-            if time.perf_counter() - yielded > _YIELD_SECONDS:
-                await asyncio.sleep(0)
-                yielded = time.perf_counter()
+            if yielder.is_due:
+                await yielder.turn()
 
     async def _add(self, row: int, request: ClaudeRequest) -> None:
         """Put a row into the body that is being filled; one that is full is planned first."""

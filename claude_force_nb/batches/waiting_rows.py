@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
-from claude_force_nb.calls.caller import unanswered
 from claude_force_nb.calls.events import EventEmitter, RequestInfo
 from claude_force_nb.errors import ApiError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.rows.results import unanswered
 from claude_force_nb.rows.run import Rows
 
 __all__ = ["CheckAnswer", "RowAnswers", "ShareAnswer", "WaitingRows"]

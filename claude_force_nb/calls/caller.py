@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import random
 import time
 from decimal import Decimal
-from typing import Callable, Mapping, Optional, Sequence, Tuple, Union
+from typing import Mapping, Optional, Tuple
 
-from claude_force_nb.api.answer import Answer, PartialAnswer
+from claude_force_nb.api.answer import Answer
 from claude_force_nb.api.failures import map_exception
 from claude_force_nb.api.pacing import Lanes, Slots
 from claude_force_nb.api.retry import RetryBudget, delay_seconds
 from claude_force_nb.api.transport import Transport
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.bounds import paced_bytes, price_bound
-from claude_force_nb.costs.budget import Budget, BudgetGroup, DailyBudget, Reservation
-from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.costs.budget import BudgetGroup, Reservation
+from claude_force_nb.costs.pricing import today
 from claude_force_nb.costs.waiting import reserve_in_turn
 from claude_force_nb.errors import (
     ApiError,
@@ -28,20 +27,20 @@ from claude_force_nb.errors import (
     MalformedAnswerError,
     OverloadedError,
     RateLimitError,
-    SchemaError,
     SpendLimitError,
 )
-from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 
+from .call import Call
 from .deadline import Deadline
-from .events import RequestInfo
+from .events import EventEmitter
 from .recorder import Recorder
+from .settings import Accounts, CallSettings
 
-__all__ = ["Caller", "today", "unanswered"]
+__all__ = ["Caller"]
 
 # The head of an answer that broke off, and what a proxy says when it lost patience with the API or did not understand it.
-_MAY_BE_BILLED = frozenset([200, 502, 504, 520, 522, 524])
+_BILLED_STATUSES = frozenset([200, 502, 504, 520, 522, 524])
 
 logger = logging.getLogger("claude_force_nb")
 
@@ -52,54 +51,47 @@ class Caller:
     Parameters
     ----------
     transport : Transport
-    prices : PriceTable
-    budgets : sequence of Budget, DailyBudget or None
-        Of the orchestrator; the one that costs most to ask last.
-    max_concurrent, max_retries : int
-        See `AsyncAgentOrchestrator`.
+    accounts : Accounts
     recorder : Recorder
-    emit : callable
-        Takes kind, request and the fields of `Event`.
+    emitter : EventEmitter
+    settings : CallSettings
+
+    Attributes
+    ----------
+    slots : Slots
+        Of calls in flight.
+    lanes : Lanes
+        By model family.
+    retried : int
+        Calls made again so far.
     """
 
     def __init__(
         self,
         transport: Transport,
-        prices: PriceTable,
-        budgets: Sequence[Union[Budget, DailyBudget, None]],
-        *,
-        max_concurrent: int,
-        max_retries: int,
+        accounts: Accounts,
         recorder: Recorder,
-        emit: Callable[..., None],
+        emitter: EventEmitter,
+        settings: CallSettings,
     ) -> None:
         self._transport = transport
         self._open = getattr(transport, "open", None)
-        self._prices = prices
-        self._budgets = tuple(budgets)
-        self._max_retries = max_retries
+        self._accounts = accounts
         self._recorder = recorder
-        self._emit = emit
-        self.slots = Slots(max_concurrent)
+        self._emit = emitter.emit
+        self._max_retries = settings.max_retries
+        self.slots = Slots(settings.max_concurrent)
         # A transport without credentials shares its limits with nobody.
         self.lanes = Lanes(getattr(transport, "credential_id", lambda: None))
         self.retried = 0
-        self._retries = RetryBudget(max(100.0, 10.0 * max_concurrent))
+        self._retries = RetryBudget(max(100.0, 10.0 * settings.max_concurrent))
 
-    async def call(
-        self,
-        request: ClaudeRequest,
-        *,
-        cache: Optional[ResponseCache],
-        budget: Optional[Budget],
-        partial: Optional[PartialAnswer],
-        cell: Optional[str],
-        deadline: Deadline,
-        arrived: Callable[[], None],
-    ) -> ClaudeResult:
+    async def call(self, call: Call, *, cache: Optional[ResponseCache], deadline: Deadline) -> ClaudeResult:
         """Call until there is an answer or no hope, then record it: nothing is reported before it is on disk.
 
-        `arrived` is called when the answer is there and has only to be recorded.
+        Raises
+        ------
+        ApiError or BudgetExceededError
         """
         attempt = 0
         failure: Optional[ApiError] = None
@@ -109,35 +101,48 @@ class Caller:
         while True:
             attempt += 1
             try:
-                reservation = await self._reserve(request, budget)
+                reservation = await self._reserve(call)
             except BudgetExceededError:
                 if failure is not None:  # it was sent, and this is why there is no answer
                     raise failure from None
                 raise
             try:
-                answer = await self._send_once(request, partial, deadline, attempt, reservation)
-                result = answer.to_result(fingerprint=request.fingerprint, agent=request.agent)
+                answer = await self._send_once(call, deadline, attempt, reservation)
+                result = answer.to_result(fingerprint=call.request.fingerprint, agent=call.request.agent)
                 break
             except ApiError as error:
                 failure = error
                 # Where nobody can tell whether the call was answered and billed, the worst case stays counted.
-                unclear = isinstance(error, (BrokenConnectionError, CallTimeoutError, MalformedAnswerError))
-                if not error.never_left and (unclear or error.status in _MAY_BE_BILLED):
+                if _may_be_billed(error):
+                    call.status.billing_unknown = True
                     reservation.settle(None)
                 else:
                     reservation.release()
             except BaseException:
                 reservation.settle(None)
                 raise
-            await self._back_off(request, failure, attempt, deadline)
-            if partial is not None:
-                partial.restart()
-        cost = self._prices.cost(result.model, result.usage, on=today())
-        result = result.changed(cost=cost, attempts=attempt)
+            await self._back_off(call, failure, attempt, deadline)
+            if call.partial is not None:
+                call.partial.restart()
+        return await self._keep(call, result.changed(attempts=attempt), reservation, cache=cache, deadline=deadline)
+
+    async def _keep(
+        self,
+        call: Call,
+        result: ClaudeResult,
+        reservation: Reservation,
+        *,
+        cache: Optional[ResponseCache],
+        deadline: Deadline,
+    ) -> ClaudeResult:
+        """Price an answer, write it down, and settle what was reserved for it."""
+        cost = self._accounts.prices.cost(result.model, result.usage, on=today())
+        result = result.changed(cost=cost)
         deadline.stop()
-        arrived()
+        if call.on_arrival is not None:
+            call.on_arrival()
         try:
-            await self._recorder.record(request, result, cache=cache, cell=cell)
+            await self._recorder.record(call.request, result, cache=cache, cell=call.cell)
         except asyncio.CancelledError:
             # The time was up in the moment in which the answer came. It is written by now: see `Recorder.record`.
             if not deadline.forgives():
@@ -147,20 +152,14 @@ class Caller:
             reservation.settle(cost)
         return result
 
-    async def _reserve(self, request: ClaudeRequest, budget: Optional[Budget]) -> Reservation:
-        group = BudgetGroup([budget, *self._budgets])
+    async def _reserve(self, call: Call) -> Reservation:
+        group = BudgetGroup([call.budget, *self._accounts.budgets])
         if all(each.limit is None for each in group.budgets):
             return group.reserve(Decimal(0))
-        return await reserve_in_turn(group, price_bound(request, self._prices, on=today()))
+        return await reserve_in_turn(group, price_bound(call.request, self._accounts.prices, on=today()))
 
-    async def _send_once(
-        self,
-        request: ClaudeRequest,
-        partial: Optional[PartialAnswer],
-        deadline: Deadline,
-        attempt: int,
-        reservation: Reservation,
-    ) -> Answer:
+    async def _send_once(self, call: Call, deadline: Deadline, attempt: int, reservation: Reservation) -> Answer:
+        request = call.request
         lane = self.lanes.of(request.model)
 
         def input_bytes() -> int:
@@ -179,12 +178,15 @@ class Caller:
         try:
             timeout_seconds = deadline.start()
             self._emit("sent", request, attempt=attempt)
-            answer = await self._transport.send(request, timeout_seconds=timeout_seconds, partial=partial)
+            call.status.attempts += 1
+            call.status.in_flight = True
+            answer = await self._transport.send(request, timeout_seconds=timeout_seconds, partial=call.partial)
             verdict, headers, used = "ok", answer.headers, answer.counted_tokens
             return answer
         except asyncio.CancelledError:
             if deadline.passed:
                 raise deadline.error() from None
+            call.status.billing_unknown = True
             raise
         except Exception as error:
             # A transport of the user's own may let a foreign error through.
@@ -200,14 +202,16 @@ class Caller:
                 raise
             raise failure from None
         finally:
+            call.status.in_flight = False
             lane.leave(ticket, self.slots, headers=headers, used=used, verdict=verdict, pause_seconds=pause_seconds)
             if used is not None:
                 lane.limits.learn(request.model, input_bytes=input_bytes, input_tokens=used[0], output_tokens=used[1])
 
-    async def _back_off(self, request: ClaudeRequest, failure: ApiError, attempt: int, deadline: Deadline) -> None:
+    async def _back_off(self, call: Call, failure: ApiError, attempt: int, deadline: Deadline) -> None:
         """Wait for the next try, or raise `failure` where there is none."""
         if not failure.retryable:
             raise failure
+        request = call.request
         limited = isinstance(failure, RateLimitError)
         if limited:
             # The lane holds the whole family for so long, and lets this one go first.
@@ -225,6 +229,13 @@ class Caller:
             await asyncio.sleep(seconds)
 
 
+def _may_be_billed(error: ApiError) -> bool:
+    if error.never_left:
+        return False
+    unclear = isinstance(error, (BrokenConnectionError, CallTimeoutError, MalformedAnswerError))
+    return unclear or error.status in _BILLED_STATUSES
+
+
 def _verdict(failure: ApiError) -> str:
     """Return what a failure says about the limits: see `FamilyLimits.settle`."""
     if isinstance(failure, RateLimitError):
@@ -233,20 +244,3 @@ def _verdict(failure: ApiError) -> str:
         return "overloaded"
     # A refusal of the request itself shows that the API takes calls.
     return "ok" if failure.status is not None and 400 <= failure.status < 500 else "failed"
-
-
-def unanswered(request: Optional[RequestInfo], error: BaseException, status: str) -> ClaudeResult:
-    """Return the result of a request that has no usable answer; None where not even the request could be made."""
-    if isinstance(error, SchemaError) and error.result is not None:
-        kept: ClaudeResult = error.result
-        return kept
-    if request is None:
-        return ClaudeResult(status=status, error=error)
-    return ClaudeResult(
-        model=request.model, agent=request.agent, fingerprint=request.fingerprint, status=status, error=error
-    )
-
-
-def today() -> datetime.date:
-    """Return the day in UTC."""
-    return datetime.datetime.now(datetime.timezone.utc).date()

@@ -1,16 +1,15 @@
-"""Watching an orchestrator at work and steering it: listeners, pause, resume, stop, and a picture of this moment."""
+"""Steering calls that are under way: pause, resume, stop, and a picture of this moment."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, Callable, Iterator, List, Optional, Protocol
+from typing import Any, Iterator, List, Protocol
 
-from claude_force_nb.costs.budget import Budget, DailyBudget
-from claude_force_nb.errors import ClaudeForceError, OptionError, StoppedError
+from claude_force_nb.errors import ClaudeForceError, StoppedError
 
 from .caller import Caller
-from .events import EventEmitter, Listener
+from .settings import Accounts, check_whole_number
 from .single_flight import SingleFlight
 from .snapshot import BudgetState, Headroom, Snapshot
 
@@ -28,59 +27,38 @@ class StoppableRun(Protocol):
         """Send no further row; `error` is the reason."""
 
 
-def _stopped() -> StoppedError:
+def _stopped_error() -> StoppedError:
     return StoppedError("stopped with all else that was under way; run again to continue")
 
 
 class Controls:
-    """What can be seen and done from outside while calls are under way; `AsyncAgentOrchestrator` inherits it.
+    """What can be seen and done from outside while calls are under way.
 
     All of it may be called from any thread, and costs the calls nothing while it is not used.
+
+    Parameters
+    ----------
+    caller : Caller
+    flights : SingleFlight
+        The calls that are under way.
+    accounts : Accounts
     """
 
-    budget: Budget
-    daily_budget: Optional[DailyBudget]
-    max_concurrent: int
-    _caller: Caller
-    _flights: SingleFlight[Any]
-
-    def __init__(self, emitter: EventEmitter) -> None:
-        self._emitter = emitter
-        self._emit = emitter.emit
+    def __init__(self, caller: Caller, flights: SingleFlight[Any], accounts: Accounts) -> None:
+        self._caller = caller
+        self._flights = flights
+        self._accounts = accounts
         self._runs: List[StoppableRun] = []
         self._runs_lock = Lock()
 
     @property
-    def on_event(self) -> Optional[Listener]:
-        """What is called with each event."""
-        return self._emitter.listener
-
-    @on_event.setter
-    def on_event(self, listener: Optional[Listener]) -> None:
-        self._emitter.listener = listener
-
-    def add_listener(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` every `Event` from now on, beside `on_event`.
-
-        Parameters
-        ----------
-        listener : callable
-            Takes each event, on the loop and thread where it happens; must not block. What it raises is logged.
-
-        Returns
-        -------
-        callable
-            Ends the telling; a second call does nothing.
-        """
-        return self._emitter.add(listener)
+    def max_concurrent(self) -> int:
+        """Most calls in flight."""
+        return self._caller.slots.limit
 
     def widen(self, max_concurrent: int) -> None:
         """Allow at least so many calls in flight, >= 1, from now on; runs keep to a bound of their own."""
-        if type(max_concurrent) is not int or max_concurrent < 1:
-            raise OptionError(f"max_concurrent must be a whole number from 1, not {max_concurrent!r}")
-        if max_concurrent > self.max_concurrent:
-            self.max_concurrent = max_concurrent
-            self._caller.slots.widen(max_concurrent)
+        self._caller.slots.widen(check_whole_number(max_concurrent, "max_concurrent", 1))
 
     def pause(self) -> None:
         """Let no further call leave until `resume`; calls in flight go on, and the cache still answers.
@@ -107,8 +85,8 @@ class Controls:
             runs = list(self._runs)
         # The runs first: an ended row must not be followed by the next one.
         for run in runs:
-            run.stop(_stopped())
-        return self._flights.end_all(_stopped)
+            run.stop(_stopped_error())
+        return self._flights.end_all(_stopped_error)
 
     def snapshot(self) -> Snapshot:
         """Return what goes on at this moment."""
@@ -126,20 +104,20 @@ class Controls:
         return Snapshot(
             in_flight=in_flight,
             queued=max(0, len(self._flights) - in_flight) + left,
-            max_concurrent=self.max_concurrent,
+            max_concurrent=slots.limit,
             paused=slots.held,
             paused_families=tuple((family, seconds) for family, seconds in pauses if seconds > 0),
             headroom=tuple(headroom),
             retries=self._caller.retried,
             paced_waits=slots.paced,
-            spent=self.budget.spent,
+            spent=self._accounts.budget.spent,
             budgets=tuple(self._budget_states()),
         )
 
     def _budget_states(self) -> Iterator[BudgetState]:
-        if self.budget.limit is not None:
-            yield BudgetState("budget", self.budget.limit, self.budget.left)
-        daily = self.daily_budget
+        if self._accounts.budget.limit is not None:
+            yield BudgetState("budget", self._accounts.budget.limit, self._accounts.budget.left)
+        daily = self._accounts.daily_budget
         if daily is not None and daily.limit is not None:
             try:
                 left = daily.left
@@ -148,7 +126,7 @@ class Controls:
             yield BudgetState("daily_budget", daily.limit, left)
 
     @contextmanager
-    def _under_way(self, rows: StoppableRun) -> Iterator[None]:
+    def under_way(self, rows: StoppableRun) -> Iterator[None]:
         """Count a run's rows as queued, and let `stop_all` reach it."""
         with self._runs_lock:
             self._runs.append(rows)

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
-from typing import Any, Deque, Dict, List, Optional, Tuple
+from typing import Deque, Dict, List, Optional, Tuple
 
 from claude_force_nb.messages.usage import add_dollars
 
@@ -134,6 +134,31 @@ class ModelSums:
     unknown_saved: int = 0
 
 
+class _Sums:
+    __slots__ = ("calls", "cost", "hits", "saved", "unknown_price", "unknown_saved")
+
+    def __init__(self) -> None:
+        self.calls = self.hits = self.unknown_price = self.unknown_saved = 0
+        self.cost = self.saved = Decimal(0)
+
+    def add_hit(self, saved: Optional[Decimal]) -> None:
+        self.hits += 1
+        if saved is None:
+            self.unknown_saved += 1
+        else:
+            self.saved = add_dollars(self.saved, saved)
+
+    def add_call(self, cost: Optional[Decimal]) -> None:
+        self.calls += 1
+        if cost is None:
+            self.unknown_price += 1
+        else:
+            self.cost = add_dollars(self.cost, cost)
+
+    def of(self, model: str) -> ModelSums:
+        return ModelSums(model, **{name: getattr(self, name) for name in self.__slots__})
+
+
 class _Stretch:
     __slots__ = ("answers", "hits", "number")
 
@@ -151,7 +176,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._models: Dict[str, List[Any]] = {}
+        self._models: Dict[str, _Sums] = {}
         self._started: Optional[float] = None
         self._stretch_seconds = _FIRST_STRETCH_SECONDS
         self._stretches: Deque[_Stretch] = deque()
@@ -168,19 +193,11 @@ class Tally:
         with self._lock:
             sums = self._models.get(event.model)
             if sums is None:
-                sums = self._models[event.model] = [0, 0, Decimal(0), Decimal(0), 0, 0]
+                sums = self._models[event.model] = _Sums()
             if kind == "hit":
-                sums[1] += 1
-                if result is None or result.saved is None:
-                    sums[5] += 1
-                else:
-                    sums[3] = add_dollars(sums[3], result.saved)
+                sums.add_hit(None if result is None else result.saved)
             else:
-                sums[0] += 1
-                if result is None or result.cost is None:
-                    sums[4] += 1
-                else:
-                    sums[2] = add_dollars(sums[2], result.cost)
+                sums.add_call(None if result is None else result.cost)
             self._remember(event.at_seconds, kind == "hit")
 
     def _remember(self, at_seconds: float, hit: bool) -> None:
@@ -211,7 +228,7 @@ class Tally:
     def models(self) -> List[ModelSums]:
         """Return the sums of each model, the dearest first."""
         with self._lock:
-            rows = [ModelSums(model, *sums) for model, sums in self._models.items()]
+            rows = [sums.of(model) for model, sums in self._models.items()]
         return sorted(rows, key=lambda row: (-row.cost, -row.saved, row.model))
 
     def hit_rates(self) -> List[Tuple[float, float]]:

@@ -19,7 +19,7 @@ from claude_force_nb.messages.usage import Usage
 
 from .model_prices import EXACT, ModelPrices, Period, Rates, model_from_table, model_from_user, shown
 
-__all__ = ["ModelPrices", "Period", "PriceTable", "Rates", "load_prices", "resolve_model"]
+__all__ = ["ModelPrices", "Period", "PriceTable", "Rates", "load_prices", "resolve_model", "today"]
 
 # What the price of every token is multiplied by, for a model that must run in a region (Claude docs, "Data residency": 1.1 for
 # the United States). The source of the table does not have it.
@@ -229,9 +229,14 @@ class PriceTable:
         return PriceTable([*new, *kept], aliases=self.aliases, dated=self.dated, source=self.source)
 
 
+def today() -> datetime.date:
+    """Return the day in UTC, by which prices change and days are accounted."""
+    return datetime.datetime.now(datetime.timezone.utc).date()
+
+
 def _day(on: Optional[datetime.date]) -> datetime.date:
     if on is None:
-        return datetime.datetime.now(datetime.timezone.utc).date()
+        return today()
     if isinstance(on, datetime.datetime):
         return (on.astimezone(datetime.timezone.utc) if on.tzinfo else on).date()
     return on

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.calls.caller import today
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
-from claude_force_nb.costs.pricing import PriceTable, load_prices
+from claude_force_nb.costs.pricing import PriceTable, load_prices, today
 from claude_force_nb.costs.user_prices import read_prices
 from claude_force_nb.errors import (
     ClaudeForceError,

@@ -21,14 +21,17 @@ from typing import (
     overload,
 )
 
-from claude_force_nb.errors import OptionError
+from claude_force_nb.calls.events import RequestInfo
+from claude_force_nb.calls.status import CallStatus
+from claude_force_nb.errors import OptionError, SchemaError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage, sum_dollars
 from claude_force_nb.schemas.answer import AnswerSchema, as_row
 
 from .frames import assemble
+from .tally import RowTally, empty_counts
 
-__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "answer_columns", "frame_parts"]
+__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "answer_columns", "frame_parts", "unanswered"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,18 @@ class BatchSummary:
     output_tokens: int = 0
     duration_seconds: float = 0.0
 
+    @classmethod
+    def of(cls, tally: RowTally, *, duration_seconds: float) -> BatchSummary:
+        """Return the summary of the results that were counted so far."""
+        return cls(
+            counts=dict(tally.counts),
+            cost=tally.cost,
+            saved=tally.saved,
+            input_tokens=tally.input_tokens,
+            output_tokens=tally.output_tokens,
+            duration_seconds=duration_seconds,
+        )
+
     def __len__(self) -> int:
         return sum(self.counts.values())
 
@@ -63,7 +78,7 @@ class BatchSummary:
 
 def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
     parts = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    return "{} rows: {}".format(rows, parts or "empty")
+    return f"{rows} rows: {parts or 'empty'}"
 
 
 class _Rows(Protocol):
@@ -173,7 +188,7 @@ class BatchResult(Sequence[ClaudeResult]):
     @property
     def counts(self) -> Dict[str, int]:
         """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``."""
-        counts = {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
+        counts = empty_counts()
         for result in self._results:
             counts[result.status] += 1
         return counts
@@ -240,6 +255,32 @@ class BatchResult(Sequence[ClaudeResult]):
         return f"BatchResult({_counts_line(len(self), self.counts)})"
 
 
+def unanswered(
+    request: Optional[RequestInfo], error: BaseException, kind: str, status: Optional[CallStatus] = None
+) -> ClaudeResult:
+    """Return the result of a row that has no usable answer.
+
+    Parameters
+    ----------
+    request : RequestInfo or None
+        None where not even the request could be made.
+    error : Exception
+        Why there is no answer.
+    kind : str
+        The result's ``status``.
+    status : CallStatus, optional
+        Of its call, where there was one.
+    """
+    if isinstance(error, SchemaError) and error.result is not None:
+        kept: ClaudeResult = error.result
+        return kept
+    if request is None:
+        return ClaudeResult(status=kind, error=error)
+    return ClaudeResult(
+        model=request.model, agent=request.agent, fingerprint=request.fingerprint, status=kind, error=error
+    )
+
+
 def answer_columns(
     result: ClaudeResult, more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
 ) -> Dict[str, Any]:
@@ -249,7 +290,7 @@ def answer_columns(
     if more is not None:
         columns.update(more(result))
     columns["status"] = result.status
-    columns["error"] = None if error is None else "{}: {}".format(type(error).__name__, " ".join(str(error).split()))
+    columns["error"] = None if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
     columns["cost"] = None if result.cost is None else float(result.cost)
     return columns
 

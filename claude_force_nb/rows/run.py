@@ -6,26 +6,24 @@ import asyncio
 import time
 from collections import ChainMap
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Optional, Tuple
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Optional, Tuple
 
-from claude_force_nb.calls.caller import unanswered
+from claude_force_nb.calls.call import Call
 from claude_force_nb.calls.options import CallOptions
+from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.errors import ApiError, ClaudeForceError, SpendLimitError, StoppedError, TransportClosedError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.messages.usage import add_dollars
-from claude_force_nb.rows.results import BatchResult, BatchSummary
 
 from .feed import BrokenRow, Feed, Prompts, all_done
+from .results import BatchResult, BatchSummary, unanswered
 from .sources import Source
+from .tally import RowTally
+from .yielding import LoopYielder
 
-__all__ = ["ResultCollector", "OnResult", "Rows", "answer_rows"]
+__all__ = ["ResultCollector", "OnResult", "RowWorkers", "Rows"]
 
 OnResult = Callable[[int, ClaudeResult], None]
-
-# How long a run that finds every answer in the cache may keep the event loop to itself.
-_YIELD_SECONDS = 0.02
 
 
 class Rows:
@@ -64,10 +62,7 @@ class Rows:
         self._template = template
         self._on_result = on_result
         self._started = time.perf_counter()
-        self._counts = {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
-        self._cost: Optional[Decimal] = Decimal(0)
-        self._saved: Optional[Decimal] = Decimal(0)
-        self._usage: List[int] = [0, 0]
+        self._tally = RowTally()
         self._fatal: Optional[BaseException] = None
 
     def __aiter__(self) -> AsyncIterator[Tuple[int, Any]]:
@@ -110,12 +105,18 @@ class Rows:
         """The failure that every further row would meet, once there is one."""
         return self._fatal
 
-    def fail(self, row: int, request: Optional[ClaudeRequest], error: ClaudeForceError) -> None:
+    def fail(
+        self,
+        row: int,
+        request: Optional[ClaudeRequest],
+        error: ClaudeForceError,
+        status: Optional[CallStatus] = None,
+    ) -> None:
         """End a row with its error: ``failed`` where its prompt cannot be made or its call failed, else ``not_sent``."""
         if isinstance(error, (SpendLimitError, TransportClosedError)) or getattr(error, "status", None) == 401:
             self._fatal = self._fatal or error
-        status = "failed" if request is None or isinstance(error, (ApiError, StoppedError)) else "not_sent"
-        self.end(row, unanswered(request, error, status))
+        kind = "failed" if request is None or isinstance(error, (ApiError, StoppedError)) else "not_sent"
+        self.end(row, unanswered(request, error, kind, status))
 
     def skip(self, row: int, request: ClaudeRequest) -> None:
         """End a row that is not sent because of `fatal`."""
@@ -124,82 +125,90 @@ class Rows:
 
     def end(self, row: int, result: ClaudeResult) -> None:
         """Count a row's result and report it."""
-        self._counts[result.status] += 1
-        if result.cost is None or self._cost is None:
-            self._cost = None
-        elif result.cost:
-            self._cost = add_dollars(self._cost, result.cost)
-        if result.saved is None or self._saved is None:
-            self._saved = None
-        elif result.saved:
-            self._saved = add_dollars(self._saved, result.saved)
-        self._usage[0] += result.usage.total_input_tokens
-        self._usage[1] += result.usage.output_tokens
+        self._tally.add(result)
         if self._on_result is not None:
             self._on_result(row, result)
 
     def summary(self) -> BatchSummary:
         """Return the counts and sums of the rows that have ended."""
-        return BatchSummary(
-            counts=dict(self._counts),
-            cost=self._cost,
-            saved=self._saved,
-            input_tokens=self._usage[0],
-            output_tokens=self._usage[1],
-            duration_seconds=time.perf_counter() - self._started,
-        )
+        return BatchSummary.of(self._tally, duration_seconds=time.perf_counter() - self._started)
 
 
-async def answer_rows(
-    rows: Rows, answer: Callable[[ClaudeRequest, Callable[[], None]], Awaitable[ClaudeResult]], *, workers: int
-) -> BatchSummary:
-    """Answer all rows, `workers` at a time; a row's failure is its result, and one that all would meet ends the sending.
+class RowWorkers:
+    """Answers rows, some at a time; a row's failure is its result, and one that all would meet ends the sending.
 
-    `answer` calls its second argument when the answer is there and only has to be put away: meanwhile the next row may begin.
+    Parameters
+    ----------
+    rows : Rows
+    call : callable
+        Makes the call of a request.
+    find : callable
+        Gives the answer that needs no call, or None; raises where the row may not be sent.
+    answer : callable
+        Gives the answer of a call.
+    most : int
+        Rows under way at once, >= 1.
     """
-    places = asyncio.Semaphore(workers)
-    feed = rows.__aiter__()
-    loop = asyncio.get_running_loop()
-    # When the loop last turned, for all workers: each by itself would keep it as long.
-    turned_at = time.perf_counter()
-    turning = False
 
-    def turned() -> None:
-        nonlocal turned_at, turning
-        turned_at, turning = time.perf_counter(), False
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        call: Callable[[ClaudeRequest], Call],
+        find: Callable[[Call], Optional[ClaudeResult]],
+        answer: Callable[[Call], Awaitable[ClaudeResult]],
+        most: int,
+    ) -> None:
+        self._rows = rows
+        self._feed = rows.__aiter__()
+        self._call = call
+        self._find = find
+        self._answer = answer
+        self._most = most
+        self._places = asyncio.Semaphore(most)
+        self._yielder = LoopYielder()
 
-    async def work() -> None:
-        nonlocal turning
+    async def run(self) -> BatchSummary:
+        """Answer all rows."""
+        # A few more than there are places, for the rows whose answers are being put away.
+        await all_done(self._work() for _ in range(self._most + 1 + self._most // 4))
+        return self._rows.summary()
+
+    async def _work(self) -> None:
         while True:
-            await places.acquire()
-            place = _Place(places)
+            await self._places.acquire()
+            place = _Place(self._places)
             try:
-                row, item = await feed.__anext__()
+                row, item = await self._feed.__anext__()
             except StopAsyncIteration:
-                place()
+                place.give_back()
                 return
-            request = None
             try:
-                request = rows.request(row, item)
-                if rows.fatal is not None:
-                    rows.skip(row, request)
-                    continue
-                result = await answer(request, place)
-            except ClaudeForceError as error:
-                rows.fail(row, request, error)
-            else:
-                rows.end(row, result)
+                await self._end_row(row, item, place)
             finally:
-                place()
-            if time.perf_counter() - turned_at > _YIELD_SECONDS:
-                if not turning:
-                    turning = True
-                    loop.call_soon(turned)
-                await asyncio.sleep(0)
+                place.give_back()
+            if self._yielder.is_due:
+                await self._yielder.turn()
 
-    # A few more than there are places, for the rows whose answers are being put away.
-    await all_done(work() for _ in range(workers + 1 + workers // 4))
-    return rows.summary()
+    async def _end_row(self, row: int, item: Any, place: _Place) -> None:
+        rows = self._rows
+        request = status = None
+        try:
+            request = rows.request(row, item)
+            if rows.fatal is not None:
+                rows.skip(row, request)
+                return
+            call = self._call(request)
+            status = call.status
+            result = self._find(call)
+            if result is None:
+                # When the answer is there and has only to be put away, the next row may begin.
+                call.on_arrival = place.give_back
+                result = await self._answer(call)
+        except ClaudeForceError as error:
+            rows.fail(row, request, error, status)
+        else:
+            rows.end(row, result)
 
 
 class _Place:
@@ -210,7 +219,8 @@ class _Place:
     def __init__(self, places: asyncio.Semaphore) -> None:
         self._places: Optional[asyncio.Semaphore] = places
 
-    def __call__(self) -> None:
+    def give_back(self) -> None:
+        """Let another row begin."""
         if self._places is not None:
             self._places.release()
             self._places = None

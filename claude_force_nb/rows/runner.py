@@ -1,308 +1,261 @@
-"""Many prompts at once, as an orchestrator answers them: in memory, as a stream, one by one or through message batches."""
+"""Many prompts at once: in memory, as a stream, one by one or through message batches."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from contextlib import ExitStack
-from decimal import Decimal
-from typing import (
-    Any,
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    ContextManager,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from dataclasses import dataclass, replace
+from typing import Any, AsyncGenerator, Callable, Dict, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
-from claude_force_nb.api.transport import Transport
-from claude_force_nb.batches.context import Accounts
-from claude_force_nb.batches.message_batches import MessageBatches, open_message_batches
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.calls.events import EventEmitter, RequestInfo
+from claude_force_nb.calls.answer import Answerer
+from claude_force_nb.calls.call import Call
+from claude_force_nb.calls.composer import Composer
+from claude_force_nb.calls.controls import Controls
+from claude_force_nb.calls.events import RequestInfo
 from claude_force_nb.calls.options import CallOptions
-from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
-from claude_force_nb.costs.ledger import Ledger
-from claude_force_nb.costs.pricing import PriceTable
-from claude_force_nb.errors import ClaudeForceError, OptionError, SchemaError
+from claude_force_nb.calls.settings import Accounts, check_whole_number
+from claude_force_nb.costs.budget import Budget
+from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.messages.usage import add_dollars
-from claude_force_nb.rows.results import BatchResult, BatchSummary, frame_parts
 from claude_force_nb.schemas.answer import schema_of
 from claude_force_nb.schemas.repair import checked
 from claude_force_nb.vocabulary import ROUTES, did_you_mean
 
 from .files import FILE_COLUMNS, RowFile
-from .run import OnResult, ResultCollector, Rows, answer_rows
+from .results import BatchResult, BatchSummary, frame_parts
+from .retry import retry_rows
+from .run import OnResult, ResultCollector, Rows, RowWorkers
 from .sources import Source, open_source
 
-__all__ = ["RowRunner", "budget_left", "retry_routes", "whole_number"]
+__all__ = ["BatchRoute", "RowRunner", "RunOptions"]
 
 # Gives the result of a request that needs no asking, before the cache is looked at.
 Known = Callable[[ClaudeRequest], Optional[ClaudeResult]]
+# Gives the answer of a call that need not be made, or None; raises where it may not be.
+Find = Callable[[Call], Optional[ClaudeResult]]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of one run of many rows, beside those of its calls.
+
+    Attributes
+    ----------
+    template : str, optional
+        A ``{{ }}`` template, the prompt of every row.
+    on_result : callable, optional
+        Called with row number and result as each row ends, in the order in which they end.
+    cell : str, optional
+        Cell id for the ledger.
+    via : str
+        How rows travel: ``api`` asks for each one by itself, ``batches`` sends them together at half price and waits; see
+        `message_batches`.
+    max_concurrent : int, optional
+        Bound for this run, >= 1, below that of the orchestrator.
+    into : path, optional
+        A .jsonl or .parquet file that receives every row with its answer, as `BatchResult.to_frame` has them; see
+        `rows.files`. What an earlier run has written there is not asked again.
+
+    Raises
+    ------
+    OptionError
+        If an option cannot be used.
+    """
+
+    template: Optional[str] = None
+    on_result: Optional[OnResult] = None
+    cell: Optional[str] = None
+    via: str = "api"
+    max_concurrent: Optional[int] = None
+    into: Union[str, os.PathLike[str], None] = None
+
+    def __post_init__(self) -> None:
+        if self.via not in ROUTES:
+            raise OptionError(
+                f"via must be one of {', '.join(ROUTES)}, not {self.via!r}{did_you_mean(self.via, ROUTES)}"
+            )
+        if self.max_concurrent is not None:
+            check_whole_number(self.max_concurrent, "max_concurrent", 1)
+
+
+class BatchRoute(Protocol):
+    """The way of rows through message batches; `batches.message_batches.MessageBatches` is one."""
+
+    async def run(
+        self,
+        rows: Rows,
+        *,
+        cache: Optional[ResponseCache],
+        look_up: Callable[[ClaudeRequest], Optional[ClaudeResult]],
+        share: Callable[[RequestInfo, ClaudeResult], ClaudeResult],
+        check: Callable[[ClaudeResult], ClaudeResult],
+        budget: Optional[Budget],
+        cell: Optional[str],
+    ) -> BatchSummary:
+        """Answer all rows, each distinct request once."""
 
 
 class RowRunner:
-    """`run_many` and its relatives; `AsyncAgentOrchestrator` inherits them."""
+    """Answers the rows of whole sources.
 
-    transport: Transport
-    prices: PriceTable
-    budget: Budget
-    daily_budget: Optional[DailyBudget]
-    ledger: Optional[Ledger]
-    cache: Optional[ResponseCache]
-    max_concurrent: int
-    max_retries: int
-    notebook: Optional[str]
-    _environ: Mapping[str, str]
-    _emitter: EventEmitter
-    _message_batches: Optional[MessageBatches]
-    _compose: Callable[[str, CallOptions], ClaudeRequest]
-    _resolve: Callable[[CallOptions], CallOptions]
-    _check_open: Callable[[], None]
-    _budget_of: Callable[[CallOptions], Optional[Budget]]
-    _under_way: Callable[[Rows], ContextManager[None]]
-    _look: Callable[[ClaudeRequest, CallOptions, float, Optional[str]], Optional[ClaudeResult]]
-    _hit: Callable[[RequestInfo, ClaudeResult, float, Optional[str]], ClaudeResult]
-    _answer: Callable[..., Awaitable[ClaudeResult]]
+    Parameters
+    ----------
+    composer : Composer
+    answerer : Answerer
+    accounts : Accounts
+    controls : Controls
+        Where runs are counted, and stopped from outside.
+    check_open : callable
+        Raises TransportClosedError after `close`.
+    batches : callable
+        Gives the route through message batches, when one is first asked for; raises OptionError where there is none.
+    """
+
+    def __init__(
+        self,
+        composer: Composer,
+        answerer: Answerer,
+        accounts: Accounts,
+        controls: Controls,
+        check_open: Callable[[], None],
+        batches: Callable[[], BatchRoute],
+    ) -> None:
+        self._composer = composer
+        self._answerer = answerer
+        self._accounts = accounts
+        self._controls = controls
+        self._check_open = check_open
+        self._batches = batches
 
     async def requests(
-        self, prompts: Any, *, template: Optional[str] = None, **options: Any
+        self, prompts: Any, template: Optional[str], options: Mapping[str, Any]
     ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
-        """Give the requests that `run_many` would send for the same arguments, one by one; sends nothing.
-
-        Yields
-        ------
-        (int, ClaudeRequest or ClaudeForceError)
-            Row number, and the request, or why it cannot be made.
-
-        Raises
-        ------
-        ConfigurationError or PromptError
-            Where `run_many` would.
-        """
-        call = self._resolve(CallOptions.of(options))
+        """Give what `run_many` would send for the same arguments; see `AsyncAgentOrchestrator.requests`."""
+        call = self._composer.resolve(CallOptions.of(options))
         source = _source(prompts, keep=False)
         source.check(template, call.variables)
-        rows = Rows(source.feed(), call, self._compose, template=template)
+        rows = Rows(source.feed(), call, self._composer.request, template=template)
         async for row, item in rows:
             try:
                 yield row, rows.request(row, item)
             except ClaudeForceError as error:
                 yield row, error
 
-    async def run_many(
-        self,
-        prompts: Any,
-        *,
-        template: Optional[str] = None,
-        on_result: Optional[OnResult] = None,
-        cell: Optional[str] = None,
-        via: str = "api",
-        max_concurrent: Optional[int] = None,
-        **options: Any,
-    ) -> BatchResult:
-        """Answer many prompts with the same options, at most `max_concurrent` at a time.
-
-        Parameters
-        ----------
-        prompts : iterable, asynchronous iterable, mapping, data frame or path
-            See `sources.open_source`. Taken one by one as workers become free. Texts; with `template` mappings of variables,
-            which lie over ``variables``, or plain values, which the template knows as ``item``.
-        template : str, optional
-            A ``{{ }}`` template, the prompt of every row.
-        on_result : callable, optional
-            Called with row number and result as each row ends, in the order in which they end.
-        cell : str, optional
-            Cell id for the ledger.
-        via : str
-            How rows travel: ``api`` asks for each one by itself, ``batches`` sends them together at half price and waits; see
-            `message_batches`.
-        max_concurrent : int, optional
-            Bound for this run, >= 1, below that of the orchestrator.
-        **options
-            See `options.CallOptions`; ``budget`` bounds the whole.
-
-        Returns
-        -------
-        BatchResult
-            One result per prompt in input order; a row that failed has ``status`` ``failed`` and its ``error``, also where its
-            prompt cannot be made. After a spend limit or a refused key the remaining rows are ``not_sent``.
-
-        Raises
-        ------
-        ConfigurationError
-            On an unknown or unusable option, agent or model, before anything is sent.
-        PromptError
-            If `template` is none, or has a name that neither rows nor ``variables`` have, before anything is sent.
-        TransportClosedError
-            After `close`.
-        """
-        if options.get("schema") is not None:
-            options["schema"] = schema_of(options["schema"])
-        parts = frame_parts(options.get("schema"))
+    async def run_many(self, prompts: Any, run: RunOptions, options: Mapping[str, Any]) -> BatchResult:
+        """Answer many prompts and keep the rows; see `AsyncAgentOrchestrator.run_many`."""
+        options = _with_schema(options)
         source = _source(prompts, keep=True)
-        options.update(template=template, cell=cell, via=via, max_concurrent=max_concurrent)
+
+        async def once(
+            rows: Source, route: str, options: Mapping[str, Any]
+        ) -> Tuple[BatchSummary, Dict[int, ClaudeResult]]:
+            collected = ResultCollector(rows, run.on_result)
+            summary = await self.run_stream(rows, replace(run, via=route, on_result=collected), options)
+            return summary, collected.results
+
+        async def some(route: str, numbers: Sequence[int], budget: Any) -> Mapping[int, ClaudeResult]:
+            return (await once(source.only(numbers), route, {**options, "budget": budget}))[1]
 
         async def again(numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
-            more = ResultCollector(source, on_result)
-            left = dict(options)
-            for route, part in retry_routes(via, numbers, collected.results):
-                summary = await self.run_stream(source.only(part), on_result=more, **dict(left, via=route))
-                left["budget"] = budget_left(left.get("budget"), summary.cost)
-            collected.results.update(more.results)
-            return more.results
+            return await retry_rows(numbers, results, via=run.via, budget=options.get("budget"), run=some)
 
-        collected = ResultCollector(source, on_result)
-        summary = await self.run_stream(source, on_result=collected, **options)
-        return collected.batch(again=again, more=parts, duration_seconds=summary.duration_seconds)
+        summary, results = await once(source, run.via, options)
+        numbers = sorted(results)
+        return BatchResult(
+            [results[number] for number in numbers],
+            numbers=numbers,
+            source=source,
+            again=again,
+            more=frame_parts(options.get("schema")),
+            duration_seconds=summary.duration_seconds,
+        )
 
-    async def run_stream(
-        self,
-        prompts: Any,
-        *,
-        template: Optional[str] = None,
-        on_result: Optional[OnResult] = None,
-        cell: Optional[str] = None,
-        via: str = "api",
-        max_concurrent: Optional[int] = None,
-        into: Union[str, os.PathLike[str], None] = None,
-        **options: Any,
-    ) -> BatchSummary:
-        """Do what `run_many` does and keep no row, so that a source may have any length: results go to `on_result` and `into`.
-
-        Parameters
-        ----------
-        into : path, optional
-            A .jsonl or .parquet file that receives every row with its answer, as `BatchResult.to_frame` has them; see
-            `row_files`. What an earlier run has written there is not asked again.
-
-        Returns
-        -------
-        BatchSummary
-            Counts and sums; what was in the file counts as cached.
-
-        Raises
-        ------
-        SourceError
-            If the file cannot be used.
-        """
-        if options.get("schema") is not None:
-            options["schema"] = schema_of(options["schema"])
-        call = CallOptions.of(options)
-        if via not in ROUTES:
-            near = did_you_mean(via, ROUTES)
-            raise OptionError("via must be one of {}, not {!r}{}".format(", ".join(ROUTES), via, near))
-        workers = self.max_concurrent if max_concurrent is None else whole_number(max_concurrent, "max_concurrent", 1)
+    async def run_stream(self, prompts: Any, run: RunOptions, options: Mapping[str, Any]) -> BatchSummary:
+        """Answer many prompts and keep no row; see `AsyncAgentOrchestrator.run_stream`."""
+        call = CallOptions.of(_with_schema(options))
         self._check_open()
-        call = self._resolve(call)
-        budget = self._budget_of(call)
+        call = self._composer.resolve(call)
+        budget = self._accounts.run_budget(call)
         source = _source(prompts, keep=False)
-        source.check(template, call.variables)
+        source.check(run.template, call.variables)
         with ExitStack() as stack:
             written: Optional[RowFile] = None
             known: Optional[Known] = None
-            tell = on_result
-            if into is not None:
-                written = RowFile(into, source, frame_parts(call.schema, taken=FILE_COLUMNS))
+            tell = run.on_result
+            if run.into is not None:
+                written = RowFile(run.into, source, frame_parts(call.schema, taken=FILE_COLUMNS))
                 stack.callback(written.close)
                 await written.open()
-                tell = written if on_result is None else _both(written, on_result)
+                tell = written if tell is None else _both(written, tell)
                 known = None if call.cache == "refresh" else written.known
-            rows = Rows(source.feed(), call, self._compose, template=template, on_result=tell, total=source.total)
-            stack.enter_context(self._under_way(rows))
-
-            async def answer(request: ClaudeRequest, arrived: Callable[[], None]) -> ClaudeResult:
-                found = None if known is None else known(request)
-                return found or await self._answer(
-                    request, call, budget=budget, partial=None, cell=cell, arrived=arrived
-                )
-
-            if via == "batches":
-                summary = await self._run_batches(rows, call, budget=budget, cell=cell, known=known)
-            else:
-                summary = await answer_rows(rows, answer, workers=min(workers, self.max_concurrent))
+            rows = Rows(
+                source.feed(),
+                call,
+                self._composer.request,
+                template=run.template,
+                on_result=tell,
+                total=source.total,
+            )
+            stack.enter_context(self._controls.under_way(rows))
+            answer_all = self._run_batches if run.via == "batches" else self._run_calls
+            summary = await answer_all(rows, run, known, budget)
             if written is not None:
                 await written.finish()
             return summary
 
-    @property
-    def message_batches(self) -> MessageBatches:
-        """The batch jobs of all kernels, and what runs them.
+    async def _run_calls(
+        self, rows: Rows, run: RunOptions, known: Optional[Known], budget: Optional[Budget]
+    ) -> BatchSummary:
+        def call(request: ClaudeRequest) -> Call:
+            return Call(request, rows.call, budget=budget, cell=run.cell)
 
-        Raises
-        ------
-        OptionError
-            Where the transport is of the user's own and has no batches.
-        """
-        if self._message_batches is None:
-            self._message_batches = open_message_batches(
-                self.transport,
-                self._environ,
-                Accounts(self.prices, self.ledger, self.cache, (self.budget, self.daily_budget)),
-                emitter=self._emitter,
-                notebook=self.notebook,
-                max_retries=self.max_retries,
-            )
-        return self._message_batches
-
-    @property
-    def batches_left(self) -> str:
-        """Which batches of the run that was stopped last go on at the API, and how to collect them; "" where none do."""
-        return "" if self._message_batches is None else self._message_batches.left_running
-
-    def cancel_run(self, task: asyncio.Task[Any]) -> None:
-        """End a task that runs many prompts: its batches at the API, where it has some, else the task itself."""
-        if self._message_batches is None or not self._message_batches.cancel_run(task):
-            task.cancel()
+        answerer = self._answerer
+        most = self._controls.max_concurrent
+        workers = RowWorkers(
+            rows,
+            call=call,
+            find=_first_of(known, answerer.find if rows.call.schema is None else None),
+            answer=answerer.fetch if rows.call.schema is None else answerer.answer,
+            most=most if run.max_concurrent is None else min(most, run.max_concurrent),
+        )
+        return await workers.run()
 
     async def _run_batches(
-        self,
-        rows: Rows,
-        call: CallOptions,
-        *,
-        budget: Optional[Budget],
-        cell: Optional[str],
-        known: Optional[Known],
+        self, rows: Rows, run: RunOptions, known: Optional[Known], budget: Optional[Budget]
     ) -> BatchSummary:
-        def look(request: ClaudeRequest) -> Optional[ClaudeResult]:
-            found = None if known is None else known(request)
-            return found or self._look(request, call, time.perf_counter(), cell)
+        call = rows.call
+
+        find = _first_of(known, self._answerer.find)
+
+        def look_up(request: ClaudeRequest) -> Optional[ClaudeResult]:
+            return find(Call(request, call, cell=run.cell))
 
         def share(asked: RequestInfo, result: ClaudeResult) -> ClaudeResult:
-            return self._hit(asked, result, time.perf_counter(), cell)
+            return self._answerer.hit(asked, result, time.perf_counter(), run.cell)
 
         def check(result: ClaudeResult) -> ClaudeResult:
             return checked(result, call.schema)
 
-        cache = None if call.cache == "off" else self.cache
-        return await self.message_batches.run(
-            rows, cache=cache, look_up=look, share=share, check=check, budget=budget, cell=cell
+        return await self._batches().run(
+            rows,
+            cache=None if call.cache == "off" else self._accounts.cache,
+            look_up=look_up,
+            share=share,
+            check=check,
+            budget=budget,
+            cell=run.cell,
         )
 
 
-def retry_routes(via: str, numbers: Sequence[int], results: Mapping[int, ClaudeResult]) -> List[Tuple[str, List[int]]]:
-    """Return which way rows go that are run again.
-
-    An answer of a message batch is only checked against its schema. The repair of one that does not fit is a call of its own.
-    """
-    errors = {number: results[number].error for number in numbers if number in results and via != "api"}
-    misfits = [number for number, error in errors.items() if isinstance(error, SchemaError)]
-    others = sorted(set(numbers) - set(misfits))
-    return [(route, part) for route, part in ((via, others), ("api", misfits)) if part]
-
-
-def budget_left(budget: Any, spent: Optional[Decimal]) -> Optional[Decimal]:
-    """Return what is left in US dollars of a budget as options name it; None where there is none."""
-    limit = parse_budget(budget)
-    return limit if limit is None or spent is None else max(add_dollars(limit, spent.copy_negate()), Decimal(0))
+def _first_of(known: Optional[Known], find: Optional[Find]) -> Find:
+    """Return what gives the answer of a call that need not be made: what is in the file of the run, then what is kept."""
+    if known is None:
+        return find or (lambda call: None)
+    here = known
+    return lambda call: here(call.request) or (None if find is None else find(call))
 
 
 def _both(first: OnResult, second: OnResult) -> OnResult:
@@ -313,14 +266,12 @@ def _both(first: OnResult, second: OnResult) -> OnResult:
     return tell
 
 
+def _with_schema(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options with their schema made, once for a run and its retries."""
+    return {**options, "schema": schema_of(options["schema"])} if options.get("schema") is not None else options
+
+
 def _source(prompts: Any, *, keep: bool) -> Source:
     if isinstance(prompts, str):
         raise OptionError("run_many takes a list of prompts; for a single one use run")
     return open_source(prompts, name="the list of prompts", keep=keep)
-
-
-def whole_number(value: Any, name: str, least: int) -> int:
-    """Return `value`; raises OptionError where it is no whole number from `least`."""
-    if type(value) is not int or value < least:
-        raise OptionError(f"{name} must be a whole number from {least}, not {value!r}")
-    return value

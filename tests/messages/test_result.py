@@ -16,7 +16,7 @@ from claude_force_nb.errors import OverloadedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
 from claude_force_nb.rows.results import BatchResult
-from claude_force_nb.rows.runner import budget_left
+from claude_force_nb.rows.retry import budget_left
 
 counts = st.integers(0, 10**9)
 usages = st.builds(

@@ -123,7 +123,7 @@ def test_shuffled_rows_pay_only_for_what_is_missing(
 
 def test_cached_rows_leave_the_event_loop_free(run: Any, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many workers find their answers in the cache, other tasks have their turn between the rows of a moment."""
-    monkeypatch.setattr("claude_force_nb.rows.run._YIELD_SECONDS", 0.002)
+    monkeypatch.setattr("claude_force_nb.rows.yielding._YIELD_SECONDS", 0.002)
     turns = [0]
 
     async def ask() -> None:

@@ -18,8 +18,8 @@ from claude_force_nb.notebook.display.stop_button import StopButton
 from claude_force_nb.notebook.magics.awaiting import interruptible
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.results import BatchResult, BatchSummary
+from claude_force_nb.rows.retry import retry_rows
 from claude_force_nb.rows.run import OnResult, ResultCollector
-from claude_force_nb.rows.runner import budget_left, retry_routes
 from claude_force_nb.rows.sources import Source
 
 if TYPE_CHECKING:
@@ -151,18 +151,18 @@ class BatchRun:
 
     async def _again(self, numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
         plan = self._plan
-        results: Dict[int, ClaudeResult] = {}
-        for route, part in retry_routes(plan.arguments.get("via", "api"), numbers, self.collected.results):
-            run = BatchRun(self._session, replace(plan, arguments=dict(plan.arguments, via=route)), part)
+
+        async def run(route: str, part: Sequence[int], budget: Any) -> Mapping[int, ClaudeResult]:
+            arguments = dict(plan.arguments, via=route, budget=budget)
+            again = BatchRun(self._session, replace(plan, arguments=arguments), part)
             try:
-                await interruptible(run.work(), run.describe)
+                await interruptible(again.work(), again.describe)
             finally:
-                run.show(run.batch())
-            results.update(run.collected.results)
-            left = budget_left(plan.arguments.get("budget"), run.batch().cost)
-            plan = replace(plan, arguments=dict(plan.arguments, budget=left))
-        self.collected.results.update(results)
-        return results
+                again.show(again.batch())
+            return again.collected.results
+
+        via, budget = plan.arguments.get("via", "api"), plan.arguments.get("budget")
+        return await retry_rows(numbers, self.collected.results, via=via, budget=budget, run=run)
 
     async def foreground(self) -> BatchOutcome:
         """Run in the cell; Stop ends it, and what it has is kept."""

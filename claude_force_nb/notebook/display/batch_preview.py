@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from decimal import Decimal
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.api.pacing import model_family
-from claude_force_nb.calls.caller import today
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import content_bytes
+from claude_force_nb.costs.pricing import today
 from claude_force_nb.errors import ApiError, ClaudeForceError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.estimate import BatchEstimate, Sampled, minutes_at_limits
 from claude_force_nb.rows.sources import Source
+from claude_force_nb.rows.yielding import LoopYielder
 
 from .progress import duration
 from .render import dollars, table_bundle
@@ -23,7 +23,6 @@ from .render import dollars, table_bundle
 __all__ = ["preview_batch"]
 
 _COUNT_SECONDS = 10.0
-_YIELD_SECONDS = 0.02
 
 
 async def preview_batch(
@@ -64,7 +63,7 @@ async def _go_through(
     first_error: Optional[ClaudeForceError] = None
     mode = CallOptions.of({name: value for name, value in options.items() if name != "template"}).cache
     cache = orchestrator.cache if mode in ("on", "only") else None
-    breath = time.perf_counter()
+    yielder = LoopYielder()
     async for _, request in orchestrator.requests(source, **options):
         if isinstance(request, ClaudeForceError):
             sampled.broken += 1
@@ -75,9 +74,8 @@ async def _go_through(
                 sampled.cached(request, answer)
             else:
                 sampled.missing(request, content_bytes(request))
-        if time.perf_counter() - breath > _YIELD_SECONDS:
-            await asyncio.sleep(0)
-            breath = time.perf_counter()
+        if yielder.is_due:
+            await yielder.turn()
     return sampled, first_error
 
 

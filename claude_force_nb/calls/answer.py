@@ -1,0 +1,176 @@
+"""The answer to one request: from the cache, from somebody's call that is under way, or from a call of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from decimal import Decimal
+from typing import Callable, Optional, Tuple
+
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.costs.pricing import today
+from claude_force_nb.errors import BudgetExceededError, CacheMissError, ClaudeForceError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.schemas.repair import validate_or_repair
+
+from .call import Call
+from .caller import Caller
+from .deadline import Deadline
+from .events import EventEmitter, RequestInfo
+from .settings import Accounts, CallSettings
+from .single_flight import SingleFlight
+
+__all__ = ["Answerer"]
+
+
+class Answerer:
+    """Answers requests, each distinct one with one call at a time.
+
+    Parameters
+    ----------
+    caller : Caller
+    accounts : Accounts
+    emitter : EventEmitter
+    settings : CallSettings
+    check_open : callable
+        Raises TransportClosedError after the orchestrator was closed.
+    check_sending : callable
+        Raises where nothing can be sent at all, such as without a key.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        accounts: Accounts,
+        emitter: EventEmitter,
+        settings: CallSettings,
+        *,
+        check_open: Callable[[], None],
+        check_sending: Callable[[], None],
+    ) -> None:
+        self._cache = accounts.cache
+        self.flights: SingleFlight[Tuple[ClaudeResult, Optional[ResponseCache]]] = SingleFlight()
+        self._caller = caller
+        self._accounts = accounts
+        self._emitter = emitter
+        self._check_open = check_open
+        self._check_sending = check_sending
+        self._timeout_seconds = settings.timeout_seconds
+
+    def find(self, call: Call) -> Optional[ClaudeResult]:
+        """Return the cached answer; None where the request is to be sent, and can be.
+
+        Raises
+        ------
+        CacheMissError
+            With ``cache="only"``, where the answer is not there.
+        ConfigurationError or TransportClosedError
+            Where nothing can be sent.
+        """
+        self._check_open()
+        mode = call.options.cache
+        if self._cache is not None and mode not in ("off", "refresh"):
+            started = time.perf_counter()
+            hit = self._cache.get(call.request)
+            if hit is not None:
+                return self.hit(call.request, hit, started, call.cell)
+        if mode == "only":
+            raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
+        self._check_sending()
+        return None
+
+    async def answer(self, call: Call) -> ClaudeResult:
+        """Answer a request; where a schema is asked for, with an answer that fits it.
+
+        Raises
+        ------
+        ClaudeForceError
+            See `AsyncAgentOrchestrator.run`.
+        """
+        schema = call.options.schema
+        if schema is None:
+            return self.find(call) or await self.fetch(call)
+        # An answer that has to fit a schema may have to be asked for once more: it has not arrived before it fits.
+        call.on_arrival = None
+
+        async def ask(request: ClaudeRequest) -> ClaudeResult:
+            repair = call.with_request(request)
+            return self.find(repair) or await self.fetch(repair)
+
+        return await validate_or_repair(call.request, await ask(call.request), schema, ask)
+
+    async def fetch(self, call: Call) -> ClaudeResult:
+        """Return the answer that is not in the cache, of a call that is under way or of one more."""
+        if call.partial is not None:
+            call.partial.restart()
+        started = time.perf_counter()
+        emit = self._emitter.emit
+        emit("queued", call.request)
+        try:
+            result, joined = await self._call_or_join(call)
+        except ClaudeForceError as error:
+            emit("failed", call.request, error=error)
+            raise
+        except asyncio.CancelledError:
+            emit("cancelled", call.request)
+            raise
+        if joined:
+            shared = result.changed(cached=True, status="cached", attempts=0)
+            return self.hit(call.request, shared, started, call.cell)
+        result = result.changed(duration_seconds=time.perf_counter() - started)
+        emit("done", call.request, attempt=result.attempts, result=result)
+        return result
+
+    async def _call_or_join(self, call: Call) -> Tuple[ClaudeResult, bool]:
+        """Return the answer, and whether it is that of another's call: paid once, saved here."""
+        cache = None if call.options.cache == "off" else self._cache
+        seconds = call.options.timeout_seconds or self._timeout_seconds
+        deadline = Deadline(seconds)
+        mine = False
+
+        async def make() -> Tuple[ClaudeResult, Optional[ResponseCache]]:
+            nonlocal mine
+            mine = True
+            with deadline:
+                return await self._caller.call(call, cache=cache, deadline=deadline), cache
+
+        while True:
+            try:
+                with Deadline(seconds) as patience:  # for another's call, which may have a longer one
+                    (result, kept_in), joined = await self.flights.run(
+                        call.request.fingerprint, make, note=deadline, joining=patience.follow
+                    )
+                break
+            except BudgetExceededError:
+                if mine:  # else it was another's budget, and ours may allow it
+                    raise
+        if joined and cache is not None and kept_in is None:
+            cache.put(call.request, result)
+        return result, joined
+
+    def hit(self, request: RequestInfo, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
+        """Return an answer that costs nothing now as its row has it: with what it saved, told and written down.
+
+        Parameters
+        ----------
+        request : RequestInfo
+        hit : ClaudeResult
+            As it was kept, or as another's call gave it.
+        started : float
+            When it was asked for, by `time.perf_counter`.
+        cell : str, optional
+            Cell id for the ledger.
+        """
+        accounts = self._accounts
+        hit = hit.changed(
+            cost=Decimal(0),
+            saved=accounts.prices.cost(hit.model, hit.usage, on=today()),
+            agent=request.agent,
+            duration_seconds=time.perf_counter() - started,
+        )
+        if accounts.ledger is not None:
+            accounts.ledger.append(hit, notebook=accounts.notebook, cell=cell)
+        if self._emitter.listeners:
+            self._emitter.emit("hit", request, result=hit)
+        return hit

@@ -1,0 +1,62 @@
+"""One request on its way, with all that belongs to it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Callable, Optional
+
+from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.costs.budget import Budget
+from claude_force_nb.messages.request import ClaudeRequest
+
+from .options import CallOptions
+from .status import CallStatus
+
+__all__ = ["Call"]
+
+
+class Call:
+    """One request on its way.
+
+    Parameters
+    ----------
+    request : ClaudeRequest
+    options : CallOptions
+    budget : Budget, optional
+        Of the run it belongs to, beside those of the orchestrator.
+    partial : PartialAnswer, optional
+        Where given, the answer streams into it.
+    cell : str, optional
+        Cell id for the ledger.
+    status : CallStatus, optional
+        Where given, it says at any moment what the call waits for.
+    on_arrival : callable, optional
+        Called when the answer is there and has only to be recorded.
+    """
+
+    __slots__ = ("budget", "cell", "on_arrival", "options", "partial", "request", "status")
+
+    def __init__(
+        self,
+        request: ClaudeRequest,
+        options: CallOptions,
+        *,
+        budget: Optional[Budget] = None,
+        partial: Optional[PartialAnswer] = None,
+        cell: Optional[str] = None,
+        status: Optional[CallStatus] = None,
+        on_arrival: Optional[Callable[[], None]] = None,
+    ) -> None:
+        self.request = request
+        self.options = options
+        self.budget = budget
+        self.partial = partial
+        self.cell = cell
+        self.status = status or CallStatus()
+        self.on_arrival = on_arrival
+
+    def with_request(self, request: ClaudeRequest) -> Call:
+        """Return the same call for another request, whose status goes on."""
+        other = copy.copy(self)
+        other.request = request
+        return other

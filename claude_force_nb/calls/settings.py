@@ -1,0 +1,150 @@
+"""What an orchestrator is told once, in groups; checked when it is given."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Mapping, Optional, Tuple, Union
+
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.costs.budget import Budget, DailyBudget
+from claude_force_nb.costs.ledger import Ledger, default_ledger_path
+from claude_force_nb.costs.pricing import PriceTable, load_prices
+from claude_force_nb.errors import OptionError
+from claude_force_nb.vocabulary import whole_number_fault
+
+from .options import CallOptions
+
+__all__ = ["Accounts", "CacheSettings", "CallSettings", "check_whole_number"]
+
+AnyBudget = Union[Budget, DailyBudget]
+
+
+def check_whole_number(value: int, name: str, least: int) -> int:
+    """Return `value`; raises OptionError where it is not a whole number from `least`."""
+    fault = whole_number_fault(value, name, least)
+    if fault:
+        raise OptionError(fault)
+    return value
+
+
+@dataclass(frozen=True)
+class CallSettings:
+    """How calls are made, and what those take that do not say; see `AsyncAgentOrchestrator` for each.
+
+    Raises
+    ------
+    OptionError
+        If a bound is broken.
+    """
+
+    max_concurrent: int
+    max_retries: int
+    timeout_seconds: float
+    default_model: str
+    default_max_tokens: int
+
+    def __post_init__(self) -> None:
+        CallOptions(timeout_seconds=self.timeout_seconds)
+        check_whole_number(self.max_concurrent, "max_concurrent", 1)
+        check_whole_number(self.max_retries, "max_retries", 0)
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where answers are kept; see `ResponseCache` for each."""
+
+    folder: Optional[Union[str, os.PathLike[str]]]
+    ttl_hours: float
+    max_size_mb: float
+    secret: Optional[str]
+
+    def open(self, environ: Mapping[str, str]) -> ResponseCache:
+        """Return the cache."""
+        return ResponseCache(
+            self.folder, ttl_hours=self.ttl_hours, max_size_mb=self.max_size_mb, secret=self.secret, environ=environ
+        )
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Where answers are kept, and where money is priced, bounded and written down.
+
+    Attributes
+    ----------
+    cache : ResponseCache or None
+    prices : PriceTable
+    budget : Budget
+        Of one orchestrator; without limit where none was given.
+    daily_budget : DailyBudget or None
+        Of all kernels.
+    ledger : Ledger or None
+    notebook : str or None
+        Name for the ledger.
+    allow_unknown_price : bool
+        See `Budget`.
+    owns_cache, owns_daily_budget : bool
+        True where they are closed with the orchestrator.
+    """
+
+    cache: Optional[ResponseCache]
+    prices: PriceTable
+    budget: Budget
+    daily_budget: Optional[DailyBudget]
+    ledger: Optional[Ledger]
+    notebook: Optional[str]
+    allow_unknown_price: bool
+    owns_cache: bool
+    owns_daily_budget: bool
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        cache: Union[ResponseCache, CacheSettings, None],
+        prices: Optional[PriceTable],
+        budget: Union[Budget, Decimal, float, str, None],
+        daily_budget: Union[DailyBudget, Decimal, float, str, None],
+        ledger: Union[Ledger, str, None],
+        notebook: Optional[str],
+        allow_unknown_price: bool,
+        environ: Mapping[str, str],
+    ) -> Accounts:
+        """Make what was not given ready-made; arguments as of `AsyncAgentOrchestrator`, settings of a cache to open."""
+        owns_cache, owns_daily_budget = isinstance(cache, CacheSettings), not isinstance(daily_budget, DailyBudget)
+        book = Ledger(default_ledger_path(environ)) if isinstance(ledger, str) else ledger
+        if daily_budget is not None and not isinstance(daily_budget, DailyBudget):
+            path = default_ledger_path(environ) if book is None else book.path
+            daily_budget = DailyBudget(daily_budget, path, allow_unknown_price=allow_unknown_price)
+        if not isinstance(budget, Budget):
+            budget = Budget(budget, allow_unknown_price=allow_unknown_price)
+        return cls(
+            cache=cache.open(environ) if isinstance(cache, CacheSettings) else cache,
+            prices=prices or load_prices(),
+            budget=budget,
+            daily_budget=daily_budget,
+            ledger=book,
+            notebook=notebook,
+            allow_unknown_price=allow_unknown_price,
+            owns_cache=owns_cache,
+            owns_daily_budget=owns_daily_budget,
+        )
+
+    @property
+    def budgets(self) -> Tuple[Optional[AnyBudget], ...]:
+        """The budgets that every call has to fit; the one that costs most to ask last."""
+        return (self.budget, self.daily_budget)
+
+    def run_budget(self, options: CallOptions) -> Optional[Budget]:
+        """Return the budget of one run, beside those of all; None where it has none."""
+        return None if options.budget is None else Budget(options.budget, allow_unknown_price=self.allow_unknown_price)
+
+    def close(self) -> None:
+        """Close the files that were opened here, and the ledger."""
+        if self.cache is not None and self.owns_cache:
+            self.cache.close()
+        if self.daily_budget is not None and self.owns_daily_budget:
+            self.daily_budget.close()
+        if self.ledger is not None:
+            self.ledger.close()

@@ -1,0 +1,59 @@
+"""Counts and sums over the results of rows, one by one. Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Dict, Optional
+
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import add_dollars
+
+__all__ = ["RowTally", "empty_counts"]
+
+
+def empty_counts() -> Dict[str, int]:
+    """Return a count of 0 for each status that a row can have, in the order in which they are shown."""
+    return {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
+
+
+class RowTally:
+    """Counts and sums over results; keeps none of them.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        Rows by status.
+    cost, saved : Decimal or None
+        US dollars paid, and not paid because the cache answered; None once one price was not known.
+    known_cost : Decimal
+        US dollars of those whose price is known.
+    input_tokens, output_tokens : int
+    """
+
+    __slots__ = ("cost", "counts", "input_tokens", "known_cost", "output_tokens", "saved")
+
+    def __init__(self) -> None:
+        self.counts = empty_counts()
+        self.cost: Optional[Decimal] = Decimal(0)
+        self.saved: Optional[Decimal] = Decimal(0)
+        self.known_cost = Decimal(0)
+        self.input_tokens = 0
+        self.output_tokens = 0
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def add(self, result: ClaudeResult) -> None:
+        """Count one result."""
+        self.counts[result.status] += 1
+        if result.cost is None:
+            self.cost = None
+        elif result.cost:
+            self.known_cost = add_dollars(self.known_cost, result.cost)
+            self.cost = None if self.cost is None else self.known_cost
+        if result.saved is None:
+            self.saved = None
+        elif result.saved and self.saved is not None:
+            self.saved = add_dollars(self.saved, result.saved)
+        self.input_tokens += result.usage.total_input_tokens
+        self.output_tokens += result.usage.output_tokens
