@@ -17,7 +17,7 @@ _COMMANDS = {
     "demo": (".notebook.demo", "run the quickstart notebook twice against the simulator"),
     "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
     "cache": (".cache.cli", "look into the response cache, verify or clear it"),
-    "cost": (".notebook.commands.cost_cli", "show what was spent and saved"),
+    "cost": (".costs.cli", "show what was spent and saved"),
 }
 
 

@@ -27,7 +27,8 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.notebook.display.render import receipt, result_bundle
+from claude_force_nb.notebook.display.answers import result_bundle
+from claude_force_nb.notebook.display.receipts import receipt
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.results import frame_parts
 from claude_force_nb.schemas.answer import as_row, schema_of

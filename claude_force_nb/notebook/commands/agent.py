@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Optional
 
 from claude_force_nb.agents import BUILT_IN, Agent, AgentLibrary
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.pricing import PriceTable, resolve_model
 from claude_force_nb.errors import ConfigurationError, EmptyPromptError, OptionError
-from claude_force_nb.notebook.display.render import line_bundle, table_bundle
+from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.options.line import parse_line
-from claude_force_nb.notebook.options.table import AGENT_OPTIONS, help_rows
+from claude_force_nb.notebook.options.table import AGENT_OPTIONS
+from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.vocabulary import is_name
 
-__all__ = ["define_agent"]
+from .reference import Reference, wants_help
+
+__all__ = ["REFERENCE", "agent", "define_agent"]
 
 _USAGE = "%%claude_agent NAME [model=… temperature=… max_tokens=… description=…]"
 
 
+REFERENCE = Reference(
+    magic="%%claude_agent",
+    summary=f"Defines an agent in the notebook: {_USAGE} above its system prompt.",
+    options=AGENT_OPTIONS,
+    examples=(
+        ("%%claude_agent terse model=haiku", "above: Answer in five words."),
+        ("%claude agent=terse Why is the sky blue?", "uses it"),
+    ),
+    page="guide.md",
+)
+
+
+def agent(session: NotebookSession, line: str, body: Optional[str]) -> Bundle:
+    """Do what ``%%claude_agent`` does, and return what to show; see `define_agent`."""
+    if wants_help(line):
+        return REFERENCE.bundle()
+    return define_agent(
+        session.agents,
+        line,
+        body,
+        cell=session.front_end.cell_run().label,
+        base_url=session.settings.value("base_url"),
+        prices=session.orchestrators.prices,
+    )
+
+
 def define_agent(
     library: AgentLibrary, line: str, body: Optional[str], *, cell: str, base_url: Optional[str], prices: PriceTable
-) -> Dict[str, str]:
+) -> Bundle:
     """Define the agent that a ``%%claude_agent`` cell describes, and return what to show.
 
     Parameters
@@ -48,14 +77,11 @@ def define_agent(
         Where there is no text.
     """
     words = line.split(None, 1)
-    if "--help" in words:
-        return table_bundle(("option", "meaning", "takes"), help_rows(AGENT_OPTIONS), footer=_USAGE)
     if not words:
         raise OptionError("write a name: " + _USAGE)
     name = words[0]
     if not is_name(name):
-        message = "an agent's name is letters, digits, - and _, not {!r}; write {}"
-        raise OptionError(message.format(name, _USAGE))
+        raise OptionError(f"an agent's name is letters, digits, - and _, not {name!r}; write {_USAGE}")
     options = dict(parse_line(words[1] if len(words) > 1 else "", allowed=AGENT_OPTIONS).options)
     description = " ".join(str(options.pop("description", "")).split())
     checked = CallOptions(**options)
@@ -63,7 +89,7 @@ def define_agent(
         resolve_model(checked.model, prices, official=base_url is None)
     if not (body and body.strip()):
         raise EmptyPromptError("the agent has no text; write its system prompt below the %%claude_agent line")
-    agent = Agent(
+    defined = Agent(
         name=name,
         prompt=body.strip(),
         description=description,
@@ -73,7 +99,7 @@ def define_agent(
         source="this notebook, cell " + cell,
     )
     hidden = _goes_before(library, name)
-    library.define(agent)
+    library.define(defined)
     return line_bundle(f"agent {name} is defined{hidden}; use it with agent={name}")
 
 

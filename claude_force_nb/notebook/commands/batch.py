@@ -1,39 +1,44 @@
-"""What ``%claude_batch`` and ``%%claude_batch`` do: parse, check everything, then run in the cell or in the background."""
+"""%claude_batch and %%claude_batch: parse, check everything, then run in the cell or in the background."""
 
 from __future__ import annotations
 
 from collections import ChainMap
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.errors import EmptyPromptError, OptionError, SourceError
 from claude_force_nb.notebook.display.batch_preview import preview_batch
-from claude_force_nb.notebook.display.render import table_bundle
-from claude_force_nb.notebook.magics.awaiting import ending_on_stop
+from claude_force_nb.notebook.kernel.stopping import ending_on_stop
 from claude_force_nb.notebook.options.batch_line import evaluate_source, is_path, parse_batch_line
-from claude_force_nb.notebook.options.table import BATCH_OPTIONS, help_rows
+from claude_force_nb.notebook.options.table import BATCH_OPTIONS
+from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.rows.results import frame_parts
-from claude_force_nb.rows.sources import open_source
+from claude_force_nb.rows.sources import Source, open_source
 
-from .background import BackgroundRun, BatchOutcome, BatchRun, Plan
+from .background_run import BackgroundRun
+from .batch_run import BatchOutcome, BatchRun, Plan
+from .call_arguments import call_arguments, take_option
+from .reference import Reference
 
-if TYPE_CHECKING:
-    from claude_force_nb.notebook.session import NotebookSession
-
-__all__ = ["batch_help", "run_batch"]
+__all__ = ["REFERENCE", "batch"]
 
 _NAME_CHARACTERS = 40
-
-
-def batch_help() -> Dict[str, str]:
-    """Return the reference of the magics."""
-    footer = (
+REFERENCE = Reference(
+    magic="%%claude_batch",
+    summary=(
         "%claude_batch SOURCE asks for every item of SOURCE; %%claude_batch SOURCE fills the prompt below it in for every row. "
-        "SOURCE is an expression, or a path to .txt, .csv or .jsonl."
-    )
-    return table_bundle(("option", "meaning", "takes"), help_rows(BATCH_OPTIONS), footer=footer)
+        "SOURCE is an expression, or a path to .txt, .csv, .tsv, .jsonl or .parquet."
+    ),
+    options=BATCH_OPTIONS,
+    examples=(
+        ('%claude_batch ["Name a river.", "Name a lake."]', "each item is a prompt"),
+        ("%%claude_batch reviews into=labels model=haiku", "above a prompt with {{ text }}: once for each row"),
+        ("%%claude_batch reviews.csv --dry-run", "says how many rows there are and what they may cost"),
+    ),
+    page="guide.md",
+)
 
 
-async def run_batch(
+async def batch(
     session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
 ) -> Union[BatchOutcome, BackgroundRun, None]:
     """Do what ``%%claude_batch`` (with a cell, the template) and ``%claude_batch`` (without) do.
@@ -41,7 +46,7 @@ async def run_batch(
     Returns
     -------
     BatchResult, BatchSummary, BackgroundRun or None
-        Sums where the rows go to a file; a job with ``--background``; None for ``--help`` and ``--dry-run``, which send nothing.
+        Sums where the rows go to a file; a run with ``--background``; None for ``--help`` and ``--dry-run``, which send nothing.
 
     Raises
     ------
@@ -53,53 +58,78 @@ async def run_batch(
     invocation = parse_batch_line(line)
     options = dict(invocation.options)
     if options.pop("help", False):
-        session.show_bundle(batch_help())
+        session.front_end.show(REFERENCE.bundle())
         return None
+    template = _template(cell)
+    background = options.pop("background", False)
+    if background and not session.front_end.in_kernel:
+        raise OptionError("--background needs a notebook: in a terminal nothing runs between two inputs; leave it out")
+    dry_run = options.pop("dry-run", False)
+    path, into = _target(options.pop("into", None))
+    expression = invocation.rest
+    source = await _open(session, expression, options, local_names, keep=path is None)
+    arguments = await _arguments(session, source, template, options, local_names)
+    orchestrator = session.orchestrator
+    orchestrator.widen(arguments["max_concurrent"])
+    if dry_run:
+        if source.is_once and expression.isidentifier():
+            raise SourceError(f"a dry run would use up {source.name}; make a list of it first")
+        session.front_end.show(await preview_batch(orchestrator, source, arguments))
+        return None
+    plan = Plan(orchestrator, source, arguments, into, frame_parts(arguments.get("schema")), path)
+    run = BatchRun(session.front_end, plan, background=background)
+    if not background:
+        return await run.foreground()
+    background_run = BackgroundRun(run)
+    session.background.add(background_run)
+    session.front_end.mark_shown(background_run)
+    return background_run
+
+
+def _template(cell: Optional[str]) -> Optional[str]:
     template = None if cell is None else cell.strip("\n")
     if template is not None and not template.strip():
         raise EmptyPromptError("the prompt is empty; write it below the %%claude_batch line; nothing was sent")
-    names = ChainMap(dict(local_names), session.shell.user_ns)
-    background = options.pop("background", False)
-    if background and not session.in_kernel:
-        raise OptionError("--background needs a notebook: in a terminal nothing runs between two inputs; leave it out")
-    dry_run = options.pop("dry-run", False)
-    into = options.pop("into", None)
-    path, into = (into, None) if into is not None and is_path(into) else (None, into)
-    expression = invocation.rest
+    return template
+
+
+def _target(into: Optional[str]) -> Tuple[Optional[str], Optional[str]]:
+    """Return the file and the variable that ``into=`` names, one of them at the most."""
+    return (into, None) if into is not None and is_path(into) else (None, into)
+
+
+async def _open(
+    session: NotebookSession, expression: str, options: Dict[str, Any], local_names: Mapping[str, Any], *, keep: bool
+) -> Source:
+    """Open the source; takes ``column`` and ``limit`` out of the options."""
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
+    names = ChainMap(dict(local_names), session.front_end.names)
     async with ending_on_stop("the source was still being made; nothing was sent"):
-        source = open_source(
+        return open_source(
             evaluate_source(expression, names),
             name=name,
             column=options.pop("column", None),
             limit=options.pop("limit", None),
-            keep=path is None,
+            keep=keep,
         )
-    arguments: Dict[str, Any] = {name: options.pop(name) for name in ("via",) if name in options}
-    width = options.pop("max_concurrent", None)
-    width = session.settings.value("max_concurrent") if width is None else width
+
+
+async def _arguments(
+    session: NotebookSession,
+    source: Source,
+    template: Optional[str],
+    options: Dict[str, Any],
+    local_names: Mapping[str, Any],
+) -> Dict[str, Any]:
+    """Return the arguments of `AsyncAgentOrchestrator.run_stream`, the first row checked with them."""
+    settings = session.settings
+    width = take_option(options, "max_concurrent", settings)
+    route = {"via": options.pop("via")} if "via" in options else {}
     # An item that is a prompt is sent as it is: data is never a template.
-    call = session.call_options({**options, "raw": template is None}, local_names)
+    call = call_arguments({**options, "raw": template is None}, settings, local_names, session.front_end.names)
     async with ending_on_stop("the first row was still being made; nothing was sent"):
         source.check(template, call.get("variables"))
         if source.is_empty():
-            raise SourceError(f"{name} is empty; nothing was sent")
-    orchestrator = session.orchestrator
-    orchestrator.widen(width)
-    arguments.update(call, template=template, max_concurrent=width, cell=session.cell_id())
-    if dry_run:
-        if source.is_once and expression.isidentifier():
-            raise SourceError(f"a dry run would use up {name}; make a list of it first")
-        session.show_bundle(await preview_batch(orchestrator, source, arguments))
-        return None
-    run = BatchRun(
-        session,
-        Plan(orchestrator, source, arguments, into, frame_parts(call.get("schema")), path),
-        background=background,
-    )
-    if background:
-        job = BackgroundRun(run)
-        session.jobs.add(job)
-        session.mark_shown(job)
-        return job
-    return await run.foreground()
+            raise SourceError(f"{source.name} is empty; nothing was sent")
+    cell = session.front_end.cell_id()
+    return {**route, **call, "template": template, "max_concurrent": width, "cell": cell}

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Dict, List, Optional
+from typing import List, Optional
 
 from claude_force_nb.batches.registry import JobState
+from claude_force_nb.costs.report import dollars
 from claude_force_nb.errors import OptionError, RunInterrupted
-from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.notebook.display.batches import summary_line
+from claude_force_nb.notebook.display.batch_results import summary_line
+from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.display.progress import LiveLine, Progress, duration
-from claude_force_nb.notebook.display.render import dollars, line_bundle, table_bundle
-from claude_force_nb.notebook.magics.awaiting import interruptible
+from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.notebook.kernel.stopping import interruptible
+from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.vocabulary import JOB_ACTIONS, did_you_mean
 
-if TYPE_CHECKING:
-    from claude_force_nb.notebook.session import NotebookSession
+from .reference import Reference, wants_help
 
-__all__ = ["do_jobs", "jobs_view"]
+__all__ = ["REFERENCE", "jobs", "jobs_bundle"]
 
 _MEANINGS = {
     "lost": "attach finds out whether the batch was made",
@@ -27,8 +28,26 @@ _MEANINGS = {
 }
 
 
-async def do_jobs(session: NotebookSession, line: str, *, now: float) -> Dict[str, str]:
-    """Do what ``%claude_jobs [cancel|attach|forget ID]`` says, and return what to show.
+REFERENCE = Reference(
+    magic="%claude_jobs",
+    summary="Lists the message batches of all kernels, or does something with one.",
+    words=(
+        ("list", "every job; this is the default", ""),
+        ("attach", "wait for a job and collect its answers", "id"),
+        ("cancel", "ask the API to end it; what was answered is billed", "id"),
+        ("forget", "take it off the list", "id"),
+    ),
+    examples=(
+        ("%%claude_batch rows via=batches", "makes a job"),
+        ("%claude_jobs", "how they stand"),
+        ("%claude_jobs attach 3f9a2c", "collects one"),
+    ),
+    page="guide.md#at-half-price-with-patience",
+)
+
+
+async def jobs(session: NotebookSession, line: str, *, now: float) -> Optional[Bundle]:
+    """Do what ``%claude_jobs [cancel|attach|forget ID]`` says, and return what else is to show.
 
     Raises
     ------
@@ -39,49 +58,48 @@ async def do_jobs(session: NotebookSession, line: str, *, now: float) -> Dict[st
     RunInterrupted
         On Stop while attached; the job goes on.
     """
+    if wants_help(line):
+        return REFERENCE.bundle()
     action, *names = line.split() or ["list"]
     if action not in JOB_ACTIONS:
         near = did_you_mean(action, JOB_ACTIONS)
-        raise OptionError("%claude_jobs knows {}, not {!r}{}".format(", ".join(JOB_ACTIONS), action, near))
-    jobs = session.orchestrator.message_batches
+        raise OptionError(f"%claude_jobs knows {', '.join(JOB_ACTIONS)}, not {action!r}{near}")
+    batches = session.orchestrator.message_batches
     if action == "list":
         if names:
-            raise OptionError("%claude_jobs list takes nothing further, not {!r}".format(" ".join(names)))
-        return jobs_view(jobs.all(), now=now)
+            raise OptionError(f"%claude_jobs list takes nothing further, not {' '.join(names)!r}")
+        return jobs_bundle(batches.all(), now=now)
     if len(names) != 1:
         raise OptionError(f"%claude_jobs {action} takes the id of one job; %claude_jobs lists them")
+    if action == "attach":
+        await _attach(session, names[0])
+        return None
     if action == "forget":
-        state = jobs.forget(names[0])
+        state = batches.forget(names[0])
         running = state.state in ("in progress", "cancelling", "lost")
         note = "; its batch goes on at the API and is billed" if running else ""
         return line_bundle(f"job {state.job.id} is forgotten{note}")
-    if action == "cancel":
-        state = await jobs.cancel(names[0])
-        message = (
-            "job {} is being cancelled: what was answered is billed and can be collected with %claude_jobs attach {}"
-        )
-        if state.state == "not sent":
-            message = "job {} is cancelled; nothing was sent"
-        return line_bundle(message.format(state.job.id, state.job.id))
-    return await _attach(session, names[0])
+    state = await batches.cancel(names[0])
+    name = state.job.id
+    if state.state == "not sent":
+        return line_bundle(f"job {name} is cancelled; nothing was sent")
+    collect = f"what was answered is billed and can be collected with %claude_jobs attach {name}"
+    return line_bundle(f"job {name} is being cancelled: {collect}")
 
 
-async def _attach(session: NotebookSession, name: str) -> Dict[str, str]:
+async def _attach(session: NotebookSession, name: str) -> None:
     orchestrator = session.orchestrator
     state = orchestrator.message_batches.registry.find(name)
     progress = Progress(total=lambda: state.requests, taken=lambda: state.requests, clock=time.monotonic)
-    live = LiveLine(progress, in_kernel=session.in_kernel)
-
-    def told(result: ClaudeResult) -> None:
-        progress.ended(result)
+    live = LiveLine(progress, in_kernel=session.front_end.in_kernel)
 
     def describe() -> str:
         return f"job {name} goes on at the API; %claude_jobs attach {name} again to collect it"
 
-    async def work() -> Dict[str, str]:
+    async def work() -> Bundle:
         follower = asyncio.get_running_loop().create_task(live.follow())
         try:
-            batch = await orchestrator.message_batches.attach(name, on_result=told)
+            batch = await orchestrator.message_batches.attach(name, on_result=progress.ended)
         finally:
             follower.cancel()
             if orchestrator.ledger is not None:
@@ -95,13 +113,12 @@ async def _attach(session: NotebookSession, name: str) -> Dict[str, str]:
         live.finish(line_bundle(describe()))
         raise
     except Exception as error:
-        live.finish(line_bundle(f"{error}"))
+        live.finish(line_bundle(str(error)))
         raise
     live.finish(shown)
-    return {}
 
 
-def jobs_view(states: List[JobState], *, now: float) -> Dict[str, str]:
+def jobs_bundle(states: List[JobState], *, now: float) -> Bundle:
     """Return the table of jobs.
 
     Parameters

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import List
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.memory.conversations import Memory
-from claude_force_nb.notebook.display.render import line_bundle, table_bundle
+from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
+from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.vocabulary import MEMORY_ACTIONS, did_you_mean
 
-__all__ = ["memory_view"]
+from .reference import Reference, wants_help
+
+__all__ = ["REFERENCE", "memory"]
 
 _EXCERPT = 80
 
 
-def memory_view(memory: Memory, line: str) -> Dict[str, str]:
+REFERENCE = Reference(
+    magic="%claude_memory",
+    summary="Shows or changes the conversations that memory= keeps.",
+    words=(
+        ("show", "the turns; this is the default", "name of a conversation, or nothing for all"),
+        ("clear", "forget them", "name, or nothing for all"),
+        ("undo", "forget the last turn", "name, or nothing for the last one used"),
+    ),
+    examples=(("%claude_memory", "every turn"), ("%claude_memory undo", "takes the last question back")),
+    page="guide.md",
+)
+
+
+def memory(conversations: Memory, line: str) -> Bundle:
     """Do what ``%claude_memory show|clear|undo [name]`` says, and return what to show.
 
     Raises
@@ -22,29 +38,34 @@ def memory_view(memory: Memory, line: str) -> Dict[str, str]:
     OptionError
         On another word, or where there is no such conversation.
     """
+    if wants_help(line):
+        return REFERENCE.bundle()
     action, *names = line.split() or ["show"]
     if action not in MEMORY_ACTIONS:
         near = did_you_mean(action, MEMORY_ACTIONS)
-        raise OptionError("%claude_memory knows {}, not {!r}{}".format(", ".join(MEMORY_ACTIONS), action, near))
+        raise OptionError(f"%claude_memory knows {', '.join(MEMORY_ACTIONS)}, not {action!r}{near}")
     if len(names) > 1:
-        raise OptionError("%claude_memory {} takes one name, not {}".format(action, " ".join(names)))
+        raise OptionError(f"%claude_memory {action} takes one name, not {' '.join(names)}")
     name = names[0] if names else None
     if action == "clear":
-        count = memory.clear(name)
-        return line_bundle("{} forgotten{}".format(_turns(count), " of " + name if name else ""))
+        count = conversations.clear(name)
+        return line_bundle(f"{_turns(count)} forgotten{' of ' + name if name else ''}")
     if action == "undo":
-        where, turn = memory.undo(name)
+        where, turn = conversations.undo(name)
         return line_bundle(f"forgotten, the last turn of {where}: {_excerpt(turn.question)}")
-    shown = [name] if name else memory.names()
-    if not shown:
+    return _show(conversations, [name] if name else conversations.names())
+
+
+def _show(conversations: Memory, names: List[str]) -> Bundle:
+    if not names:
         return line_bundle("no conversation is kept; memory=on makes a cell a turn of one")
     rows: List[List[str]] = []
     tokens = 0
-    for each in shown:
-        for number, turn in enumerate(memory.turns(each), 1):
+    for name in names:
+        for number, turn in enumerate(conversations.turns(name), 1):
             tokens += turn.tokens
             texts = (_excerpt(turn.question), _excerpt(turn.answer))
-            rows.append([each, str(number), turn.label, turn.agent or "", *texts, f"{turn.tokens:,}"])
+            rows.append([name, str(number), turn.label, turn.agent or "", *texts, f"{turn.tokens:,}"])
     header = ("conversation", "turn", "cell", "agent", "asked", "answered", "tokens")
     return table_bundle(header, rows, footer=f"{_turns(len(rows))}, about {tokens:,} tokens")
 

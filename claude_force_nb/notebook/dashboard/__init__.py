@@ -1,1 +1,5 @@
-"""The live dashboard: its numbers, its picture and its widget."""
+"""The live dashboard: `watching` gathers its numbers, `view` draws them, `panel` is the widget.
+
+`watching` listens from the session's start, so that a dashboard opened later knows what came before; `panel` imports ipywidgets and is only
+imported where one is opened. The session and ``%claude_dashboard`` use it.
+"""

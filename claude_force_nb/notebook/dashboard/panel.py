@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from html import escape
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import ipywidgets
 
-from claude_force_nb.notebook.display.render import bundle
+from claude_force_nb.notebook.display.bundles import bundle
 from claude_force_nb.notebook.display.screen import show_bundle
 
 from .source import DashboardSource
 from .view import STYLE, DashboardState, Section, dashboard_bundle, section_html, sections
-
-if TYPE_CHECKING:
-    from .watching import Watching
+from .watching import Watching
 
 __all__ = ["Dashboard", "Dashboards"]
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Protocol
+from typing import Any, Callable, List, Optional, Protocol
 
 from claude_force_nb.calls.events import Event
 
 from .view import DashboardState
-
-if TYPE_CHECKING:
-    from .watching import Watching
+from .watching import Watching
 
 __all__ = ["DashboardSource", "Viewer"]
 

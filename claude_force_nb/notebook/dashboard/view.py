@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from claude_force_nb.cache import CacheStats
 from claude_force_nb.calls.snapshot import Headroom, ModelSums, Snapshot, Tally
+from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.usage import sum_dollars
-from claude_force_nb.notebook.display.render import bundle, dollars
+from claude_force_nb.notebook.display.bundles import bundle
 
 if TYPE_CHECKING:
     from claude_force_nb.orchestrator import AsyncAgentOrchestrator

@@ -1,4 +1,4 @@
-"""Who watches a session's orchestrator: the sums since the session began, and dashboards."""
+"""Who watches a session's orchestrators: the sums since the session began, and the dashboards."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from claude_force_nb.calls.events import Listener
 from claude_force_nb.calls.snapshot import Tally
-from claude_force_nb.errors import ClaudeForceError, OptionError
+from claude_force_nb.errors import ClaudeForceError
+
+from .view import DashboardState, state_of
 
 if TYPE_CHECKING:
     from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-
-    from .panel import Dashboards
-    from .view import DashboardState
 
 __all__ = ["Watching"]
 
@@ -42,7 +41,6 @@ class Watching:
         # From the start, so that a dashboard opened later knows what came before it.
         self.tally = Tally()
         self._listeners: Dict[Listener, Callable[[], None]] = {self.tally: _nothing}
-        self._dashboards: Optional[Dashboards] = None
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
@@ -77,8 +75,6 @@ class Watching:
 
     def state(self) -> DashboardState:
         """Return what a dashboard shows of this moment; what is under way counts whichever settings it began with."""
-        from .view import state_of
-
         present, *earlier = self.orchestrators()
         state = state_of(present, self.tally)
         busy = [each for each in (orchestrator.snapshot() for orchestrator in earlier) if each.busy]
@@ -94,37 +90,8 @@ class Watching:
         self._listeners[listener] = self.orchestrator.add_listener(listener)
         return lambda: self._listeners.pop(listener, _nothing)()
 
-    def show(self, line: str, *, in_kernel: bool, cell: Optional[str]) -> None:
-        """Do what ``%claude_dashboard`` does.
-
-        Raises
-        ------
-        OptionError
-            On anything but nothing and ``close``.
-        """
-        action = line.strip()
-        if action not in ("", "close"):
-            raise OptionError(f"%claude_dashboard takes nothing or close, not {action!r}")
-        if action == "close":
-            self._close_dashboards()
-        elif not in_kernel:
-            from .view import dashboard_bundle
-
-            print(dashboard_bundle(self.state())["text/plain"])
-        else:
-            if self._dashboards is None:
-                from .panel import Dashboards
-
-                self._dashboards = Dashboards(self)
-            self._dashboards.open(cell)
-
-    def _close_dashboards(self) -> None:
-        if self._dashboards is not None:
-            self._dashboards.close()
-
     def close(self) -> None:
-        """Close the dashboards and stop listening."""
-        self._close_dashboards()
+        """Stop listening."""
         for remove in self._listeners.values():
             remove()
         self._listeners.clear()

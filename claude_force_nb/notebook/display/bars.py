@@ -6,9 +6,10 @@ import html
 from dataclasses import dataclass
 from decimal import Decimal
 
+from claude_force_nb.costs.report import LEGEND, bar_blocks
+
 __all__ = ["Bar", "Legend"]
 
-_WIDTH = 20
 # Tones between light and dark, so that they stand out on either.
 _SPENT, _SAVED = "#d9730d", "#7a9a6d"
 
@@ -33,10 +34,7 @@ class Bar:
     label: str = ""
 
     def __str__(self) -> str:
-        # What is there is seen, if only as one block.
-        spent = min(_blocks(self.spent, self.longest), _WIDTH - 1 if self.saved else _WIDTH)
-        saved = min(_blocks(self.saved, self.longest), _WIDTH - spent)
-        return "█" * spent + "░" * saved
+        return bar_blocks(self.spent, self.saved, self.longest)
 
     def to_html(self) -> str:
         """Return the bar as HTML, everything escaped."""
@@ -56,18 +54,17 @@ class Legend:
     """What the parts of a bar mean, for the head of their column."""
 
     def __str__(self) -> str:
-        return "█ spent ░ saved"
+        return LEGEND
 
     def to_html(self) -> str:
         """Return it in the colours of the bars."""
-        box = '<span style="display:inline-block;width:0.8em;height:0.8em;background-color:{}"></span>'
-        part = box + '<span style="font-size:0">{}</span> {}'
-        return "{} {}".format(part.format(_SPENT, "█", "spent"), part.format(_SAVED, "░", "saved"))
+        return f"{_legend_html(_SPENT, '█', 'spent')} {_legend_html(_SAVED, '░', 'saved')}"
+
+
+def _legend_html(tone: str, block: str, meaning: str) -> str:
+    box = f'<span style="display:inline-block;width:0.8em;height:0.8em;background-color:{tone}"></span>'
+    return f'{box}<span style="font-size:0">{block}</span> {meaning}'
 
 
 def _share(amount: Decimal, longest: Decimal) -> float:
     return min(1.0, float(amount / longest)) if longest > 0 else 0.0
-
-
-def _blocks(amount: Decimal, longest: Decimal) -> int:
-    return max(1, round(_share(amount, longest) * _WIDTH)) if amount else 0

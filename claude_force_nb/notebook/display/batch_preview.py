@@ -11,6 +11,7 @@ from claude_force_nb.api.pacing import model_family
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import content_bytes
 from claude_force_nb.costs.pricing import today
+from claude_force_nb.costs.report import dollars
 from claude_force_nb.errors import ApiError, ClaudeForceError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.estimate import BatchEstimate, Sampled, minutes_at_limits
@@ -18,7 +19,7 @@ from claude_force_nb.rows.sources import Source
 from claude_force_nb.rows.yielding import LoopYielder
 
 from .progress import duration
-from .render import dollars, table_bundle
+from .tables import table_bundle
 
 __all__ = ["preview_batch"]
 

@@ -12,9 +12,10 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 from claude_force_nb.costs.bounds import bound_tokens
 from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.request import ClaudeRequest
 
-from .render import bundle, dollars
+from .bundles import Bundle, bundle
 
 __all__ = ["Preview", "estimate_tokens", "make_preview", "mask", "repair_note", "secrets_of"]
 
@@ -143,7 +144,7 @@ class Preview:
         parts = [f"── {title} ──\n{text}" for title, text in self.sections]
         return "\n\n".join([*parts, "\n".join(self.facts)])
 
-    def bundle(self) -> Dict[str, str]:
+    def bundle(self) -> Bundle:
         """Return the display bundle; the JSON is folded below the parts in HTML."""
         plain = str(self)
         style = "white-space:pre-wrap;margin:0.2em 0 0.8em"
@@ -157,7 +158,7 @@ class Preview:
         fence = "`" * max(4, longest + 1)
         return bundle(plain, f"{fence}text\n{plain}\n{fence}", inner)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Dict[str, str]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Bundle:
         return self.bundle()
 
 

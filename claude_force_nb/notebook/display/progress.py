@@ -9,10 +9,10 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
 
+from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import add_dollars
 
-from .render import dollars
 from .screen import REFRESH_SECONDS, show_bundle
 from .stop_button import StopButton
 

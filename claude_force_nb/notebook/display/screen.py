@@ -9,7 +9,9 @@ from typing import Any, Mapping, Optional, Protocol
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.messages.result import ClaudeResult
 
-from .render import answer_bundle, bundle, line_bundle, receipt, result_bundle
+from .answers import answer_bundle, result_bundle
+from .bundles import bundle, line_bundle
+from .receipts import receipt
 
 __all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"]
 

@@ -1,1 +1,4 @@
-"""The IPython side: the extension, cells rewritten to be awaited, Stop."""
+"""The IPython side: the extension, the class of the magics, and cells rewritten to await them.
+
+`extension` loads and unloads; `claude_magics` parses nothing itself and calls the commands. Only the package's ``load_ipython_extension`` uses it.
+"""

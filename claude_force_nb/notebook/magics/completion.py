@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Callable, List, Sequence
+from typing import Any, Callable, List, Sequence
 
 from claude_force_nb.notebook.options.table import AGENT_OPTIONS, BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS
 from claude_force_nb.vocabulary import MEMORY_ACTIONS
 
-if TYPE_CHECKING:
-    from .extension import ClaudeMagics
+from .claude_magics import ClaudeMagics
 
 __all__ = ["complete", "make_matcher"]
 
 _MAGIC = re.compile(r"(?:^|=)\s*%{1,2}(claude\w*)\s+(.*)$", re.DOTALL)
-_CACHE_ACTIONS = ("stats", "verify", "clear", "path")
-
-
 # What pydantic models, dataclasses and TypedDicts have.
 _OF_SCHEMAS = ("model_json_schema", "__dataclass_fields__", "__total__", "__fields__")
 
@@ -45,9 +41,12 @@ def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
     elif magic == "claude_memory":
         found = list(MEMORY_ACTIONS) if first else magics.session.memory.names()
     elif magic == "claude_cache":
-        found = list(_CACHE_ACTIONS)
+        from claude_force_nb.notebook.commands.cache import ACTIONS
+
+        found = list(ACTIONS)
     elif magic == "claude_cost":
-        from claude_force_nb.notebook.commands.cost import COST_OPTIONS, GROUPS
+        from claude_force_nb.costs.report import GROUPS
+        from claude_force_nb.notebook.commands.cost import COST_OPTIONS
 
         found = list(GROUPS) if name == "by" else [] if equals else [each + "=" for each in COST_OPTIONS]
         word = value if equals else word
@@ -79,12 +78,12 @@ def _values(magics: ClaudeMagics, name: str) -> List[str]:
     if name == "agent":
         return _agents(magics)
     if name == "model":
-        prices = magics.session.prices
+        prices = magics.session.orchestrators.prices
         return [*sorted(prices.aliases), *prices.models()]
     if name == "memory":
         return ["on", "off", *magics.session.memory.names()]
     if name == "schema":
-        return sorted(each for each, value in magics.session.shell.user_ns.items() if _is_schema(each, value))
+        return sorted(each for each, value in magics.session.front_end.names.items() if _is_schema(each, value))
     option = OPTIONS.get(name)
     if option is None or option.flag:
         return []

@@ -1,211 +1,26 @@
-"""The magics: parse, call the session, show. Loading and unloading."""
+"""Loading the extension into a shell and unloading it without a trace."""
 
 from __future__ import annotations
 
-import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, List, Optional
+from typing import Any, Callable, List, Optional
 
-from IPython.core.magic import (
-    Magics,
-    line_cell_magic,
-    line_magic,
-    magics_class,
-    needs_local_scope,
-    no_var_expand,
-)
+from claude_force_nb.notebook.kernel.waker import SignalWaker
 
-from claude_force_nb.errors import OptionError
-from claude_force_nb.vocabulary import did_you_mean
-
-from .awaiting import ASYNC_SUFFIX, SignalWaker, await_magics, protect_questions, run_blocking
-
-if TYPE_CHECKING:
-    from claude_force_nb.notebook.session import NotebookSession
+from .claude_magics import AWAITABLE, ClaudeMagics
+from .rewriting import await_magics, protect_questions
 
 __all__ = ["load", "unload"]
 
-# Magics that have an awaitable twin.
-AWAITABLE = ("claude", "claude_batch", "claude_jobs")
 _ATTRIBUTE = "_claude_force_extension"
 # What a magic shows itself and gives as the value of its cell.
 SHOWN = (
     ("claude_force_nb.messages.result", "ClaudeResult"),
     ("claude_force_nb.rows.results", "BatchResult"),
     ("claude_force_nb.rows.results", "BatchSummary"),
-    ("claude_force_nb.notebook.commands.background", "BackgroundRun"),
+    ("claude_force_nb.notebook.commands.background_run", "BackgroundRun"),
     ("claude_force_nb.notebook.display.preview", "Preview"),
 )
-
-
-@magics_class
-class ClaudeMagics(Magics):
-    """``%claude`` and its relatives."""
-
-    def __init__(self, shell: Any, configurable: Any) -> None:
-        super().__init__(shell)
-        self._claude_configurable = configurable
-        self._session: Optional[NotebookSession] = None
-
-    @property
-    def session(self) -> NotebookSession:
-        """The session, made with the first magic: loading the extension imports as little as it can."""
-        if self._session is None:
-            from claude_force_nb.notebook.session import NotebookSession
-
-            self._session = NotebookSession(self.shell, self._claude_configurable)
-        return self._session
-
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic
-    def claude(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
-        """Ask Claude: `%claude question` or `%%claude agent=… into=…` above a prompt; `%%claude --help` lists the options."""
-        return run_blocking(lambda: self.session.ask(line, cell, local_ns or {}))
-
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic
-    def claude_async(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
-        """Return the awaitable of `%claude`; cells are rewritten to await it."""
-        return self.session.ask(line, cell, local_ns or {})
-
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic
-    def claude_batch(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
-        """Ask for every row of a source: `%claude_batch SOURCE`, or `%%claude_batch SOURCE` above a prompt with {{ }}."""
-        return run_blocking(lambda: self._batch(line, cell, local_ns))
-
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic
-    def claude_batch_async(
-        self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None
-    ) -> Any:
-        """Return the awaitable of `%claude_batch`; cells are rewritten to await it."""
-        return self._batch(line, cell, local_ns)
-
-    def _batch(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
-        from claude_force_nb.notebook.commands.batch import run_batch
-
-        return run_batch(self.session, line, cell, local_ns or {})
-
-    @no_var_expand
-    @line_magic
-    def claude_jobs(self, line: str) -> None:
-        """List the message batches of all kernels, or do something with one: `%claude_jobs [attach|cancel|forget ID]`."""
-        run_blocking(lambda: self._do_jobs(line))
-
-    @no_var_expand
-    @line_magic
-    def claude_jobs_async(self, line: str) -> Any:
-        """Return the awaitable of `%claude_jobs`; cells are rewritten to await it."""
-        return self._do_jobs(line)
-
-    async def _do_jobs(self, line: str) -> None:
-        from claude_force_nb.notebook.commands.jobs import do_jobs
-
-        shown = await do_jobs(self.session, line, now=time.time())
-        if shown:
-            self.session.show_bundle(shown)
-
-    @no_var_expand
-    @line_magic
-    def claude_agents(self, line: str) -> None:
-        """List the agents, or show one: `%claude_agents [name]`."""
-        from claude_force_nb.notebook.commands.views import agents_view
-
-        self._display(agents_view(self.session.agents, line.strip()))
-
-    @no_var_expand
-    @line_cell_magic
-    def claude_agent(self, line: str, cell: Optional[str] = None) -> None:
-        """Define an agent: `%%claude_agent NAME [model=…]` above its system prompt."""
-        self._display(self.session.define_agent(line, cell))
-
-    @no_var_expand
-    @line_magic
-    def claude_memory(self, line: str) -> None:
-        """Show or change the conversations: `%claude_memory show|clear|undo [name]`."""
-        from claude_force_nb.notebook.commands.memory import memory_view
-
-        self._display(memory_view(self.session.memory, line))
-
-    @no_var_expand
-    @line_magic
-    def claude_cache(self, line: str) -> None:
-        """Show or change the cache: `%claude_cache stats|verify|clear|path`."""
-        from claude_force_nb.notebook.commands.views import cache_view
-
-        cache = self.session.orchestrator.cache
-        assert cache is not None
-        self._display(cache_view(cache, line.strip() or "stats"))
-
-    @no_var_expand
-    @line_magic
-    def claude_cost(self, line: str) -> None:
-        """Show what was spent and saved: `%claude_cost [by=model|agent|day|notebook] [since=7d]`.
-
-        `export=costs.csv` and `into=frame` give every answer, `prune=90d` removes older ones.
-        """
-        from claude_force_nb.notebook.commands.cost import COST_OPTIONS, do_cost
-
-        given = _pairs(line, COST_OPTIONS, "%claude_cost")
-        ledger = self.session.orchestrator.ledger
-        assert ledger is not None
-        budgets = (self.session.budget, self.session.daily_budget)
-        self._display(do_cost(given, ledger, budgets=budgets, names=self.session.shell.user_ns, now=time.time()))
-
-    @no_var_expand
-    @line_magic
-    def claude_config(self, line: str) -> None:
-        """Show the settings, or set some: `%claude_config [key=value …]`; `key=default` takes a value back."""
-        from claude_force_nb.notebook.commands.views import config_view
-        from claude_force_nb.notebook.options.table import SETTINGS
-
-        self.session.configure(_pairs(line, tuple(SETTINGS), "%claude_config"))
-        self._display(config_view(self.session.settings))
-
-    @no_var_expand
-    @line_magic
-    def claude_dashboard(self, line: str) -> None:
-        """Show what goes on, live, with buttons to pause, stop and clear the cache; `%claude_dashboard close` ends it."""
-        self.session.show_dashboard(line)
-
-    def _display(self, bundle: Dict[str, str]) -> None:
-        from claude_force_nb.notebook.display.screen import show_bundle
-
-        show_bundle(bundle)
-
-    def cell_done(self) -> None:
-        """Say that a cell has ended well."""
-        if self._session is not None:
-            self._session.cell_done()
-
-    def close(self) -> None:
-        """End the session."""
-        if self._session is not None:
-            self._session.close()
-
-
-def _pairs(line: str, known: Any, magic: str) -> Dict[str, str]:
-    import shlex
-
-    try:
-        words = shlex.split(line)
-    except ValueError:
-        raise OptionError(f"{magic}: a quote is opened and not closed") from None
-    pairs = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        name = name.replace("-", "_")
-        if not equals:
-            raise OptionError(f"{magic} takes key=value, not {word!r}")
-        if name not in known:
-            raise OptionError(f"{magic}: unknown setting {name!r}{did_you_mean(name, known)}")
-        pairs[name] = value
-    return pairs
 
 
 class _Extension:
@@ -288,20 +103,20 @@ class _Extension:
 
     def _show_once(self, result: Any) -> None:
         """Show nothing where the cell has shown this very answer while it arrived; the value is kept all the same."""
-        session = self.magics.session
-        if not (session.in_kernel and session.was_shown(result)):
+        front_end = self.magics.session.front_end
+        if not (front_end.in_kernel and front_end.was_shown(result)):
             raise NotImplementedError  # IPython's way of saying: show it as usual
 
     def _bundle(self, result: Any, include: Any = None, exclude: Any = None) -> Any:
-        from claude_force_nb.notebook.display.batches import bundle_of
+        from claude_force_nb.notebook.display.batch_results import bundle_of
 
-        return bundle_of(result) if self.magics.session.in_kernel else {}
+        return bundle_of(result) if self.magics.session.front_end.in_kernel else {}
 
     def _plain(self, result: Any, printer: Any, cycle: bool) -> None:
-        from claude_force_nb.notebook.display.batches import bundle_of
+        from claude_force_nb.notebook.display.batch_results import bundle_of
 
         # A terminal prints its prompt in any case; the answer stands right above it.
-        shown = self.magics.session.was_shown(result)
+        shown = self.magics.session.front_end.was_shown(result)
         printer.text(type(result).__name__ + ", shown above" if shown else bundle_of(result)["text/plain"])
 
     def _register_completer(self) -> None:
@@ -344,6 +159,3 @@ def unload(shell: Any) -> None:
     if extension is not None:
         delattr(shell, _ATTRIBUTE)
         extension.unload()
-
-
-assert all(hasattr(ClaudeMagics, name + ASYNC_SUFFIX) for name in AWAITABLE)

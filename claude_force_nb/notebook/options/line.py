@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any, Dict, Iterable, Mapping, Tuple
+from typing import Any, Collection, Dict, Iterable, Mapping, Tuple
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import did_you_mean
 
 from .table import LINE_OPTIONS, OPTIONS, Option, read_option
 
-__all__ = ["Invocation", "parse_line"]
+__all__ = ["Invocation", "parse_line", "parse_pairs"]
 
 
 @dataclass(frozen=True)
@@ -111,3 +111,27 @@ def _option_value(head: str, rest: str, name: str) -> Tuple[str, str]:
     if not rest or rest.startswith("--"):
         raise OptionError(f"--{name} needs a value")
     return _cut(rest)
+
+
+def parse_pairs(line: str, known: Collection[str], magic: str) -> Dict[str, str]:
+    """Parse the line of a magic that takes nothing but ``key=value``, with quotes as in a shell.
+
+    Raises
+    ------
+    OptionError
+        On an open quote, a word without ``=``, and a name that is not one of `known`.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        raise OptionError(f"{magic}: a quote is opened and not closed") from None
+    pairs = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            raise OptionError(f"{magic} takes key=value, not {word!r}{did_you_mean(name, known)}")
+        if name not in known:
+            raise OptionError(f"{magic}: unknown setting {name!r}{did_you_mean(name, known)}")
+        pairs[name] = value
+    return pairs

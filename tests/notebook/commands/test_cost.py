@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html.parser
-import io
 import re
 import sys
-import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
@@ -15,17 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_force_nb.__main__ import main
 from claude_force_nb.costs.budget import Budget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
+from claude_force_nb.costs.report import budget_line
 from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
-from claude_force_nb.notebook.commands.cost import budget_line, cost_bundle, do_cost
+from claude_force_nb.notebook.commands.cost import cost_bundle, do_cost
 from claude_force_nb.notebook.display.bars import Bar
-from claude_force_nb.notebook.display.batches import summary_line
-from claude_force_nb.notebook.display.render import table_bundle
-from claude_force_nb.rows.results import BatchResult
+from claude_force_nb.notebook.display.tables import table_bundle
 
 D = Decimal
 NOON = 1_793_534_400.0  # 2026-11-01 12:00 UTC
@@ -257,59 +253,3 @@ def test_without_a_library_a_frame_is_one_line(ledger: Ledger, monkeypatch: pyte
     monkeypatch.setattr("claude_force_nb.costs.ledger_export.find_spec", lambda name: None)
     with pytest.raises(OptionError, match="needs pandas or polars"):
         ask(ledger, into="frame")
-
-
-def test_the_command_does_the_same(
-    ledger: Ledger, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    """``python -m claude_force_nb cost``: the table in three forms, the daily budget, the export, pruning."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CLAUDE_FORCE_DAILY_BUDGET", "20")
-    clock.now = time.time()
-    ledger.append(paid("1.5"))
-    clock.now -= 40 * DAY
-    ledger.append(paid("0.5", "claude-haiku-5-5"))
-    ledger.close()
-
-    def said(*words: str) -> str:
-        assert main(["cost", *words]) == 0
-        return str(capsys.readouterr().out)
-
-    text = said()
-    assert "claude-opus-5-5" in text
-    assert "█" * 20 in text
-    assert text.rstrip().endswith("$18.50 of the $20.00 daily budget left")
-    assert "haiku" not in said("--since", "7d")
-    assert said("--format", "markdown").startswith("| model | calls |")
-    assert said("--format", "html", "--by", "day").startswith('<div class="claude-force')
-    assert said("--csv", "costs.csv") == "2 answers written to costs.csv\n"
-    assert said("--prune", "30d").startswith("1 answer older than 30d removed")
-    assert main(["cost", "--csv", "costs.txt"]) == 1
-    assert capsys.readouterr().err == "error: export takes the name of a .csv file, not 'costs.txt'\n"
-    for words, reason in (
-        (("--csv", ""), "export takes"),
-        (("--prune", ""), "prune must be"),
-        (("--prune", "1d", "--since", "7d"), "--prune stands alone"),
-    ):
-        assert main(["cost", *words]) == 1
-        assert capsys.readouterr().err.startswith("error: " + reason)
-    assert "claude-opus-5-5" in said()
-
-
-def test_the_command_writes_into_an_old_encoding(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file on Windows has no place for bars and many names: the numbers come all the same."""
-    ledger.append(paid("1.5", "模型"))
-    ledger.close()
-    written = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="cp1252", write_through=True))
-    assert main(["cost"]) == 0
-    assert b"$1.50" in written.getvalue()
-
-
-def test_a_batch_counts_unknown_prices_apart() -> None:
-    """What is known is summed; rows of unknown price are counted, and never shown as nothing."""
-    rows = [paid("0.5"), paid("0.25"), paid(None), hit("0.1"), hit(None)]
-    assert "$0.7500 + 1 price unknown · saved $0.1000 + 1 price unknown" in summary_line(BatchResult(rows))
-    assert "· price unknown ·" in summary_line(BatchResult([paid(None), paid(None), hit("0.1")]))
-    assert "· $0.5000 ·" in summary_line(BatchResult([paid("0.5")]))
-    assert "· $0 · saved $0.1000" in summary_line(BatchResult([hit("0.1")]))

@@ -1,36 +1,30 @@
-"""One run of a batch in the notebook: in the cell until it ends or is stopped, or in the background as a `BackgroundRun`."""
+"""One run of a batch, and what is shown of it."""
 
 from __future__ import annotations
 
 import _thread
 import asyncio
-import logging
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Generator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Mapping, Optional, Sequence, Union
 
-from claude_force_nb.errors import ClaudeForceError, RunInterrupted
+from claude_force_nb.errors import RunInterrupted
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.notebook.display.batches import bundle_of
+from claude_force_nb.notebook.display.batch_results import bundle_of
 from claude_force_nb.notebook.display.progress import LiveLine, Progress
-from claude_force_nb.notebook.display.render import line_bundle
 from claude_force_nb.notebook.display.stop_button import StopButton
-from claude_force_nb.notebook.magics.awaiting import interruptible
+from claude_force_nb.notebook.kernel.stopping import interruptible
+from claude_force_nb.notebook.session.front_end import FrontEnd
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.results import BatchResult, BatchSummary
 from claude_force_nb.rows.retry import retry_rows
 from claude_force_nb.rows.run import OnResult, ResultCollector
 from claude_force_nb.rows.sources import Source
 
-if TYPE_CHECKING:
-    from claude_force_nb.notebook.session import NotebookSession
-
-__all__ = ["BackgroundRun", "BatchRun", "Plan"]
+__all__ = ["BatchOutcome", "BatchRun", "Plan"]
 
 # What a batch gives: its rows, or of rows that went to a file their sums.
 BatchOutcome = Union[BatchResult, BatchSummary]
-
-logger = logging.getLogger("claude_force_nb")
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class BatchRun:
 
     Parameters
     ----------
-    session : NotebookSession
+    front_end : FrontEnd
     plan : Plan
     numbers : sequence of int, optional
         The rows to run; all of them by default.
@@ -74,13 +68,13 @@ class BatchRun:
 
     def __init__(
         self,
-        session: NotebookSession,
+        front_end: FrontEnd,
         plan: Plan,
         numbers: Optional[Sequence[int]] = None,
         *,
         background: bool = False,
     ) -> None:
-        self._session = session
+        self._front_end = front_end
         self._plan = plan
         source = self._source = plan.source if numbers is None else plan.source.only(numbers)
         source.taken = 0
@@ -92,9 +86,8 @@ class BatchRun:
         )
         self.collected = ResultCollector(source, lambda row, result: self.progress.ended(result))
         self._stop: Optional[Callable[[], None]] = None
-        kernel = getattr(session.shell, "kernel", None)
-        button = StopButton(self._clicked, kernel=kernel, waiting=not background)
-        self.line = LiveLine(self.progress, in_kernel=session.in_kernel, button=button)
+        button = StopButton(self._clicked, kernel=front_end.kernel, waiting=not background)
+        self.line = LiveLine(self.progress, in_kernel=front_end.in_kernel, button=button)
         self._started = time.monotonic()
 
     @property
@@ -103,7 +96,7 @@ class BatchRun:
         return self._plan.orchestrator
 
     def _clicked(self) -> None:
-        """End the run as the Stop of the notebook does, or as its job."""
+        """End the run as the Stop of the notebook does, or as its `BackgroundRun`."""
         (self._stop or _thread.interrupt_main)()
 
     def on_stop(self, stop: Callable[[], None]) -> None:
@@ -112,7 +105,7 @@ class BatchRun:
 
     def describe(self) -> str:
         """Return what is said when the run is stopped."""
-        return "{}; {}".format(self.progress.share(), self.orchestrator.batches_left or "run again to continue")
+        return f"{self.progress.share()}; {self.orchestrator.batches_left or 'run again to continue'}"
 
     async def work(self) -> BatchOutcome:
         """Run to the end, showing how far it is."""
@@ -154,7 +147,7 @@ class BatchRun:
 
         async def run(route: str, part: Sequence[int], budget: Any) -> Mapping[int, ClaudeResult]:
             arguments = dict(plan.arguments, via=route, budget=budget)
-            again = BatchRun(self._session, replace(plan, arguments=arguments), part)
+            again = BatchRun(self._front_end, replace(plan, arguments=arguments), part)
             try:
                 await interruptible(again.work(), again.describe)
             finally:
@@ -173,13 +166,13 @@ class BatchRun:
                 self.keep(self.batch(stopped=error), "stopped")
             raise
         self.keep(batch)
-        self._session.mark_shown(batch)
+        self._front_end.mark_shown(batch)
         return batch
 
     def keep(self, batch: BatchOutcome, note: Optional[str] = None) -> None:
         """Put the result where it was asked for, and show it instead of the line."""
         if self._plan.into:
-            self._session.shell.user_ns[self._plan.into] = batch
+            self._front_end.names[self._plan.into] = batch
         self.show(batch, note)
 
     def show(self, batch: BatchOutcome, note: Optional[str] = None) -> None:
@@ -188,126 +181,6 @@ class BatchRun:
         self.line.finish(bundle_of(batch, note=" · ".join(part for part in (note, where) if part) or None))
 
 
-class BackgroundRun:
-    """A batch that runs while the notebook is used; made by ``--background``.
-
-    ``await job`` waits for its `BatchResult`, and raises what went wrong. Stop ends the waiting, not the job. Of a job that was
-    cancelled the result is what it had.
-    """
-
-    def __init__(self, run: BatchRun) -> None:
-        self._run = run
-        self.loop = asyncio.get_running_loop()
-        self._batch: Optional[BatchOutcome] = None
-        self._error: Optional[BaseException] = None
-        self._cancelled = False
-        run.on_stop(self.cancel)
-        run.line.update()
-        self.task: asyncio.Task[None] = self.loop.create_task(self._work())
-
-    async def _work(self) -> None:
-        try:
-            self._batch = await self._run.work()
-            self._run.keep(self._batch)
-        except asyncio.CancelledError:
-            self._cancelled = True
-            stopped = RunInterrupted(f"cancelled, {self._run.describe()}")
-            self._batch = self._run.batch(stopped=stopped)
-            self._run.keep(self._batch, "cancelled")
-        except Exception as error:
-            self._error = error
-            if self._run.progress.ended_rows:
-                self._run.keep(self._run.batch(stopped=error))
-            self._run.line.finish(self.bundle())
-            # Somebody may never look at the job again.
-            logger.error("the batch in the background failed: %s: %s", type(error).__name__, error)
-
-    def __await__(self) -> Generator[Any, None, BatchOutcome]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> BatchOutcome:
-        try:
-            if asyncio.get_running_loop() is self.loop:
-                await asyncio.wait([self.task])
-            else:  # a cell in another thread
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(self.task), self.loop))
-        except asyncio.CancelledError:
-            line = "Interrupted: {}; the job goes on, await it again"
-            raise _WaitingEnded(line.format(self.progress.share())) from None
-        self._run.line.repeat()
-        return self.result()
-
-    @property
-    def status(self) -> str:
-        """``running``, ``done``, ``cancelled`` or ``failed``."""
-        if self._error is not None:
-            return "failed"
-        if self._batch is None:
-            return "running"
-        return "cancelled" if self._cancelled else "done"
-
-    @property
-    def progress(self) -> Progress:
-        """How far it is: ``.done``, ``.total``, ``.counts``, ``.cost``, ``.projected_cost``; as text, the live line."""
-        return self._run.progress
-
-    @property
-    def orchestrator(self) -> AsyncAgentOrchestrator:
-        """What carries it out."""
-        return self._run.orchestrator
-
-    def cancel(self) -> None:
-        """End it soon, from any thread; rows that are done are kept, and their answers are in the cache.
-
-        Of a batch that is at the API already the API is asked to end it, and what it has answered by then is collected.
-        """
-        if not self.task.done() and not self.loop.is_closed():
-            self._cancelled = True
-            self.loop.call_soon_threadsafe(self.orchestrator.cancel_run, self.task)
-
-    def leave(self) -> None:
-        """End the waiting, from any thread; a batch that is at the API already goes on there."""
-        if not self.task.done() and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.task.cancel)
-
-    def result(self) -> BatchOutcome:
-        """Return the result without waiting; of a cancelled job what it had.
-
-        Raises
-        ------
-        ClaudeForceError
-            If it is still running.
-        Exception
-            What ended it, where something went wrong for all rows.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._batch is None:
-            raise ClaudeForceError(f"the batch is still running: {self.progress.share()}; await the job")
-        return self._batch
-
-    def bundle(self) -> Dict[str, str]:
-        """Return how the job stands, as a display bundle."""
-        if self._error is not None:
-            line = "failed: {}: {}".format(type(self._error).__name__, " ".join(str(self._error).split()))
-            return line_bundle(f"{line} · {self.progress.share()}")
-        return self.progress.bundle() if self._batch is None else bundle_of(self._batch)
-
-    def __repr__(self) -> str:
-        return f"BackgroundRun({self.status}, {self.progress.share()})"
-
-
-class _WaitingEnded(asyncio.CancelledError):
-    """A cancellation as any other, which a notebook shows as one line."""
-
-    def _render_traceback_(self) -> List[str]:
-        return [str(self)]
-
-
 def _look_away(done: asyncio.Future[Any]) -> None:
     if not done.cancelled():
         done.exception()
-
-
-async def _ended(task: Awaitable[None]) -> None:
-    await asyncio.wait([asyncio.ensure_future(task)])

@@ -1,4 +1,4 @@
-"""``python -m claude_force_nb cost``: what %claude_cost shows and does, in a terminal."""
+"""``python -m claude_force_nb cost``: what was spent and saved, in a terminal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import argparse
 import os
 import time
 
-from claude_force_nb.costs.budget import DailyBudget
-from claude_force_nb.costs.ledger import Ledger, default_ledger_path, parse_since
 from claude_force_nb.errors import OptionError
-from claude_force_nb.notebook.options.settings import Settings, folder_of_notebook
 
-from .cost import GROUPS, budget_line, cost_bundle, export, prune
+from .budget import DailyBudget
+from .ledger import Ledger, default_ledger_path, parse_since
+from .report import GROUPS, budget_line, cost_report, export, prune
 
 __all__ = ["add_arguments", "run"]
-
-_FORMS = {"text": "text/plain", "markdown": "text/markdown", "html": "text/html"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", choices=GROUPS, default="model", help="what a line stands for (default: %(default)s)")
     parser.add_argument("--since", default="", metavar="WHEN", help="such as 7d, 24h or 2026-11-01 (default: ever)")
     parser.add_argument(
-        "--format", choices=tuple(_FORMS), default="text", help="form of the table (default: %(default)s)"
+        "--format", choices=("text", "markdown"), default="text", help="form of the table (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--daily-budget",
+        metavar="DOLLARS",
+        default=os.environ.get("CLAUDE_FORCE_DAILY_BUDGET", "none"),
+        help="say how much of it is left (default: CLAUDE_FORCE_DAILY_BUDGET)",
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--csv", metavar="FILE", help="write every answer to a .csv file instead")
@@ -34,8 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table, write the file, or prune; return the exit status."""
     path = default_ledger_path(os.environ)
-    settings = Settings(configurable=None, environ=os.environ, folder=folder_of_notebook())
-    ledger, daily = Ledger(path), DailyBudget(settings.value("daily_budget"), path)
+    ledger, daily = Ledger(path), DailyBudget(arguments.daily_budget, path)
     now = time.time()
     try:
         if arguments.prune is not None:
@@ -46,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
             moment = parse_since(arguments.since, now=now) if arguments.since else None
             print(export(ledger, arguments.csv, moment))
         else:
-            shown = cost_bundle(ledger, arguments.by, arguments.since, now=now, below=(budget_line(daily),))
-            print(shown[_FORMS[arguments.format]])
+            report = cost_report(ledger, arguments.by, arguments.since, now=now, below=(budget_line(daily),))
+            print(report.markdown() if arguments.format == "markdown" else report.text())
     finally:
         ledger.close()
         daily.close()

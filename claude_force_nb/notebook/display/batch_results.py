@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
+from claude_force_nb.costs.report import dollars, known_dollars
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.rows.results import BatchResult, BatchSummary
 
-from .render import dollars, known_dollars, line_bundle, result_bundle, table_bundle
+from .answers import result_bundle
+from .bundles import Bundle, line_bundle
+from .tables import table_bundle
 
 __all__ = ["batch_bundle", "bundle_of", "summary_line"]
 
@@ -52,7 +55,7 @@ def _row(number: int, result: ClaudeResult) -> Tuple[str, str, str]:
     return str(number), result.status.replace("_", " "), _short(shown)
 
 
-def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Dict[str, str]:
+def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Bundle:
     """Return the bundle of a batch: its first rows, the first ones without an answer, and the sums."""
     pairs: Sequence[Tuple[int, ClaudeResult]] = list(zip(batch.numbers, batch))
     rows: List[Sequence[Any]] = [_row(*pair) for pair in pairs[:_FIRST_ROWS]]
@@ -67,7 +70,7 @@ def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Dict[str,
     return table_bundle(("row", "status", "answer"), rows, footer=footer)
 
 
-def bundle_of(value: Any, *, note: Optional[str] = None) -> Dict[str, str]:
+def bundle_of(value: Any, *, note: Optional[str] = None) -> Bundle:
     """Return the bundle of whatever the magics give: an answer, a batch, its sums, or a job."""
     if isinstance(value, ClaudeResult):
         return result_bundle(value)
@@ -76,5 +79,5 @@ def bundle_of(value: Any, *, note: Optional[str] = None) -> Dict[str, str]:
     if isinstance(value, BatchSummary):
         line = summary_line(value)
         return line_bundle(line if note is None else f"{note} · {line}")
-    bundle: Dict[str, str] = value.bundle()
+    bundle: Bundle = value.bundle()
     return bundle

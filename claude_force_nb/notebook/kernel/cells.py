@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Mapping, Optional
 
 from claude_force_nb.memory.conversations import CellRun
 
-__all__ = ["cell_id", "cell_run", "memory_options"]
+__all__ = ["cell_id", "cell_run"]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -47,11 +47,3 @@ def cell_run(message: Any, execution_count: int) -> CellRun:
     if isinstance(code, str) and content.get("allow_stdin"):
         return CellRun("code " + sha256(code.encode("utf-8", "surrogatepass")).hexdigest(), run, count)
     return CellRun("run " + run, run, count)
-
-
-def memory_options(memory: Union[bool, str], memory_tokens: int, turn: CellRun) -> Dict[str, Any]:
-    """Return the arguments of `AsyncAgentOrchestrator.run` for what ``memory=`` says."""
-    if memory is False:
-        return {}
-    named = {} if memory is True else {"memory": memory}
-    return {"use_memory": True, "turn": turn, "memory_tokens": memory_tokens, **named}

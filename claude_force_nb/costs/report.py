@@ -1,0 +1,223 @@
+"""What was spent and saved, as lines of text: how dollars are written, the report of the ledger, its export and pruning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Iterable, List, Optional, Sequence, Tuple, Union
+
+from claude_force_nb.errors import ClaudeForceError, OptionError
+from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table
+from claude_force_nb.vocabulary import did_you_mean
+
+from .budget import Budget, DailyBudget
+from .ledger import Ledger, LedgerRow, parse_since
+
+__all__ = [
+    "GROUPS",
+    "LEGEND",
+    "NUMBER_COLUMNS",
+    "CostReport",
+    "answers",
+    "bar_blocks",
+    "budget_line",
+    "cost_report",
+    "dollars",
+    "export",
+    "known_dollars",
+    "prune",
+]
+
+GROUPS = ("model", "agent", "day", "notebook")
+# Columns of a report that hold numbers.
+NUMBER_COLUMNS = range(1, 7)
+_BAR_WIDTH = 20
+_SPENT, _SAVED = "█", "░"
+LEGEND = f"{_SPENT} spent {_SAVED} saved"
+
+
+def dollars(amount: Optional[Decimal]) -> str:
+    """Return US dollars as read by people: ``$0``, ``$0.0033``, ``$12.35``, or ``price unknown``."""
+    if amount is None:
+        return "price unknown"
+    if amount == 0:
+        return "$0"
+    if amount < Decimal("0.0001"):
+        return "<$0.0001"
+    return f"${amount:.4f}" if amount < 1 else f"${amount:,.2f}"
+
+
+def known_dollars(known: Decimal, unknown: int, count: int) -> str:
+    """Return the dollars of `count` answers, `unknown` of which are not in them; what is not known is never shown as nothing."""
+    if not unknown:
+        return dollars(known)
+    if unknown == count:
+        return "price unknown"
+    return f"{dollars(known)} + {unknown:,} price unknown"
+
+
+def bar_blocks(spent: Decimal, saved: Decimal, longest: Decimal) -> str:
+    """Return a bar of block characters: what was spent, filled, then what was saved, light.
+
+    Parameters
+    ----------
+    spent, saved : Decimal
+        At least 0.
+    longest : Decimal
+        The sum of both that fills the whole width, at least 0.
+    """
+    # What is there is seen, if only as one block.
+    filled = min(_blocks(spent, longest), _BAR_WIDTH - 1 if saved else _BAR_WIDTH)
+    light = min(_blocks(saved, longest), _BAR_WIDTH - filled)
+    return _SPENT * filled + _SAVED * light
+
+
+def _blocks(amount: Decimal, longest: Decimal) -> int:
+    if not amount:
+        return 0
+    share = min(1.0, float(amount / longest)) if longest > 0 else 0.0
+    return max(1, round(share * _BAR_WIDTH))
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """Spend and savings of the ledger, grouped.
+
+    Attributes
+    ----------
+    by : str
+        One of `GROUPS`.
+    rows : tuple of LedgerRow
+        Dearest first, days in order; none where nothing was asked.
+    total : LedgerRow or None
+        Where there is more than one row.
+    footer : str
+        Whose answers these are, since when, and what is left of budgets.
+    """
+
+    by: str
+    rows: Tuple[LedgerRow, ...]
+    total: Optional[LedgerRow]
+    footer: str
+
+    @property
+    def longest(self) -> Decimal:
+        """US dollars that fill a whole bar."""
+        return max((row.cost + row.saved for row in self.rows), default=Decimal(0))
+
+    @property
+    def header(self) -> Tuple[str, ...]:
+        """Names of the columns, without that of the bars."""
+        return (self.by, "calls", "cached", "tokens in", "tokens out", "cost", "saved")
+
+    @property
+    def lines(self) -> List[LedgerRow]:
+        """The rows, and the total below them."""
+        return [*self.rows] if self.total is None else [*self.rows, self.total]
+
+    def cells(self, row: LedgerRow) -> Tuple[str, ...]:
+        """Return the cells of one of `lines`, without its bar."""
+        name = "total" if row is self.total else one_line(row.key) or "(none)"
+        counts = (f"{number:,}" for number in (row.calls, row.hits, row.input_tokens, row.output_tokens))
+        cost = known_dollars(row.cost, row.unknown_price, row.calls)
+        saved = known_dollars(row.saved, row.unknown_saved, row.hits)
+        return (name, *counts, cost, saved)
+
+    def has_bar(self, row: LedgerRow) -> bool:
+        """Return True where a bar says how much a row is beside the others."""
+        return row is not self.total and self.longest > 0
+
+    def text(self) -> str:
+        """Return the report for a terminal."""
+        if not self.rows:
+            return self.footer
+        return "\n".join([*plain_table(*self._table(), right=NUMBER_COLUMNS), "", self.footer])
+
+    def markdown(self) -> str:
+        """Return the report in Markdown."""
+        footer = f"*{escape_markdown(self.footer)}*"
+        if not self.rows:
+            return footer
+        return "\n".join([*markdown_table(*self._table(), right=NUMBER_COLUMNS), "", footer])
+
+    def _table(self) -> Tuple[Sequence[str], List[Sequence[str]]]:
+        longest = self.longest
+        rows: List[Sequence[str]] = []
+        for row in self.lines:
+            bar = bar_blocks(row.cost, row.saved, longest) if self.has_bar(row) else ""
+            rows.append((*self.cells(row), bar))
+        return (*self.header, LEGEND if longest else ""), rows
+
+
+def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Iterable[str] = ()) -> CostReport:
+    """Return spend and savings, grouped.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    by : str
+        One of `GROUPS`.
+    since : str
+        See `parse_since`; "" for everything.
+    now : float
+        Unix seconds.
+    below : iterable of str
+        Further lines for the footer; empty ones are passed over.
+
+    Raises
+    ------
+    OptionError
+        If `by` or `since` cannot be used.
+    """
+    if by not in GROUPS:
+        raise OptionError(f"by must be one of {', '.join(GROUPS)}, not {by!r}{did_you_mean(by, GROUPS)}")
+    moment = parse_since(since, now=now) if since else None
+    rows = tuple(ledger.summary(by=by, since=moment))
+    parts = [] if rows else ["nothing was asked yet"]
+    parts.append("all notebooks of this user" + (f", since {since}" if since else ""))
+    parts += [line for line in below if line]
+    total = ledger.total(since=moment) if len(rows) > 1 else None
+    return CostReport(by, rows, total, " · ".join(parts))
+
+
+def budget_line(budget: Union[Budget, DailyBudget]) -> str:
+    """Return how much of a budget is left, or "" where it has no limit."""
+    if budget.limit is None:
+        return ""
+    name = budget.name.replace("_", " ")
+    return f"{dollars(budget.left)} of the {dollars(budget.limit)} {name} left"
+
+
+def answers(count: int) -> str:
+    """Return ``1 answer`` or ``1,234 answers``."""
+    return f"{count:,} {'answer' if count == 1 else 'answers'}"
+
+
+def export(ledger: Ledger, target: str, moment: Optional[float]) -> str:
+    """Write the answers since a moment (Unix seconds; None: all) to a CSV file; return the line that says so.
+
+    Raises
+    ------
+    OptionError
+        If the file is not named ``.csv``.
+    ClaudeForceError
+        If it cannot be written.
+    """
+    if Path(target).suffix.lower() != ".csv":
+        raise OptionError(f"export takes the name of a .csv file, not {target!r}")
+    try:
+        count = ledger.export_csv(Path(target).expanduser(), since=moment)
+    except OSError as error:
+        raise ClaudeForceError(f"{target} cannot be written: {error.strerror or error}") from None
+    return f"{answers(count)} written to {target}"
+
+
+def prune(ledger: Ledger, age: str, *, now: float) -> str:
+    """Remove answers older than `age` (as `parse_since` takes it); return the line that says so."""
+    try:
+        moment = parse_since(age, now=now)
+    except OptionError as error:
+        raise OptionError(str(error).replace("since", "prune", 1)) from None
+    count = ledger.prune(max(0.0, now - moment))
+    return f"{answers(count)} older than {age} removed from the ledger; those of today stay"

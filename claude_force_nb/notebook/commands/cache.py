@@ -1,0 +1,52 @@
+"""%claude_cache: look into the response cache, verify or clear it."""
+
+from __future__ import annotations
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
+from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.notebook.session.session import NotebookSession
+from claude_force_nb.vocabulary import did_you_mean
+
+from .reference import Reference, wants_help
+
+__all__ = ["ACTIONS", "REFERENCE", "cache"]
+
+ACTIONS = ("stats", "verify", "clear", "path")
+REFERENCE = Reference(
+    magic="%claude_cache",
+    summary="Looks into the response cache, verifies or clears it.",
+    words=(
+        ("stats", "entries, size, hits and misses; this is the default", ""),
+        ("verify", "read and check every entry; what is corrupt is removed", ""),
+        ("clear", "remove every entry", ""),
+        ("path", "the folder", ""),
+    ),
+    examples=(("%claude_cache", "the numbers"), ("%claude_cache verify", "check every entry")),
+    page="guide.md",
+)
+
+
+def cache(session: NotebookSession, line: str) -> Bundle:
+    """Do one of `ACTIONS`, and return what to show.
+
+    Raises
+    ------
+    OptionError
+        On another word.
+    """
+    if wants_help(line):
+        return REFERENCE.bundle()
+    action = line.strip() or "stats"
+    if action not in ACTIONS:
+        near = did_you_mean(action, ACTIONS)
+        raise OptionError(f"%claude_cache knows {', '.join(ACTIONS)}, not {action!r}{near}")
+    response_cache = session.orchestrator.cache
+    assert response_cache is not None
+    if action == "path":
+        return line_bundle(str(response_cache.directory))
+    if action == "clear":
+        return line_bundle(f"cleared {response_cache.clear():,} entries")
+    report = vars(response_cache.stats() if action == "stats" else response_cache.verify())
+    rows = [(name.replace("_", " "), f"{value:,}") for name, value in report.items() if type(value) is int]
+    return table_bundle(("cache", "value"), rows, footer=str(response_cache.directory))

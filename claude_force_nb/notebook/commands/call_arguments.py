@@ -1,0 +1,74 @@
+"""From the options of a cell and the settings to the arguments of a call."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from typing import Any, Dict, Mapping, MutableMapping, Union
+
+from claude_force_nb.memory.conversations import CellRun
+from claude_force_nb.notebook.options.names import find_schema
+from claude_force_nb.notebook.options.settings import Settings
+from claude_force_nb.prompts.injection_policy import forget_warnings
+
+__all__ = ["call_arguments", "memory_arguments", "take_option"]
+
+# Options of a cell that a setting may give.
+_SETTINGS = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "cache", "on_injection")
+
+
+def take_option(options: Dict[str, Any], name: str, settings: Settings) -> Any:
+    """Take an option out of those of a cell; where the cell does not say it, return the setting's value."""
+    value = options.pop(name, None)
+    return settings.value(name) if value is None else value
+
+
+def call_arguments(
+    options: Mapping[str, Any], settings: Settings, local_names: Mapping[str, Any], names: MutableMapping[str, Any]
+) -> Dict[str, Any]:
+    """Return the arguments of `AsyncAgentOrchestrator.run`: what the cell says, then what the settings say.
+
+    Parameters
+    ----------
+    options : mapping
+        Of the cell; not changed.
+    settings : Settings
+    local_names : mapping
+        Names of the calling function, which go before those of the notebook.
+    names : mapping
+        Names of the notebook.
+
+    Raises
+    ------
+    OptionError
+        If a setting or ``schema=`` cannot be used.
+    """
+    forget_warnings()
+    options = dict(options)
+    call: Dict[str, Any] = {}
+    agent = options.get("agent") or settings.value("agent")
+    for name in _SETTINGS:
+        if name in options:
+            call[name] = options.pop(name)
+            continue
+        value, source = settings.lookup(name)
+        # An agent's own model and bound go before this package's defaults, not before what the user has set.
+        if value is not None and not (source == "default" and name in ("model", "max_tokens") and agent):
+            call[name] = value
+    call["timeout_seconds"] = take_option(options, "timeout", settings)
+    if options.pop("refresh", False):
+        call["cache"] = "refresh"
+    visible = ChainMap(dict(local_names), names)
+    if "schema" in options:
+        options["schema"] = find_schema(options["schema"], visible)
+    if not options.pop("raw", False):
+        call["variables"] = visible
+    call.update(options)
+    return call
+
+
+def memory_arguments(memory: Union[bool, str], memory_tokens: int, turn: CellRun) -> Dict[str, Any]:
+    """Return the arguments of `AsyncAgentOrchestrator.run` for what ``memory=`` says."""
+    if memory is False:
+        return {}
+    named = {} if memory is True else {"memory": memory}
+    return {"use_memory": True, "turn": turn, "memory_tokens": memory_tokens, **named}

@@ -1,0 +1,192 @@
+"""%claude and %%claude: one question and its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, replace
+from typing import Any, Dict, Mapping, Optional, Union
+
+from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.calls.options import CallOptions
+from claude_force_nb.costs.bounds import price_bound
+from claude_force_nb.costs.pricing import today
+from claude_force_nb.errors import EmptyPromptError, RunInterrupted, SchemaError, StoppedError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.display.preview import Preview, make_preview, repair_note, secrets_of
+from claude_force_nb.notebook.display.screen import NotebookScreen, Screen, TerminalScreen, follow
+from claude_force_nb.notebook.kernel.stopping import interruptible
+from claude_force_nb.notebook.options.line import parse_line
+from claude_force_nb.notebook.options.table import LINE_OPTIONS
+from claude_force_nb.notebook.session.session import NotebookSession
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+
+from .call_arguments import call_arguments, memory_arguments, take_option
+from .reference import Reference
+
+__all__ = ["REFERENCE", "ask"]
+
+REFERENCE = Reference(
+    magic="%%claude",
+    summary="Asks Claude; options are key=value or --key value. The answer is the value of the cell.",
+    options=LINE_OPTIONS,
+    examples=(
+        ("%claude Why is the sky blue?", "one line"),
+        ("%%claude model=haiku into=review", "above a prompt; the answer is in the variable review"),
+        ("%%claude agent=reviewer --dry-run", "shows what would be sent, and sends nothing"),
+    ),
+    page="guide.md",
+)
+
+
+async def ask(
+    session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
+) -> Union[ClaudeResult, Preview, None]:
+    """Do what ``%%claude`` (with a cell) and ``%claude`` (without) do.
+
+    Parameters
+    ----------
+    session : NotebookSession
+    line : str
+        Behind the magic's name.
+    cell : str or None
+        Body of the cell; None for the line form, whose prompt follows the options.
+    local_names : mapping
+        Names of the calling function, which go before those of the notebook.
+
+    Returns
+    -------
+    ClaudeResult, Preview or None
+        A preview for ``--dry-run``, None for ``--help``, which both send nothing.
+
+    Raises
+    ------
+    ClaudeForceError
+        One line; see `errors`.
+    RunInterrupted
+        On Stop.
+    """
+    invocation = parse_line(line, free_text=cell is None)
+    options = dict(invocation.options)
+    if options.pop("help", False):
+        session.front_end.show(REFERENCE.bundle())
+        return None
+    prompt = _prompt(invocation.rest, cell)
+    into = options.pop("into", None)
+    dry_run = options.pop("dry-run", False)
+    stream = take_option(options, "stream", session.settings)
+    memory = take_option(options, "memory", session.settings)
+    turn = session.front_end.cell_run()
+    call = call_arguments(options, session.settings, local_names, session.front_end.names)
+    call.update(memory_arguments(memory, session.settings.value("memory_tokens"), turn))
+    if dry_run:
+        return _preview(session, prompt, call)
+    return await _Question(session, session.orchestrator, prompt, call, stream, into).run()
+
+
+def _prompt(rest: str, cell: Optional[str]) -> str:
+    prompt = rest if cell is None else cell.strip("\n")
+    if not prompt.strip():
+        where = "behind the options" if cell is None else "below the %%claude line"
+        raise EmptyPromptError(f"the prompt is empty; write it {where}; nothing was sent")
+    return prompt
+
+
+def _preview(session: NotebookSession, prompt: str, call: Mapping[str, Any]) -> Preview:
+    session.previewed()
+    preview = preview_call(session.orchestrator, prompt, call)
+    session.front_end.show(preview.bundle())
+    session.front_end.mark_shown(preview)
+    return preview
+
+
+def preview_call(orchestrator: AsyncAgentOrchestrator, prompt: str, call: Mapping[str, Any]) -> Preview:
+    """Return what ``--dry-run`` shows: the request as it would leave, its price bound, and whether it is cached.
+
+    Parameters
+    ----------
+    orchestrator : AsyncAgentOrchestrator
+    prompt : str
+    call : mapping
+        Arguments of `AsyncAgentOrchestrator.run`.
+    """
+    options = CallOptions.of(call)
+    request = orchestrator.request(prompt, **call)
+    notes = list(request.notices)
+    if options.use_memory:
+        look = orchestrator.memory.look
+        notes.append(str(look(options.conversation, options.turn, limit_tokens=options.memory_tokens)))
+    if options.schema is not None:
+        notes.append(repair_note(request, orchestrator.prices, on=today()))
+    cache = None if options.cache == "off" else orchestrator.cache
+    return make_preview(
+        request,
+        most=price_bound(request, orchestrator.prices, on=today()),
+        cached=None if cache is None else cache.get(request) is not None,
+        secrets=secrets_of(os.environ),
+        notes=notes,
+    )
+
+
+@dataclass
+class _Question:
+    """One question on its way, and what is shown meanwhile."""
+
+    session: NotebookSession
+    orchestrator: AsyncAgentOrchestrator
+    prompt: str
+    call: Dict[str, Any]
+    stream: bool
+    into: Optional[str]
+
+    def __post_init__(self) -> None:
+        self._partial = PartialAnswer() if self.stream else None
+        self._screen: Screen = NotebookScreen() if self.session.front_end.in_kernel else TerminalScreen()
+
+    async def run(self) -> ClaudeResult:
+        """Ask, and show the answer while it arrives; ``into=`` receives the result, also where it is an error's."""
+        try:
+            result = await interruptible(self._work(), self._describe)
+        except (RunInterrupted, StoppedError) as interruption:
+            if self._partial is not None:
+                self._screen.show(self._partial)
+            self._screen.leave()
+            text = "" if self._partial is None else self._partial.text
+            self._keep(ClaudeResult(text=text, status="failed", error=interruption))
+            raise
+        except SchemaError as error:
+            if self.stream and error.result is not None:
+                self._screen.finish(replace(error.result, error=None))  # the cell's last line says what is wrong
+            self._keep(error.result)
+            raise
+        except BaseException:
+            self._screen.leave()
+            raise
+        finally:
+            if self.orchestrator.ledger is not None:
+                self.orchestrator.ledger.flush()
+        if self.stream:
+            self._screen.finish(result)
+            self.session.front_end.mark_shown(result)
+        self._keep(result)
+        return result
+
+    async def _work(self) -> ClaudeResult:
+        follower = None
+        if self._partial is not None:
+            follower = asyncio.get_running_loop().create_task(follow(self._partial, self._screen))
+        try:
+            cell = self.session.front_end.cell_id()
+            return await self.orchestrator.run(self.prompt, partial=self._partial, cell=cell, **self.call)
+        finally:
+            if follower is not None:
+                follower.cancel()
+
+    def _describe(self) -> str:
+        count = 0 if self._partial is None else len(self._partial.text)
+        so_far = f"after {count} characters of the answer" if count else "before an answer came"
+        return f"stopped {so_far}; run again to ask again"
+
+    def _keep(self, result: Optional[ClaudeResult]) -> None:
+        if self.into:
+            self.session.front_end.names[self.into] = result

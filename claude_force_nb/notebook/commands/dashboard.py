@@ -1,0 +1,44 @@
+"""%claude_dashboard: what goes on, live."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.notebook.dashboard.view import dashboard_bundle
+from claude_force_nb.notebook.display.bundles import Bundle
+from claude_force_nb.notebook.session.session import NotebookSession
+
+from .reference import Reference, wants_help
+
+__all__ = ["REFERENCE", "dashboard"]
+
+REFERENCE = Reference(
+    magic="%claude_dashboard",
+    summary="Shows what goes on, live, with buttons to pause, stop and clear the cache.",
+    words=(("close", "close every dashboard; the last numbers stay", ""),),
+    examples=(("%claude_dashboard", "opens one below the cell"), ("%claude_dashboard close", "ends them all")),
+    page="guide.md",
+)
+
+
+def dashboard(session: NotebookSession, line: str) -> Optional[Bundle]:
+    """Open a dashboard or close all; return what else is to show.
+
+    Raises
+    ------
+    OptionError
+        On anything but nothing and ``close``.
+    """
+    if wants_help(line):
+        return REFERENCE.bundle()
+    action = line.strip()
+    if action == "close":
+        session.close_dashboards()
+        return None
+    if action:
+        raise OptionError(f"%claude_dashboard takes nothing or close, not {action!r}")
+    if not session.front_end.in_kernel:
+        return dashboard_bundle(session.watching.state())
+    session.dashboards.open(session.front_end.cell_id())
+    return None

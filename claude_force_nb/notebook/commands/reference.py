@@ -1,0 +1,54 @@
+"""What ``--help`` of a magic shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Sequence, Tuple
+
+from claude_force_nb.notebook.display.bundles import Bundle
+from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.notebook.options.table import help_rows
+
+__all__ = ["Reference", "wants_help"]
+
+DOCUMENTATION = "https://github.com/claude-force-nb/claude_force_nb/blob/main/docs/"
+
+
+def wants_help(line: str) -> bool:
+    """Return True where a magic's line asks for its reference."""
+    return "--help" in line.split()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference of one magic.
+
+    Attributes
+    ----------
+    magic : str
+        As typed, such as ``%claude_cost``.
+    summary : str
+        What it does, in one or two sentences.
+    examples : tuple of (str, str)
+        Three or so: what to type, and what that does.
+    page : str
+        File and heading in docs/.
+    options : sequence of str
+        Names in the table of options.
+    words : tuple of (str, str, str)
+        What else it takes: as typed, meaning, and what that takes.
+    """
+
+    magic: str
+    summary: str
+    examples: Tuple[Tuple[str, str], ...]
+    page: str
+    options: Sequence[str] = ()
+    words: Tuple[Tuple[str, str, str], ...] = ()
+
+    def bundle(self) -> Bundle:
+        """Return the reference as a table with examples, and a link to the documentation below."""
+        rows = [*self.words, *help_rows(self.options)]
+        rows += [("example", meaning, typed) for typed, meaning in self.examples]
+        header = (self.magic, "meaning", "takes")
+        return table_bundle(header, rows, footer=f"{self.summary} · {DOCUMENTATION}{self.page}")

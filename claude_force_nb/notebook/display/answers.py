@@ -1,0 +1,57 @@
+"""Answers as plain text, Markdown and HTML. Nothing here is live HTML of a model."""
+
+from __future__ import annotations
+
+import json
+from typing import Optional
+
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.text_tables import escape_markdown
+
+from .bundles import Bundle, bundle, footer_html
+from .markdown import markdown_as_html, safe_markdown
+from .receipts import receipt
+
+__all__ = ["answer_bundle", "result_bundle"]
+
+
+def answer_bundle(text: str, thinking: str = "", footer: str = "") -> Bundle:
+    """Return the bundle of an answer, complete or still arriving, with its thinking folded and a line below it."""
+    plain = text if not footer else f"{text}\n\n{footer}"
+    markdown = safe_markdown(text)
+    inner = markdown_as_html(text)
+    if thinking:
+        folded = f"<details><summary>Thinking</summary>{markdown_as_html(thinking)}</details>"
+        inner = folded + inner
+        quoted = "\n".join("> " + line for line in safe_markdown(thinking).split("\n"))
+        markdown = f"{quoted}\n\n{markdown}"
+        plain = f"[thinking]\n{thinking}\n[/thinking]\n\n{plain}"
+    if footer:
+        markdown = f"{markdown}\n\n*{escape_markdown(footer)}*"
+        inner += footer_html(footer)
+    return bundle(plain, markdown, inner)
+
+
+def result_bundle(result: ClaudeResult) -> Bundle:
+    """Return the bundle of a result: answer and receipt, or why there is none. JSON that was asked for is set as JSON."""
+    footer = receipt(result)
+    if result.error is not None:
+        footer = "{}: {}".format(result.status.replace("_", " "), " ".join(str(result.error).split()))
+    shown = answer_bundle(result.text, result.thinking, footer)
+    indented = _indented(result)
+    if indented is not None:
+        shown = {
+            **answer_bundle(f"```json\n{indented}\n```", result.thinking, footer),
+            "text/plain": answer_bundle(indented, result.thinking, footer)["text/plain"],
+        }
+    return shown
+
+
+def _indented(result: ClaudeResult) -> Optional[str]:
+    """Return the JSON of an answer that fits its schema, one part a line; None where the answer is more than JSON."""
+    if result.parsed is None:
+        return None
+    try:
+        return json.dumps(json.loads(result.text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,38 @@
+"""Display bundles: the same text as plain text, Markdown and HTML."""
+
+from __future__ import annotations
+
+import html
+from typing import Dict
+
+from claude_force_nb.text_tables import escape_markdown, one_line
+
+__all__ = ["Bundle", "bundle", "escape_html", "footer_html", "line_bundle"]
+
+Bundle = Dict[str, str]
+_FOOTER_STYLE = "opacity:0.7;font-size:0.85em;margin-top:0.4em"
+
+
+def escape_html(text: str) -> str:
+    """Return plain text as HTML in which a dollar is never one of a pair that MathJax would take for a formula."""
+    return html.escape(text).replace("$", "<span>$</span>")
+
+
+def footer_html(line: str) -> str:
+    """Return the HTML of a line of small type below an answer or a table."""
+    return f'<div style="{_FOOTER_STYLE}">{escape_html(line)}</div>'
+
+
+def _wrap(inner: str) -> str:
+    return f'<div class="claude-force mathjax_ignore tex2jax_ignore">{inner}</div>'
+
+
+def bundle(plain: str, markdown: str, inner_html: str) -> Bundle:
+    """Return a display bundle of the three forms in which everything is shown."""
+    return {"text/plain": plain, "text/markdown": markdown, "text/html": _wrap(inner_html)}
+
+
+def line_bundle(text: str) -> Bundle:
+    """Return the bundle of one line of plain text."""
+    line = one_line(text)
+    return bundle(line, escape_markdown(line), escape_html(line))

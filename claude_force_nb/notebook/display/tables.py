@@ -1,0 +1,43 @@
+"""Tables as plain text, Markdown and HTML."""
+
+from __future__ import annotations
+
+from typing import Any, Container, Iterable, Sequence
+
+from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table
+
+from .bars import Bar, Legend
+from .bundles import Bundle, bundle, escape_html, footer_html
+
+__all__ = ["table_bundle"]
+
+
+def table_bundle(
+    header: Sequence[Any], rows: Iterable[Sequence[Any]], *, footer: str = "", right: Container[int] = ()
+) -> Bundle:
+    """Return the bundle of a table of texts and bars, everything escaped; the columns numbered in `right` are set right."""
+    given = [list(row) for row in rows]
+    cells = [[one_line(cell) for cell in row] for row in given]
+    names = [one_line(name) for name in header]
+    footer = one_line(footer)
+    plain = plain_table(names, cells, right=right)
+    markdown = markdown_table(names, cells, right=right)
+    body = "".join(_row_html(row, "td", right) for row in given)
+    inner = f"<table><thead>{_row_html(header, 'th', right)}</thead><tbody>{body}</tbody></table>"
+    if footer:
+        plain += ["", footer]
+        markdown += ["", f"*{escape_markdown(footer)}*"]
+        inner += footer_html(footer)
+    return bundle("\n".join(plain), "\n".join(markdown), inner)
+
+
+def _row_html(row: Sequence[Any], tag: str, right: Container[int]) -> str:
+    cells = "".join(
+        f'<{tag} style="text-align:{"right" if at in right else "left"}">{_cell_html(cell)}</{tag}>'
+        for at, cell in enumerate(row)
+    )
+    return f"<tr>{cells}</tr>"
+
+
+def _cell_html(cell: Any) -> str:
+    return cell.to_html() if isinstance(cell, (Bar, Legend)) else escape_html(one_line(cell))

@@ -1,0 +1,4 @@
+"""What the kernel tells of the running cell, and how Stop ends it.
+
+`cells` says which cell runs, `stopping` ends what a cell awaits, `waker` wakes the event loop for it. Every other room of the notebook may use them.
+"""

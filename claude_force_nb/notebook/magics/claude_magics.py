@@ -1,0 +1,179 @@
+"""The class of the magics: each calls its command and shows what it gives."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Coroutine, Dict, Optional
+
+from IPython.core.magic import (
+    Magics,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
+
+from .awaiting import run_blocking
+from .rewriting import ASYNC_SUFFIX
+
+if TYPE_CHECKING:
+    from claude_force_nb.notebook.display.bundles import Bundle
+    from claude_force_nb.notebook.session.session import NotebookSession
+
+__all__ = ["AWAITABLE", "ClaudeMagics"]
+
+# Magics that have an awaitable twin.
+AWAITABLE = ("claude", "claude_batch", "claude_jobs")
+
+
+@magics_class
+class ClaudeMagics(Magics):
+    """``%claude`` and its relatives. Commands are imported where they are used: loading the extension imports little."""
+
+    def __init__(self, shell: Any, configurable: Any) -> None:
+        super().__init__(shell)
+        self._claude_configurable = configurable
+        self._session: Optional[NotebookSession] = None
+
+    @property
+    def session(self) -> NotebookSession:
+        """The session, made with the first magic."""
+        if self._session is None:
+            from claude_force_nb.notebook.session.session import NotebookSession
+
+            self._session = NotebookSession(self.shell, self._claude_configurable)
+        return self._session
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Ask Claude: `%claude question` or `%%claude agent=… into=…` above a prompt; `%%claude --help` lists the options."""
+        return run_blocking(lambda: self._ask(line, cell, local_ns))
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude_async(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Return the awaitable of `%claude`; cells are rewritten to await it."""
+        return self._ask(line, cell, local_ns)
+
+    def _ask(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
+        from claude_force_nb.notebook.commands.claude import ask
+
+        return ask(self.session, line, cell, local_ns or {})
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude_batch(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Ask for every row of a source: `%claude_batch SOURCE`, or `%%claude_batch SOURCE` above a prompt with {{ }}."""
+        return run_blocking(lambda: self._batch(line, cell, local_ns))
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude_batch_async(
+        self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None
+    ) -> Any:
+        """Return the awaitable of `%claude_batch`; cells are rewritten to await it."""
+        return self._batch(line, cell, local_ns)
+
+    def _batch(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
+        from claude_force_nb.notebook.commands.batch import batch
+
+        return batch(self.session, line, cell, local_ns or {})
+
+    @no_var_expand
+    @line_magic
+    def claude_jobs(self, line: str) -> None:
+        """List the message batches of all kernels, or do something with one: `%claude_jobs [attach|cancel|forget ID]`."""
+        run_blocking(lambda: self._jobs(line))
+
+    @no_var_expand
+    @line_magic
+    def claude_jobs_async(self, line: str) -> Any:
+        """Return the awaitable of `%claude_jobs`; cells are rewritten to await it."""
+        return self._jobs(line)
+
+    async def _jobs(self, line: str) -> None:
+        from claude_force_nb.notebook.commands.jobs import jobs
+
+        self._show(await jobs(self.session, line, now=time.time()))
+
+    @no_var_expand
+    @line_magic
+    def claude_agents(self, line: str) -> None:
+        """List the agents, or show one: `%claude_agents [name]`."""
+        from claude_force_nb.notebook.commands.agents import agents
+
+        self._show(agents(self.session.agents, line))
+
+    @no_var_expand
+    @line_cell_magic
+    def claude_agent(self, line: str, cell: Optional[str] = None) -> None:
+        """Define an agent: `%%claude_agent NAME [model=…]` above its system prompt."""
+        from claude_force_nb.notebook.commands.agent import agent
+
+        self._show(agent(self.session, line, cell))
+
+    @no_var_expand
+    @line_magic
+    def claude_memory(self, line: str) -> None:
+        """Show or change the conversations: `%claude_memory show|clear|undo [name]`."""
+        from claude_force_nb.notebook.commands.memory import memory
+
+        self._show(memory(self.session.memory, line))
+
+    @no_var_expand
+    @line_magic
+    def claude_cache(self, line: str) -> None:
+        """Show or change the cache: `%claude_cache stats|verify|clear|path`."""
+        from claude_force_nb.notebook.commands.cache import cache
+
+        self._show(cache(self.session, line))
+
+    @no_var_expand
+    @line_magic
+    def claude_cost(self, line: str) -> None:
+        """Show what was spent and saved: `%claude_cost [by=model|agent|day|notebook] [since=7d]`.
+
+        `export=costs.csv` and `into=frame` give every answer, `prune=90d` removes older ones.
+        """
+        from claude_force_nb.notebook.commands.cost import cost
+
+        self._show(cost(self.session, line, now=time.time()))
+
+    @no_var_expand
+    @line_magic
+    def claude_config(self, line: str) -> None:
+        """Show the settings, or set some: `%claude_config [key=value …]`; `key=default` takes a value back."""
+        from claude_force_nb.notebook.commands.config import config
+
+        self._show(config(self.session.settings, line, self.session.front_end.names))
+
+    @no_var_expand
+    @line_magic
+    def claude_dashboard(self, line: str) -> None:
+        """Show what goes on, live, with buttons to pause, stop and clear the cache; `%claude_dashboard close` ends it."""
+        from claude_force_nb.notebook.commands.dashboard import dashboard
+
+        self._show(dashboard(self.session, line))
+
+    def _show(self, bundle: Optional[Bundle]) -> None:
+        if bundle is not None:
+            self.session.front_end.show(bundle)
+
+    def cell_done(self) -> None:
+        """Say that a cell has ended well."""
+        if self._session is not None:
+            self._session.cell_done()
+
+    def close(self) -> None:
+        """End the session."""
+        if self._session is not None:
+            self._session.close()
+
+
+assert all(hasattr(ClaudeMagics, name + ASYNC_SUFFIX) for name in AWAITABLE)

@@ -1,0 +1,112 @@
+"""Cells rewritten before they run, so that our magics are awaited and their question marks are not taken for requests for help."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any, List, Tuple
+
+__all__ = ["ASYNC_SUFFIX", "await_magics", "protect_questions"]
+
+ASYNC_SUFFIX = "_async"
+_SCOPES = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.GeneratorExp,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+)
+
+
+class _MagicCalls(ast.NodeVisitor):
+    """Finds calls of our magics in a transformed cell, where a top-level ``await`` is allowed."""
+
+    def __init__(self, names: Tuple[str, ...]) -> None:
+        self.names = names
+        self.found: List[ast.Call] = []
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, _SCOPES):
+            return None
+        if isinstance(node, ast.Call) and self._is_ours(node):
+            self.found.append(node)
+        return self.generic_visit(node)
+
+    def _is_ours(self, node: ast.Call) -> bool:
+        function = node.func
+        return (
+            isinstance(function, ast.Attribute)
+            and function.attr in ("run_cell_magic", "run_line_magic")
+            and isinstance(function.value, ast.Call)
+            and isinstance(function.value.func, ast.Name)
+            and function.value.func.id == "get_ipython"
+            and len(node.args) >= 2
+            and all(isinstance(argument, ast.Constant) and isinstance(argument.value, str) for argument in node.args)
+            and node.args[0].value in self.names  # type: ignore[attr-defined]
+        )
+
+
+def await_magics(lines: List[str], names: Tuple[str, ...]) -> List[str]:
+    """Rewrite top-level calls of the magics in `names` to awaited calls of their awaitable twins.
+
+    Parameters
+    ----------
+    lines : list of str
+        A cell after IPython's own transformations, with line ends.
+    names : tuple of str
+        Names of magics that have a twin named with `ASYNC_SUFFIX`.
+
+    Returns
+    -------
+    list of str
+        The same number of lines; the very same list where there is nothing to rewrite or the cell is no Python.
+    """
+    text = "".join(lines)
+    if "_magic(" not in text or not any(name in text for name in names):
+        return lines
+    try:
+        tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except (SyntaxError, ValueError):
+        return lines
+    visitor = _MagicCalls(names)
+    visitor.visit(tree)
+    # Columns of the syntax tree count bytes; from the last call to the first, so that earlier columns stay true.
+    source = [line.encode("utf-8") for line in text.splitlines(keepends=True)]
+    for call in sorted(visitor.found, key=lambda call: (call.lineno, call.col_offset), reverse=True):
+        if call.lineno != call.end_lineno:
+            continue
+        line = source[call.lineno - 1]
+        source[call.lineno - 1] = line[: call.col_offset] + _awaited(call).encode("utf-8") + line[call.end_col_offset :]
+    return b"".join(source).decode("utf-8").splitlines(keepends=True) if visitor.found else lines
+
+
+def _awaited(call: ast.Call) -> str:
+    name, line, *cell = [argument.value for argument in call.args]  # type: ignore[attr-defined]
+    kind = "run_cell_magic" if cell else "run_line_magic"
+    # IPython refuses a cell magic whose body is "" before the magic could say what is missing; an empty line it lets pass.
+    arguments = [name + ASYNC_SUFFIX, line, *(body or "\n" for body in cell)]
+    return "(await get_ipython().{}({}))".format(kind, ", ".join(map(repr, arguments)))
+
+
+_QUESTION = re.compile(r"^([ \t]*(?:[A-Za-z_][^=%#'\"]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*(\r?\n?)$")
+_TRIPLE = re.compile(r"\"\"\"|'''")
+
+
+def protect_questions(lines: List[str], names: Tuple[str, ...]) -> List[str]:
+    """Turn ``%claude … ?`` into the call of the magic, before IPython takes the question mark for a request for help."""
+    if not any("?" in line and "%" in line for line in lines):
+        return lines
+    protected = []
+    quotes = 0
+    for line in lines:
+        match = _QUESTION.match(line) if quotes % 2 == 0 else None
+        if match and match.group(2) in names:
+            head, name, text, end = match.groups()
+            line = f"{head}get_ipython().run_line_magic({name!r}, {text!r}){end}"
+        else:
+            quotes += len(_TRIPLE.findall(line))
+        protected.append(line)
+    return protected

@@ -1,0 +1,78 @@
+"""What a shell tells and shows: its names, the running cell, and what the cell has shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Mapping, MutableMapping, Optional, Tuple
+
+from claude_force_nb.memory.conversations import CellRun
+from claude_force_nb.notebook.display.bundles import Bundle
+from claude_force_nb.notebook.display.screen import show_bundle
+from claude_force_nb.notebook.kernel.cells import cell_id, cell_run
+
+__all__ = ["FrontEnd"]
+
+
+class FrontEnd:
+    """The IPython shell, as far as the magics need it.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    environ : mapping
+        Environment variables; JupyterLab's server names the notebook in one.
+    """
+
+    def __init__(self, shell: Any, environ: Mapping[str, str]) -> None:
+        self.shell = shell
+        self._environ = environ
+        self._shown: Tuple[int, int] = (-1, 0)
+
+    @property
+    def kernel(self) -> Any:
+        """The kernel, or None in a terminal."""
+        return getattr(self.shell, "kernel", None)
+
+    @property
+    def in_kernel(self) -> bool:
+        """True where the front end shows rich output and updates it in place."""
+        return self.kernel is not None
+
+    @property
+    def names(self) -> MutableMapping[str, Any]:
+        """The names of the notebook."""
+        names: MutableMapping[str, Any] = self.shell.user_ns
+        return names
+
+    def cell_id(self) -> Optional[str]:
+        """Return the id that the front end gives the running cell, or None."""
+        return cell_id(self._message())
+
+    def cell_run(self) -> CellRun:
+        """Return which cell runs, and which run of it this is."""
+        return cell_run(self._message(), self.shell.execution_count)
+
+    def _message(self) -> Any:
+        return getattr(self.shell, "get_parent", dict)()
+
+    def notebook_name(self) -> str:
+        """Return the notebook's path where it is known, else the name of the working directory."""
+        # JupyterLab's server tells the kernel by environment, VS Code by a name in the notebook.
+        path = self._environ.get("JPY_SESSION_NAME") or self.names.get("__vsc_ipynb_file__")
+        return str(path) if path else Path(os.getcwd()).name
+
+    def show(self, shown: Bundle) -> None:
+        """Show a bundle below the cell, or its plain form in a terminal."""
+        if self.in_kernel:
+            show_bundle(shown)
+        else:
+            print(shown["text/plain"])
+
+    def mark_shown(self, value: Any) -> None:
+        """Say that the running cell has shown what will be its value."""
+        self._shown = (self.shell.execution_count, id(value))
+
+    def was_shown(self, value: Any) -> bool:
+        """Return True where this very cell has shown the value already."""
+        return self._shown == (self.shell.execution_count, id(value))

@@ -1,0 +1,130 @@
+"""The orchestrator of the present settings."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Optional
+
+from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.costs.ledger import Ledger
+from claude_force_nb.costs.pricing import PriceTable, load_prices
+from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning
+from claude_force_nb.memory.conversations import Memory
+from claude_force_nb.notebook.options.settings import Settings
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.warn import warn
+
+from .background_runs import BackgroundRuns
+from .budgets import SessionBudgets
+
+__all__ = ["Orchestrators"]
+
+# Settings that an orchestrator is built with; the others are read for each call.
+_BUILD_SETTINGS = (
+    "max_concurrent",
+    "max_retries",
+    "cache_dir",
+    "cache_ttl_hours",
+    "cache_max_size_mb",
+    "base_url",
+    "allow_unknown_price",
+)
+_SECONDS_A_DAY = 86400
+
+
+class Orchestrators:
+    """Makes a session's orchestrator when it is first needed, and another one when a setting that it was built with changes.
+
+    Parameters
+    ----------
+    settings : Settings
+    budgets : SessionBudgets
+    agents : AgentLibrary
+    memory : Memory
+    background : BackgroundRuns
+        An orchestrator is closed after the runs that use it.
+    notebook_name : callable
+        Gives the name for the ledger.
+    on_made : callable
+        Called with each new orchestrator.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        budgets: SessionBudgets,
+        agents: AgentLibrary,
+        memory: Memory,
+        background: BackgroundRuns,
+        *,
+        notebook_name: Callable[[], str],
+        on_made: Callable[[AsyncAgentOrchestrator], None],
+    ) -> None:
+        self._settings = settings
+        self._budgets = budgets
+        self._agents = agents
+        self._memory = memory
+        self._background = background
+        self._notebook_name = notebook_name
+        self._on_made = on_made
+        self._orchestrator: Optional[AsyncAgentOrchestrator] = None
+        self._built_with: Dict[str, Any] = {}
+        self._pruned = False
+
+    @property
+    def prices(self) -> PriceTable:
+        """Prices of the package, and before them those of the user."""
+        given = self._settings.value("prices")
+        return load_prices() if given is None else given.table
+
+    @property
+    def current(self) -> AsyncAgentOrchestrator:
+        """The orchestrator of the present settings.
+
+        Raises
+        ------
+        OptionError
+            If a setting cannot be used.
+        """
+        values = {name: self._settings.value(name) for name in _BUILD_SETTINGS}
+        built_with = {**values, "prices": self._settings.value("prices")}
+        self._budgets.apply(self._settings)
+        if self._orchestrator is None or built_with != self._built_with:
+            self._close_after_runs()
+            self._orchestrator = AsyncAgentOrchestrator(
+                **values,
+                budget=self._budgets.session,
+                daily_budget=self._budgets.daily,
+                prices=self.prices,
+                agents=self._agents,
+                memory=self._memory,
+                notebook=self._notebook_name(),
+            )
+            self._built_with = built_with
+            self._prune(self._orchestrator.ledger)
+            self._on_made(self._orchestrator)
+        return self._orchestrator
+
+    def _prune(self, ledger: Optional[Ledger]) -> None:
+        """Remove what the ledger need not keep, once in a session."""
+        days = self._settings.value("ledger_keep_days")
+        if ledger is None or days is None or self._pruned:
+            return
+        self._pruned = True
+        try:
+            ledger.prune(days * _SECONDS_A_DAY)
+        except ClaudeForceError as error:
+            warn(str(error), ClaudeForceWarning)
+
+    def _close_after_runs(self) -> None:
+        orchestrator, self._orchestrator = self._orchestrator, None
+        if orchestrator is not None:
+            self._background.close_after(orchestrator)
+
+    def close(self) -> None:
+        """Close the orchestrator, after the runs in the background that use it."""
+        self._close_after_runs()
+
+    def close_blocking(self) -> None:
+        """Close it at the end of the process, where no loop runs any more."""
+        if self._orchestrator is not None:
+            self._orchestrator.close_blocking()

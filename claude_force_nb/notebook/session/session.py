@@ -1,0 +1,112 @@
+"""One session for each shell: it puts together what the magics use, and takes it apart at the end."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import TYPE_CHECKING, Any, Optional
+
+from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.memory.conversations import Memory
+from claude_force_nb.notebook.dashboard.watching import Watching
+from claude_force_nb.notebook.options.settings import Settings, folder_of_notebook
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+
+from .background_runs import BackgroundRuns
+from .budgets import SessionBudgets
+from .front_end import FrontEnd
+from .orchestrators import Orchestrators
+
+if TYPE_CHECKING:
+    from claude_force_nb.notebook.dashboard.panel import Dashboards
+
+__all__ = ["NotebookSession"]
+
+
+class NotebookSession:
+    """What the magics of one shell use.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    configurable : ClaudeForce, optional
+        The traitlets object; see `settings.make_configurable`.
+
+    Attributes
+    ----------
+    front_end : FrontEnd
+    settings : Settings
+    agents : AgentLibrary
+    memory : Memory
+        The conversations.
+    budgets : SessionBudgets
+    background : BackgroundRuns
+    orchestrators : Orchestrators
+    watching : Watching
+        Listens to the orchestrators for the dashboards.
+    """
+
+    def __init__(self, shell: Any, configurable: Any = None) -> None:
+        self.front_end = FrontEnd(shell, os.environ)
+        self.settings = Settings(configurable=configurable, environ=os.environ, folder=folder_of_notebook())
+        self.agents = AgentLibrary()
+        self.memory = Memory()
+        self.budgets = SessionBudgets(os.environ)
+        self.background = BackgroundRuns()
+        self.watching = Watching(shell, lambda: self.orchestrator)
+        self.orchestrators = Orchestrators(
+            self.settings,
+            self.budgets,
+            self.agents,
+            self.memory,
+            self.background,
+            notebook_name=self.front_end.notebook_name,
+            on_made=self.watching.follow,
+        )
+        self._dashboards: Optional[Dashboards] = None
+        self._previewed_run = ""
+        atexit.register(self.close_at_exit)
+
+    @property
+    def orchestrator(self) -> AsyncAgentOrchestrator:
+        """The orchestrator of the present settings."""
+        return self.orchestrators.current
+
+    @property
+    def dashboards(self) -> Dashboards:
+        """The open dashboards; the first use imports ipywidgets."""
+        if self._dashboards is None:
+            from claude_force_nb.notebook.dashboard.panel import Dashboards
+
+            self._dashboards = Dashboards(self.watching)
+        return self._dashboards
+
+    def close_dashboards(self) -> None:
+        """Close the dashboards that are open."""
+        if self._dashboards is not None:
+            self._dashboards.close()
+
+    def previewed(self) -> None:
+        """Say that the running cell only looks at a request, which changes no conversation."""
+        self._previewed_run = self.front_end.cell_run().run
+
+    def cell_done(self) -> None:
+        """Say that the running cell has ended well: what it asked in earlier runs only leaves the conversations."""
+        cell_run = self.front_end.cell_run()
+        if cell_run.run != self._previewed_run:
+            self.memory.finish(cell_run)
+
+    def close(self) -> None:
+        """End the session; the shell can load the extension again."""
+        atexit.unregister(self.close_at_exit)
+        self.close_dashboards()
+        self.watching.close()
+        self.background.leave()
+        self.orchestrators.close()
+        self.budgets.daily.close()
+
+    def close_at_exit(self) -> None:
+        """Cancel background runs, close connections and files when the process ends."""
+        self.background.cancel_at_exit()
+        self.orchestrators.close_blocking()
+        self.budgets.daily.close()

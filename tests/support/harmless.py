@@ -1,0 +1,89 @@
+"""HTML as a browser would take it, and texts that try to be live there."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import List, Optional, Tuple
+
+from hypothesis import strategies as st
+
+
+class Tags(HTMLParser):
+    """Start tags with their attributes, in the order of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: List[Tuple[str, str, str]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: List[Tuple[str, Optional[str]]]) -> None:
+        self.found += [(tag, name, value or "") for name, value in attrs or [("", "")]]
+
+
+HARMLESS = {
+    *(
+        [
+            "div",
+            "details",
+            "summary",
+            "p",
+            "ul",
+            "ol",
+            "li",
+            "code",
+            "pre",
+            "em",
+            "strong",
+            "a",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "blockquote",
+            "hr",
+            "br",
+            "span",
+        ]
+    ),
+    *(["table", "thead", "tbody", "tr", "th", "td"]),
+}
+
+
+HOSTILE = st.lists(
+    st.sampled_from(
+        [
+            *("<script>", "<img src=x onerror=alert(1)>", "![a](http://e/)", "[a](javascript:alert(1))", "$x$", "```"),
+            *("<details>", "&lt;b&gt;", "<!--", "|a|b|\n|-|-|\n|c|d|", "    ", "> ", "- ", "[r]: data:text/html,x"),
+            *("</div>", "text", "`", "\n"),
+        ]
+    )
+).map("".join)
+
+
+class Page(HTMLParser):
+    """What a browser would make of HTML: its elements, and its text without style sheets."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: List[str] = []
+        self.text = ""
+        self._in_style = False
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: List[Tuple[str, Optional[str]]]) -> None:
+        self.elements.append(tag)
+        self._in_style = tag == "style"
+        assert not any(name.startswith("on") for name, _ in attrs)
+        if tag in ("h4", "td", "th", "p", "div", "tr"):
+            self.text += "\n"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._in_style:
+            self.text += data
