@@ -189,7 +189,7 @@ def test_two_dashboards_share_one_source(kernel: LiveKernel) -> None:
     assert first.status == "ok"
     kernel.run("%claude model=haiku two of them")
     browser.until("claude-haiku-5-5")
-    assert kernel.value("len(session.watching._dashboards._source._viewers)") == "2"
+    assert kernel.value("len(session.dashboards._source._viewers)") == "2"
 
 
 @pytest.mark.parametrize("way", ["%claude_dashboard close", "import ipywidgets; ipywidgets.Widget.close_all()"])
