@@ -84,6 +84,7 @@ def test_a_batch_is_shown_once_and_kept(kernel: LiveKernel) -> None:
     assert kernel.value("(await labels.retry()) is labels") == "True"
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line(kernel: LiveKernel, server: Simulator) -> None:
     """Every mistake ends the cell with one line before anything is sent, and into= stays as it was."""
     calls = server.counters.calls
@@ -110,6 +111,7 @@ def test_what_is_wrong_is_one_line(kernel: LiveKernel, server: Simulator) -> Non
     assert server.counters.calls == calls
 
 
+@pytest.mark.slow
 def test_rows_fail_alone(kernel: LiveKernel, server: Simulator) -> None:
     """A row whose prompt cannot be made, or whose call is refused, is shown with its error; retry asks for these alone."""
     server.fail("invalid_request", contains="refused")
@@ -126,6 +128,7 @@ def test_rows_fail_alone(kernel: LiveKernel, server: Simulator) -> None:
     assert server.counters.calls == calls + 1
 
 
+@pytest.mark.slow
 def test_stop_keeps_what_is_done_and_the_next_run_pays_for_the_rest(kernel: LiveKernel, server: Simulator) -> None:
     """Stop ends the cell with one line and the partial result; another run, in another order, asks only for what is missing."""
     # The first ten are answered, then the server is silent.
@@ -152,6 +155,7 @@ def only_answer_of_failed(cell: Any) -> str:
     return str(rich[0])
 
 
+@pytest.mark.slow
 def test_a_stop_that_comes_before_the_source_is_made_ends_the_cell(kernel: LiveKernel) -> None:
     """A Stop while the cell does something else without awaiting is not forgotten: the source is not even begun."""
     kernel.run("import os, signal, time\nbegun = []")
@@ -193,6 +197,7 @@ def test_stop_ends_what_the_source_does(kernel: LiveKernel, server: Simulator) -
     assert int(kernel.value(f"sum(at > {pressed} for at in seen)")) < 10
 
 
+@pytest.mark.slow
 def test_a_killed_kernel_has_lost_nothing_that_was_done(server: Simulator, folder: Path) -> None:
     """After kill -9 in the middle of a batch a new kernel finds every answer that had come, and pays for the others once."""
     server.heal()
@@ -219,6 +224,7 @@ def test_a_killed_kernel_has_lost_nothing_that_was_done(server: Simulator, folde
     assert server.counters.calls == calls + 23
 
 
+@pytest.mark.slow
 def test_in_the_background(kernel: LiveKernel, server: Simulator) -> None:
     """--background gives the kernel back at once; other cells run meanwhile, and the job can be watched and awaited."""
     server.fail("hang", contains="“never”")
@@ -245,6 +251,7 @@ def test_in_the_background(kernel: LiveKernel, server: Simulator) -> None:
     assert "21 rows" in only_answer(kernel.run("job"))["text/plain"]
 
 
+@pytest.mark.slow
 def test_an_error_in_the_background_is_seen(kernel: LiveKernel) -> None:
     """What ends a background batch is logged, shown by the job and raised by await; the rows before it are kept."""
     kernel.run("def broken():\n    yield 'e1'\n    yield 'e2'\n    raise ValueError('no more rows')")
@@ -257,6 +264,7 @@ def test_an_error_in_the_background_is_seen(kernel: LiveKernel) -> None:
     assert kernel.value("labels.texts[0][:9]") == "Simulated"
 
 
+@pytest.mark.slow
 def test_unloading_ends_what_runs_behind(kernel: LiveKernel, server: Simulator) -> None:
     """Unloading the extension cancels a background batch, and nothing complains."""
     server.fail("hang")
@@ -269,6 +277,7 @@ def test_unloading_ends_what_runs_behind(kernel: LiveKernel, server: Simulator) 
     wait_until(lambda: server.counters.in_flight == 0)
 
 
+@pytest.mark.slow
 def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> None:
     """--dry-run counts rows, prompts and tokens, prices them both ways, and calls only what is free."""
     kernel.run("%claude_batch ['dry 1'] model=haiku max_tokens=100")
@@ -289,6 +298,7 @@ def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> Non
     assert kernel.value("'nothing' in globals()") == "False"
 
 
+@pytest.mark.slow
 def test_the_line_is_quiet(kernel: LiveKernel) -> None:
     """The progress is one output, updated in place, at most ten times a second."""
     cell = kernel.run("%claude_batch ['quiet %d' % n for n in range(400)] model=haiku max_concurrent=4")
@@ -301,6 +311,7 @@ def lines(text: str) -> List[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_help_and_completion(kernel: LiveKernel) -> None:
     """--help lists the options of a batch from the table, and Tab offers them."""
     shown = only_answer(kernel.run("%claude_batch --help"))["text/plain"]
@@ -309,6 +320,7 @@ def test_help_and_completion(kernel: LiveKernel) -> None:
     assert "via=" in kernel.complete("%%claude_batch reviews vi")
 
 
+@pytest.mark.slow
 def test_rows_go_to_a_file(kernel: LiveKernel, server: Simulator, folder: Path) -> None:
     """into= a file writes every row there, keeps none, and goes on where it was stopped."""
     server.fail([None] * 6 + ["hang"] * 60)
@@ -352,6 +364,7 @@ def button_of(kernel: LiveKernel, *, opened: bool = False) -> str:
             return str(view["model_id"])
 
 
+@pytest.mark.slow
 def test_the_stop_button_behind_the_notebook(kernel: LiveKernel, server: Simulator) -> None:
     """Below a batch in the background stands a button that ends it, and that is gone when it has ended."""
     server.fail("hang")
@@ -361,6 +374,7 @@ def test_the_stop_button_behind_the_notebook(kernel: LiveKernel, server: Simulat
     wait_until(lambda: server.counters.in_flight == 0)
 
 
+@pytest.mark.slow
 def test_the_stop_button_of_a_waiting_cell(kernel: LiveKernel, server: Simulator) -> None:
     """Below a waiting cell the button appears once the front end has a subshell for clicks, and ends the cell as Stop does."""
     if kernel.value("getattr(get_ipython().kernel, '_supports_kernel_subshells', False)") != "True":
@@ -381,6 +395,7 @@ def test_the_stop_button_of_a_waiting_cell(kernel: LiveKernel, server: Simulator
     wait_until(lambda: server.counters.in_flight == 0)
 
 
+@pytest.mark.slow
 def test_the_parts_of_answers_are_columns(kernel: LiveKernel) -> None:
     """With schema= every row has its object, and the frame a column for each of its parts."""
     pytest.importorskip("pandas")

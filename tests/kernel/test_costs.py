@@ -13,6 +13,8 @@ from claude_force_nb.costs.budget import DailyBudget
 from claude_force_nb.errors import ClaudeForceWarning
 from claude_force_nb.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 Kernels = Tuple[LiveKernel, LiveKernel]
 
 

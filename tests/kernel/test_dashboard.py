@@ -12,6 +12,8 @@ from support.live_kernel import Cell, LiveKernel, kernel_environment, one_line
 
 from claude_force_nb.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # The kernel sends at most four pictures a second; each test waits for what it expects, and this long to see nothing come.
 QUIET_SECONDS = 1.5
@@ -134,7 +136,6 @@ def test_it_is_a_widget_with_a_copy_that_says_the_same(kernel: LiveKernel) -> No
     assert not browser.visible("Yes, clear")
 
 
-@pytest.mark.slow
 def test_numbers_follow_what_cells_do(kernel: LiveKernel, server: Simulator) -> None:
     """A paid and a cached answer change spend, savings, rate and entries, in the widget and, at rest, in the copy."""
     browser, _ = opened(kernel)
@@ -238,7 +239,6 @@ def test_buttons_steer_work_behind_the_cells(kernel: LiveKernel, server: Simulat
     )
 
 
-@pytest.mark.slow
 def test_a_setting_that_changes_lets_nothing_out_of_hand(kernel: LiveKernel, server: Simulator) -> None:
     """Paused stays paused under new settings, and the buttons reach the job that began under the old ones."""
     server.fail("slow", delay_seconds=300, contains="stopped")

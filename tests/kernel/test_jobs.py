@@ -12,6 +12,8 @@ from support.live_kernel import LiveKernel, kernel_environment, only_answer
 
 from claude_force_nb.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Simulator]:
@@ -38,7 +40,6 @@ def polled(server: Simulator) -> bool:
     return any(re.search(r"/batches/msgbatch_\w+$", request.path) for request in server.requests)
 
 
-@pytest.mark.slow
 def test_a_stopped_cell_leaves_its_batch_running_and_attach_collects_it(kernel: LiveKernel, server: Simulator) -> None:
     """One line names job and batch; %claude_jobs lists it; attached, its answers are in the cache and paid once."""
     message = kernel.send("%claude_batch ['s%d' % n for n in range(30)] model=haiku via=batches into=labels")

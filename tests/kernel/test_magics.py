@@ -57,6 +57,7 @@ def test_the_receipt_is_in_every_form(shared: LiveKernel) -> None:
     assert "tok · <span>$</span>0.0" in data["text/html"]
 
 
+@pytest.mark.slow
 def test_the_answer_streams_through_one_display(fresh: LiveKernel, server: Simulator) -> None:
     """A slow answer appears while it arrives, in one display that is updated, and stands there once at the end."""
     with Simulator(tokens_per_second=40) as slow:
@@ -99,12 +100,14 @@ def test_the_line_form_is_an_expression(shared: LiveKernel, server: Simulator, c
     assert "What is the capital of France?" in prompts
 
 
+@pytest.mark.slow
 def test_help_on_the_magic_is_still_help(shared: LiveKernel) -> None:
     """A question mark right behind the name asks for help, as everywhere in IPython."""
     message_id = shared.send("%claude?")
     assert shared.wait(message_id).outputs == []
 
 
+@pytest.mark.slow
 def test_where_nobody_can_await_the_magic_blocks(fresh: LiveKernel) -> None:
     """In a function, in %%time and in %%capture the answer comes all the same, and local names are seen."""
     fresh.run("%load_ext claude_force_nb")
@@ -115,6 +118,7 @@ def test_where_nobody_can_await_the_magic_blocks(fresh: LiveKernel) -> None:
     assert fresh.value("inside.status") == "ok"
 
 
+@pytest.mark.slow
 def test_loading_patches_nothing_and_imports_little(fresh: LiveKernel) -> None:
     """Loading leaves asyncio alone and imports neither the SDK, aiohttp nor ipywidgets; answering does not patch either."""
     fresh.run(
@@ -131,6 +135,7 @@ def test_loading_patches_nothing_and_imports_little(fresh: LiveKernel) -> None:
     assert fresh.value("hasattr(asyncio, '_nest_patched')") == "False"
 
 
+@pytest.mark.slow
 def test_replay_never_imports_the_sdk(server: Simulator, tmp_path: Path) -> None:
     """A new kernel that replays cached cells imports neither the SDK nor aiohttp."""
     environment = kernel_environment(server.url, tmp_path)
@@ -167,6 +172,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", MISTAKES, ids=lambda code: code.splitlines()[0])
 def test_a_mistake_is_one_line_and_sends_nothing(shared: LiveKernel, server: Simulator, code: str) -> None:
     """What the user got wrong is named in one line with the remedy, and nothing has left."""
@@ -177,6 +183,7 @@ def test_a_mistake_is_one_line_and_sends_nothing(shared: LiveKernel, server: Sim
     assert server.counters.calls == calls
 
 
+@pytest.mark.slow
 def test_without_a_key_nothing_is_sent(server: Simulator, tmp_path: Path) -> None:
     """A missing key is one line that names the variable to set; a refused key is never shown."""
     environment = kernel_environment(server.url, tmp_path)
@@ -192,6 +199,7 @@ def test_without_a_key_nothing_is_sent(server: Simulator, tmp_path: Path) -> Non
         assert kernel.value("'nothing' in globals()") == "False"
 
 
+@pytest.mark.slow
 def test_errors_of_the_api_are_one_line(fresh: LiveKernel) -> None:
     """A prompt that is too long and a call that takes too long say so in one line with a remedy."""
     fresh.run("%load_ext claude_force_nb")
@@ -203,6 +211,7 @@ def test_errors_of_the_api_are_one_line(fresh: LiveKernel) -> None:
         assert "raise timeout=" in one_line(fresh.run("%%claude timeout=0.2\nhi"))
 
 
+@pytest.mark.slow
 def test_waiting_is_shown_and_leaves_nothing(fresh: LiveKernel) -> None:
     """Who waits sees that something is under way; the answer takes its place, and so does the end of a call that fails."""
     fresh.run("%load_ext claude_force_nb")
@@ -217,6 +226,7 @@ def test_waiting_is_shown_and_leaves_nothing(fresh: LiveKernel) -> None:
         assert len(fresh.run("%%claude\nhi").history) == 1
 
 
+@pytest.mark.slow
 def test_help_is_made_from_the_table(shared: LiveKernel) -> None:
     """--help names every option that parses."""
     from claude_force_nb.notebook.options.table import LINE_OPTIONS
@@ -226,6 +236,7 @@ def test_help_is_made_from_the_table(shared: LiveKernel) -> None:
         assert name in text
 
 
+@pytest.mark.slow
 def test_dry_run_shows_the_request_and_sends_nothing(shared: LiveKernel, server: Simulator) -> None:
     """--dry-run shows each part as it would leave, what it may cost and whether it is cached; its value has the JSON."""
     calls = server.counters.calls
@@ -255,6 +266,7 @@ class Review(BaseModel):
 """
 
 
+@pytest.mark.slow
 def test_a_schema_of_the_notebook(shared: LiveKernel, server: Simulator) -> None:
     """schema= names a class or an expression; parsed is its instance; a near miss is one line and sends nothing."""
     assert shared.run(REVIEW).status == "ok"
@@ -271,6 +283,7 @@ def test_a_schema_of_the_notebook(shared: LiveKernel, server: Simulator) -> None
     assert server.counters.calls == calls
 
 
+@pytest.mark.slow
 def test_an_answer_that_stays_wrong_is_shown_with_its_cost_and_kept(shared: LiveKernel, server: Simulator) -> None:
     """One repair, then one line; the text is on the page and in the variable."""
     shared.run(REVIEW)
@@ -287,6 +300,7 @@ def test_an_answer_that_stays_wrong_is_shown_with_its_cost_and_kept(shared: Live
     assert repaired["text/plain"].endswith("· repaired")
 
 
+@pytest.mark.slow
 def test_settings_have_their_order(server: Simulator, tmp_path: Path) -> None:
     """A setting comes from the cell, then %claude_config, traitlets, the environment, pyproject.toml, its default."""
     (tmp_path / "pyproject.toml").write_text(
@@ -314,6 +328,7 @@ def test_settings_have_their_order(server: Simulator, tmp_path: Path) -> None:
         assert "c.ClaudeForce.max_tokens: max_tokens takes tokens" in one_line(kernel.run(ask.format("")))
 
 
+@pytest.mark.slow
 def test_agents_are_found_beside_the_notebook(server: Simulator, tmp_path: Path) -> None:
     """An agent file in the notebook's folder or above it is found, listed with its source, and a broken one named."""
     folder = tmp_path / "project" / "notebooks"
@@ -335,6 +350,7 @@ def test_agents_are_found_beside_the_notebook(server: Simulator, tmp_path: Path)
         assert "broken.md, line " in one_line(kernel.run("%%claude agent=broken\nhi"))
 
 
+@pytest.mark.slow
 def test_tab_completes_options_agents_and_models(shared: LiveKernel) -> None:
     """Tab offers what may follow, and from IPython 8.6 on nothing else: options, values, agents, models, settings."""
     alone = IPython.version_info >= (8, 6)
@@ -373,6 +389,7 @@ def _state():
 """
 
 
+@pytest.mark.slow
 def test_unloading_leaves_no_trace(fresh: LiveKernel) -> None:
     """Loading twice is loading once; unloading takes everything away; reloading works."""
     fresh.run(

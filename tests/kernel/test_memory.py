@@ -13,6 +13,8 @@ from support.live_kernel import Cell, LiveKernel, kernel_environment, one_line, 
 
 from claude_force_nb.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 # What a reader would write: a conversation with a template, a loop, a repeated text, a second conversation.
 NOTEBOOK = [
     "%load_ext claude_force_nb",
@@ -56,7 +58,6 @@ def run_all(kernel: LiveKernel, ids: bool) -> List[Cell]:
     return cells
 
 
-@pytest.mark.slow
 def test_restart_and_run_all_is_answered_from_the_cache(server: Simulator, tmp_path: Path) -> None:
     """With cell ids: run, run some cells again, restart, run all, and in nbclient too: one call for each turn in all."""
     environment = kernel_environment(server.url, tmp_path)

@@ -141,6 +141,7 @@ def pandoc() -> str:
     return os.path.dirname(binary.get_pandoc_path())
 
 
+@pytest.mark.slow
 def test_latex(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """``nbconvert --to latex``: the receipts with every special character escaped, and no formula anywhere in them."""
     monkeypatch.setenv("PATH", os.pathsep.join([pandoc(), os.environ["PATH"]]))

@@ -59,6 +59,7 @@ def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Sim
         only_answer(kernel.run("%%claude\nhello"))
 
 
+@pytest.mark.slow
 def test_stop_works_again_and_again(kernel: LiveKernel, hanging: Simulator) -> None:
     """Stop twice in a row, and in the blocking form, leaves a kernel whose own Stop still works."""
     for code in ("def ask():\n    %claude first\nask()", "%%claude\nsecond", "%%claude\nthird"):
@@ -85,6 +86,7 @@ async def many():
 """
 
 
+@pytest.mark.slow
 def test_stop_ends_five_hundred_calls_that_a_cell_awaits(kernel: LiveKernel) -> None:
     """With the extension loaded Stop ends a plain await too: all calls are cancelled, none is left, and the next cell works."""
     with Simulator() as api:
@@ -103,6 +105,7 @@ def test_stop_ends_five_hundred_calls_that_a_cell_awaits(kernel: LiveKernel) -> 
         assert kernel.run("await orchestrator.close()").status == "ok"
 
 
+@pytest.mark.slow
 def test_stop_ends_the_wait_before_a_retry(kernel: LiveKernel) -> None:
     """Stop ends a cell that waits for the API's retry-after."""
     with Simulator() as limited:
@@ -124,6 +127,7 @@ def test_stop_ends_the_wait_before_a_retry(kernel: LiveKernel) -> None:
     assert kernel.value("6 * 7") == "42"
 
 
+@pytest.mark.slow
 def test_stop_ends_plain_code_as_ever(kernel: LiveKernel) -> None:
     """Watching for signals changes nothing for code that awaits nothing, and leaves no handler behind."""
     message_id = kernel.send("print('up', flush=True)\nwhile True: pass")
@@ -140,6 +144,7 @@ def test_stop_ends_plain_code_as_ever(kernel: LiveKernel) -> None:
     )
 
 
+@pytest.mark.slow
 def test_work_goes_on_behind_other_cells(kernel: LiveKernel) -> None:
     """A task of the kernel's loop that asks Claude goes on while other cells run."""
     with Simulator(latency_seconds=0.5) as slow:

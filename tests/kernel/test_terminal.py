@@ -12,6 +12,8 @@ import pytest
 
 from claude_force_nb.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[Dict[str, str]]:
