@@ -10,8 +10,9 @@ from typing import Callable, Dict, Optional, Set
 
 from claude_force_nb.api.batches import BatchInfo, SdkBatches
 from claude_force_nb.cache import ResponseCache
+from claude_force_nb.costs.days import today
 from claude_force_nb.costs.ledger import Ledger
-from claude_force_nb.costs.pricing import PriceTable, today
+from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.messages.result import ClaudeResult
 
 from .accounting import Deliver, PartAccounting

@@ -10,7 +10,7 @@ from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Set
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.budget import Budget
-from claude_force_nb.costs.pricing import today
+from claude_force_nb.costs.days import today
 from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, JobError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult

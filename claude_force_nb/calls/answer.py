@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Callable, Optional, Tuple
 
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.costs.pricing import today
+from claude_force_nb.costs.days import today
 from claude_force_nb.errors import BudgetExceededError, CacheMissError, ClaudeForceError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult

@@ -16,9 +16,8 @@ from claude_force_nb.api.retry import RetryBudget, delay_seconds
 from claude_force_nb.api.transport import Transport
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.bounds import paced_bytes, price_bound
-from claude_force_nb.costs.budget import BudgetGroup, Reservation
-from claude_force_nb.costs.pricing import today
-from claude_force_nb.costs.waiting import reserve_in_turn
+from claude_force_nb.costs.budget import BudgetGroup, Reservation, reserve_in_turn
+from claude_force_nb.costs.days import today
 from claude_force_nb.errors import (
     ApiError,
     BrokenConnectionError,

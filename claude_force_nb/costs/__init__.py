@@ -1,5 +1,6 @@
 """Money: what a call costs, may cost, and has cost.
 
-`pricing` has the dated price table, `bounds` the worst case of a request, `budget` and `daily_budget` reserve it before a call and settle it after,
-`ledger` keeps every answer. Others use `PriceTable`, `Budget`, `DailyBudget`, `Ledger` and `bounds`.
+`pricing` has the dated price table and `user_prices` what the user lays over it, `bounds` the worst case of a request, `budget` and
+`daily_budget` reserve it before a call and settle it after, and `ledger` keeps what every answer cost. Others use `PriceTable`,
+`Budget`, `DailyBudget`, `BudgetGroup`, `Ledger`, and the functions of `bounds`, `days` and `reservation`.
 """

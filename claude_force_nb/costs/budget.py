@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any, Iterable, List, Optional, Tuple, Union
 
 from claude_force_nb.errors import BudgetExceededError
+from claude_force_nb.messages.usage import EXACT
 
 from .daily_budget import DailyBudget
 from .reservation import (
@@ -19,11 +20,10 @@ from .reservation import (
     parse_budget,
     warn_nearly_spent,
 )
-from .waiting import Line
+from .waiting import WaitingQueue
 
-__all__ = ["Budget", "BudgetGroup", "DailyBudget", "Reservation", "parse_budget"]
+__all__ = ["Budget", "BudgetGroup", "DailyBudget", "Reservation", "parse_budget", "reserve_in_turn"]
 
-_EXACT = Context(prec=100)
 _ZERO = Decimal(0)
 
 
@@ -43,8 +43,8 @@ class Budget:
 
     Attributes
     ----------
-    line : Line
-        Those who wait for room; see `waiting.reserve_in_turn`.
+    queue : WaitingQueue
+        Those who wait for room; see `reserve_in_turn`.
 
     Notes
     -----
@@ -57,7 +57,7 @@ class Budget:
         self.name = name
         self.option = option or name
         self.allow_unknown_price = allow_unknown_price
-        self.line = Line()
+        self.queue = WaitingQueue()
         self._lock = threading.Lock()
         self._spent = self._reserved = self._in_flight = _ZERO
         self.limit = limit
@@ -74,7 +74,7 @@ class Budget:
     def limit(self, value: Any) -> None:
         self._limit = parse_budget(value, name=self.name)
         self._warned = False
-        self.line.call()
+        self.queue.wake_first()
 
     @property
     def spent(self) -> Decimal:
@@ -112,21 +112,21 @@ class Budget:
             if self._limit is not None:
                 left = amount_left(self._limit, self._spent, self._reserved)
                 if amount > left:
-                    later = _EXACT.add(left, self._in_flight)
+                    later = EXACT.add(left, self._in_flight)
                     raise exceeded(amount, left, self._limit, self.name, self.option, left_if_calls_are_free=later)
-            self._reserved = _EXACT.add(self._reserved, amount)
-            self._in_flight = _EXACT.add(self._in_flight, amount) if in_flight else self._in_flight
+            self._reserved = EXACT.add(self._reserved, amount)
+            self._in_flight = EXACT.add(self._in_flight, amount) if in_flight else self._in_flight
         return Reservation(amount, lambda actual: self._settle(amount, actual, in_flight))
 
     def _settle(self, amount: Decimal, actual: Decimal, in_flight: bool) -> None:
         with self._lock:
-            self._reserved = _EXACT.subtract(self._reserved, amount)
-            self._in_flight = _EXACT.subtract(self._in_flight, amount) if in_flight else self._in_flight
-            self._spent = spent = _EXACT.add(self._spent, actual)
+            self._reserved = EXACT.subtract(self._reserved, amount)
+            self._in_flight = EXACT.subtract(self._in_flight, amount) if in_flight else self._in_flight
+            self._spent = spent = EXACT.add(self._spent, actual)
             limit = self._limit
             nearly = not self._warned and actual > 0 and nearly_spent(spent, limit)
             self._warned = self._warned or nearly
-        self.line.call()
+        self.queue.wake_first()
         if nearly and limit is not None:
             warn_nearly_spent(spent, limit, self.name)
 
@@ -154,15 +154,15 @@ class BudgetGroup:
         lefts = [left for left in (budget.left for budget in self.budgets) if left is not None]
         return min(lefts) if lefts else None
 
-    def line_ahead(self) -> Optional[Line]:
-        """Return the line of a budget for which others wait; None where there is none."""
+    def queue_ahead(self) -> Optional[WaitingQueue]:
+        """Return the queue of a budget for which others wait; None where there is none."""
         for budget in self.budgets:
-            if len(budget.line):
-                return budget.line
+            if len(budget.queue):
+                return budget.queue
         return None
 
-    def reserve_or_line(self, amount: Optional[Decimal]) -> Tuple[Optional[Reservation], Optional[Line]]:
-        """Set `amount` aside, or return the line of the budget that may have room once calls under way are settled.
+    def reserve_or_queue(self, amount: Optional[Decimal]) -> Tuple[Optional[Reservation], Optional[WaitingQueue]]:
+        """Set `amount` aside, or return the queue of the budget that may have room once calls under way are settled.
 
         Raises
         ------
@@ -175,7 +175,7 @@ class BudgetGroup:
         except BudgetExceededError as error:
             if amount is None or error.left_if_calls_are_free is None or amount > error.left_if_calls_are_free:
                 raise
-            return None, asked[-1].line
+            return None, asked[-1].queue
 
     def reserve(
         self,
@@ -203,3 +203,36 @@ class BudgetGroup:
                     stack.callback(reservation.settle, actual)
 
         return Reservation(_ZERO if amount is None else amount, end)
+
+
+async def reserve_in_turn(budgets: BudgetGroup, amount: Optional[Decimal]) -> Reservation:
+    """Set `amount` aside, waiting while it may fit once calls under way have been settled.
+
+    Such calls are those of this process that were reserved here too. Who came first is served first, so that a dear call
+    is not passed by cheap ones for ever.
+
+    Raises
+    ------
+    BudgetExceededError
+        As `Budget.reserve`, when it does not fit even if the calls under way turn out to cost nothing.
+    """
+    queue = budgets.queue_ahead()
+    if queue is None:
+        reservation, queue = budgets.reserve_or_queue(amount)
+    else:
+        reservation = None
+    while reservation is None:
+        assert queue is not None
+        joined = queue
+        waiter = joined.join()
+        try:
+            while True:
+                # Looked at only after joining: what is settled from now on wakes.
+                if joined.is_first(waiter):
+                    reservation, queue = budgets.reserve_or_queue(amount)
+                    if queue is not joined:
+                        break
+                await waiter.wait()
+        finally:
+            joined.leave(waiter)
+    return reservation

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import sqlite3
 import threading
 import time
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
-from typing import Any, Callable, Optional, Tuple, Union
+from typing import Any, Callable, NamedTuple, Optional, Tuple, Union
 
 from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning
+from claude_force_nb.messages.usage import EXACT
+from claude_force_nb.storage.database import reason_of
 from claude_force_nb.warn import warn
 
+from .days import DAY_SECONDS, day_of, start_of
 from .ledger_file import LedgerFile
+from .ledger_rows import amount_of
 from .reservation import (
     Reservation,
     amount_left,
@@ -23,17 +26,27 @@ from .reservation import (
     parse_budget,
     warn_nearly_spent,
 )
-from .waiting import Line
+from .waiting import WaitingQueue
 
 __all__ = ["DailyBudget"]
 
-_EXACT = Context(prec=100)
 _ZERO = Decimal(0)
 
 # Amounts are whole units of 10**-12 US dollars, which SQLite adds exactly; they are rounded up to them.
 _UNITS = 10**12
 _MOST_UNITS = 4 * 10**18
 _BUSY_TIMEOUT_SECONDS = 10.0
+
+# ValueError: the file holds what is not an amount.
+_FILE_ERRORS = (sqlite3.Error, OSError, ValueError)
+
+
+class _Seen(NamedTuple):
+    """What was read of a day's entries so far, so that each is read once."""
+
+    day: str
+    last_id: int = 0
+    total: Decimal = _ZERO
 
 
 class DailyBudget:
@@ -58,7 +71,7 @@ class DailyBudget:
 
     Attributes
     ----------
-    line : Line
+    queue : WaitingQueue
         As in `Budget`.
     """
 
@@ -75,13 +88,13 @@ class DailyBudget:
         self.name = name
         self.option = option or name
         self.allow_unknown_price = allow_unknown_price
-        self.line = Line()
+        self.queue = WaitingQueue()
         self._clock = clock
         self._lock = threading.Lock()
         self._in_flight = 0  # units
         # A connection of its own: a budget may wait for other kernels where the ledger must not.
         self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
-        self._seen: Tuple[str, int, Decimal] = ("", 0, _ZERO)
+        self._seen = _Seen("")
         self._warned_of_file = False
         self.limit = limit
 
@@ -97,7 +110,7 @@ class DailyBudget:
     def limit(self, value: Any) -> None:
         self._limit = parse_budget(value, name=self.name)
         self._warned_on = ""
-        self.line.call()
+        self.queue.wake_first()
 
     @property
     def spent(self) -> Decimal:
@@ -127,21 +140,23 @@ class DailyBudget:
         if limit is None:
             return Reservation(amount, lambda actual: None)
         units = _units(amount)
-        day = _day(self._clock())
+        day = day_of(self._clock())
         try:
             with self._file.transaction() as connection:
                 left = amount_left(limit, *self._amounts(connection, day))
                 if _dollars(units) > left:
                     # Other kernels' calls are not waited for: whether they still live is not known.
-                    later = _EXACT.add(left, _dollars(self._in_flight))
+                    later = EXACT.add(left, _dollars(self._in_flight))
                     raise exceeded(amount, left, limit, self.name, self.option, left_if_calls_are_free=later)
                 self._begin_day(connection, day)
                 insert = "INSERT INTO reservations (day, amount) VALUES (?, ?)"
                 number = connection.execute(insert, (day, units)).lastrowid
-        except (sqlite3.Error, OSError) as error:
+        except _FILE_ERRORS as error:
             self._file.close()
-            message = "the daily budget cannot be kept: {} cannot be written ({}); mend it or set {}=none"
-            raise BudgetExceededError(message.format(self._file.path, error, self.option)) from None
+            raise BudgetExceededError(
+                f"the daily budget cannot be kept: {self._file.path} cannot be written ({reason_of(error)});"
+                f" mend it or set {self.option}=none"
+            ) from None
         if in_flight:
             with self._lock:
                 self._in_flight += units
@@ -159,13 +174,13 @@ class DailyBudget:
         """Close the file. Idempotent; a later use opens it again."""
         self._file.close()
 
-    def _settle(self, day: str, number: Optional[int], actual: Decimal, brief_units: int) -> None:
+    def _settle(self, day: str, number: Optional[int], actual: Decimal, in_flight_units: int) -> None:
         try:
             self._settle_in_file(day, number, actual)
         finally:
             with self._lock:
-                self._in_flight -= brief_units
-            self.line.call()
+                self._in_flight -= in_flight_units
+            self.queue.wake_first()
 
     def _settle_in_file(self, day: str, number: Optional[int], actual: Decimal) -> None:
         limit = self.limit
@@ -176,13 +191,16 @@ class DailyBudget:
                 connection.execute("INSERT OR REPLACE INTO days (day, spent) VALUES (?, ?)", (day, spent))
                 nearly = actual > 0 and self._warned_on < day and nearly_spent(_dollars(spent), limit)
                 self._warned_on = day if nearly else self._warned_on
-        except (sqlite3.Error, OSError) as error:
+        except _FILE_ERRORS as error:
             # The answer is worth more than the difference: what was reserved goes on counting.
             self._file.close()
             if not self._warned_of_file:
                 self._warned_of_file = True
-                message = "the daily budget counts worst cases as spent, because {} cannot be written ({})"
-                warn(message.format(self._file.path, error), ClaudeForceWarning)
+                warn(
+                    f"the daily budget counts worst cases as spent, because {self._file.path} cannot be written"
+                    f" ({reason_of(error)})",
+                    ClaudeForceWarning,
+                )
             return
         if nearly and limit is not None:
             warn_nearly_spent(_dollars(spent), limit, self.name)
@@ -192,48 +210,56 @@ class DailyBudget:
             return _ZERO, _ZERO
         try:
             with self._file.transaction() as connection:
-                return self._amounts(connection, _day(self._clock()))
-        except (sqlite3.Error, OSError) as error:
+                return self._amounts(connection, day_of(self._clock()))
+        except _FILE_ERRORS as error:
             self._file.close()
-            message = "the daily budget cannot be read from {} ({})"
-            raise ClaudeForceError(message.format(self._file.path, error)) from None
+            raise ClaudeForceError(
+                f"the daily budget cannot be read from {self._file.path} ({reason_of(error)})"
+            ) from None
 
     def _amounts(self, connection: sqlite3.Connection, day: str) -> Tuple[Decimal, Decimal]:
+        """Return what is spent of a day, and what is reserved; raises ValueError where the file holds what is not an amount."""
         settled = _dollars(_settled(connection, day))
-        query = "SELECT COALESCE(SUM(amount), 0) FROM reservations WHERE day = ?"
-        reserved = _dollars(connection.execute(query, (day,)).fetchone()[0])
+        # Counted by type as well: what is not a whole number, SQLite would sum as 0.
+        query = (
+            "SELECT COALESCE(SUM(amount), 0), COALESCE(MIN(amount), 0), COUNT(*), TOTAL(typeof(amount) = 'integer')"
+            " FROM reservations WHERE day = ?"
+        )
+        total, least, count, whole = connection.execute(query, (day,)).fetchone()
+        if count != whole or least < 0:
+            raise ValueError("a reservation is not an amount")
         # Settled calls are in the ledger too, a moment later; what it has beyond them was spent without this budget.
-        return max(settled, self._recorded(connection, day)), reserved
+        return max(settled, self._recorded(connection, day)), _dollars(total)
 
     def _recorded(self, connection: sqlite3.Connection, day: str) -> Decimal:
-        seen_day, last, total = self._seen
-        if seen_day != day:
-            last, total = 0, _ZERO
+        seen = self._seen if self._seen.day == day else _Seen(day)
         # The plus sign keeps SQLite from choosing the row number where the index on time is the better start.
         query = (
-            "SELECT id, cost FROM entries WHERE {}id > ? AND time >= ? AND time < ?"
+            f"SELECT id, cost FROM entries WHERE {'' if seen.last_id else '+'}id > ? AND time >= ? AND time < ?"
             " AND cached = 0 AND cost IS NOT NULL ORDER BY id"
-        ).format("" if last else "+")
-        start = datetime.datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc).timestamp()
-        for number, cost in connection.execute(query, (last, start, start + 86400)).fetchall():
-            last, total = number, _EXACT.add(total, Decimal(cost))
-        self._seen = (day, last, total)
+        )
+        start = start_of(day)
+        last, total = seen.last_id, seen.total
+        for number, cost in connection.execute(query, (last, start, start + DAY_SECONDS)).fetchall():
+            last, total = number, EXACT.add(total, amount_of(cost))
+        self._seen = _Seen(day, last, total)
         return total
 
 
 def _units(amount: Decimal) -> int:
-    whole = _EXACT.multiply(amount, _UNITS).to_integral_value(ROUND_CEILING, _EXACT)
+    whole = EXACT.multiply(amount, _UNITS).to_integral_value(ROUND_CEILING, EXACT)
     return min(int(whole), _MOST_UNITS)
 
 
 def _dollars(units: int) -> Decimal:
-    return _EXACT.scaleb(Decimal(units), -12) if units else _ZERO
+    return EXACT.scaleb(Decimal(units), -12) if units else _ZERO
 
 
 def _settled(connection: sqlite3.Connection, day: str) -> int:
     row = connection.execute("SELECT spent FROM days WHERE day = ?", (day,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _day(unix_seconds: float) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(unix_seconds))
+    if row is None:
+        return 0
+    (spent,) = row
+    if type(spent) is not int or spent < 0:
+        raise ValueError("the sum of the day is not an amount")
+    return spent

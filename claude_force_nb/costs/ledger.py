@@ -8,25 +8,23 @@ import sqlite3
 import time
 import weakref
 from collections import deque
-from dataclasses import fields
-from decimal import Context, Decimal
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import IO, Any, Callable, Deque, Iterable, Iterator, List, Optional, Tuple, Union
 
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.storage.database import reason_of
 from claude_force_nb.warn import warn
 
+from .days import DAY_SECONDS, day_of
 from .ledger_export import frame_of, write_csv
 from .ledger_file import LedgerFile, default_ledger_path
-from .ledger_rows import LedgerEntry, LedgerRow
+from .ledger_rows import COLUMNS, LARGEST_COUNT, Group, LedgerEntry, LedgerRow, entry_of, sum_groups
 from .since import parse_since
 
 __all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_since"]
 
-_EXACT = Context(prec=100)
-# More than any call has, so that a server's nonsense cannot overflow SQLite's sums.
-_LARGEST = 10**12
 _LONGEST_NAME = 200
 
 # A file that failed is tried again after this time only, so that a lock held by a stuck process slows no run down.
@@ -38,8 +36,7 @@ _MOST_PENDING = 10_000
 _HIT_SECONDS = 1.0
 _MOST_HITS = 512
 
-_COLUMNS = tuple(item.name for item in fields(LedgerEntry))
-_INSERT = "INSERT INTO entries ({}) VALUES ({})".format(", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS)))
+_INSERT = f"INSERT INTO entries ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _KEYS = {
     None: "'total'",
     "model": "model",
@@ -163,7 +160,7 @@ class Ledger:
                     self._warned, problem = True, error
         if problem is not None:
             warn(
-                f"the ledger {self.path} cannot be written ({problem}): costs are not recorded until it can; "
+                f"the ledger {self.path} cannot be written ({reason_of(problem)}): costs are not recorded until it can; "
                 "move the file away to start a new one",
                 ClaudeForceWarning,
             )
@@ -191,21 +188,11 @@ class Ledger:
             f"SELECT {_KEYS[by]}, cached, cost, saved, COUNT(*), SUM(input_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
             " + cache_read_tokens), SUM(output_tokens) FROM entries WHERE time >= ? GROUP BY 1, 2, 3, 4"
         )
-        nothing: List[Any] = [0, 0, 0, 0, 0, Decimal(0), Decimal(0), 0]
-        sums: Dict[str, List[Any]] = {} if by else {"total": list(nothing)}
-        for key, cached, cost, saved, count, read, written in self._select(query, (since or 0.0,)):
-            row = sums.setdefault(key, list(nothing))
-            if cached:
-                row[1] += count
-                row[7] += count if saved is None else 0
-            else:
-                row[0] += count
-                row[2] += count if cost is None else 0
-                row[3] += read
-                row[4] += written
-            row[5] = _EXACT.add(row[5], _EXACT.multiply(Decimal(cost or 0), count))
-            row[6] = _EXACT.add(row[6], _EXACT.multiply(Decimal(saved or 0), count))
-        rows = [LedgerRow(key, *row) for key, row in sums.items()]
+        groups = (Group(*row) for row in self._select(query, (since or 0.0,)))
+        try:
+            rows = sum_groups(groups, keys=() if by else ("total",))
+        except ValueError as error:
+            raise self._unreadable(error) from None
         return sorted(rows, key=lambda row: (0 if by == "day" else -row.cost, row.key))
 
     def total(self, since: Optional[float] = None) -> LedgerRow:
@@ -220,22 +207,20 @@ class Ledger:
         ClaudeForceError
             If the file cannot be read.
         """
-        query = "SELECT id, {} FROM entries WHERE id > ? AND time >= ? ORDER BY id LIMIT 1000".format(
-            ", ".join(_COLUMNS)
-        )
+        query = f"SELECT id, {', '.join(COLUMNS)} FROM entries WHERE id > ? AND time >= ? ORDER BY id LIMIT 1000"
         last = 0
         while True:
             # Page by page, so that no transaction stays open while the caller thinks.
             page = self._select(query, (last, since or 0.0))
-            for row in page:
-                named = dict(zip(_COLUMNS, row[1:]))
-                named["cached"] = bool(named["cached"])
-                for name in ("cost", "saved"):
-                    named[name] = None if named[name] is None else Decimal(named[name])
-                yield LedgerEntry(**named)
+            for number, *row in page:
+                last = number
+                try:
+                    entry = entry_of(row)
+                except ValueError as error:
+                    raise self._unreadable(error) from None
+                yield entry
             if not page:
                 return
-            last = page[-1][0]
 
     def prune(self, older_than_seconds: float) -> int:
         """Remove what is older, and return how many answers that was.
@@ -256,15 +241,15 @@ class Ledger:
         if not self._file.exists():
             return 0
         now = self._clock()
-        before = min(now - older_than_seconds, now - now % 86400)
-        day = _day(min(before, now - 2 * 86400))
+        before = min(now - older_than_seconds, now - now % DAY_SECONDS)
+        day = day_of(min(before, now - 2 * DAY_SECONDS))
         try:
             with self._file.transaction() as connection:
                 gone = connection.execute("DELETE FROM entries WHERE time < ?", (before,)).rowcount
                 connection.execute("DELETE FROM reservations WHERE day < ?", (day,))
                 connection.execute("DELETE FROM days WHERE day < ?", (day,))
         except (sqlite3.Error, OSError) as error:
-            raise ClaudeForceError(f"the ledger {self.path} cannot be pruned ({error})") from None
+            raise ClaudeForceError(f"the ledger {self.path} cannot be pruned ({reason_of(error)})") from None
         return int(gone)
 
     def export_csv(self, target: Union[Path, str, IO[str]], since: Optional[float] = None) -> int:
@@ -314,8 +299,12 @@ class Ledger:
             with self._file.connection() as connection:
                 return connection.execute(query, parameters).fetchall()
         except (sqlite3.Error, OSError) as error:
-            message = "the ledger {} cannot be read ({}); move the file away to start a new one"
-            raise ClaudeForceError(message.format(self.path, error)) from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> ClaudeForceError:
+        return ClaudeForceError(
+            f"the ledger {self.path} cannot be read ({reason_of(error)}); move the file away to start a new one"
+        )
 
 
 def _name(value: Optional[str]) -> Optional[str]:
@@ -338,12 +327,12 @@ def _row(result: ClaudeResult, now: float, notebook: Optional[str], cell: Option
         _name(cell),
         _name(result.agent),
         _name(result.model),
-        min(usage.input_tokens, _LARGEST),
-        min(usage.output_tokens, _LARGEST),
-        min(usage.cache_write_5m_tokens, _LARGEST),
-        min(usage.cache_write_1h_tokens, _LARGEST),
-        min(usage.cache_read_tokens, _LARGEST),
-        min(usage.web_searches, _LARGEST),
+        min(usage.input_tokens, LARGEST_COUNT),
+        min(usage.output_tokens, LARGEST_COUNT),
+        min(usage.cache_write_5m_tokens, LARGEST_COUNT),
+        min(usage.cache_write_1h_tokens, LARGEST_COUNT),
+        min(usage.cache_read_tokens, LARGEST_COUNT),
+        min(usage.web_searches, LARGEST_COUNT),
         _name(usage.service_tier),
         _name(usage.speed),
         _amount(result.cost),
@@ -354,7 +343,3 @@ def _row(result: ClaudeResult, now: float, notebook: Optional[str], cell: Option
         result.status,
         result.attempts,
     )
-
-
-def _day(unix_seconds: float) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(max(0.0, unix_seconds)))

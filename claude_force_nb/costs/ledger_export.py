@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import datetime
+import re
 import sys
-from dataclasses import astuple, fields
+from dataclasses import astuple
 from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,20 +14,22 @@ from typing import IO, Any, Dict, Iterable, List
 
 from claude_force_nb.errors import OptionError
 
-from .ledger_rows import LedgerEntry
+from .ledger_rows import COLUMNS, LedgerEntry
 
 __all__ = ["frame_of", "write_csv"]
 
-_COLUMNS = tuple(item.name for item in fields(LedgerEntry))
-_COUNTS = (*(name for name in _COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
+_COUNTS = (*(name for name in COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
 _DOLLARS = ("cost", "saved")
-_TEXTS = tuple(name for name in _COLUMNS if name not in (*_COUNTS, *_DOLLARS, "time", "cached"))
+# Controls, and what Unicode has as ends of lines.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_TEXTS = tuple(name for name in COLUMNS if name not in (*_COUNTS, *_DOLLARS, "time", "cached"))
 
 
 def write_csv(entries: Iterable[LedgerEntry], target: IO[str]) -> int:
     """Write entries with a header; return how many there were. See `Ledger.export_csv` for the form."""
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer.writerow(COLUMNS)
     count = 0
     for entry in entries:
         count += 1
@@ -45,7 +48,7 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
     library = next((name for name in ("pandas", "polars") if find_spec(name) is not None), None)
     if library is None:
         raise OptionError("a data frame needs pandas or polars; install one of them, or export to a .csv file")
-    columns: Dict[str, List[Any]] = {name: [] for name in _COLUMNS}
+    columns: Dict[str, List[Any]] = {name: [] for name in COLUMNS}
     for entry in entries:
         for name, values in columns.items():
             value = getattr(entry, name)
@@ -80,6 +83,8 @@ def _moment(entry: LedgerEntry) -> datetime.datetime:
 def _cell(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value, "f")
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
+    if isinstance(value, str):
+        # A bare carriage return would begin another line, and that a formula.
+        plain = _CONTROL.sub(" ", value)
+        return "'" + plain if plain.lstrip()[:1] in _FORMULA_STARTS else plain
     return value

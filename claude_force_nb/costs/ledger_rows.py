@@ -1,12 +1,23 @@
-"""What the ledger gives back: entries, and sums over them. Pure."""
+"""What the ledger gives back: entries, and sums over them, checked as they are read. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import Optional
+from typing import Any, Iterable, List, NamedTuple, Optional
 
-__all__ = ["LedgerEntry", "LedgerRow"]
+from claude_force_nb.messages.usage import EXACT
+
+__all__ = ["COLUMNS", "LARGEST_COUNT", "Group", "LedgerEntry", "LedgerRow", "amount_of", "entry_of", "sum_groups"]
+
+LARGEST_COUNT = 10**12
+"""Most tokens that are recorded of a call: more than any has, so that a server's nonsense cannot overflow SQLite's sums."""
+
+_LARGEST_AMOUNT = 10**12
+# An amount is exact, and at most as long as the digits of the context and their point.
+_LONGEST_AMOUNT = 120
+_LAST_MOMENT = 253_402_300_799.0  # the end of the year 9999
 
 
 @dataclass(frozen=True)
@@ -70,3 +81,89 @@ class LedgerRow:
     cost: Decimal = Decimal(0)
     saved: Decimal = Decimal(0)
     unknown_saved: int = 0
+
+
+COLUMNS = tuple(item.name for item in fields(LedgerEntry))
+"""Names of the fields of an entry, in the order in which the file has them."""
+
+_COUNTS = (*(name for name in COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
+_OPTIONAL_TEXTS = ("notebook", "cell", "agent", "request_id")
+_TEXTS = ("model", "service_tier", "speed", "fingerprint", "status")
+
+
+def amount_of(value: Any) -> Decimal:
+    """Return an amount as the ledger's file has it, US dollars; raises ValueError if it is not one."""
+    if type(value) is not str or len(value) > _LONGEST_AMOUNT:
+        raise ValueError("a cost is not an amount")
+    try:
+        amount = Decimal(value)
+        if not 0 <= amount <= _LARGEST_AMOUNT or amount.adjusted() < -_LONGEST_AMOUNT:
+            raise ValueError
+    except (ValueError, ArithmeticError):
+        raise ValueError("a cost is not an amount") from None
+    return amount
+
+
+def _known_amount(value: Any) -> Optional[Decimal]:
+    return None if value is None else amount_of(value)
+
+
+def entry_of(row: Iterable[Any]) -> LedgerEntry:
+    """Return an entry as read from the file; raises ValueError if it is not one that we wrote."""
+    named = dict(zip(COLUMNS, row))
+    if type(named["time"]) is not float or not (math.isfinite(named["time"]) and 0 <= named["time"] <= _LAST_MOMENT):
+        raise ValueError("a time is not a moment")
+    for name in _COUNTS:
+        if type(named[name]) is not int or not 0 <= named[name] <= LARGEST_COUNT:
+            raise ValueError(f"{name} is not a number of them")
+    for name in (*_TEXTS, *_OPTIONAL_TEXTS):
+        if type(named[name]) is not str and not (named[name] is None and name in _OPTIONAL_TEXTS):
+            raise ValueError(f"{name} is not text")
+    named["cached"] = bool(named["cached"])
+    named["cost"], named["saved"] = _known_amount(named["cost"]), _known_amount(named["saved"])
+    return LedgerEntry(**named)
+
+
+class Group(NamedTuple):
+    """Answers with the same key, cost and saving, as SQLite groups them: how many `answers`, and the sums of their tokens."""
+
+    key: str
+    cached: int
+    cost: Optional[str]
+    saved: Optional[str]
+    answers: int
+    input_tokens: int
+    output_tokens: int
+
+
+class _Sums:
+    """One `LedgerRow` while it grows."""
+
+    def __init__(self) -> None:
+        self.calls = self.hits = self.unknown_price = self.unknown_saved = self.input_tokens = self.output_tokens = 0
+        self.cost = self.saved = Decimal(0)
+
+    def add(self, group: Group) -> None:
+        cost, saved = _known_amount(group.cost), _known_amount(group.saved)
+        if any(type(number) is not int or number < 0 for number in (group.input_tokens, group.output_tokens)):
+            raise ValueError("a number of tokens is not one")
+        if group.cached:
+            self.hits += group.answers
+            self.unknown_saved += group.answers if saved is None else 0
+        else:
+            self.calls += group.answers
+            self.unknown_price += group.answers if cost is None else 0
+            self.input_tokens += group.input_tokens
+            self.output_tokens += group.output_tokens
+        self.cost = EXACT.add(self.cost, EXACT.multiply(cost or Decimal(0), group.answers))
+        self.saved = EXACT.add(self.saved, EXACT.multiply(saved or Decimal(0), group.answers))
+
+
+def sum_groups(groups: Iterable[Group], *, keys: Iterable[str] = ()) -> List[LedgerRow]:
+    """Return the sums of groups by their keys, and of nothing for further `keys`; raises ValueError at what we did not write."""
+    sums = {key: _Sums() for key in keys}
+    for group in groups:
+        if type(group.key) is not str:
+            raise ValueError("a name is not text")
+        sums.setdefault(group.key, _Sums()).add(group)
+    return [LedgerRow(key, **vars(row)) for key, row in sums.items()]

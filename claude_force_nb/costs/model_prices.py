@@ -5,16 +5,13 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.messages.usage import Usage
+from claude_force_nb.messages.usage import EXACT, Usage
 
-__all__ = ["EXACT", "ModelPrices", "Period", "Rates", "Tiers", "model_from_table", "model_from_user", "shown"]
-
-# A context of our own, because the notebook may have set the precision of Decimal for its own purposes.
-EXACT = Context(prec=100)
+__all__ = ["ModelPrices", "Period", "Rates", "Tiers", "model_from_table", "model_from_user", "shown"]
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ def model_from_user(name: str, entry: Any, *, match: Tuple[str, ...], context_wi
         raise OptionError(f'{where} must be like {{"input_mtok": "1.5", "output_mtok": "6"}}')
     for key in entry:
         if key not in _USER_KEYS:
-            raise OptionError("{}: unknown key {}; known: {}".format(where, shown(key), ", ".join(_USER_KEYS)))
+            raise OptionError(f"{where}: unknown key {shown(key)}; known: {', '.join(_USER_KEYS)}")
     window = entry.get("context_window", context_window)
     if window is not None and (type(window) is not int or window < 1):
         raise OptionError(f"{where}: context_window must be a whole number >= 1, not {shown(window)}")

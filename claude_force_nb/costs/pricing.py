@@ -15,11 +15,12 @@ from types import MappingProxyType
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import OptionError, UnknownModelError
-from claude_force_nb.messages.usage import Usage
+from claude_force_nb.messages.usage import EXACT, Usage
 
-from .model_prices import EXACT, ModelPrices, Period, Rates, model_from_table, model_from_user, shown
+from .days import today
+from .model_prices import ModelPrices, Period, Rates, model_from_table, model_from_user, shown
 
-__all__ = ["ModelPrices", "Period", "PriceTable", "Rates", "load_prices", "resolve_model", "today"]
+__all__ = ["ModelPrices", "Period", "PriceTable", "Rates", "load_prices", "resolve_model"]
 
 # What the price of every token is multiplied by, for a model that must run in a region (Claude docs, "Data residency": 1.1 for
 # the United States). The source of the table does not have it.
@@ -227,11 +228,6 @@ class PriceTable:
         kept = [changed.get(model.id, model) for model in self._models]
         new = [model for name, model in changed.items() if name not in self._exact]
         return PriceTable([*new, *kept], aliases=self.aliases, dated=self.dated, source=self.source)
-
-
-def today() -> datetime.date:
-    """Return the day in UTC, by which prices change and days are accounted."""
-    return datetime.datetime.now(datetime.timezone.utc).date()
 
 
 def _day(on: Optional[datetime.date]) -> datetime.date:

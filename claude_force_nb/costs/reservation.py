@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Callable, Optional
 
 from claude_force_nb.errors import BudgetExceededError, ClaudeForceWarning, OptionError
+from claude_force_nb.messages.usage import EXACT
 from claude_force_nb.warn import warn
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "warn_nearly_spent",
 ]
 
-_EXACT = Context(prec=100)
 _ZERO = Decimal(0)
 _WARN_AT = Decimal("0.8")
 
@@ -70,7 +70,7 @@ class Reservation:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return "Reservation({}, {})".format(self.amount, "ended" if self._end is None else "open")
+        return f"Reservation({self.amount}, {'ended' if self._end is None else 'open'})"
 
     def settle(self, actual: Optional[Decimal]) -> None:
         """Count what the call really cost instead; None, not known, counts as all that was reserved.
@@ -96,11 +96,10 @@ def checked_amount(
     """Return the amount to reserve; raises BudgetExceededError where it is unknown and may not be."""
     if amount is None:
         if limit is not None and not allow_unknown:
-            message = (
-                "the price of this call is unknown or has no bound, so the {} {} cannot be kept;"
-                " give the model's price with prices=, allow such calls with allow_unknown_price=on, or set {}=none"
+            raise BudgetExceededError(
+                f"the price of this call is unknown or has no bound, so the {_shown(limit)} {_spoken(name)} cannot be kept;"
+                f" give the model's price with prices=, allow such calls with allow_unknown_price=on, or set {option}=none"
             )
-            raise BudgetExceededError(message.format(_shown(limit), name.replace("_", " "), option))
         return _ZERO
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"a reservation must be a finite amount >= 0, not {amount}")
@@ -109,7 +108,7 @@ def checked_amount(
 
 def amount_left(limit: Decimal, spent: Decimal, reserved: Decimal) -> Decimal:
     """Return what is left, below 0 where more was spent than reserved."""
-    return _EXACT.subtract(limit, _EXACT.add(spent, reserved))
+    return EXACT.subtract(limit, EXACT.add(spent, reserved))
 
 
 def exceeded(
@@ -141,35 +140,31 @@ def exceeded(
     ):
         digits += 2
     error = BudgetExceededError(
-        "needs up to ${} but ${} of the {} {} is left; raise it with {}=… or lower max_tokens=".format(
-            _rounded(need, digits, ROUND_CEILING),
-            _rounded(left, digits, ROUND_FLOOR),
-            _shown(limit),
-            name.replace("_", " "),
-            option,
-        )
+        f"needs up to ${_rounded(need, digits, ROUND_CEILING)} but ${_rounded(left, digits, ROUND_FLOOR)}"
+        f" of the {_shown(limit)} {_spoken(name)} is left; raise it with {option}=… or lower max_tokens="
     )
     error.left_if_calls_are_free = left_if_calls_are_free
     return error
 
 
 def _rounded(amount: Decimal, digits: int, rounding: str) -> Decimal:
-    return amount.quantize(Decimal(1).scaleb(-digits), rounding=rounding, context=_EXACT)
+    return amount.quantize(Decimal(1).scaleb(-digits), rounding=rounding, context=EXACT)
 
 
 def _shown(limit: Decimal) -> str:
     whole, _, cents = format(limit, "f").partition(".")
-    return "${}.{}".format(whole, cents.rstrip("0").ljust(2, "0"))
+    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def nearly_spent(spent: Decimal, limit: Optional[Decimal]) -> bool:
     """Return whether 80 % of the limit is spent."""
-    return limit is not None and spent >= _EXACT.multiply(limit, _WARN_AT)
+    return limit is not None and spent >= EXACT.multiply(limit, _WARN_AT)
 
 
 def warn_nearly_spent(spent: Decimal, limit: Decimal, name: str) -> None:
     """Warn that the budget is nearly spent; to be called outside of any lock."""
-    message = "${} of the {} {} is spent".format(
-        _rounded(spent, 4, ROUND_CEILING), _shown(limit), name.replace("_", " ")
-    )
-    warn(message, ClaudeForceWarning)
+    warn(f"${_rounded(spent, 4, ROUND_CEILING)} of the {_shown(limit)} {_spoken(name)} is spent", ClaudeForceWarning)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 
 from claude_force_nb.errors import OptionError
 
+from .days import DAY_SECONDS, start_of
+
 __all__ = ["parse_since"]
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SECONDS = {"m": 60, "h": 3600, "d": DAY_SECONDS, "w": 7 * DAY_SECONDS}
 
 
 def parse_since(text: str, *, now: float) -> float:
@@ -32,8 +33,8 @@ def parse_since(text: str, *, now: float) -> float:
     if span:
         return max(0.0, now - float(span.group(1)) * _SECONDS[span.group(2)])
     try:
-        day = datetime.datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc)
+        start = start_of(given)
     except ValueError:
         shown = repr(text if len(text) <= 40 else text[:39] + "…")
         raise OptionError(f"since must be like 30m, 24h, 7d, 2w or 2026-11-01, not {shown}") from None
-    return max(0.0, day.timestamp())
+    return max(0.0, start)

@@ -40,7 +40,7 @@ class UserPrices:
 
     def __str__(self) -> str:
         count = len(self.entries)
-        return "{} ({} {})".format(self.source, count, "model" if count == 1 else "models")
+        return f"{self.source} ({count} model{'' if count == 1 else 's'})"
 
 
 def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:

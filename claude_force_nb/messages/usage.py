@@ -6,15 +6,15 @@ from dataclasses import dataclass, fields, replace
 from decimal import Context, Decimal
 from typing import Any, Dict, Iterable, Mapping, Optional
 
-__all__ = ["Usage", "add_dollars", "sum_dollars"]
+__all__ = ["EXACT", "Usage", "add_dollars", "sum_dollars"]
 
 # A context of our own, because the notebook may have set the precision of Decimal for its own purposes.
-_EXACT = Context(prec=100)
+EXACT = Context(prec=100)
 
 
 def add_dollars(one: Decimal, other: Decimal) -> Decimal:
     """Return the exact sum of two amounts, whatever precision the notebook has set for its own."""
-    return _EXACT.add(one, other)
+    return EXACT.add(one, other)
 
 
 def sum_dollars(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
@@ -23,7 +23,7 @@ def sum_dollars(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
     for amount in amounts:
         if amount is None:
             return None
-        total = _EXACT.add(total, amount)
+        total = EXACT.add(total, amount)
     return total
 
 

@@ -4,48 +4,16 @@ from __future__ import annotations
 
 import threading
 import warnings
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.budgets import D, cents, quietly, steps, walk
 
-from claude_force_nb.costs.budget import Budget, BudgetGroup, DailyBudget, parse_budget
-from claude_force_nb.costs.ledger import Ledger
-from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, ClaudeForceWarning, OptionError
-from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.costs.budget import Budget, BudgetGroup, parse_budget
+from claude_force_nb.errors import BudgetExceededError, ClaudeForceWarning, OptionError
 
-NOON = 1_793_534_400.0  # 2026-11-01 12:00 UTC
 DAY = 86400.0
-D = Decimal
-cents = st.integers(0, 60).map(lambda number: D(number) / 100)
-# What happens next: reserve an amount, or end one of the reservations with a share of its amount (0: release).
-steps = st.lists(st.one_of(cents, st.tuples(st.integers(0, 20), st.integers(0, 4))), max_size=40)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "state" / "ledger.db"
-
-
-@pytest.fixture
-def daily(path):
-    made = []
-
-    def make(limit, **given):
-        given.setdefault("clock", lambda: NOON)
-        made.append(DailyBudget(limit, path, **given))
-        return made[-1]
-
-    yield make
-    for budget in made:
-        budget.close()
-
-
-def quietly(function, *arguments):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ClaudeForceWarning)
-        return function(*arguments)
 
 
 def test_reserve_settle_release():
@@ -202,30 +170,6 @@ def test_a_bad_limit_is_one_line(value):
         parse_budget(value, name="daily_budget")
 
 
-def walk(budget, steps):
-    """Take the steps, checking after each; return what was settled."""
-    taken, settled = [], D(0)
-    for step in steps:
-        if isinstance(step, tuple):
-            if taken:
-                reservation = taken[step[0] % len(taken)]
-                actual = reservation.amount * step[1] / 4
-                ended = repr(reservation).endswith("ended)")
-                settled += 0 if ended else actual
-                if step[1]:
-                    quietly(reservation.settle, actual)
-                else:
-                    reservation.release()
-        else:
-            try:
-                taken.append(budget.reserve(step))
-            except BudgetExceededError:
-                assert step > budget.left
-        assert budget.spent + budget.reserved <= budget.limit
-        assert budget.spent == settled
-        assert budget.reserved >= 0
-
-
 @given(steps)
 def test_no_order_of_steps_passes_the_limit(steps):
     """With actual <= reserved, spent + reserved <= limit after every step, and spent is exactly what was settled."""
@@ -293,112 +237,3 @@ def test_threads_never_pass_the_limit():
             thread.join()
     assert budget.spent == sum(passed) <= 1
     assert budget.left < D("0.01")
-
-
-def test_a_daily_budget_is_shared(daily):
-    """What one kernel reserves and spends, another sees at once."""
-    one, two = daily(1), daily(1)
-    reservation = one.reserve(D("0.7"))
-    assert (two.reserved, two.left) == (D("0.7"), D("0.3"))
-    with pytest.raises(BudgetExceededError) as caught:
-        two.reserve(D("0.4"))
-    assert str(caught.value) == (
-        "needs up to $0.4000 but $0.3000 of the $1.00 daily budget is left; raise it with daily_budget=… or lower max_tokens="
-    )
-    reservation.settle(D("0.1"))
-    assert (two.spent, two.reserved, two.left) == (D("0.1"), 0, D("0.9"))
-    two.reserve(D("0.4")).release()
-    assert one.left == D("0.9")
-
-
-def test_amounts_below_its_unit_are_rounded_up(daily):
-    """A daily budget counts in 10**-12 dollars, never less than was spent."""
-    budget = daily(1)
-    budget.reserve(D("1e-15")).settle(D("1e-15"))
-    budget.reserve(D("0.000000000001")).settle(D("0.000000000001"))
-    assert budget.spent == D("0.000000000002")
-
-
-def test_each_day_has_its_own(daily):
-    """At midnight UTC the budget is whole again, and a late settlement counts for the day of its reservation."""
-    clock = iter([NOON, NOON + DAY / 2 - 1, NOON + DAY / 2, NOON + DAY / 2, NOON + DAY / 2]).__next__
-    budget = daily(1, clock=clock)
-    late = budget.reserve(D("0.7"))
-    with pytest.raises(BudgetExceededError):
-        budget.reserve(D("0.4"))
-    budget.reserve(D("0.9")).settle(D("0.25"))
-    late.settle(D("0.7"))
-    assert budget.spent == D("0.25")
-    assert budget.reserved == 0
-
-
-def test_the_ledgers_morning_counts(daily, path):
-    """Calls of the day that were recorded before, or without, the budget count; calls of both count once."""
-    clock = [NOON - DAY]
-    ledger = Ledger(path, clock=lambda: clock[0])
-    ledger.append(ClaudeResult(cost=D(100)))
-    clock[0] = NOON - 3600
-    ledger.append_many([ClaudeResult(cost=D("0.3")), ClaudeResult(cost=None), ClaudeResult(cached=True, cost=D(0))])
-    budget = daily(1)
-    assert (budget.spent, budget.left) == (D("0.3"), D("0.7"))
-    clock[0] = NOON
-    budget.reserve(D("0.4")).settle(D("0.4"))
-    ledger.append(ClaudeResult(cost=D("0.4")))
-    assert budget.spent == D("0.7")
-    # An answer that was billed and lost is in no ledger, and counts beside what is.
-    budget.reserve(D("0.05")).settle(None)
-    ledger.close()
-    assert budget.spent == D("0.75")
-    with pytest.raises(BudgetExceededError):
-        budget.reserve(D("0.26"))
-
-
-def test_pruning_keeps_todays_reservations(daily, path):
-    """Even pruning everything does not free what is reserved or spent today."""
-    budget = daily(1)
-    budget.reserve(D("0.5"))
-    budget.reserve(D("0.2")).settle(D("0.2"))
-    ledger = Ledger(path, clock=lambda: NOON)
-    ledger.prune(0)
-    ledger.close()
-    assert budget.left == D("0.3")
-
-
-def test_a_file_that_cannot_be_written_refuses(daily, path):
-    """No promise without a file: reserving is refused in one line, and reading says why."""
-    path.parent.mkdir()
-    path.write_bytes(b"this is no database" * 100)
-    budget = daily(1)
-    with pytest.raises(
-        BudgetExceededError, match=r"the daily budget cannot be kept: .*; mend it or set daily_budget=none"
-    ):
-        budget.reserve(D("0.1"))
-    with pytest.raises(ClaudeForceError, match="cannot be read"):
-        _ = budget.spent
-
-
-def test_a_settlement_that_cannot_be_written_costs_one_warning(daily, path):
-    """The answer is not lost; what was reserved goes on counting."""
-    budget = daily(1)
-    first, second = budget.reserve(D("0.1")), budget.reserve(D("0.2"))
-    budget.close()
-    moved = path.with_name("moved")
-    path.rename(moved)
-    path.mkdir()
-    with pytest.warns(ClaudeForceWarning, match="counts worst cases as spent") as caught:
-        first.settle(D(0))
-    second.release()
-    assert len(caught) == 1
-    path.rmdir()
-    moved.rename(path)
-    assert budget.reserved == D("0.3")
-
-
-@given(steps)
-def test_no_order_of_steps_passes_a_daily_limit(tmp_path_factory, steps):
-    """As for one process, over the file."""
-    budget = DailyBudget(1, tmp_path_factory.mktemp("daily") / "ledger.db", clock=lambda: NOON)
-    try:
-        walk(budget, steps)
-    finally:
-        budget.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import multiprocessing
 import os
@@ -17,35 +16,17 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from support.ledgers import NOW, Clock, answer, hit
 
 import claude_force_nb
-from claude_force_nb.costs.ledger import Ledger, LedgerRow, parse_since
+from claude_force_nb.costs.budget import DailyBudget
+from claude_force_nb.costs.ledger import Ledger, LedgerRow
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
 
 ROOT = str(Path(claude_force_nb.__file__).parent.parent)
-NOW = 1_793_534_400.0  # 2026-11-01 12:00 UTC
 DAY = 86400.0
-
-
-class Clock:
-    def __init__(self, now=NOW):
-        self.now = now
-
-    def __call__(self):
-        return self.now
-
-
-def answer(cost="0.003324", **fields):
-    given = {"model": "claude-sonnet-5-5", "agent": "reviewer", "usage": Usage(512, 230), "attempts": 1}
-    given.update(fields)
-    return ClaudeResult(cost=None if cost is None else Decimal(cost), fingerprint="f" * 64, **given)
-
-
-def hit(saved="0.003324", **fields):
-    saved = None if saved is None else Decimal(saved)
-    return answer("0", saved=saved, cached=True, status="cached", **fields)
 
 
 def append_over_time(ledger, costs):
@@ -164,19 +145,6 @@ def test_prune_removes_what_is_older(ledger):
     ledger._clock.now = NOW
     assert ledger.prune(2 * DAY) == 1
     assert [entry.cost for entry in ledger.entries()] == [2, 1]
-
-
-def test_csv_is_exact_and_safe_to_open(ledger, tmp_path):
-    """Amounts as they are, times in UTC, no text that a spreadsheet would run."""
-    ledger.append(answer("0.0000001", agent="=cmd()", model="@m", saved=None), notebook="a,b.ipynb", cell="-1")
-    assert ledger.export_csv(tmp_path / "out.csv") == 1
-    (row,) = csv.DictReader((tmp_path / "out.csv").read_text("utf-8").splitlines())
-    assert row["time"] == "2026-11-01T12:00:00.000+00:00"
-    assert (row["cost"], row["saved"], row["agent"]) == ("0.0000001", "", "'=cmd()")
-    assert (row["model"], row["cell"], row["notebook"]) == ("'@m", "'-1", "a,b.ipynb")
-    text = io.StringIO()
-    assert ledger.export_csv(text, since=NOW + 1) == 0
-    assert text.getvalue().startswith("time,notebook,cell,agent,model,input_tokens")
 
 
 def test_odd_names_and_numbers_from_a_server_cost_nothing(ledger):
@@ -402,35 +370,6 @@ def test_nothing_is_left_open(tmp_path):
     assert not (tmp_path / "ledger.db-wal").exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("30m", NOW - 1800),
-        ("24h", NOW - DAY),
-        ("7d", NOW - 7 * DAY),
-        (" 2W ", NOW - 14 * DAY),
-        ("1.5h", NOW - 5400),
-        ("2026-11-01", NOW - DAY / 2),
-        ("999999999w", 0),
-        ("1066-10-14", 0),
-    ],
-)
-def test_since(text, moment):
-    """Spans count back from now, days from their start in UTC."""
-    assert parse_since(text, now=NOW) == moment
-
-
-@pytest.mark.parametrize(
-    "text", ["", "7", "d", "7y", "-7d", "2026-13-01", "yesterday", "7d 3h", "x" * 500, "७d", "a\nb"]
-)
-def test_since_refuses_in_one_line(text):
-    """Anything else is an OptionError that shows the forms."""
-    with pytest.raises(OptionError, match="since must be like 30m, 24h, 7d, 2w or 2026-11-01, not") as caught:
-        parse_since(text, now=NOW)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 120
-
-
 def test_cached_answers_wait_and_are_not_lost(tmp_path: Path) -> None:
     """Cached answers are written together: with the next paid one, on reading, on closing, and at the end of a process."""
     path = tmp_path / "ledger.db"
@@ -460,3 +399,34 @@ def test_cached_answers_wait_and_are_not_lost(tmp_path: Path) -> None:
     rows = {row.key: row.hits for row in other.summary(by="model")}
     assert rows == {"m": 5003, "child": 1}
     other.close()
+
+
+@pytest.mark.parametrize("older_than", [0, 3600, DAY, 1.5 * DAY])
+def test_prune_keeps_the_answers_of_this_day(ledger, older_than):
+    """From its first moment on, whatever is asked: a daily budget counts them."""
+    midnight = NOW - DAY / 2
+    for moment in (midnight - 2 * DAY, midnight - 0.001, midnight, midnight + 1, NOW):
+        ledger._clock.now = moment
+        ledger.append(answer("1"))
+    assert ledger.prune(older_than) == (2 if older_than <= DAY / 2 else 1)
+    kept = [entry.time for entry in ledger.entries()]
+    assert kept[-3:] == [midnight, midnight + 1, NOW]
+
+
+def test_prune_keeps_the_reservations_of_two_days(ledger):
+    """Those of the day before may still be settled."""
+    budget_clock = Clock()
+    for days in (3, 2, 1, 0):
+        budget_clock.now = NOW - days * DAY
+        budget = DailyBudget(1, ledger.path, clock=budget_clock)
+        budget.reserve(Decimal("0.5"))
+        budget.reserve(Decimal("0.1")).settle(Decimal("0.1"))
+        budget.close()
+    ledger.prune(0)
+    left = []
+    for days in (3, 2, 1, 0):
+        budget_clock.now = NOW - days * DAY
+        budget = DailyBudget(1, ledger.path, clock=budget_clock)
+        left.append((budget.reserved, budget.spent))
+        budget.close()
+    assert left == [(0, 0)] + [(Decimal("0.5"), Decimal("0.1"))] * 3

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_force_nb.costs.budget import Budget, BudgetGroup, DailyBudget
-from claude_force_nb.costs.waiting import reserve_in_turn
+from claude_force_nb.costs.budget import Budget, BudgetGroup, DailyBudget, reserve_in_turn
 from claude_force_nb.errors import BudgetExceededError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
@@ -82,7 +81,7 @@ def test_first_come_first_served_and_a_cancelled_one_lets_the_next_in(run: Any) 
         dear.cancel()
         await rounds()
         assert all(task.done() for task in cheap)
-        assert len(budget.line) == 0
+        assert len(budget.queue) == 0
         first.release()
 
     run(main())
@@ -167,7 +166,7 @@ def test_whatever_the_order_all_end_and_no_limit_is_passed(
     assert broken == []
     for budget in budgets:
         assert budget.reserved == 0
-        assert len(budget.line) == 0
+        assert len(budget.queue) == 0
         assert budget.limit is not None
         assert budget.spent <= budget.limit
     # Refused only what does not fit now either: money never shrinks what was spent.
@@ -211,12 +210,12 @@ def test_a_cancelled_run_that_waits_for_money_leaves_nothing(run: Any, make: Mak
     async def main() -> None:
         rows = [f"row {number}" for number in range(30)]
         task = asyncio.ensure_future(orchestrator.run_many(rows, model=MODEL, max_tokens=1000))
-        while len(budget.line) == 0 or simulator.counters.in_flight == 0:  # noqa: ASYNC110
+        while len(budget.queue) == 0 or simulator.counters.in_flight == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert len(budget.line) == 0
+        assert len(budget.queue) == 0
         assert budget.reserved == 0
         assert 0 < budget.spent <= D("0.008")
         await orchestrator.close()

@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, Optional, Union
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import price_bound
-from claude_force_nb.costs.pricing import today
+from claude_force_nb.costs.days import today
 from claude_force_nb.errors import EmptyPromptError, RunInterrupted, SchemaError, StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.preview import Preview, make_preview, repair_note, secrets_of

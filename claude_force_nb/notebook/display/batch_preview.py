@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from claude_force_nb.api.pacing import model_family
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import content_bytes
-from claude_force_nb.costs.pricing import today
+from claude_force_nb.costs.days import today
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.errors import ApiError, ClaudeForceError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator

@@ -1,0 +1,25 @@
+"""Days in UTC, by which prices, budgets and the ledger count."""
+
+from __future__ import annotations
+
+import datetime
+import time
+
+__all__ = ["DAY_SECONDS", "day_of", "start_of", "today"]
+
+DAY_SECONDS = 86400
+
+
+def today() -> datetime.date:
+    """Return the day it is now, UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).date()
+
+
+def day_of(unix_seconds: float) -> str:
+    """Return the day of a moment, as ``2026-11-01``; the first day there is for moments before 1970."""
+    return time.strftime("%Y-%m-%d", time.gmtime(max(0.0, unix_seconds)))
+
+
+def start_of(day: str) -> float:
+    """Return the first moment of a day such as ``2026-11-01``, in Unix seconds; raises ValueError if it is not a day."""
+    return datetime.datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc).timestamp()

@@ -1,0 +1,45 @@
+"""The ledger as CSV: exact, and safe to open."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from support.ledgers import NOW, Clock, answer
+
+from claude_force_nb.costs.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "state" / "ledger.db", clock=Clock())
+    yield ledger
+    ledger.close()
+
+
+def test_csv_is_exact_and_safe_to_open(ledger, tmp_path):
+    """Amounts as they are, times in UTC, no text that a spreadsheet would run."""
+    ledger.append(answer("0.0000001", agent="=cmd()", model="@m", saved=None), notebook="a,b.ipynb", cell="-1")
+    assert ledger.export_csv(tmp_path / "out.csv") == 1
+    (row,) = csv.DictReader((tmp_path / "out.csv").read_text("utf-8").splitlines())
+    assert row["time"] == "2026-11-01T12:00:00.000+00:00"
+    assert (row["cost"], row["saved"], row["agent"]) == ("0.0000001", "", "'=cmd()")
+    assert (row["model"], row["cell"], row["notebook"]) == ("'@m", "'-1", "a,b.ipynb")
+    text = io.StringIO()
+    assert ledger.export_csv(text, since=NOW + 1) == 0
+    assert text.getvalue().startswith("time,notebook,cell,agent,model,input_tokens")
+
+
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t=", " =", "\r=", "\n=", "＝", "a\r=", "a\r\n@", "\u2028+", "\x85-"]
+)
+def test_no_cell_of_a_csv_file_begins_with_a_formula(ledger, tmp_path, start):
+    """Not even behind white space, or behind a bare carriage return, where some programs begin another line."""
+    ledger.append(answer(agent=start + "cmd()"), notebook=start + "1")
+    ledger.export_csv(tmp_path / "out.csv")
+    text = (tmp_path / "out.csv").read_bytes().decode("utf-8")
+    assert text.count("\n") == 2
+    assert len(text.splitlines()) == 2
+    _, row = csv.reader(io.StringIO(text))
+    assert not any(cell.strip()[:1] in ("=", "+", "-", "@", "＝") for cell in row if cell)
