@@ -46,6 +46,7 @@
     ├── CacheWarning                     the cache is unusable or refused an entry; answers go on without it
     │   └── CacheIntegrityWarning        an entry failed its check
     ├── CacheSecretWarning               the cache secret is generated, a placeholder or short
+    ├── ModelRetirementWarning           the model is retired, or may be within 30 days
     ├── AgentFileWarning                 an agent file was passed over
     └── PromptInjectionWarning           a value holds a phrase like an instruction
 """
@@ -77,6 +78,7 @@ __all__ = [
     "JobError",
     "MalformedAnswerError",
     "MissingApiKeyError",
+    "ModelRetirementWarning",
     "NotAnsweredError",
     "NotFoundError",
     "OptionError",
@@ -375,6 +377,10 @@ class CacheIntegrityWarning(CacheWarning):
 
 class CacheSecretWarning(ClaudeForceWarning):
     """The cache secret is generated, a placeholder or short."""
+
+
+class ModelRetirementWarning(ClaudeForceWarning):
+    """The model is retired, or may be within 30 days; the line names its successor."""
 
 
 class AgentFileWarning(ClaudeForceWarning):

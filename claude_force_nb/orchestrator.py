@@ -251,7 +251,7 @@ class AsyncAgentOrchestrator:
             After `close`.
         """
         self._check_open()
-        chosen = CallOptions.of(options)
+        chosen = self._composer.with_agent(CallOptions.of(options))
 
         def call(request: ClaudeRequest) -> Call:
             budget = self._accounts.run_budget(chosen)

@@ -27,7 +27,8 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 ROUTES = ("api", "batches")
 INJECTION_MODES = ("warn", "block", "off")
 DEFAULT_MODEL = "sonnet"
-DEFAULT_MAX_TOKENS = 4096
+# Room for thinking, which counts as output, and for a long answer. Under 21,333, from which on the SDK asks for a stream.
+DEFAULT_MAX_TOKENS = 16_000
 # The conversation of those who name no agent.
 DEFAULT_CONVERSATION = "default"
 DEFAULT_MEMORY_TOKENS = 50_000

@@ -22,8 +22,10 @@ from typing import Any, Callable, Dict, Iterable, Sequence, Set
 import claude_force_nb.errors
 from claude_force_nb.agents import BUILT_IN, AgentLibrary
 from claude_force_nb.costs.pricing import load_prices
+from claude_force_nb.messages.models import COLUMN_SOURCES, CURRENT_MODELS, ModelRules
 from claude_force_nb.notebook.options.table import BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS, Option
 from claude_force_nb.simulator import FAULT_KINDS
+from claude_force_nb.vocabulary import EFFORTS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
@@ -117,6 +119,53 @@ def prices() -> str:
     return f"{table(header, rows)}\n\n{dated}"
 
 
+_SAMPLING = {"free": "yes", "one": "temperature or top_p", "default": "no"}
+
+
+def models() -> str:
+    """Return the current models and what each takes, and where the columns are from."""
+    rows = []
+    for rules in CURRENT_MODELS:
+        off = "cannot" if rules.always_thinks else ", ".join(f"`{kind}`" for kind in _OFF if kind in rules.thinking)
+        if rules.thinking_off_efforts != EFFORTS:
+            off += f", effort up to {rules.thinking_off_efforts[-1]}"
+        forms = sorted(rules.thinking - set(_OFF))
+        rows.append(
+            (
+                f"`{rules.name}`",
+                f"{rules.context_window:,}",
+                f"{rules.max_output_tokens:,}",
+                "yes" if rules.thinks else "no",
+                ", ".join("a budget" if form == "enabled" else form for form in forms),
+                off,
+                ", ".join(f"**{each}**" if each == rules.default_effort else each for each in rules.efforts) or "none",
+                _SAMPLING[rules.sampling],
+                "yes" if rules.forced_tools else "no",
+                f"{rules.min_cache_tokens:,}",
+                _retirement(rules),
+            )
+        )
+    header = (
+        "Model", "Context window", "Most output", "Thinks by itself", "Thinking", "Thinking off", "Effort (**default**)",
+        "Sampling", "Forced tools", "Least cached", "Retires",
+    )  # fmt: skip
+    prefill = ", ".join(f"`{rules.name}`" for rules in CURRENT_MODELS if rules.prefill)
+    sources = "; ".join(f"{column.replace('_', ' ')}: {source}" for column, source in COLUMN_SOURCES.items())
+    return (
+        f"{table(header, rows)}\n\nAll of them hold an answer to a schema. The beginning of an answer may be given to {prefill} only.\n\n"
+        f"Read in the API's documentation in November 2026, by section: {sources}."
+    )
+
+
+_OFF = ("disabled", "between_tools")
+
+
+def _retirement(rules: ModelRules) -> str:
+    if rules.retires is None:
+        return "deprecated" if rules.retirement_announced else "not announced"
+    return str(rules.retires) if rules.retirement_announced else f"not before {rules.retires}"
+
+
 def attacks() -> str:
     """Return the attacks that tests/test_injection.py tries, and what each meets."""
     known = json.loads((REPOSITORY / "tests" / "prompts" / "injection_attacks.json").read_text(encoding="utf-8"))
@@ -179,7 +228,7 @@ def rooms() -> str:
 
 
 TABLES: Dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (attacks, options, batch, settings, agents, errors, faults, prices, rooms)
+    each.__name__: each for each in (attacks, options, batch, settings, agents, errors, faults, models, prices, rooms)
 }
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import MalformedAnswerError
-from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.result import ClaudeResult, status_of
 from claude_force_nb.messages.usage import Usage
 
 __all__ = ["Answer", "PartialAnswer"]
+
+# Categories of a refusal that are not billed where nothing was written yet ("Refusals and fallback", October 2026). None stands for
+# a refusal without category. One that is not known here is taken as billed.
+_FREE_REFUSALS = (None, "cyber", "general_harms")
 
 
 class PartialAnswer:
@@ -96,18 +100,29 @@ class Answer:
                 "the server answered 200 with something that is not a message; check base_url", status=200
             )
         blocks = [block for block in content if isinstance(block, dict)]
+        stop_reason = None if body.get("stop_reason") is None else str(body["stop_reason"])
+        details = body.get("stop_details")
+        usage = Usage.from_api(body.get("usage"), answered=bool(blocks))
+        if stop_reason == "refusal" and not content and _category(details) in _FREE_REFUSALS:
+            usage = replace(usage, billed=False)
         return ClaudeResult(
             text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
             thinking="".join(str(block.get("thinking") or "") for block in blocks if block.get("type") == "thinking"),
             model=str(body.get("model") or ""),
-            usage=Usage.from_api(body.get("usage")),
+            usage=usage,
             cost=None,
-            stop_reason=None if body.get("stop_reason") is None else str(body["stop_reason"]),
+            status=status_of(stop_reason),
+            stop_reason=stop_reason,
+            stop_details=details if isinstance(details, dict) else None,
             request_id=self.request_id,
             fingerprint=fingerprint,
             agent=agent,
             call_seconds=self.call_seconds,
         )
+
+
+def _category(details: Any) -> Any:
+    return details.get("category") if isinstance(details, dict) else None
 
 
 def _whole(value: Any) -> int:

@@ -92,7 +92,7 @@ class WaitingRows:
         # A job of several agents is listed under its first.
         result = result.changed(agent=agent, model=result.model if result.error is None else model)
         request = _SentRequest(result.fingerprint, result.model, agent)
-        if result.status in ("failed", "not_sent"):
+        if not result.answered:
             for row in waiting:
                 self._emitter.emit("failed", request, error=result.error)
                 self._rows.end(row, result)
@@ -101,7 +101,7 @@ class WaitingRows:
             result = result.changed(duration_seconds=time.perf_counter() - self._started)
             self._emitter.emit("done", request, attempt=1, result=result)
             self._rows.end(waiting.pop(0), self._answers.check(result))
-        shared = result.changed(cached=True, status="cached", attempts=0)
+        shared = result.shared()
         for row in waiting:
             self._rows.end(row, self._answers.check(self._answers.share(request, shared)))
 

@@ -88,6 +88,11 @@ class Answerer:
         ClaudeForceError
             See `AsyncAgentOrchestrator.run`.
         """
+        result = await self._fitting(call)
+        adjustments = call.request.adjustments
+        return result.changed(notice=" · ".join(adjustments)) if adjustments else result
+
+    async def _fitting(self, call: Call) -> ClaudeResult:
         schema = call.options.schema
         if schema is None:
             return self.find(call) or await self.fetch(call)
@@ -116,8 +121,7 @@ class Answerer:
             emit("cancelled", call.request)
             raise
         if joined:
-            shared = result.changed(cached=True, status="cached", attempts=0)
-            return self.hit(call.request, shared, started, call.cell)
+            return self.hit(call.request, result.shared(), started, call.cell)
         result = result.changed(duration_seconds=time.perf_counter() - started)
         emit("done", call.request, attempt=result.attempts, result=result)
         return result

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 
-from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.agents import Agent, AgentLibrary
 from claude_force_nb.costs.pricing import PriceTable, resolve_model
-from claude_force_nb.errors import EmptyPromptError, OptionError
+from claude_force_nb.errors import EmptyPromptError, ModelRetirementWarning, OptionError
 from claude_force_nb.memory.conversations import Turn
-from claude_force_nb.messages.request import DEFAULT_BASE_URL, ClaudeRequest
-from claude_force_nb.messages.thinking import check_reasoning, thinking_field
+from claude_force_nb.messages.checks import check_body, sampling_problem
+from claude_force_nb.messages.models import ModelRules, retirement_notice, rules_for
+from claude_force_nb.messages.request import API_VERSION, DEFAULT_BASE_URL, ClaudeRequest
+from claude_force_nb.messages.thinking import fit_reasoning
 from claude_force_nb.prompts.attachments import check_blocks
 from claude_force_nb.prompts.fences import DATA_NOTICE
 from claude_force_nb.prompts.injection_policy import apply_injection_policy, notices
 from claude_force_nb.prompts.template import RenderedPrompt, render
-from claude_force_nb.schemas.answer import AnswerSchema
 from claude_force_nb.vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
+from claude_force_nb.warn import warn
 
 from .options import CallOptions
 
@@ -33,34 +36,31 @@ def compose(
     default_model: str = DEFAULT_MODEL,
     default_max_tokens: int = DEFAULT_MAX_TOKENS,
     turns: Sequence[Turn] = (),
+    today: Optional[datetime.date] = None,
 ) -> ClaudeRequest:
     """Return the request for a prompt, below earlier `turns` of its conversation.
+
+    Where a model is retired or will be within 30 days of `today` (UTC), it warns once; without `today` it does not.
 
     Raises
     ------
     EmptyPromptError
         If nothing but white space is left to send.
     ConfigurationError
-        If an agent, a model or a value is unusable.
+        If an agent, a model or a value is unusable, or the model is known to refuse it.
     PromptError
         If a ``{{ }}`` cannot be filled.
     """
-    if not isinstance(prompt, str):
-        raise OptionError(f"a prompt must be text, not {type(prompt).__name__}")
+    rendered = _render(prompt, options)
     agent = agents.find(options.agent) if isinstance(options.agent, str) else options.agent
-    rendered = RenderedPrompt(prompt)
-    if options.variables is not None:
-        rendered = render(prompt, options.variables, look=options.on_injection != "off")
-        apply_injection_policy(rendered, options.on_injection)
-    if not rendered.text.strip():
-        raise EmptyPromptError("the prompt is empty; nothing was sent")
     model = options.model or (agent.model if agent else None) or default_model
     model = resolve_model(model, prices, official=base_url == DEFAULT_BASE_URL)
+    if today is not None:
+        _warn_of_retirement(model, today)
     if rendered.attachments:
         check_blocks(rendered.attachments, context_window=prices.context_window(model))
-    temperature = options.temperature if options.temperature is not None else (agent.temperature if agent else None)
+    rules = rules_for(model)
     max_tokens = options.max_tokens or (agent.max_tokens if agent else None) or default_max_tokens
-    config = _output_config(options.schema, options, model)
     body: Dict[str, Any] = {
         "model": model,
         "max_tokens": max_tokens,
@@ -69,44 +69,97 @@ def compose(
             {"role": "user", "content": rendered.content},
         ],
     }
+    betas = (options.betas,) if isinstance(options.betas, str) else tuple(options.betas)
+    adjustments = _add_reasoning(body, options, agent, rules)
     fenced = rendered.fenced or any(turn.fenced for turn in turns)
     system = [agent.prompt if agent else None, options.system, DATA_NOTICE if fenced else None]
-    if options.schema is not None and "format" not in config:
+    if options.schema is not None and "format" not in body.get("output_config", ()):
         system.append(options.schema.instruction)
     if any(system):
         body["system"] = "\n\n".join(part for part in system if part)
-    if temperature is not None:
-        body["temperature"] = temperature
-    thinking = thinking_field(options.thinking, model=model, max_tokens=max_tokens)
-    if thinking is not None:
-        body["thinking"] = thinking
     stop = options.stop_texts()
     if stop:
         body["stop_sequences"] = list(stop)
+    config = body.get("output_config")
     body.update(options.body)
-    if config:
+    if config is not None:
         body["output_config"] = config
-    check_reasoning(body)
+    adjustments += _add_temperature(body, options, agent, rules)
+    check_body(body, rules, api_version=API_VERSION, betas=betas)
     return ClaudeRequest(
         body=body,
         base_url=base_url,
-        betas=(options.betas,) if isinstance(options.betas, str) else tuple(options.betas),
+        betas=betas,
         sample=options.sample,
         agent=agent.name if agent else None,
         notices=notices(rendered),
+        adjustments=adjustments,
     )
 
 
-def _output_config(schema: Optional[AnswerSchema], options: CallOptions, model: str) -> Dict[str, Any]:
+def _render(prompt: str, options: CallOptions) -> RenderedPrompt:
+    if not isinstance(prompt, str):
+        raise OptionError(f"a prompt must be text, not {type(prompt).__name__}")
+    rendered = RenderedPrompt(prompt)
+    if options.variables is not None:
+        rendered = render(prompt, options.variables, look=options.on_injection != "off")
+        apply_injection_policy(rendered, options.on_injection)
+    if not rendered.text.strip():
+        raise EmptyPromptError("the prompt is empty; nothing was sent")
+    return rendered
+
+
+def _warn_of_retirement(model: str, today: datetime.date) -> None:
+    notice = retirement_notice(model, today)
+    if notice is not None:
+        warn(notice, ModelRetirementWarning)
+
+
+def _add_reasoning(
+    body: Dict[str, Any], options: CallOptions, agent: Optional[Agent], rules: ModelRules
+) -> Tuple[str, ...]:
+    """Add thinking, effort and the answer's format to a body, as the model takes them; return what was changed for that."""
+    own = options.body.get("output_config")
+    own_effort = own.get("effort") if isinstance(own, Mapping) else None
+    own_thinking = "thinking" in options.body
+    reasoning = fit_reasoning(
+        rules,
+        max_tokens=body["max_tokens"],
+        thinking=None if own_thinking else options.thinking,
+        effort=own_effort if isinstance(own_effort, str) else options.effort,
+        agent_thinking=None if own_thinking or agent is None else agent.thinking,
+        agent_effort=None if agent is None else agent.effort,
+    )
+    if reasoning.thinking is not None:
+        body["thinking"] = reasoning.thinking
     config: Dict[str, Any] = {}
-    if options.effort is not None:
-        config["effort"] = options.effort
-    output_format = None if schema is None else schema.output_format(model)
+    if reasoning.effort is not None:
+        config["effort"] = reasoning.effort
+    output_format = None if options.schema is None else options.schema.output_format(body["model"])
     if output_format is not None:
         config["format"] = output_format
-    own = options.body.get("output_config")
     if isinstance(own, Mapping):
-        if schema is not None and "format" in own:
+        if options.schema is not None and "format" in own:
             raise OptionError("give schema or output_config.format, not both")
         config.update(own)
-    return config
+    if config:
+        body["output_config"] = config
+    return reasoning.notices
+
+
+def _add_temperature(
+    body: Dict[str, Any], options: CallOptions, agent: Optional[Agent], rules: ModelRules
+) -> Tuple[str, ...]:
+    """Add the temperature to a body; the agent's is left out where the model cannot take it, since its file may be older."""
+    if "temperature" in options.body:
+        return ()
+    if options.temperature is not None:
+        body["temperature"] = options.temperature
+        return ()
+    if agent is None or agent.temperature is None:
+        return ()
+    tried = dict(body, temperature=agent.temperature)
+    if sampling_problem(tried, rules, api_version=API_VERSION) is None:
+        body["temperature"] = agent.temperature
+        return ()
+    return (f"the agent's temperature={agent.temperature}: {rules.name} does not take it here; left out",)

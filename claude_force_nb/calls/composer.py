@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Sequence
 
 from claude_force_nb.agents.library import AgentLibrary
+from claude_force_nb.costs.days import today
 from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.errors import OptionError
 from claude_force_nb.memory.conversations import Turn
@@ -50,7 +51,15 @@ class Composer:
             default_model=self.settings.default_model,
             default_max_tokens=self.settings.default_max_tokens,
             turns=turns,
+            today=today(),
         )
+
+    def with_agent(self, options: CallOptions) -> CallOptions:
+        """Return the options with their agent looked up, and with its wish not to be cached where the caller said nothing of it."""
+        if options.agent is None:
+            return options
+        agent = self.agents.find(options.agent) if isinstance(options.agent, str) else options.agent
+        return replace(options, agent=agent, cache=options.cache or agent.cache)
 
     def resolve(self, options: CallOptions) -> CallOptions:
         """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent.
@@ -61,7 +70,6 @@ class Composer:
         """
         if options.use_memory:
             raise OptionError("a conversation has an order and the rows of a run have none; ask with run, one by one")
-        if isinstance(options.agent, str):
-            options = replace(options, agent=self.agents.find(options.agent))
+        options = self.with_agent(options)
         self.request("x", replace(options, variables=None))
         return options

@@ -42,19 +42,19 @@ class CallOptions:
     system : str
         System prompt, below the agent's.
     max_tokens : int
-        Bound of the answer in tokens, >= 1; the agent's, then 4096 by default.
+        Bound of the answer in tokens, >= 1; the agent's, then 16,000 by default; thinking counts.
     temperature : float
-        0 to 1.
+        0 to 1, for models that take it: see `messages.models`.
     thinking : bool, int or str
-        See `reasoning.thinking_field`.
+        ``off``, ``on``, ``adaptive`` or a number of tokens, sent as the model takes it: see `messages.thinking.fit_reasoning`.
     effort : str
-        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
+        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``, for models that take it.
     stop : str or sequence of str
         Texts that end the answer.
     sample : int
         Number of an independent answer, >= 1.
     cache : str
-        ``on``, ``off``, ``refresh`` or ``only``.
+        ``on``, ``off``, ``refresh`` or ``only``; the agent's, then ``on`` by default.
     timeout_seconds : float
         Bound of the call with its retries, > 0.
     budget : Decimal, float or str
@@ -88,7 +88,7 @@ class CallOptions:
     effort: Optional[str] = None
     stop: Union[str, Sequence[str], None] = None
     sample: int = 1
-    cache: str = "on"
+    cache: Optional[str] = None
     timeout_seconds: Optional[float] = None
     budget: Any = None
     use_memory: bool = False
@@ -116,7 +116,7 @@ class CallOptions:
         return cls(**options)
 
     def __post_init__(self) -> None:
-        if self.cache not in CACHE_MODES:
+        if self.cache is not None and self.cache not in CACHE_MODES:
             near = did_you_mean(str(self.cache), CACHE_MODES)
             raise OptionError(f"cache must be on, off, refresh or only, not {self.cache!r}{near}")
         if self.on_injection not in INJECTION_MODES:

@@ -101,7 +101,7 @@ class PriceTable:
         Returns
         -------
         Decimal or None
-            At least 0. None where the price is not known: an unknown model, fast speed or web searches without a known
+            At least 0. None where the price is not known: an unknown model, usage that the server did not tell, fast speed or web searches without a known
             price, or a tier, speed or region that this table has no rule for.
 
         Notes
@@ -111,7 +111,9 @@ class PriceTable:
         Priority tier costs as standard, since what a commitment saves is between the account and the API.
         """
         found = self.find(model)
-        if found is None:
+        if not usage.billed:
+            return Decimal(0)
+        if found is None or not usage.known:
             return None
         period = found.period(_day(on))
         tiers = found.tiers_for(period, batch=usage.service_tier == "batch", speed=usage.speed)

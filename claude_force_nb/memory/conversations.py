@@ -202,7 +202,8 @@ class Place:
             tokens = estimate_tokens(asked) + estimate_tokens(result.text)
             turn = Turn(asked, result.text, tokens, request.agent, self._label)
             reason = self._memory._put(self, turn)
-        return replace(result, notice=self._notice(reason))
+        notice = " · ".join(part for part in (result.notice, self._notice(reason)) if part)
+        return replace(result, notice=notice)
 
     def _notice(self, reason: str = "") -> str:
         """Return what the receipt says: which turn it is, or why it is none, and what is not sent."""

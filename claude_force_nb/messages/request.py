@@ -112,6 +112,9 @@ class ClaudeRequest:
         Name of the agent that wrote it; shown, never part of the fingerprint.
     notices : tuple of str
         What was done to the values of the prompt; shown by ``--dry-run``, never part of the fingerprint.
+    adjustments : tuple of str
+        What was asked for and is sent otherwise, because the model takes it so; shown by ``--dry-run`` and in receipts, never
+        part of the fingerprint.
 
     Raises
     ------
@@ -126,6 +129,7 @@ class ClaudeRequest:
     sample: int = 1
     agent: Optional[str] = field(default=None, compare=False)
     notices: Tuple[str, ...] = field(default=(), compare=False)
+    adjustments: Tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name in ("model", "max_tokens", "messages"):

@@ -1,84 +1,186 @@
-"""Thinking and effort: the fields of a request, and what the API refuses beside them. Pure.
+"""Thinking and effort: what a person asked for, in the form that a model takes. Pure.
 
-The rules are those of "Extended thinking", section "Feature compatibility", and "Adaptive thinking" of the API's documentation.
+What each model takes stands in `models`; the forms are those of the API's documentation, "Thinking" and "Effort".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Dict, Optional, Union
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from claude_force_nb.errors import OptionError
+from claude_force_nb.vocabulary import EFFORTS
 
-from .models import takes_adaptive_thinking
+from .models import ModelRules
 
-__all__ = ["check_reasoning", "thinking_body", "thinking_field"]
+__all__ = ["Reasoning", "ThinkingOption", "fit_reasoning", "least_effort", "thinking_body"]
 
-_WORDS: Dict[str, Optional[Dict[str, Any]]] = {
-    "off": None,
-    "on": {"type": "adaptive"},
-    "adaptive": {"type": "adaptive"},
-}
-_LEAST_TOKENS = 1024
+ThinkingOption = Union[bool, int, str, None]
+
+LEAST_BUDGET_TOKENS = 1024
+"""Least ``budget_tokens`` ("Thinking", section "Manual mode")."""
+
+_OFF = ("disabled", "between_tools")
+# Newer models leave their thinking out of the answer unless asked, and bill it all the same.
+_ADAPTIVE: Dict[str, Any] = {"type": "adaptive", "display": "summarized"}
 
 
-def thinking_body(value: Union[bool, int, str, None]) -> Optional[Dict[str, Any]]:
-    """Return the request's ``thinking`` object for ``off``, ``on``, ``adaptive`` or a budget in tokens (>= 1024).
+@dataclass(frozen=True)
+class Reasoning:
+    """How a request thinks.
+
+    Attributes
+    ----------
+    thinking : dict or None
+        The request's ``thinking``; None leaves it to the model.
+    effort : str or None
+        The request's ``output_config.effort``.
+    notices : tuple of str
+        What was changed to fit the model, a line each.
+    """
+
+    thinking: Optional[Dict[str, Any]] = None
+    effort: Optional[str] = None
+    notices: Tuple[str, ...] = ()
+
+
+def thinking_body(value: ThinkingOption) -> Optional[Dict[str, Any]]:
+    """Return the plainest ``thinking`` object for ``off``, ``on``, ``adaptive`` or a budget in tokens (>= 1024); None for None.
 
     Raises
     ------
     OptionError
-        On anything else. The lower bound is the API's ("Extended thinking", ``budget_tokens``).
+        On anything else.
     """
-    if value is None or isinstance(value, bool):
-        return _WORDS["on" if value else "off"]
-    text = str(value).strip().lower()
-    if text in _WORDS:
-        return _WORDS[text]
-    if re.fullmatch(r"[0-9]+", text) and int(text) >= _LEAST_TOKENS:
+    if value is None:
+        return None
+    text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value).strip().lower()
+    if text in ("on", "adaptive"):
+        return {"type": "adaptive"}
+    if text == "off":
+        return {"type": "disabled"}
+    if re.fullmatch(r"[0-9]+", text) and len(text) <= 9 and int(text) >= LEAST_BUDGET_TOKENS:
         return {"type": "enabled", "budget_tokens": int(text)}
     raise OptionError(f"thinking must be on, off, adaptive or a number of tokens from 1024, not {value!r}")
 
 
-def thinking_field(value: Union[bool, int, str, None], *, model: str, max_tokens: int) -> Optional[Dict[str, Any]]:
-    """Return the ``thinking`` object for a model; ``on`` is adaptive where the model can, else half of `max_tokens`.
+def fit_reasoning(
+    rules: ModelRules,
+    *,
+    max_tokens: int,
+    thinking: ThinkingOption = None,
+    effort: Optional[str] = None,
+    agent_thinking: ThinkingOption = None,
+    agent_effort: Optional[str] = None,
+) -> Reasoning:
+    """Return thinking and effort as a model takes them.
+
+    Parameters
+    ----------
+    rules : ModelRules
+    max_tokens : int
+        Bound of thinking and answer together, in tokens.
+    thinking, effort
+        What the caller asked for; goes before the agent's.
+    agent_thinking, agent_effort
+        What the agent's file asks for. The file may be older than the model, so that what the model cannot do is left out or
+        replaced by the nearest it can, with a notice.
 
     Raises
     ------
     OptionError
-        Where the model cannot think adaptively, or `max_tokens` leaves no room for the answer.
+        Where the caller asked for what the model cannot do; one line that says what it can.
     """
-    thinking = thinking_body(value)
-    if thinking is None:
-        return None
-    if thinking["type"] == "adaptive":
-        if takes_adaptive_thinking(model):
-            # Newer models leave their thinking out of the answer unless asked, and bill it all the same.
-            return {"type": "adaptive", "display": "summarized"}
+    if thinking is not None:
+        field, notice = _fit_thinking(rules, thinking, max_tokens)
+        notices = [notice]
+    else:
+        field, effort, notices = _fit_agent_thinking(rules, agent_thinking, max_tokens, effort)
+    if effort is None and agent_effort is not None:
+        effort, notice = _fit_agent_effort(rules, agent_effort, field)
+        notices.append(notice)
+    return Reasoning(field, effort, tuple(notice for notice in notices if notice))
+
+
+def least_effort(rules: ModelRules) -> str:
+    """Return the words that offer the least a model can think, to end a sentence with; "" where it has no levels of effort."""
+    return f"; {rules.efforts[0]} effort thinks least: effort={rules.efforts[0]}" if rules.efforts else ""
+
+
+def _fit_thinking(
+    rules: ModelRules, value: ThinkingOption, max_tokens: int
+) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
+    """Return the ``thinking`` object, and the line that says what is different from what was asked for."""
+    asked = thinking_body(value)
+    if asked is None:
+        return None, None
+    if asked["type"] == "disabled":
+        return _turned_off(rules), None
+    if asked["type"] == "adaptive":
+        if "adaptive" in rules.thinking:
+            return dict(_ADAPTIVE), None
+        budget = max(LEAST_BUDGET_TOKENS, max_tokens // 2)
+        _check_room(budget, max_tokens)
+        notice = None
         if str(value).strip().lower() == "adaptive":
-            message = "{} does not take thinking=adaptive; use thinking=on or a number of tokens"
-            raise OptionError(message.format(model))
-        thinking = {"type": "enabled", "budget_tokens": max(_LEAST_TOKENS, max_tokens // 2)}
-    if thinking["budget_tokens"] >= max_tokens:
-        message = "thinking={} needs max_tokens above it; max_tokens is {}"
-        raise OptionError(message.format(thinking["budget_tokens"], max_tokens))
-    return thinking
+            notice = f"{rules.name} has no adaptive thinking: thinking={budget} is sent"
+        return {"type": "enabled", "budget_tokens": budget}, notice
+    if "enabled" in rules.thinking:
+        _check_room(asked["budget_tokens"], max_tokens)
+        return asked, None
+    return dict(_ADAPTIVE), (
+        f"{rules.name} takes no number of tokens for thinking: thinking=adaptive is sent instead of {value}; "
+        "effort= says how much it thinks, and max_tokens bounds thinking and answer together"
+    )
 
 
-def check_reasoning(body: Mapping[str, Any]) -> None:
-    """Raise OptionError where a request body thinks and holds what the API refuses beside it."""
-    thinking = body.get("thinking")
-    if not isinstance(thinking, Mapping) or thinking.get("type") not in ("enabled", "adaptive"):
-        return
-    if body.get("temperature") not in (None, 1):
-        message = "temperature={} cannot be used with thinking; leave one of them out, or set temperature=1"
-        raise OptionError(message.format(body["temperature"]))
-    if body.get("top_k") is not None:
-        raise OptionError("top_k cannot be used with thinking; leave one of them out")
-    top_p = body.get("top_p")
-    if isinstance(top_p, (int, float)) and not 0.95 <= top_p <= 1:
-        raise OptionError(f"with thinking top_p must be from 0.95 to 1, not {top_p}")
-    choice = body.get("tool_choice")
-    if isinstance(choice, Mapping) and choice.get("type") in ("any", "tool"):
-        raise OptionError("tool_choice={} cannot be used with thinking; use auto".format(choice["type"]))
+def _turned_off(rules: ModelRules) -> Dict[str, Any]:
+    for kind in _OFF:
+        if kind in rules.thinking:
+            return {"type": kind}
+    if not rules.known:
+        return {"type": "disabled"}
+    raise OptionError(f"{rules.name} always thinks: leave out thinking=off{least_effort(rules)}")
+
+
+def _check_room(budget: int, max_tokens: int) -> None:
+    if budget >= max_tokens:
+        raise OptionError(f"thinking={budget} needs max_tokens above it; max_tokens is {max_tokens}")
+
+
+def _fit_agent_thinking(
+    rules: ModelRules, value: ThinkingOption, max_tokens: int, effort: Optional[str]
+) -> Tuple[Optional[Dict[str, Any]], Optional[str], List[Optional[str]]]:
+    """Return the ``thinking`` object, the effort that goes with it, and notices."""
+    try:
+        field, notice = _fit_thinking(rules, value, max_tokens)
+    except OptionError:
+        wanted = thinking_body(value)
+        if wanted is None or wanted["type"] != "disabled":
+            return None, effort, [f"the agent's thinking={value} does not fit below max_tokens={max_tokens}: left out"]
+        lowest = rules.efforts[0] if rules.efforts and effort is None else effort
+        instead = f"effort={lowest} is sent instead" if effort is None and lowest else "left out"
+        return None, lowest, [f"the agent's thinking=off: {rules.name} always thinks; {instead}"]
+    if field is not None and field["type"] in _OFF and effort is not None and effort not in _efforts(rules, field):
+        return None, effort, [f"the agent's thinking=off does not go with effort={effort} on {rules.name}: left out"]
+    return field, effort, [notice]
+
+
+def _efforts(rules: ModelRules, thinking: Optional[Dict[str, Any]]) -> Tuple[str, ...]:
+    """Return the levels of effort that a model takes beside a ``thinking`` object."""
+    if thinking is not None and thinking.get("type") in _OFF:
+        return tuple(level for level in rules.efforts if level in rules.thinking_off_efforts)
+    return rules.efforts
+
+
+def _fit_agent_effort(
+    rules: ModelRules, effort: str, thinking: Optional[Dict[str, Any]]
+) -> Tuple[Optional[str], Optional[str]]:
+    levels = _efforts(rules, thinking)
+    if effort in levels:
+        return effort, None
+    below = [level for level in levels if EFFORTS.index(level) < EFFORTS.index(effort)]
+    if below:
+        return below[-1], f"the agent's effort={effort}: {rules.name} takes {below[-1]} at the most here"
+    return None, f"the agent's effort={effort}: {rules.name} takes no effort; left out"

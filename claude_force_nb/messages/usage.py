@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
-from typing import Any, Dict, Iterable, Mapping, Optional
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
 __all__ = ["EXACT", "Usage", "add_dollars", "sum_dollars"]
 
@@ -57,6 +57,16 @@ class Usage:
         ``"standard"`` or ``"fast"``.
     inference_geo : str
         ``"global"``, also where the API does not say, or the region that the model had to run in, such as ``"us"``.
+    thinking_tokens : int
+        How many of `output_tokens` are thinking.
+    web_fetches : int
+        Server-side fetches of pages, which are free.
+    known : bool
+        False where the server did not say what it bills; the numbers are then what little it said, and there is no price.
+    billed : bool
+        False where the API does not bill the answer, as some refusals.
+    other : mapping of str to int
+        Further counters of the API, by their path, such as ``server_tool_use.code_execution_requests``.
 
     Notes
     -----
@@ -72,6 +82,11 @@ class Usage:
     service_tier: str = "standard"
     speed: str = "standard"
     inference_geo: str = "global"
+    thinking_tokens: int = 0
+    web_fetches: int = 0
+    known: bool = field(default=True, compare=False)
+    billed: bool = True
+    other: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def total_input_tokens(self) -> int:
@@ -79,45 +94,60 @@ class Usage:
         return self.input_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens + self.cache_read_tokens
 
     @classmethod
-    def from_api(cls, usage: Optional[Mapping[str, Any]]) -> Usage:
+    def from_api(cls, usage: Any, *, answered: bool = True) -> Usage:
         """Read the API's ``usage`` object; what is missing, null or not a positive whole number counts as 0.
+
+        Parameters
+        ----------
+        usage : object
+            Whatever stood there: a server that is not the API may send anything, or nothing.
+        answered : bool
+            Whether the answer has content, which cannot have been written with no token.
 
         Notes
         -----
         The tokens of a compaction stand in ``iterations`` only, and are added. What another model read and wrote, as an adviser
         or in place of the one asked, has another price: then the tier is ``mixed``, for which there is none.
         """
-        usage = _mapping(usage)
+        given = _mapping(usage)
+        counted = cls._counted(given)
+        iterations = given.get("iterations")
+        for iteration in map(_mapping, iterations if isinstance(iterations, list) else ()):
+            kind = iteration.get("type")
+            if kind == "compaction":
+                part = cls._counted(iteration)
+                tiers = (counted.service_tier, counted.speed, counted.inference_geo)
+                counted += replace(part, service_tier=tiers[0], speed=tiers[1], inference_geo=tiers[2])
+            elif kind not in (None, "message"):
+                counted = replace(counted, service_tier="mixed")
+        if counted.total_input_tokens and (counted.output_tokens or not answered):
+            return counted
+        return replace(counted, known=False)
+
+    @classmethod
+    def _counted(cls, usage: Mapping[str, Any]) -> Usage:
         written = _count(usage.get("cache_creation_input_tokens"))
         detail = _mapping(usage.get("cache_creation"))
         one_hour = min(_count(detail.get("ephemeral_1h_input_tokens")), written)
-        tools = _mapping(usage.get("server_tool_use"))
         geo = usage.get("inference_geo")
-        counted = cls(
+        return cls(
             input_tokens=_count(usage.get("input_tokens")),
             output_tokens=_count(usage.get("output_tokens")),
             cache_write_5m_tokens=written - one_hour,
             cache_write_1h_tokens=one_hour,
             cache_read_tokens=_count(usage.get("cache_read_input_tokens")),
-            web_searches=_count(tools.get("web_search_requests")),
+            web_searches=_count(_mapping(usage.get("server_tool_use")).get("web_search_requests")),
             service_tier=str(usage.get("service_tier") or "standard"),
             speed=str(usage.get("speed") or "standard"),
             inference_geo="global" if geo in (None, "", "not_available") else str(geo),
+            thinking_tokens=_count(_mapping(usage.get("output_tokens_details")).get("thinking_tokens")),
+            web_fetches=_count(_mapping(usage.get("server_tool_use")).get("web_fetch_requests")),
+            other=dict(_other_counters(usage)),
         )
-        iterations = usage.get("iterations")
-        for iteration in map(_mapping, iterations if isinstance(iterations, list) else ()):
-            kind = iteration.get("type")
-            if kind == "compaction":
-                part = cls.from_api({**iteration, "iterations": None})
-                tiers = (counted.service_tier, counted.speed, counted.inference_geo)
-                counted += replace(part, service_tier=tiers[0], speed=tiers[1], inference_geo=tiers[2])
-            elif kind not in (None, "message"):
-                counted = replace(counted, service_tier="mixed")
-        return counted
 
     def to_record(self) -> Dict[str, Any]:
         """Return the fields that differ from their defaults, as JSON data."""
-        return {name: value for name, value in self.__dict__.items() if value != _USAGE_DEFAULTS[name]}
+        return {name: value for name, value in self.__dict__.items() if value != _DEFAULTS[name]}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Usage:
@@ -127,17 +157,58 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):
             return NotImplemented
+        counters = dict(self.other)
+        for name, count in other.other.items():
+            counters[name] = counters.get(name, 0) + count
         return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cache_write_5m_tokens + other.cache_write_5m_tokens,
-            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
-            self.cache_read_tokens + other.cache_read_tokens,
-            self.web_searches + other.web_searches,
-            self.service_tier if self.service_tier == other.service_tier else "mixed",
-            self.speed if self.speed == other.speed else "mixed",
-            self.inference_geo if self.inference_geo == other.inference_geo else "mixed",
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_write_5m_tokens=self.cache_write_5m_tokens + other.cache_write_5m_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            web_searches=self.web_searches + other.web_searches,
+            service_tier=self.service_tier if self.service_tier == other.service_tier else "mixed",
+            speed=self.speed if self.speed == other.speed else "mixed",
+            inference_geo=self.inference_geo if self.inference_geo == other.inference_geo else "mixed",
+            thinking_tokens=self.thinking_tokens + other.thinking_tokens,
+            web_fetches=self.web_fetches + other.web_fetches,
+            known=self.known and other.known,
+            billed=self.billed or other.billed,
+            other=counters,
         )
 
 
-_USAGE_DEFAULTS = {item.name: item.default for item in fields(Usage)}
+_DEFAULTS = Usage().__dict__
+# Counters that have a field of their own, by their path in the API's object.
+_READ = frozenset(
+    [
+        "input_tokens",
+        "output_tokens",
+        "iterations",
+        "cache_creation",
+        "output_tokens_details",
+        "server_tool_use",
+        "cache_creation_input_tokens",
+        "cache_creation.ephemeral_1h_input_tokens",
+        "cache_creation.ephemeral_5m_input_tokens",
+        "cache_read_input_tokens",
+        "output_tokens_details.thinking_tokens",
+        "server_tool_use.web_search_requests",
+        "server_tool_use.web_fetch_requests",
+    ]
+)
+_MOST_COUNTERS = 50
+_LONGEST_NAME = 100
+
+
+def _other_counters(usage: Mapping[str, Any]) -> Iterator[Tuple[str, int]]:
+    """Yield the counters that have no field of their own by their path: the API adds some from time to time."""
+    found = 0
+    for name, value in usage.items():
+        parts = (
+            ((f"{name}.{key}", part) for key, part in value.items()) if isinstance(value, Mapping) else ((name, value),)
+        )
+        for path, count in parts:
+            if path not in _READ and _count(count) and len(path) <= _LONGEST_NAME and found < _MOST_COUNTERS:
+                found += 1
+                yield path, count

@@ -73,7 +73,8 @@ def _series(namespace: Any, kind: str, name: str, values: List[Any]) -> Any:
 
 def _polars_series(polars: Any, kind: str, name: str, values: List[Any]) -> Any:
     # Two frames can be put together only where their columns have one type, also where no row has an error.
-    dtype = {"answer": polars.String, "status": polars.String, "error": polars.String, "cost": polars.Float64}.get(kind)
+    texts = dict.fromkeys(("answer", "status", "stop_reason", "error"), polars.String)
+    dtype = {**texts, "cost": polars.Float64}.get(kind)
     return polars.Series(name, values, dtype=dtype, strict=False)
 
 

@@ -24,12 +24,12 @@ from typing import (
 from claude_force_nb.calls.events import RequestInfo
 from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.errors import OptionError, SchemaError
-from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.messages.usage import Usage, sum_dollars
 from claude_force_nb.schemas.answer import AnswerSchema, as_row
 
 from .frames import assemble
-from .tally import RowTally, empty_counts
+from .tally import RowTally
 
 __all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "answer_columns", "frame_parts", "unanswered"]
 
@@ -41,7 +41,7 @@ class BatchSummary:
     Attributes
     ----------
     counts : mapping of str to int
-        Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``.
+        Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``.
     cost, saved : Decimal or None
         US dollars paid, and not paid because the cache answered; None where one price is unknown.
     input_tokens, output_tokens : int
@@ -61,7 +61,7 @@ class BatchSummary:
     def of(cls, tally: RowTally, *, duration_seconds: float) -> BatchSummary:
         """Return the summary of the results that were counted so far."""
         return cls(
-            counts=dict(tally.counts),
+            counts=tally.counts.copy(),
             cost=tally.cost,
             saved=tally.saved,
             input_tokens=tally.input_tokens,
@@ -89,7 +89,7 @@ class _Rows(Protocol):
 
 
 # The columns that `BatchResult.to_frame` adds itself.
-FRAME_COLUMNS = ("answer", "status", "error", "cost")
+FRAME_COLUMNS = ("answer", "status", "stop_reason", "error", "cost")
 
 
 class BatchResult(Sequence[ClaudeResult]):
@@ -167,7 +167,7 @@ class BatchResult(Sequence[ClaudeResult]):
 
     @property
     def texts(self) -> List[str]:
-        """The answers; "" where there is none."""
+        """The answers; "" where there is none, and what there is of those that are cut off."""
         return [result.text for result in self._results]
 
     @property
@@ -186,9 +186,9 @@ class BatchResult(Sequence[ClaudeResult]):
         return self._part([place for place, row in enumerate(self._results) if row.status == "failed"])
 
     @property
-    def counts(self) -> Dict[str, int]:
-        """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``."""
-        counts = empty_counts()
+    def counts(self) -> StatusCounts:
+        """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``."""
+        counts = StatusCounts()
         for result in self._results:
             counts[result.status] += 1
         return counts
@@ -212,14 +212,19 @@ class BatchResult(Sequence[ClaudeResult]):
         return total
 
     async def retry(self) -> BatchResult:
-        """Run the rows that have no answer once more, and return the whole with what came of it; the others cost nothing.
+        """Run the rows that have no answer, or none that is complete, once more; the others cost nothing.
+
+        Returns
+        -------
+        BatchResult
+            The whole, with what came of it.
 
         Raises
         ------
         OptionError
             If it is not known how: the batch was made by hand, or comes from another process.
         """
-        places = {self._numbers[place]: place for place, row in enumerate(self._results) if row.error is not None}
+        places = {self._numbers[place]: place for place, row in enumerate(self._results) if _is_open(row)}
         if not places:
             return self
         if self._again is None:
@@ -232,7 +237,7 @@ class BatchResult(Sequence[ClaudeResult]):
         return whole
 
     def to_frame(self) -> Any:
-        """Return the source's rows with the columns ``answer``, ``status``, ``error`` and ``cost`` (US dollars) behind their own.
+        """Return the source's rows with the columns ``answer``, ``status``, ``stop_reason``, ``error`` and ``cost`` (US dollars).
 
         The frame is of the library that the source was of, with its index; else of pandas, or of polars where pandas is not
         installed. With ``schema`` the parts of the answers follow ``answer``. Where the source has a column of that name, the
@@ -281,16 +286,25 @@ def unanswered(
     )
 
 
+def _is_open(result: ClaudeResult) -> bool:
+    return result.error is not None or result.incomplete
+
+
 def answer_columns(
     result: ClaudeResult, more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
 ) -> Dict[str, Any]:
-    """Return what a table says of an answer: itself, its parts where `more` gives them, status, error and US dollars."""
+    """Return what a table says of an answer: itself, its parts where `more` gives them, status, why it is as it is, US dollars.
+
+    The text of one that is cut off is kept. What a model wrote before it refused is not, as the API's documentation advises.
+    """
     error = result.error
-    columns: Dict[str, Any] = {"answer": None if error is not None else result.text}
+    columns: Dict[str, Any] = {"answer": None if error is not None or result.status == "refused" else result.text}
     if more is not None:
         columns.update(more(result))
     columns["status"] = result.status
-    columns["error"] = None if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
+    columns["stop_reason"] = result.stop_reason
+    shortcoming = result.shortcoming or None
+    columns["error"] = shortcoming if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
     columns["cost"] = None if result.cost is None else float(result.cost)
     return columns
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Dict, Optional
+from typing import Optional
 
-from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.messages.usage import add_dollars
 
-__all__ = ["RowTally", "empty_counts"]
-
-
-def empty_counts() -> Dict[str, int]:
-    """Return a count of 0 for each status that a row can have, in the order in which they are shown."""
-    return {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
+__all__ = ["RowTally"]
 
 
 class RowTally:
@@ -21,7 +16,7 @@ class RowTally:
 
     Attributes
     ----------
-    counts : dict of str to int
+    counts : StatusCounts
         Rows by status.
     cost, saved : Decimal or None
         US dollars paid, and not paid because the cache answered; None once one price was not known.
@@ -33,7 +28,7 @@ class RowTally:
     __slots__ = ("cost", "counts", "input_tokens", "known_cost", "output_tokens", "saved")
 
     def __init__(self) -> None:
-        self.counts = empty_counts()
+        self.counts = StatusCounts()
         self.cost: Optional[Decimal] = Decimal(0)
         self.saved: Optional[Decimal] = Decimal(0)
         self.known_cost = Decimal(0)

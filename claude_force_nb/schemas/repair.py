@@ -7,7 +7,7 @@ from typing import Awaitable, Callable, Optional
 
 from claude_force_nb.errors import ApiError, BudgetExceededError, CacheMissError, SchemaError, SpendLimitError
 from claude_force_nb.messages.request import ClaudeRequest
-from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.result import ClaudeResult, status_of
 from claude_force_nb.messages.usage import sum_dollars
 
 from .answer import AnswerSchema
@@ -113,8 +113,8 @@ def _parsed(result: ClaudeResult, schema: AnswerSchema) -> ClaudeResult:
 
 
 def _failed(result: ClaudeResult, error: SchemaError) -> ClaudeResult:
-    """Return the result as a failed one, known to its error and the other way round."""
-    failed = replace(result, status="failed", error=error)
+    """Return the result as a failed one, or as the cut off or refused one that it is, known to its error and the other way round."""
+    failed = replace(result, status=result.status if result.incomplete else "failed", error=error)
     error.result = failed
     return failed
 
@@ -127,7 +127,7 @@ def _sum(first: ClaudeResult, second: ClaudeResult) -> ClaudeResult:
         cost=sum_dollars((first.cost, second.cost)),
         saved=sum_dollars((first.saved, second.saved)),
         cached=cached,
-        status="cached" if cached else "ok",
+        status=status_of(second.stop_reason, cached=cached),
         age_seconds=max(first.age_seconds, second.age_seconds) if cached else 0.0,
         fingerprint=first.fingerprint,
         duration_seconds=first.duration_seconds + second.duration_seconds,

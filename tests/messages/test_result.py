@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import json
 import pickle
 from decimal import Decimal
 from typing import Any
@@ -91,8 +92,58 @@ def test_usage_of_another_model_has_no_price(kind: str) -> None:
     ids=repr,
 )
 def test_usage_of_a_server_that_is_not_the_api(nonsense: Any) -> None:
-    """What is missing, null, negative or of a wrong type counts as nothing, and never raises."""
-    assert Usage.from_api(nonsense) == Usage()
+    """What is missing, null, negative or of a wrong type counts as nothing, never raises, and is never a price of nothing."""
+    usage = Usage.from_api(nonsense)
+    assert usage == Usage()
+    assert not usage.known
+    assert load_prices().cost("claude-haiku-5-5", usage) is None
+
+
+@pytest.mark.parametrize(
+    ("usage", "answered", "known"),
+    [
+        ({"input_tokens": 0, "output_tokens": 0}, True, False),
+        ({"input_tokens": 0, "output_tokens": 7}, True, False),
+        ({"input_tokens": 7}, True, False),
+        ({"input_tokens": 7, "output_tokens": 0}, True, False),
+        ({"input_tokens": 7, "output_tokens": 0}, False, True),
+        ({"cache_read_input_tokens": 7, "output_tokens": 1}, True, True),
+    ],
+)
+def test_usage_that_cannot_be_all(usage: Any, answered: bool, known: bool) -> None:
+    """A request has tokens and so has an answer: a server that says 0 has not counted."""
+    read = Usage.from_api(usage, answered=answered)
+    assert read.known is known
+    assert (read + Usage(1, 1)).known is known
+    assert (load_prices().cost("claude-haiku-5-5", read) is not None) is known
+
+
+def test_every_counter_is_read() -> None:
+    """Thinking and fetched pages have a field; what the API may add is kept by its path and adds up."""
+    usage = Usage.from_api(
+        {
+            "input_tokens": 5,
+            "output_tokens": 50,
+            "output_tokens_details": {"thinking_tokens": 40, "dreaming_tokens": 3},
+            "server_tool_use": {"web_fetch_requests": 2, "code_execution_requests": 1},
+            "new_tokens": 9,
+            "new_word": "x",
+        }
+    )
+    assert (usage.thinking_tokens, usage.web_fetches) == (40, 2)
+    assert usage.other == {
+        "output_tokens_details.dreaming_tokens": 3,
+        "server_tool_use.code_execution_requests": 1,
+        "new_tokens": 9,
+    }
+    assert Usage.from_record(json.loads(json.dumps(usage.to_record()))) == usage
+    assert (usage + usage).other["new_tokens"] == 18
+
+
+def test_a_refusal_that_is_not_billed() -> None:
+    """Its tokens are known and cost nothing, also where the model's price is not known."""
+    free = Usage(5000, 0, billed=False)
+    assert load_prices().cost("claude-haiku-5-5", free) == load_prices().cost("qwen3:8b", free) == 0
 
 
 @given(usages)

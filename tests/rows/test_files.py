@@ -46,6 +46,7 @@ def test_every_row_is_a_line_in_order(run: Any, make: Make, simulator: Simulator
         "source_status": "mine",
         "answer": run(orchestrator.run("Label t3", cache="only")).text,
         "status": "ok",
+        "stop_reason": "end_turn",
         "error": None,
         "cost": found[3]["cost"],
         "fingerprint": orchestrator.request("Label t3").fingerprint,

@@ -256,6 +256,7 @@ def test_a_frame_in_is_a_frame_out(frame: Frame) -> None:
         "n": [1, 2, 3],
         "answer": ["x", None, "z"],
         "status": ["ok", "failed", "ok"],
+        "stop_reason": [None, None, None],
         "error": [None, "SourceError: bad", None],
         "cost": [0.0, 0.0, 0.0],
     }
@@ -287,7 +288,7 @@ def test_pandas_keeps_its_index() -> None:
     table["late"] = 1
     found = BatchResult(results("x", "y", "z"), source=source).to_frame()
     assert list(found.index) == [7, 7, 9]
-    assert list(found.columns) == ["text", "when", "answer", "status", "error", "cost"]
+    assert list(found.columns) == ["text", "when", "answer", "status", "stop_reason", "error", "cost"]
     assert list(found["answer"]) == ["x", "y", "z"]
     assert list(table.columns) == ["text", "when", "late"]
     assert str(found["when"].dtype).startswith("datetime64")

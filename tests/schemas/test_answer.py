@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 from typing_extensions import Literal, TypedDict
 
 from claude_force_nb.errors import OptionError, SchemaError
-from claude_force_nb.messages.models import model_version, takes_schemas
+from claude_force_nb.messages.models import takes_schemas
 from claude_force_nb.schemas.answer import as_row, columns, schema_of
 from claude_force_nb.simulator.output_config import output_config_problem
 from claude_force_nb.simulator.patterns import matching
@@ -155,11 +155,6 @@ def test_the_simulator_knows_simple_patterns(pattern: str) -> None:
 
 def test_models_without_schemas() -> None:
     """Models before 4.5, and those whose name says nothing, are asked in words."""
-    assert model_version("claude-sonnet-4-20250514") == (4, 0)
-    assert model_version("claude-3-7-sonnet-latest") == (3, 7)
-    assert model_version("anthropic.claude-opus-4-6-v1:0") == (4, 6)
-    assert model_version("claude-opus-4-5@20251101") == (4, 5)
-    assert model_version("my-model") is None
     takes = ["claude-haiku-4-5-20251001", "claude-opus-4-5", "claude-sonnet-5-5", "claude-fable-5-2"]
     assert [takes_schemas(model) for model in takes] == [True] * 4
     assert [takes_schemas(model) for model in ("claude-opus-4-1-20250805", "claude-3-haiku", "x")] == [False] * 3

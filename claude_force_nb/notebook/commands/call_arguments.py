@@ -52,7 +52,7 @@ def call_arguments(
             continue
         value, source = settings.lookup(name)
         # An agent's own model and bound go before this package's defaults, not before what the user has set.
-        if value is not None and not (source == "default" and name in ("model", "max_tokens") and agent):
+        if value is not None and not (source == "default" and name in ("model", "max_tokens", "cache") and agent):
             call[name] = value
     call["timeout_seconds"] = take_option(options, "timeout", settings)
     if options.pop("refresh", False):

@@ -112,7 +112,7 @@ def preview_call(orchestrator: AsyncAgentOrchestrator, prompt: str, call: Mappin
     """
     options = CallOptions.of(call)
     request = orchestrator.request(prompt, **call)
-    notes = list(request.notices)
+    notes = [*request.notices, *request.adjustments]
     if options.use_memory:
         look = orchestrator.memory.look
         notes.append(str(look(options.conversation, options.turn, limit_tokens=options.memory_tokens)))
@@ -152,7 +152,7 @@ class _Question:
                 self._screen.show(self._partial)
             self._screen.leave()
             text = "" if self._partial is None else self._partial.text
-            self._keep(ClaudeResult(text=text, status="failed", error=interruption))
+            self._keep(ClaudeResult(text=text, status="failed", error=interruption, cost=None))
             raise
         except SchemaError as error:
             if self.stream and error.result is not None:

@@ -51,7 +51,7 @@ def _short(text: str) -> str:
 
 
 def _row(number: int, result: ClaudeResult) -> Tuple[str, str, str]:
-    shown = result.text if result.error is None else f"{result.error}"
+    shown = result.shortcoming or result.text if result.error is None else f"{result.error}"
     return str(number), result.status.replace("_", " "), _short(shown)
 
 
@@ -59,13 +59,13 @@ def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Bundle:
     """Return the bundle of a batch: its first rows, the first ones without an answer, and the sums."""
     pairs: Sequence[Tuple[int, ClaudeResult]] = list(zip(batch.numbers, batch))
     rows: List[Sequence[Any]] = [_row(*pair) for pair in pairs[:_FIRST_ROWS]]
-    bad = [pair for pair in pairs[_FIRST_ROWS:] if pair[1].error is not None]
+    bad = [pair for pair in pairs[_FIRST_ROWS:] if pair[1].error is not None or pair[1].incomplete]
     shown = bad[:_FIRST_ERRORS]
     if len(pairs) > _FIRST_ROWS and (not shown or shown[0][0] != pairs[_FIRST_ROWS][0]):
         rows.append(("…", "", ""))
     rows += [_row(*pair) for pair in shown]
     if len(bad) > len(shown):
-        rows.append(("…", "", f"{len(bad) - len(shown):,} more rows without an answer"))
+        rows.append(("…", "", f"{len(bad) - len(shown):,} more rows without a complete answer"))
     footer = summary_line(batch) if note is None else f"{note} · {summary_line(batch)}"
     return table_bundle(("row", "status", "answer"), rows, footer=footer)
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
 
 from claude_force_nb.costs.report import dollars
-from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.messages.usage import add_dollars
 
 from .screen import REFRESH_SECONDS, show_bundle
@@ -18,6 +18,8 @@ from .stop_button import StopButton
 
 __all__ = ["LiveLine", "Progress", "duration"]
 
+# What the live line says of rows beside those that are simply answered.
+_SHOWN = ("cached", "cut_off", "refused", "failed", "not_sent")
 # The rate is that of so many seconds, so that it tells of now and does not jump.
 _WINDOW_SECONDS = 10.0
 
@@ -59,7 +61,7 @@ class Progress:
         self._started = clock()
         # Time, rows that had ended by then, and what they had cost.
         self._seen: Deque[Tuple[float, int, Decimal]] = deque([(self._started, 0, Decimal(0))])
-        self.counts: Dict[str, int] = {"ok": 0, "cached": 0, "failed": 0, "not_sent": 0}
+        self.counts = StatusCounts()
         self.cost = Decimal(0)
         self.price_known = True
         self.saved: Optional[Decimal] = Decimal(0)
@@ -88,7 +90,7 @@ class Progress:
     @property
     def done(self) -> int:
         """Rows that have an answer."""
-        return self.counts["ok"] + self.counts["cached"]
+        return self.counts.complete
 
     @property
     def ended_rows(self) -> int:
@@ -129,9 +131,7 @@ class Progress:
         """Return the live line."""
         counts, ended, total, rate = self.counts, self.ended_rows, self.total, self.rate()
         parts = [f"{ended:,}" if total is None else f"{ended:,} of {total:,}"]
-        parts += [f"{counts[kind]:,} {kind}" for kind in ("cached", "failed") if counts[kind]]
-        if counts["not_sent"]:
-            parts.append("{:,} not sent".format(counts["not_sent"]))
+        parts += [f"{counts[kind]:,} {kind.replace('_', ' ')}" for kind in _SHOWN if counts[kind]]
         flying = self._taken() - ended
         if flying > 0:
             parts.append(f"{flying:,} in flight")
@@ -140,7 +140,7 @@ class Progress:
             parts.append(f"rate limit, {duration(paused)} to wait")
         if not self.price_known:
             parts.append("price unknown")
-        elif self.cost or counts["ok"]:
+        elif self.cost or counts.answered_now:
             projected = self.projected_cost
             more = "" if projected is None or ended == total else f", about {dollars(projected)} in all"
             parts.append(dollars(self.cost) + more)

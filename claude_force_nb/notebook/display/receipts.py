@@ -32,10 +32,8 @@ def receipt(result: ClaudeResult) -> str:
         parts.append("repaired")
     if result.attempts > 1 + result.repaired:
         parts.append(f"{result.attempts} attempts")
-    if result.stop_reason == "max_tokens":
-        parts.append("cut off at max_tokens, not cached")
-    elif result.stop_reason == "refusal":
-        parts.append("refused, not cached")
+    if result.incomplete:
+        parts += [result.shortcoming, "" if result.cached else "not cached"]
     parts.append(result.notice)
     # A server may call its model anything; what breaks the line would end the receipt, or begin a heading.
     return " · ".join(" ".join(part.split()) for part in parts if part)

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import (
     CACHE_MODES,
+    DEFAULT_MAX_TOKENS,
     DEFAULT_MEMORY_TOKENS,
     EFFORTS,
     INJECTION_MODES,
@@ -148,7 +149,14 @@ OPTIONS: Dict[str, Option] = {
         Option("agent", _text, "name", "agent whose system prompt and settings are used", setting=True),
         Option("model", _text, "alias or full name", "model that answers", setting=True, default="sonnet"),
         Option("system", _text, "text", "system prompt, below the agent's"),
-        Option("max_tokens", _whole_number, "tokens", "bound of the answer", setting=True, default=4096),
+        Option(
+            "max_tokens",
+            _whole_number,
+            "tokens",
+            "bound of thinking and answer",
+            setting=True,
+            default=DEFAULT_MAX_TOKENS,
+        ),
         Option("temperature", _number, "0 to 1", "randomness of the answer", setting=True),
         Option("thinking", _thinking, "on, off, adaptive or tokens", "thinking before the answer", setting=True),
         Option("effort", _text, "level", "how much work the answer is worth", choices=EFFORTS, setting=True),

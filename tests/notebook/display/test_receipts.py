@@ -19,7 +19,8 @@ def test_receipts() -> None:
     assert receipt(cached) == "m · cached 3 h ago · saved $0.0033"
     unknown = ClaudeResult("a", "m", usage, None, stop_reason="max_tokens", attempts=3)
     assert (
-        receipt(unknown) == "m · 512→230 tok · price unknown · 0.0 s · 3 attempts · cut off at max_tokens, not cached"
+        receipt(unknown)
+        == "m · 512→230 tok · price unknown · 0.0 s · 3 attempts · cut off at max_tokens; raise it · not cached"
     )
 
 

@@ -1,0 +1,200 @@
+"""What a model is known to refuse, said in one line before anything is sent. Pure.
+
+The rules are those of the API's documentation: "Errors", "Thinking", "Define tools", "Structured outputs" and each model's migration
+guide; what each model takes stands in `models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Collection, Dict, Optional
+
+from claude_force_nb.errors import OptionError
+
+from .models import ModelRules, models_with_temperature
+from .thinking import LEAST_BUDGET_TOKENS, least_effort
+
+__all__ = ["check_body", "sampling_problem"]
+
+# From this version of the API on no model takes sampling parameters ("Versioning").
+_NO_SAMPLING_VERSION = "2026-10-21"
+_SAMPLING = ("temperature", "top_p", "top_k")
+_LONG_OUTPUT_BETA = "output-300k-"
+_OFF = ("disabled", "between_tools")
+
+
+def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, betas: Collection[str] = ()) -> None:
+    """Raise OptionError where the API is known to refuse a request body; a model that is not known is let through.
+
+    Parameters
+    ----------
+    body : mapping
+        Complete, as it would be sent.
+    rules : ModelRules
+        Of the body's model.
+    api_version : str
+        ``anthropic-version`` of the request.
+    betas : collection of str
+        ``anthropic-beta`` of the request.
+    """
+    problem = sampling_problem(body, rules, api_version=api_version)
+    if problem:
+        raise OptionError(problem)
+    if not rules.known:
+        return
+    _check_max_tokens(body, rules, betas)
+    _check_thinking(body, rules)
+    _check_effort(body, rules)
+    _check_prefill(body, rules)
+    _check_tool_choice(body, rules)
+    _check_format(body, rules)
+    if body.get("inference_geo") is not None and not rules.inference_geo:
+        raise OptionError(f"{rules.name} does not take inference_geo; models from 4.6 on do")
+
+
+def sampling_problem(body: Mapping[str, Any], rules: ModelRules, *, api_version: str) -> Optional[str]:
+    """Return why a body's temperature, top_p or top_k would be refused; None where they would not."""
+    given = {name: body[name] for name in _SAMPLING if body.get(name) is not None}
+    if not given:
+        return None
+    first = "{}={}".format(*next(iter(given.items())))
+    if api_version >= _NO_SAMPLING_VERSION:
+        return f"API version {api_version} does not take {first} on any model; leave it out"
+    if not rules.known:
+        return None
+    if rules.sampling == "default":
+        return _beyond_default(given, rules)
+    if rules.sampling == "one" and "temperature" in given and "top_p" in given:
+        return f"{rules.name} takes temperature or top_p, not both; leave one of them out"
+    if _type(body.get("thinking")) not in ("enabled", "adaptive"):
+        return None
+    if given.get("temperature", 1) != 1:
+        return f"{first} cannot be used with thinking; leave one of them out, or set temperature=1"
+    if "top_k" in given:
+        return "top_k cannot be used with thinking; leave one of them out"
+    top_p = given.get("top_p")
+    if isinstance(top_p, (int, float)) and not 0.95 <= top_p <= 1:
+        return f"with thinking top_p must be from 0.95 to 1, not {top_p}"
+    return None
+
+
+def _beyond_default(given: Dict[str, Any], rules: ModelRules) -> Optional[str]:
+    """Return why a model that takes only the default values would refuse those given."""
+    refused = [name for name, default in (("temperature", 1), ("top_p", 0.99)) if given.get(name, default) != default]
+    refused += ["top_k"] if "top_k" in given else []
+    if not refused and len(given) < 2:
+        return None
+    name = refused[0] if refused else "top_p"
+    only = {"temperature": " (only 1)", "top_p": " (only 0.99, without temperature)", "top_k": ""}[name]
+    return (
+        f"{rules.name} does not take {name}={given[name]}{only}: leave it out, use sample=N for independent answers, "
+        "or a model that takes it: {}".format(", ".join(models_with_temperature()))
+    )
+
+
+def _type(value: Any) -> Optional[str]:
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _check_max_tokens(body: Mapping[str, Any], rules: ModelRules, betas: Collection[str]) -> None:
+    long_output = any(beta.startswith(_LONG_OUTPUT_BETA) for beta in betas)
+    most = rules.batch_output_tokens if long_output else rules.max_output_tokens
+    if isinstance(body["max_tokens"], int) and body["max_tokens"] > most:
+        raise OptionError(f"{rules.name} writes at most {most:,} tokens; lower max_tokens={body['max_tokens']}")
+
+
+def _check_thinking(body: Mapping[str, Any], rules: ModelRules) -> None:
+    kind = _type(body.get("thinking"))
+    if kind is None:
+        return
+    if kind not in rules.thinking:
+        remedies = {
+            "enabled": "use thinking=adaptive, and effort= for how much",
+            "adaptive": "use thinking=on, or a number of tokens",
+            "disabled": f"leave it out{least_effort(rules)}" if rules.always_thinks else "use thinking=off",
+            "between_tools": "use thinking=off",
+        }
+        raise OptionError(f"{rules.name} does not take thinking.type {kind!r}; {remedies.get(kind, 'leave it out')}")
+    if kind == "enabled":
+        budget = body["thinking"].get("budget_tokens")
+        if isinstance(budget, int) and not LEAST_BUDGET_TOKENS <= budget < body["max_tokens"]:
+            raise OptionError(
+                f"thinking.budget_tokens must be from {LEAST_BUDGET_TOKENS} to below max_tokens={body['max_tokens']}, "
+                f"not {budget}"
+            )
+    if kind == "between_tools" and len(body["thinking"]) > 1:
+        raise OptionError("thinking.type 'between_tools' takes no other field beside it")
+
+
+def _check_effort(body: Mapping[str, Any], rules: ModelRules) -> None:
+    config = body.get("output_config")
+    effort = config.get("effort") if isinstance(config, Mapping) else None
+    if not isinstance(effort, str):
+        return
+    if not rules.efforts:
+        raise OptionError(f"{rules.name} does not take effort={effort}; leave it out, or use a newer model")
+    if effort not in rules.efforts:
+        raise OptionError(f"{rules.name} takes effort={', '.join(rules.efforts)}, not {effort}")
+    if _type(body.get("thinking")) in _OFF and effort not in rules.thinking_off_efforts:
+        raise OptionError(
+            f"{rules.name} takes effort={effort} only while it thinks: leave out thinking=off, "
+            f"or use effort={rules.thinking_off_efforts[-1]}"
+        )
+
+
+def _check_prefill(body: Mapping[str, Any], rules: ModelRules) -> None:
+    if not _is_prefilled(body):
+        return
+    if not rules.prefill:
+        raise OptionError(
+            f"{rules.name} cannot go on with the beginning of an answer: the last message must be the user's; "
+            "use schema= or the system prompt for the form of the answer"
+        )
+    if _type(body.get("thinking")) in ("enabled", "adaptive"):
+        raise OptionError("the beginning of an answer cannot be given with thinking; leave one of them out")
+
+
+def _is_prefilled(body: Mapping[str, Any]) -> bool:
+    """Return whether the messages end in the assistant's own text; a turn that paused at a server's tool ends in a block of it."""
+    last = body["messages"][-1] if isinstance(body["messages"], list) and body["messages"] else None
+    if not isinstance(last, Mapping) or last.get("role") != "assistant":
+        return False
+    content = last.get("content")
+    return isinstance(content, str) or (
+        isinstance(content, list) and all(_type(block) in ("text", "thinking") for block in content)
+    )
+
+
+def _check_tool_choice(body: Mapping[str, Any], rules: ModelRules) -> None:
+    kind = _type(body.get("tool_choice"))
+    if kind not in ("any", "tool"):
+        return
+    if not rules.forced_tools:
+        raise OptionError(f"{rules.name} does not take tool_choice={kind}; use auto, and say in the prompt what to use")
+    if _type(body.get("thinking")) == "enabled":
+        raise OptionError(
+            f"tool_choice={kind} cannot be used with a budget for thinking; use auto, or leave thinking out"
+        )
+
+
+def _check_format(body: Mapping[str, Any], rules: ModelRules) -> None:
+    config = body.get("output_config")
+    if not isinstance(config, Mapping) or config.get("format") is None:
+        return
+    if not rules.structured_outputs:
+        raise OptionError(f"{rules.name} does not take output_config.format; use schema=, which asks it in words")
+    if _is_prefilled(body):
+        raise OptionError("the beginning of an answer cannot be given with a schema; leave one of them out")
+    if _has_citations(body["messages"]):
+        raise OptionError("citations cannot be used with a schema; leave one of them out")
+
+
+def _has_citations(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        citations = value.get("citations")
+        if isinstance(citations, Mapping) and citations.get("enabled") is True:
+            return True
+        content = value.get("content")
+        return isinstance(content, (list, Mapping)) and _has_citations(content)
+    return isinstance(value, list) and any(_has_citations(item) for item in value)
