@@ -14,6 +14,7 @@
     │   └── SecretError                  the cache secret is unusable or forbidden by a setting
     ├── PromptError                      the prompt cannot be made
     │   ├── EmptyPromptError
+    │   ├── MissingValueError            a row has no value for its template, and is not asked
     │   ├── UndefinedNameError           a name in {{ }} that the notebook does not have
     │   ├── TemplateError                a {{ }} that is no expression, or fails while it is computed
     │   ├── AttachmentError              a file, image or document that cannot be sent
@@ -78,6 +79,7 @@ __all__ = [
     "JobError",
     "MalformedAnswerError",
     "MissingApiKeyError",
+    "MissingValueError",
     "ModelRetirementWarning",
     "NotAnsweredError",
     "NotFoundError",
@@ -160,6 +162,10 @@ class PromptError(ClaudeForceError):
 
 class EmptyPromptError(PromptError):
     """There is no prompt."""
+
+
+class MissingValueError(PromptError):
+    """A row has no value for its template - None, NaN, an empty cell - and is not asked; see ``missing``."""
 
 
 class UndefinedNameError(PromptError):

@@ -13,6 +13,7 @@ __all__ = [
     "EFFORTS",
     "JOB_ACTIONS",
     "MEMORY_ACTIONS",
+    "MISSING_MODES",
     "ROUTES",
     "did_you_mean",
     "is_name",
@@ -26,6 +27,8 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # How the rows of a batch travel.
 ROUTES = ("api", "batches")
 INJECTION_MODES = ("warn", "block", "off")
+# What a row without a value for its template does: it is not asked, asked with nothing in the value's place, or with "None" there.
+MISSING_MODES = ("skip", "empty", "keep")
 DEFAULT_MODEL = "sonnet"
 # Room for thinking, which counts as output, and for a long answer. Under 21,333, from which on the SDK asks for a stream.
 DEFAULT_MAX_TOKENS = 16_000

@@ -13,6 +13,7 @@ from claude_force_nb.memory.conversations import Turn
 from claude_force_nb.messages.checks import check_body, sampling_problem
 from claude_force_nb.messages.models import ModelRules, retirement_notice, rules_for
 from claude_force_nb.messages.request import API_VERSION, DEFAULT_BASE_URL, ClaudeRequest
+from claude_force_nb.messages.text import well_formed
 from claude_force_nb.messages.thinking import fit_reasoning
 from claude_force_nb.prompts.attachments import check_blocks
 from claude_force_nb.prompts.fences import DATA_NOTICE
@@ -100,9 +101,11 @@ def compose(
 def _render(prompt: str, options: CallOptions) -> RenderedPrompt:
     if not isinstance(prompt, str):
         raise OptionError(f"a prompt must be text, not {type(prompt).__name__}")
+    prompt = well_formed(prompt)
     rendered = RenderedPrompt(prompt)
     if options.variables is not None:
-        rendered = render(prompt, options.variables, look=options.on_injection != "off")
+        look = options.on_injection != "off"
+        rendered = render(prompt, options.variables, look=look, missing=options.missing or "keep")
         apply_injection_policy(rendered, options.on_injection)
     if not rendered.text.strip():
         raise EmptyPromptError("the prompt is empty; nothing was sent")

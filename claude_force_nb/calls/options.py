@@ -16,6 +16,7 @@ from claude_force_nb.vocabulary import (
     DEFAULT_MEMORY_TOKENS,
     EFFORTS,
     INJECTION_MODES,
+    MISSING_MODES,
     did_you_mean,
     is_name,
 )
@@ -69,6 +70,9 @@ class CallOptions:
         Most tokens of earlier turns that are sent, >= 1, estimated; whole turns, the newest; 50,000 by default.
     variables : mapping
         Values for ``{{ }}``; without it the prompt is sent as it is, braces and all.
+    missing : str
+        What a value that is missing - None, NaN, an empty cell - does: ``skip`` sends nothing for it and raises, ``empty`` inserts
+        nothing in its place, ``keep`` inserts it as Python writes it. For rows of a batch ``skip`` by default, else ``keep``.
     schema : type or mapping
         What the answer has to be: see `schema.schema_of`. `ClaudeResult.parsed` is then an instance of it.
     on_injection : str
@@ -96,6 +100,7 @@ class CallOptions:
     turn: Union[str, CellRun, None] = None
     memory_tokens: int = DEFAULT_MEMORY_TOKENS
     variables: Optional[Mapping[str, Any]] = None
+    missing: Optional[str] = None
     schema: Any = None
     on_injection: str = "warn"
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -122,6 +127,9 @@ class CallOptions:
         if self.on_injection not in INJECTION_MODES:
             near = did_you_mean(str(self.on_injection), INJECTION_MODES)
             raise OptionError(f"on_injection must be warn, block or off, not {self.on_injection!r}{near}")
+        if self.missing is not None and self.missing not in MISSING_MODES:
+            near = did_you_mean(str(self.missing), MISSING_MODES)
+            raise OptionError(f"missing must be one of {', '.join(MISSING_MODES)}, not {self.missing!r}{near}")
         if self.max_tokens is not None:
             _check(self.max_tokens, "max_tokens", int, 1, 10_000_000, "a whole number from 1")
         if self.temperature is not None:

@@ -64,7 +64,8 @@ def head(value: Any, count: int = 5) -> Any:
     if is_table(value):
         return read_table(value, count)
     if isinstance(value, str):
-        lines = value.splitlines(keepends=True)
+        # Of line ends that an editor counts: a text may hold others, such as U+2028.
+        lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", value)
         if len(lines) <= count:
             return value
         return "".join(lines[:count]) + f"[first {count} of {len(lines)} lines]"

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import json
-import math
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from io import StringIO
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from claude_force_nb.errors import TemplateError
+from claude_force_nb.messages.text import well_formed
 
-__all__ = ["COLUMNS_SHOWN", "ROWS_SHOWN", "Table", "is_table", "plain", "read_table", "table_text"]
+from .plain import free_name, json_data, literal, scalar
+
+__all__ = [
+    "COLUMNS_SHOWN",
+    "ROWS_SHOWN",
+    "Table",
+    "cell_text",
+    "column_name",
+    "index_names",
+    "is_table",
+    "json_text",
+    "read_table",
+    "table_text",
+]
+
+_PLAIN = (str, int, float, bool)
 
 # What a table shows of itself where nothing else is asked for.
 ROWS_SHOWN = 100
@@ -90,8 +105,11 @@ class Table:
         return "\n".join("| {} |".format(" | ".join(map(_markdown_cell, line))) for line in lines)
 
     def records(self) -> List[Dict[str, Any]]:
-        """Return the shown rows as mappings."""
-        return [dict(zip(self.columns, row)) for row in self.rows]
+        """Return the shown rows as mappings; of columns with one name each has a name of its own."""
+        names: List[str] = []
+        for name in self.columns:
+            names.append(free_name(name, {*names, *self.columns[len(names) + 1 :]} if name in names else names))
+        return [dict(zip(names, row)) for row in self.rows]
 
 
 def _count(number: int, what: str) -> str:
@@ -102,17 +120,14 @@ def _markdown_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _is_missing(cell: Any) -> bool:
-    if cell is None:
-        return True
-    if isinstance(cell, float):
-        return math.isnan(cell)
-    return type(cell).__name__ in ("NaTType", "NAType")
-
-
 def cell_text(cell: Any) -> str:
     """Return a cell as text; one without a value is empty."""
-    return cell if isinstance(cell, str) else "" if _is_missing(cell) else str(cell)
+    if isinstance(cell, str):
+        return well_formed(cell)
+    value = scalar(cell)
+    if isinstance(cell, Decimal) and cell.is_finite():
+        return str(cell)
+    return "" if value is None else str(value if isinstance(value, _PLAIN) else literal(value))
 
 
 def _root(value: Any) -> str:
@@ -170,10 +185,24 @@ def read_table(value: Any, rows: Optional[int] = None) -> Table:
 
 
 def _made(columns: Sequence[Any], rows: Sequence[Sequence[Any]], count: Optional[int], most: int) -> Table:
-    names = [" / ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in columns]
+    names = list(map(column_name, columns))
     kept = [list(row)[:COLUMNS_SHOWN] for row in rows[:most]]
     more = len(rows) > most if count is None else count > len(kept)
     return Table(names[:COLUMNS_SHOWN], kept, count, len(names), more)
+
+
+def column_name(name: Any) -> str:
+    """Return the name of a column as text; one of several levels is written with ``/`` between them."""
+    return " / ".join(map(str, name)) if isinstance(name, tuple) else cell_text(name) or str(name)
+
+
+def index_names(levels: Sequence[Any], columns: Sequence[str]) -> List[str]:
+    """Return a name for each level of an index that no column has: what is called as a column gets ``_index`` behind its name."""
+    names: List[str] = []
+    for at, level in enumerate(levels):
+        name = ("index" if len(levels) == 1 else f"level {at}") if level is None else column_name(level)
+        names.append(free_name(name + "_index" if name in columns else name, [*columns, *names]))
+    return names
 
 
 def _from_pandas(value: Any, most: int) -> Table:
@@ -189,9 +218,7 @@ def _from_pandas(value: Any, most: int) -> Table:
     if not counts:
         levels = list(index.names)
         several = len(levels) > 1
-        columns = [
-            ("index" if len(levels) == 1 else f"level {at}") if name is None else name for at, name in enumerate(levels)
-        ] + columns
+        columns = [*index_names(levels, list(map(column_name, columns))), *columns]
         rows = [(*(at if several else (at,)), *row) for at, row in zip(index, rows)]
     return _made(columns, rows, count, most)
 
@@ -238,56 +265,27 @@ def _from_rows(value: Any, most: int) -> Table:
         width = max(map(len, value))
         rows = [list(row) + [None] * (width - len(row)) for row in value[:most]]
         return _made([f"column {at + 1}" for at in range(width)], rows, len(value), most)
-    message = "{} is no table; a DataFrame, a list of mappings or rows, or a mapping of columns is"
-    raise TemplateError(message.format(type(value).__name__))
+    kind = type(value).__name__
+    raise TemplateError(f"{kind} is not a table; a DataFrame, a list of mappings or rows, or a mapping of columns is")
 
 
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, (list, tuple)) or (isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
 
 
-def plain(value: Any) -> Any:
-    """Return what ``json`` cannot write as what it can: the fallback of ``| json``."""
-    if _is_missing(value):
-        return None
+def json_text(value: Any, indent: Optional[int]) -> str:
+    """Return a value as JSON, tables in it as lists of records; NaN and infinity, which JSON does not have, are null."""
+    separators = (",", ":") if indent is None else None
+    data = json_data(_without_tables(value))
+    return json.dumps(data, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
+
+
+def _without_tables(value: Any) -> Any:
+    """Return a value with each table in its lists and dicts as a list of records, as far as it is read."""
     if is_table(value):
         return read_table(value).records()
-    for name in ("model_dump", "tolist", "_asdict"):
-        method = getattr(value, name, None)
-        if callable(method):
-            return method()
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=str)
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
-    return str(value)
-
-
-def json_text(value: Any, indent: Optional[int]) -> str:
-    """Return a value as JSON; NaN and infinity, which JSON does not have, are null."""
-    separators = (",", ":") if indent is None else None
-    return json.dumps(
-        _finite(value),
-        default=lambda item: _finite(plain(item)),
-        ensure_ascii=False,
-        indent=indent,
-        separators=separators,
-    )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {_key(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
-        return [_finite(item) for item in value]
+    if type(value) is dict:
+        return {key: _without_tables(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return [_without_tables(item) for item in value]
     return value
-
-
-def _key(key: Any) -> Any:
-    return key if key is None or isinstance(key, (str, int, float, bool)) else str(key)

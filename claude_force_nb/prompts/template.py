@@ -1,57 +1,42 @@
 """``{{ }}`` templates. Pure.
 
 A template is the user's own words: they are sent as typed, and braces other than ``{{ expression }}`` mean nothing.
-A value is data: it is cleaned, fenced unless it is short (`data.fences`), inserted once and never looked at again. What a value
-becomes is said in `data.values`, what a filter does in `data.filters`, which phrases are worth a warning in `data.injection`.
+A value is data: it is cleaned, fenced unless it is short (`fences`), inserted once and never looked at again. How expressions are found and compiled is
+said in `expressions`, what a value becomes in `values`, what a filter does in `filters`, which phrases are worth a warning in `injection`.
 """
 
 from __future__ import annotations
 
 import builtins
-import re
 from dataclasses import dataclass, field
-from functools import lru_cache
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from enum import Enum
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
-from claude_force_nb.errors import PromptError, TemplateError, UndefinedNameError
+from claude_force_nb.errors import MissingValueError, PromptError, TemplateError, UndefinedNameError
+from claude_force_nb.messages.text import well_formed
 from claude_force_nb.vocabulary import did_you_mean
 
 from .attachments import Attachment
+from .expressions import BUILTIN_NAMES, HOW_TO_SEND_BRACES, SAFE_BUILTINS, Expression, parse, short
 from .fences import clean, fence, is_inline, label
-from .filters import FILTERS, Fenced, Raw, RawAttachment
+from .filters import Fenced, Raw, RawAttachment
 from .injection import Finding, scan
-from .values import NamedText, file, insertable
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from .plain import find_name, is_missing
+from .values import NamedText, insertable
 
 __all__ = [
     "BUILTIN_NAMES",
     "RenderedPrompt",
     "Suspicion",
+    "check_given",
     "names",
     "render",
 ]
 
 
-def _function(builtin: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a type in a function: ``str.format``, reached through the type itself, would pass by the sandbox."""
-    return lambda *arguments, **named: builtin(*arguments, **named)
-
-
-# Functions that an expression may use although they are not names of the notebook. Of these only `file` reaches outside: it reads
-# the file that the user's own words, or a value that they put there, name.
-_SAFE_BUILTINS: Dict[str, Any] = {
-    builtin.__name__: _function(builtin)
-    for builtin in (
-        *(abs, all, any, bool, dict, enumerate, float, int, len, list, max, min),
-        *(repr, round, set, sorted, str, sum, tuple, zip),
-        file,
-    )
-}
-BUILTIN_NAMES = frozenset(_SAFE_BUILTINS)
-
+_NOT_ASKED = (
+    "{} has no value, so it is not asked; missing=empty inserts nothing there, missing=keep inserts it as it is"
+)
 
 # Names that every notebook has and no prompt is about.
 _NOBODY_MEANS = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
@@ -105,92 +90,6 @@ class RenderedPrompt:
         return sum(self.removed.values())
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import SandboxedEnvironment
-
-    environment = SandboxedEnvironment(undefined=StrictUndefined)
-    # Jinja's own functions would hide names of the notebook.
-    environment.globals.clear()
-    environment.filters.update(FILTERS)
-    return environment
-
-
-@dataclass(frozen=True)
-class _Expression:
-    source: str
-    names: Tuple[str, ...]
-    evaluate: Callable[..., Any]
-
-    def __str__(self) -> str:
-        return "{{ " + _short(self.source) + " }}"
-
-
-# What decides where an expression ends: text in quotes, brackets, and the end itself.
-_LANDMARK = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[(\[{]|\}\}|[)\]}]""", re.DOTALL)
-
-
-def _end(template: str, start: int) -> int:
-    """Return where the ``}}`` stands that ends the expression from `start`, or -1 where there is none."""
-    depth = 0
-    position = start
-    while True:
-        match = _LANDMARK.search(template, position)
-        if match is None:
-            return -1
-        found, position = match.group(), match.end()
-        if found in ("(", "[", "{"):
-            depth += 1
-        elif found == "}}" and not depth:
-            return match.start()
-        elif found in (")", "]", "}", "}}"):
-            depth = max(0, depth - 1)
-            position = match.start() + 1
-
-
-@lru_cache(maxsize=256)
-def _parse(template: str) -> Sequence[Union[str, _Expression]]:
-    """Split a template into its literal text, untouched, and its compiled expressions."""
-    parts: List[Union[str, _Expression]] = []
-    position = 0
-    while True:
-        start = template.find("{{", position)
-        if start < 0:
-            parts.append(template[position:])
-            return tuple(part for part in parts if part)
-        line = template.count("\n", 0, start) + 1
-        parts.append(template[position:start])
-        end = _end(template, start + 2)
-        if end < 0:
-            message = "{{{{ without }}}} (line {} of the prompt); write {{{{ '{{{{' }}}} for two literal braces"
-            raise TemplateError(message.format(line))
-        parts.append(_compile(template[start + 2 : end].strip(), line))
-        position = end + 2
-
-
-def _compile(source: str, line: int) -> _Expression:
-    from jinja2 import TemplateError as JinjaError
-    from jinja2 import nodes
-
-    if not source:
-        message = "{{{{ }}}} is empty (line {} of the prompt); put a name or an expression of the notebook inside"
-        raise TemplateError(message.format(line))
-    environment = _environment()
-    try:
-        # Compiled first: it takes one expression and nothing after it.
-        evaluate: Callable[..., Any] = environment.compile_expression(source, undefined_to_none=False)
-        used = {node.name for node in environment.parse("{{ " + source + " }}").find_all(nodes.Name)}
-    except (JinjaError, SyntaxError, ValueError, RecursionError) as error:
-        reason = _short(getattr(error, "message", None) or error)
-        raise TemplateError(f"{reason} in {{{{ {_short(source)} }}}} (line {line} of the prompt)") from None
-    if "self" in used:
-        raise TemplateError(f"self cannot be used in {{{{ {_short(source)} }}}} (line {line}); give it another name")
-    if source in used:  # a name alone: what it stands for, without a context made for it each time
-        evaluate = itemgetter(source)
-    return _Expression(source, tuple(sorted(used)), evaluate)
-
-
 def names(template: str) -> Tuple[str, ...]:
     """Return the names that a template's expressions need, sorted.
 
@@ -201,16 +100,10 @@ def names(template: str) -> Tuple[str, ...]:
     """
     if "{{" not in template:
         return ()
-    return tuple(sorted({name for part in _parse(template) if isinstance(part, _Expression) for name in part.names}))
+    return tuple(sorted({name for part in parse(template) if isinstance(part, Expression) for name in part.names}))
 
 
-def _short(value: Any, limit: int = 120) -> str:
-    """Return a text as one line of an error message."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def render(template: str, variables: Mapping[str, Any], *, look: bool = True) -> RenderedPrompt:
+def render(template: str, variables: Mapping[str, Any], *, look: bool = True, missing: str = "keep") -> RenderedPrompt:
     """Insert the values of `variables` into ``{{ expression }}``.
 
     Expressions are Jinja2's, in its sandbox. A value is turned into text, or into a content block, cleaned, fenced unless it is a
@@ -222,9 +115,15 @@ def render(template: str, variables: Mapping[str, Any], *, look: bool = True) ->
     variables : mapping
     look : bool
         False leaves `RenderedPrompt.suspicions` empty.
+    missing : str
+        What a value that is missing - None, NaN, NaT, NA - does: ``skip`` raises, ``empty``
+        inserts nothing, ``keep`` inserts it as Python writes it. Where it is not kept, what is missing is None in expressions, so that
+        ``{{ text or "nothing" }}`` means what it says.
 
     Raises
     ------
+    MissingValueError
+        If a value is missing, with ``skip``.
     UndefinedNameError
         If a name is not in `variables`.
     TemplateError
@@ -235,11 +134,11 @@ def render(template: str, variables: Mapping[str, Any], *, look: bool = True) ->
     if "{{" not in template:
         return RenderedPrompt(template)
     made = _Prompt(look)
-    for part in _parse(template):
+    for part in parse(template):
         if isinstance(part, str):
             made.texts.append(part)
             continue
-        value = _evaluate(part, variables)
+        value = _evaluate(part, variables, missing)
         if isinstance(value, (Attachment, RawAttachment)):
             made.attach(part.source, value)
         else:
@@ -295,8 +194,9 @@ class _Prompt:
         return source
 
     def _cleaned(self, name: str, value: str) -> str:
+        value = well_formed(value)
         if self._look:
-            self._suspicions.extend(Suspicion(_short(name, 60), finding) for finding in scan(value))
+            self._suspicions.extend(Suspicion(short(name, 60), finding) for finding in scan(value))
         text, removed = clean(value)
         if removed:
             self._removed[name] = self._removed.get(name, 0) + removed
@@ -325,25 +225,30 @@ class _Prompt:
         )
 
 
-def _evaluate(expression: _Expression, variables: Mapping[str, Any]) -> Union[str, Attachment, RawAttachment]:
+def check_given(value: Any, name: str, missing: Optional[str]) -> None:
+    """Raise MissingValueError where a row has no value that could be its prompt, with ``skip``."""
+    if missing == "skip" and is_missing(value):
+        raise MissingValueError(_NOT_ASKED.format(name))
+
+
+def _evaluate(
+    expression: Expression, variables: Mapping[str, Any], missing: str
+) -> Union[str, Attachment, RawAttachment]:
     """Return the value as what is inserted."""
-    known = {}
-    for name in expression.names:
-        if name in variables:
-            known[name] = variables[name]
-        elif name in _SAFE_BUILTINS:
-            known[name] = _SAFE_BUILTINS[name]
-        else:
-            near = did_you_mean(
-                name, (item for item in variables if not item.startswith("_") and item not in _NOBODY_MEANS)
-            )
-            raise UndefinedNameError(f"{name!r} in {expression} is not defined, nothing was sent{near}")
+    known = _known_names(expression, variables)
     try:
+        if missing != "keep":
+            known = {name: None if is_missing(value) else value for name, value in known.items()}
+            absent = expression.first_missing(known)
+            if absent is not None:
+                return _absent(absent, missing)
         value = expression.evaluate(known)
         kind = type(value)
         if kind is str or kind is RawAttachment:
             return value  # type: ignore[no-any-return]
-        if isinstance(value, (int, float, complex)) and not isinstance(value, bool):
+        if missing != "keep" and is_missing(value):
+            return _absent(expression.source, missing)
+        if isinstance(value, (int, float, complex)) and not isinstance(value, (bool, Enum)):
             return _Number(value)
         if _is_undefined(value):
             str(value)  # raises with the reason
@@ -356,21 +261,46 @@ def _evaluate(expression: _Expression, variables: Mapping[str, Any]) -> Union[st
         raise failure from (None if isinstance(failure, UndefinedNameError) else error)
 
 
+def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return what the names of an expression stand for."""
+    known = {}
+    for name in expression.names:
+        found = find_name(variables, name)
+        if found is not None:
+            known[name] = variables[found]
+        elif name in SAFE_BUILTINS:
+            known[name] = SAFE_BUILTINS[name]
+        else:
+            near = did_you_mean(
+                name, (item for item in variables if not item.startswith("_") and item not in _NOBODY_MEANS)
+            )
+            raise UndefinedNameError(
+                f"{name!r} in {expression} is not defined, nothing was sent{near}{HOW_TO_SEND_BRACES}"
+            )
+    return known
+
+
+def _absent(name: str, missing: str) -> str:
+    if missing == "empty":
+        return ""
+    raise MissingValueError(_NOT_ASKED.format(short(name, 60)))
+
+
 def _is_undefined(value: Any) -> bool:
     from jinja2 import StrictUndefined
 
     return isinstance(value, StrictUndefined)
 
 
-def _failure(expression: _Expression, error: Exception) -> PromptError:
+def _failure(expression: Expression, error: Exception) -> PromptError:
     """Return what is raised where an expression could not be computed."""
     from jinja2 import UndefinedError
     from jinja2.exceptions import SecurityError
 
     if isinstance(error, UndefinedError):
-        return UndefinedNameError(f"{_short(error.message)} in {expression}; nothing was sent")
+        return UndefinedNameError(f"{short(error.message)} in {expression}; nothing was sent")
     if isinstance(error, SecurityError):
         message = "{} may not do that: {}; compute it in a cell and insert the result"
-        return TemplateError(message.format(expression, _short(error)))
-    reason = f"{type(error).__name__}: {_short(error)}"
+        return TemplateError(message.format(expression, short(error)))
+    reason = f"{type(error).__name__}: {short(error)}"
     return TemplateError(f"{expression} failed: {reason}; nothing was sent")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from decimal import Decimal
+from enum import Enum
 from io import BytesIO
 from textwrap import dedent
 from typing import Any, Iterator, List, Optional, Union
@@ -15,13 +17,14 @@ from typing import Any, Iterator, List, Optional, Union
 from claude_force_nb.errors import AttachmentError, TemplateError
 
 from .attachments import MAX_REQUEST_BYTES, Attachment, attachment
+from .plain import is_missing, literal, scalar
 from .tables import is_table, table_text
 
 __all__ = ["NamedText", "file", "insertable", "source_of"]
 
 
-# Types that are nothing else than their text.
-_WRITTEN = {int, float, bool, type(None), list, dict, tuple, set}
+# Types that are written as Python writes them.
+_WRITTEN = {int, float, bool, type(None), list, dict, tuple, set, frozenset}
 
 
 class NamedText(str):
@@ -33,7 +36,7 @@ class NamedText(str):
 def insertable(value: Any) -> Union[str, Attachment]:
     """Return what stands in the prompt for a value.
 
-    Text stays what it is, numbers and paths are written out. A table becomes CSV with its shape, a function, class or module its
+    Text stays what it is, numbers and paths are written out, dates and times are ISO 8601, a member of an Enum is its value. A table becomes CSV with its shape, a function, class or module its
     source, a figure or an image an image block. Of everything else it is ``str(value)``.
 
     Raises
@@ -44,10 +47,19 @@ def insertable(value: Any) -> Union[str, Attachment]:
         If the source of a function, class or module cannot be found.
     """
     kind = type(value)
-    if isinstance(value, (str, Attachment)):
+    if isinstance(value, (str, Attachment)) and not isinstance(value, Enum):
         return value
     if kind in _WRITTEN:
+        return str(literal(value))
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(value)  # with the digits that it was written with
+    if isinstance(value, (bytes, bytearray)):
+        return _bytes_text(bytes(value))
+    if is_missing(value):
         return str(value)
+    single = scalar(value)
+    if isinstance(single, (str, int, float)):
+        return str(single)
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
     root = (kind.__module__ or "").partition(".")[0]
@@ -66,6 +78,16 @@ def insertable(value: Any) -> Union[str, Attachment]:
     if root == "numpy" and hasattr(value, "ndim") and value.ndim:
         return _array_text(value)
     return str(value)
+
+
+def _bytes_text(data: bytes) -> Union[str, Attachment]:
+    found = attachment(data, "data") if data else None
+    if found is not None:
+        return found
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise TemplateError("bytes that are neither UTF-8 text, an image nor PDF; decode them first") from None
 
 
 def file(source: Union[str, os.PathLike[str], bytes, Any], name: Optional[str] = None) -> Union[Attachment, NamedText]:

@@ -6,14 +6,24 @@ import asyncio
 import time
 from collections import ChainMap
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Optional, Tuple
 
 from claude_force_nb.calls.call import Call
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.calls.status import CallStatus
-from claude_force_nb.errors import ApiError, ClaudeForceError, SpendLimitError, StoppedError, TransportClosedError
+from claude_force_nb.errors import (
+    ApiError,
+    ClaudeForceError,
+    MissingValueError,
+    SpendLimitError,
+    StoppedError,
+    TransportClosedError,
+)
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.prompts.plain import is_absent
+from claude_force_nb.prompts.template import check_given
 
 from .feed import BrokenRow, Feed, Prompts, all_done
 from .results import BatchResult, BatchSummary, unanswered
@@ -55,7 +65,8 @@ class Rows:
         on_result: Optional[OnResult] = None,
         total: Optional[int] = None,
     ) -> None:
-        self.call = call
+        # What is missing in one row must not stand as "nan" in its prompt.
+        self.call = call if call.missing is not None else replace(call, missing="skip")
         self._total = total
         self._feed = Feed(items)
         self._compose = compose
@@ -81,8 +92,11 @@ class Rows:
             if isinstance(item, BrokenRow):
                 raise item.error
             if self._template is None:
+                check_given(item, "the prompt", self.call.missing)
                 return self._compose(item, self.call)
             variables = item if type(item) is dict or isinstance(item, Mapping) else {"item": item}
+            if self.call.missing != "keep":
+                variables = _without_blanks(variables)
             if self.call.variables:
                 variables = ChainMap(variables, self.call.variables)  # type: ignore[arg-type]
             return self._compose(self._template, self.call.with_variables(variables))
@@ -112,10 +126,14 @@ class Rows:
         error: ClaudeForceError,
         status: Optional[CallStatus] = None,
     ) -> None:
-        """End a row with its error: ``failed`` where its prompt cannot be made or its call failed, else ``not_sent``."""
+        """End a row with its error: ``failed`` where its prompt cannot be made or its call failed, else ``not_sent``.
+
+        A row without a value for its template is ``not_sent``: nothing is wrong with it.
+        """
         if isinstance(error, (SpendLimitError, TransportClosedError)) or getattr(error, "status", None) == 401:
             self._fatal = self._fatal or error
-        kind = "failed" if request is None or isinstance(error, (ApiError, StoppedError)) else "not_sent"
+        broken = request is None and not isinstance(error, MissingValueError)
+        kind = "failed" if broken or isinstance(error, (ApiError, StoppedError)) else "not_sent"
         self.end(row, unanswered(request, error, kind, status))
 
     def skip(self, row: int, request: ClaudeRequest) -> None:
@@ -132,6 +150,15 @@ class Rows:
     def summary(self) -> BatchSummary:
         """Return the counts and sums of the rows that have ended."""
         return BatchSummary.of(self._tally, duration_seconds=time.perf_counter() - self._started)
+
+
+def _without_blanks(row: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return a row with None for its empty cells, also in ``row``, the whole of it."""
+    cells = {name: None if is_absent(cell) else cell for name, cell in row.items()}
+    whole = cells.get("row")
+    if isinstance(whole, Mapping):
+        cells["row"] = {name: None if is_absent(cell) else cell for name, cell in whole.items()}
+    return cells
 
 
 class RowWorkers:

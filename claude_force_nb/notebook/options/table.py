@@ -13,6 +13,7 @@ from claude_force_nb.vocabulary import (
     DEFAULT_MEMORY_TOKENS,
     EFFORTS,
     INJECTION_MODES,
+    MISSING_MODES,
     ROUTES,
     did_you_mean,
     is_name,
@@ -263,6 +264,14 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option("column", _text, "name", "the one column of the source that is read", line=False),
         Option("limit", _whole_number, "rows", "rows that are read at the most", line=False),
+        Option(
+            "missing",
+            _text,
+            "mode",
+            "what a row does whose template has no value in it: None, NaN, an empty cell",
+            choices=MISSING_MODES,
+            line=False,
+        ),
         Option("via", _text, "way", "how the rows travel", choices=ROUTES, line=False),
         Option(
             "background", _switch, "", "run while the notebook is used; gives a BackgroundRun", flag=True, line=False
@@ -277,6 +286,7 @@ BATCH_OPTIONS = (
     "column",
     "limit",
     "max_concurrent",
+    "missing",
     "via",
     *(name for name in LINE_OPTIONS if name not in ("memory", "raw", "stream", "refresh", "dry-run", "help")),
     "background",

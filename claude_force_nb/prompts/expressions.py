@@ -1,0 +1,243 @@
+"""The expressions of a template: where they are, what they are compiled to, and which values they cannot do without. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+from claude_force_nb.errors import TemplateError
+
+from .filters import FILTERS
+from .plain import find_name, is_missing
+from .values import file
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+    from jinja2.sandbox import SandboxedEnvironment
+
+__all__ = ["BUILTIN_NAMES", "HOW_TO_SEND_BRACES", "SAFE_BUILTINS", "Expression", "parse", "short"]
+
+# Of other template languages, which a prompt about a web page has.
+HOW_TO_SEND_BRACES = "; --raw sends {{ }} as typed"
+
+
+def _function(builtin: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a type in a function: ``str.format``, reached through the type itself, would pass by the sandbox."""
+    return lambda *arguments, **named: builtin(*arguments, **named)
+
+
+# Functions that an expression may use although they are not names of the notebook. Of these only `file` reaches outside: it reads
+# the file that the user's own words, or a value that they put there, name.
+SAFE_BUILTINS: Dict[str, Any] = {
+    builtin.__name__: _function(builtin)
+    for builtin in (
+        *(abs, all, any, bool, dict, enumerate, float, int, len, list, max, min),
+        *(repr, round, set, sorted, str, sum, tuple, zip),
+        file,
+    )
+}
+BUILTIN_NAMES = frozenset(SAFE_BUILTINS)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> SandboxedEnvironment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    class Environment(SandboxedEnvironment):
+        """Finds data before methods: ``order.items`` is the key of a record that has one."""
+
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            found = _data(obj, attribute)
+            return super().getattr(obj, attribute) if found is _NOTHING else found
+
+        def getitem(self, obj: Any, argument: Any) -> Any:
+            found = _data(obj, argument) if isinstance(argument, str) else _NOTHING
+            return super().getitem(obj, argument) if found is _NOTHING else found
+
+    environment = Environment(undefined=StrictUndefined)
+    # Jinja's own functions would hide names of the notebook.
+    environment.globals.clear()
+    environment.filters.update(FILTERS)
+    return environment
+
+
+_NOTHING = object()
+
+
+def _data(value: Any, name: str) -> Any:
+    """Return what a mapping, a row or a table of pandas has under a name; `_NOTHING` where it has nothing there."""
+    if isinstance(value, Mapping):
+        found = find_name(value, name)
+        return _NOTHING if found is None else value[found]
+    kind = type(value)
+    if (kind.__module__ or "").partition(".")[0] == "pandas" and kind.__name__ in ("Series", "DataFrame"):
+        labels = value.index if kind.__name__ == "Series" else value.columns
+        return value[name] if name in labels else _NOTHING
+    return _NOTHING
+
+
+# A name of the notebook and the way from it to a value: attributes and items, as written.
+Path = Tuple[str, Tuple[Tuple[str, Any], ...]]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What stands between ``{{`` and ``}}``.
+
+    Attributes
+    ----------
+    source : str
+        As written.
+    names : tuple of str
+        What it uses, sorted.
+    evaluate : callable
+        Takes a mapping of the names to their values.
+    needed : tuple of Path
+        What has to have a value for the whole to have one.
+    """
+
+    source: str
+    names: Tuple[str, ...]
+    evaluate: Callable[..., Any]
+    needed: Tuple[Path, ...] = ()
+
+    def __str__(self) -> str:
+        return "{{ " + short(self.source) + " }}"
+
+    def first_missing(self, known: Mapping[str, Any]) -> Optional[str]:
+        """Return the first value that is missing and that the expression does nothing about, as it is written; else None."""
+        for name, steps in self.needed:
+            value, written = known[name], name
+            if is_missing(value):
+                return written
+            for kind, argument in steps:
+                value = getattr(_environment(), kind)(value, argument)
+                written += f".{argument}" if kind == "getattr" else f"[{argument!r}]"
+                if is_missing(value):
+                    return written
+        return None
+
+
+# Filters that have something to say of nothing.
+_TAKE_NOTHING = ("default", "d", "json", "tojson", "list", "length", "count")
+
+
+def _needed(node: Any) -> Iterator[Path]:
+    """Give the paths of an expression that are neither asked about (``or``, ``if``, ``is``, ``default``) nor parts of a list."""
+    from jinja2 import nodes
+
+    path = _path(node)
+    if path is not None:
+        yield path
+    elif isinstance(node, nodes.Filter):
+        if node.name not in _TAKE_NOTHING and node.node is not None:
+            yield from _needed(node.node)
+    elif isinstance(node, (nodes.Getattr, nodes.Getitem)):
+        yield from _needed(node.node)
+    elif isinstance(node, nodes.Concat):
+        for each in node.nodes:
+            yield from _needed(each)
+    elif isinstance(node, nodes.BinExpr) and not isinstance(node, (nodes.And, nodes.Or)):
+        yield from _needed(node.left)
+        yield from _needed(node.right)
+    elif isinstance(node, nodes.Call):
+        if isinstance(node.node, nodes.Name) and node.node.name in BUILTIN_NAMES:
+            for each in node.args:
+                yield from _needed(each)
+        elif isinstance(node.node, nodes.Getattr):
+            yield from _needed(node.node.node)
+
+
+def _path(node: nodes.Node) -> Optional[Path]:
+    """Return the way to a value where the node is only that."""
+    from jinja2 import nodes
+
+    steps: List[Tuple[str, Any]] = []
+    while not isinstance(node, nodes.Name):
+        if isinstance(node, nodes.Getattr):
+            steps.append(("getattr", node.attr))
+        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+            steps.append(("getitem", node.arg.value))
+        else:
+            return None
+        node = node.node
+    return node.name, tuple(reversed(steps))
+
+
+# What decides where an expression ends: text in quotes, brackets, and the end itself.
+_LANDMARK = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[(\[{]|\}\}|[)\]}]""", re.DOTALL)
+
+
+def _end(template: str, start: int) -> int:
+    """Return where the ``}}`` stands that ends the expression from `start`, or -1 where there is none."""
+    depth = 0
+    position = start
+    while True:
+        match = _LANDMARK.search(template, position)
+        if match is None:
+            return -1
+        found, position = match.group(), match.end()
+        if found in ("(", "[", "{"):
+            depth += 1
+        elif found == "}}" and not depth:
+            return match.start()
+        elif found in (")", "]", "}", "}}"):
+            depth = max(0, depth - 1)
+            position = match.start() + 1
+
+
+@lru_cache(maxsize=256)
+def parse(template: str) -> Sequence[Union[str, Expression]]:
+    """Split a template into its literal text, untouched, and its compiled expressions."""
+    parts: List[Union[str, Expression]] = []
+    position = 0
+    while True:
+        start = template.find("{{", position)
+        if start < 0:
+            parts.append(template[position:])
+            return tuple(part for part in parts if part)
+        line = template.count("\n", 0, start) + 1
+        parts.append(template[position:start])
+        end = _end(template, start + 2)
+        if end < 0:
+            raise TemplateError(
+                f"{{{{ without }}}} (line {line} of the prompt); write {{{{ '{{{{' }}}} for two literal braces{HOW_TO_SEND_BRACES}"
+            )
+        parts.append(_compile(template[start + 2 : end].strip(), line))
+        position = end + 2
+
+
+def _compile(source: str, line: int) -> Expression:
+    from jinja2 import TemplateError as JinjaError
+    from jinja2 import nodes
+
+    if not source:
+        raise TemplateError(
+            f"{{{{ }}}} is empty (line {line} of the prompt); put a name or an expression of the notebook inside{HOW_TO_SEND_BRACES}"
+        )
+    environment = _environment()
+    try:
+        # Compiled first: it takes one expression and nothing after it.
+        evaluate: Callable[..., Any] = environment.compile_expression(source, undefined_to_none=False)
+        tree = environment.parse("{{ " + source + " }}").body[0].nodes[0]  # type: ignore[attr-defined]
+        used = {node.name for node in (tree, *tree.find_all(nodes.Name)) if isinstance(node, nodes.Name)}
+    except (JinjaError, SyntaxError, ValueError, RecursionError) as error:
+        reason = short(getattr(error, "message", None) or error)
+        raise TemplateError(
+            f"{reason} in {{{{ {short(source)} }}}} (line {line} of the prompt){HOW_TO_SEND_BRACES}"
+        ) from None
+    if "self" in used:
+        raise TemplateError(f"self cannot be used in {{{{ {short(source)} }}}} (line {line}); give it another name")
+    if source in used:  # a name alone: what it stands for, without a context made for it each time
+        evaluate = itemgetter(source)
+    return Expression(source, tuple(sorted(used)), evaluate, tuple(_needed(tree)))
+
+
+def short(value: Any, limit: int = 120) -> str:
+    """Return a text as one line of an error message."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"

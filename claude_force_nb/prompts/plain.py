@@ -1,0 +1,258 @@
+"""What a value is, wherever it is written: in a prompt, in JSON, in a file. Pure, and imports no library for it.
+
+Dates and times are ISO 8601, numbers are numbers, a member of an Enum is its value, and what is missing - None, NaN, NaT, NA - is null.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import math
+import unicodedata
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Sequence
+
+from claude_force_nb.messages.text import well_formed
+
+__all__ = ["find_name", "free_name", "is_absent", "is_missing", "json_data", "literal", "scalar"]
+
+_PLAIN = (str, int, float, bool, type(None))
+# Types that are nothing else than their text, and hold nothing that would have to be looked at.
+_EXACT = {str, int, bool, type(None)}
+# More digits than a number of JSON keeps everywhere (IEEE 754 double precision).
+_SAFE_DIGITS = 15
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether there is no value: None, NaN, and what pandas and numpy have for it."""
+    if value is None:
+        return True
+    kind = type(value)
+    if kind in _EXACT:
+        return False
+    if isinstance(value, float):
+        return math.isnan(value)
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if kind.__name__ in ("NaTType", "NAType"):
+        return True
+    if kind.__module__ == "numpy" and kind.__name__ in (
+        "datetime64",
+        "timedelta64",
+        "float16",
+        "float32",
+        "longdouble",
+    ):
+        return bool(value != value)
+    return False
+
+
+def is_absent(cell: Any) -> bool:
+    """Return whether a cell of a row has no value: what is missing, and a text of nothing but white space."""
+    return not cell or cell.isspace() if isinstance(cell, str) else is_missing(cell)
+
+
+def find_name(known: Collection[Any], name: str) -> Optional[str]:
+    """Return the name by which a mapping has a value: the same, or one with the same letters composed otherwise (Unicode NFC)."""
+    if name in known:
+        return name
+    if name.isascii():
+        return None
+    composed = unicodedata.normalize("NFC", name)
+    alike = (each for each in known if isinstance(each, str) and unicodedata.normalize("NFC", each) == composed)
+    return next(alike, None)
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """Return a name that is not taken: the same, or with ``_2`` and so on behind it."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def scalar(value: Any) -> Any:
+    """Return a single value as what JSON has a form for; anything else, such as a list, comes back as it is.
+
+    Numbers of numpy become numbers, a Decimal a number where none of its digits is lost and text otherwise, dates and times ISO 8601, a
+    member of an Enum its value or, where that is no plain value, its name, bytes their text or Base64. Infinity stays.
+    """
+    kind = type(value)
+    if kind in _EXACT:
+        return well_formed(value) if kind is str else value
+    if is_missing(value):
+        return None
+    if isinstance(value, Enum):
+        return scalar(value.value) if isinstance(value.value, _PLAIN) else value.name
+    if isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return well_formed(str(value))
+    if isinstance(value, Decimal):
+        return _number(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return _duration(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _bytes_text(bytes(value))
+    if (
+        kind.__module__ == "numpy"
+        and getattr(value, "shape", None) == ()
+        and getattr(value.dtype, "names", None) is None
+    ):
+        return _numpy_scalar(value)
+    return value
+
+
+def _number(value: Decimal) -> Any:
+    if not value.is_finite():
+        return float(value)
+    if value == value.to_integral_value() and value.adjusted() < 300:
+        return int(value)
+    nearest = float(value)
+    return nearest if len(value.as_tuple().digits) <= _SAFE_DIGITS and math.isfinite(nearest) else str(value)
+
+
+def _duration(value: datetime.timedelta) -> str:
+    """Return a time span as ISO 8601 writes it: ``P1DT2H3M4.5S``, with a sign in front where it is negative."""
+    sign, rest = ("-", -value) if value.days < 0 else ("", value)
+    hours, seconds = divmod(rest.seconds, 3600)
+    minutes, seconds = divmod(seconds, 60)
+    fraction = f".{rest.microseconds:06d}".rstrip("0") if rest.microseconds else ""
+    return f"{sign}P{rest.days}DT{hours}H{minutes}M{seconds}{fraction}S"
+
+
+def _bytes_text(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return base64.b64encode(data).decode("ascii")
+    return text
+
+
+def _numpy_scalar(value: Any) -> Any:
+    kind = value.dtype.kind
+    if kind in "Mm":
+        # Of nanoseconds, which Python's own types do not have, numpy gives an integer.
+        rounded = value.astype("datetime64[us]" if kind == "M" else "timedelta64[us]")
+        if kind == "M" and value.dtype.name.endswith(("[D]", "[W]", "[M]", "[Y]")):
+            return str(value)
+        if rounded == value and isinstance(rounded.item(), (datetime.date, datetime.timedelta)):
+            return scalar(rounded.item())
+        return str(value)
+    if kind == "f":
+        # The shortest text that means the same, so that 0.1 of 32 bits does not become 0.10000000149.
+        return float(value) if value.dtype.itemsize == 8 else float(str(value))
+    return value.item() if kind in "biuSU" else str(value)
+
+
+def json_data(value: Any) -> Any:
+    """Return a value as JSON data: dicts with texts for keys, lists, texts, numbers, booleans and None, down to its last part.
+
+    Tables are for `tables.read_table`. Mappings, dataclasses, pydantic models and named tuples become dicts, sets sorted lists, arrays lists,
+    infinity None, which JSON does not have, and anything else its ``str``.
+
+    Raises
+    ------
+    RecursionError
+        If it holds itself.
+    """
+    value = scalar(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Mapping):
+        return _mapping(value)
+    fields = _fields(value)
+    if fields is not None:
+        return _mapping(fields)
+    items = _items(value)
+    if items is not None:
+        return [json_data(item) for item in items]
+    return well_formed(str(value))
+
+
+def _mapping(value: Mapping[Any, Any]) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if isinstance(key, str) else _key(key)
+        # 1 and "1" are one key of JSON, and neither is lost.
+        found[free_name(well_formed(name), found)] = json_data(item)
+    return found
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, tuple):
+        return " / ".join(map(_key, key))
+    value = scalar(key)
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else "null" if value is None else str(value)
+
+
+def _fields(value: Any) -> Optional[Mapping[Any, Any]]:
+    """Return what a record has by name; None where it is no record."""
+    if isinstance(value, type):
+        return None
+    if callable(getattr(value, "model_dump", None)):
+        try:
+            found: Mapping[Any, Any] = value.model_dump(mode="json")
+        except (TypeError, ValueError):  # a field of a type that pydantic has no JSON for
+            found = value.model_dump()
+        # A root model has only a value, which `_items` gives.
+        return found if isinstance(found, Mapping) else None
+    if callable(getattr(value, "_asdict", None)):
+        found = value._asdict()
+        return found if isinstance(found, Mapping) else None
+    for attribute in ("__dataclass_fields__", "__attrs_attrs__"):
+        fields = getattr(value, attribute, None)
+        if fields is not None:
+            names = [each if isinstance(each, str) else each.name for each in fields]
+            return {name: getattr(value, name) for name in names}
+    if (
+        type(value).__module__ == "numpy"
+        and getattr(getattr(value, "dtype", None), "names", None)
+        and value.shape == ()
+    ):
+        return {name: value[name] for name in value.dtype.names}
+    return None
+
+
+def _items(value: Any) -> Optional[Sequence[Any]]:
+    """Return the items of a list, an array, a set and the like; None where it has none."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    if hasattr(type(value), "model_dump") and isinstance(getattr(value, "root", None), (list, tuple, set)):
+        return list(value.root)
+    if isinstance(value, Sequence) or type(value).__name__ == "deque":
+        return list(value)
+    if getattr(value, "ndim", 0) and hasattr(value, "dtype") and hasattr(value, "__iter__"):
+        return list(value)
+    return None
+
+
+def literal(value: Any) -> Any:
+    """Return a list, tuple, set or dict of Python with every single value in it as `scalar` has it, so that its text is readable.
+
+    ``str([numpy.float64(0.5)])`` is ``[np.float64(0.5)]``, and a member of an Enum in a list is its repr.
+    """
+    kind = type(value)
+    if kind is str:
+        return well_formed(value)
+    if kind in _EXACT or kind is float:
+        return None if kind is float and math.isnan(value) else value
+    if kind is dict:
+        return {literal(key): literal(item) for key, item in value.items()}
+    if kind in (list, tuple, set, frozenset):
+        items: List[Any] = [literal(item) for item in value]
+        return items if kind is list else kind(items)
+    fields = _fields(value) if kind.__module__ != "numpy" else None
+    if fields is not None and isinstance(value, tuple):
+        return {str(name): literal(item) for name, item in fields.items()}
+    single = scalar(value)
+    return single if isinstance(single, _PLAIN) else value

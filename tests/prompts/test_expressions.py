@@ -1,0 +1,90 @@
+"""Expressions of templates: data before methods, and values that are missing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict
+
+import pytest
+
+from claude_force_nb.errors import MissingValueError, PromptError, TemplateError, UndefinedNameError
+from claude_force_nb.prompts.template import render
+
+numpy = pytest.importorskip("numpy")
+pandas = pytest.importorskip("pandas")
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "values", "get", "copy", "pop", "update", "_private", "two_words"])
+def test_data_goes_before_methods(name: str) -> None:
+    """A key of a record is its value, whatever methods a dict has, and however deep it lies."""
+    assert render("{{ r." + name + " }} {{ r['" + name + "'] }}", {"r": {name: "tea"}}).text == "tea tea"
+    assert render("{{ a.b." + name + " }}", {"a": {"b": {name: 5}}}).text == "5"
+
+
+def test_methods_where_there_is_no_such_data() -> None:
+    """Without such a key a method is a method."""
+    assert render("{{ r.get('a') }} {{ r.items() | list }}", {"r": {"a": 1}}).text == "1 [('a', 1)]"
+    assert render("{{ t.upper() }}", {"t": "tea"}).text == "TEA"
+
+
+def test_rows_and_tables_of_pandas() -> None:
+    """A label of a series and a column of a frame go before the methods of pandas; numbered ones are in nobody's way."""
+    row = pandas.Series({"items": "tea", "count": 2, "mean": "kind"})
+    assert render("{{ r.items }} {{ r.count }} {{ r.mean }} {{ r['items'] }}", {"r": row}).text == "tea 2 kind tea"
+    assert "tea" in render("{{ f.size }}", {"f": pandas.DataFrame({"size": ["tea"]})}).text
+    assert render("{{ s.sum() }}", {"s": pandas.Series([1, 2])}).text == "3"
+
+
+def test_names_composed_otherwise() -> None:
+    """A name finds its value however its letters are composed, as on a file that a Mac wrote."""
+    composed, apart = "Gr\u00f6\u00dfe", "Gro\u0308\u00dfe"
+    for typed, held in ((composed, apart), (apart, composed)):
+        assert render("{{ " + typed + " }}", {held: 5}).text == "5"
+        assert render("{{ row['" + typed + "'] }} {{ row." + typed + " }}", {"row": {held: 5}}).text == "5 5"
+
+
+MISSING = [None, math.nan, numpy.float64("nan"), numpy.datetime64("NaT"), pandas.NaT, pandas.NA]
+
+
+@pytest.mark.parametrize("value", MISSING, ids=repr)
+@pytest.mark.parametrize(
+    "template",
+    ["{{ x }}", "{{ x | upper }}", "{{ x.strip() }}", "{{ 'a: ' ~ x }}", "{{ x | trim | upper }}", "{{ r.x }}", "{{ r['x'] }}",
+     "{{ r.x.y }}", "{{ str(x) }}", "{{ x + 1 }}", "{{ x | raw }}", "{{ x | fence }}", "{{ r.x | truncate_tokens(5) }}"],
+)  # fmt: skip
+def test_what_is_missing(template: str, value: Any) -> None:
+    """A value that is missing is never asked about, whatever is done with it; with ``empty`` nothing stands in its place."""
+    names: Dict[str, Any] = {"x": value, "r": {"x": value}}
+    with pytest.raises(MissingValueError, match="has no value, so it is not asked; missing=empty"):
+        render(template, names, missing="skip")
+    assert render("[" + template + "]", names, missing="empty").text == "[]"
+
+
+@pytest.mark.parametrize("value", MISSING, ids=repr)
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [("{{ x or 'nothing' }}", "nothing"), ("{{ x | default('nothing', true) }}", "nothing"), ("{{ 'no' if x is none else x }}", "no"),
+     ("{{ [1, x] }}", "[1, None]"), ("{{ x | json }}", "null"), ("{{ {'a': x} | json }}", '{"a":null}'), ("{{ y or '' }}", "")],
+)  # fmt: skip
+def test_templates_that_know_of_it(template: str, text: str, value: Any) -> None:
+    """An expression that says what to do about a missing value is computed."""
+    assert render(template, {"x": value, "y": None}, missing="skip").text == text
+
+
+def test_missing_is_kept_outside_of_batches() -> None:
+    """In a single prompt a value is what Python writes, as the one who typed it sees it."""
+    texts = [render("{{ x }}", {"x": value}).text for value in (None, math.nan, pandas.NaT, pandas.NA)]
+    assert texts == ["None", "nan", "NaT", "<NA>"]
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["<p>{{msg}}</p>", "{{#each items}}x{{/each}}", "{{> partial}}", "{{ user.name }}", "{{}}", "{{ a", "{{ x | capitalizeAll }}"],
+)  # fmt: skip
+def test_braces_of_other_template_languages(template: str) -> None:
+    """A prompt about a template of Vue or Handlebars is one line that says how to send it as typed."""
+    with pytest.raises((TemplateError, UndefinedNameError)) as raised:
+        render(template, {"x": 1})
+    assert "--raw sends {{ }} as typed" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert isinstance(raised.value, PromptError)
