@@ -74,8 +74,12 @@ def batch() -> str:
 
 def settings() -> str:
     """Return what ``%claude_config`` sets."""
-    rows = [(f"`{name}`", _takes(each), _default(each), each.meaning) for name, each in SETTINGS.items()]
-    return table(("Setting", "Takes", "Default", "Meaning"), rows)
+    kinds = {"free": "yes", "tighten": "only stricter", "personal": "only if trusted"}
+    rows = [
+        (f"`{name}`", _takes(each), _default(each), kinds[each.project], each.meaning)
+        for name, each in SETTINGS.items()
+    ]
+    return table(("Setting", "Takes", "Default", "A project may set it", "Meaning"), rows)
 
 
 def agents() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Dict
@@ -12,7 +13,7 @@ import pytest
 
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.costs.user_prices import read_prices
-from claude_force_nb.errors import OptionError
+from claude_force_nb.errors import ClaudeForceWarning, OptionError
 from claude_force_nb.messages.usage import Usage
 from claude_force_nb.notebook.options.settings import Settings
 
@@ -26,6 +27,13 @@ ENTRIES: Dict[str, Any] = {
 
 def settings(folder: Path, **environ: str) -> Settings:
     return Settings(configurable=None, environ=environ, folder=folder)
+
+
+def trusted(folder: Path) -> None:
+    """Trust the project file as it is now: prices are the user's to decide."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClaudeForceWarning)
+        settings(folder).trust_project(True)
 
 
 def written(folder: Path, name: str) -> Path:
@@ -105,12 +113,14 @@ def test_every_source_of_a_setting_takes_prices(tmp_path: Path) -> None:
     project = tmp_path / "pyproject.toml"
 
     project.write_text("[tool.claude_force_nb]\nprices = 'prices.json'\n", encoding="utf-8")
+    trusted(inner)
     value, source = settings(inner).lookup("prices")
     assert (str(value), source) == ("prices.json (2 models)", str(project))
 
     project.write_text(
         "[tool.claude_force_nb.prices.my-model]\ninput_mtok = 0.1\noutput_mtok = 0.7\n", encoding="utf-8"
     )
+    trusted(inner)
     assert settings(inner).value("prices").table.cost("my-model", USAGE) == D("0.8")
     assert settings(inner, CLAUDE_FORCE_PRICES=str(path)).lookup("prices")[1] == "CLAUDE_FORCE_PRICES"
 

@@ -165,6 +165,9 @@ class _Question:
         finally:
             if self.orchestrator.ledger is not None:
                 self.orchestrator.ledger.flush()
+        note = "" if result.cached else self.session.server_note(self.orchestrator.transport.base_url)
+        if note:
+            result = replace(result, notice=" · ".join(part for part in (result.notice, note) if part))
         if self.stream:
             self._screen.finish(result)
             self.session.front_end.mark_shown(result)

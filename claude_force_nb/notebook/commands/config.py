@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 from claude_force_nb.costs.user_prices import read_prices
+from claude_force_nb.errors import OptionError
+from claude_force_nb.messages.request import normalise_base_url
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.notebook.options.line import parse_pairs
@@ -15,20 +17,29 @@ from .reference import Reference, wants_help
 
 __all__ = ["REFERENCE", "config", "config_bundle"]
 
+# Variables that hold a key, the first before the second.
+_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+# Of a key this many characters are shown, and none where that would be a large part of it.
+_KEY_END = 4
+_SHORTEST_KEY = 20
 REFERENCE = Reference(
     magic="%claude_config",
-    summary="Shows the settings and where each comes from, or sets some; key=default takes a value back.",
+    summary="Shows what is set and from where, or sets some; key=default takes a value back.",
+    words=(
+        ("--all", "show every setting, also those that nobody set", ""),
+        ("trust=", "let pyproject.toml decide everything, as long as it stays as it is", "on or off"),
+    ),
     options=tuple(SETTINGS),
     examples=(
-        ("%claude_config", "every setting, its value and who set it"),
+        ("%claude_config --all", "every setting, its value and who set it"),
         ("%claude_config model=haiku budget=2", "for this session"),
         ("%claude_config model=default", "takes that back"),
     ),
-    page="guide.md",
+    page="guide.md#settings",
 )
 
 
-def config(settings: Settings, line: str, names: Mapping[str, Any]) -> Bundle:
+def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: Mapping[str, str]) -> Bundle:
     """Do what ``%claude_config key=value …`` does: all of it, or nothing where one value cannot be used.
 
     Parameters
@@ -38,6 +49,8 @@ def config(settings: Settings, line: str, names: Mapping[str, Any]) -> Bundle:
         Behind the magic's name.
     names : mapping
         Names of the notebook; ``prices=`` may name one of them.
+    environ : mapping
+        Environment variables, one of which holds the key.
 
     Raises
     ------
@@ -46,23 +59,65 @@ def config(settings: Settings, line: str, names: Mapping[str, Any]) -> Bundle:
     """
     if wants_help(line):
         return REFERENCE.bundle()
-    values: Dict[str, Any] = dict(parse_pairs(line, SETTINGS, "%claude_config"))
+    words = line.split()
+    everything = "--all" in words
+    if everything:
+        line = line.replace("--all", "", 1)
+    values: Dict[str, Any] = dict(parse_pairs(line, (*SETTINGS, "trust"), "%claude_config"))
+    trust = values.pop("trust", None)
+    if trust not in (None, "on", "off"):
+        raise OptionError(f"%claude_config: trust takes on or off, not {trust!r}")
     named = names.get(values.get("prices", ""))
     if isinstance(named, Mapping):
         values["prices"] = read_prices(named, source=values["prices"])
     for name, value in values.items():
         if value != "default":
             read_setting(name, value, where="%claude_config")
+    if trust is not None:
+        settings.trust_project(trust == "on")
     for name, value in values.items():
         settings.set(name, value)
-    return config_bundle(settings)
+    return config_bundle(settings, environ, everything=everything)
 
 
-def config_bundle(settings: Settings) -> Bundle:
-    """Return every setting with its value and where it came from."""
-    rows = []
-    for name in SETTINGS:
+def config_bundle(settings: Settings, environ: Mapping[str, str], *, everything: bool = False) -> Bundle:
+    """Return what is set, with where it came from; the server and the masked key in any case.
+
+    Parameters
+    ----------
+    settings : Settings
+    environ : mapping
+        Environment variables.
+    everything : bool
+        True for the settings that nobody set as well.
+    """
+    rows: List[Tuple[str, str, str, str]] = []
+    for name, option in SETTINGS.items():
         value, source = settings.lookup(name)
-        shown = "" if value is None else ("on" if value else "off") if isinstance(value, bool) else str(value)
-        rows.append((name, shown, source, SETTINGS[name].meaning))
-    return table_bundle(("setting", "value", "from", "meaning"), rows)
+        if name == "base_url":
+            value = normalise_base_url(value)  # without credentials
+        elif source == "default" and not everything:
+            continue
+        rows.append((name, _shown(value), source, option.meaning))
+    rows.append(("API key", *_key(environ), "never shown, logged or kept"))
+    project = settings.project
+    if project.path is not None:
+        state = "on" if project.trusted else "changed since" if project.changed else "off"
+        rows.append(("trust", state, str(project.path), "whether the project's file decides everything"))
+    footer = "" if everything else "%claude_config --all shows the settings that nobody set as well"
+    return table_bundle(("setting", "value", "from", "meaning"), rows, footer=footer)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def _key(environ: Mapping[str, str]) -> Tuple[str, str]:
+    """Return the key, masked, and the variable that holds it."""
+    for name in _KEYS:
+        key = environ.get(name, "").strip()
+        if key:
+            return "…" + key[-_KEY_END:] if len(key) >= _SHORTEST_KEY else "set", name
+    return "none", "ANTHROPIC_API_KEY"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any, Coroutine, Dict, Optional
 
@@ -151,7 +152,8 @@ class ClaudeMagics(Magics):
         """Show the settings, or set some: `%claude_config [key=value …]`; `key=default` takes a value back."""
         from claude_force_nb.notebook.commands.config import config
 
-        self._show(config(self.session.settings, line, self.session.front_end.names))
+        session = self.session
+        self._show(config(session.settings, line, names=session.front_end.names, environ=os.environ))
 
     @no_var_expand
     @line_magic

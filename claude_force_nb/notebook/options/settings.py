@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
 
-from claude_force_nb.errors import OptionError
+from claude_force_nb.errors import ClaudeForceWarning, OptionError
+from claude_force_nb.warn import warn
 
-from .table import SETTINGS, read_setting
+from .project import ProjectFile, read_project
+from .table import SETTINGS, is_tighter, read_setting
+from .trust import TrustStore
 
 if TYPE_CHECKING:
     from traitlets.config import Configurable
 
-__all__ = ["Settings", "make_configurable"]
+__all__ = ["Settings", "folder_of_notebook", "make_configurable"]
 
 ENVIRONMENT_PREFIX = "CLAUDE_FORCE_"
 # Names that the environment had before this package, or that it shares with the SDK.
@@ -44,14 +46,61 @@ class Settings:
         Environment variables.
     folder : path
         Where the search for pyproject.toml starts.
+    trust : TrustStore, optional
+        Which project files the user trusts; the user's own list by default.
     """
 
-    def __init__(self, *, configurable: Optional[Configurable], environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        *,
+        configurable: Optional[Configurable],
+        environ: Mapping[str, str],
+        folder: Path,
+        trust: Optional[TrustStore] = None,
+    ) -> None:
         self._configurable = configurable
         self._environ = environ
         self._folder = folder
+        self._trust = TrustStore() if trust is None else trust
         self._set: Dict[str, Any] = {}
-        self._file: Optional[Tuple[str, Mapping[str, Any]]] = None
+        self._project: Optional[ProjectFile] = None
+
+    @property
+    def project(self) -> ProjectFile:
+        """The nearest project file, read once."""
+        if self._project is None:
+            self._project = read_project(self._folder, self._trust)
+            self._say_what_is_ignored(self._project)
+        return self._project
+
+    @staticmethod
+    def _say_what_is_ignored(project: ProjectFile) -> None:
+        ignored = [name for name in project.values if SETTINGS[name].project == "personal"]
+        if ignored and not project.trusted:
+            names, are = ", ".join(ignored), "are" if len(ignored) > 1 else "is"
+            line = f"{project.path}: {names} {are} ignored, since a project does not decide this; {project.remedy}"
+            warn(line, ClaudeForceWarning)
+
+    def trust_project(self, trusted: bool) -> None:
+        """Trust the nearest project file as it is now, or no longer.
+
+        Raises
+        ------
+        OptionError
+            If there is none, or it can never be trusted.
+        ClaudeForceError
+            If the user's list cannot be written.
+        """
+        project = read_project(self._folder, self._trust)
+        if project.path is None:
+            raise OptionError("there is no pyproject.toml with [tool.claude_force_nb] in this folder or above it")
+        if not trusted:
+            self._trust.distrust(project.path)
+        elif project.foreign:
+            raise OptionError(f"{project.path} cannot be trusted: {project.foreign}")
+        else:
+            self._trust.trust(project.path, project.content)
+        self._project = None
 
     def set(self, name: str, text: Any) -> None:
         """Set a value as ``%claude_config name=text`` does; ``name=default`` takes an earlier one back."""
@@ -77,46 +126,28 @@ class Settings:
             text = self._environ.get(variable, "").strip()
             if text:
                 return read_setting(name, text, where=variable), variable
-        path, values = self._pyproject()
-        if name in values:
-            value = values[name]
-            if SETTINGS[name].path and isinstance(value, str):
-                value = str(Path(path).parent / Path(value).expanduser())
-            return read_setting(name, value, where=path), path
+        if name in self.project.values and (self.project.trusted or SETTINGS[name].project != "personal"):
+            return self._of_project(name, self.project)
         return SETTINGS[name].default, "default"
+
+    @staticmethod
+    def _of_project(name: str, project: ProjectFile) -> Tuple[Any, str]:
+        option, value = SETTINGS[name], project.values[name]
+        assert project.path is not None
+        if option.path and isinstance(value, str):
+            value = str(project.path.parent / Path(value).expanduser())
+        value = read_setting(name, value, where=str(project.path))
+        if project.trusted or option.project != "tighten" or is_tighter(name, value, option.default):
+            return value, str(project.path)
+        line = (
+            f"{project.path}: {name}={value} is ignored, since a project only makes it stricter than {option.default}"
+        )
+        warn(f"{line}; {project.remedy}", ClaudeForceWarning)
+        return option.default, "default"
 
     def value(self, name: str) -> Any:
         """Return the value of a setting."""
         return self.lookup(name)[0]
-
-    def _pyproject(self) -> Tuple[str, Mapping[str, Any]]:
-        """Read ``[tool.claude_force_nb]`` of the nearest pyproject.toml, once."""
-        if self._file is None:
-            self._file = ("", {})
-            for folder in (self._folder, *self._folder.parents):
-                path = folder / "pyproject.toml"
-                if path.is_file():
-                    self._file = (str(path), _table(path))
-                    break
-        return self._file
-
-
-def _table(path: Path) -> Mapping[str, Any]:
-    text = path.read_bytes()
-    if b"claude_force_nb" not in text:  # nothing to parse, and nothing to import for it
-        return {}
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(text.decode("utf-8")).get("tool", {}).get("claude_force_nb", {})
-    except (ValueError, AttributeError) as error:
-        raise OptionError(f"{path} cannot be read: {error}") from None
-    for name in values:
-        if name not in SETTINGS:
-            read_setting(name, "", where=str(path))  # raises with the nearest name
-    return dict(values)
 
 
 def folder_of_notebook() -> Path:

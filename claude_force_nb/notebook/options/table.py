@@ -26,6 +26,7 @@ __all__ = [
     "SETTINGS",
     "Option",
     "help_rows",
+    "is_tighter",
     "read_option",
     "read_setting",
 ]
@@ -98,6 +99,13 @@ def _thinking(value: str) -> str:
     return value
 
 
+def _server(value: str) -> str:
+    from claude_force_nb.messages.request import normalise_base_url
+
+    normalise_base_url(value)
+    return value
+
+
 def _name(value: str) -> str:
     if not value.isidentifier() or iskeyword(value):
         raise ValueError
@@ -130,6 +138,9 @@ class Option:
         True where it is a path, which pyproject.toml gives relative to its own folder.
     default : object
         Value of the setting where nobody sets it.
+    project : str
+        What a project file may do with the setting: ``free``, ``tighten`` (only towards less), or ``personal`` (nothing,
+        unless the user trusts the file), since it decides where the key goes, what is billed, or what is written or removed.
     """
 
     name: str
@@ -142,7 +153,13 @@ class Option:
     setting: bool = False
     path: bool = False
     default: Any = None
+    project: str = "free"
 
+
+# From the least strict.
+_STRICTNESS = ("off", "warn", "block")
+# More than any setting needs; an error repeats what it cannot read.
+_LONGEST_VALUE = 2000
 
 OPTIONS: Dict[str, Option] = {
     option.name: option
@@ -183,6 +200,7 @@ OPTIONS: Dict[str, Option] = {
             "US dollars or none",
             "most that this call may cost; as a setting, all calls of the session",
             setting=True,
+            project="tighten",
         ),
         Option("into", _name, "name", "variable that receives the result"),
         Option(
@@ -193,6 +211,7 @@ OPTIONS: Dict[str, Option] = {
             choices=INJECTION_MODES,
             setting=True,
             default="warn",
+            project="tighten",
         ),
         Option("refresh", _switch, "", "ask again and replace the cached answer", flag=True),
         Option(
@@ -211,6 +230,7 @@ OPTIONS: Dict[str, Option] = {
             "most that all notebooks of the user may cost in a day (UTC)",
             line=False,
             setting=True,
+            project="tighten",
         ),
         Option(
             "prices",
@@ -220,6 +240,7 @@ OPTIONS: Dict[str, Option] = {
             line=False,
             setting=True,
             path=True,
+            project="personal",
         ),
         Option(
             "ledger_keep_days",
@@ -228,6 +249,7 @@ OPTIONS: Dict[str, Option] = {
             "age at which answers are removed from the ledger",
             line=False,
             setting=True,
+            project="personal",
         ),
         Option(
             "allow_unknown_price",
@@ -237,8 +259,18 @@ OPTIONS: Dict[str, Option] = {
             line=False,
             setting=True,
             default=False,
+            project="personal",
         ),
-        Option("max_concurrent", _whole_number, "calls", "most calls in flight", line=False, setting=True, default=10),
+        Option(
+            "max_concurrent",
+            _whole_number,
+            "calls",
+            "most calls in flight",
+            line=False,
+            setting=True,
+            default=10,
+            project="tighten",
+        ),
         Option(
             "max_retries",
             _whole_number,
@@ -247,11 +279,30 @@ OPTIONS: Dict[str, Option] = {
             line=False,
             setting=True,
             default=4,
+            project="tighten",
         ),
-        Option("cache_dir", _text, "path", "folder of the cache", line=False, setting=True, path=True),
-        Option("cache_ttl_hours", _number, "hours", "life of a cached answer", line=False, setting=True, default=24.0),
         Option(
-            "cache_max_size_mb", _number, "megabytes", "limit of the cache", line=False, setting=True, default=500.0
+            "cache_dir", _text, "path", "folder of the cache", line=False, setting=True, path=True, project="personal"
+        ),
+        Option(
+            "cache_ttl_hours",
+            _number,
+            "hours",
+            "life of a cached answer",
+            line=False,
+            setting=True,
+            default=24.0,
+            project="personal",
+        ),
+        Option(
+            "cache_max_size_mb",
+            _number,
+            "megabytes",
+            "limit of the cache",
+            line=False,
+            setting=True,
+            default=500.0,
+            project="personal",
         ),
         Option(
             "memory_tokens",
@@ -277,7 +328,25 @@ OPTIONS: Dict[str, Option] = {
             "background", _switch, "", "run while the notebook is used; gives a BackgroundRun", flag=True, line=False
         ),
         Option("description", _text, "text", "what an agent does, in one line", line=False),
-        Option("base_url", _text, "URL", "server that speaks the Messages API", line=False, setting=True),
+        Option(
+            "allow_http",
+            _switch,
+            "on or off",
+            "send the key to another machine without encryption",
+            line=False,
+            setting=True,
+            default=False,
+            project="personal",
+        ),
+        Option(
+            "base_url",
+            _server,
+            "URL",
+            "server that speaks the Messages API",
+            line=False,
+            setting=True,
+            project="personal",
+        ),
     )
 }
 LINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.line)
@@ -331,7 +400,17 @@ def read_setting(name: str, text: Any, *, where: str) -> Any:
         text = "on" if text else "off"
     if name != "prices":
         text = str(text)
+        if len(text) > _LONGEST_VALUE:
+            raise OptionError(f"{where}: the value of {name} is longer than {_LONGEST_VALUE} characters")
     return _value(SETTINGS[name], text, where + ": ")
+
+
+def is_tighter(name: str, value: Any, default: Any) -> bool:
+    """Return whether a value of a ``tighten`` setting allows no more than its default."""
+    if name == "on_injection":
+        return _STRICTNESS.index(value) >= _STRICTNESS.index(default)
+    # By default there is no budget; any is less.
+    return default is None or bool(value <= default)
 
 
 def help_rows(names: Iterable[str] = LINE_OPTIONS) -> List[Tuple[str, str, str]]:

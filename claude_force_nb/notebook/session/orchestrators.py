@@ -9,6 +9,7 @@ from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable, load_prices
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning
 from claude_force_nb.memory.conversations import Memory
+from claude_force_nb.notebook.options.addresses import check_address
 from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.warn import warn
@@ -87,6 +88,7 @@ class Orchestrators:
         """
         values = {name: self._settings.value(name) for name in _BUILD_SETTINGS}
         built_with = {**values, "prices": self._settings.value("prices")}
+        check_address(values["base_url"], allow_http=self._settings.value("allow_http"))
         self._budgets.apply(self._settings)
         if self._orchestrator is None or built_with != self._built_with:
             self._close_after_runs()

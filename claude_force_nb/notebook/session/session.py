@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Set
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.memory.conversations import Memory
 from claude_force_nb.notebook.dashboard.watching import Watching
+from claude_force_nb.notebook.options.addresses import other_host
 from claude_force_nb.notebook.options.settings import Settings, folder_of_notebook
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
@@ -65,6 +66,7 @@ class NotebookSession:
         )
         self._dashboards: Optional[Dashboards] = None
         self._previewed_run = ""
+        self._named_hosts: Set[str] = set()
         atexit.register(self.close_at_exit)
 
     @property
@@ -85,6 +87,14 @@ class NotebookSession:
         """Close the dashboards that are open."""
         if self._dashboards is not None:
             self._dashboards.close()
+
+    def server_note(self, base_url: str) -> str:
+        """Return who answers, for the first answer of a server that is neither the official API nor this machine; then ""."""
+        host = other_host(base_url)
+        if not host or host in self._named_hosts:
+            return ""
+        self._named_hosts.add(host)
+        return f"answered by {host}"
 
     def previewed(self) -> None:
         """Say that the running cell only looks at a request, which changes no conversation."""

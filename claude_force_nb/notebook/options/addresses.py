@@ -1,0 +1,53 @@
+"""Servers that a key may be sent to."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Optional
+from urllib.parse import urlsplit
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.messages.request import DEFAULT_BASE_URL, normalise_base_url
+
+__all__ = ["check_address", "is_loopback", "other_host"]
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL names this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_address(base_url: Optional[str], *, allow_http: bool) -> None:
+    """Refuse a server that everybody on the way could read the key of.
+
+    Parameters
+    ----------
+    base_url : str or None
+        None is the official API.
+    allow_http : bool
+        True where the user has allowed http to other machines.
+
+    Raises
+    ------
+    OptionError
+        If it is not https, and not on this machine, and not allowed; or not an http(s) URL at all.
+    """
+    url = normalise_base_url(base_url)
+    if url.startswith("https://") or is_loopback(url) or allow_http:
+        return
+    raise OptionError(
+        f"{url} would receive the key unencrypted: give an https:// address, or allow this with "
+        "%claude_config allow_http=on; nothing was sent"
+    )
+
+
+def other_host(base_url: Optional[str]) -> str:
+    """Return the host of a server that is neither the official API nor this machine, or ""."""
+    url = normalise_base_url(base_url)
+    return "" if url == DEFAULT_BASE_URL or is_loopback(url) else urlsplit(url).netloc

@@ -1,0 +1,110 @@
+"""``[tool.claude_force_nb]`` of the nearest pyproject.toml: a file that may have come with somebody else's repository."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Mapping, Optional
+
+from claude_force_nb.errors import ClaudeForceWarning
+from claude_force_nb.storage.regular_file import open_regular
+from claude_force_nb.text_tables import one_line
+from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.warn import warn
+
+from .table import SETTINGS
+from .trust import TrustStore, not_the_users_own
+
+__all__ = ["ProjectFile", "read_project"]
+
+# A larger one is not read: no project's settings need this much.
+_MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    """What a project file says, and whether it may decide what is the user's to decide.
+
+    Attributes
+    ----------
+    path : Path or None
+        None where there is no file with a table of ours.
+    content : bytes
+        As read.
+    values : mapping
+        The table's settings.
+    foreign : str
+        Why it can never be trusted: it belongs to another user, or others can write it.
+    trusted : bool
+        True where the user trusts it as it is.
+    changed : bool
+        True where the user trusted it, and it has changed since.
+    """
+
+    path: Optional[Path] = None
+    content: bytes = field(default=b"", repr=False)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    foreign: str = ""
+    trusted: bool = False
+    changed: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it is ignored."""
+        if self.foreign:
+            return f"it cannot be trusted, since {self.foreign}"
+        since = "it has changed since you trusted it; " if self.changed else ""
+        return f"{since}%claude_config trust=on allows it, if this project is yours"
+
+
+def read_project(folder: Path, store: TrustStore) -> ProjectFile:
+    """Read the nearest pyproject.toml at `folder` or above; what cannot be read is one warning, and then nothing is set."""
+    for each in (folder, *folder.parents):
+        path = each / "pyproject.toml"
+        if os.path.lexists(str(path)):
+            return _read(path, store)
+    return ProjectFile()
+
+
+def _read(path: Path, store: TrustStore) -> ProjectFile:
+    try:
+        with open_regular(path, within=path.parent, max_bytes=_MAX_BYTES) as file:
+            foreign = not_the_users_own(os.fstat(file.fileno()))
+            content = file.read(_MAX_BYTES)
+    except OSError as error:
+        return _unusable(path, error.strerror or str(error))
+    if b"claude_force_nb" not in content:  # nothing to parse, and nothing to import for it
+        return ProjectFile()
+    try:
+        table = _table(content)
+    except (ValueError, RecursionError) as error:
+        return _unusable(path, "it is nested too deeply" if isinstance(error, RecursionError) else one_line(error))
+    if table is None:
+        return ProjectFile()
+    known = {name: value for name, value in table.items() if name in SETTINGS}
+    for name in table:
+        if name not in known:
+            near = did_you_mean(name, SETTINGS)
+            warn(f"{path}: unknown setting {name[:40]!r} is ignored{near}", ClaudeForceWarning)
+    trusted = not foreign and store.is_trusted(path, content)
+    changed = not trusted and store.knows(path)
+    return ProjectFile(path, content, known, foreign, trusted, changed)
+
+
+def _table(content: bytes) -> Optional[Mapping[str, Any]]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    tool = tomllib.loads(content.decode("utf-8")).get("tool", {})
+    table = tool.get("claude_force_nb") if isinstance(tool, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise ValueError("[tool.claude_force_nb] is not a table")
+    return table
+
+
+def _unusable(path: Path, reason: str) -> ProjectFile:
+    warn(f"{path} is ignored, since it cannot be read: {reason}", ClaudeForceWarning)
+    return ProjectFile()
