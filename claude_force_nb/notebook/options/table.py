@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from keyword import iskeyword
-from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import (
@@ -16,7 +15,21 @@ from claude_force_nb.vocabulary import (
     MISSING_MODES,
     ROUTES,
     did_you_mean,
-    is_name,
+)
+
+from .values import (
+    read_days,
+    read_dollars,
+    read_memory,
+    read_name,
+    read_number,
+    read_prices_option,
+    read_server,
+    read_switch,
+    read_text,
+    read_thinking,
+    read_tokens,
+    read_whole_number,
 )
 
 __all__ = [
@@ -30,86 +43,6 @@ __all__ = [
     "read_option",
     "read_setting",
 ]
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _whole_number(value: str) -> int:
-    return int(value.replace("_", ""))
-
-
-def _tokens(value: str) -> int:
-    number = _whole_number(value)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _number(value: str) -> float:
-    return float(value)
-
-
-def _dollars(value: str) -> str:
-    from claude_force_nb.costs.reservation import parse_budget
-
-    try:
-        limit = parse_budget(value)
-    except OptionError:
-        raise ValueError from None
-    return "none" if limit is None else format(limit, "f")  # 1e3 is shown as what it is
-
-
-def _switch(value: str) -> bool:
-    lowered = value.lower()
-    if lowered in ("on", "true", "yes", "1"):
-        return True
-    if lowered in ("off", "false", "no", "0"):
-        return False
-    raise ValueError
-
-
-def _memory(value: str) -> Union[bool, str]:
-    try:
-        return _switch(value)
-    except ValueError:
-        if not is_name(value):
-            raise
-        return value
-
-
-def _days(value: str) -> float:
-    days = float(value)
-    if not 1 <= days <= 100_000:
-        raise ValueError
-    return days
-
-
-def _prices(value: Any) -> Any:
-    from claude_force_nb.costs.user_prices import UserPrices, read_prices
-
-    return value if isinstance(value, UserPrices) else read_prices(value)
-
-
-def _thinking(value: str) -> str:
-    from claude_force_nb.messages.thinking import thinking_body
-
-    thinking_body(value)
-    return value
-
-
-def _server(value: str) -> str:
-    from claude_force_nb.messages.request import normalise_base_url
-
-    normalise_base_url(value)
-    return value
-
-
-def _name(value: str) -> str:
-    if not value.isidentifier() or iskeyword(value):
-        raise ValueError
-    return value
 
 
 @dataclass(frozen=True)
@@ -164,48 +97,51 @@ _LONGEST_VALUE = 2000
 OPTIONS: Dict[str, Option] = {
     option.name: option
     for option in (
-        Option("agent", _text, "name", "agent whose system prompt and settings are used", setting=True),
-        Option("model", _text, "alias or full name", "model that answers", setting=True, default="sonnet"),
-        Option("system", _text, "text", "system prompt, below the agent's"),
+        Option("agent", read_text, "name", "agent whose system prompt and settings are used", setting=True),
+        Option("model", read_text, "alias or full name", "model that answers", setting=True, default="sonnet"),
+        Option("system", read_text, "text", "system prompt, below the agent's"),
         Option(
             "max_tokens",
-            _whole_number,
+            read_whole_number,
             "tokens",
             "bound of thinking and answer",
             setting=True,
             default=DEFAULT_MAX_TOKENS,
         ),
-        Option("temperature", _number, "0 to 1", "randomness of the answer", setting=True),
-        Option("thinking", _thinking, "on, off, adaptive or tokens", "thinking before the answer", setting=True),
-        Option("effort", _text, "level", "how much work the answer is worth", choices=EFFORTS, setting=True),
+        Option("temperature", read_number, "0 to 1", "randomness of the answer", setting=True),
+        Option("thinking", read_thinking, "on, off, adaptive or tokens", "thinking before the answer", setting=True),
+        Option("effort", read_text, "level", "how much work the answer is worth", choices=EFFORTS, setting=True),
         Option(
-            "schema", _text, "name", "pydantic model, type or JSON schema of the notebook that the answer has to fit"
+            "schema",
+            read_text,
+            "name",
+            "pydantic model, type or JSON schema of the notebook that the answer has to fit",
         ),
-        Option("stop", _text, "text", "text that ends the answer"),
+        Option("stop", read_text, "text", "text that ends the answer"),
         Option(
             "memory",
-            _memory,
+            read_memory,
             "on, off or a name",
             "conversation that the cell is a turn of; on is the agent's own",
             setting=True,
             default=False,
         ),
-        Option("stream", _switch, "on or off", "show the answer while it arrives", setting=True, default=True),
-        Option("cache", _text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
-        Option("sample", _whole_number, "number", "number of an independent answer to the same prompt"),
-        Option("timeout", _number, "seconds", "bound of the call with its retries", setting=True, default=120.0),
+        Option("stream", read_switch, "on or off", "show the answer while it arrives", setting=True, default=True),
+        Option("cache", read_text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
+        Option("sample", read_whole_number, "number", "number of an independent answer to the same prompt"),
+        Option("timeout", read_number, "seconds", "bound of the call with its retries", setting=True, default=120.0),
         Option(
             "budget",
-            _dollars,
+            read_dollars,
             "US dollars or none",
             "most that this call may cost; as a setting, all calls of the session",
             setting=True,
             project="tighten",
         ),
-        Option("into", _name, "name", "variable that receives the result"),
+        Option("into", read_name, "name", "variable that receives the result"),
         Option(
             "on_injection",
-            _text,
+            read_text,
             "mode",
             "what a phrase like an instruction in a value does",
             choices=INJECTION_MODES,
@@ -213,19 +149,19 @@ OPTIONS: Dict[str, Option] = {
             default="warn",
             project="tighten",
         ),
-        Option("refresh", _switch, "", "ask again and replace the cached answer", flag=True),
+        Option("refresh", read_switch, "", "ask again and replace the cached answer", flag=True),
         Option(
             "dry-run",
-            _switch,
+            read_switch,
             "",
             "show what would be sent, what is cached and what it may cost; send nothing",
             flag=True,
         ),
-        Option("raw", _switch, "", "send the prompt as typed, without filling in {{ }}", flag=True),
-        Option("help", _switch, "", "show this reference", flag=True),
+        Option("raw", read_switch, "", "send the prompt as typed, without filling in {{ }}", flag=True),
+        Option("help", read_switch, "", "show this reference", flag=True),
         Option(
             "daily_budget",
-            _dollars,
+            read_dollars,
             "US dollars or none",
             "most that all notebooks of the user may cost in a day (UTC)",
             line=False,
@@ -234,7 +170,7 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "prices",
-            _prices,
+            read_prices_option,
             "a .json or .toml file, or a dict",
             "prices of models, in US dollars per million tokens, before those of the package",
             line=False,
@@ -244,7 +180,7 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "ledger_keep_days",
-            _days,
+            read_days,
             "days, from 1",
             "age at which answers are removed from the ledger",
             line=False,
@@ -253,7 +189,7 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "allow_unknown_price",
-            _switch,
+            read_switch,
             "on or off",
             "send calls of unknown price though a budget is set",
             line=False,
@@ -263,7 +199,7 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "max_concurrent",
-            _whole_number,
+            read_whole_number,
             "calls",
             "most calls in flight",
             line=False,
@@ -273,7 +209,7 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "max_retries",
-            _whole_number,
+            read_whole_number,
             "calls",
             "most further calls after a failure",
             line=False,
@@ -282,11 +218,18 @@ OPTIONS: Dict[str, Option] = {
             project="tighten",
         ),
         Option(
-            "cache_dir", _text, "path", "folder of the cache", line=False, setting=True, path=True, project="personal"
+            "cache_dir",
+            read_text,
+            "path",
+            "folder of the cache",
+            line=False,
+            setting=True,
+            path=True,
+            project="personal",
         ),
         Option(
             "cache_ttl_hours",
-            _number,
+            read_number,
             "hours",
             "life of a cached answer",
             line=False,
@@ -296,7 +239,7 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "cache_max_size_mb",
-            _number,
+            read_number,
             "megabytes",
             "limit of the cache",
             line=False,
@@ -306,31 +249,36 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "memory_tokens",
-            _tokens,
+            read_tokens,
             "tokens, from 1",
             "most tokens of earlier turns that are sent, about",
             line=False,
             setting=True,
             default=DEFAULT_MEMORY_TOKENS,
         ),
-        Option("column", _text, "name", "the one column of the source that is read", line=False),
-        Option("limit", _whole_number, "rows", "rows that are read at the most", line=False),
+        Option("column", read_text, "name", "the one column of the source that is read", line=False),
+        Option("limit", read_whole_number, "rows", "rows that are read at the most", line=False),
         Option(
             "missing",
-            _text,
+            read_text,
             "mode",
             "what a row does whose template has no value in it: None, NaN, an empty cell",
             choices=MISSING_MODES,
             line=False,
         ),
-        Option("via", _text, "way", "how the rows travel", choices=ROUTES, line=False),
+        Option("via", read_text, "way", "how the rows travel", choices=ROUTES, line=False),
         Option(
-            "background", _switch, "", "run while the notebook is used; gives a BackgroundRun", flag=True, line=False
+            "background",
+            read_switch,
+            "",
+            "run while the notebook is used; gives a BackgroundRun",
+            flag=True,
+            line=False,
         ),
-        Option("description", _text, "text", "what an agent does, in one line", line=False),
+        Option("description", read_text, "text", "what an agent does, in one line", line=False),
         Option(
             "allow_http",
-            _switch,
+            read_switch,
             "on or off",
             "send the key to another machine without encryption",
             line=False,
@@ -340,7 +288,7 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "base_url",
-            _server,
+            read_server,
             "URL",
             "server that speaks the Messages API",
             line=False,
@@ -377,7 +325,7 @@ def _value(option: Option, text: Any, where: str = "") -> Any:
     except OptionError as error:
         raise OptionError(f"{where}{error}") from None
     except (ValueError, OverflowError):
-        takes = "a variable name" if option.read is _name else option.takes
+        takes = "a variable name" if option.read is read_name else option.takes
         raise OptionError(f"{where}{option.name} takes {takes}, not {text!r}") from None
 
 

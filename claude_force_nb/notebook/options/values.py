@@ -1,0 +1,116 @@
+"""How the values of options are read: from text, raising ValueError where the text is none, or OptionError to say why."""
+
+from __future__ import annotations
+
+from keyword import iskeyword
+from typing import Any, Union
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.vocabulary import is_name
+
+__all__ = [
+    "read_days",
+    "read_dollars",
+    "read_memory",
+    "read_name",
+    "read_number",
+    "read_prices_option",
+    "read_server",
+    "read_switch",
+    "read_text",
+    "read_thinking",
+    "read_tokens",
+    "read_whole_number",
+]
+
+
+def read_text(value: str) -> str:
+    """Return the text as it is."""
+    return value
+
+
+def read_whole_number(value: str) -> int:
+    """Return a whole number; ``1_000`` is one."""
+    return int(value.replace("_", ""))
+
+
+def read_tokens(value: str) -> int:
+    """Return a number of tokens, at least 1."""
+    number = read_whole_number(value)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def read_number(value: str) -> float:
+    """Return a number."""
+    return float(value)
+
+
+def read_dollars(value: str) -> str:
+    """Return US dollars as text, or ``none``."""
+    from claude_force_nb.costs.reservation import parse_budget
+
+    try:
+        limit = parse_budget(value)
+    except OptionError:
+        raise ValueError from None
+    return "none" if limit is None else format(limit, "f")  # 1e3 is shown as what it is
+
+
+def read_switch(value: str) -> bool:
+    """Return whether it is on."""
+    lowered = value.lower()
+    if lowered in ("on", "true", "yes", "1"):
+        return True
+    if lowered in ("off", "false", "no", "0"):
+        return False
+    raise ValueError
+
+
+def read_memory(value: str) -> Union[bool, str]:
+    """Return whether a conversation is kept, or its name."""
+    try:
+        return read_switch(value)
+    except ValueError:
+        if not is_name(value):
+            raise
+        return value
+
+
+def read_days(value: str) -> float:
+    """Return days, from 1."""
+    days = float(value)
+    if not 1 <= days <= 100_000:
+        raise ValueError
+    return days
+
+
+def read_prices_option(value: Any) -> Any:
+    """Return the prices that a file or a mapping gives."""
+    from claude_force_nb.costs.user_prices import UserPrices, read_prices
+
+    return value if isinstance(value, UserPrices) else read_prices(value)
+
+
+def read_thinking(value: str) -> str:
+    """Return what ``thinking=`` says, checked."""
+    from claude_force_nb.messages.thinking import thinking_body
+
+    thinking_body(value)
+    return value
+
+
+def read_server(value: str) -> str:
+    """Return a server's address, checked."""
+    from claude_force_nb.messages.request import normalise_base_url
+
+    normalise_base_url(value)
+    return value
+
+
+def read_name(value: str) -> str:
+    """Return a name that a variable can have."""
+    if not value.isidentifier() or iskeyword(value):
+        raise ValueError
+    return value
