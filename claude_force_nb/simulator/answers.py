@@ -4,94 +4,133 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .models import Model
+from .bound_thinking import prompt_digest, sign
+from .catalogue import Model
+from .faults import Fault
+from .model_rules import Thinking
+from .prices import TokenUsage
 from .schema import asked_schema, example, misfit
-from .tokens import CHARACTERS_PER_TOKEN, block_text, count_text_tokens
+from .tokens import block_text, count_text_tokens
+from .validation import CheckedRequest
 from .words import compose, fixed_size
 
-__all__ = ["Answer", "make_answer", "stream_events"]
+__all__ = ["Answer", "make_answer"]
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
-_CHUNKS = 5
+
+# What a model that thinks spends on it, by effort; a little more by prompt.
+_THINKING_TOKENS = {"low": 100, "medium": 200, "high": 400, "xhigh": 800, "max": 1600}
+# Refusals before any output that are billed; other categories, and none, are free.
+_BILLED_CATEGORIES = ("bio", "frontier_llm", "reasoning_extraction")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Answer:
     """One answer; `content` holds the API's content blocks.
 
     Attributes
     ----------
+    model : Model
     content : tuple of dict
     stop_reason : str
     stop_sequence : str or None
-    input_tokens, output_tokens, thinking_tokens : int
+    usage : TokenUsage
         Thinking is part of the output.
-    service_tier : str
-        ``standard`` or ``batch``.
+    thinking_tokens : int
+    category : str or None
+        Of a refusal.
+    batch : bool
+        A row of a message batch.
+    geo : str
+        Where it was made.
+    speed : str or None
+        ``fast`` or ``standard`` where the request asked for one.
+    extra : str
+        ``new_fields``, ``new_events``, ``new_block`` or ``new_stop_reason``: what it has that no client knows yet. "" for nothing.
     """
 
+    model: Model
     content: Tuple[Dict[str, Any], ...]
     stop_reason: str
     stop_sequence: Optional[str]
-    input_tokens: int
-    output_tokens: int
+    usage: TokenUsage
     thinking_tokens: int = 0
-    service_tier: str = "standard"
+    category: Optional[str] = None
+    batch: bool = False
+    geo: str = "not_available"
+    speed: Optional[str] = None
+    extra: str = ""
+
+    @property
+    def billed(self) -> bool:
+        """False for a refusal that costs nothing, though its usage has tokens."""
+        return self.stop_reason != "refusal" or bool(self.content) or self.category in _BILLED_CATEGORIES
 
     @property
     def stop_details(self) -> Optional[Dict[str, Any]]:
         """What the API adds to a refusal."""
         if self.stop_reason != "refusal":
             return None
-        return {"type": "refusal", "category": None, "explanation": None}
+        explanation = None if self.category is None else f"Simulated refusal of category {self.category}."
+        return {"type": "refusal", "category": self.category, "explanation": explanation}
 
-    def usage(self, output_tokens: int) -> Dict[str, Any]:
+    def usage_so_far(self, output_tokens: int) -> Dict[str, Any]:
         """Return the ``usage`` object at the moment when `output_tokens` have been produced."""
-        usage: Dict[str, Any] = {
-            "input_tokens": self.input_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        usage = self.usage
+        found: Dict[str, Any] = {
+            "input_tokens": usage.input_tokens,
+            "cache_creation_input_tokens": usage.write_5m_tokens + usage.write_1h_tokens,
+            "cache_read_input_tokens": usage.read_tokens,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": usage.write_5m_tokens,
+                "ephemeral_1h_input_tokens": usage.write_1h_tokens,
+            },
             "output_tokens": output_tokens,
-            "service_tier": self.service_tier,
-            "inference_geo": "not_available",
+            "service_tier": "batch" if self.batch else "standard",
+            "inference_geo": self.geo,
         }
-        return usage
+        if self.speed is not None:
+            found["speed"] = self.speed
+        return found
 
-    def message(self, message_id: str, model: str) -> Dict[str, Any]:
-        """Return the complete ``message`` object."""
-        usage = self.usage(self.output_tokens)
-        usage["output_tokens_details"] = {"thinking_tokens": self.thinking_tokens}
+    def message(self, message_id: str, *, started_only: bool = False) -> Dict[str, Any]:
+        """Return the complete ``message`` object, or the one with which a stream starts."""
+        usage = self.usage_so_far(1 if started_only else self.usage.output_tokens)
+        if not started_only:
+            usage["output_tokens_details"] = {"thinking_tokens": self.thinking_tokens}
         return {
-            "model": model,
+            "model": self.model.name,
             "id": message_id,
             "type": "message",
             "role": "assistant",
-            "content": list(self.content),
-            "stop_reason": self.stop_reason,
-            "stop_sequence": self.stop_sequence,
-            "stop_details": self.stop_details,
+            "content": [] if started_only else list(self.content),
+            "stop_reason": None if started_only else self.stop_reason,
+            "stop_sequence": None if started_only else self.stop_sequence,
+            "stop_details": None if started_only else self.stop_details,
             "usage": usage,
+            "container": None,
+            "diagnostics": None,
         }
 
 
-def _digest(body: Mapping[str, Any]) -> str:
-    return sha256(_compact([body.get("system"), body.get("messages")]).encode("ascii")).hexdigest()
-
-
-def _thinking(body: Mapping[str, Any], model: str, digest: str, max_tokens: int) -> Tuple[List[Dict[str, Any]], int]:
-    thinking = body.get("thinking")
-    if not isinstance(thinking, dict) or thinking.get("type") not in ("enabled", "adaptive"):
+def _thinking(thinking: Thinking, model: Model, digest: str, room: int) -> Tuple[List[Dict[str, Any]], int]:
+    """Return the block of thinking and its tokens, at most `room`; what is shown is shorter than what was thought."""
+    if not thinking.on or room < 1:
         return [], 0
-    text = f"Simulated thinking of {model} ({digest[:6]}): the simulator does not think; it reads the words of the prompt."[
-        : max_tokens * CHARACTERS_PER_TOKEN
-    ]
-    shown = "" if thinking.get("display") == "omitted" else text
-    block = {"type": "thinking", "thinking": shown, "signature": "simulated" + digest}
-    return [block], count_text_tokens(text)
+    usual = _THINKING_TOKENS[thinking.effort]
+    tokens = usual + int(digest[:4], 16) % (usual // 4)
+    if thinking.budget_tokens is not None:
+        tokens = min(tokens, thinking.budget_tokens)
+    tokens = min(tokens, room)
+    shown = ""
+    if thinking.display == "summarized":
+        shown = (
+            f"Simulated thinking of {model.name} ({digest[:6]}): the simulator does not think; it reads the words of the prompt."
+        )[: tokens * model.characters_per_token]
+    block = {"type": "thinking", "thinking": shown, "signature": sign(model.name, digest, shown)}
+    return [block], tokens
 
 
 def _forced_tool(body: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
@@ -99,7 +138,7 @@ def _forced_tool(body: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
     tools: List[Mapping[str, Any]] = body.get("tools") or []
     if not isinstance(choice, dict) or choice.get("type") not in ("tool", "any") or not tools:
         return None
-    return next((tool for tool in tools if tool["name"] == choice.get("name")), tools[0])
+    return next((tool for tool in tools if tool.get("name") == choice.get("name")), tools[0])
 
 
 def _text(body: Mapping[str, Any], model: str, digest: str, answer_bytes: Optional[int], wrong: bool) -> str:
@@ -114,163 +153,123 @@ def _text(body: Mapping[str, Any], model: str, digest: str, answer_bytes: Option
     return compose(block_text(system) if system else "", block_text(asked["content"]), len(messages), model, digest)
 
 
+@dataclass
+class _Draft:
+    """An answer in the making: what it has, and the tokens that are left for it."""
+
+    content: List[Dict[str, Any]]
+    thinking_tokens: int
+    room: int
+    full: str
+    stop_reason: str = "end_turn"
+    stop_sequence: Optional[str] = None
+    spoken_tokens: int = 0
+
+    def add_tool(self, tool: Mapping[str, Any], digest: str, per_token: int) -> None:
+        """Call `tool`; what does not fit comes without its arguments."""
+        arguments = example(tool.get("input_schema", {}), digest)
+        tokens = count_text_tokens(_compact(arguments), per_token)
+        fits = tokens <= self.room
+        self.stop_reason = "tool_use" if fits else self.full
+        self.spoken_tokens = min(tokens, self.room)
+        self.content.append(
+            {
+                "type": "tool_use",
+                "id": "toolu_sim" + digest[:20],
+                "name": tool["name"],
+                "input": arguments if fits else {},
+                "caller": {"type": "direct"},
+            }
+        )
+
+    def add_text(self, text: str, stops: List[str], per_token: int) -> None:
+        """Say `text`, up to a stop sequence or the end of the room."""
+        found = [(place, stop) for stop in stops for place in [text.find(stop)] if place >= 0]
+        if found:
+            place, self.stop_sequence = min(found)
+            self.stop_reason, text = "stop_sequence", text[:place]
+        if len(text) > self.room * per_token:
+            self.stop_reason, self.stop_sequence, text = self.full, None, text[: self.room * per_token]
+        if text:
+            self.content.append({"type": "text", "text": text})
+        self.spoken_tokens = count_text_tokens(text, per_token)
+
+
+def _cut_in_the_middle(content: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    last = content[-1] if content else None
+    if last is None or last["type"] != "text":
+        return content[:1]
+    return [*content[:-1], {"type": "text", "text": last["text"][: max(1, len(last["text"]) // 2)]}]
+
+
 def make_answer(
     body: Mapping[str, Any],
-    model: Model,
-    input_tokens: int,
+    checked: CheckedRequest,
+    prompt: TokenUsage,
     *,
     answer_bytes: Optional[int] = None,
-    refuse: bool = False,
-    wrong: bool = False,
-    service_tier: str = "standard",
+    fault: Optional[Fault] = None,
+    batch: bool = False,
 ) -> Answer:
     """Return the answer to a valid request `body`; equal bodies get equal answers.
 
     Parameters
     ----------
     body : mapping
-        Request body that `check_request` passed.
-    model : Model
-    input_tokens : int
-        As `check_request` counted them.
+        Request body that was checked.
+    checked : CheckedRequest
+        What the check found.
+    prompt : TokenUsage
+        The tokens of the prompt by price.
     answer_bytes : int, optional
         Size of a text answer.
-    refuse : bool
-        Answer with stop reason ``refusal`` and no content.
-    wrong : bool
-        Answer with JSON that does not fit the schema asked for; without effect where none is.
-    service_tier : str
-        ``standard`` or ``batch``.
+    fault : Fault, optional
+        May make it a refusal, one with the wrong JSON, or one with parts that no client knows.
+    batch : bool
+        It is a row of a message batch.
     """
-    if refuse:
-        return Answer((), "refusal", None, input_tokens, 1, 0, service_tier)
-    digest = _digest(body)
-    max_tokens: int = body["max_tokens"]
-    content, thinking_tokens = _thinking(body, model.name, digest, max_tokens)
-    room = (max_tokens - thinking_tokens) * CHARACTERS_PER_TOKEN
-    tool = _forced_tool(body)
-    if tool is not None:
-        arguments = example(tool.get("input_schema", {}), digest)
-        text = _compact(arguments)
-        cut = len(text) > room
-        block = {
-            "type": "tool_use",
-            "id": "toolu_sim" + digest[:20],
-            "name": tool["name"],
-            "input": arguments,
-            "caller": {"type": "direct"},
-        }
-        if cut:
-            block["input"] = {}
-        spent = thinking_tokens + min(count_text_tokens(text), room // CHARACTERS_PER_TOKEN)
+    model = checked.model
+    kind = "" if fault is None else fault.kind
+    geo = body.get("inference_geo") or ("global" if model.inference_geo else "not_available")
+    speed = None if body.get("speed") is None else "fast" if checked.fast else "standard"
+    category = None if fault is None else fault.category
+
+    def finish(draft: _Draft, tokens: int) -> Answer:
         return Answer(
-            (*content, block),
-            "max_tokens" if cut else "tool_use",
-            None,
-            input_tokens,
-            spent,
-            thinking_tokens,
-            service_tier,
+            model,
+            tuple(draft.content),
+            "future_reason" if kind == "new_stop_reason" else draft.stop_reason,
+            draft.stop_sequence,
+            prompt._replace(output_tokens=tokens),
+            draft.thinking_tokens,
+            category,
+            batch,
+            geo,
+            speed,
+            kind if kind.startswith("new_") else "",
         )
-    text = _text(body, model.name, digest, answer_bytes, wrong)
-    stop_reason, stop_sequence = "end_turn", None
-    found = [(place, stop) for stop in body.get("stop_sequences") or () for place in [text.find(stop)] if place >= 0]
-    if found:
-        place, stop_sequence = min(found)
-        stop_reason, text = "stop_sequence", text[:place]
-    if len(text) > room:
-        stop_reason, stop_sequence, text = "max_tokens", None, text[:room]
-    if text:
-        content.append({"type": "text", "text": text})
-    spent = thinking_tokens + count_text_tokens(text)
-    return Answer(
-        tuple(content), stop_reason, stop_sequence, input_tokens, max(spent, 1), thinking_tokens, service_tier
-    )
 
-
-def _event(kind: str, data: Mapping[str, Any]) -> bytes:
-    text = _compact(data)
-    # The API pads data lines with blanks, so that their length tells nothing; clients must not trip over them.
-    return "event: {}\ndata: {}{}\n\n".format(kind, text, " " * (len(text) % 7)).encode("ascii")
-
-
-def _pieces(text: str, size: int) -> Iterator[str]:
-    for start in range(0, len(text), size):
-        yield text[start : start + size]
-
-
-def stream_events(
-    answer: Answer, message_id: str, model: str, *, chunk_tokens: Optional[int] = None
-) -> Iterator[Tuple[bytes, int, bool]]:
-    """Yield the events of a stream as ``(bytes, output tokens so far, is the end)``.
-
-    Parameters
-    ----------
-    answer : Answer
-    message_id, model : str
-    chunk_tokens : int, optional
-        Tokens of a delta; None splits each block into about five.
-    """
-    spent = 1
-    start = answer.message(message_id, model)
-    start.update(content=[], stop_reason=None, stop_sequence=None, stop_details=None, usage=answer.usage(spent))
-    yield _event("message_start", {"type": "message_start", "message": start}), spent, False
-    characters = 0
-    for index, block in enumerate(answer.content):
-        if block["type"] == "thinking":
-            field, kind, text = "thinking", "thinking_delta", block["thinking"]
-            opened: Dict[str, Any] = {"type": "thinking", "thinking": "", "signature": ""}
-        elif block["type"] == "tool_use":
-            field, kind, text = "partial_json", "input_json_delta", _compact(block["input"])
-            opened = dict(block, input={})
-        else:
-            field, kind, text = "text", "text_delta", block["text"]
-            opened = {"type": "text", "text": ""}
-        first = _event("content_block_start", {"type": "content_block_start", "index": index, "content_block": opened})
-        if index == 0:
-            first += b'event: ping\ndata: {"type": "ping"}\n\n'
-        yield first, spent, False
-        size = chunk_tokens * CHARACTERS_PER_TOKEN if chunk_tokens else max(1, -(-len(text) // _CHUNKS))
-        if block["type"] == "tool_use":
-            # The API sends an empty piece before the first.
-            empty = {"type": kind, field: ""}
-            yield (
-                _event("content_block_delta", {"type": "content_block_delta", "index": index, "delta": empty}),
-                spent,
-                False,
-            )
-        for piece in _pieces(text, size):
-            characters += len(piece)
-            spent = min(answer.output_tokens, max(spent, -(-characters // CHARACTERS_PER_TOKEN)))
-            delta = {"type": kind, field: piece}
-            yield (
-                _event("content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}),
-                spent,
-                False,
-            )
-        if block["type"] == "thinking":
-            delta = {"type": "signature_delta", "signature": block["signature"]}
-            yield (
-                _event("content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}),
-                spent,
-                False,
-            )
-        yield _event("content_block_stop", {"type": "content_block_stop", "index": index}), spent, False
-    ending = {
-        "stop_reason": answer.stop_reason,
-        "stop_sequence": answer.stop_sequence,
-        "stop_details": answer.stop_details,
-    }
-    usage = {
-        "input_tokens": answer.input_tokens,
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
-        "output_tokens": answer.output_tokens,
-        "output_tokens_details": {"thinking_tokens": answer.thinking_tokens},
-    }
-    yield (
-        _event("message_delta", {"type": "message_delta", "delta": ending, "usage": usage})
-        + _event("message_stop", {"type": "message_stop"}),
-        answer.output_tokens,
-        True,
-    )
+    if kind == "refusal":
+        return finish(_Draft([], 0, 0, "", "refusal"), 1)
+    most: int = body["max_tokens"]
+    if most == 0:
+        return finish(_Draft([], 0, 0, "", "max_tokens"), 0)
+    left = max(0, checked.window - checked.input_tokens)
+    limit, full = (most, "max_tokens") if most <= left else (left, "model_context_window_exceeded")
+    digest = prompt_digest(body, body["messages"])
+    content, thinking_tokens = _thinking(checked.thinking, model, digest, limit)
+    draft = _Draft(content, thinking_tokens, limit - thinking_tokens, full)
+    per_token = model.characters_per_token
+    tool = _forced_tool(body)
+    if draft.room < 1:
+        draft.stop_reason = full
+    elif tool is not None:
+        draft.add_tool(tool, digest, per_token)
+    else:
+        text = _text(body, model.name, digest, answer_bytes, kind == "wrong_json")
+        draft.add_text(text, body.get("stop_sequences") or [], per_token)
+    if kind == "refusal_midway":
+        draft.stop_reason, draft.stop_sequence = "refusal", None
+        draft.content = _cut_in_the_middle(draft.content)
+        draft.spoken_tokens = -(-draft.spoken_tokens // 2)
+    return finish(draft, max(1, thinking_tokens + draft.spoken_tokens))

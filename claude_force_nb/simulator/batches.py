@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set
 
 from aiohttp import web
 
-from claude_force_nb.messages.usage import Usage
-
+from .additions import add_to_message
 from .answers import make_answer
+from .failures import ApiFailure, error_body
 from .faults import Fault
 from .pages import page
-from .validation import ApiFailure, check_request, error_body
+from .prices import Terms, TokenUsage
+from .prompt_cache import CacheUse
+from .validation import CheckedRequest, Headers
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -47,7 +49,7 @@ def _now() -> datetime:
 class _Batch:
     id: str
     rows: List[Dict[str, Any]]
-    api_version: str
+    headers: Headers
     created: datetime = field(default_factory=_now)
     started: float = field(default_factory=time.monotonic)
     ended: Optional[datetime] = None
@@ -108,6 +110,8 @@ def batch_endpoint(method: str, rest: List[str]) -> str:
 
 # Faults of a row's line in the results; the row itself is answered.
 _OF_LINES = ("missing", "duplicate", "unknown")
+# Faults of the answer itself.
+_OF_ANSWERS = ("refusal", "refusal_midway", "wrong_json", "new_fields", "new_block", "new_stop_reason")
 
 
 def _lines(custom_id: str, result: Dict[str, Any], fault: Optional[Fault]) -> List[bytes]:
@@ -142,13 +146,13 @@ class Batches:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def handle(self, exchange: Exchange, rest: List[str], body: Any) -> web.Response:
+    def handle(self, exchange: Exchange, rest: List[str], body: Any, headers: Headers) -> web.Response:
         """Answer a call to ``/v1/messages/batches``; `rest` is what follows in the path."""
         method = exchange.request.method
         url = self._server.url
         if not rest:
             if method == "POST":
-                return exchange.json(self._create(exchange, body).to_api(url))
+                return exchange.json(self._create(body, headers).to_api(url))
             if method == "GET":
                 newest_first = [batch.to_api(url) for batch in reversed(list(self._batches.values()))]
                 return exchange.json(page(newest_first, exchange.query))
@@ -169,9 +173,9 @@ class Batches:
             return exchange.json({"id": batch.id, "type": "message_batch_deleted"})
         raise ApiFailure(404, "Not Found")
 
-    def _create(self, exchange: Exchange, body: Any) -> _Batch:
+    def _create(self, body: Any, headers: Headers) -> _Batch:
         rows = _checked_rows(body)
-        batch = _Batch(self._server.next_id("msgbatch"), rows, exchange.request.headers.get("anthropic-version", ""))
+        batch = _Batch(self._server.next_id("msgbatch"), rows, headers)
         batch.counts["processing"] = len(rows)
         self._batches[batch.id] = batch
         task = asyncio.get_running_loop().create_task(self._process(batch))
@@ -209,30 +213,26 @@ class Batches:
                 server.book.faulted(fault.kind)
                 if fault.kind == "expired":
                     return {"type": "expired"}
-                if fault.kind not in ("refusal", "wrong_json", *_OF_LINES):
+                if fault.kind not in (*_OF_ANSWERS, *_OF_LINES):
                     raise fault.failure()
-            if params.get("stream"):
-                raise ApiFailure(400, "stream: streaming is not supported in batches")
-            model, input_tokens = check_request(
-                params, server.models, api_version=batch.api_version, context_window=server.options.context_window
-            )
+            checked = server.validator.check(params, batch.headers, batch=True)
         except ApiFailure as failure:
             return {"type": "errored", "error": error_body(failure, server.next_id("req"))}
+        use = self._look_up(checked)
+        server.prompt_cache.keep(use)
         answer = make_answer(
-            params,
-            model,
-            input_tokens,
-            answer_bytes=server.options.answer_bytes,
-            refuse=fault is not None and fault.kind == "refusal",
-            wrong=fault is not None and fault.kind == "wrong_json",
-            service_tier="batch",
+            params, checked, use.usage, answer_bytes=server.options.answer_bytes, fault=fault, batch=True
         )
-        server.book.billed(
-            model.name, Usage(input_tokens=input_tokens, output_tokens=answer.output_tokens, service_tier="batch")
-        )
-        server.book.completed += 1
-        server.book.completed_in_batches += 1
-        return {"type": "succeeded", "message": answer.message(server.next_id("msg"), model.name)}
+        if answer.billed:
+            server.book.billed(answer.model.name, answer.usage, Terms.of(params, batch=True, fast=False))
+        server.book.finished(answer.thinking_tokens, refused=answer.stop_reason == "refusal", in_batch=True)
+        message = add_to_message(answer.message(server.next_id("msg")), answer.extra)
+        return {"type": "succeeded", "message": message}
+
+    def _look_up(self, checked: CheckedRequest) -> CacheUse:
+        if checked.cache is None:
+            return CacheUse(TokenUsage(checked.input_tokens), [], 0.0)
+        return self._server.prompt_cache.look_up(checked.cache, checked.model, self._server.clock())
 
     def _find(self, batch_id: str) -> _Batch:
         batch = self._batches.get(batch_id)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
-__all__ = ["refusal_of"]
+from .failures import ApiFailure, invalid
+
+__all__ = ["check_images", "refusal_of"]
 
 _IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _MAX_IMAGE_BYTES = 10 * 1024 * 1024
+_MAX_SIDE_PIXELS = 8000
+# With more images than this each of them may be this large only.
+_MANY_IMAGES = 20
+_MAX_SIDE_OF_MANY_PIXELS = 2000
 
 
 def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
@@ -49,6 +55,39 @@ def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
     if found != media_type:
         message = "{}: The image was specified using the {} media type, but the image appears to be a {} image"
         return message.format(place + ".data", media_type, found)
+    size = _size(raw)
+    if size is not None and max(size) > _MAX_SIDE_PIXELS:
+        return f"{place}.data: At least one of the image dimensions exceed max allowed size: {_MAX_SIDE_PIXELS} pixels"
+    return None
+
+
+def check_images(images: Sequence[Mapping[str, Any]], *, most: int) -> None:
+    """Raise ApiFailure for more images than `most`, and for large ones where there are many."""
+    if len(images) > most:
+        raise invalid(f"messages: too many images and documents: {len(images)} > {most}")
+    if len(images) <= _MANY_IMAGES:
+        return
+    for image in images:
+        source = image["source"]
+        size = _size(_decoded(source["data"]) or b"") if source["type"] == "base64" else None
+        if size is not None and max(size) > _MAX_SIDE_OF_MANY_PIXELS:
+            raise ApiFailure(
+                400,
+                "At least one of the image dimensions exceed max allowed size for many-image requests: "
+                f"{_MAX_SIDE_OF_MANY_PIXELS} pixels",
+                details={
+                    "error_code": "image_dimensions_too_large",
+                    "max_side_length_pixels": _MAX_SIDE_OF_MANY_PIXELS,
+                },
+            )
+
+
+def _size(raw: bytes) -> Optional[Tuple[int, int]]:
+    """Return width and height of a PNG or a GIF; None for other images."""
+    if raw.startswith(b"\x89PNG\r\n\x1a\n") and len(raw) >= 24:
+        return int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")
+    if raw[:4] == b"GIF8" and len(raw) >= 10:
+        return int.from_bytes(raw[6:8], "little"), int.from_bytes(raw[8:10], "little")
     return None
 
 

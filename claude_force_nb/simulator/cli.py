@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--context-window", type=int, metavar="TOKENS", help="longest prompt (default: each model's own)")
     add("--accept-any-model", action="store_true", help="answer for unknown model names too")
+    add(
+        "--extra-models", nargs="*", default=(), metavar="MODEL",
+        help="answer for these names too, such as models that were retired",
+    )  # fmt: skip
+    add("--new-account", action="store_true", help="hold thinking that is sent back to its conversation")
     add("--answer-bytes", type=int, metavar="N", help="fixed size of an answer, for load tests")
     add(
         "--batch-seconds", type=float, default=0.5, metavar="SECONDS",
@@ -62,11 +67,9 @@ def _when_stdin_closes(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> 
 
 
 async def _serve(options: SimulatorOptions, *, until_stdin_closes: bool) -> None:
-    from claude_force_nb.costs.pricing import load_prices
-
     from .server import Server
 
-    server = Server(options, load_prices())
+    server = Server(options)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     await server.start()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
-from claude_force_nb.messages.usage import Usage
-
-if TYPE_CHECKING:
-    from claude_force_nb.costs.pricing import PriceTable
+from .prices import Terms, TokenUsage, dollars
 
 __all__ = ["Counters", "CounterBook", "Flight"]
 
@@ -42,10 +39,16 @@ class Counters:
         Streams that a fault ended early; billed for what was produced.
     aborted_by_client : int
         Calls whose client left before the end; a stream is billed for what was produced, anything else for nothing.
+    refused : int
+        Answers with stop reason ``refusal`` among the completed; some categories are free, and their tokens are not counted.
     input_tokens, output_tokens : int
-        Tokens billed.
+        Tokens billed; the input with what was written to the prompt cache and read from it.
+    cache_write_tokens, cache_read_tokens : int
+        The latter two among the input.
+    thinking_tokens : int
+        Among the output of completed answers.
     dollars : Decimal
-        US dollars billed, by the price table of this package.
+        US dollars billed, by the simulator's own copy of the API's prices: the invoice.
     unpriced : int
         Billed answers of models without a known price; they are not in `dollars`.
     """
@@ -62,8 +65,12 @@ class Counters:
     completed_in_batches: int = 0
     cut: int = 0
     aborted_by_client: int = 0
+    refused: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+    thinking_tokens: int = 0
     dollars: Decimal = Decimal(0)
     unpriced: int = 0
 
@@ -106,16 +113,13 @@ class CounterBook:
 
     Parameters
     ----------
-    prices : PriceTable, optional
-        Without one every answer is unpriced.
     grace_seconds : float
         See ``retry_after_grace_seconds`` of the options.
     """
 
-    def __init__(self, prices: Optional[PriceTable], *, grace_seconds: float) -> None:
-        self._prices = prices
+    def __init__(self, *, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
-        self._known_costs: Dict[Tuple[str, Usage], Optional[Decimal]] = {}
+        self._known_costs: Dict[Tuple[str, TokenUsage, Terms], Optional[Decimal]] = {}
         self.in_flight = 0
         self.reset()
 
@@ -132,8 +136,12 @@ class CounterBook:
         self.completed_in_batches = 0
         self.cut = 0
         self.aborted_by_client = 0
+        self.refused = 0
         self.input_tokens = 0
         self.output_tokens = 0
+        self.cache_write_tokens = 0
+        self.cache_read_tokens = 0
+        self.thinking_tokens = 0
         self.dollars = Decimal(0)
         self.unpriced = 0
         self._retry_after: Dict[str, Tuple[float, float]] = {}
@@ -154,6 +162,13 @@ class CounterBook:
         """Count a status line."""
         self.by_status[status] = self.by_status.get(status, 0) + times
 
+    def finished(self, thinking_tokens: int, *, refused: bool, in_batch: bool = False) -> None:
+        """Count an answer that was fully produced."""
+        self.completed += 1
+        self.completed_in_batches += in_batch
+        self.refused += refused
+        self.thinking_tokens += thinking_tokens
+
     def faulted(self, kind: str) -> None:
         """Count a scripted fault."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
@@ -169,15 +184,17 @@ class CounterBook:
         if pause is not None and pause[0] + self._grace_seconds < now < pause[1]:
             self.sent_inside_retry_after += 1
 
-    def billed(self, model: str, usage: Usage) -> None:
+    def billed(self, model: str, usage: TokenUsage, terms: Terms) -> None:
         """Add the tokens and dollars of an answer, whole or not."""
-        self.input_tokens += usage.total_input_tokens
+        self.input_tokens += usage.prompt_tokens
         self.output_tokens += usage.output_tokens
-        key = (model, usage)
+        self.cache_write_tokens += usage.write_5m_tokens + usage.write_1h_tokens
+        self.cache_read_tokens += usage.read_tokens
+        key = (model, usage, terms)
         if key in self._known_costs:
             cost = self._known_costs[key]
         else:
-            cost = None if self._prices is None else self._prices.cost(model, usage)
+            cost = dollars(model, usage, terms)
             if len(self._known_costs) < 10_000:
                 self._known_costs[key] = cost
         if cost is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional
 
 from aiohttp import web
 
-from .validation import ApiFailure, error_body
+from .failures import ApiFailure, error_body
 
 if TYPE_CHECKING:
     from .server import Server

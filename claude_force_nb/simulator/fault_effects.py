@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Optional
 from aiohttp import web
 
 from .exchange import compact
+from .failures import error_body
 from .faults import Fault
-from .validation import error_body
 
 if TYPE_CHECKING:
     from .exchange import Exchange

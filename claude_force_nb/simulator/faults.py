@@ -6,8 +6,8 @@ import random
 from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from .failures import ApiFailure
 from .tokens import prompt_text
-from .validation import ApiFailure
 
 __all__ = ["ENDPOINTS", "FAULT_KINDS", "Fault", "FaultScript", "FaultRule", "Kinds", "ROW_KINDS"]
 
@@ -30,7 +30,12 @@ FAULT_KINDS: Mapping[str, str] = {
     "retry_after_on_success": "200 with a retry-after header",
     "html": "200 with a page of HTML",
     "truncated_json": "200 with half a JSON body; a stream gets one broken event",
-    "refusal": "200 with stop reason refusal",
+    "refusal": "200 with stop reason refusal and no content; category says which, and so whether it is billed",
+    "refusal_midway": "200 with the beginning of an answer and stop reason refusal; billed",
+    "new_fields": "200 in which every object has a field that no client knows",
+    "new_events": "200 whose stream has events of an unknown type between the others",
+    "new_block": "200 with a content block of an unknown type, and in a stream an unknown delta",
+    "new_stop_reason": "200 with an unknown stop reason",
     "wrong_json": "200 with JSON that does not fit the schema asked for",
     "held": "the answer is made and billed, but nothing is sent until the client leaves",
     "expired": "a row of a message batch expires",
@@ -53,6 +58,7 @@ ENDPOINTS = (
     "any",
 )
 _BATCHES = frozenset(["batch_create", "batch_list", "batch_poll", "batch_cancel"])
+REFUSAL_CATEGORIES = ("cyber", "bio", "frontier_llm", "reasoning_extraction", "general_harms")
 # Of a row of a message batch.
 ROW_KINDS = frozenset(["expired", "missing", "duplicate", "unknown"])
 
@@ -99,6 +105,8 @@ class Fault:
         Events of a stream that still come, for ``cut``, ``stream_error`` and ``silent``.
     message : str or None
         Message of the error.
+    category : str or None
+        Of a refusal.
     """
 
     kind: str
@@ -107,6 +115,7 @@ class Fault:
     delay_seconds: float = 1.0
     after_events: int = 4
     message: Optional[str] = None
+    category: Optional[str] = None
 
     def failure(self) -> ApiFailure:
         """Return the error answer; for kinds that have none, that of an overloaded API."""
@@ -136,6 +145,7 @@ class FaultRule:
     delay_seconds: float = 1.0
     after_events: int = 4
     message: Optional[str] = None
+    category: Optional[str] = None
     when: Optional[Callable[[Mapping[str, Any]], bool]] = None
 
     def __post_init__(self) -> None:
@@ -152,6 +162,8 @@ class FaultRule:
         of_rows = ROW_KINDS.intersection(map(str, self.kinds))
         if of_rows and self.endpoint != "batch_item":
             raise ValueError(f"{min(of_rows)!r} is of a row of a batch: give endpoint='batch_item'")
+        if self.category is not None and self.category not in REFUSAL_CATEGORIES:
+            raise ValueError(f"category must be one of {', '.join(REFUSAL_CATEGORIES)}, not {self.category!r}")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must be from 0 to 1, not {self.probability!r}")
         if self.endpoint not in ENDPOINTS:
@@ -186,7 +198,7 @@ class FaultRule:
         retry_after = self.retry_after_seconds
         if retry_after is None and name in ("rate_limit", "retry_after_on_success"):
             retry_after = 1.0
-        return Fault(name, status, retry_after, self.delay_seconds, self.after_events, self.message)
+        return Fault(name, status, retry_after, self.delay_seconds, self.after_events, self.message, self.category)
 
 
 class _Script:

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from aiohttp import web
 
-from claude_force_nb.messages.usage import Usage
-
-from .answers import Answer, make_answer, stream_events
+from .additions import add_to_message
+from .answers import Answer, make_answer
 from .counters import Flight
 from .exchange import ClientLeft, Exchange, compact
+from .failures import ApiFailure
 from .fault_effects import STREAM_ENDINGS, end_stream, instead_of_answer, spoil_answer
 from .faults import Fault
 from .models import Model, family
-from .validation import ApiFailure, check_headers, check_request
+from .prices import Terms, TokenUsage
+from .prompt_cache import CacheUse
+from .streams import stream_events
+from .validation import CheckedRequest, check_headers
 
 if TYPE_CHECKING:
     from .server import Server
@@ -54,15 +57,11 @@ class Messages:
 
     async def _answer(self, exchange: Exchange, flight: Flight) -> web.StreamResponse:
         body: Any = await exchange.read()
-        headers = exchange.request.headers
-        check_headers(headers)
-        model, input_tokens = check_request(
-            body,
-            self._server.models,
-            api_version=headers.get("anthropic-version", ""),
-            context_window=self._options.context_window,
-        )
-        self._admit(exchange, model, input_tokens)
+        checked = self._server.validator.check(body, check_headers(exchange.request.headers))
+        model = checked.model
+        use = self._look_up(checked)
+        # What is read from the prompt cache does not count towards the limit of the input.
+        self._admit(exchange, model, checked.input_tokens - use.usage.read_tokens)
         stream = bool(body.get("stream"))
         fault = self._server.faults.next("messages", body)
         if fault is not None:
@@ -72,26 +71,28 @@ class Messages:
             instead = await instead_of_answer(exchange, fault, stream=stream)
             if instead is not None:
                 return instead
-        answer = make_answer(
-            body,
-            model,
-            input_tokens,
-            answer_bytes=self._options.answer_bytes,
-            refuse=fault is not None and fault.kind == "refusal",
-            wrong=fault is not None and fault.kind == "wrong_json",
-        )
+        answer = make_answer(body, checked, use.usage, answer_bytes=self._options.answer_bytes, fault=fault)
+        terms = Terms.of(body, batch=False, fast=checked.fast)
         if self._options.latency_seconds:
             await exchange.wait_from_arrival(self._options.latency_seconds)
         if exchange.gone():
             raise ClientLeft
+        if use.entries:
+            self._server.prompt_cache.keep(use)
         if stream and not (fault is not None and fault.kind == "lost"):
-            return await self._stream(exchange, flight, answer, model, fault)
+            return await self._stream(exchange, flight, answer, terms, fault)
         # Billed and landed before a byte is out: once the client has it, it may look at the counters or send the next call.
-        self._settle(model, answer, answer.output_tokens, complete=True)
+        self._settle(answer, terms, answer.usage.output_tokens, complete=True)
         flight.land()
         self._add_limit_headers(exchange, model)
-        message = compact(answer.message(self._server.next_id("msg"), model.name)).encode("ascii")
-        return await spoil_answer(exchange, fault, exchange.bytes(message, "application/json"))
+        message = add_to_message(answer.message(self._server.next_id("msg")), answer.extra)
+        return await spoil_answer(exchange, fault, exchange.bytes(compact(message).encode("ascii"), "application/json"))
+
+    def _look_up(self, checked: CheckedRequest) -> CacheUse:
+        """Return what the prompt cache has of a request; of one that asks for nothing, nothing."""
+        if checked.cache is None:
+            return CacheUse(TokenUsage(checked.input_tokens), [], 0.0)
+        return self._server.prompt_cache.look_up(checked.cache, checked.model, self._server.clock())
 
     def _admit(self, exchange: Exchange, model: Model, input_tokens: int) -> None:
         now = time.monotonic()
@@ -115,18 +116,20 @@ class Messages:
         if self._limits:
             exchange.headers.extend(self._limits.headers(family(model.name), time.monotonic(), time.time()))
 
-    def _settle(self, model: Model, answer: Answer, output_tokens: int, *, complete: bool) -> None:
+    def _settle(self, answer: Answer, terms: Terms, output_tokens: int, *, complete: bool) -> None:
         """Bill what was produced."""
-        self._book.billed(model.name, Usage(input_tokens=answer.input_tokens, output_tokens=output_tokens))
+        model = answer.model
+        if answer.billed:
+            self._book.billed(model.name, answer.usage._replace(output_tokens=output_tokens), terms)
         if complete:
-            self._book.completed += 1
+            self._book.finished(answer.thinking_tokens, refused=answer.stop_reason == "refusal")
         if self._limits:
             self._limits.produced(family(model.name), output_tokens, time.monotonic())
 
     async def _stream(
-        self, exchange: Exchange, flight: Flight, answer: Answer, model: Model, fault: Optional[Fault]
+        self, exchange: Exchange, flight: Flight, answer: Answer, terms: Terms, fault: Optional[Fault]
     ) -> web.StreamResponse:
-        self._add_limit_headers(exchange, model)
+        self._add_limit_headers(exchange, answer.model)
         exchange.headers += [("Content-Type", "text/event-stream; charset=utf-8"), ("Cache-Control", "no-cache")]
         response = exchange.stream()
         speed = self._options.tokens_per_second
@@ -136,12 +139,12 @@ class Messages:
         settled = False
         try:
             await response.prepare(exchange.request)
-            events = stream_events(answer, self._server.next_id("msg"), model.name, chunk_tokens=chunk_tokens)
+            events = stream_events(answer, self._server.next_id("msg"), chunk_tokens=chunk_tokens)
             for number, (event, tokens, last) in enumerate(events):
                 if ending is not None and (number >= ending.after_events or last):
                     if ending.kind == "silent":
                         await exchange.wait(None)
-                    self._settle(model, answer, produced, complete=False)
+                    self._settle(answer, terms, produced, complete=False)
                     self._book.cut += 1
                     settled = True
                     flight.land()
@@ -150,7 +153,7 @@ class Messages:
                 if speed is not None and tokens > produced:
                     await exchange.wait((tokens - produced) / speed)
                 if last:
-                    self._settle(model, answer, tokens, complete=True)
+                    self._settle(answer, terms, tokens, complete=True)
                     settled = True
                     flight.land()
                 await response.write(event)
@@ -160,6 +163,6 @@ class Messages:
             if settled:
                 return response
             if produced:
-                self._settle(model, answer, produced, complete=False)
+                self._settle(answer, terms, produced, complete=False)
             raise
         return response

@@ -1,12 +1,13 @@
-"""The models that the simulator knows. Pure."""
+"""Look models up by the names that the API knows. Pure."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
-__all__ = ["Model", "ModelTable", "family"]
+from .catalogue import EFFORTS, KNOWN, RETIRED, Model
+
+__all__ = ["Model", "ModelTable", "family", "model_info"]
 
 _LINES = ("haiku", "sonnet", "opus", "fable", "mythos")
 _DATED = re.compile(r"-\d{8}$")
@@ -20,89 +21,98 @@ def family(model: str) -> str:
     return model
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model: ``name`` as it answers, limits in tokens, and its release date (ISO)."""
-
-    name: str
-    context_window: int = 200_000
-    max_output_tokens: int = 64_000
-    released: str = "2025-01-01"
-
-    @property
-    def display_name(self) -> str:
-        """Name for people, such as ``Claude Opus 4.5 (simulated)``."""
-        words = _DATED.sub("", self.name).split("-")
-        version = ".".join(word for word in words if word.isdigit())
-        names = [word.capitalize() for word in words if not word.isdigit()]
-        return " ".join([*names, version, "(simulated)"]).replace("  ", " ")
-
-    def to_api(self) -> Dict[str, object]:
-        """Return the object that ``/v1/models`` shows."""
-        line = family(self.name)
-        return {
-            "type": "model",
-            "id": self.name,
-            "display_name": self.display_name,
-            "capabilities": None,
-            "created_at": self.released + "T00:00:00Z",
-            "lifecycle": "active",
-            "line": line if line in _LINES else None,
-            "max_input_tokens": self.context_window,
-            "max_tokens": self.max_output_tokens,
-        }
+def _display_name(name: str) -> str:
+    words = _DATED.sub("", name).split("-")
+    version = ".".join(word for word in words if word.isdigit())
+    return " ".join([*(word.capitalize() for word in words if not word.isdigit()), version, "(simulated)"]).replace(
+        "  ", " "
+    )
 
 
-_KNOWN = (
-    Model("claude-fable-5-2", 1_000_000, 128_000, "2026-09-15"),
-    Model("claude-mythos-5-2", 1_000_000, 128_000, "2026-09-15"),
-    Model("claude-haiku-5-5", 1_000_000, 64_000, "2026-08-18"),
-    Model("claude-sonnet-5-5", 1_000_000, 128_000, "2026-08-04"),
-    Model("claude-opus-5-5", 1_000_000, 128_000, "2026-07-21"),
-    Model("claude-opus-4-5-20251101", 200_000, 64_000, "2025-11-01"),
-    Model("claude-haiku-4-5-20251001", 200_000, 64_000, "2025-10-01"),
-    Model("claude-sonnet-4-5-20250929", 200_000, 64_000, "2025-09-29"),
-)
+def _capabilities(model: Model) -> Dict[str, object]:
+    def supported(value: object) -> Dict[str, object]:
+        return {"supported": bool(value)}
+
+    kinds = ("adaptive", "between_tools", "disabled", "enabled")
+    return {
+        "batch": supported(True),
+        "citations": supported(True),
+        "code_execution": supported(True),
+        "context_management": supported(False),
+        "effort": {**supported(model.efforts), **{level: supported(level in model.efforts) for level in EFFORTS}},
+        "image_input": supported(True),
+        "pdf_input": supported(True),
+        "server_tools": {**supported(True), "code_execution": supported(True), "web_search": supported(True)},
+        "structured_outputs": supported(model.structured_outputs),
+        "thinking": {
+            **supported(model.thinking_types - {"disabled"}),
+            "types": {kind: supported(kind in model.thinking_types) for kind in kinds},
+        },
+    }
+
+
+def model_info(model: Model) -> Dict[str, object]:
+    """Return the object that ``/v1/models`` shows."""
+    line = family(model.name)
+    left = model.lifecycle != "active"
+    return {
+        "type": "model",
+        "id": model.name,
+        "display_name": _display_name(model.name),
+        "capabilities": _capabilities(model),
+        "created_at": model.released + "T00:00:00Z",
+        "lifecycle": model.lifecycle,
+        "deprecated_at": None,
+        "retires_at": f"{model.retires}T00:00:00Z" if left and model.retires else None,
+        "line": line if line in _LINES else None,
+        "max_input_tokens": model.context_window,
+        "max_tokens": model.max_output_tokens,
+    }
 
 
 class ModelTable:
-    """Look models up by name, alias or dated name.
+    """The models that are served.
 
     Parameters
     ----------
-    priced : mapping of str to int or None
-        Further names to know, those of the price table, and their context windows in tokens.
+    extra : sequence of str
+        Further names to serve: retired models, with the rules of their time, or any other name, which takes everything.
     accept_any : bool
-        Know every name.
+        Serve every name.
     """
 
-    def __init__(self, priced: Mapping[str, Optional[int]], *, accept_any: bool = False) -> None:
+    def __init__(self, extra: Sequence[str] = (), *, accept_any: bool = False) -> None:
         self._accept_any = accept_any
-        self._models: Dict[str, Model] = {model.name: model for model in _KNOWN}
-        # The API answers an undated name with the dated name it stands for.
-        self._aliases = {_DATED.sub("", model.name): model for model in _KNOWN}
-        for name, window in priced.items():
-            if name.startswith("claude-") and name not in self._aliases:
-                self._models.setdefault(name, Model(name, window or 200_000, 128_000))
+        self._served: Dict[str, Model] = {}
+        self._retired: Dict[str, Model] = {}
+        for model in KNOWN:
+            self._served[model.name] = model
+            # An undated name is answered with the dated name that it stands for.
+            self._served[_DATED.sub("", model.name)] = model
+        for model, aliases in RETIRED:
+            self._retired.update(dict.fromkeys((model.name, *aliases), model))
+        for name in extra:
+            self._served.setdefault(name, self._retired.get(name) or Model(name))
 
-    @property
-    def models(self) -> Tuple[Model, ...]:
-        """All models, newest first."""
-        return tuple(sorted(self._models.values(), key=lambda model: (model.released, model.name), reverse=True))
+    def listed(self, lifecycles: Iterable[str] = ("active", "deprecated")) -> List[Model]:
+        """Return the models of these stages of life, newest first."""
+        everything = {model.name: model for model in (*self._retired.values(), *self._served.values())}
+        wanted = set(lifecycles)
+        found = [model for model in everything.values() if model.lifecycle in wanted]
+        return sorted(found, key=lambda model: (model.released, model.name), reverse=True)
+
+    def find(self, name: str) -> Optional[Model]:
+        """Return the model that is called `name`, a retired one as well."""
+        return self._served.get(name) or self._retired.get(name)
 
     def get(self, name: str) -> Optional[Model]:
-        """Return the model that answers to `name`; None for an unknown one."""
-        model = self._models.get(name) or self._aliases.get(name)
-        if model is None:
-            base = self._undated(_DATED.sub("", name))
-            if base is not None or self._accept_any:
-                base = base or Model(name)
-                model = Model(name, base.context_window, base.max_output_tokens, base.released)
+        """Return the model that answers to `name`; None for one that is retired, misspelt or unknown."""
+        model = self._served.get(name)
+        if model is None and self._accept_any:
+            model = self._retired.get(name) or Model(name)
         return model
 
-    def _undated(self, name: str) -> Optional[Model]:
-        for suffix in ("", "-latest", "-0"):
-            model = self._models.get(name + suffix)
-            if model is not None:
-                return model
-        return None
+    @property
+    def names(self) -> Tuple[str, ...]:
+        """All names that are served."""
+        return tuple(self._served)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
 
 __all__ = ["SimulatorOptions"]
 
@@ -35,7 +35,12 @@ class SimulatorOptions:
     context_window : int, optional
         Tokens of prompt that any model takes; None for each model's own.
     accept_any_model : bool
-        Answer for model names that are not known.
+        Answer for model names that are not known: retired ones with the rules of their time, others with none.
+    extra_models : tuple of str
+        Answer for these names too, in the same way. Without it a retired model is a 404, as in the API.
+    new_account : bool
+        Be an account made after 30 August 2026, which on the models from 5.5 on gets thinking back only into the conversation
+        that it was made in.
     answer_bytes : int, optional
         Fixed size of a text answer, for load tests; ``max_tokens`` still cuts it.
     batch_seconds : float
@@ -64,6 +69,8 @@ class SimulatorOptions:
     burst_seconds: float = 60.0
     context_window: Optional[int] = None
     accept_any_model: bool = False
+    extra_models: Tuple[str, ...] = ()
+    new_account: bool = False
     answer_bytes: Optional[int] = None
     batch_seconds: float = 0.5
     log_size: int = 1000
@@ -72,6 +79,8 @@ class SimulatorOptions:
     port: int = 0
 
     def __post_init__(self) -> None:
+        # A command line gives a list.
+        object.__setattr__(self, "extra_models", tuple(self.extra_models))
         # It takes any key and bills nobody: reachable from elsewhere it would pass for the API.
         if not _loopback(self.host):
             raise ValueError(f"the simulator listens on loopback addresses only, not on {self.host!r}")

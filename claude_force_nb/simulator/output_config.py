@@ -1,12 +1,16 @@
-"""What the API refuses in ``output_config``: schemas that it cannot hold an answer to, and efforts of other models. Pure."""
+"""The schemas that the API cannot hold an answer to, and the words in which it says so. Pure."""
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, FrozenSet, Mapping, Optional
 
-from claude_force_nb.messages.models import model_version, takes_schemas
+from .failures import ApiFailure, invalid
+from .models import ModelTable
 
-__all__ = ["output_config_problem"]
+__all__ = ["NO_SCHEMAS", "SchemaLimits", "format_of", "output_config_problem"]
+
+NO_SCHEMAS = "output_config.format: structured outputs are not supported on this model."
 
 # "Structured outputs", sections "Supported features" and "Not supported".
 _TYPES = frozenset(["object", "array", "string", "integer", "number", "boolean", "null"])
@@ -19,7 +23,8 @@ _KNOWN = frozenset(
 _FORMATS = frozenset(
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
 )
-_EFFORTS = {"low": (4, 5), "medium": (4, 5), "high": (4, 5), "max": (4, 6), "xhigh": (4, 7)}
+# Look-around, back-references and word boundaries.
+_NOT_IN_PATTERNS = re.compile(r"\(\?(?:[=!]|<[=!])|(?<!\\)(?:\\\\)*\\[1-9bB]")
 _MAX_UNIONS = 16
 _MAX_OPTIONAL = 24
 
@@ -28,56 +33,60 @@ class _Problem(Exception):
     """The schema is refused."""
 
 
+def format_of(body: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """Return the schema of a request's output format, under its newer or its older name; None where it has none."""
+    wanted = (body.get("output_config") or {}).get("format") or body.get("output_format")
+    schema = wanted.get("schema") if isinstance(wanted, dict) else None
+    return schema if isinstance(schema, dict) else None
+
+
 def output_config_problem(body: Mapping[str, Any], model: str) -> Optional[str]:
-    """Return the message of the refusal of a request's ``output_config``, None where nothing is wrong with it."""
-    config = body.get("output_config")
-    if config is None:
+    """Return the message with which `model` refuses the schema of a request, None where it takes it or there is none."""
+    schema = format_of(body)
+    if schema is None:
         return None
-    if not isinstance(config, dict):
-        return "output_config: Input should be a valid dictionary"
-    unknown = sorted(set(config) - {"effort", "format", "task_budget"})
-    if unknown:
-        return f"output_config.{unknown[0]}: Extra inputs are not permitted"
-    return _effort_problem(config.get("effort"), model) or _format_problem(config.get("format"), model)
-
-
-def _effort_problem(effort: Any, model: str) -> Optional[str]:
-    if effort is None:
-        return None
-    version = model_version(model) or (99, 0)
-    supported = sorted(level for level, since in _EFFORTS.items() if version >= since)
-    if not supported:
-        return "This model does not support the effort parameter."
-    if effort not in supported:
-        text = "This model does not support effort level '{}'. Supported levels: {}."
-        return text.format(effort, ", ".join(supported))
-    return None
-
-
-def _format_problem(wanted: Any, model: str) -> Optional[str]:
-    if wanted is None:
-        return None
-    if (
-        not isinstance(wanted, dict)
-        or wanted.get("type") != "json_schema"
-        or not isinstance(wanted.get("schema"), dict)
-    ):
-        return "output_config.format: Input tag does not match any of the expected tags: 'json_schema'"
-    if not takes_schemas(model):
-        return "output_config.format: this model does not support structured outputs"
-    check = _Check(wanted["schema"])
+    known = ModelTable(accept_any=True).get(model)
+    if known is not None and not known.structured_outputs:
+        return NO_SCHEMAS
+    limits = SchemaLimits()
     try:
-        check.node(wanted["schema"], frozenset())
-    except _Problem as problem:
-        return f"output_config.format.schema: {problem}"
-    if check.unions > _MAX_UNIONS:
-        text = (
-            "Schemas contains too many parameters with union types ({} parameters with type arrays or anyOf), limit: {}"
-        )
-        return text.format(check.unions, _MAX_UNIONS)
-    if check.optional > _MAX_OPTIONAL:
-        return f"Schemas contains too many optional parameters ({check.optional}), limit: {_MAX_OPTIONAL}"
+        limits.add(schema, "output_config.format.schema")
+        limits.check()
+    except ApiFailure as failure:
+        return failure.message
     return None
+
+
+class SchemaLimits:
+    """The schemas that one request holds its answer to: each is checked as it is added, their totals in the end."""
+
+    def __init__(self) -> None:
+        self._unions = 0
+        self._optional = 0
+
+    def add(self, schema: Dict[str, Any], path: str) -> None:
+        """Raise ApiFailure for a schema that the API cannot hold an answer to."""
+        check = _Check(schema)
+        try:
+            check.node(schema, frozenset())
+        except _Problem as problem:
+            raise invalid(f"{path}: {problem}") from None
+        except RecursionError:
+            raise invalid("Schema is too complex for compilation.") from None
+        except (AttributeError, TypeError):
+            raise invalid(f"{path}: the schema is not a valid JSON schema") from None
+        self._unions += check.unions
+        self._optional += check.optional
+
+    def check(self) -> None:
+        """Raise ApiFailure where all schemas together are too much."""
+        if self._unions > _MAX_UNIONS:
+            raise invalid(
+                f"Schemas contains too many parameters with union types ({self._unions} parameters with type arrays or "
+                f"anyOf), limit: {_MAX_UNIONS}"
+            )
+        if self._optional > _MAX_OPTIONAL:
+            raise invalid(f"Schemas contains too many optional parameters ({self._optional}), limit: {_MAX_OPTIONAL}")
 
 
 class _Check:
@@ -100,6 +109,8 @@ class _Check:
         kinds = kind if isinstance(kind, list) else [] if kind is None else [kind]
         if not set(kinds) <= _TYPES:
             raise _Problem(f"type {kind!r} is not supported")
+        if any(isinstance(part, dict) and "$ref" in part for part in schema.get("allOf", ())):
+            raise _Problem("'allOf' with '$ref' is not supported")
         for part in [*schema.get("anyOf", ()), *schema.get("allOf", ())]:
             self.node(part, inside)
         self.unions += "anyOf" in schema or len(kinds) > 1
@@ -116,7 +127,9 @@ class _Check:
             if "items" in schema:
                 self.node(schema["items"], inside)
         if schema.get("format", "date") not in _FORMATS:
-            raise _Problem("format {!r} is not supported".format(schema["format"]))
+            raise _Problem(f"format {schema['format']!r} is not supported")
+        if _NOT_IN_PATTERNS.search(schema.get("pattern", "")):
+            raise _Problem(f"pattern {schema['pattern']!r} is not supported")
 
     def _object(self, schema: Dict[str, Any], inside: FrozenSet[str]) -> None:
         if schema.get("additionalProperties") is not False:

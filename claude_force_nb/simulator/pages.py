@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence
 
-from .validation import ApiFailure
+from .failures import ApiFailure
 
 __all__ = ["page"]
 

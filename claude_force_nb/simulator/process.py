@@ -50,7 +50,7 @@ class SimulatorProcess:
             if value != field.default:
                 command.append("--" + field.name.replace("_", "-"))
                 if value is not True:
-                    command.append(str(value))
+                    command += map(str, value) if isinstance(value, tuple) else [str(value)]
         return command
 
     def start(self) -> SimulatorProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import Any, Awaitable, Callable, Deque, Dict, List, Mapping, Optional, Tuple
 
@@ -12,14 +13,16 @@ from .batches import Batches, batch_endpoint
 from .control import control
 from .counters import CounterBook
 from .exchange import MAX_BODY_BYTES, ClientLeft, Exchange, LoggedRequest, masked
+from .failures import ApiFailure, invalid
 from .fault_effects import instead_of_answer, spoil_answer
 from .faults import FaultScript
 from .limits import RateLimits
 from .messages import Messages
-from .models import ModelTable
+from .models import ModelTable, model_info
 from .options import SimulatorOptions
 from .pages import page
-from .validation import ApiFailure, check_headers, check_request
+from .prompt_cache import PromptCache
+from .validation import Validator, check_headers
 
 __all__ = ["Server"]
 
@@ -52,21 +55,21 @@ class Server:
     Parameters
     ----------
     options : SimulatorOptions
-    prices : PriceTable, optional
-        Prices of the dollars counted.
+    clock : callable
+        Returns seconds, for the prompt cache.
     """
 
-    def __init__(self, options: SimulatorOptions, prices: Any = None) -> None:
+    def __init__(self, options: SimulatorOptions, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.options = options
         # "localhost" may be two addresses, and port 0 would then pick two ports.
         self._host = "127.0.0.1" if options.host == "localhost" else options.host
-        self.book = CounterBook(prices, grace_seconds=options.retry_after_grace_seconds)
+        self.book = CounterBook(grace_seconds=options.retry_after_grace_seconds)
         self.faults = FaultScript()
         self.limits = RateLimits(options)
-        self.models = ModelTable(
-            {name: prices.context_window(name) for name in prices.models()} if prices is not None else {},
-            accept_any=options.accept_any_model,
-        )
+        self.models = ModelTable(options.extra_models, accept_any=options.accept_any_model)
+        self.validator = Validator(self.models, context_window=options.context_window, new_account=options.new_account)
+        self.prompt_cache = PromptCache()
+        self.clock = clock
         self.messages = Messages(self)
         self.batches = Batches(self)
         self.log: Deque[Tuple[str, str, Mapping[str, str], Any, str]] = deque(maxlen=options.log_size)
@@ -115,10 +118,11 @@ class Server:
         await listening.wait_closed()
 
     def reset(self) -> None:
-        """Forget faults, counters, log, batches and what was taken from the buckets."""
+        """Forget faults, counters, log, batches, prompt cache and what was taken from the buckets."""
         self.faults.clear()
         self.book.reset()
         self.limits.reset()
+        self.prompt_cache.reset()
         self.batches.reset()
         self.log.clear()
 
@@ -147,7 +151,7 @@ class Server:
         self.book.arrived(endpoint)
         try:
             body = await exchange.read(_MAX_BATCH_BODY_BYTES if batches else MAX_BODY_BYTES)
-            check_headers(request.headers)
+            headers = check_headers(request.headers)
             script = batch_endpoint(request.method, parts[3:]) if batches else endpoint
             fault = self.faults.next(script, body if isinstance(body, dict) else {})
             if fault is not None:
@@ -157,12 +161,12 @@ class Server:
                 if instead is not None:
                     return instead
             if counting and request.method == "POST":
-                _, tokens = check_request(body, self.models, counting=True)
-                answer: web.StreamResponse = exchange.json({"input_tokens": tokens})
+                checked = self.validator.check(body, headers, counting=True)
+                answer: web.StreamResponse = exchange.json({"input_tokens": checked.input_tokens})
             elif script == "batch_results":
                 return await self.batches.results(exchange, parts[3], fault)
             elif batches:
-                answer = self.batches.handle(exchange, parts[3:], body)
+                answer = self.batches.handle(exchange, parts[3:], body, headers)
             elif models and request.method == "GET":
                 answer = self._models(exchange, parts[2:])
             else:
@@ -176,9 +180,12 @@ class Server:
 
     def _models(self, exchange: Exchange, rest: List[str]) -> web.Response:
         if rest:
-            model = self.models.get(rest[0])
+            model = self.models.find(rest[0])
             if model is None or len(rest) > 1:
-                raise ApiFailure(404, "model: " + "/".join(rest))
-            return exchange.json(model.to_api())
-        shown = [model.to_api() for model in self.models.models]
-        return exchange.json(page(shown, exchange.query))
+                raise ApiFailure(404, f"model: {'/'.join(rest)}")
+            return exchange.json(model_info(model))
+        query = exchange.request.query
+        wanted = [*query.getall("lifecycle", []), *query.getall("lifecycle[]", [])] or ["active", "deprecated"]
+        if not set(wanted) <= {"active", "deprecated", "retired"}:
+            raise invalid("lifecycle: Input should be 'active', 'deprecated' or 'retired'")
+        return exchange.json(page([model_info(model) for model in self.models.listed(wanted)], exchange.query))

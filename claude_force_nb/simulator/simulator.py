@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any, Callable, Mapping, Optional, Tuple
 
 from .counters import Counters
@@ -22,10 +23,12 @@ class Simulator:
 
     Parameters
     ----------
+    clock : callable
+        Returns seconds; the prompt cache lives by it. A test that cannot wait for an hour gives its own.
     **options
         The fields of `SimulatorOptions`: ``latency_seconds``, ``tokens_per_second``, ``requests_per_minute``,
         ``input_tokens_per_minute``, ``output_tokens_per_minute``, ``burst_seconds``, ``context_window``,
-        ``accept_any_model``, ``answer_bytes``, ``batch_seconds``, ``log_size``, ``retry_after_grace_seconds``, ``host``,
+        ``accept_any_model``, ``extra_models``, ``new_account``, ``answer_bytes``, ``batch_seconds``, ``log_size``, ``retry_after_grace_seconds``, ``host``,
         ``port``.
 
     Raises
@@ -34,8 +37,9 @@ class Simulator:
         For an option out of its range.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, **options: Any) -> None:
         self.options = SimulatorOptions(**options)
+        self._clock = clock
         self._server: Optional[Server] = None
         self._thread: Optional[threading.Thread] = None
         self._loop: Optional[asyncio.AbstractEventLoop] = None
@@ -48,11 +52,9 @@ class Simulator:
 
     def start(self) -> Simulator:
         """Start the server; return when it listens. Raises OSError where the port is taken."""
-        from claude_force_nb.costs.pricing import load_prices
-
         if self._thread is not None:
             raise RuntimeError("the simulator runs already")
-        self._server = Server(self.options, load_prices())
+        self._server = Server(self.options, clock=self._clock)
         self._ready.clear()
         self._error = None
         # A daemon, so that a test that forgets to stop it does not keep the process alive.
@@ -147,6 +149,7 @@ class Simulator:
         delay_seconds: float = 1.0,
         after_events: int = 4,
         message: Optional[str] = None,
+        category: Optional[str] = None,
         when: Optional[Callable[[Mapping[str, Any]], bool]] = None,
     ) -> None:
         """Script a fault. Rules are asked in the order they were added; the first that takes a call decides it.
@@ -173,13 +176,15 @@ class Simulator:
             Events of a stream that still come, for ``cut``, ``stream_error``, ``silent`` and ``truncated_json``.
         message : str, optional
             Message of the error.
+        category : str, optional
+            Of a refusal: ``cyber``, ``bio``, ``frontier_llm``, ``reasoning_extraction`` or ``general_harms``.
         when : callable, optional
             Takes only calls for whose body it returns True; called in the server's thread.
 
         Raises
         ------
         ValueError
-            For an unknown kind, status, endpoint or probability.
+            For an unknown kind, status, endpoint, category or probability.
         """
         self.server.faults.add(
             FaultRule.build(
@@ -194,6 +199,7 @@ class Simulator:
                 delay_seconds=delay_seconds,
                 after_events=after_events,
                 message=message,
+                category=category,
                 when=when,
             )
         )
@@ -203,7 +209,7 @@ class Simulator:
         self.server.faults.clear()
 
     def reset(self) -> None:
-        """Forget faults, counters, log, batches and what was taken from the buckets; returns when that is done."""
+        """Forget faults, counters, log, batches, prompt cache and what was taken from the buckets; returns when that is done."""
         server, loop = self.server, self._loop
         if self._thread is None or loop is None:
             server.reset()

@@ -1,59 +1,61 @@
-"""Token estimates: about four characters a token, the same for counting, billing and rate limits. Pure."""
+"""Token estimates: a fixed number of characters a token, the same for counting, billing and rate limits. Pure."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, List, Mapping
 
-__all__ = ["CHARACTERS_PER_TOKEN", "block_text", "count_input_tokens", "count_text_tokens", "prompt_text"]
-
-CHARACTERS_PER_TOKEN = 4
+__all__ = [
+    "MESSAGE_TOKENS",
+    "block_text",
+    "block_tokens",
+    "count_content",
+    "count_text_tokens",
+    "json_tokens",
+    "prompt_text",
+]
 
 # What the API adds around each message (role and separators), and roughly what a picture or a page costs.
-_PER_MESSAGE = 3
+MESSAGE_TOKENS = 3
 _PER_BINARY_BLOCK = 1500
-# The lines that explain a schema to the model, beside the schema itself.
-_PER_SCHEMA = 150
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def count_text_tokens(text: str) -> int:
+def count_text_tokens(text: str, characters_per_token: int) -> int:
     """Return the tokens of `text`: 0 for none, otherwise at least 1."""
-    return -(-len(text) // CHARACTERS_PER_TOKEN)
+    return -(-len(text) // characters_per_token)
 
 
-def _count_content(content: Any) -> int:
+def json_tokens(value: Any, characters_per_token: int) -> int:
+    """Return the tokens of `value` as JSON."""
+    return count_text_tokens(_compact(value), characters_per_token)
+
+
+def block_tokens(block: Mapping[str, Any], characters_per_token: int) -> int:
+    """Return the tokens of a content block."""
+    kind = block.get("type")
+    if kind == "text":
+        return count_text_tokens(str(block.get("text", "")), characters_per_token)
+    if kind in ("image", "document"):
+        return _PER_BINARY_BLOCK
+    if kind in ("tool_result", "mid_conv_system"):
+        return count_content(block.get("content"), characters_per_token)
+    if kind in ("thinking", "redacted_thinking"):
+        # The signature is not read by the model.
+        return count_text_tokens(str(block.get("thinking", "")), characters_per_token)
+    if "cache_control" in block:
+        block = {key: value for key, value in block.items() if key != "cache_control"}
+    return json_tokens(block, characters_per_token)
+
+
+def count_content(content: Any, characters_per_token: int) -> int:
+    """Return the tokens of a message's content or of a system prompt."""
     if isinstance(content, str):
-        return count_text_tokens(content)
+        return count_text_tokens(content, characters_per_token)
     if not isinstance(content, list):
         return 0
-    total = 0
-    for block in content:
-        if not isinstance(block, dict):
-            continue
-        kind = block.get("type")
-        if kind == "text":
-            total += count_text_tokens(str(block.get("text", "")))
-        elif kind in ("image", "document"):
-            total += _PER_BINARY_BLOCK
-        elif kind == "tool_result":
-            total += _count_content(block.get("content"))
-        else:
-            total += count_text_tokens(json.dumps(block, separators=(",", ":")))
-    return total
-
-
-def count_input_tokens(body: Mapping[str, Any]) -> int:
-    """Return the input tokens of a request body: system, messages, tools and schema."""
-    total = _count_content(body.get("system"))
-    for message in body.get("messages") or ():
-        if isinstance(message, dict):
-            total += _PER_MESSAGE + _count_content(message.get("content"))
-    for tool in body.get("tools") or ():
-        total += count_text_tokens(json.dumps(tool, separators=(",", ":")))
-    config = body.get("output_config")
-    if isinstance(config, dict) and config.get("format") is not None:
-        total += _PER_SCHEMA + count_text_tokens(json.dumps(config["format"], separators=(",", ":")))
-    return total
+    return sum(block_tokens(block, characters_per_token) for block in content if isinstance(block, dict))
 
 
 def block_text(content: Any) -> str:

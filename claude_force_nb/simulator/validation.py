@@ -1,130 +1,90 @@
-"""What the API refuses, with its own words. Pure."""
+"""What the API refuses, with its own words: the rules of the other modules, in the order in which the API keeps them. Pure."""
 
 from __future__ import annotations
 
-import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+import json
+from typing import Any, Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
-from claude_force_nb.messages.models import takes_adaptive_thinking
+from .bound_thinking import check_bound_thinking
+from .catalogue import Model
+from .conversation import Conversation, read_conversation
+from .failures import ApiFailure, invalid
+from .model_rules import Thinking, check_effort, check_model_rules, thinking_of
+from .models import ModelTable
+from .output_config import format_of
+from .parameter_rules import check_parameter_rules
+from .prompt_cache import CachePlan, plan_cache
+from .request_shapes import check_parameters
+from .tokens import json_tokens
 
-from .blocks import refusal_of
-from .models import Model, ModelTable
-from .output_config import output_config_problem
-from .tokens import count_input_tokens
+__all__ = ["API_VERSIONS", "CheckedRequest", "Headers", "Validator", "check_headers"]
 
-__all__ = ["ERROR_TYPES", "ApiFailure", "check_headers", "check_request", "error_body"]
+API_VERSIONS = ("2023-06-01", "2026-10-21")
 
-ERROR_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    409: "conflict_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    500: "api_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
+# The lines that explain a schema to the model, beside the schema itself.
+_SCHEMA_TOKENS = 150
+# Parameters whose verdict is remembered; a notebook sends the same ones with every row.
+_MAX_REMEMBERED = 1000
+_MAX_REMEMBERED_CHARACTERS = 64 * 1024
 
-# Fields of CreateMessageParams, and the beta fields of the newest SDK.
-_FIELDS = frozenset(
-    [
-        "model",
-        "messages",
-        "max_tokens",
-        "system",
-        "metadata",
-        "stop_sequences",
-        "stream",
-        "temperature",
-        "top_p",
-        "top_k",
-        "thinking",
-        "tools",
-        "tool_choice",
-        "output_config",
-        "output_format",
-        "service_tier",
-        "container",
-        "context_management",
-        "mcp_servers",
-        "cache_control",
-        "diagnostics",
-        "inference_geo",
-        "speed",
-        "billing_policy",
-        "compaction",
-        "fallback_credit_token",
-        "fallbacks",
-        "thread",
-        "user_profile_id",
-        "workspace_id",
-    ]
-)
-_COUNT_FIELDS = _FIELDS - {"max_tokens", "stream", "stop_sequences", "temperature", "top_p", "top_k", "metadata"}
-
-# From this version on the newer models take no sampling parameters.
-_NO_SAMPLING_VERSION = "2026-10-21"
-_NEWER_MODEL = re.compile(r"claude-[a-z]+-[5-9](-|$)")
-_MINIMUM_THINKING_TOKENS = 1024
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class ApiFailure(Exception):
-    """The request gets an error body instead of an answer.
+class Headers(NamedTuple):
+    """What the headers of a request say of its body.
 
-    Parameters
+    Attributes
     ----------
-    status : int
-        HTTP status.
-    message : str
-        ``error.message``.
-    error_type : str, optional
-        ``error.type``; by default the one that belongs to the status.
-    retry_after_seconds : float, optional
-        Sent as ``retry-after``.
-    details : mapping, optional
-        ``error.details``.
+    api_version : str
+        ``anthropic-version``.
+    betas : frozenset of str
+        ``anthropic-beta``.
     """
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        error_type: Optional[str] = None,
-        retry_after_seconds: Optional[float] = None,
-        details: Optional[Mapping[str, Any]] = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.error_type = error_type or ERROR_TYPES.get(status, "api_error" if status >= 500 else ERROR_TYPES[400])
-        self.retry_after_seconds = retry_after_seconds
-        self.details = details
+    api_version: str = API_VERSIONS[0]
+    betas: FrozenSet[str] = frozenset()
 
 
-def error_body(failure: ApiFailure, request_id: Optional[str]) -> Dict[str, Any]:
-    """Return the API's error object; without `request_id` inside streams, where the API leaves it out as well."""
-    error: Dict[str, Any] = {"type": failure.error_type, "message": failure.message}
-    if failure.details is not None:
-        error["details"] = dict(failure.details)
-    body: Dict[str, Any] = {"type": "error", "error": error}
-    if request_id is not None:
-        body["request_id"] = request_id
-    return body
+class CheckedRequest(NamedTuple):
+    """A request that the API takes.
+
+    Attributes
+    ----------
+    model : Model
+    thinking : Thinking
+    input_tokens : int
+        Tokens of the whole prompt.
+    fast : bool
+        It is answered, and billed, in the fast mode.
+    cache : CachePlan or None
+        What it asks of the prompt cache.
+    window : int
+        Tokens that prompt and answer may have together.
+    """
+
+    model: Model
+    thinking: Thinking
+    input_tokens: int
+    fast: bool
+    cache: Optional[CachePlan]
+    window: int
 
 
-def _invalid(message: str) -> ApiFailure:
-    return ApiFailure(400, message)
+class _Parameters(NamedTuple):
+    """Everything of a request but its messages and system prompt: what they come to."""
+
+    model: Model
+    thinking: Thinking
+    tokens: int
+    overhead_tokens: int
+    fast: bool
+    marked: bool
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise ApiFailure unless there is a key and a version.
+def check_headers(headers: Mapping[str, str]) -> Headers:
+    """Raise ApiFailure unless there is a key and a version; return what the headers say of the body.
 
-    Any key is taken but one that contains "invalid".
+    Any key is taken but one that contains "invalid". Where there are two, ``x-api-key`` counts.
     """
     key = headers.get("x-api-key")
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
@@ -136,186 +96,180 @@ def check_headers(headers: Mapping[str, str]) -> None:
     if not key:
         raise ApiFailure(401, "x-api-key header is required")
     if "invalid" in key:
-        raise ApiFailure(401, "invalid " + name if name == "x-api-key" else "Invalid " + name)
-    if not headers.get("anthropic-version"):
-        raise _invalid("anthropic-version: header is required")
+        raise ApiFailure(401, f"invalid {name}" if name == "x-api-key" else f"Invalid {name}")
+    version = headers.get("anthropic-version")
+    if not version:
+        raise invalid("anthropic-version: header is required")
+    if version not in API_VERSIONS:
+        raise invalid(f'anthropic-version: "{version}" is not a valid version. The newest is "{API_VERSIONS[-1]}".')
+    betas = headers.get("anthropic-beta")
+    if not betas:
+        return _PLAIN_HEADERS[version]
+    return Headers(version, frozenset(beta.strip() for beta in betas.split(",") if beta.strip()))
 
 
-def _check_messages(messages: Any) -> None:
-    if not isinstance(messages, list):
-        raise _invalid("messages: Input should be a valid list")
-    if not messages:
-        raise _invalid("messages: at least one message is required")
-    last = len(messages) - 1
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise _invalid(f"messages.{number}: Input does not match the expected shape.")
-        role = message.get("role")
-        if role not in ("user", "assistant"):
-            raise _invalid(
-                f'messages: Unexpected role "{role}". Allowed roles are "user" or "assistant".'
-                if isinstance(role, str)
-                else f"messages.{number}.role: Field required"
-            )
-        if "content" not in message:
-            raise _invalid(f"messages.{number}.content: Field required")
-        content = message["content"]
-        if not isinstance(content, (str, list)):
-            raise _invalid(f"messages.{number}.content: Input should be a valid string or list")
-        if not content and not (role == "assistant" and number == last):
-            raise _invalid(
-                f"messages.{number}: all messages must have non-empty content except for the optional final assistant "
-                "message"
-            )
-        if isinstance(content, list):
-            for place, block in enumerate(content):
-                where = f"messages.{number}.content.{place}"
-                if not isinstance(block, dict) or not isinstance(block.get("type"), str):
-                    raise _invalid(where + ": Input does not match the expected shape.")
-                if block["type"] == "text" and not block.get("text"):
-                    raise _invalid("messages: text content blocks must be non-empty")
-                refusal = refusal_of(block, where)
-                if refusal is not None:
-                    raise _invalid(refusal)
+_PLAIN_HEADERS = {version: Headers(version) for version in API_VERSIONS}
 
 
-def _check_number(body: Mapping[str, Any], name: str, low: float, high: float) -> None:
-    value = body.get(name)
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _invalid(f"{name}: Input should be a valid number")
-    if not low <= value <= high:
-        raise _invalid(f"{name}: range: {low:g}..{high:g}")
-
-
-def _check_max_tokens(body: Mapping[str, Any], model: Model) -> int:
-    if "max_tokens" not in body:
-        raise _invalid("max_tokens: Field required")
-    max_tokens = body["max_tokens"]
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int):
-        raise _invalid("max_tokens: Input should be a valid integer")
-    if max_tokens < 1:
-        raise _invalid("max_tokens: must be greater than or equal to 1")
-    if max_tokens > model.max_output_tokens:
-        raise _invalid(
-            f"max_tokens: {max_tokens} > {model.max_output_tokens}, which is the maximum allowed number of output tokens for {model.name}"
-        )
-    return max_tokens
-
-
-def _check_thinking(body: Mapping[str, Any], model: Model, max_tokens: int) -> None:
-    thinking = body.get("thinking")
-    if thinking is None:
-        return
-    kind = thinking.get("type") if isinstance(thinking, dict) else None
-    if kind not in ("enabled", "disabled", "adaptive"):
-        raise _invalid("thinking: Input tag does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'")
-    if kind == "enabled":
-        budget = thinking.get("budget_tokens")
-        if isinstance(budget, bool) or not isinstance(budget, int):
-            raise _invalid("thinking.enabled.budget_tokens: Field required")
-        if budget < _MINIMUM_THINKING_TOKENS:
-            raise _invalid("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
-        if budget >= max_tokens:
-            raise _invalid("`max_tokens` must be greater than `thinking.budget_tokens`.")
-    if kind == "adaptive" and not takes_adaptive_thinking(model.name):
-        raise _invalid("adaptive thinking is not supported on this model")
-    if kind != "disabled" and body.get("temperature") not in (None, 1):
-        raise _invalid("`temperature` may only be set to 1 when thinking is enabled.")
-    if kind != "disabled" and body.get("top_k") is not None:
-        raise _invalid("`top_k` must be unset when thinking is enabled.")
-
-
-def _check_tools(body: Mapping[str, Any]) -> None:
-    tools = body.get("tools")
-    if tools is not None and (
-        not isinstance(tools, list) or not all(isinstance(tool, dict) and "name" in tool for tool in tools)
-    ):
-        raise _invalid("tools.0.name: Field required")
-    choice = body.get("tool_choice")
-    if choice is None:
-        return
-    kind = choice.get("type") if isinstance(choice, dict) else None
-    if kind not in ("auto", "any", "tool", "none"):
-        raise _invalid("tool_choice: Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'")
-    names = [tool["name"] for tool in tools or ()]
-    if kind in ("any", "tool") and not names:
-        raise _invalid("tool_choice: may only be specified while providing tools")
-    if kind == "tool" and choice.get("name") not in names:
-        raise _invalid("Tool '{}' not found in provided tools".format(choice.get("name")))
-
-
-def _check_stop_sequences(body: Mapping[str, Any]) -> None:
-    stops = body.get("stop_sequences")
-    if stops is None:
-        return
-    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
-        raise _invalid("stop_sequences: Input should be a valid list of strings")
-    if any(not stop.strip() for stop in stops):
-        raise _invalid("stop_sequences: each stop sequence must contain non-whitespace")
-
-
-def check_request(
-    body: Any,
-    models: ModelTable,
-    *,
-    api_version: str = "",
-    context_window: Optional[int] = None,
-    counting: bool = False,
-) -> Tuple[Model, int]:
-    """Return the model and the input tokens of a valid request body.
+class Validator:
+    """Checks requests.
 
     Parameters
     ----------
-    body : object
-        Decoded JSON.
     models : ModelTable
-    api_version : str
-        ``anthropic-version`` header.
     context_window : int, optional
         Tokens, instead of the model's own.
-    counting : bool
-        True for ``/v1/messages/count_tokens``, which takes fewer fields and any size.
-
-    Raises
-    ------
-    ApiFailure
-        With the API's status, type and message.
+    new_account : bool
+        The account was made when thinking was already bound to its conversation.
     """
-    if not isinstance(body, dict):
-        raise _invalid("Input should be a valid dictionary")
-    name = body.get("model")
-    if not isinstance(name, str) or not name:
-        raise _invalid("model: Field required")
-    if "messages" not in body:
-        raise _invalid("messages: Field required")
-    unexpected: List[str] = [key for key in body if key not in (_COUNT_FIELDS if counting else _FIELDS)]
-    if unexpected:
-        raise _invalid(f"{unexpected[0]}: Extra inputs are not permitted")
-    model = models.get(name)
-    if model is None:
-        raise ApiFailure(404, "model: " + name)
-    _check_messages(body["messages"])
-    system = body.get("system")
-    if system is not None and not isinstance(system, (str, list)):
-        raise _invalid("system: Input should be a valid string or list")
-    _check_tools(body)
-    if not counting:
-        max_tokens = _check_max_tokens(body, model)
-        _check_number(body, "temperature", 0, 1)
-        _check_number(body, "top_p", 0, 1)
-        if api_version >= _NO_SAMPLING_VERSION and _NEWER_MODEL.match(model.name):
-            for parameter in ("temperature", "top_p", "top_k"):
-                if body.get(parameter) is not None:
-                    raise _invalid(f"{parameter}: this model does not support sampling parameters")
-        _check_thinking(body, model, max_tokens)
-        _check_stop_sequences(body)
-        problem = output_config_problem(body, model.name)
-        if problem is not None:
-            raise _invalid(problem)
-    tokens = count_input_tokens(body)
-    window = context_window or model.context_window
-    if not counting and tokens > window:
-        raise _invalid(f"prompt is too long: {tokens} tokens > {window} maximum")
-    return model, tokens
+
+    def __init__(self, models: ModelTable, *, context_window: Optional[int] = None, new_account: bool = False) -> None:
+        self._models = models
+        self._context_window = context_window
+        self._new_account = new_account
+        self._remembered: Dict[Tuple[str, Headers, bool, bool], _Parameters] = {}
+
+    def check(self, body: Any, headers: Headers, *, counting: bool = False, batch: bool = False) -> CheckedRequest:
+        """Return what a valid request body comes to.
+
+        Parameters
+        ----------
+        body : object
+            Decoded JSON.
+        headers : Headers
+        counting : bool
+            True for ``/v1/messages/count_tokens``, which takes fewer fields.
+        batch : bool
+            True for a row of a message batch, which may not have all of them.
+
+        Raises
+        ------
+        ApiFailure
+            With the API's status, type and message.
+        """
+        parameters = self._check_parameters(body, headers, counting, batch)
+        model = parameters.model
+        conversation = read_conversation(body, model, headers.api_version)
+        if conversation.kinds:
+            self._check_together(body, parameters, conversation, batch)
+        elif body["messages"][-1]["role"] == "assistant":
+            _check_prefill(body, parameters)
+        if conversation.efforts:
+            _check_efforts(parameters, conversation)
+        tokens = parameters.tokens + conversation.tokens
+        window = self._context_window or model.context_window
+        if tokens > window and not counting:
+            raise invalid(f"prompt is too long: {tokens} tokens > {window} maximum")
+        cache = None
+        if parameters.marked or conversation.marked:
+            cache = _plan(body, parameters, conversation)
+        return CheckedRequest(model, parameters.thinking, tokens, parameters.fast, cache, window)
+
+    def _check_parameters(self, body: Any, headers: Headers, counting: bool, batch: bool) -> _Parameters:
+        if not isinstance(body, dict):
+            raise invalid("Input should be a valid dictionary")
+        rest = {name: value for name, value in body.items() if name not in ("messages", "system")}
+        key = (_compact(rest), headers, counting, batch)
+        known = self._remembered.get(key)
+        if known is not None and "messages" in body:
+            return known
+        check_parameters(body, api_version=headers.api_version, betas=headers.betas, counting=counting)
+        model = self._models.get(body["model"])
+        if model is None:
+            raise ApiFailure(404, f"model: {body['model']}")
+        check_model_rules(body, model, betas=headers.betas, counting=counting, batch=batch)
+        check_parameter_rules(body, model, betas=headers.betas, batch=batch)
+        found = _summarize(body, model)
+        if len(key[0]) < _MAX_REMEMBERED_CHARACTERS:
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = found
+        return found
+
+    def _check_together(
+        self, body: Mapping[str, Any], parameters: _Parameters, conversation: Conversation, batch: bool
+    ) -> None:
+        """Check what is a matter of both messages and parameters."""
+        if format_of(body) is not None and (any(conversation.citing) or any(conversation.citing_results)):
+            raise invalid("output_config.format: structured outputs cannot be combined with citations")
+        if body["messages"][-1]["role"] == "assistant":
+            _check_prefill(body, parameters)
+        if "tool_result" in conversation.kinds:
+            _check_references(body)
+        if "thinking" in conversation.kinds:
+            check_bound_thinking(
+                body, parameters.model, parameters.thinking, new_account=self._new_account, batch=batch
+            )
+
+
+def _summarize(body: Mapping[str, Any], model: Model) -> _Parameters:
+    per_token = model.characters_per_token
+    tools = body.get("tools") or ()
+    overhead = 0
+    if tools:
+        choice = body.get("tool_choice") or {}
+        overhead += model.tool_tokens[choice.get("type") in ("any", "tool")]
+    schema = format_of(body)
+    if schema is not None:
+        overhead += _SCHEMA_TOKENS + json_tokens(schema, per_token)
+    plain = ({key: value for key, value in tool.items() if key != "cache_control"} for tool in tools)
+    tokens = overhead + sum(json_tokens(tool, per_token) for tool in plain)
+    fast = body.get("speed") == "fast" and model.fast in ("yes", "preview")
+    marked = bool(body.get("cache_control")) or any(tool.get("cache_control") for tool in tools)
+    return _Parameters(model, thinking_of(body, model), tokens, overhead, fast, marked)
+
+
+def _plan(body: Mapping[str, Any], parameters: _Parameters, conversation: Conversation) -> CachePlan:
+    thinking = parameters.thinking
+    return plan_cache(
+        body,
+        parameters.model,
+        # A default that is written down is the same as one that is not.
+        settings=[
+            thinking.kind,
+            thinking.budget_tokens,
+            thinking.effort,
+            body.get("tool_choice") or {"type": "auto"},
+            format_of(body),
+        ],
+        overhead_tokens=parameters.overhead_tokens,
+        cites=any(conversation.citing) or any(conversation.citing_results),
+        pictures=bool(conversation.images),
+    )
+
+
+def _check_prefill(body: Mapping[str, Any], parameters: _Parameters) -> None:
+    """Refuse what cannot go with the beginning of an answer, on the models that take one."""
+    content = body["messages"][-1]["content"]
+    first = content[0]["type"] if isinstance(content, list) and content else "text"
+    if parameters.model.prefill == "unless_thinking" and parameters.thinking.on and first == "text":
+        place = len(body["messages"]) - 1
+        raise invalid(
+            f"messages.{place}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`. "
+            "When `thinking` is enabled, a final `assistant` message must start with a thinking block."
+        )
+    if format_of(body) is not None:
+        raise invalid("output_config.format: structured outputs cannot be combined with assistant message prefill")
+
+
+def _check_efforts(parameters: _Parameters, conversation: Conversation) -> None:
+    """Refuse a message that changes the effort to one that the model does not know, or at all while thinking is off."""
+    before = parameters.thinking.effort
+    for number, effort in conversation.efforts:
+        check_effort(effort, parameters.model)
+        if effort != before and parameters.thinking.kind in ("disabled", "between_tools"):
+            raise invalid(
+                f"messages.{number}: output_config.effort '{effort}' differs from the '{before}' in effect before it; "
+                "the effort cannot change while thinking is off."
+            )
+        before = effort
+
+
+def _check_references(body: Mapping[str, Any]) -> None:
+    names = {tool.get("name") for tool in body.get("tools") or ()}
+    for message in body["messages"]:
+        for block in message["content"] if isinstance(message["content"], list) else ():
+            inner = block.get("content") if block["type"] == "tool_result" else None
+            for part in inner if isinstance(inner, list) else ():
+                if part["type"] == "tool_reference" and part["tool_name"] not in names:
+                    raise invalid(f"Tool reference '{part['tool_name']}' not found in available tools")

@@ -7,14 +7,13 @@ import http.client
 import json
 import threading
 from contextlib import closing
+from decimal import Decimal
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import aiohttp
 import anthropic
 import pytest
 
-from claude_force_nb.costs.pricing import load_prices
-from claude_force_nb.messages.usage import Usage
 from claude_force_nb.simulator import Simulator, SimulatorOptions
 
 HEADERS = {"x-api-key": "test-key", "anthropic-version": "2023-06-01"}
@@ -69,7 +68,7 @@ def simulator() -> Iterator[Simulator]:
 
 
 def test_plain_call_is_answered_and_billed(simulator: Simulator) -> None:
-    """One call gives a message of the API's shape, and the same numbers in the counters, priced by the package's table."""
+    """One call gives a message of the API's shape, and the same numbers in the counters, at the API's price."""
     status, headers, message = call(simulator, sent=body())
     assert (status, message["type"], message["role"], message["stop_reason"]) == (
         200,
@@ -85,9 +84,10 @@ def test_plain_call_is_answered_and_billed(simulator: Simulator) -> None:
     assert (counters.calls, counters.completed, counters.in_flight, counters.most_in_flight) == (1, 1, 0, 1)
     assert counters.by_status == {200: 1}
     assert counters.by_endpoint == {"messages": 1}
-    usage = Usage.from_api(message["usage"])
-    assert (counters.input_tokens, counters.output_tokens) == (usage.input_tokens, usage.output_tokens)
-    assert counters.dollars == load_prices().cost("claude-haiku-4-5", usage) > 0
+    usage = message["usage"]
+    assert (counters.input_tokens, counters.output_tokens) == (usage["input_tokens"], usage["output_tokens"])
+    # One dollar for a million tokens of input, five for the output.
+    assert counters.dollars == Decimal(usage["input_tokens"] + 5 * usage["output_tokens"]) / 1_000_000 > 0
     assert counters.unpriced == 0
 
 
@@ -132,8 +132,8 @@ def test_the_sdk_reads_answers_streams_counts_and_models() -> None:
     async def main() -> None:
         async with Simulator() as simulator:  # noqa: SIM117
             async with anthropic.AsyncAnthropic(api_key="key", base_url=simulator.url, max_retries=0) as client:
-                plain = await client.messages.create(model="claude-sonnet-5-5", max_tokens=500, messages=prompt)
-                thinking: Any = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+                plain = await client.messages.create(model="claude-sonnet-5-5", max_tokens=5000, messages=prompt)
+                thinking: Any = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}
                 async with client.messages.stream(
                     model="claude-sonnet-5-5", max_tokens=4000, messages=prompt, extra_body=thinking
                 ) as stream:
@@ -144,6 +144,7 @@ def test_the_sdk_reads_answers_streams_counts_and_models() -> None:
         assert counted.input_tokens == plain.usage.input_tokens == final.usage.input_tokens
         assert [block.type for block in final.content] == ["thinking", "text"]
         assert final.content[0].signature
+        assert [block.type for block in plain.content] == ["thinking", "text"]
         assert final.usage.output_tokens > plain.usage.output_tokens
         assert "claude-opus-5-5" in listed
         assert "claude-haiku-4-5-20251001" in listed
@@ -196,14 +197,15 @@ HELD = {
     [
         {"output_config": {"format": {"type": "json_schema", "schema": HELD}}},
         {"system": "Answer in JSON, valid under this JSON Schema: " + json.dumps(SCHEMA)},
-        {"output_format": {"type": "json_schema", "schema": SCHEMA}},
+        {"output_format": {"type": "json_schema", "schema": HELD}},
     ],
 )
 def test_structured_output_is_valid(simulator: Simulator, asked: Dict[str, Any]) -> None:
     """A JSON schema gets a text that it takes, one in the system prompt as well."""
     import jsonschema
 
-    message = call(simulator, sent=body(**asked))[2]
+    beta = dict(HEADERS, **{"anthropic-beta": "structured-outputs-2025-11-13"}) if "output_format" in asked else HEADERS
+    message = call(simulator, sent=body(**asked), headers=beta)[2]
     jsonschema.validate(json.loads(message["content"][0]["text"]), SCHEMA)
 
 
@@ -233,7 +235,7 @@ def test_a_conversation_and_blocks_are_counted(simulator: Simulator) -> None:
                     {"type": "image", "source": {"type": "base64", "media_type": "image/gif", "data": "R0lGODlh"}},
                 ],
             },
-            {"role": "assistant", "content": "I see."},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "store", "input": {}}]},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "fine"}]},
         ],
         tools=[{"name": "store", "input_schema": SCHEMA}],
@@ -247,14 +249,15 @@ INVALID = [
     ({"messages": []}, "messages: at least one message is required"),
     ({"messages": "hello"}, "messages: Input should be a valid list"),
     ({"messages": ["Invalid content"]}, "messages.0: Input does not match the expected shape."),
-    ({"messages": [{"role": "system", "content": "x"}]}, 'Unexpected role "system"'),
+    ({"messages": [{"role": "system", "content": "x"}]}, "role 'system' is not supported on this model"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, 'Unexpected role "tool"'),
     ({"messages": [{"role": "user", "content": ""}]}, "all messages must have non-empty content"),
     (
         {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}]}]},
         "text content blocks must be non-empty",
     ),
     ({"messages": [{"role": "user"}]}, "messages.0.content: Field required"),
-    ({"max_tokens": 0}, "max_tokens: must be greater than or equal to 1"),
+    ({"max_tokens": -1}, "max_tokens: Input should be greater than or equal to 0"),
     ({"max_tokens": 64_001}, "max_tokens: 64001 > 64000, which is the maximum"),
     ({"max_tokens": "9"}, "max_tokens: Input should be a valid integer"),
     ({"temperature": 1.01}, "temperature: range: 0..1"),
@@ -264,11 +267,14 @@ INVALID = [
     ({"thinking": {"type": "enabled", "budget_tokens": 1000}}, "greater than or equal to 1024"),
     ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "`max_tokens` must be greater than"),
     (
-        {"model": "claude-haiku-5-5", "thinking": {"type": "adaptive"}, "temperature": 0.5},
+        {"model": "claude-opus-4-6", "thinking": {"type": "adaptive"}, "temperature": 0.5},
         "may only be set to 1 when thinking is enabled",
     ),
     ({"thinking": {"type": "adaptive"}}, "adaptive thinking is not supported on this model"),
-    ({"output_config": {"effort": "max"}}, "does not support effort level 'max'. Supported levels: high, low, medium."),
+    (
+        {"model": "claude-opus-4-5", "output_config": {"effort": "max"}},
+        "does not support effort level 'max'. Supported levels: high, low, medium.",
+    ),
     ({"output_config": {"format": {"type": "json"}}}, "expected tags: 'json_schema'"),
     (
         {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
@@ -307,15 +313,6 @@ def test_temperature_at_its_bounds_is_taken(simulator: Simulator) -> None:
     assert [call(simulator, sent=body(temperature=value))[0] for value in (0, 1, 0.0, 1.0)] == [200] * 4
 
 
-def test_newer_models_refuse_sampling_from_the_newer_version(simulator: Simulator) -> None:
-    """anthropic-version 2026-10-21 takes no temperature for models from 5 on; older versions and models do."""
-    newer = dict(HEADERS, **{"anthropic-version": "2026-10-21"})
-    asked = body(model="claude-sonnet-5-5", temperature=0.5)
-    assert call(simulator, sent=asked, headers=newer)[0] == 400
-    assert call(simulator, sent=asked)[0] == 200
-    assert call(simulator, sent=body(temperature=0.5), headers=newer)[0] == 200
-
-
 @pytest.mark.parametrize(
     ("headers", "status", "message"),
     [
@@ -347,12 +344,30 @@ def test_unknown_model_is_not_found_unless_any_is_accepted(simulator: Simulator)
         assert (lenient.counters.unpriced, lenient.counters.dollars) == (1, 0)
 
 
-def test_priced_and_dated_models_are_known(simulator: Simulator) -> None:
-    """Every Claude model of the price table answers, and so do dated and -latest names."""
-    names = [name for name in load_prices().models() if name.startswith("claude-")]
-    names += ["claude-3-5-haiku-20241022", "claude-sonnet-4-20250514", "claude-opus-4-5-20251101"]
+def test_listed_models_answer_and_have_a_price(simulator: Simulator) -> None:
+    """Every model of the list answers to its name, and bills; the dated ones to their undated name as well."""
+    listed = call(simulator, "/v1/models?limit=1000")[2]["data"]
+    names = [model["id"] for model in listed] + ["claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5"]
     assert {name: call(simulator, sent=body(model=name))[0] for name in names} == dict.fromkeys(names, 200)
     assert simulator.counters.unpriced == 0
+
+
+def test_retired_models_are_not_served_unless_asked_for() -> None:
+    """A retired model is a 404 and only in the list where it is asked for; extra_models serves it as of old."""
+    name = "claude-opus-4-1-20250805"
+    with Simulator() as simulator:
+        assert call(simulator, sent=body(model=name))[2]["error"]["type"] == "not_found_error"
+        assert call(simulator, "/v1/models/" + name)[2]["lifecycle"] == "retired"
+        retired = call(simulator, "/v1/models?lifecycle=retired")[2]["data"]
+        assert name in [model["id"] for model in retired]
+        assert call(simulator, "/v1/models?lifecycle=gone")[0] == 400
+    with Simulator(extra_models=("claude-opus-4-1", "claude-next")) as simulator:
+        answer = call(simulator, sent=body(model="claude-opus-4-1", temperature=0.3))
+        assert (answer[0], answer[2]["model"]) == (200, name)
+        assert simulator.counters.unpriced == 0
+        assert call(simulator, sent=body(model="claude-next"))[0] == 200
+        assert simulator.counters.unpriced == 1
+        assert call(simulator, sent=body(model=name))[0] == 404
 
 
 def test_prompt_over_the_context_window_is_refused() -> None:
