@@ -116,19 +116,24 @@ def _tools(body: Mapping[str, Any], per_token: int) -> Tuple[List[_Position], Li
 
 
 def _positions(
-    body: Mapping[str, Any], model: Model, settings: Sequence[Any], overhead_tokens: int, cites: bool, pictures: bool
+    body: Mapping[str, Any],
+    model: Model,
+    settings: Sequence[Any],
+    overhead: Tuple[int, int],
+    cites: bool,
+    pictures: bool,
 ) -> List[_Position]:
     per_token = model.characters_per_token
     found, searches = _tools(body, per_token)
     search_tokens = sum(json_tokens(tool, per_token) for tool in searches)
     head = _compact([searches, cites, body.get("speed") or "standard"])
-    found.append(_Position(head, search_tokens + overhead_tokens, cacheable=False, run="settings"))
+    found.append(_Position(head, search_tokens + overhead[0], cacheable=False, run="settings"))
     system = body.get("system")
     if isinstance(system, str):
         found.append(_Position("\ntext\n" + system, count_text_tokens(system, per_token), path="system.0"))
     for place, block in enumerate(system if isinstance(system, list) else ()):
         found.append(_block(block, f"system.{place}", per_token))
-    found.append(_Position(_compact([*settings, pictures]), 0, cacheable=False, run="settings"))
+    found.append(_Position(_compact([*settings, pictures]), overhead[1], cacheable=False, run="settings"))
     for number, message in enumerate(body["messages"]):
         content, role = message["content"], message["role"]
         if isinstance(content, str):
@@ -172,7 +177,7 @@ def plan_cache(
     model: Model,
     *,
     settings: Sequence[Any],
-    overhead_tokens: int,
+    overhead: Tuple[int, int],
     cites: bool,
     pictures: bool,
 ) -> CachePlan:
@@ -184,8 +189,8 @@ def plan_cache(
     model : Model
     settings : sequence
         Values of parameters that change how messages are read, as JSON data.
-    overhead_tokens : int
-        What the API adds for tools and schemas.
+    overhead : tuple of int
+        Tokens that the API adds for tools, before the system prompt, and for a schema, before the messages.
     cites, pictures : bool
         Whether documents are to be cited, and whether there are images.
 
@@ -194,7 +199,7 @@ def plan_cache(
     ApiFailure
         For too many breakpoints, or a longer lifetime behind a shorter one.
     """
-    positions = _positions(body, model, settings, overhead_tokens, cites, pictures)
+    positions = _positions(body, model, settings, overhead, cites, pictures)
     explicit = _count_breakpoints(body)
     control = body.get("cache_control")
     if control:

@@ -76,7 +76,7 @@ class _Parameters(NamedTuple):
     model: Model
     thinking: Thinking
     tokens: int
-    overhead_tokens: int
+    overhead: Tuple[int, int]
     fast: bool
     marked: bool
 
@@ -205,18 +205,18 @@ class Validator:
 def _summarize(body: Mapping[str, Any], model: Model) -> _Parameters:
     per_token = model.characters_per_token
     tools = body.get("tools") or ()
-    overhead = 0
+    for_tools = for_schema = 0
     if tools:
         choice = body.get("tool_choice") or {}
-        overhead += model.tool_tokens[choice.get("type") in ("any", "tool")]
+        for_tools = model.tool_tokens[choice.get("type") in ("any", "tool")]
     schema = format_of(body)
     if schema is not None:
-        overhead += _SCHEMA_TOKENS + json_tokens(schema, per_token)
+        for_schema = _SCHEMA_TOKENS + json_tokens(schema, per_token)
     plain = ({key: value for key, value in tool.items() if key != "cache_control"} for tool in tools)
-    tokens = overhead + sum(json_tokens(tool, per_token) for tool in plain)
+    tokens = for_tools + for_schema + sum(json_tokens(tool, per_token) for tool in plain)
     fast = body.get("speed") == "fast" and model.fast in ("yes", "preview")
     marked = bool(body.get("cache_control")) or any(tool.get("cache_control") for tool in tools)
-    return _Parameters(model, thinking_of(body, model), tokens, overhead, fast, marked)
+    return _Parameters(model, thinking_of(body, model), tokens, (for_tools, for_schema), fast, marked)
 
 
 def _plan(body: Mapping[str, Any], parameters: _Parameters, conversation: Conversation) -> CachePlan:
@@ -232,7 +232,7 @@ def _plan(body: Mapping[str, Any], parameters: _Parameters, conversation: Conver
             body.get("tool_choice") or {"type": "auto"},
             format_of(body),
         ],
-        overhead_tokens=parameters.overhead_tokens,
+        overhead=parameters.overhead,
         cites=any(conversation.citing) or any(conversation.citing_results),
         pictures=bool(conversation.images),
     )
