@@ -72,9 +72,8 @@ def read_conversation(body: Mapping[str, Any], model: Model, api_version: str) -
     if len(messages) > _MAX_MESSAGES:
         raise invalid(f"messages: List should have at most {_MAX_MESSAGES} items after validation, not {len(messages)}")
     found = Conversation(tokens=MESSAGE_TOKENS * len(messages))
-    system = body.get("system")
-    if system is not None:
-        _read_system(system, found, model.characters_per_token)
+    if "system" in body:
+        _read_system(body["system"], found, model.characters_per_token)
     per_token = model.characters_per_token
     last = len(messages) - 1
     roles = []

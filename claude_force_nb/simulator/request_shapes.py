@@ -37,6 +37,8 @@ def _block(fields: Mapping[str, Check], required: str) -> Check:
 
 _TEXT_FIELDS: Dict[str, Check] = {"text": text(), "citations": nullable(list_of(mapping))}
 TEXT_BLOCK = tagged({"text": _block(_TEXT_FIELDS, "text")})
+# Inside another block an empty text has no words of its own.
+_INNER_TEXT = _block({**_TEXT_FIELDS, "text": text(1)}, "text")
 _IMAGE_SOURCE = tagged(
     {
         "base64": record({"type": _TYPE, "media_type": anything, "data": anything}),
@@ -52,7 +54,7 @@ _DOCUMENT_SOURCE = tagged(
         "content": record(
             {
                 "type": _TYPE,
-                "content": text_or(list_of(tagged({"text": _block(_TEXT_FIELDS, "text"), "image": _IMAGE}))),
+                "content": text_or(list_of(tagged({"text": _INNER_TEXT, "image": _IMAGE}))),
             },
             ["content"],
         ),
@@ -70,7 +72,7 @@ _DOCUMENT = _block(
     "source",
 )
 _SEARCH_RESULT = _block(
-    {"source": text(), "title": text(), "content": list_of(TEXT_BLOCK, 1), "citations": _CITATIONS},
+    {"source": text(), "title": text(), "content": list_of(tagged({"text": _INNER_TEXT}), 1), "citations": _CITATIONS},
     "source title content",
 )
 _TOOL_REFERENCE = _block({"tool_name": text(pattern="^[a-zA-Z0-9_-]{1,256}$")}, "tool_name")
@@ -78,7 +80,7 @@ _RESULT_CONTENT = text_or(
     list_of(
         tagged(
             {
-                "text": _block(_TEXT_FIELDS, "text"),
+                "text": _INNER_TEXT,
                 "image": _IMAGE,
                 "document": _DOCUMENT,
                 "search_result": _SEARCH_RESULT,
@@ -104,7 +106,7 @@ BLOCKS: Check = tagged(
         "tool_result": _block(
             {
                 "tool_use_id": _ID,
-                "content": nullable(_RESULT_CONTENT),
+                "content": _RESULT_CONTENT,
                 "is_error": boolean,
                 "toolset_name": nullable(text()),
             },
@@ -125,7 +127,7 @@ BLOCKS: Check = tagged(
             _SERVER_RESULT,
         ),
         "container_upload": _block({"file_id": text()}, "file_id"),
-        "mid_conv_system": _block({"content": list_of(TEXT_BLOCK)}, "content"),
+        "mid_conv_system": _block({"content": list_of(tagged({"text": _INNER_TEXT}))}, "content"),
         # Of betas; what is in them is not looked at.
         **dict.fromkeys(("mcp_tool_use", "mcp_tool_result", "advisor_tool_result", "compaction", "fallback"), mapping),
     }
@@ -187,6 +189,13 @@ _BY_PREFIX: Mapping[str, Mapping[str, Check]] = {
     "advisor_": {"model": text(), "max_uses": nullable(integer(1)), "caching": anything},
     "mcp_toolset": {"mcp_server_name": text(), "configs": nullable(mapping), "default_config": nullable(mapping)},
 }
+# Such a tool is called by its type without the date, but for these.
+_FIXED_NAMES = {
+    "text_editor_20241022": "str_replace_editor",
+    "text_editor_20250124": "str_replace_editor",
+    "text_editor_20250429": "str_replace_based_edit_tool",
+    "text_editor_20250728": "str_replace_based_edit_tool",
+}
 _NAMELESS = ("computer_toolset_", "browser_toolset_", "mcp_toolset")
 _TOOL_TYPES = (
     *("web_search_20250305", "web_search_20260209", "web_search_20260318"),
@@ -210,7 +219,7 @@ def _server_tool(kind: str) -> Check:
     fields = {**_COMMON_TOOL, **_BY_PREFIX[prefix]}
     if kind.startswith(_NAMELESS):
         return record(fields)
-    return record({**fields, "name": text(1)}, ["name"])
+    return record({**fields, "name": literal(_FIXED_NAMES.get(kind, kind.rpartition("_")[0]))}, ["name"])
 
 
 _TOOL = tagged({"custom": _CUSTOM_TOOL, **{kind: _server_tool(kind) for kind in _TOOL_TYPES}}, "custom")
@@ -244,14 +253,14 @@ def _thinking(betas: FrozenSet[str]) -> Check:
 
 _FORMAT = nullable(tagged({"json_schema": record({"type": _TYPE, "schema": mapping}, ["schema"])}))
 # Which values of `effort` a model takes is a rule of the model.
-_OUTPUT_CONFIG = nullable(record({"effort": nullable(text()), "format": _FORMAT, "task_budget": nullable(mapping)}))
+_OUTPUT_CONFIG = record({"effort": nullable(text()), "format": _FORMAT, "task_budget": nullable(mapping)})
 
 _COUNTED: Dict[str, Check] = {
     "model": text(1),
     "messages": anything,
     "system": anything,
     "tools": list_of(_TOOL),
-    "tool_choice": nullable(_TOOL_CHOICE),
+    "tool_choice": _TOOL_CHOICE,
     "output_config": _OUTPUT_CONFIG,
     "cache_control": _CACHE_CONTROL,
     "speed": nullable(literal("standard", "fast")),
@@ -259,16 +268,16 @@ _COUNTED: Dict[str, Check] = {
     "workspace_id": nullable(text()),
 }
 _SAMPLING: Dict[str, Check] = {
-    "temperature": nullable(number(0, 1)),
-    "top_p": nullable(number(0, 1)),
-    "top_k": nullable(integer(0)),
+    "temperature": number(0, 1),
+    "top_p": number(0, 1),
+    "top_k": integer(0),
 }
 _CREATED: Dict[str, Check] = {
     **_COUNTED,
     "max_tokens": integer(0),
-    "stream": nullable(boolean),
-    "stop_sequences": nullable(list_of(text())),
-    "metadata": nullable(record({"user_id": nullable(text(0, 512))})),
+    "stream": boolean,
+    "stop_sequences": list_of(text()),
+    "metadata": record({"user_id": nullable(text(0, 512))}),
     "service_tier": literal("auto", "standard_only"),
     "container": anything,
     "inference_geo": nullable(literal("us", "global")),
@@ -295,7 +304,7 @@ def _fields(api_version: str, betas: FrozenSet[str], counting: bool) -> Dict[str
     key = (api_version, betas, counting)
     found = _KNOWN_FIELDS.get(key)
     if found is None:
-        found = dict(_COUNTED if counting else _CREATED, thinking=nullable(_thinking(betas)))
+        found = dict(_COUNTED if counting else _CREATED, thinking=_thinking(betas))
         if not counting and api_version < _NO_SAMPLING_VERSION:
             found.update(_SAMPLING)
         for name, beta in _BETA_FIELDS.items():
