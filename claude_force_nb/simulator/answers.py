@@ -228,32 +228,32 @@ def make_answer(
     batch : bool
         It is a row of a message batch.
     """
+    draft = _draft(body, checked, answer_bytes, "" if fault is None else fault.kind)
     model = checked.model
     kind = "" if fault is None else fault.kind
-    geo = body.get("inference_geo") or ("global" if model.inference_geo else "not_available")
-    speed = None if body.get("speed") is None else "fast" if checked.fast else "standard"
-    category = None if fault is None else fault.category
+    return Answer(
+        model,
+        tuple(draft.content),
+        "future_reason" if kind == "new_stop_reason" else draft.stop_reason,
+        draft.stop_sequence,
+        prompt._replace(output_tokens=draft.thinking_tokens + draft.spoken_tokens),
+        draft.thinking_tokens,
+        None if fault is None else fault.category,
+        batch,
+        body.get("inference_geo") or ("global" if model.inference_geo else "not_available"),
+        None if body.get("speed") is None else "fast" if checked.fast else "standard",
+        kind if kind.startswith("new_") else "",
+    )
 
-    def finish(draft: _Draft, tokens: int) -> Answer:
-        return Answer(
-            model,
-            tuple(draft.content),
-            "future_reason" if kind == "new_stop_reason" else draft.stop_reason,
-            draft.stop_sequence,
-            prompt._replace(output_tokens=tokens),
-            draft.thinking_tokens,
-            category,
-            batch,
-            geo,
-            speed,
-            kind if kind.startswith("new_") else "",
-        )
 
+def _draft(body: Mapping[str, Any], checked: CheckedRequest, answer_bytes: Optional[int], kind: str) -> _Draft:
+    """Think and speak, within the limit of the request and what is left of the window."""
+    model = checked.model
     if kind == "refusal":
-        return finish(_Draft([], 0, 0, "", "refusal"), 1)
+        return _Draft([], 0, 0, "", "refusal", spoken_tokens=1)
     most: int = body["max_tokens"]
     if most == 0:
-        return finish(_Draft([], 0, 0, "", "max_tokens"), 0)
+        return _Draft([], 0, 0, "", "max_tokens")
     left = max(0, checked.window - checked.input_tokens)
     limit, full = (most, "max_tokens") if most <= left else (left, "model_context_window_exceeded")
     digest = prompt_digest(body, body["messages"])
@@ -268,8 +268,10 @@ def make_answer(
     else:
         text = _text(body, model.name, digest, answer_bytes, kind == "wrong_json")
         draft.add_text(text, body.get("stop_sequences") or [], per_token)
+        # An answer without a word still has its end.
+        draft.spoken_tokens = max(draft.spoken_tokens, 0 if thinking_tokens else 1)
     if kind == "refusal_midway":
         draft.stop_reason, draft.stop_sequence = "refusal", None
         draft.content = _cut_in_the_middle(draft.content)
         draft.spoken_tokens = -(-draft.spoken_tokens // 2)
-    return finish(draft, max(1, thinking_tokens + draft.spoken_tokens))
+    return draft
