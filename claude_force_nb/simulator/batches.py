@@ -9,22 +9,19 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Set
+from typing import Any, Dict, List, Optional, Set
 
 from aiohttp import web
 
 from .additions import add_to_message
 from .answers import make_answer
+from .exchange import Exchange
 from .failures import ApiFailure, error_body
 from .faults import Fault
 from .pages import page
-from .prices import Terms, TokenUsage
-from .prompt_cache import CacheUse
-from .validation import CheckedRequest, Headers
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
-    from .server import Server
+from .prices import Terms
+from .state import ServerState
+from .validation import Headers
 
 __all__ = ["Batches"]
 
@@ -129,8 +126,8 @@ def _lines(custom_id: str, result: Dict[str, Any], fault: Optional[Fault]) -> Li
 class Batches:
     """All batches of a server, newest first in lists."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
         self._batches: Dict[str, _Batch] = {}
         self._tasks: Set[asyncio.Task[None]] = set()
 
@@ -149,7 +146,7 @@ class Batches:
     def handle(self, exchange: Exchange, rest: List[str], body: Any, headers: Headers) -> web.Response:
         """Answer a call to ``/v1/messages/batches``; `rest` is what follows in the path."""
         method = exchange.request.method
-        url = self._server.url
+        url = self._state.url
         if not rest:
             if method == "POST":
                 return exchange.json(self._create(body, headers).to_api(url))
@@ -175,7 +172,7 @@ class Batches:
 
     def _create(self, body: Any, headers: Headers) -> _Batch:
         rows = _checked_rows(body)
-        batch = _Batch(self._server.next_id("msgbatch"), rows, headers)
+        batch = _Batch(self._state.next_id("msgbatch"), rows, headers)
         batch.counts["processing"] = len(rows)
         self._batches[batch.id] = batch
         task = asyncio.get_running_loop().create_task(self._process(batch))
@@ -184,7 +181,7 @@ class Batches:
         return batch
 
     async def _process(self, batch: _Batch) -> None:
-        total = self._server.options.batch_seconds
+        total = self._state.options.batch_seconds
         try:
             await asyncio.wait_for(batch.cancel.wait(), total)
         except asyncio.TimeoutError:
@@ -196,7 +193,7 @@ class Batches:
             elapsed = time.monotonic() - batch.started
             answered = min(answered, int(answered * elapsed / total)) if total else answered
         for number, row in enumerate(rows):
-            fault = self._server.faults.next("batch_item", row["params"]) if number < answered else None
+            fault = self._state.faults.next("batch_item", row["params"]) if number < answered else None
             result = self._answer(batch, row["params"], fault) if number < answered else {"type": "canceled"}
             batch.counts[result["type"]] += 1
             batch.results += _lines(row["custom_id"], result, fault)
@@ -207,32 +204,27 @@ class Batches:
         batch.ended = _now()
 
     def _answer(self, batch: _Batch, params: Dict[str, Any], fault: Optional[Fault]) -> Dict[str, Any]:
-        server = self._server
+        state = self._state
         try:
             if fault is not None:
-                server.book.faulted(fault.kind)
+                state.book.faulted(fault.kind)
                 if fault.kind == "expired":
                     return {"type": "expired"}
                 if fault.kind not in (*_OF_ANSWERS, *_OF_LINES):
                     raise fault.failure()
-            checked = server.validator.check(params, batch.headers, batch=True)
+            checked = state.validator.check(params, batch.headers, batch=True)
         except ApiFailure as failure:
-            return {"type": "errored", "error": error_body(failure, server.next_id("req"))}
-        use = self._look_up(checked)
-        server.prompt_cache.keep(use)
+            return {"type": "errored", "error": error_body(failure, state.next_id("req"))}
+        use = self._state.look_up(checked)
+        state.prompt_cache.keep(use)
         answer = make_answer(
-            params, checked, use.usage, answer_bytes=server.options.answer_bytes, fault=fault, batch=True
+            params, checked, use.usage, answer_bytes=state.options.answer_bytes, fault=fault, batch=True
         )
         if answer.billed:
-            server.book.billed(answer.model.name, answer.usage, Terms.of(params, batch=True, fast=False))
-        server.book.finished(answer.thinking_tokens, refused=answer.stop_reason == "refusal", in_batch=True)
-        message = add_to_message(answer.message(server.next_id("msg")), answer.extra)
+            state.book.billed(answer.model.name, answer.usage, Terms.of(params, batch=True, fast=False))
+        state.book.finished(answer.thinking_tokens, refused=answer.stop_reason == "refusal", in_batch=True)
+        message = add_to_message(answer.message(state.next_id("msg")), answer.extra)
         return {"type": "succeeded", "message": message}
-
-    def _look_up(self, checked: CheckedRequest) -> CacheUse:
-        if checked.cache is None:
-            return CacheUse(TokenUsage(checked.input_tokens), [], 0.0)
-        return self._server.prompt_cache.look_up(checked.cache, checked.model, self._server.clock())
 
     def _find(self, batch_id: str) -> _Batch:
         batch = self._batches.get(batch_id)

@@ -12,14 +12,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import Callable
 
 from aiohttp import web
 
+from .exchange import logged_requests
 from .faults import FaultRule
-
-if TYPE_CHECKING:
-    from .server import Server
+from .state import ServerState
 
 __all__ = ["control"]
 
@@ -28,19 +27,19 @@ def _error(status: int, message: str) -> web.Response:
     return web.json_response({"error": message}, status=status)
 
 
-async def control(server: Server, request: web.BaseRequest) -> web.Response:
-    """Answer a control request."""
+async def control(state: ServerState, request: web.BaseRequest, reset: Callable[[], None]) -> web.Response:
+    """Answer a control request; `reset` makes the server forget everything."""
     raw = await request.content.read()
     what = (request.method, request.path.rstrip("/").rpartition("/")[2])
     if what == ("GET", "counters"):
-        return web.json_response(server.book.snapshot().to_json())
+        return web.json_response(state.book.snapshot().to_json())
     if what == ("GET", "requests"):
-        return web.json_response([logged._asdict() for logged in server.logged()])
+        return web.json_response([logged._asdict() for logged in logged_requests(state)])
     if what == ("POST", "reset"):
-        server.reset()
+        reset()
         return web.json_response({})
     if what == ("DELETE", "faults"):
-        server.faults.clear()
+        state.faults.clear()
         return web.json_response({})
     if what == ("POST", "faults"):
         try:
@@ -49,6 +48,6 @@ async def control(server: Server, request: web.BaseRequest) -> web.Response:
         except (ValueError, TypeError) as error:
             return _error(400, str(error))
         for rule in rules:
-            server.faults.add(rule)
+            state.faults.add(rule)
         return web.json_response({"rules": len(rules)})
     return _error(404, "the control endpoints are faults, counters, requests and reset")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from aiohttp import web
 
 from .failures import ApiFailure, error_body
+from .state import ServerState
 
-if TYPE_CHECKING:
-    from .server import Server
-
-__all__ = ["MAX_BODY_BYTES", "ClientLeft", "Exchange", "LoggedRequest", "compact"]
+__all__ = ["MAX_BODY_BYTES", "ClientLeft", "Exchange", "LoggedRequest", "logged_requests", "compact"]
 
 compact = json.JSONEncoder(separators=(",", ":")).encode
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -39,6 +37,14 @@ def masked(headers: Mapping[str, str]) -> Dict[str, str]:
     return {name.lower(): "(masked)" if name.lower() in _SECRET_HEADERS else value for name, value in headers.items()}
 
 
+def logged_requests(state: ServerState) -> Tuple[LoggedRequest, ...]:
+    """Return the last requests, oldest first; may be called from any thread."""
+    return tuple(
+        LoggedRequest(method, path, masked(headers), body, request_id)
+        for method, path, headers, body, request_id in list(state.log)
+    )
+
+
 _TIME_IS_UP = object()
 
 
@@ -54,13 +60,13 @@ class ClientLeft(Exception):
 class Exchange:
     """One call on its way through the server."""
 
-    __slots__ = ("_arrived", "_server", "headers", "request", "request_id")
+    __slots__ = ("_arrived", "_state", "headers", "request", "request_id")
 
-    def __init__(self, server: Server, request: web.BaseRequest) -> None:
+    def __init__(self, state: ServerState, request: web.BaseRequest) -> None:
         self._arrived = time.monotonic()
-        self._server = server
+        self._state = state
         self.request = request
-        self.request_id = server.next_id("req")
+        self.request_id = state.next_id("req")
         self.headers: List[Tuple[str, str]] = [("request-id", self.request_id)]
 
     @property
@@ -86,7 +92,7 @@ class Exchange:
         # A large batch would stay in memory for as long as the log remembers it.
         logged = body if len(raw) <= _MAX_LOGGED_BYTES else f"({len(raw)} bytes)"
         request = self.request
-        self._server.log.append((request.method, request.path_qs, request.headers, logged, self.request_id))
+        self._state.log.append((request.method, request.path_qs, request.headers, logged, self.request_id))
         if failure is not None:
             raise failure
         return body
@@ -99,8 +105,8 @@ class Exchange:
     async def wait(self, seconds: Optional[float]) -> None:
         """Wait, for ever with None; raise ClientLeft as soon as the client leaves or the server stops."""
         protocol = self.request.protocol
-        waiters = self._server.waiters
-        if self.gone() or self._server.stopping:
+        waiters = self._state.waiters
+        if self.gone() or self._state.stopping:
             raise ClientLeft
         loop = asyncio.get_running_loop()
         waiter = waiters[protocol] = loop.create_future()
@@ -126,13 +132,13 @@ class Exchange:
 
     def bytes(self, body: bytes, content_type: str, status: int = 200) -> web.Response:
         """Return an answer with the headers of this call, and count its status."""
-        self._server.book.answered(status)
+        self._state.book.answered(status)
         self.headers.append(("Content-Type", content_type))
         return web.Response(body=body, status=status, headers=self.headers)
 
     def stream(self) -> web.StreamResponse:
         """Return an answer that is written piece by piece, with the headers of this call, and count its status."""
-        self._server.book.answered(200)
+        self._state.book.answered(200)
         return web.StreamResponse(headers=self.headers)
 
     def failure(self, failure: ApiFailure) -> web.Response:
@@ -145,12 +151,12 @@ class Exchange:
 
     def unanswered(self, status: int) -> None:
         """Take back the count of a status that is not sent after all."""
-        self._server.book.answered(status, -1)
+        self._state.book.answered(status, -1)
 
     def aborted(self) -> None:
         """Count a client that left, unless it is the server that stops."""
-        if not self._server.stopping:
-            self._server.book.aborted_by_client += 1
+        if not self._state.stopping:
+            self._state.book.aborted_by_client += 1
 
     def drop(self) -> web.Response:
         """Close the connection; nothing more is sent. The answer returned never leaves the server."""

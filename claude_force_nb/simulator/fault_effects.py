@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 from aiohttp import web
 
-from .exchange import compact
+from .exchange import Exchange, compact
 from .failures import error_body
 from .faults import Fault
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
 
 __all__ = ["STREAM_ENDINGS", "end_stream", "instead_of_answer", "spoil_answer"]
 

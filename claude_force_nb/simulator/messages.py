@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 from aiohttp import web
 
@@ -15,13 +15,10 @@ from .failures import ApiFailure
 from .fault_effects import STREAM_ENDINGS, end_stream, instead_of_answer, spoil_answer
 from .faults import Fault
 from .models import Model, family
-from .prices import Terms, TokenUsage
-from .prompt_cache import CacheUse
+from .prices import Terms
+from .state import ServerState
 from .streams import stream_events
-from .validation import CheckedRequest, check_headers
-
-if TYPE_CHECKING:
-    from .server import Server
+from .validation import check_headers
 
 __all__ = ["Messages"]
 
@@ -32,15 +29,15 @@ _CHUNKS_PER_SECOND = 20.0
 class Messages:
     """The endpoint; shares the counters, limits and faults of `server`."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._book = server.book
-        self._limits = server.limits
-        self._options = server.options
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self._book = state.book
+        self._limits = state.limits
+        self._options = state.options
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a call."""
-        exchange = Exchange(self._server, request)
+        exchange = Exchange(self._state, request)
         self._book.arrived("messages")
         flight = Flight(self._book)
         try:
@@ -57,13 +54,13 @@ class Messages:
 
     async def _answer(self, exchange: Exchange, flight: Flight) -> web.StreamResponse:
         body: Any = await exchange.read()
-        checked = self._server.validator.check(body, check_headers(exchange.request.headers))
+        checked = self._state.validator.check(body, check_headers(exchange.request.headers))
         model = checked.model
-        use = self._look_up(checked)
+        use = self._state.look_up(checked)
         # What is read from the prompt cache does not count towards the limit of the input.
         self._admit(exchange, model, checked.input_tokens - use.usage.read_tokens)
         stream = bool(body.get("stream"))
-        fault = self._server.faults.next("messages", body)
+        fault = self._state.faults.next("messages", body)
         if fault is not None:
             self._book.faulted(fault.kind)
             if fault.status == 429 and fault.retry_after_seconds is not None:
@@ -78,21 +75,15 @@ class Messages:
         if exchange.gone():
             raise ClientLeft
         if use.entries:
-            self._server.prompt_cache.keep(use)
+            self._state.prompt_cache.keep(use)
         if stream and not (fault is not None and fault.kind == "lost"):
             return await self._stream(exchange, flight, answer, terms, fault)
         # Billed and landed before a byte is out: once the client has it, it may look at the counters or send the next call.
         self._settle(answer, terms, answer.usage.output_tokens, complete=True)
         flight.land()
         self._add_limit_headers(exchange, model)
-        message = add_to_message(answer.message(self._server.next_id("msg")), answer.extra)
+        message = add_to_message(answer.message(self._state.next_id("msg")), answer.extra)
         return await spoil_answer(exchange, fault, exchange.bytes(compact(message).encode("ascii"), "application/json"))
-
-    def _look_up(self, checked: CheckedRequest) -> CacheUse:
-        """Return what the prompt cache has of a request; of one that asks for nothing, nothing."""
-        if checked.cache is None:
-            return CacheUse(TokenUsage(checked.input_tokens), [], 0.0)
-        return self._server.prompt_cache.look_up(checked.cache, checked.model, self._server.clock())
 
     def _admit(self, exchange: Exchange, model: Model, input_tokens: int) -> None:
         now = time.monotonic()
@@ -139,7 +130,7 @@ class Messages:
         settled = False
         try:
             await response.prepare(exchange.request)
-            events = stream_events(answer, self._server.next_id("msg"), chunk_tokens=chunk_tokens)
+            events = stream_events(answer, self._state.next_id("msg"), chunk_tokens=chunk_tokens)
             for number, (event, tokens, last) in enumerate(events):
                 if ending is not None and (number >= ending.after_events or last):
                     if ending.kind == "silent":

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from typing import Any, Awaitable, Callable, Deque, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Awaitable, Callable, Dict, List, Optional, Tuple
 
 from aiohttp import web
 
 from .batches import Batches, batch_endpoint
 from .control import control
 from .counters import CounterBook
-from .exchange import MAX_BODY_BYTES, ClientLeft, Exchange, LoggedRequest, masked
+from .exchange import MAX_BODY_BYTES, ClientLeft, Exchange, LoggedRequest, logged_requests
 from .failures import ApiFailure, invalid
 from .fault_effects import instead_of_answer, spoil_answer
 from .faults import FaultScript
-from .limits import RateLimits
 from .messages import Messages
-from .models import ModelTable, model_info
+from .models import model_info
 from .options import SimulatorOptions
 from .pages import page
-from .prompt_cache import PromptCache
-from .validation import Validator, check_headers
+from .state import ServerState
+from .validation import check_headers
 
 __all__ = ["Server"]
 
@@ -60,55 +58,46 @@ class Server:
     """
 
     def __init__(self, options: SimulatorOptions, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.options = options
-        # "localhost" may be two addresses, and port 0 would then pick two ports.
-        self._host = "127.0.0.1" if options.host == "localhost" else options.host
-        self.book = CounterBook(grace_seconds=options.retry_after_grace_seconds)
-        self.faults = FaultScript()
-        self.limits = RateLimits(options)
-        self.models = ModelTable(options.extra_models, accept_any=options.accept_any_model)
-        self.validator = Validator(self.models, context_window=options.context_window, new_account=options.new_account)
-        self.prompt_cache = PromptCache()
-        self.clock = clock
-        self.messages = Messages(self)
-        self.batches = Batches(self)
-        self.log: Deque[Tuple[str, str, Mapping[str, str], Any, str]] = deque(maxlen=options.log_size)
-        self.waiters: Dict[Any, asyncio.Future[None]] = {}
-        self.stopping = False
-        self.port = 0
-        self._ids = 0
+        self._state = ServerState(options, clock)
+        self._messages = Messages(self._state)
+        self._batches = Batches(self._state)
         self._listener: Optional[_Listener] = None
         self._socket: Optional[asyncio.AbstractServer] = None
 
     @property
     def url(self) -> str:
         """Base URL for clients."""
-        return "http://{}:{}".format(f"[{self._host}]" if ":" in self._host else self._host, self.port)
+        return self._state.url
 
-    def next_id(self, prefix: str) -> str:
-        """Return a new id, such as ``req_sim000000000000000001``."""
-        self._ids += 1
-        return f"{prefix}_sim{self._ids:018d}"
+    @property
+    def book(self) -> CounterBook:
+        """What was seen and billed."""
+        return self._state.book
+
+    @property
+    def faults(self) -> FaultScript:
+        """The scripted faults."""
+        return self._state.faults
 
     async def start(self) -> None:
         """Listen. Raises OSError where the port is taken."""
-        self._listener = _Listener(self._handle, self.waiters)
+        self._listener = _Listener(self._handle, self._state.waiters)
         self._socket = await asyncio.get_running_loop().create_server(
-            self._listener, self._host, self.options.port, backlog=1024
+            self._listener, self._state.host, self._state.options.port, backlog=1024
         )
-        self.port = self._socket.sockets[0].getsockname()[1]
+        self._state.port = self._socket.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Close every connection and end every task."""
-        self.stopping = True
+        self._state.stopping = True
         listener, listening = self._listener, self._socket
         if listener is None or listening is None:
             return
         listening.close()
-        for waiter in list(self.waiters.values()):
+        for waiter in list(self._state.waiters.values()):
             if not waiter.done():
                 waiter.set_result(None)
-        await self.batches.stop()
+        await self._batches.stop()
         transports = [connection.transport for connection in listener.connections]
         await listener.shutdown(_STOP_SECONDS)
         for transport in transports:
@@ -119,26 +108,19 @@ class Server:
 
     def reset(self) -> None:
         """Forget faults, counters, log, batches, prompt cache and what was taken from the buckets."""
-        self.faults.clear()
-        self.book.reset()
-        self.limits.reset()
-        self.prompt_cache.reset()
-        self.batches.reset()
-        self.log.clear()
+        self._state.reset()
+        self._batches.reset()
 
     def logged(self) -> Tuple[LoggedRequest, ...]:
         """Return the last requests, oldest first; may be called from any thread."""
-        return tuple(
-            LoggedRequest(method, path, masked(headers), body, request_id)
-            for method, path, headers, body, request_id in list(self.log)
-        )
+        return logged_requests(self._state)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
         if path == "/v1/messages" and request.method == "POST":
-            return await self.messages.handle(request)
+            return await self._messages.handle(request)
         if path.startswith("/_simulator"):
-            return await control(self, request)
+            return await control(self._state, request, self.reset)
         return await self._other(request, path)
 
     async def _other(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -147,26 +129,26 @@ class Server:
         batches = parts[:3] == ["v1", "messages", "batches"]
         models = parts[:2] == ["v1", "models"]
         endpoint = "count_tokens" if counting else "batches" if batches else "models" if models else "other"
-        exchange = Exchange(self, request)
-        self.book.arrived(endpoint)
+        exchange = Exchange(self._state, request)
+        self._state.book.arrived(endpoint)
         try:
             body = await exchange.read(_MAX_BATCH_BODY_BYTES if batches else MAX_BODY_BYTES)
             headers = check_headers(request.headers)
             script = batch_endpoint(request.method, parts[3:]) if batches else endpoint
-            fault = self.faults.next(script, body if isinstance(body, dict) else {})
+            fault = self._state.faults.next(script, body if isinstance(body, dict) else {})
             if fault is not None:
-                self.book.faulted(fault.kind)
+                self._state.book.faulted(fault.kind)
                 in_parts = script == "batch_results" and fault.kind == "silent"
                 instead = await instead_of_answer(exchange, fault, stream=in_parts)
                 if instead is not None:
                     return instead
             if counting and request.method == "POST":
-                checked = self.validator.check(body, headers, counting=True)
+                checked = self._state.validator.check(body, headers, counting=True)
                 answer: web.StreamResponse = exchange.json({"input_tokens": checked.input_tokens})
             elif script == "batch_results":
-                return await self.batches.results(exchange, parts[3], fault)
+                return await self._batches.results(exchange, parts[3], fault)
             elif batches:
-                answer = self.batches.handle(exchange, parts[3:], body, headers)
+                answer = self._batches.handle(exchange, parts[3:], body, headers)
             elif models and request.method == "GET":
                 answer = self._models(exchange, parts[2:])
             else:
@@ -180,7 +162,7 @@ class Server:
 
     def _models(self, exchange: Exchange, rest: List[str]) -> web.Response:
         if rest:
-            model = self.models.find(rest[0])
+            model = self._state.models.find(rest[0])
             if model is None or len(rest) > 1:
                 raise ApiFailure(404, f"model: {'/'.join(rest)}")
             return exchange.json(model_info(model))
@@ -188,4 +170,4 @@ class Server:
         wanted = [*query.getall("lifecycle", []), *query.getall("lifecycle[]", [])] or ["active", "deprecated"]
         if not set(wanted) <= {"active", "deprecated", "retired"}:
             raise invalid("lifecycle: Input should be 'active', 'deprecated' or 'retired'")
-        return exchange.json(page([model_info(model) for model in self.models.listed(wanted)], exchange.query))
+        return exchange.json(page([model_info(model) for model in self._state.models.listed(wanted)], exchange.query))

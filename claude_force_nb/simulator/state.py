@@ -1,0 +1,72 @@
+"""What the parts of a server share: counters, limits, faults, caches and the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Callable, Deque, Dict, Mapping, Tuple
+
+from .counters import CounterBook
+from .faults import FaultScript
+from .limits import RateLimits
+from .models import ModelTable
+from .options import SimulatorOptions
+from .prices import TokenUsage
+from .prompt_cache import CacheUse, PromptCache
+from .validation import CheckedRequest, Validator
+
+__all__ = ["ServerState"]
+
+
+class ServerState:
+    """The state of one server; changed by its loop only.
+
+    Parameters
+    ----------
+    options : SimulatorOptions
+    clock : callable
+        Returns seconds, for the prompt cache.
+    """
+
+    def __init__(self, options: SimulatorOptions, clock: Callable[[], float]) -> None:
+        self.options = options
+        self.book = CounterBook(grace_seconds=options.retry_after_grace_seconds)
+        self.faults = FaultScript()
+        self.limits = RateLimits(options)
+        self.models = ModelTable(options.extra_models, accept_any=options.accept_any_model)
+        self.validator = Validator(self.models, context_window=options.context_window, new_account=options.new_account)
+        self.prompt_cache = PromptCache()
+        self.log: Deque[Tuple[str, str, Mapping[str, str], Any, str]] = deque(maxlen=options.log_size)
+        # By connection: who waits on it and has to hear that it is gone.
+        self.waiters: Dict[Any, asyncio.Future[None]] = {}
+        self.stopping = False
+        self.port = 0
+        # "localhost" may be two addresses, and port 0 would then pick two ports.
+        self.host = "127.0.0.1" if options.host == "localhost" else options.host
+        self._clock = clock
+        self._ids = 0
+
+    @property
+    def url(self) -> str:
+        """Base URL for clients."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def next_id(self, prefix: str) -> str:
+        """Return a new id, such as ``req_sim000000000000000001``."""
+        self._ids += 1
+        return f"{prefix}_sim{self._ids:018d}"
+
+    def look_up(self, checked: CheckedRequest) -> CacheUse:
+        """Return what the prompt cache has of a request; of one that asks for nothing, nothing."""
+        if checked.cache is None:
+            return CacheUse(TokenUsage(checked.input_tokens), [], 0.0)
+        return self.prompt_cache.look_up(checked.cache, checked.model, self._clock())
+
+    def reset(self) -> None:
+        """Forget faults, counters, log, prompt cache and what was taken from the buckets."""
+        self.faults.clear()
+        self.book.reset()
+        self.limits.reset()
+        self.prompt_cache.reset()
+        self.log.clear()
