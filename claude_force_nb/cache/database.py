@@ -1,4 +1,4 @@
-"""The database file: opened with every guard SQLite has, told apart from what is not ours, cleared away when broken."""
+"""The files of the database: told apart from what is not ours, and cleared away when broken."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ import sqlite3
 import stat
 import tempfile
 import time
-from typing import Any, List, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
+
+from claude_force_nb.storage.database import belongs_to_other_program
+from claude_force_nb.storage.private import read_start
 
 __all__ = [
     "APPLICATION_ID",
+    "DATABASE_NAME",
+    "USER_VERSION",
     "DamagedError",
+    "ForeignError",
+    "Identity",
     "authorize_read",
+    "check_ours",
     "check_writable",
-    "connect",
     "discard",
+    "discard_log",
     "has_empty_log",
     "identity",
     "is_truncated",
     "make_way",
-    "schema_of",
-    "turn_to_log",
 ]
 
 DATABASE_NAME = "cache.db"  # diskcache's
 
-# Written into the header of the database: what carries it is ours, and may be removed when it is broken.
+# Written into the header of the database: what carries one of them is ours, and may be removed when it is broken.
 APPLICATION_ID = 0x436C4631  # "ClF1"
-_SQLITE_MAGIC = b"SQLite format 3\x00"
+USER_VERSION = 0x43614331  # "CaC1"
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _SETTLING_SECONDS = 0.5
 _ALLOWED_READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION)
@@ -39,35 +45,8 @@ class DamagedError(Exception):
     """The database is not one that this package could have written."""
 
 
-def connect(path: str, *, timeout_seconds: float) -> sqlite3.Connection:
-    """Open the database at `path`, in autocommit mode, for use by one thread at a time; its text comes as bytes."""
-    connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
-    try:
-        connection.text_factory = bytes  # text that is no UTF-8 must not raise
-        # Functions and virtual tables named by the schema are not to be run; broken cells are errors at once.
-        connection.execute("PRAGMA trusted_schema = 0")
-        connection.execute("PRAGMA cell_size_check = 1")
-        # A mapped file that somebody truncates kills the process.
-        connection.execute("PRAGMA mmap_size = 0").fetchall()
-        if hasattr(connection, "setconfig"):
-            connection.setconfig(getattr(sqlite3, "SQLITE_DBCONFIG_DEFENSIVE"), True)  # noqa: B009
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def turn_to_log(connection: sqlite3.Connection, *, timeout_seconds: float) -> None:
-    """Give the database a write-ahead log, where it has none; SQLite itself does not wait for others who do just that."""
-    until = time.monotonic() + timeout_seconds
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = wal").fetchall()
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() >= until:
-                raise
-        time.sleep(0.01)
+class ForeignError(Exception):
+    """What is in the place of the database belongs to another program."""
 
 
 def authorize_read(action: int, _name: Any, column: Any, _database: Any, source: Any) -> int:
@@ -82,28 +61,37 @@ def authorize_read(action: int, _name: Any, column: Any, _database: Any, source:
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
-def schema_of(connection: sqlite3.Connection) -> List[Any]:
-    """Return every table, index, trigger and view, each as (type, name, table, SQL)."""
-    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name, type").fetchall()
+def check_ours(path: str) -> None:
+    """Raise ForeignError if what is at `path` is not our database, whole or not, and not an empty file either."""
+    if belongs_to_other_program(path, APPLICATION_ID, USER_VERSION):
+        raise ForeignError(f"{os.path.basename(path)} belongs to another program; set another cache directory")
 
 
-def identity(path: str) -> Tuple[Optional[Tuple[int, int]], ...]:
+class Identity(NamedTuple):
+    """Device and inode of the database and what lies beside it; None for what is not there."""
+
+    main: Optional[Tuple[int, int]]
+    log: Optional[Tuple[int, int]]
+    journal: Optional[Tuple[int, int]]
+
+
+def identity(path: str) -> Identity:
     """Return what tells whether the database and its log are still the same files, and no rollback journal has come."""
-    found: List[Optional[Tuple[int, int]]] = []
-    for name in (path, path + "-wal", path + "-journal"):
-        try:
-            status = os.stat(name)
-        except OSError:
-            found.append(None)
-        else:
-            found.append((status.st_dev, status.st_ino))
-    return tuple(found)
+    return Identity(_file_number(path), _file_number(path + "-wal"), _file_number(path + "-journal"))
+
+
+def _file_number(path: str) -> Optional[Tuple[int, int]]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def is_truncated(path: str) -> bool:
     """Whether the file is shorter than its own header says, and no log has what is missing."""
     try:
-        header = _header_of(path)
+        header = read_start(path, 100)
         length = os.stat(path).st_size
     except OSError:
         return False
@@ -123,8 +111,8 @@ def has_empty_log(path: str) -> bool:
 
 
 def make_way(path: str) -> None:
-    """Move what is no regular file out of the way of the database, following no symbolic link and removing nothing."""
-    for name in (path, *(path + ending for ending in _COMPANIONS)):
+    """Move what cannot be a companion of our database out of its way, following no symbolic link and removing nothing."""
+    for name in (path + ending for ending in _COMPANIONS):
         try:
             if not stat.S_ISREG(os.lstat(name).st_mode) or (name.endswith("-journal") and _stays(path, name)):
                 _move_aside(name)
@@ -135,46 +123,32 @@ def make_way(path: str) -> None:
 def _stays(path: str, journal: str) -> bool:
     """Whether a rollback journal is there to stay beside a database with a write-ahead log: it would be played back into it.
 
-    Whoever makes the database has one for a moment, while it is turned to the log.
+    Whoever makes the database has one for a moment, while it is switched to the log.
     """
     until = time.monotonic() + _SETTLING_SECONDS
-    while os.path.lexists(journal) and _header_of(path)[18:20] == b"\2\2":
+    while os.path.lexists(journal) and read_start(path, 20)[18:20] == b"\2\2":
         if time.monotonic() >= until:
             return True
         time.sleep(0.01)
     return False
 
 
-def discard(path: str) -> bool:
-    """Clear the place of a broken database: one that is ours is removed, anything else is moved aside, never removed.
-
-    Returns
-    -------
-    bool
-        Whether something was moved aside.
+def discard(path: str) -> None:
+    """Remove a broken database of ours, with its log.
 
     Raises
     ------
+    ForeignError
+        If it is not ours.
     OSError
-        If it cannot be moved or removed.
+        If it cannot be removed.
     """
+    check_ours(path)
     make_way(path)
-    ours = is_ours(path)
     # The log first: left behind alone, it would be replayed into the next database.
     discard_log(path)
-    if not ours:
-        _move_aside(path)
-    elif os.path.lexists(path):
+    if os.path.lexists(path):
         os.unlink(path)
-    return not ours
-
-
-def _header_of(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(100)
-    except FileNotFoundError:
-        return b""
 
 
 def check_writable(path: str) -> None:
@@ -191,15 +165,6 @@ def discard_log(path: str) -> None:
             os.unlink(path + ending)
         except FileNotFoundError:
             pass
-
-
-def is_ours(path: str) -> bool:
-    """Whether a database of this package is at `path`, whole or not, or nothing, or an empty file."""
-    header = _header_of(path)
-    if header[:16] != _SQLITE_MAGIC:
-        return not header
-    # One page has no room for a table: the making of a database stopped before our mark was in it.
-    return header[68:72] == APPLICATION_ID.to_bytes(4, "big") or header[28:32] == b"\0\0\0\1"
 
 
 def _move_aside(name: str) -> None:

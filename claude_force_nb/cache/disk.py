@@ -17,8 +17,13 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import diskcache
 from diskcache.core import MODE_RAW, UNKNOWN
 
+from claude_force_nb.storage.database import SQLITE_ERRORS, connect, mark, schema_of, switch_to_wal
+from claude_force_nb.storage.private import make_private_file, make_private_folder
+
 from . import database
 from .database import DamagedError
+from .rows import Evicted, Judged, NewValue, Row, Scanned, Sums
+from .uses import UseLog
 
 __all__ = ["SignedDisk", "Store"]
 
@@ -92,7 +97,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     Parameters
     ----------
     directory : str
-        Made with mode 0700 where it is missing.
+        Made with mode 0700 where it is missing, the database in it with 0600.
     timeout_seconds : float
         Longest wait for another process's lock.
     max_value_bytes : int
@@ -100,13 +105,16 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     Raises
     ------
+    ForeignError
+        If the database there belongs to another program, which is not touched.
     DamagedError, sqlite3.Error, OSError
-        See `kind_of`.
+        See `faults.kind_of`.
     """
 
     def __init__(self, directory: str, *, timeout_seconds: float, max_value_bytes: int) -> None:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_private_folder(directory)
         self._path = os.path.join(directory, database.DATABASE_NAME)
+        database.check_ours(self._path)
         self._reader: Optional[sqlite3.Connection] = None
         self._writer: Optional[sqlite3.Connection] = None
         memory = sqlite3.connect(":memory:", isolation_level=None)
@@ -116,7 +124,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         try:
             # The root directory stands in for ours, whose name diskcache would search for ~ and $.
             super().__init__(os.sep, timeout=timeout_seconds, disk=SignedDisk, **_SETTINGS)
-            schema = database.schema_of(memory)
+            schema = schema_of(memory)
         finally:
             self._building = None
             memory.close()
@@ -143,24 +151,26 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def _attach(self, schema: List[Any], max_value_bytes: int) -> None:
         database.make_way(self._path)
-        self._writer = database.connect(self._path, timeout_seconds=self._timeout)
+        make_private_file(self._path)
+        self._writer = self._connect()
         sql = self._writer.execute
-        found = database.schema_of(self._writer)
+        found = schema_of(self._writer)
         if not found:
             # Only of effect before there are tables, and later a write each time.
-            sql("PRAGMA auto_vacuum = {}".format(_SETTINGS["sqlite_auto_vacuum"]))
-        database.turn_to_log(self._writer, timeout_seconds=self._timeout)
-        sql("PRAGMA synchronous = {}".format(_SETTINGS["sqlite_synchronous"]))
-        sql("PRAGMA cache_size = {}".format(_SETTINGS["sqlite_cache_size"]))
+            sql(f"PRAGMA auto_vacuum = {_SETTINGS['sqlite_auto_vacuum']}")
+        mark(self._writer, database.APPLICATION_ID, database.USER_VERSION)
+        switch_to_wal(self._writer, timeout_seconds=self._timeout)
+        sql(f"PRAGMA synchronous = {_SETTINGS['sqlite_synchronous']}")
+        sql(f"PRAGMA cache_size = {_SETTINGS['sqlite_cache_size']}")
         sql(f"PRAGMA journal_size_limit = {2**24}")
         if not found:
             self._create(schema)
         # In this order: what is changed in between is found by the next transaction.
         self._schema_version = sql("PRAGMA schema_version").fetchall()
-        if database.schema_of(self._writer) != schema:
+        if schema_of(self._writer) != schema:
             raise DamagedError("the tables are not those of this cache")
 
-        self._reader = database.connect(self._path, timeout_seconds=self._timeout)
+        self._reader = self._connect()
         self._reader.execute("PRAGMA query_only = 1")
         self._reader.execute("PRAGMA cache_size = -16384")
         self._reader.set_authorizer(database.authorize_read)
@@ -172,16 +182,20 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self.read(self.read_statement, ("",)).fetchall()
         self._identity = database.identity(self._path)
 
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(self._path, timeout_seconds=self._timeout)
+        connection.text_factory = bytes  # text that is not UTF-8 must not raise
+        return connection
+
     def _create(self, schema: List[Any]) -> None:
         sql = self._con.execute
         sql("BEGIN IMMEDIATE")
         try:
-            if not database.schema_of(self._con):  # another process may have been first
-                sql(f"PRAGMA application_id = {database.APPLICATION_ID}")
-                for kind in (b"table", b"index", b"trigger"):
-                    for row in schema:
-                        if row[0] == kind and row[3] is not None:
-                            sql(row[3].decode("ascii"))
+            if not schema_of(self._con):  # another process may have been first
+                for wanted in (b"table", b"index", b"trigger"):
+                    for kind, _name, _table, statement in schema:
+                        if kind == wanted and statement is not None:
+                            sql(statement.decode("ascii"))
                 rows = [*_SETTINGS.items(), ("count", 0), ("size", 0), ("hits", 0), ("misses", 0)]
                 self._con.executemany("INSERT INTO Settings VALUES (?, ?)", rows)
             sql("COMMIT")
@@ -198,6 +212,12 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         """Whether the files under our names are still those that are open here."""
         return self._identity == database.identity(self._path)
 
+    def was_replaced(self) -> bool:
+        """Whether another file has the name of the database that is open here."""
+        main = database.identity(self._path).main
+        opened = getattr(self, "_identity", None)
+        return opened is not None and main is not None and main != opened.main
+
     def close(self) -> None:
         """Close both connections; a second call does nothing."""
         for name in ("_reader", "_writer"):
@@ -206,24 +226,26 @@ class Store(diskcache.Cache):  # type: ignore[misc]
                 setattr(self, name, None)
                 try:
                     connection.close()
-                except sqlite3.Error:
+                except SQLITE_ERRORS:
                     pass
 
     # ------------------------------------------------------------------ reading
 
-    def row_of(self, key: str) -> Optional[Tuple[Any, ...]]:
-        """Return (mode, filename, value) of the row of `key`, whatever they are; None where there is none."""
+    def row_of(self, key: str) -> Optional[Row]:
+        """Return the row of `key`, whatever is in it; None where there is none."""
         rows = self.read(f"SELECT {self._row} FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
-        return rows[0] if rows else None
+        return Row(*rows[0]) if rows else None
 
-    def scan(self, start: int = _FIRST_ROWID) -> Optional[Tuple[Any, ...]]:
-        """Return (rowid, key, raw, (mode, filename, value)) of the first row from rowid `start`; None after the last."""
+    def scan(self, start: int = _FIRST_ROWID) -> Optional[Scanned]:
+        """Return the first row from rowid `start`; None after the last."""
         if start >= 2**63:
             return None
         rows = self.read(self._scan_statement, (start,)).fetchall()
-        return (*rows[0][:3], rows[0][3:]) if rows else None
+        for rowid, key, raw, *row in rows:
+            return Scanned(rowid, key, raw, Row(*row))
+        return None
 
-    def totals(self, *, count_anew: bool = False) -> Tuple[int, int]:
+    def totals(self, *, count_anew: bool = False) -> Sums:
         """Return entries and bytes stored; `count_anew` reads every row and mends the sums."""
         found = None if count_anew else self._recorded()
         if found is None:
@@ -235,27 +257,22 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def write(
         self,
-        new: Sequence[Tuple[str, bytes, float]],
+        new: Sequence[NewValue],
         *,
         now: float,
         expires: Optional[float],
         max_size_bytes: int,
-        uses: Dict[str, float],
-    ) -> Tuple[int, int]:
+        uses: UseLog,
+    ) -> Evicted:
         """Store values one after the other, and evict what is expired and what then is too much.
 
         Parameters
         ----------
-        new : sequence of (key, value, used)
-            `used` is the same as `now`, made later than every use before.
+        new : sequence of NewValue
         now, expires : float
             Seconds since 1970 UTC.
-        uses : dict
-            Key to time of last use, not yet written: they are, and the dict is emptied, where they decide what has to go.
-
-        Returns
-        -------
-        expired, evicted : int
+        uses : UseLog
+            Not yet written: they are, and it is emptied, where they decide what has to go.
         """
         expired = evicted = 0
         noted = False
@@ -268,24 +285,21 @@ class Store(diskcache.Cache):  # type: ignore[misc]
                             "SELECT rowid FROM Cache WHERE expire_time < ? AND rowid IS NOT ? LIMIT 10", (now, rowid)
                         ).fetchall()
                     )
-                if uses and not noted and self._sums()[1] + len(value) > max_size_bytes:
+                if uses.times and not noted and self._sums().size_bytes + len(value) > max_size_bytes:
                     noted = True
-                    self._note(list(uses.items()))
+                    self._note(uses.oldest(None))
                 columns = (expires, None, *self._disk.store(value, False, key=key))
                 if rowid is not None:
                     self._row_update(rowid, used, columns)
                 else:
                     self._row_insert(key, True, used, columns)
-                evicted += self._make_room(max_size_bytes, spare=key, added_bytes=len(value))
+                evicted += self._make_room(max_size_bytes, spare=key, added_bytes=len(value), moment=used)
         if noted:
-            uses.clear()
-        return expired, evicted
+            uses.times.clear()
+        return Evicted(expired, evicted)
 
-    def evict(self, judged: List[Tuple[str, Any, Any]]) -> int:
-        """Remove entries that were judged unusable, unless another process has replaced them since.
-
-        `judged` has (column, its value, row as read) of each, with the column ``"key"`` or ``"rowid"``. Returns their number.
-        """
+    def evict(self, judged: List[Judged]) -> int:
+        """Remove rows that were judged unusable, unless another process has replaced them since; return how many."""
         evicted = 0
         with self._changing() as sql:
             for column, name, row in judged:
@@ -330,14 +344,16 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             self._con.executemany("DELETE FROM Cache WHERE rowid = ?", rowids)
         return len(rowids)
 
-    def _make_room(self, max_size_bytes: int, *, spare: str, added_bytes: int) -> int:
+    def _make_room(self, max_size_bytes: int, *, spare: str, added_bytes: int, moment: float) -> int:
         """Evict least-recently-used entries other than `spare` until the sum is at most `max_size_bytes`; return how many."""
         evicted = 0
-        _, size = self._sums()
+        size = self._sums().size_bytes
         if size > max_size_bytes + added_bytes:
             # More than this transaction can have added: the limit was lowered, or the sum forged. Count before a whole cache is
             # thrown away for it.
-            _, size = self._recount()
+            size = self._recount().size_bytes
+        if size > max_size_bytes:
+            self._end_future_uses(moment)
         while size > max_size_bytes:
             rows = self._con.execute(
                 "SELECT rowid, size FROM Cache WHERE key IS NOT ? ORDER BY access_time LIMIT 100", (spare,)
@@ -353,28 +369,37 @@ class Store(diskcache.Cache):  # type: ignore[misc]
                 if excess <= 0:
                     break
             evicted += self._evict(chosen)
-            _, size = self._sums()
+            size = self._sums().size_bytes
         return evicted
+
+    def _end_future_uses(self, moment: float) -> None:
+        """Let what was used after `moment`, by a clock that was ahead then, count as used right before it, in the same order."""
+        ((latest,),) = self._con.execute("SELECT max(access_time) FROM Cache").fetchall()
+        if type(latest) is float and latest > moment:
+            self._con.execute(
+                "UPDATE Cache SET access_time = access_time - ? WHERE access_time > ?",
+                (latest - moment + 1e-6, moment),
+            )
 
     def _note(self, uses: List[Tuple[str, float]]) -> None:
         # Never back: the entry may have been written again since it was read.
         statement = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
         self._con.executemany(statement, [(when, key, when) for key, when in uses])
 
-    def _sums(self) -> Tuple[int, int]:
+    def _sums(self) -> Sums:
         return self._recorded() or self._recount()
 
-    def _recorded(self) -> Optional[Tuple[int, int]]:
+    def _recorded(self) -> Optional[Sums]:
         """Return entries and bytes stored, as diskcache's triggers keep them; None where that cannot be true."""
         ((count, size),) = self._con.execute(_SUMS).fetchall()
         if type(count) is int and type(size) is int and count >= 0 and size >= 0 and (count or not size):
-            return count, size
+            return Sums(count, size)
         return None
 
-    def _recount(self) -> Tuple[int, int]:
+    def _recount(self) -> Sums:
         """Count entries and bytes from the values themselves, and set the sums right."""
         sql = self._con.execute
         sql(f"UPDATE Cache SET size = {_LENGTH} WHERE size IS NOT {_LENGTH}")
         ((count, size),) = sql("SELECT count(*), coalesce(sum(size), 0) FROM Cache").fetchall()
         self._con.executemany("INSERT OR REPLACE INTO Settings VALUES (?, ?)", [("count", count), ("size", size)])
-        return count, size
+        return Sums(count, size)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
 
+from .rows import Row
 from .signing import NEVER, KeyRing
 
 __all__ = [
@@ -48,8 +49,14 @@ _new_result = ClaudeResult.__new__
 _new_usage = Usage.__new__
 _set = object.__setattr__
 
-# The value as read, in a row of its own; the fields of its answer; when it was made and when it ends, in seconds since 1970 UTC.
-Entry = Tuple[Tuple[bytes], Dict[str, Any], float, float]
+
+class Entry(NamedTuple):
+    """A verified entry: the value as read, the fields of its answer, when it was made and when it ends (seconds since 1970 UTC)."""
+
+    value: bytes
+    fields: Dict[str, Any]
+    created: float
+    ends: float
 
 
 def encode(result: ClaudeResult) -> bytes:
@@ -58,13 +65,11 @@ def encode(result: ClaudeResult) -> bytes:
     return _encode(result.to_record()).encode("utf-8", "surrogatepass")
 
 
-def value_of(row: Tuple[Any, ...]) -> bytes:
-    """Return the value of a row as read, which is (value,) or (mode, filename, value); ValueError where it is none of ours."""
-    if len(row) == 3 and (row[0] != 1 or row[1] is not None):
-        raise ValueError("no row of ours")
-    if type(row[-1]) is not bytes:
-        raise ValueError("no value of ours")
-    return row[-1]
+def value_of(row: Row) -> bytes:
+    """Return the value of a row as read; raises ValueError if we would not have written such a row."""
+    if row.mode != 1 or row.filename is not None or type(row.value) is not bytes:
+        raise ValueError("not a row of ours")
+    return row.value
 
 
 def lifetime(created_ms: int, ends_ms: int, ttl_seconds: Optional[float]) -> Tuple[float, float]:
@@ -74,8 +79,8 @@ def lifetime(created_ms: int, ends_ms: int, ttl_seconds: Optional[float]) -> Tup
     return created, ends if ttl_seconds is None else min(ends, created + ttl_seconds)
 
 
-def read(ring: KeyRing, fingerprint: str, row: Tuple[Any, ...], ttl_seconds: Optional[float]) -> Entry:
-    """Verify and decode a row as read.
+def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[float]) -> Entry:
+    """Verify and decode a value as read.
 
     Raises
     ------
@@ -84,7 +89,6 @@ def read(ring: KeyRing, fingerprint: str, row: Tuple[Any, ...], ttl_seconds: Opt
     Exception
         Any other where it was not signed by us, or signed and yet is no record of this version.
     """
-    value = value_of(row)
     body, created_ms, ends_ms = ring.unsign(value, fingerprint=bytes.fromhex(fingerprint))
     record = _decode(body.decode("utf-8", "surrogatepass"))[0]
     # What ClaudeResult.from_record does, in a quarter of its time; a test holds the two together.
@@ -93,13 +97,13 @@ def read(ring: KeyRing, fingerprint: str, row: Tuple[Any, ...], ttl_seconds: Opt
     fields = {**_CACHED, **record, "usage": usage, "fingerprint": fingerprint}
     if len(fields) != len(_CACHED) or len(usage.__dict__) != len(_NO_USAGE):
         raise TypeError("a record of another version")
-    return ((value,), fields, *lifetime(created_ms, ends_ms, ttl_seconds))
+    return Entry(value, fields, *lifetime(created_ms, ends_ms, ttl_seconds))
 
 
 def answer_of(entry: Entry, now: float) -> ClaudeResult:
     """Return a result of its own for an entry."""
-    fields = entry[1].copy()
-    fields["age_seconds"] = now - entry[2] if now > entry[2] else 0.0
+    fields = entry.fields.copy()
+    fields["age_seconds"] = now - entry.created if now > entry.created else 0.0
     result = _new_result(ClaudeResult)
     _set(result, "__dict__", fields)
     return result
@@ -114,7 +118,7 @@ class Verified(OrderedDict):  # type: ignore[type-arg]
         """Keep `entry`, and let the oldest go; it stays itself, however large, until the next one comes."""
         self.forget(fingerprint)
         self[fingerprint] = entry
-        self.size_bytes += 2 * len(entry[0][0]) + _OVERHEAD_BYTES
+        self.size_bytes += 2 * len(entry.value) + _OVERHEAD_BYTES
         while self.size_bytes > VERIFIED_BYTES and len(self) > 1:
             self.forget(next(iter(self)))
 
@@ -122,7 +126,7 @@ class Verified(OrderedDict):  # type: ignore[type-arg]
         """Let the entry of `fingerprint` go, if there is one."""
         entry = self.pop(fingerprint, None)
         if entry is not None:
-            self.size_bytes -= 2 * len(entry[0][0]) + _OVERHEAD_BYTES
+            self.size_bytes -= 2 * len(entry.value) + _OVERHEAD_BYTES
 
     def forget_all(self) -> None:
         """Let all entries go."""

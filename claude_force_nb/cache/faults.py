@@ -6,11 +6,14 @@ import sqlite3
 
 import diskcache
 
-from .database import DamagedError, is_truncated
+from claude_force_nb.storage.database import SQLITE_ERRORS
+from claude_force_nb.storage.database import reason_of as words_of
+
+from .database import DamagedError, ForeignError, is_truncated
 
 __all__ = ["ERRORS", "is_damage", "kind_of", "reason_of"]
 
-ERRORS = (DamagedError, diskcache.Timeout, sqlite3.Error, sqlite3.Warning, OSError, OverflowError)
+ERRORS = (DamagedError, ForeignError, diskcache.Timeout, OSError, *SQLITE_ERRORS)
 """What a `Store` raises; see `kind_of`."""
 
 # Parts of SQLite's messages for a file whose content is wrong (sqlite3ErrStr and the parser); Python has result codes only
@@ -32,7 +35,10 @@ def kind_of(error: BaseException) -> str:
         # diskcache says Timeout for every reason why a transaction did not begin.
         return kind_of(error.__context__) if error.__context__ is not None else "busy"
     text = str(error)
-    if isinstance(error, DamagedError) or type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError):
+    # A UnicodeDecodeError is an error of SQLite whose text quotes what is damaged.
+    if isinstance(error, (DamagedError, UnicodeDecodeError)):
+        return "damaged"
+    if type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError):
         return "damaged"
     if isinstance(error, sqlite3.Error):
         if "locked" in text or "locking" in text:
@@ -54,4 +60,4 @@ def reason_of(error: BaseException) -> str:
     """Return the error's own words, in one line."""
     if isinstance(error, diskcache.Timeout) and error.__context__ is not None:
         error = error.__context__
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return words_of(error)

@@ -1,4 +1,4 @@
-"""The part of the response cache that keeps its store open, mends it, or does without it."""
+"""Keeps the store of a response cache open, mends it, or does without it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import os
 import threading
 import time
 import weakref
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Tuple, TypeVar, Union
 
-from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, CacheWarning, SecretError
-from claude_force_nb.warn import warn
+from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, SecretError
 
-from .secret import KEY_FILE_NAME, find_secrets, read_or_make_key
-from .signing import KeyRing
+from .keys import APPLICATION, KeySource, absolute
+from .notices import Notices
+from .uses import UseLog
 
 if TYPE_CHECKING:
     from .disk import Store
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["LOCK_WAIT_SECONDS", "StoreLifecycle"]
 
 T = TypeVar("T")
-
-APPLICATION = "claude_force_nb"
 
 LOCK_WAIT_SECONDS = 1.0
 """Longest wait for another process's lock; after one such wait the cache stops waiting until a write has succeeded."""
@@ -39,80 +36,90 @@ _abandoned: List[Any] = []
 
 
 class StoreLifecycle:
-    """Secrets, directory, locks and warnings of a cache, and the one way to its store: `_work`.
+    """Directory, locks and pauses of a cache, and the one way to its store: `work`.
 
-    Nothing is opened before the first use. No error of the store passes `_work`; what a user should know is said once.
+    Nothing is opened before the first use. No error of the store passes `work`; what a user should know is said once.
+
+    Parameters
+    ----------
+    directory : str or path, optional
+        Default: ``CLAUDE_CACHE_DIR``, else the user's. A relative one is of the working directory of this moment.
+    keys : KeySource
+    notices : Notices
+    environ : mapping
+    clock : callable
+        Seconds since 1970 UTC.
+    max_value_bytes : int
+        Longer values are read as missing.
+    notes_from_bytes : int
+        Bytes stored from which on uses are worth writing down.
+
+    Attributes
+    ----------
+    write_lock, read_lock : threading.RLock
+        Taken in this order. A read needs only the second, so that it does not wait for the write of another thread.
+    store : Store or None
+        Open between `work` and `close`; for use under the locks.
+    looked_at, look_at : float
+        The store was found to be the one on disk at the first of these moments (of `clock`); up to the second it need not be looked
+        at again.
+    uses : UseLog
+        Guarded by `read_lock`.
+    databases_lost : int
+        Databases that had to be made anew.
     """
 
     def __init__(
         self,
         directory: Union[str, os.PathLike[str], None],
         *,
-        secret: Union[str, bytes, None],
+        keys: KeySource,
+        notices: Notices,
         environ: Mapping[str, str],
         clock: Callable[[], float],
-        config_directory: Union[str, os.PathLike[str], None],
-        max_size_bytes: int,
         max_value_bytes: int,
+        notes_from_bytes: int,
     ) -> None:
-        self._current, self._previous, complaints = find_secrets(secret, environ)
-        self._given_directory = directory or environ.get("CLAUDE_CACHE_DIR") or None
-        self._config_directory = config_directory
-        self._max_size_bytes = max_size_bytes
-        self._max_value_bytes = max_value_bytes
-        # Up to this the next write, however large, evicts nothing: uses need not be written down yet.
-        self._notes_from_bytes = min(max_size_bytes // 2, max_size_bytes - max_value_bytes)
+        chosen = directory or environ.get("CLAUDE_CACHE_DIR") or None
+        self._directory = None if chosen is None else Path(absolute(chosen))
+        self._keys = keys
+        self._notices = notices
         self._clock = clock
-        self._directory: Optional[Path] = None
-        self._ring: Optional[KeyRing] = None
-        self._store: Optional[Store] = None
+        self._max_value_bytes = max_value_bytes
+        self._notes_from_bytes = notes_from_bytes
+        self.store: Optional[Store] = None
+        self.uses = UseLog()
+        self.databases_lost = 0
+        self.looked_at = self.look_at = _CLOSED
         self._finalizer: Any = None
-        # The store was found to be the one on disk within this time (of `clock`); it need not be looked at again.
-        self._looked_at = self._look_at = _CLOSED
-
-        self._uses: Dict[str, float] = {}
-        self._last_use = 0.0
-        self._integrity_failures = 0
-
         self._closed_until = self._unwritable_until = _CLOSED
         self._pause = _PAUSE_SECONDS
         self._patience = LOCK_WAIT_SECONDS
-        self._said: Dict[str, None] = {}
-        self._pending: List[Tuple[str, Type[Warning]]] = []
         self._fresh_locks()
         _live.add(self)
-        for complaint in complaints:
-            message = (
-                "{}: whoever guesses it can forge cached answers; make a random one, as with: openssl rand -hex 32"
-            )
-            warn(message.format(complaint), CacheSecretWarning)
 
     def _fresh_locks(self) -> None:
-        # Taken in this order. A read needs only the second, so that it does not wait for the write of another thread.
-        self._write_lock = threading.RLock()
-        self._read_lock = threading.RLock()
+        self.write_lock = threading.RLock()
+        self.read_lock = threading.RLock()
 
     @property
     def directory(self) -> Path:
         """Directory of the database, absolute; it need not exist yet."""
         if self._directory is None:
-            chosen = self._given_directory
-            if chosen is None:
-                import platformdirs
+            import platformdirs
 
-                chosen = platformdirs.user_cache_dir(APPLICATION, appauthor=False)
-            self._directory = Path(os.path.abspath(os.path.expanduser(os.fspath(chosen))))
+            self._directory = Path(absolute(platformdirs.user_cache_dir(APPLICATION, appauthor=False)))
         return self._directory
 
     def close(self) -> None:
         """Write down what was used and close the database. Whatever is called later opens it again."""
-        with self._write_lock:
-            self._flush_uses()
+        with self.write_lock:
+            self.flush_uses()
             self._drop_store()
 
     # ------------------------------------------------------------------ one way to the store
 
-    def _work(
+    def work(
         self,
         operation: Callable[[Store], T],
         *,
@@ -122,10 +129,10 @@ class StoreLifecycle:
     ) -> Optional[T]:
         """Do `operation` on the open store and return what it returns; None where that is not possible.
 
-        A store that fails is opened again, which looks at it anew; one that fails twice for damage is cleared away and made
+        A store that fails is opened again, which looks at it anew; one of ours that fails twice for damage is cleared away and made
         anew. A place that cannot be used is left alone for a while, unless `insist`. What is not `keyed` needs no secret.
         """
-        with self._write_lock:
+        with self.write_lock:
             now = time.monotonic()
             paused = now < self._closed_until or (now < self._unwritable_until and not reading)
             if paused and not insist:
@@ -138,15 +145,10 @@ class StoreLifecycle:
                 try:
                     store = self._open(keyed)
                     opened = True
-                    if reading:
-                        with self._read_lock:
-                            return operation(store)
-                    done = operation(store)
-                    self._wrote()
-                    return done
+                    return self._do(operation, store, reading=reading)
                 except SecretError as error:
                     self._closed_until = now + _LONGEST_PAUSE_SECONDS
-                    self._say("secret", f"{error}; answers go on without cache", CacheSecretWarning)
+                    self._notices.add("secret", f"{error}; answers go on without cache", CacheSecretWarning)
                     return None
                 except faults.ERRORS as error:
                     problem: BaseException = error
@@ -155,11 +157,23 @@ class StoreLifecycle:
                 try:
                     if any(remedy(problem, writing_only) for remedy in remedies):
                         continue
-                except OSError as refused:
+                except faults.ERRORS as refused:
                     problem, writing_only = refused, False
                 if not paused:
                     self._give_up(faults.reason_of(problem), writing_only=writing_only)
                 return None
+
+    def _do(self, operation: Callable[[Store], T], store: Store, *, reading: bool) -> T:
+        if reading:
+            with self.read_lock:
+                return operation(store)
+        done = operation(store)
+        if self._patience != LOCK_WAIT_SECONDS:
+            self._pause = _PAUSE_SECONDS
+            self._patience = LOCK_WAIT_SECONDS
+            self._unwritable_until = _CLOSED
+            store.set_patience(LOCK_WAIT_SECONDS)
+        return done
 
     # What may help, in this order, each once: each says whether it was done, and the operation is tried again.
 
@@ -173,8 +187,9 @@ class StoreLifecycle:
         from . import database, faults
 
         path = self._path()
-        if faults.kind_of(problem) != "broken" or not database.is_ours(path):
+        if faults.kind_of(problem) != "broken":
             return False
+        database.check_ours(path)
         if writing_only and not database.has_empty_log(path):
             return False  # a disk that takes no more; what is in the log is whole
         database.check_writable(path)
@@ -187,11 +202,12 @@ class StoreLifecycle:
         if not faults.is_damage(problem, self._path()):
             return False
         database.check_writable(self._path())
-        moved = database.discard(self._path())
-        self._integrity_failures += 1
-        message = "the database of the response cache in {} was damaged or not ours; it was {} and made anew"
-        self._say(
-            "integrity", message.format(self.directory, "moved aside" if moved else "removed"), CacheIntegrityWarning
+        database.discard(self._path())
+        self.databases_lost += 1
+        self._notices.add(
+            "integrity",
+            f"the database of the response cache in {self.directory} was damaged; it was removed and made anew",
+            CacheIntegrityWarning,
         )
         return True
 
@@ -202,9 +218,9 @@ class StoreLifecycle:
 
     def _open(self, keyed: bool) -> Store:
         """Return the store, open, and looked at to be the one that is on disk now."""
-        if keyed and self._ring is None:
-            self._ring = KeyRing([self._current or self._key_from_file(), *self._previous])
-        store = self._store
+        if keyed:
+            self._keys.make_ring(self.directory)
+        store = self.store
         if store is not None and not store.is_current():
             self._drop_store()
             store = None
@@ -212,45 +228,24 @@ class StoreLifecycle:
             from .disk import Store
 
             store = Store(str(self.directory), timeout_seconds=self._patience, max_value_bytes=self._max_value_bytes)
-            with self._read_lock:
-                self._store = store
-            self._finalizer = weakref.finalize(self, _finish, store, self._uses, self._notes_from_bytes)
+            with self.read_lock:
+                self.store = store
+            self._finalizer = weakref.finalize(self, _finish, store, self.uses, self._notes_from_bytes)
             self._closed_until = _CLOSED
-        if self._ring is not None:
-            self._looked_at = self._clock()
-            self._look_at = self._looked_at + _POLL_SECONDS
+        if self._keys.ring is not None:
+            self.looked_at = self._clock()
+            self.look_at = self.looked_at + _POLL_SECONDS
         return store
 
     def _drop_store(self) -> None:
-        with self._read_lock:
-            self._looked_at = self._look_at = _CLOSED
-            store, self._store = self._store, None
+        with self.read_lock:
+            self.looked_at = self.look_at = _CLOSED
+            store, self.store = self.store, None
             if self._finalizer is not None:
                 self._finalizer.detach()
                 self._finalizer = None
             if store is not None:
-                store.close()
-
-    def _key_from_file(self) -> bytes:
-        if self._config_directory is None:
-            import platformdirs
-
-            place = platformdirs.user_config_dir(APPLICATION, appauthor=False)
-        else:
-            place = os.path.abspath(os.path.expanduser(os.fspath(self._config_directory)))
-        path = Path(place, KEY_FILE_NAME)
-        if Path(os.path.realpath(str(self.directory))) in Path(os.path.realpath(str(path))).parents:
-            raise SecretError(
-                "the cache directory would hold its own key: set CLAUDE_CACHE_SECRET, or another directory"
-            )
-        try:
-            key, message = read_or_make_key(path)
-        except OSError as error:
-            why = "CLAUDE_CACHE_SECRET is not set, and no key can be kept in {} ({})"
-            raise SecretError(why.format(path, error.strerror or error))
-        if message:
-            self._say("key", message, CacheSecretWarning)
-        return key
+                _close(store)
 
     def _give_up(self, reason: str, *, writing_only: bool) -> None:
         until = time.monotonic() + self._pause
@@ -260,63 +255,49 @@ class StoreLifecycle:
             self._closed_until = until
         self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
         self._patience = _IMPATIENT_SECONDS
-        message = "the response cache in {} cannot be {} now ({}); answers go on without it"
-        self._say("unavailable", message.format(self.directory, "written" if writing_only else "used", reason))
+        done = "written" if writing_only else "used"
+        self._notices.add(
+            "unavailable",
+            f"the response cache in {self.directory} cannot be {done} now ({reason}); answers go on without it",
+        )
 
-    def _wrote(self) -> None:
-        if self._patience != LOCK_WAIT_SECONDS:
-            self._pause = _PAUSE_SECONDS
-            self._patience = LOCK_WAIT_SECONDS
-            self._unwritable_until = _CLOSED
-            if self._store is not None:
-                self._store.set_patience(LOCK_WAIT_SECONDS)
-
-    def _flush_uses(self, limit: Optional[int] = None) -> None:
+    def flush_uses(self, limit: Optional[int] = None) -> None:
         """Write down up to `limit` notes of use, the oldest first, without waiting: they are worth no wait, and no warning."""
-        with self._write_lock:
-            with self._read_lock:
-                batch = list(islice(self._uses.items(), limit))
-            if self._store is not None and not _note_uses(self._store, batch, self._patience, self._notes_from_bytes):
+        with self.write_lock:
+            with self.read_lock:
+                notes = self.uses.oldest(limit)
+            if self.store is not None and not _note_uses(self.store, notes, self._patience, self._notes_from_bytes):
                 # What is wrong, the next write finds out. A transaction left open would be in its way.
                 self._drop_store()
-            with self._read_lock:
-                for key, _ in batch:
-                    self._uses.pop(key, None)
+            with self.read_lock:
+                self.uses.forget(notes)
 
     def _leave_to_parent(self) -> None:
         # SQLite: a connection must neither be used nor closed on the other side of a fork. So it stays open, out of reach.
         self._fresh_locks()
-        self._looked_at = self._look_at = _CLOSED
-        self._uses.clear()
-        if self._store is not None:
-            _abandoned.append(self._store)
-            self._store = None
+        self.looked_at = self.look_at = _CLOSED
+        self.uses.times.clear()
+        if self.store is not None:
+            _abandoned.append(self.store)
+            self.store = None
         if self._finalizer is not None:
             self._finalizer.detach()
             self._finalizer = None
 
-    # ------------------------------------------------------------------ warnings
 
-    def _say(self, topic: str, message: str, category: Type[Warning] = CacheWarning) -> None:
-        """Note a warning if it is the first of its topic; `_emit` gives it out when no state is half-changed."""
-        if topic not in self._said:
-            self._said[topic] = None
-            self._pending.append((message, category))
-
-    def _emit(self) -> None:
-        while self._pending:
-            try:
-                message, category = self._pending.pop(0)
-            except IndexError:
-                break  # another thread gave it out
-            warn(message, category)
+def _close(store: Store) -> None:
+    if store.was_replaced():
+        # SQLite removes the log by its name when the last connection closes, and by now that is another database's.
+        _abandoned.append(store)
+    else:
+        store.close()
 
 
 def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: float, from_bytes: int) -> bool:
     """Write down uses where they may decide an eviction; say whether nothing went wrong."""
     try:
         # Each note rewrites a page: not worth it while the next write, however large, evicts nothing.
-        if uses and store.totals()[1] > from_bytes:
+        if uses and store.totals().size_bytes > from_bytes:
             store.set_patience(0.0)
             store.note_uses(uses)
             store.set_patience(patience_seconds)
@@ -325,16 +306,16 @@ def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: fl
     return True
 
 
-def _finish(store: Store, uses: Dict[str, float], from_bytes: int) -> None:
+def _finish(store: Store, uses: UseLog, from_bytes: int) -> None:
     """Close what its owner has left open; not in a forked child, whose parent it belongs to."""
     if store.pid == os.getpid():
-        _note_uses(store, list(uses.items()), 0.0, from_bytes)
-        store.close()
+        _note_uses(store, uses.oldest(None), 0.0, from_bytes)
+        _close(store)
 
 
 def _after_fork() -> None:
-    for cache in list(_live):
-        cache._leave_to_parent()
+    for lifecycle in list(_live):
+        lifecycle._leave_to_parent()
 
 
 if hasattr(os, "register_at_fork"):

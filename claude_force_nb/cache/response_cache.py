@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, Optional, Tuple, Union
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.errors import CacheIntegrityWarning, OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 
 from . import entries
-from .entries import CLOCK_SKEW_SECONDS, Entry, answer_of
+from .entries import CLOCK_SKEW_SECONDS, Entry, Verified, answer_of
+from .fingerprints import fingerprint_of, is_fingerprint
+from .keys import KeySource
 from .lifecycle import StoreLifecycle
+from .notices import Notices
 from .report import CacheStats, VerifyReport
+from .rows import Evicted, Judged, NewValue, Row
 from .signing import NEVER, OVERHEAD_BYTES, UnknownKeyError
+from .verification import verify_store
 
 if TYPE_CHECKING:
     from .disk import Store
@@ -29,16 +34,11 @@ _NOT_KEPT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_tur
 MAX_ENTRY_BYTES = 64 * 2**20
 """Longest entry, whatever the limit of the cache: far over any answer of the API (128,000 tokens are about 1 MB)."""
 
-# Uses noted in memory before some are written down, and how many then: a note takes about 200 bytes here, and some 20 µs to
-# write.
-_NOTES = 4096
-_NOTES_AT_ONCE = 256
-
-_EVICTED_AT_ONCE = 64
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
+# How many uses are written down together.
+_FLUSHED_NOTES = 256
 
 
-class ResponseCache(StoreLifecycle):
+class ResponseCache:
     """Answers of the API on disk: signed, bounded and exactly accounted. For every thread and any number of processes.
 
     Nothing is opened before the first use, and nothing about the disk ever raises: a cache that cannot be used costs one
@@ -48,7 +48,8 @@ class ResponseCache(StoreLifecycle):
     Parameters
     ----------
     directory : str or path, optional
-        Default: ``CLAUDE_CACHE_DIR``, else ``claude_force_nb`` in the user's cache directory. ``~`` is expanded.
+        Default: ``CLAUDE_CACHE_DIR``, else ``claude_force_nb`` in the user's cache directory. ``~`` is expanded; a relative one is of
+        the working directory of this moment. Folders and files that are made are the user's alone (0700, 0600).
     ttl_hours : float or None
         Life of an entry in hours, over 0; None for no end. The end is signed into each entry; a shorter `ttl_hours` later
         ends old ones earlier too, a longer one does not revive them.
@@ -93,18 +94,34 @@ class ResponseCache(StoreLifecycle):
         if not _is_positive(max_size_mb):
             raise OptionError(f"max_size_mb must be over 0, not {max_size_mb!r}")
         self._ttl_seconds = None if ttl_hours is None else float(ttl_hours) * 3600.0
-        max_size_bytes = int(max_size_mb * 1_000_000)
-        super().__init__(
+        self._max_size_bytes = int(max_size_mb * 1_000_000)
+        self._max_value_bytes = min(self._max_size_bytes, MAX_ENTRY_BYTES)
+        self._clock = clock
+        self._notices = Notices()
+        self._keys = KeySource(secret, environ, config_directory=config_directory, notices=self._notices)
+        self._lifecycle = StoreLifecycle(
             directory,
-            secret=secret,
+            keys=self._keys,
+            notices=self._notices,
             environ=environ,
             clock=clock,
-            config_directory=config_directory,
-            max_size_bytes=max_size_bytes,
-            max_value_bytes=min(max_size_bytes, MAX_ENTRY_BYTES),
+            # What was written under a higher limit is read all the same.
+            max_value_bytes=MAX_ENTRY_BYTES,
+            # Up to this the next write, however large, evicts nothing: uses need not be written down yet.
+            notes_from_bytes=min(self._max_size_bytes // 2, self._max_size_bytes - self._max_value_bytes),
         )
-        self._verified = entries.Verified()
-        self._hits = self._misses = self._expired = self._evictions = self._foreign_key = 0
+        self._uses = self._lifecycle.uses
+        self._verified = Verified()
+        self._hits = self._misses = self._expired = self._evictions = self._corrupt = self._foreign_key = 0
+
+    @property
+    def directory(self) -> Path:
+        """Directory of the database, absolute; it need not exist yet."""
+        return self._lifecycle.directory
+
+    def close(self) -> None:
+        """Write down what was used and close the database. Whatever is called later opens it again."""
+        self._lifecycle.close()
 
     def get(self, request: Union[ClaudeRequest, str]) -> Optional[ClaudeResult]:
         """Return the answer kept for a request or fingerprint, checked; None where there is none that can be trusted.
@@ -114,26 +131,28 @@ class ResponseCache(StoreLifecycle):
         OptionError
             If a fingerprint is not 64 lower-case hexadecimal digits.
         """
-        fingerprint = request if type(request) is str else _fingerprint_of(request)
+        fingerprint = request if type(request) is str else fingerprint_of(request)
         now = self._clock()
-        with self._read_lock:
+        lifecycle = self._lifecycle
+        with lifecycle.read_lock:
             # The path of a hit; it is why this method is longer than it looks nice. All else is in _get_slowly.
-            if self._looked_at <= now < self._look_at:
-                store = self._store
+            if lifecycle.looked_at <= now < lifecycle.look_at:
+                store = lifecycle.store
                 try:
                     rows = store.read(store.read_statement, (fingerprint,)).fetchall()  # type: ignore[union-attr]
                     absent = not rows and store.row_of(fingerprint) is None  # type: ignore[union-attr]
                 except Exception:
                     rows = absent = None  # tried again below, where there is a way to mend what is broken
-                if absent and _FINGERPRINT.match(fingerprint):
+                if absent and is_fingerprint(fingerprint):
                     self._misses += 1
                     return None
                 if rows:
-                    entry = self._verified.get(fingerprint)
+                    (value,) = rows[0]
+                    entry: Union[Entry, str, None] = self._verified.get(fingerprint)
                     # Verified before, and on disk every byte is still the same: only its age can have changed.
-                    if entry is None or entry[0] != rows[0]:
-                        entry = self._check(fingerprint, rows[0])
-                    if type(entry) is tuple and entry[2] <= now < entry[3] and len(self._uses) < _NOTES:
+                    if entry is None or entry.value != value:  # type: ignore[union-attr]
+                        entry = self._check(fingerprint, value)
+                    if type(entry) is Entry and entry.created <= now < entry.ends and not self._uses.is_full:
                         self._hits += 1
                         return self._answer(fingerprint, entry, now)
         return self._get_slowly(fingerprint, now)
@@ -153,20 +172,21 @@ class ResponseCache(StoreLifecycle):
 
     def put_many(self, answers: Iterable[Tuple[Union[ClaudeRequest, str], ClaudeResult]]) -> int:
         """Keep several answers in one transaction, as `put` would one after the other; return how many are on disk now."""
-        bodies = [kept for kept in (self._body(request, result) for request, result in answers) if kept[1]]
+        encoded = (self._body(request, result) for request, result in answers)
+        bodies = [(fingerprint, body) for fingerprint, body in encoded if body]
         if not bodies:
-            self._emit()
+            self._notices.emit()
             return 0
         now = self._clock()
         created = max(0, int(now * 1000))
         ends = NEVER if self._ttl_seconds is None else min(NEVER, created + int(self._ttl_seconds * 1000))
 
-        def write(store: Store) -> Tuple[int, int]:
-            sign = self._ring.sign  # type: ignore[union-attr]
-            new = [
-                (key, sign(body, fingerprint=bytes.fromhex(key), created=created, expires=ends), self._next_use(now))
-                for key, body in bodies
-            ]
+        def write(store: Store) -> Evicted:
+            sign = self._keys.ring.sign  # type: ignore[union-attr]
+            new = []
+            for key, body in bodies:
+                value = sign(body, fingerprint=bytes.fromhex(key), created=created, expires=ends)
+                new.append(NewValue(key, value, self._uses.next_moment(now)))
             done = store.write(
                 new,
                 now=now,
@@ -176,49 +196,52 @@ class ResponseCache(StoreLifecycle):
             )
             # Committed is not yet readable, where somebody has damaged the log: found now, the answers can be written again.
             # Each page of the log is checked with those before it, so the last entry stands for all.
-            with self._read_lock:
-                store.read(store.read_statement, (new[-1][0],)).fetchall()
+            with self._lifecycle.read_lock:
+                store.read(store.read_statement, (new[-1].key,)).fetchall()
             return done
 
-        done = self._work(write)
+        done = self._lifecycle.work(write)
         if done is not None:
-            self._expired += done[0]
-            self._evictions += done[1]
-        self._emit()
+            self._expired += done.expired
+            self._evictions += done.for_room
+        self._notices.emit()
         return len(bodies) if done is not None else 0
 
     def _body(self, request: Union[ClaudeRequest, str], result: ClaudeResult) -> Tuple[str, bytes]:
         """Return fingerprint and encoded answer; the latter empty where it is not to be kept."""
-        fingerprint = _fingerprint_of(request)
+        fingerprint = fingerprint_of(request)
         if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
             return fingerprint, b""
         try:
             body = entries.encode(result)
         except (TypeError, ValueError):
-            self._say("record", "an answer cannot be written as JSON and was not cached")
+            self._notices.add("record", "an answer cannot be written as JSON and was not cached")
             return fingerprint, b""
         if len(body) + OVERHEAD_BYTES > self._max_value_bytes:
-            message = "an answer of {:,} bytes was not cached: the limit is {:,} bytes (max_size_mb)"
-            self._say("large", message.format(len(body) + OVERHEAD_BYTES, self._max_value_bytes))
+            self._notices.add(
+                "large",
+                f"an answer of {len(body) + OVERHEAD_BYTES:,} bytes was not cached: the limit is"
+                f" {self._max_value_bytes:,} bytes (max_size_mb)",
+            )
             return fingerprint, b""
         return fingerprint, body
 
     def delete(self, request: Union[ClaudeRequest, str]) -> bool:
         """Remove the entry of a request or fingerprint; return whether there was one."""
-        fingerprint = _fingerprint_of(request)
-        with self._read_lock:
+        fingerprint = fingerprint_of(request)
+        with self._lifecycle.read_lock:
             self._verified.forget(fingerprint)
-        done = self._work(lambda store: store.remove(fingerprint), keyed=False)
-        self._emit()
+        done = self._lifecycle.work(lambda store: store.remove(fingerprint), keyed=False)
+        self._notices.emit()
         return bool(done)
 
     def clear(self) -> int:
         """Remove every entry, of every key; return how many there were."""
-        with self._read_lock:
+        with self._lifecycle.read_lock:
             self._verified.forget_all()
-            self._uses.clear()
-        done = self._work(lambda store: store.empty(), insist=True, keyed=False)
-        self._emit()
+            self._uses.times.clear()
+        done = self._lifecycle.work(lambda store: store.empty(), insist=True, keyed=False)
+        self._notices.emit()
         return done or 0
 
     def verify(self) -> VerifyReport:
@@ -227,31 +250,30 @@ class ResponseCache(StoreLifecycle):
         Counts the size anew as well, should somebody have changed the sums. A whole database that had to be made anew counts as
         one corrupt entry.
         """
-        before = self._integrity_failures
-        report = self._work(self._verify, insist=True, reading=True) or VerifyReport(available=False)
+        before = self._lifecycle.databases_lost
+        report = self._lifecycle.work(self._verified_store, insist=True, reading=True) or VerifyReport(available=False)
         if report.corrupt:
             self._say_corrupt()
-        databases = self._integrity_failures - before
-        self._integrity_failures += report.corrupt
+        databases = self._lifecycle.databases_lost - before
+        self._corrupt += report.corrupt
         if databases:
             report = dataclasses.replace(report, corrupt=report.corrupt + databases)
-        self._emit()
+        self._notices.emit()
         return report
 
     def stats(self) -> CacheStats:
         """Return the counters of this object and the sums of the directory; the sums are 0 where it cannot be read."""
-        sums = self._work(lambda store: store.totals(), insist=True, reading=True, keyed=False)
-        entries, size_bytes = sums or (0, 0)
-        self._emit()
+        sums = self._lifecycle.work(lambda store: store.totals(), insist=True, reading=True, keyed=False)
+        self._notices.emit()
         return CacheStats(
             hits=self._hits,
             misses=self._misses,
             expired=self._expired,
             evictions=self._evictions,
-            integrity_failures=self._integrity_failures,
+            integrity_failures=self._corrupt + self._lifecycle.databases_lost,
             foreign_key=self._foreign_key,
-            entries=entries,
-            size_bytes=size_bytes,
+            entries=sums.entries if sums is not None else 0,
+            size_bytes=sums.size_bytes if sums is not None else 0,
             max_size_bytes=self._max_size_bytes,
         )
 
@@ -276,16 +298,16 @@ class ResponseCache(StoreLifecycle):
 
     def _get_slowly(self, fingerprint: str, now: float) -> Optional[ClaudeResult]:
         """All that most hits do not need: opening, mending, evicting, counting, warning."""
-        _fingerprint_of(fingerprint)
-        row = self._work(lambda store: store.row_of(fingerprint), reading=True)
+        fingerprint_of(fingerprint)
+        row = self._lifecycle.work(lambda store: store.row_of(fingerprint), reading=True)
         found: Union[Entry, str] = "missing"
-        with self._read_lock:
+        with self._lifecycle.read_lock:
             if row is not None:
-                found = self._check(fingerprint, row)
+                found = self._check_row(fingerprint, row)
             if not isinstance(found, str):
-                if now >= found[3]:
+                if now >= found.ends:
                     found = "expired"
-                elif now < found[2] - CLOCK_SKEW_SECONDS:
+                elif now < found.created - CLOCK_SKEW_SECONDS:
                     found = "future"
             if not isinstance(found, str):
                 self._hits += 1
@@ -295,36 +317,39 @@ class ResponseCache(StoreLifecycle):
                 self._verified.forget(fingerprint)
                 answer = None
                 if found == "corrupt":
-                    self._integrity_failures += 1
+                    self._corrupt += 1
                     self._say_corrupt()
                 elif found == "expired":
                     self._expired += 1
                 elif found == "foreign":
                     self._foreign_key += 1
-        if found in ("corrupt", "expired"):
-            self._work(lambda store: store.evict([("key", fingerprint, row)]))
-        elif len(self._uses) >= _NOTES:
-            self._flush_uses(_NOTES_AT_ONCE)
-        self._emit()
+        if row is not None and found in ("corrupt", "expired"):
+            self._evict_row(fingerprint, row)
+        elif self._uses.is_full:
+            self._lifecycle.flush_uses(_FLUSHED_NOTES)
+        self._notices.emit()
         return answer
 
     def _answer(self, fingerprint: str, entry: Entry, now: float) -> ClaudeResult:
         self._verified.move_to_end(fingerprint)
-        self._uses.pop(fingerprint, None)
-        self._uses[fingerprint] = self._next_use(now)
+        self._uses.note(fingerprint, now)
         return answer_of(entry, now)
 
-    def _next_use(self, now: float) -> float:
-        """Return `now`, made later than every use before: clocks are coarse, and go back."""
-        last = self._last_use
-        self._last_use = now = now if now > last else last + 1e-6
-        return now
+    def _evict_row(self, fingerprint: str, row: Row) -> None:
+        self._lifecycle.work(lambda store: store.evict([Judged("key", fingerprint, row)]))
 
-    def _check(self, fingerprint: str, row: Tuple[Any, ...]) -> Union[Entry, str]:
-        """Verify, decode and remember a row as read: the entry, or why there is none."""
-        assert self._ring is not None
+    def _check_row(self, fingerprint: str, row: Row) -> Union[Entry, str]:
         try:
-            entry = entries.read(self._ring, fingerprint, row, self._ttl_seconds)
+            value = entries.value_of(row)
+        except ValueError:
+            return "corrupt"
+        return self._check(fingerprint, value)
+
+    def _check(self, fingerprint: str, value: bytes) -> Union[Entry, str]:
+        """Verify, decode and remember a value as read: the entry, or why there is none."""
+        assert self._keys.ring is not None
+        try:
+            entry = entries.read(self._keys.ring, fingerprint, value, self._ttl_seconds)
         except UnknownKeyError:
             return "foreign"
         except Exception:
@@ -332,51 +357,18 @@ class ResponseCache(StoreLifecycle):
         self._verified.remember(fingerprint, entry)
         return entry
 
-    def _verify(self, store: Store) -> VerifyReport:
-        assert self._ring is not None
-        counts = {"intact": 0, "expired": 0, "corrupt": 0, "foreign_key": 0}
-        corrupt: List[Tuple[str, Any, Any]] = []
-        found = store.scan()
-        while found is not None:
-            rowid, key, raw, row = found
-            try:
-                if raw != 1:
-                    raise ValueError("no key of ours")
-                fingerprint = bytes.fromhex(_fingerprint_of(key.decode("ascii")))
-                _, created_ms, ends_ms = self._ring.unsign(entries.value_of(row), fingerprint=fingerprint)
-                created, ends = entries.lifetime(created_ms, ends_ms, self._ttl_seconds)
-                verdict = "intact" if created - CLOCK_SKEW_SECONDS <= self._clock() < ends else "expired"
-            except UnknownKeyError:
-                verdict = "foreign_key"
-            except Exception:
-                verdict = "corrupt"
-                corrupt.append(("rowid", rowid, row))
-            counts[verdict] += 1
-            found = store.scan(rowid + 1)
-            if len(corrupt) == _EVICTED_AT_ONCE or (corrupt and found is None):
-                store.evict(corrupt)
-                corrupt.clear()
-        _, size_bytes = store.totals(count_anew=True)
-        return VerifyReport(
-            intact=counts["intact"],
-            expired=counts["expired"],
-            corrupt=counts["corrupt"],
-            foreign_key=counts["foreign_key"],
-            size_bytes=size_bytes,
-        )
+    def _verified_store(self, store: Store) -> VerifyReport:
+        assert self._keys.ring is not None
+        return verify_store(store, self._keys.ring, ttl_seconds=self._ttl_seconds, clock=self._clock)
 
     def _say_corrupt(self) -> None:
-        message = "an entry of the response cache in {} failed its check and was evicted; further ones are only counted"
-        self._say("integrity", message.format(self.directory), CacheIntegrityWarning)
+        self._notices.add(
+            "integrity",
+            f"an entry of the response cache in {self.directory} failed its check and was evicted;"
+            " further ones are only counted",
+            CacheIntegrityWarning,
+        )
 
 
 def _is_positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
-
-
-def _fingerprint_of(request: Union[ClaudeRequest, str]) -> str:
-    if isinstance(request, ClaudeRequest):
-        return request.fingerprint
-    if isinstance(request, str) and _FINGERPRINT.match(request):
-        return str(request)
-    raise OptionError(f"a ClaudeRequest or its fingerprint (64 hexadecimal digits) is needed, not {request!r}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import List, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.errors import SecretError
+from claude_force_nb.storage.private import make_private_folder
 
 __all__ = ["KEY_FILE_NAME", "MINIMUM_CHARACTERS", "find_secrets", "read_or_make_key", "requires_secret", "weakness"]
 
@@ -177,11 +178,13 @@ def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
 
 
 def _make_key(path: Path) -> bool:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(str(draft), os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if os.name == "posix":  # a umask may have taken away what the owner needs
+                os.fchmod(file.fileno(), 0o600)
             file.write(secrets.token_hex(32).encode("ascii") + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -276,6 +276,12 @@ def _(directory: Path) -> None:
     _overwrite(directory, bytes(content))
 
 
+@attack("database overwritten with text behind its header")
+def _(directory: Path) -> None:
+    header = _path(directory).read_bytes()[:100]
+    _overwrite(directory, header + b"this is no database\n" * 500)
+
+
 @attack("database replaced by text")
 def _(directory: Path) -> None:
     _path(directory).unlink()
@@ -376,6 +382,27 @@ def _(directory: Path) -> None:
     _path(directory, "-journal").write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(range(256)) * 40)
 
 
+# What is then in the place of the database does not have our mark, so that it may be another program's.
+FOREIGN = {
+    "database overwritten with text",
+    "database replaced by text",
+    "database replaced by a directory",
+    "database replaced by a dangling symlink",
+    "database replaced by a symlink to a file outside",
+    "database replaced by a pipe",
+    "database replaced by one of another program",
+}
+
+
+def content_of(path: Path) -> Any:
+    """What is at a path: kind, and bytes or target or names."""
+    if path.is_symlink():
+        return "link", os.readlink(str(path))
+    if path.is_dir():
+        return "folder", sorted(found.name for found in path.iterdir())
+    return ("file", path.read_bytes()) if path.is_file() else ("other", path.exists())
+
+
 # ------------------------------------------------------------------ what holds after each
 
 
@@ -413,11 +440,169 @@ def check(cache: ResponseCache, directory: Path, *, counted: bool = True) -> Non
             assert stats.integrity_failures or "was damaged" in str(warning.message)
     assert not (directory.parent / "code-was-run").exists()
     assert canary(directory).read_text() == "precious"
-    for path in directory.glob("cache.db.unusable-*/file"):
-        assert path.read_text() == "precious"
 
 
-@pytest.mark.parametrize("name", sorted(ATTACKS))
+def check_foreign(cache: ResponseCache, directory: Path) -> None:
+    """Nothing of another program is touched: the cache is off, with one line that names the place."""
+    found = content_of(_path(directory))
+    with at_most_one_warning() as caught:
+        for key, text in [*TEXTS.items(), *TEXTS.items()]:
+            hit = cache.get(key)
+            assert hit is None or hit.text == text
+            assert cache.put(C, answer("not kept")) is False
+        assert cache.delete(A) is False
+        assert cache.clear() == 0
+        assert not cache.verify().ok
+        assert (cache.stats().entries, cache.stats().integrity_failures) == (0, 0)
+        (warning,) = caught
+        assert "belongs to another program" in str(warning.message)
+        assert str(directory) in str(warning.message)
+        cache.close()
+    assert content_of(_path(directory)) == found
+    assert not (directory.parent / "code-was-run").exists()
+    assert canary(directory).read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+@pytest.mark.parametrize("when", ["closed", "open"])
+def test_what_another_program_put_there_is_left_alone(name: str, when: str, directory: Path) -> None:
+    """Not moved, not opened, not written; and when it is gone, the cache works again."""
+    with make_cache(directory) as cache:
+        if when == "open":
+            for key, text in TEXTS.items():
+                assert cache.get(key).text == text  # type: ignore[union-attr]
+        ATTACKS[name](directory)
+        check_foreign(cache, directory)
+    place = _path(directory)
+    shutil.rmtree(str(place)) if place.is_dir() and not place.is_symlink() else place.unlink()
+    with make_cache(directory) as cache:
+        check(cache, directory)
+
+
+_FOREIGN_PROGRAM = """
+import sys, diskcache
+with diskcache.Cache(sys.argv[1], eviction_policy="none") as cache:
+    for number in range(20):
+        cache[number] = "theirs " * number
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(all(cache[number] == "theirs " * number for number in range(20)), len(cache), flush=True)
+"""
+
+
+@pytest.mark.parametrize("held_open", [True, False])
+def test_a_cache_of_another_program_keeps_every_byte(held_open: bool, tmp_path: Path) -> None:
+    """A diskcache of another process, with what is only in its log yet, open or closed: the cache is off, and nothing changes."""
+    theirs = tmp_path / "cache"
+    with subprocess.Popen(
+        [sys.executable, "-c", _FOREIGN_PROGRAM, str(theirs)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        if not held_open:
+            assert program.communicate("\n")[0] == "True 20\n"
+        before = {path.name: path.read_bytes() for path in theirs.iterdir() if not path.name.endswith("-shm")}
+        assert held_open == bool(before.get("cache.db-wal"))
+        with make_cache(theirs) as cache, at_most_one_warning() as caught:
+            assert cache.get(A) is None
+            assert cache.put(A, answer("ours")) is False
+            assert cache.clear() == 0
+            assert cache.verify().available is False
+            assert len(cache) == 0
+        assert ["belongs to another program" in str(one.message) for one in caught] == [True]
+        after = {path.name: path.read_bytes() for path in theirs.iterdir() if not path.name.endswith("-shm")}
+        assert after == before
+        if held_open:
+            assert program.communicate("\n")[0] == "True 20\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes")
+@pytest.mark.parametrize("umask", [0, 0o022, 0o277], ids=oct)
+def test_files_and_folders_are_the_users_alone(umask: int, tmp_path: Path) -> None:
+    """The database with its log, the folder, its missing parents, and the key: whatever the umask."""
+    before = os.umask(umask)
+    try:
+        place = tmp_path / "parent" / "folder" / "cache"
+        cache = ResponseCache(place, environ={}, config_directory=tmp_path / "config" / "ours")
+        with pytest.warns(UserWarning, match="made a random key"):
+            assert cache.put(A, answer("one"))
+        modes = {path.name: path.stat().st_mode & 0o777 for path in place.iterdir()}
+        assert modes == dict.fromkeys(("cache.db", "cache.db-wal", "cache.db-shm"), 0o600)
+        for folder in (place, place.parent, place.parent.parent, tmp_path / "config", tmp_path / "config" / "ours"):
+            assert folder.stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "config" / "ours" / "cache.key").stat().st_mode & 0o777 == 0o600
+        cache.close()
+    finally:
+        os.umask(before)
+
+
+def use_everything(directory: Path) -> None:
+    """Whatever the file holds: an intact answer or a miss, and never an exception or more than one line."""
+    with make_cache(directory) as cache, at_most_one_warning():
+        for key, text in TEXTS.items():
+            found = cache.get(key)
+            assert found is None or found.text == text
+        cache.put(C, answer("the answer to C"))
+        cache.delete(B)
+        cache.verify()
+        cache.stats()
+
+
+def changed(directory: Path, content: bytes, offset: int, new: bytes) -> None:
+    for path in list(directory.iterdir()):
+        path.unlink()
+    _path(directory).write_bytes(content[:offset] + new + content[offset + len(new) :])
+
+
+@pytest.mark.parametrize("step", [53, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_every_byte_of_the_first_pages(step: int, directory: Path) -> None:
+    """Changed one at a time: never an exception, and the header's marks do not both go with one byte."""
+    content = _path(directory).read_bytes()
+    for offset in range(0, 3 * 4096, step):
+        changed(directory, content, offset, bytes([content[offset] ^ 0xFF]))
+        use_everything(directory)
+
+
+@pytest.mark.parametrize("edits", [150, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_random_edits_of_the_file(edits: int, directory: Path) -> None:
+    """Runs of random bytes anywhere, also invalid UTF-8 in names that SQLite quotes in its errors."""
+    content = _path(directory).read_bytes()
+    chance = random.Random(20261102)
+    for _ in range(edits):
+        offset = chance.randrange(len(content) if chance.random() < 0.6 else 8192)
+        new = bytes(chance.choice((0xFF, 0x80, chance.randrange(256))) for _ in range(chance.choice((1, 2, 8, 64))))
+        changed(directory, content, offset, new)
+        use_everything(directory)
+
+
+def test_errors_of_sqlite_that_are_not_text(directory: Path) -> None:
+    """A name in the schema that is not UTF-8, which SQLite quotes when it complains: made anew with one line, not an exception."""
+    content = _path(directory).read_bytes()
+    for name in (b"expire_time", b"access_time", b"store_time", b"Settings", b"Cache_key_raw", b"INTEGER PRIMARY KEY"):
+        spoiled = content
+        while name in spoiled:
+            spoiled = spoiled.replace(name, b"\xff\xfe(" + name[3:])
+        changed(directory, spoiled, 0, b"")
+        use_everything(directory)
+        with make_cache(directory) as cache:
+            assert cache.put(A, answer(TEXTS[A]))
+            assert cache.get(A).text == TEXTS[A]  # type: ignore[union-attr]
+
+
+def test_a_lowered_limit_is_no_alarm(directory: Path) -> None:
+    """Entries over the new limit are answers until a write makes room: nothing is called corrupt."""
+    with make_cache(directory, max_size_mb=0.01) as cache, at_most_one_warning() as caught:
+        assert cache.get(B).text == TEXTS[B]  # type: ignore[union-attr]
+        assert cache.verify().ok
+        assert cache.put(C, answer("short"))
+        assert cache.get(B) is None
+        stats = cache.stats()
+        assert (stats.integrity_failures, stats.evictions >= 1, stats.size_bytes <= 10_000) == (0, True, True)
+        assert caught == []
+
+
+@pytest.mark.parametrize("name", sorted(set(ATTACKS) - FOREIGN))
 def test_attacked_while_closed(name: str, directory: Path) -> None:
     """The directory is changed between two kernels."""
     ATTACKS[name](directory)
@@ -432,7 +617,7 @@ def test_attacked_while_closed(name: str, directory: Path) -> None:
 FOUND_LATER = {"a schema that cannot be read", "log truncated", "noise in the middle of the database"}
 
 
-@pytest.mark.parametrize("name", sorted(ATTACKS))
+@pytest.mark.parametrize("name", sorted(set(ATTACKS) - FOREIGN))
 def test_attacked_while_open(name: str, directory: Path) -> None:
     """The directory is changed under a running kernel that has already verified the entries."""
     with make_cache(directory) as cache:
@@ -479,7 +664,7 @@ def test_verify_finds_and_evicts_what_is_corrupt(directory: Path) -> None:
 
 def test_verify_says_that_a_database_was_lost(directory: Path) -> None:
     """A database that cannot be read is no clean bill: it counts as corrupt, once."""
-    ATTACKS["database overwritten with text"](directory)
+    ATTACKS["database overwritten with text behind its header"](directory)
     with make_cache(directory) as cache:
         with pytest.warns(UserWarning, match="made anew"):
             report = cache.verify()
@@ -571,7 +756,7 @@ def test_diskcache_itself_cannot_be_made_to_unpickle(directory: Path) -> None:
     """The Disk refuses rows that are not ours also where diskcache's own methods are called on the store."""
     with make_cache(directory) as cache:
         assert cache.get(A) is not None
-        store = cache._store
+        store = cache._lifecycle.store
         _sql("UPDATE Cache SET mode = 4, value = ?", payload(directory))(directory)
         _sql("INSERT INTO Cache (key, raw, mode, value) VALUES (?, 0, 1, 'x')", payload(directory))(directory)
         from claude_force_nb.cache.database import DamagedError
@@ -621,7 +806,8 @@ for line in sys.stdin:
 
 
 @pytest.mark.parametrize(
-    "name", ["database removed", "database replaced by text", "log removed", "a trigger that empties"]
+    "name",
+    ["database removed", "database overwritten with text behind its header", "log removed", "a trigger that empties"],
 )
 def test_two_kernels_get_over_the_same_attack(name: str, directory: Path) -> None:
     """Two processes that both have the directory open each come to work again, and then share it."""
@@ -655,7 +841,7 @@ def test_two_kernels_get_over_the_same_attack(name: str, directory: Path) -> Non
 
 STORM = [
     "database removed",
-    "database replaced by text",
+    "database overwritten with text behind its header",
     "database overwritten with noise behind its header",
     "database emptied",
     "log removed",

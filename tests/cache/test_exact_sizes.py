@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.cache_tools import Clock, answer, database_of, fingerprint, make_cache, stored
 
-from claude_force_nb.cache import ResponseCache
+from claude_force_nb.cache import ResponseCache, database
+from claude_force_nb.storage.database import mark
 
 LIMIT_BYTES = 6000
 TTL_SECONDS = 3600.0
@@ -218,8 +219,7 @@ def test_who_opens_a_database_that_is_just_made_lets_its_maker_end(tmp_path: Pat
 def test_processes_that_make_a_cache_at_once_wait_for_each_other(tmp_path: Path) -> None:
     """Nobody who comes while another one turns a new database to its log gives the cache up."""
     with closing(sqlite3.connect(str(tmp_path / "cache.db"), isolation_level=None, check_same_thread=False)) as maker:
-        maker.execute("CREATE TABLE t (x)")
-        maker.execute("DROP TABLE t")
+        mark(maker, database.APPLICATION_ID, database.USER_VERSION)
         maker.execute("BEGIN IMMEDIATE")
         end = threading.Timer(0.1, maker.execute, ["COMMIT"])
         end.start()

@@ -151,9 +151,9 @@ def test_a_locked_database(tmp_path: Path, locked: sqlite3.Connection, monkeypat
         assert waits[0] == lifecycle.LOCK_WAIT_SECONDS
         assert all(wait < lifecycle.LOCK_WAIT_SECONDS for wait in waits[1:])
         locked.execute("COMMIT")
-        cache._unwritable_until = 0.0
+        cache._lifecycle._unwritable_until = 0.0
         assert cache.put(B, answer())
-        assert cache._patience == lifecycle.LOCK_WAIT_SECONDS
+        assert cache._lifecycle._patience == lifecycle.LOCK_WAIT_SECONDS
         assert cache.get(B) is not None
 
 
@@ -172,7 +172,7 @@ def test_a_database_locked_for_readers_too(tmp_path: Path) -> None:
                 assert cache.put(A, answer()) is False
         assert len(caught) == 1
         connection.execute("COMMIT")
-    cache._closed_until = 0.0
+    cache._lifecycle._closed_until = 0.0
     assert cache.get(A) is not None
     assert cache.put(B, answer())
     cache.close()
@@ -185,7 +185,7 @@ def test_closing_does_not_wait_for_a_lock(tmp_path: Path, locked: sqlite3.Connec
     assert cache.get(A) is not None
     locked.execute("BEGIN IMMEDIATE")
     cache.close()
-    assert cache._store is None
+    assert cache._lifecycle.store is None
     locked.execute("COMMIT")
 
 

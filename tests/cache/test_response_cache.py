@@ -17,9 +17,9 @@ from typing import Any, Dict, List
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.cache_tools import Clock, answer, at_most_one_warning, database_of, fingerprint, make_cache, stored
+from support.cache_tools import SECRET, Clock, answer, at_most_one_warning, database_of, fingerprint, make_cache, stored
 
-from claude_force_nb.cache import CacheStats, ResponseCache, VerifyReport, cli
+from claude_force_nb.cache import CacheStats, ResponseCache, VerifyReport, cli, entries
 from claude_force_nb.cache.entries import CLOCK_SKEW_SECONDS
 from claude_force_nb.cache.response_cache import MAX_ENTRY_BYTES
 from claude_force_nb.cache.signing import OVERHEAD_BYTES
@@ -454,7 +454,7 @@ def test_a_forked_child_uses_its_own_connection(tmp_path: Path) -> None:
     with make_cache(tmp_path) as cache:
         cache.put(A, answer("from the parent"))
         assert cache.get(A)
-        with cache._write_lock, cache._read_lock:
+        with cache._lifecycle.write_lock, cache._lifecycle.read_lock:
             child = os.fork()
             if child == 0:
                 status = 1
@@ -489,7 +489,7 @@ def test_a_forgotten_cache_is_closed(tmp_path: Path) -> None:
     with database_of(tmp_path) as connection:
         connection.execute("UPDATE Cache SET access_time = 0")
     cache.get(A)
-    store = cache._store
+    store = cache._lifecycle.store
     del cache
     gc.collect()
     assert store._reader is None
@@ -532,7 +532,7 @@ def test_what_was_verified_is_forgotten_in_time(tmp_path: Path) -> None:
             cache.put(fingerprint(number), answer("x" * 400_000))
         for number in range(60):
             assert cache.get(fingerprint(number))
-        kept = sum(2 * len(entry[0][0]) for entry in cache._verified.values())
+        kept = sum(2 * len(entry.value) for entry in cache._verified.values())
         assert 0 < kept <= entries.VERIFIED_BYTES
         assert cache._verified.size_bytes == kept + len(cache._verified) * entries._OVERHEAD_BYTES
         assert cache.put(A, answer("x" * 10_000_000))
@@ -553,8 +553,8 @@ def test_uses_are_written_when_there_are_many(
 
     Of a cache of 60 MB one entry may take all, of one of 200 MB a third.
     """
-    monkeypatch.setattr("claude_force_nb.cache.response_cache._NOTES", 10)
-    monkeypatch.setattr("claude_force_nb.cache.response_cache._NOTES_AT_ONCE", 4)
+    monkeypatch.setattr("claude_force_nb.cache.uses.MAX_NOTES", 10)
+    monkeypatch.setattr("claude_force_nb.cache.response_cache._FLUSHED_NOTES", 4)
     with make_cache(tmp_path, max_size_mb=limit_mb) as cache:
         for number in range(25):
             assert cache.put(fingerprint(number), answer())
@@ -562,7 +562,7 @@ def test_uses_are_written_when_there_are_many(
             connection.execute("UPDATE Cache SET access_time = 0")
             for number in range(25):
                 assert cache.get(fingerprint(number))
-                assert len(cache._uses) <= 10
+                assert len(cache._uses.times) <= 10
             ((changed,),) = connection.execute("SELECT count(*) FROM Cache WHERE access_time > 0").fetchall()
         assert changed == (16 if written else 0)
         assert cache.stats().hits == 25
@@ -632,3 +632,72 @@ def test_reports_are_values() -> None:
     assert CacheStats().hit_rate == 0.0
     assert str(VerifyReport(available=False)) == "the cache cannot be read"
     assert not VerifyReport(available=False).ok
+
+
+# ------------------------------------------------------------------ places and clocks
+
+
+def test_a_relative_folder_stays_where_it_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the working directory in which the cache was made, whatever the notebook changes to before or after the first use."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    with make_cache(Path("cache")) as cache, ResponseCache(
+        environ={"CLAUDE_CACHE_DIR": "other"}, secret=SECRET
+    ) as other:
+        monkeypatch.chdir(there)
+        assert cache.put(A, answer("kept"))
+        assert other.put(A, answer("kept"))
+        assert cache.directory == here / "cache"
+        assert other.directory == here / "other"
+    assert (here / "cache" / "cache.db").exists()
+    assert list(there.iterdir()) == []
+
+
+def test_the_least_recently_used_goes_also_where_the_clock_stands_still(tmp_path: Path) -> None:
+    """Uses are told apart though they are all of one moment: by reading, by writing again, and in later processes."""
+    clock = Clock()
+    one = len(entries.encode(answer("x" * 1000))) + 96
+    with make_cache(tmp_path, max_size_mb=(3 * one + 10) / 1e6, clock=clock) as cache:
+        for key in (A, B, C):
+            assert cache.put(key, answer("x" * 1000))
+        assert cache.get(A) is not None
+        assert cache.put(fingerprint(4), answer("x" * 1000))
+        assert (cache.get(B), cache.stats().evictions) == (None, 1)
+        assert cache.get(C) is not None
+        assert cache.put(fingerprint(5), answer("x" * 1000))
+        assert cache.get(A) is None
+        assert cache.get(C) is not None
+
+
+@pytest.mark.parametrize("back", [1.0, 3600.0, 40 * 86400.0, 1_699_999_000.0])
+def test_a_clock_that_was_ahead_spoils_no_eviction(tmp_path: Path, back: float) -> None:
+    """What was used while the clock was ahead does not stay for ever at the cost of what is used now."""
+    clock = Clock()
+    one = len(entries.encode(answer("x" * 1000))) + 96
+    with make_cache(tmp_path, max_size_mb=(3 * one + 10) / 1e6, clock=clock) as cache:
+        for key in (A, B, C):
+            assert cache.put(key, answer("x" * 1000))
+    clock.now -= back
+    with make_cache(tmp_path, max_size_mb=(3 * one + 10) / 1e6, clock=clock) as cache:
+        for number in range(10, 20):
+            assert cache.put(fingerprint(number), answer("x" * 1000))
+            assert cache.get(fingerprint(number)) is not None
+        kept = [number for number in range(10, 20) if cache.get(fingerprint(number)) is not None]
+        assert kept == [17, 18, 19]
+
+
+def test_an_entry_of_the_future_is_a_miss_until_then_and_ends_when_signed(tmp_path: Path) -> None:
+    """A clock that is put back and set right: no entry is believed before its time, and none lives beyond its end."""
+    clock = Clock()
+    with make_cache(tmp_path, clock=clock, ttl_hours=24) as cache:
+        made = clock.now
+        assert cache.put(A, answer("kept"))
+        for moment, is_hit in [
+            (-3600.0, False), (-40 * 86400.0, False), (-299.0, True), (0.0, True), (86399.0, True), (86400.0, False),
+        ]:  # fmt: skip
+            clock.now = made + moment
+            found = cache.get(A)
+            assert (found is not None) is is_hit, moment
+            assert found is None or found.age_seconds == max(0.0, moment)

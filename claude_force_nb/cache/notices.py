@@ -1,0 +1,38 @@
+"""What a cache has to tell its user: each topic once, and only when nothing is half-changed."""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Set, Type
+
+from claude_force_nb.errors import CacheWarning
+from claude_force_nb.warn import warn
+
+__all__ = ["Notices"]
+
+
+class _Notice(NamedTuple):
+    message: str
+    category: Type[Warning]
+
+
+class Notices:
+    """Warnings that wait until `emit`, since a user may have turned warnings into errors."""
+
+    def __init__(self) -> None:
+        self._topics: Set[str] = set()
+        self._pending: List[_Notice] = []
+
+    def add(self, topic: str, message: str, category: Type[Warning] = CacheWarning) -> None:
+        """Note a warning if it is the first of its topic."""
+        if topic not in self._topics:
+            self._topics.add(topic)
+            self._pending.append(_Notice(message, category))
+
+    def emit(self) -> None:
+        """Give out what waits."""
+        while self._pending:
+            try:
+                notice = self._pending.pop(0)
+            except IndexError:
+                break  # another thread gave it out
+            warn(notice.message, notice.category)

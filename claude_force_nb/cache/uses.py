@@ -1,0 +1,50 @@
+"""When entries were last used, kept in memory until that decides an eviction."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Dict, List, Optional, Tuple
+
+__all__ = ["MAX_NOTES", "UseLog"]
+
+MAX_NOTES = 4096
+"""Uses noted in memory before some are written down: a note takes about 200 bytes here, and some 20 µs to write."""
+
+
+class UseLog:
+    """Fingerprint to moment of last use, the oldest first. The owner has the lock.
+
+    Attributes
+    ----------
+    times : dict of str to float
+        Seconds since 1970 UTC.
+    """
+
+    def __init__(self) -> None:
+        self.times: Dict[str, float] = {}
+        self._last = 0.0
+
+    def next_moment(self, now: float) -> float:
+        """Return `now`, made later than every moment before: clocks are coarse, stand still and go back."""
+        last = self._last
+        self._last = now = now if now > last else last + 1e-6
+        return now
+
+    def note(self, fingerprint: str, now: float) -> None:
+        """Note that an entry was used."""
+        self.times.pop(fingerprint, None)
+        self.times[fingerprint] = self.next_moment(now)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether some should be written down."""
+        return len(self.times) >= MAX_NOTES
+
+    def oldest(self, limit: Optional[int]) -> List[Tuple[str, float]]:
+        """Return up to `limit` notes, the oldest first."""
+        return list(islice(self.times.items(), limit))
+
+    def forget(self, notes: List[Tuple[str, float]]) -> None:
+        """Let notes go that were written down."""
+        for fingerprint, _ in notes:
+            self.times.pop(fingerprint, None)
