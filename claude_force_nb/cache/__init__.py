@@ -1,7 +1,8 @@
-"""The response cache: answers on diskcache, each one signed.
+"""The response cache: answers on disk, signed, bounded and exactly accounted.
 
-`response_cache` is what others use, with the statistics in `report`. Below it `signing` and `secret` decide what is trusted, `disk` and `database` store
-bytes, `entries` reads them. Importing the room imports neither diskcache nor SQLite.
+`response_cache` has the cache itself, composed of a `store` (diskcache's tables, nothing of the file believed), a `lifecycle` that opens
+and mends it, `keys` and `signing`. Others use `ResponseCache`, `CacheStats` and `VerifyReport`. Importing it imports neither diskcache
+nor SQLite.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from .notices import Notices
 from .uses import UseLog
 
 if TYPE_CHECKING:
-    from .disk import Store
+    from .store import Store
 
 __all__ = ["LOCK_WAIT_SECONDS", "StoreLifecycle"]
 
@@ -225,7 +225,7 @@ class StoreLifecycle:
             self._drop_store()
             store = None
         if store is None:
-            from .disk import Store
+            from .store import Store
 
             store = Store(str(self.directory), timeout_seconds=self._patience, max_value_bytes=self._max_value_bytes)
             with self.read_lock:

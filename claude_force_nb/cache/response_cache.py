@@ -24,7 +24,7 @@ from .signing import NEVER, OVERHEAD_BYTES, UnknownKeyError
 from .verification import verify_store
 
 if TYPE_CHECKING:
-    from .disk import Store
+    from .store import Store
 
 __all__ = ["MAX_ENTRY_BYTES", "ResponseCache"]
 

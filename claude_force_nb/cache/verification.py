@@ -11,7 +11,7 @@ from .rows import Judged, Scanned
 from .signing import KeyRing, UnknownKeyError
 
 if TYPE_CHECKING:
-    from .disk import Store
+    from .store import Store
 
 __all__ = ["verify_store"]
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import diskcache
-from diskcache.core import MODE_RAW, UNKNOWN
+from diskcache.core import MODE_RAW
 
 from claude_force_nb.storage.database import SQLITE_ERRORS, connect, mark, schema_of, switch_to_wal
 from claude_force_nb.storage.private import make_private_file, make_private_folder
@@ -23,9 +23,10 @@ from claude_force_nb.storage.private import make_private_file, make_private_fold
 from . import database
 from .database import DamagedError
 from .rows import Evicted, Judged, NewValue, Row, Scanned, Sums
+from .signed_disk import SignedDisk
 from .uses import UseLog
 
-__all__ = ["SignedDisk", "Store"]
+__all__ = ["Store"]
 
 # All of diskcache's settings, so that none is left to a default that a later version changes.
 _SETTINGS: Dict[str, Any] = {
@@ -51,41 +52,6 @@ _LENGTH = "CASE typeof(value) WHEN 'blob' THEN length(value) ELSE coalesce(lengt
 
 _SUMS = "SELECT (SELECT value FROM Settings WHERE key = 'count'), (SELECT value FROM Settings WHERE key = 'size')"
 _BEFORE_WRITE = "SELECT (SELECT rowid FROM Cache WHERE key = ? AND raw = 1), (SELECT rowid FROM Cache WHERE expire_time < ? LIMIT 1)"
-
-
-class SignedDisk(diskcache.Disk):  # type: ignore[misc]
-    """Text keys and bytes values, kept inside the database and nowhere else.
-
-    diskcache's own `Disk` unpickles keys and values if a row says so, and reads and removes whatever file a row names. This one
-    knows a single kind of row, and has no code that opens or removes a file. Values of any size stay inside the row: written in
-    one transaction with their size, they cannot be left behind or lost half-way by a crash.
-    """
-
-    def put(self, key: str) -> Tuple[str, bool]:
-        if type(key) is not str:
-            raise TypeError(f"a key of the cache is text, not {type(key).__name__}")
-        return key, True
-
-    def get(self, key: Any, raw: Any) -> str:
-        if not raw or type(key) is not str:
-            raise DamagedError("a key of the cache is text")
-        return key
-
-    def store(self, value: bytes, read: bool, key: Any = UNKNOWN) -> Tuple[int, int, None, bytes]:
-        if read or type(value) is not bytes:
-            raise TypeError(f"a value of the cache is bytes, not {type(value).__name__}")
-        return len(value), MODE_RAW, None, value
-
-    def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> bytes:
-        if mode != MODE_RAW or filename is not None or type(value) is not bytes or read:
-            raise DamagedError("a value of the cache is bytes inside its row")
-        return value
-
-    def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> Tuple[str, str]:
-        raise DamagedError("the cache keeps no files")
-
-    def remove(self, file_path: Any) -> None:
-        """Do nothing: no row of ours names a file."""
 
 
 class Store(diskcache.Cache):  # type: ignore[misc]

@@ -1,0 +1,47 @@
+"""The rows that the cache has: text keys and bytes values, and nothing that is unpickled, opened or removed."""
+
+from __future__ import annotations
+
+from typing import Any, Tuple
+
+import diskcache
+from diskcache.core import MODE_RAW, UNKNOWN
+
+from .database import DamagedError
+
+__all__ = ["SignedDisk"]
+
+
+class SignedDisk(diskcache.Disk):  # type: ignore[misc]
+    """Text keys and bytes values, kept inside the database and nowhere else.
+
+    diskcache's own `Disk` unpickles keys and values if a row says so, and reads and removes whatever file a row names. This one
+    knows a single kind of row, and has no code that opens or removes a file. Values of any size stay inside the row: written in
+    one transaction with their size, they cannot be left behind or lost half-way by a crash.
+    """
+
+    def put(self, key: str) -> Tuple[str, bool]:
+        if type(key) is not str:
+            raise TypeError(f"a key of the cache is text, not {type(key).__name__}")
+        return key, True
+
+    def get(self, key: Any, raw: Any) -> str:
+        if not raw or type(key) is not str:
+            raise DamagedError("a key of the cache is text")
+        return key
+
+    def store(self, value: bytes, read: bool, key: Any = UNKNOWN) -> Tuple[int, int, None, bytes]:
+        if read or type(value) is not bytes:
+            raise TypeError(f"a value of the cache is bytes, not {type(value).__name__}")
+        return len(value), MODE_RAW, None, value
+
+    def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> bytes:
+        if mode != MODE_RAW or filename is not None or type(value) is not bytes or read:
+            raise DamagedError("a value of the cache is bytes inside its row")
+        return value
+
+    def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> Tuple[str, str]:
+        raise DamagedError("the cache keeps no files")
+
+    def remove(self, file_path: Any) -> None:
+        """Do nothing: no row of ours names a file."""
