@@ -17,7 +17,9 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from claude_force_nb.errors import OptionError, SchemaError
 from claude_force_nb.messages.models import takes_schemas
 
+from .references import check_references, registry_of
 from .wire import canonical, dereferenced, to_api_schema
+from .wrappers import unwrapped
 
 __all__ = ["AnswerSchema", "as_row", "columns", "schema_of"]
 
@@ -28,6 +30,9 @@ _OPENING = re.compile(r"[{\[]")
 _MOST_CANDIDATES = 20
 _MOST_MISTAKES = 8
 _LONGEST_MISTAKE = 200
+
+# Keywords that constrain nothing, with which a schema may say that anything goes.
+_ANNOTATIONS = frozenset(["title", "description", "$schema", "$comment", "$defs", "definitions", "default", "examples"])
 
 # Gives the object that an answer stands for; raises `_Misfit` with what is wrong.
 _Check = Callable[[str, Any], Any]
@@ -172,7 +177,8 @@ def schema_of(value: Any) -> AnswerSchema:
 
 
 def _is_annotation(value: Any) -> bool:
-    return getattr(value, "__origin__", None) is not None or type(value).__name__ == "UnionType"
+    kind = type(value).__name__
+    return getattr(value, "__origin__", None) is not None or kind in ("UnionType", "TypeAliasType", "NewType")
 
 
 @lru_cache(maxsize=64)
@@ -248,7 +254,7 @@ def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
         schema = json.loads(json.dumps(schema))  # the user may change theirs while answers are under way
     except (TypeError, ValueError, RecursionError):
         raise OptionError("schema: a JSON schema holds JSON data only") from None
-    _refuse_other_documents(schema)
+    schema = unwrapped(schema)
     from jsonschema import SchemaError as BadSchema
     from jsonschema import validators
 
@@ -260,7 +266,12 @@ def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
         raise OptionError(
             "schema is not a JSON schema: {}{}".format(where and where + ": ", _shortened(error.message))
         ) from None
-    validator = kind(schema)
+    if schema and not set(schema) & (set(kind.VALIDATORS) | _ANNOTATIONS):
+        raise OptionError(
+            f"schema says nothing of the answer: {_shortened(', '.join(schema))} are not keywords of JSON Schema"
+        )
+    check_references(schema)
+    validator = kind(schema, registry=registry_of(schema))
 
     def check(text: str, value: Any) -> Any:
         errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
@@ -270,20 +281,6 @@ def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
 
     title = schema.get("title")
     return _made(title if isinstance(title, str) and title.strip() else "the schema", schema, check)
-
-
-def _refuse_other_documents(value: Any) -> None:
-    """Raise OptionError on a reference to another document: the validator would fetch it."""
-    if isinstance(value, list):
-        for item in value:
-            _refuse_other_documents(item)
-    elif isinstance(value, dict):
-        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
-            reference = value.get(key)
-            if isinstance(reference, str) and not reference.startswith("#"):
-                raise OptionError(f"schema: {key} {reference!r} is another document; write what it says")
-        for item in value.values():
-            _refuse_other_documents(item)
 
 
 def _made(name: str, schema: Mapping[str, Any], check: _Check, *, fields: Tuple[str, ...] = ()) -> AnswerSchema:

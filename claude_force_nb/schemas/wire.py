@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Tuple
 
-from claude_force_nb.errors import OptionError
+from .references import DATA_KEYWORDS, NAMED_KEYWORDS, ReferenceResolver
 
 __all__ = ["CONSTRAINTS", "dereferenced", "to_api_schema", "canonical"]
 
@@ -19,13 +19,12 @@ _FORMATS = frozenset(
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
 )
 _PRIMITIVES = (str, int, float, bool, type(None))
-# Keywords whose value is data or names, where nothing is a schema.
-_DATA = frozenset(["const", "default", "enum", "examples", "required"])
-_NAMED = frozenset(["properties", "patternProperties", "dependentSchemas", "$defs", "definitions"])
 # Of no consequence for what a value must be.
 _SILENT = frozenset(
     ["title", "examples", "$schema", "$id", "$comment", "discriminator", "deprecated", "readOnly", "writeOnly"]
 )
+# Of no use once references are followed.
+_NOT_FOLLOWED = frozenset(["$ref", "$defs", "definitions", "$anchor", "$dynamicAnchor"])
 # Bounds of the API for one schema: properties that may be left out, and those of more than one type.
 _MAX_OPTIONAL = 24
 _MAX_UNIONS = 16
@@ -37,31 +36,21 @@ class _NotNative(Exception):
     """The API cannot hold the answer to this schema."""
 
 
-def _target(reference: str, root: Mapping[str, Any]) -> Any:
-    found: Any = root
-    for part in reference[1:].split("/"):
-        if not part:
-            continue
-        name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, Mapping) and name in found:
-            found = found[name]
-        elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
-            found = found[int(name)]
-        else:
-            raise OptionError(f"schema: {reference!r} leads nowhere")
-    return found
-
-
 class _Writer:
     """Writes a schema in the one spelling; with `follow` without references, where `recursive` says that this has no end."""
 
     def __init__(self, root: Mapping[str, Any], *, follow: bool) -> None:
-        self._root = root
+        self._resolver = ReferenceResolver(root) if follow else None
         self._follow = follow
         self._nodes = 0
         self.recursive = False
 
-    def schema(self, value: Any, inside: FrozenSet[str] = frozenset(), depth: int = 0) -> Any:
+    def root(self, value: Mapping[str, Any]) -> Dict[str, Any]:
+        """Return the whole schema, rewritten."""
+        plain: Dict[str, Any] = self._schema(value, self._resolver, frozenset(), 0)
+        return plain
+
+    def _schema(self, value: Any, resolver: Optional[ReferenceResolver], inside: FrozenSet[int], depth: int) -> Any:
         if not isinstance(value, Mapping):
             return value
         self._nodes += 1
@@ -69,30 +58,35 @@ class _Writer:
             self.recursive = True
         if self.recursive:
             return {}
-        reference = value.get("$ref")
         rest: Mapping[str, Any] = value
-        if self._follow:
-            rest = {key: item for key, item in value.items() if key not in ("$ref", "$defs", "definitions")}
-        if reference is not None and self._follow:
-            if reference in inside:
+        if resolver is not None:
+            resolver = resolver.inside(value) if depth else resolver
+            rest = {key: item for key, item in value.items() if key not in _NOT_FOLLOWED}
+            reference = value.get("$ref")
+            if isinstance(reference, str):
+                found, there = resolver.lookup(reference)
+                if id(found) in inside:
+                    self.recursive = True
+                    return {}
+                target = self._schema(found, there, inside | {id(found)}, depth + 1)
+                beside = self._schema(rest, resolver, inside, depth + 1)
+                return {**target, **beside} if isinstance(target, dict) else target
+            if "$dynamicRef" in value or "$recursiveRef" in value:
                 self.recursive = True
                 return {}
-            target = self.schema(_target(reference, self._root), inside | {reference}, depth + 1)
-            beside = self.schema(rest, inside, depth + 1)
-            return {**target, **beside} if isinstance(target, dict) else target
         plain: Dict[str, Any] = {}
         for key, item in sorted(rest.items()):
             if key in _SILENT:
                 continue
             # The order of the keywords says nothing; that of the properties is the order in which a model writes them.
-            if key in _DATA:
+            if key in DATA_KEYWORDS:
                 plain[key] = sorted(item) if key == "required" else item
-            elif key in _NAMED and isinstance(item, Mapping):
-                plain[key] = {name: self.schema(part, inside, depth + 1) for name, part in item.items()}
+            elif key in NAMED_KEYWORDS and isinstance(item, Mapping):
+                plain[key] = {name: self._schema(part, resolver, inside, depth + 1) for name, part in item.items()}
             elif isinstance(item, list):
-                plain[key] = [self.schema(part, inside, depth + 1) for part in item]
+                plain[key] = [self._schema(part, resolver, inside, depth + 1) for part in item]
             else:
-                plain[key] = self.schema(item, inside, depth + 1)
+                plain[key] = self._schema(item, resolver, inside, depth + 1)
         return _one_spelling(plain)
 
 
@@ -112,12 +106,11 @@ def _one_spelling(schema: Dict[str, Any]) -> Dict[str, Any]:
 
 def canonical(schema: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the schema without titles, its keywords in one order, its references as they are."""
-    plain: Dict[str, Any] = _Writer(schema, follow=False).schema(schema)
-    return plain
+    return _Writer(schema, follow=False).root(schema)
 
 
 def dereferenced(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Return the schema as `written` does, but without references; None for one that contains itself.
+    """Return the schema as `canonical` does, but without references; None for one that contains itself.
 
     Raises
     ------
@@ -125,12 +118,12 @@ def dereferenced(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
         On a reference that leads nowhere.
     """
     writer = _Writer(schema, follow=True)
-    plain: Dict[str, Any] = writer.schema(schema)
+    plain = writer.root(schema)
     return None if writer.recursive else plain
 
 
 def to_api_schema(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Return what ``output_config.format.schema`` takes for a schema made by `inlined`; None where the API has no form for it.
+    """Return what ``output_config.format.schema`` takes for a schema made by `dereferenced`; None where the API has no form for it.
 
     Every value that the result takes and that keeps to the constraints named in its descriptions, the schema takes as well.
     """
