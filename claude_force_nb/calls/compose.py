@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Dict, Optional, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from claude_force_nb.agents import Agent, AgentLibrary
 from claude_force_nb.costs.pricing import PriceTable, resolve_model
@@ -60,20 +61,62 @@ def compose(
         _warn_of_retirement(model, today)
     if rendered.attachments:
         check_blocks(rendered.attachments, context_window=prices.context_window(model))
-    rules = rules_for(model)
-    max_tokens = options.max_tokens or (agent.max_tokens if agent else None) or default_max_tokens
-    body: Dict[str, Any] = {
-        "model": model,
-        "max_tokens": max_tokens,
-        "messages": [
+    fenced = rendered.fenced or any(turn.fenced for turn in turns)
+    betas = (options.betas,) if isinstance(options.betas, str) else tuple(options.betas)
+    draft = _Draft(
+        model=model,
+        rules=rules_for(model),
+        messages=[
             *(message for turn in turns for message in turn.messages),
             {"role": "user", "content": rendered.content},
         ],
-    }
-    betas = (options.betas,) if isinstance(options.betas, str) else tuple(options.betas)
-    adjustments = _add_reasoning(body, options, agent, rules)
-    fenced = rendered.fenced or any(turn.fenced for turn in turns)
-    system = [agent.prompt if agent else None, options.system, DATA_NOTICE if fenced else None]
+        default_max_tokens=default_max_tokens,
+        notice=DATA_NOTICE if fenced else None,
+        betas=betas,
+    )
+    body, adjustments = _body_or_without_the_agents_thinking(draft, options, agent)
+    return ClaudeRequest(
+        body=body,
+        base_url=base_url,
+        betas=betas,
+        sample=options.sample,
+        agent=agent.name if agent else None,
+        notices=notices(rendered),
+        adjustments=adjustments,
+    )
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What a body is made of beside options and agent."""
+
+    model: str
+    rules: ModelRules
+    messages: List[Dict[str, Any]]
+    default_max_tokens: int
+    notice: Optional[str]
+    betas: Tuple[str, ...]
+
+
+def _body_or_without_the_agents_thinking(
+    draft: _Draft, options: CallOptions, agent: Optional[Agent]
+) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
+    """Return the body and what was changed in it. The agent's thinking gives way to what the caller asked for beside it."""
+    try:
+        return _body(draft, options, agent)
+    except OptionError:
+        if agent is None or agent.thinking is None:
+            raise
+        body, adjustments = _body(draft, options, replace(agent, thinking=None))
+        left_out = f"the agent's thinking={agent.thinking} does not go with the other options: left out"
+        return body, (*adjustments, left_out)
+
+
+def _body(draft: _Draft, options: CallOptions, agent: Optional[Agent]) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
+    max_tokens, adjustments = _max_tokens(draft, options, agent)
+    body: Dict[str, Any] = {"model": draft.model, "max_tokens": max_tokens, "messages": draft.messages}
+    adjustments += _add_reasoning(body, options, agent, draft.rules)
+    system = [agent.prompt if agent else None, options.system, draft.notice]
     if options.schema is not None and "format" not in body.get("output_config", ()):
         system.append(options.schema.instruction)
     if any(system):
@@ -85,17 +128,19 @@ def compose(
     body.update(options.body)
     if config is not None:
         body["output_config"] = config
-    adjustments += _add_temperature(body, options, agent, rules)
-    check_body(body, rules, api_version=API_VERSION, betas=betas)
-    return ClaudeRequest(
-        body=body,
-        base_url=base_url,
-        betas=betas,
-        sample=options.sample,
-        agent=agent.name if agent else None,
-        notices=notices(rendered),
-        adjustments=adjustments,
-    )
+    adjustments += _add_temperature(body, options, agent, draft.rules)
+    check_body(body, draft.rules, api_version=API_VERSION, betas=draft.betas)
+    return body, adjustments
+
+
+def _max_tokens(draft: _Draft, options: CallOptions, agent: Optional[Agent]) -> Tuple[int, Tuple[str, ...]]:
+    if options.max_tokens is not None:
+        return options.max_tokens, ()
+    wanted = agent.max_tokens if agent else None
+    most = draft.rules.max_output_tokens
+    if wanted is not None and draft.rules.known and wanted > most:
+        return most, (f"the agent's max_tokens={wanted}: {draft.rules.name} writes at most {most:,}",)
+    return wanted or draft.default_max_tokens, ()
 
 
 def _render(prompt: str, options: CallOptions) -> RenderedPrompt:

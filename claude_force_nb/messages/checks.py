@@ -43,6 +43,7 @@ def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, 
     if not rules.known:
         return
     _check_max_tokens(body, rules, betas)
+    _check_stop(body)
     _check_thinking(body, rules)
     _check_effort(body, rules)
     _check_prefill(body, rules)
@@ -102,6 +103,12 @@ def _check_max_tokens(body: Mapping[str, Any], rules: ModelRules, betas: Collect
     most = rules.batch_output_tokens if long_output else rules.max_output_tokens
     if isinstance(body["max_tokens"], int) and body["max_tokens"] > most:
         raise OptionError(f"{rules.name} writes at most {most:,} tokens; lower max_tokens={body['max_tokens']}")
+
+
+def _check_stop(body: Mapping[str, Any]) -> None:
+    stop = body.get("stop_sequences")
+    if isinstance(stop, list) and any(isinstance(text, str) and not text.strip() for text in stop):
+        raise OptionError("the API takes no stop text that is only white space; end the answer at another text")
 
 
 def _check_thinking(body: Mapping[str, Any], rules: ModelRules) -> None:

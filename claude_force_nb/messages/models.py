@@ -317,13 +317,3 @@ def models_with_temperature() -> List[str]:
 def takes_schemas(model: str) -> bool:
     """Return whether a model holds its answer to a JSON schema; False where that is not known."""
     return rules_for(model).structured_outputs
-
-
-def model_version(model: str) -> Optional[Tuple[int, int]]:
-    """Return the version of ``claude-opus-4-5-20251101``, here (4, 5); None for a name without one."""
-    return _key(model.lower())[1]
-
-
-def takes_adaptive_thinking(model: str) -> bool:
-    """Return whether a model decides itself how much to think; True where unknown."""
-    return "adaptive" in rules_for(model).thinking

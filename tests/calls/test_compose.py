@@ -74,6 +74,49 @@ def test_an_agent_gives_what_the_call_does_not() -> None:
     assert composed(agent="reviewer").agent == "reviewer"
 
 
+@pytest.mark.parametrize(
+    ("agent", "options", "sent", "said"),
+    [
+        (
+            {"temperature": 0.2},
+            {"model": "haiku"},
+            {"temperature": None},
+            "temperature=0.2: claude-haiku-5-5 does not take it",
+        ),
+        (
+            {"temperature": 0.2, "thinking": "on"},
+            {"model": "claude-opus-4-6"},
+            {"temperature": None},
+            "temperature=0.2",
+        ),
+        (
+            {"thinking": "on"},
+            {"model": "claude-opus-4-6", "temperature": 0.2},
+            {"thinking": None, "temperature": 0.2},
+            "thinking=on does not go with the other options: left out",
+        ),
+        ({"thinking": "off"}, {"model": "opus"}, {"output_config": {"effort": "low"}}, "effort=low is sent instead"),
+        (
+            {"effort": "xhigh"},
+            {"model": "claude-opus-4-6"},
+            {"output_config": {"effort": "high"}},
+            "takes high at the most",
+        ),
+        ({"max_tokens": 100_000}, {"model": "claude-haiku-4-5"}, {"max_tokens": 64_000}, "writes at most 64,000"),
+        ({"thinking": "off", "effort": "low"}, {"model": "haiku"}, {"thinking": {"type": "disabled"}}, ""),
+    ],
+)
+def test_what_an_agent_asks_for_gives_way(
+    agent: Dict[str, Any], options: Dict[str, Any], sent: Dict[str, Any], said: str
+) -> None:
+    """Its file may be older than the model: what does not go is left out or replaced by the nearest, with a notice."""
+    request = composed(agent=Agent("a", "Be.", **agent), **options)
+    assert {name: request.body.get(name) for name in sent} == sent
+    assert said in " ".join(request.adjustments)
+    assert bool(request.adjustments) is bool(said)
+    assert request.fingerprint == composed(agent=Agent("b", "Be.", **agent), **options).fingerprint
+
+
 def test_the_notice_comes_with_a_fence() -> None:
     """Data in a fence brings the sentence that says what a fence is, and nothing else does."""
     fenced = composed("{{ x }}", variables={"x": "a\nb"})

@@ -76,6 +76,7 @@ REFUSED = [
         },
         "citations cannot be used with a schema",
     ),
+    ("opus-5", {"stop_sequences": ["x", " \n"]}, "no stop text that is only white space"),
     ("haiku-4-5", {"inference_geo": "us"}, "does not take inference_geo"),
 ]
 

@@ -10,7 +10,7 @@ import sys
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from pydantic import BaseModel, Field
@@ -35,6 +35,13 @@ from claude_force_nb.schemas.repair import checked, repair_request
 from claude_force_nb.simulator import Simulator
 
 Make = Callable[..., AsyncAgentOrchestrator]
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """A Messages API that also serves a retired model."""
+    with Simulator(extra_models=MODELS[1:]) as running:
+        yield running
 
 
 class Review(BaseModel):
@@ -346,7 +353,7 @@ def test_thinking_is_counted_shown_and_kept(run: Any, make: Make, simulator: Sim
 
     async def main() -> None:
         async with make() as orchestrator:
-            plain = await orchestrator.run("Why?", model="haiku")
+            plain = await orchestrator.run("Why?", model="haiku", thinking="off")
             for sample, partial in enumerate((None, PartialAnswer()), 1):
                 options: Dict[str, Any] = {"model": "haiku", "thinking": "on", "effort": "low", "sample": sample}
                 fresh = await orchestrator.run("Why?", partial=partial, **options)
