@@ -50,7 +50,8 @@ class AsyncAgentOrchestrator:
     max_concurrent : int
         Most calls in flight at once, >= 1, whichever loops and threads they come from.
     timeout_seconds : float
-        Bound of a call with its retries, > 0, from the moment it first leaves.
+        Bound of a call with waiting and retries, > 0. That of a row runs from when it first leaves; importing the SDK, once
+        in a process, does not count.
     enable_cache : bool
         False neither reads nor writes the cache.
     cache_ttl_hours : float
@@ -255,7 +256,7 @@ class AsyncAgentOrchestrator:
 
         def call(request: ClaudeRequest) -> Call:
             budget = self._accounts.run_budget(chosen)
-            return Call(request, chosen, budget=budget, partial=partial, cell=cell, status=status)
+            return Call(request, chosen, budget=budget, partial=partial, cell=cell, status=status, is_cell=True)
 
         if not chosen.use_memory:
             return await self._answerer.answer(call(self._composer.request(prompt, chosen)))

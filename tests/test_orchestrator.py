@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Optional
@@ -258,30 +259,49 @@ def test_who_joins_waits_no_longer_than_he_said(run: Any, make: Make, simulator:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_who_joins_waits_as_long_as_the_call_may_not_leave(
-    run: Any, make: Make, simulator: Simulator, late: bool
-) -> None:
-    """Nobody's time runs before the call has left: a pause costs those who joined it no answer."""
+def test_a_row_has_its_time_from_when_it_leaves(run: Any, make: Make, simulator: Simulator, late: bool) -> None:
+    """A pause costs no row its answer, nor those that joined its call; from when it leaves the time runs for all of them."""
     orchestrator = make(timeout_seconds=0.3)
 
     async def main() -> None:
         orchestrator.pause()
-        waiting = [asyncio.ensure_future(orchestrator.run("p")) for _ in range(2)]
+        waiting = [asyncio.ensure_future(orchestrator.run_many(["p"])) for _ in range(2)]
         await asyncio.sleep(0.4)
         if late:
             simulator.fail("slow", delay_seconds=5)
         orchestrator.resume()
-        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        rows = [(await batch)[0] for batch in waiting]
         if late:
-            assert [type(outcome) for outcome in outcomes] == [CallTimeoutError, CallTimeoutError]
+            assert [type(row.error) for row in rows] == [CallTimeoutError, CallTimeoutError]
         else:
-            assert [outcome.status for outcome in outcomes] == ["ok", "cached"]  # type: ignore[union-attr]
+            assert sorted(row.status for row in rows) == ["cached", "ok"]
 
     run(main())
 
 
+def test_a_cell_has_its_time_from_its_start(run: Any, make: Make, simulator: Simulator) -> None:
+    """`run` ends when its time is up though the call never left, and says what it was waiting for; what joined it, too."""
+    orchestrator = make(max_concurrent=1)
+
+    async def main() -> None:
+        await orchestrator.run("warm up")
+        orchestrator.pause()
+        began = time.monotonic()
+        both = [asyncio.ensure_future(orchestrator.run("p", timeout_seconds=0.3)) for _ in range(2)]
+        for error in await asyncio.gather(*both, return_exceptions=True):
+            assert isinstance(error, CallTimeoutError)
+            assert "0.3 s" in str(error)
+            assert "paused" in str(error)
+        assert time.monotonic() - began < 2
+        orchestrator.resume()
+        assert (await orchestrator.run("p")).status == "ok"
+
+    run(main())
+    assert simulator.counters.calls == 2
+
+
 def test_who_joins_another_loops_call_waits_no_longer_than_he_said(make: Make, simulator: Simulator) -> None:
-    """The same bound across threads, from the moment in which the other loop's call leaves."""
+    """The same bound across threads, for a row from the moment in which the other loop's call leaves."""
     simulator.fail("slow", delay_seconds=2)
     orchestrator = make()
     orchestrator.pause()
@@ -295,12 +315,15 @@ def test_who_joins_another_loops_call_waits_no_longer_than_he_said(make: Make, s
 
     async def main() -> None:
         await until(lambda: orchestrator.snapshot().queued == 1)
-        mine = asyncio.ensure_future(orchestrator.run("p", timeout_seconds=0.2))
-        await asyncio.sleep(0.3)
-        assert not mine.done()
-        orchestrator.resume()
+        row = asyncio.ensure_future(orchestrator.run_many(["p"], timeout_seconds=0.2))
         with pytest.raises(CallTimeoutError, match=r"0\.2 s"):
-            await mine
+            await orchestrator.run("p", timeout_seconds=0.2)
+        await asyncio.sleep(0.2)
+        assert not row.done()
+        orchestrator.resume()
+        error = (await row)[0].error
+        assert isinstance(error, CallTimeoutError)
+        assert "0.2 s" in str(error)
 
     asyncio.run(main())
     other.join()

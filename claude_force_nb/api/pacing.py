@@ -9,12 +9,12 @@ import time
 from collections import deque
 from hashlib import sha256
 from threading import Lock, RLock
-from typing import Callable, Deque, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from weakref import WeakValueDictionary
 
 from .limits import FamilyLimits, Need, Ticket
 
-__all__ = ["Lane", "Lanes", "Slots", "credential_id", "model_family"]
+__all__ = ["Lane", "LaneWait", "Lanes", "Slots", "credential_id", "model_family"]
 
 _order = itertools.count()
 # Taken from the number of free slots while they are held, so that taking one looks at one number only.
@@ -116,6 +116,24 @@ class Slots:
                 lane._pump()
 
 
+class LaneWait(NamedTuple):
+    """Why a call does not leave yet.
+
+    Attributes
+    ----------
+    held : bool
+        True where nobody may take a slot: see `Slots.hold`.
+    ahead : int
+        Calls of the same orchestrator that leave before it.
+    seconds : float or None
+        Until the rate limit lets a call like it go; 0.0 where it waits for a slot only, None where a call has to end first.
+    """
+
+    held: bool
+    ahead: int
+    seconds: Optional[float]
+
+
 class _Waiter:
     __slots__ = ("future", "loop", "need", "order", "paced", "slots", "ticket")
 
@@ -154,7 +172,14 @@ class Lane:
         return sum(len(queue) for queue in self._queues.values())
 
     async def enter(
-        self, slots: Slots, model: str, *, input_bytes: Callable[[], int], max_tokens: int, again: bool = False
+        self,
+        slots: Slots,
+        model: str,
+        *,
+        input_bytes: Callable[[], int],
+        max_tokens: int,
+        again: bool = False,
+        on_wait: Optional[Callable[[Callable[[], LaneWait]], None]] = None,
     ) -> Ticket:
         """Wait until a call may leave, and take a slot for it.
 
@@ -165,6 +190,9 @@ class Lane:
             See `FamilyLimits.need`.
         again : bool
             True for a call that has been sent before.
+        on_wait : callable, optional
+            Called where the call cannot leave at once, with what tells why at any later moment, from any thread. What it raises
+            ends the waiting.
         """
 
         def estimate() -> Need:
@@ -180,6 +208,8 @@ class Lane:
             self._enqueue(waiter)
             self._pump()
         try:
+            if on_wait is not None and waiter.ticket is None:
+                on_wait(lambda: self._look(waiter))
             await waiter.future
         except BaseException:  # cancelled, or its loop is gone
             with self._lock:
@@ -223,6 +253,15 @@ class Lane:
     def paused_seconds(self) -> float:
         """Return how long the family still pauses, 0.0 if it does not."""
         return max(0.0, self.limits.paused_until - self._clock())
+
+    def _look(self, waiter: _Waiter) -> LaneWait:
+        with self._lock:
+            queue = self._queues.get(waiter.slots)
+            if queue is None or waiter not in queue:
+                return LaneWait(False, 0, 0.0)
+            return LaneWait(
+                waiter.slots.held, queue.index(waiter), self.limits.wait_seconds(waiter.need(), self._clock())
+            )
 
     # ------------------------------------------------------------------ the queue
 

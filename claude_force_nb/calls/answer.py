@@ -100,8 +100,8 @@ class Answerer:
         call.on_arrival = None
 
         async def ask(request: ClaudeRequest) -> ClaudeResult:
-            repair = call.with_request(request)
-            return self.find(repair) or await self.fetch(repair)
+            call.request = request
+            return self.find(call) or await self.fetch(call)
 
         return await validate_or_repair(call.request, await ask(call.request), schema, ask)
 
@@ -130,8 +130,16 @@ class Answerer:
         """Return the answer, and whether it is that of another's call: paid once, saved here."""
         cache = None if call.options.cache == "off" else self._cache
         seconds = call.options.timeout_seconds or self._timeout_seconds
-        deadline = Deadline(seconds)
+        if call.is_cell and call.ends_at is None:
+            call.ends_at = time.monotonic() + seconds
+        deadline = Deadline(seconds, ends_at=call.ends_at, explain=call.status.late)
         mine = False
+
+        def join(other: Deadline) -> None:
+            call.status.enter("shared")
+            patience.follow(other)
+            if call.ends_at is not None:
+                patience.start()
 
         async def make() -> Tuple[ClaudeResult, Optional[ResponseCache]]:
             nonlocal mine
@@ -141,14 +149,20 @@ class Answerer:
 
         while True:
             try:
-                with Deadline(seconds) as patience:  # for another's call, which may have a longer one
+                # For another's call, which may have a longer one.
+                with Deadline(seconds, ends_at=call.ends_at) as patience:
                     (result, kept_in), joined = await self.flights.run(
-                        call.request.fingerprint, make, note=deadline, joining=patience.follow
+                        call.request.fingerprint,
+                        make,
+                        note=deadline,
+                        joining=join,
+                        grace=call.status.stop_grace_seconds,
                     )
                 break
             except BudgetExceededError:
                 if mine:  # else it was another's budget, and ours may allow it
                     raise
+        call.status.enter("ended")
         if joined and cache is not None and kept_in is None:
             cache.put(call.request, result)
         return result, joined

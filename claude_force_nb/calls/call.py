@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Callable, Optional
 
 from claude_force_nb.api.answer import PartialAnswer
@@ -21,6 +20,7 @@ class Call:
     Parameters
     ----------
     request : ClaudeRequest
+        What is asked; that of a schema's repair takes the place of the first one.
     options : CallOptions
     budget : Budget, optional
         Of the run it belongs to, beside those of the orchestrator.
@@ -32,9 +32,16 @@ class Call:
         Where given, it says at any moment what the call waits for.
     on_arrival : callable, optional
         Called when the answer is there and has only to be recorded.
+    is_cell : bool
+        True where its time runs from when it is asked for, a schema's repair included; else from when a request first leaves.
+
+    Attributes
+    ----------
+    ends_at : float or None
+        When its time is up, in monotonic seconds, where it runs.
     """
 
-    __slots__ = ("budget", "cell", "on_arrival", "options", "partial", "request", "status")
+    __slots__ = ("budget", "cell", "ends_at", "is_cell", "on_arrival", "options", "partial", "request", "status")
 
     def __init__(
         self,
@@ -46,6 +53,7 @@ class Call:
         cell: Optional[str] = None,
         status: Optional[CallStatus] = None,
         on_arrival: Optional[Callable[[], None]] = None,
+        is_cell: bool = False,
     ) -> None:
         self.request = request
         self.options = options
@@ -54,9 +62,6 @@ class Call:
         self.cell = cell
         self.status = status or CallStatus()
         self.on_arrival = on_arrival
-
-    def with_request(self, request: ClaudeRequest) -> Call:
-        """Return the same call for another request, whose status goes on."""
-        other = copy.copy(self)
-        other.request = request
-        return other
+        self.is_cell = is_cell
+        self.ends_at: Optional[float] = None
+        self.status.partial = partial

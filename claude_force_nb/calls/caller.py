@@ -7,11 +7,11 @@ import logging
 import random
 import time
 from decimal import Decimal
-from typing import Mapping, Optional, Tuple
+from typing import Callable, Mapping, Optional, Tuple
 
 from claude_force_nb.api.answer import Answer
 from claude_force_nb.api.failures import map_exception
-from claude_force_nb.api.pacing import Lanes, Slots
+from claude_force_nb.api.pacing import Lanes, LaneWait, Slots
 from claude_force_nb.api.retry import RetryBudget, delay_seconds
 from claude_force_nb.api.transport import Transport
 from claude_force_nb.cache import ResponseCache
@@ -94,12 +94,20 @@ class Caller:
         """
         attempt = 0
         failure: Optional[ApiError] = None
+        status = call.status
+        status.begin(self._max_retries + 1)
         self._retries.called()
+        began = time.monotonic()
         if self._open is not None:  # before the time runs and money is set aside
+            status.enter("importing")
             await self._open()
+        if call.ends_at is not None:
+            deadline.start(later_seconds=time.monotonic() - began)
         while True:
             attempt += 1
             try:
+                if failure is None:
+                    status.enter("budget")
                 reservation = await self._reserve(call)
             except BudgetExceededError:
                 if failure is not None:  # it was sent, and this is why there is no answer
@@ -113,7 +121,7 @@ class Caller:
                 failure = error
                 # Where nobody can tell whether the call was answered and billed, the worst case stays counted.
                 if _may_be_billed(error):
-                    call.status.billing_unknown = True
+                    status.billing_unknown = True
                     reservation.settle(None)
                 else:
                     reservation.release()
@@ -138,6 +146,7 @@ class Caller:
         cost = self._accounts.prices.cost(result.model, result.usage, on=today())
         result = result.changed(cost=cost)
         deadline.stop()
+        call.status.enter("recording")
         if call.on_arrival is not None:
             call.on_arrival()
         try:
@@ -164,9 +173,20 @@ class Caller:
         def input_bytes() -> int:
             return paced_bytes(request)
 
+        def on_wait(look: Callable[[], LaneWait]) -> None:
+            call.status.wait_in_lane(look)
+            seconds = look().seconds
+            if seconds and not deadline.allows(seconds):  # a wait that cannot help
+                raise call.status.failure or _too_late(seconds, deadline.seconds)
+
         try:
             ticket = await lane.enter(
-                self.slots, request.model, input_bytes=input_bytes, max_tokens=request.max_tokens, again=attempt > 1
+                self.slots,
+                request.model,
+                input_bytes=input_bytes,
+                max_tokens=request.max_tokens,
+                again=attempt > 1,
+                on_wait=on_wait,
             )
         except BaseException:
             reservation.release()  # it never left
@@ -177,8 +197,7 @@ class Caller:
         try:
             timeout_seconds = deadline.start()
             self._emit("sent", request, attempt=attempt)
-            call.status.attempts += 1
-            call.status.in_flight = True
+            call.status.sent()
             answer = await self._transport.send(request, timeout_seconds=timeout_seconds, partial=call.partial)
             verdict, headers, used = "ok", answer.headers, answer.counted_tokens
             return answer
@@ -222,10 +241,18 @@ class Caller:
         if attempt > self._max_retries or not deadline.allows(seconds) or not (limited or self._retries.allows()):
             raise failure
         self.retried += 1
+        call.status.retry(attempt + 1, failure, seconds)
         self._emit("retry", request, attempt=attempt, delay=seconds, error=failure)
         logger.info("attempt %d failed, next in %.1f s: %s", attempt, seconds, failure)
         if not limited:
             await asyncio.sleep(seconds)
+
+
+def _too_late(seconds: float, timeout_seconds: float) -> CallTimeoutError:
+    return CallTimeoutError(
+        f"the rate limit lets this call go in {seconds:.0f} s, after its timeout of {timeout_seconds:g} s; nothing was sent; "
+        "raise timeout= or try again later"
+    )
 
 
 def _may_be_billed(error: ApiError) -> bool:

@@ -5,19 +5,38 @@ from __future__ import annotations
 import asyncio
 import time
 from types import TracebackType
-from typing import Any, List, Optional, Tuple, Type
+from typing import Any, Callable, List, Optional, Tuple, Type
 
-from claude_force_nb.errors import CallTimeoutError
+from claude_force_nb.errors import ApiError, CallTimeoutError
 
 __all__ = ["Deadline"]
 
 
 class Deadline:
-    """Cancels its task when its time is up, and remembers that it did; the time runs from the first `start`."""
+    """Cancels its task when its time is up, and remembers that it did; the time runs from the first `start`.
 
-    def __init__(self, seconds: float) -> None:
+    Parameters
+    ----------
+    seconds : float
+        How long the time is, > 0.
+    ends_at : float, optional
+        When it is up, in monotonic seconds, where it began to run before.
+    explain : callable, optional
+        Takes `seconds` and gives the error that says more than that the time is up, or None; asked when it is up.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        ends_at: Optional[float] = None,
+        explain: Optional[Callable[[float], Optional[ApiError]]] = None,
+    ) -> None:
         self.seconds = seconds
         self.passed = False
+        self._ends_at = ends_at
+        self._explain = explain
+        self._explained: Optional[ApiError] = None
         self._ends: Optional[float] = None
         self._handle: Optional[asyncio.TimerHandle] = None
         self._over = False
@@ -36,17 +55,27 @@ class Deadline:
         if self.forgives() and kind is asyncio.CancelledError:
             raise self.error() from None
 
-    def error(self) -> CallTimeoutError:
+    def error(self) -> ApiError:
         """Return what is raised when the time is up."""
-        return CallTimeoutError(f"no complete answer within {self.seconds:g} s; raise timeout= or try again")
+        return self._explained or CallTimeoutError(
+            f"no complete answer within {self.seconds:g} s; raise timeout= or try again"
+        )
 
     def allows(self, delay_seconds: float) -> bool:
         """Return whether there is still time after a wait."""
         return self._ends is None or time.monotonic() + delay_seconds < self._ends
 
-    def start(self) -> float:
-        """Let the time run, if it does not yet; return the seconds that are left."""
+    def start(self, *, later_seconds: float = 0.0) -> float:
+        """Let the time run, if it does not yet; return the seconds that are left.
+
+        Parameters
+        ----------
+        later_seconds : float
+            By how much later than `ends_at` it is up: time that does not count.
+        """
         if self._ends is None:
+            if self._ends_at is not None:
+                self._ends_at += later_seconds
             self._begin(asyncio.get_running_loop(), _current_task())
         assert self._ends is not None
         return max(0.001, self._ends - time.monotonic())
@@ -54,6 +83,8 @@ class Deadline:
     def follow(self, other: Deadline) -> None:
         """Let the time run as soon as that of `other` does, which may be another loop's."""
         loop, task = asyncio.get_running_loop(), _current_task()
+        if self._explain is None:
+            self._explain = other._explain
         other._followers.append((self, loop, task))
         if other._ends is not None:
             self._begin(loop, task)
@@ -74,10 +105,11 @@ class Deadline:
     def _begin(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         if self._over or self._ends is not None:
             return
-        self._ends = time.monotonic() + self.seconds
+        now = time.monotonic()
+        self._ends = now + self.seconds if self._ends_at is None else self._ends_at
         self._task = task
         self._cancelling = task.cancelling() if hasattr(task, "cancelling") else 0
-        self._handle = loop.call_later(self.seconds, self._expire, task)
+        self._handle = loop.call_later(max(0.0, self._ends - now), self._expire, task)
         for follower, its_loop, its_task in self._followers:
             try:
                 its_loop.call_soon_threadsafe(follower._begin, its_loop, its_task)
@@ -86,6 +118,7 @@ class Deadline:
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
         self.passed = True
+        self._explained = None if self._explain is None else self._explain(self.seconds)
         task.cancel()
 
 

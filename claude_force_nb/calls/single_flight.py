@@ -7,6 +7,8 @@ import logging
 from threading import Lock
 from typing import Any, Awaitable, Callable, Dict, Generic, List, Optional, Set, Tuple, TypeVar
 
+from .grace import wait_for_moment
+
 __all__ = ["SingleFlight"]
 
 logger = logging.getLogger("claude_force_nb.api")
@@ -21,9 +23,10 @@ _Waiter = Tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 class _Flight(Generic[T]):
     """One piece of work and those who wait for it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, note: Any) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, note: Any, grace: Callable[[], float]) -> None:
         self.loop = loop
         self.note = note
+        self.grace = grace
         self.waiters: List[_Waiter] = []
         self.task: asyncio.Task[T]
         self.ended: Optional[Callable[[], BaseException]] = None
@@ -36,8 +39,8 @@ class _Flight(Generic[T]):
 class SingleFlight(Generic[T]):
     """Runs at most one piece of work for a key at a time.
 
-    A cancelled waiter, even the first, leaves the others their outcome; when the last one leaves, the work is cancelled. A
-    failure reaches all who wait and is not remembered.
+    A cancelled waiter, even the first, leaves the others their outcome; when the last one leaves, the work is cancelled, after
+    the grace that it was given. A failure reaches all who wait and is not remembered.
     """
 
     def __init__(self) -> None:
@@ -55,6 +58,7 @@ class SingleFlight(Generic[T]):
         *,
         note: Any = None,
         joining: Optional[Callable[[Any], None]] = None,
+        grace: Callable[[], float] = lambda: 0.0,
     ) -> Tuple[T, bool]:
         """Return the outcome of `work`, and whether somebody else's was joined instead of starting it.
 
@@ -66,6 +70,8 @@ class SingleFlight(Generic[T]):
             Given to those who join `work`.
         joining : callable, optional
             Called with the note of another's work before it is waited for.
+        grace : callable
+            Gives the seconds, >= 0, in which `work` may still come to its end when nobody waits for it any more; asked then.
         """
         loop = asyncio.get_running_loop()
         if len(self._loops) != 1 or loop not in self._loops:
@@ -75,7 +81,7 @@ class SingleFlight(Generic[T]):
                 flight = self._flights.get(key)
                 joined = flight is not None and flight.lives_for(loop)
                 if flight is None or not joined:
-                    flight = self._flights[key] = _Flight(loop, note)
+                    flight = self._flights[key] = _Flight(loop, note, grace)
                     flight.task = loop.create_task(_call(work))
                     flight.task.add_done_callback(self._remove_when_done(key, flight))
                 waiter = (loop, loop.create_future())
@@ -83,13 +89,11 @@ class SingleFlight(Generic[T]):
             try:
                 if joined and joining is not None:
                     joining(flight.note)
-                landed = await _landed(flight, waiter)
+                ended = await _wait_for_end(flight, waiter)
             except asyncio.CancelledError:
-                if self._leave(key, flight, waiter):
-                    # Nothing of the work is left behind; what does not heed its cancellation is not waited for.
-                    await asyncio.wait([flight.task], timeout=_CANCEL_GRACE_SECONDS)
+                await self._give_up(key, flight, waiter)
                 raise
-            if landed and not flight.task.cancelled():
+            if ended and not flight.task.cancelled():
                 return flight.task.result(), joined
             if flight.ended is not None:
                 raise flight.ended()
@@ -99,7 +103,7 @@ class SingleFlight(Generic[T]):
             self._abandon(key, flight, waiter)
 
     def end_all(self, error: Callable[[], BaseException]) -> int:
-        """Cancel all work that is under way, from any thread, and return how much there was.
+        """Cancel all work that is under way, each after its grace, from any thread; return how much there was.
 
         Parameters
         ----------
@@ -114,7 +118,7 @@ class SingleFlight(Generic[T]):
             self._flights.clear()
         for flight in flights:
             try:
-                flight.loop.call_soon_threadsafe(flight.task.cancel)
+                flight.loop.call_soon_threadsafe(_cancel_after_grace, flight)
             except RuntimeError:  # its loop is closed: it was cancelled there
                 pass
         return len(flights)
@@ -141,7 +145,7 @@ class SingleFlight(Generic[T]):
                 del self._flights[key]
 
     def _remove_when_done(self, key: str, flight: _Flight[T]) -> Callable[[Any], None]:
-        def land(task: asyncio.Task[T]) -> None:
+        def remove(task: asyncio.Task[T]) -> None:
             with self._lock:
                 if self._flights.get(key) is flight:
                     del self._flights[key]
@@ -157,7 +161,20 @@ class SingleFlight(Generic[T]):
                     except RuntimeError:  # that loop is closed
                         pass
 
-        return land
+        return remove
+
+    async def _give_up(self, key: str, flight: _Flight[T], waiter: _Waiter) -> None:
+        """Wait no longer; where nobody else waits, end the work and wait for that."""
+        try:
+            if flight.waiters == [waiter] and flight.loop is waiter[0]:
+                seconds = flight.grace()
+                if seconds > 0:
+                    await wait_for_moment([flight.task], seconds)
+        finally:
+            cancelled = self._leave(key, flight, waiter)
+        if cancelled:
+            # Nothing of the work is left behind; what does not heed its cancellation is not waited for.
+            await asyncio.wait([flight.task], timeout=_CANCEL_GRACE_SECONDS)
 
     def _leave(self, key: str, flight: _Flight[T], waiter: _Waiter) -> bool:
         """Give up waiting; return True where the work was cancelled and ends on the running loop."""
@@ -173,13 +190,13 @@ class SingleFlight(Generic[T]):
             if flight.loop is asyncio.get_running_loop():
                 flight.task.cancel()
                 return True
-            flight.loop.call_soon_threadsafe(flight.task.cancel)
+            flight.loop.call_soon_threadsafe(_cancel_after_grace, flight)
         except RuntimeError:  # its loop is closed: it was cancelled there
             pass
         return False
 
 
-async def _landed(flight: _Flight[T], waiter: _Waiter) -> bool:
+async def _wait_for_end(flight: _Flight[T], waiter: _Waiter) -> bool:
     """Wait for the outcome; return False where the work's own loop does not run any more."""
     if flight.loop is waiter[0]:
         await waiter[1]
@@ -190,6 +207,14 @@ async def _landed(flight: _Flight[T], waiter: _Waiter) -> bool:
             return True
         if not flight.lives_for(waiter[0]):
             return False
+
+
+def _cancel_after_grace(flight: _Flight[Any]) -> None:
+    seconds = flight.grace()
+    if seconds > 0:
+        flight.loop.call_later(seconds, flight.task.cancel)
+    else:
+        flight.task.cancel()
 
 
 async def _call(work: Callable[[], Awaitable[T]]) -> T:

@@ -1,12 +1,114 @@
-"""Where a call is, for whoever shows it. Pure."""
+"""Where a call is, and what it waits for, for whoever shows it. Pure."""
 
 from __future__ import annotations
 
-__all__ = ["CallStatus"]
+import time
+from dataclasses import dataclass
+from typing import Callable, Optional, Protocol
+
+from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.errors import ApiError, CallTimeoutError
+
+__all__ = ["STOP_GRACE_SECONDS", "CallState", "CallStatus"]
+
+# A request that the API has is billed, whether its answer is waited for or not: at Stop it may still come for so long. Stop
+# ends a cell within 0.3 s.
+STOP_GRACE_SECONDS = 0.25
+
+# Of thinking that is still being written; the exact number comes with the answer.
+_CHARACTERS_PER_TOKEN = 4
+
+
+class LaneWait(Protocol):
+    """Why a call does not leave yet; see `api.pacing.LaneWait`."""
+
+    @property
+    def held(self) -> bool: ...
+
+    @property
+    def ahead(self) -> int: ...
+
+    @property
+    def seconds(self) -> Optional[float]: ...
+
+
+@dataclass(frozen=True)
+class CallState:
+    """Where a call is at one moment. ``str(state)`` says it in words.
+
+    Attributes
+    ----------
+    kind : str
+        ``starting``, ``importing`` (the SDK, once in a process), ``shared`` (another call asks the same), ``budget``,
+        ``paused``, ``rate_limit``, ``queued`` (for a slot), ``retry``, ``sent``, ``thinking``, ``writing``, ``recording`` or
+        ``ended``.
+    seconds : float or None
+        How long until it leaves, >= 0, where that is known.
+    ahead : int
+        Calls that leave before it.
+    attempt : int
+        Number of the attempt that is made or waited for, from 1.
+    most_attempts : int
+        Attempts that are made at the most.
+    reason : str
+        Why the attempt before failed; "" for the first one.
+    thinking_tokens : int
+        Tokens of thinking that have come so far, estimated.
+    """
+
+    kind: str
+    seconds: Optional[float] = None
+    ahead: int = 0
+    attempt: int = 1
+    most_attempts: int = 1
+    reason: str = ""
+    thinking_tokens: int = 0
+
+    def __str__(self) -> str:
+        words = _WORDS[self.kind]
+        if self.kind == "queued" and self.ahead:
+            words += f", {self.ahead} before this one"
+        elif self.kind == "rate_limit" and self.seconds is not None:
+            words += f", leaves in {_seconds(self.seconds)}"
+        elif self.kind == "thinking" and self.thinking_tokens:
+            words += f", about {self.thinking_tokens:,} tokens"
+        if self.reason and self.kind in ("retry", "rate_limit", "queued"):
+            attempt = f"attempt {self.attempt} of {self.most_attempts}"
+            if self.kind != "retry":
+                return f"{words}; {attempt}"
+            when = "" if self.seconds is None else f" in {_seconds(self.seconds)}"
+            return f"{attempt}{when} after: {self.reason}"
+        return words
+
+
+_WORDS = {
+    "starting": "starting",
+    "importing": "importing the SDK",
+    "shared": "waiting for the same question, which is under way",
+    "budget": "waiting for calls under way to leave room in the budget",
+    "paused": "paused; resume to go on",
+    "rate_limit": "rate limit",
+    "queued": "queued",
+    "retry": "waiting for the next attempt",
+    "sent": "waiting for the answer",
+    "thinking": "thinking",
+    "writing": "writing",
+    "recording": "writing the answer to the cache",
+    "ended": "done",
+}
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
 
 
 class CallStatus:
     """Where a call is; written by whoever makes it, read at any time and from any thread.
+
+    Parameters
+    ----------
+    clock : callable
+        Monotonic seconds.
 
     Attributes
     ----------
@@ -16,11 +118,103 @@ class CallStatus:
         True while the API has the request and has not answered it.
     billing_unknown : bool
         True once a call was sent of which nobody can tell whether it was answered and billed.
+    failure : ApiError or None
+        Why the attempt before failed.
+    abandoned : bool
+        Set to True, it ends the grace that a call in flight has when nobody waits for it any more.
+    most_attempts : int
+        Attempts of one call at the most.
+    partial : PartialAnswer or None
+        What has come of a streamed answer.
     """
 
-    __slots__ = ("attempts", "billing_unknown", "in_flight")
+    __slots__ = (
+        "_attempt",
+        "_clock",
+        "_due",
+        "_step",
+        "_wait",
+        "abandoned",
+        "attempts",
+        "billing_unknown",
+        "failure",
+        "in_flight",
+        "most_attempts",
+        "partial",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._step = "starting"
+        self._wait: Optional[Callable[[], LaneWait]] = None
+        self._due: Optional[float] = None
+        self._attempt = 1
+        self.abandoned = False
         self.attempts = 0
         self.in_flight = False
         self.billing_unknown = False
+        self.failure: Optional[ApiError] = None
+        self.most_attempts = 1
+        self.partial: Optional[PartialAnswer] = None
+
+    def enter(self, step: str) -> None:
+        """Say what the call does from now on: one of the kinds of `CallState`."""
+        self._step = step
+
+    def begin(self, most_attempts: int) -> None:
+        """Say that a call begins, the first one or that of a repair."""
+        self._attempt, self.most_attempts, self.failure = 1, most_attempts, None
+
+    def wait_in_lane(self, look: Callable[[], LaneWait]) -> None:
+        """Say that it waits in its model's lane; `look` tells for how long."""
+        self._step, self._wait = "lane", look
+
+    def retry(self, attempt: int, failure: ApiError, delay_seconds: float) -> None:
+        """Say that an attempt failed, and which one comes next in how many seconds."""
+        self._attempt, self.failure, self._due = attempt, failure, self._clock() + delay_seconds
+        self._step = "retry"
+
+    def sent(self) -> None:
+        """Say that a request is with the API."""
+        self.attempts += 1
+        self.in_flight = True
+        self._step = "sent"
+
+    @property
+    def answer_may_come(self) -> bool:
+        """True where the API has the request, or its answer is here and has only to be recorded."""
+        return self.in_flight or self._step == "recording"
+
+    def stop_grace_seconds(self) -> float:
+        """Return for how long the call may still come to its end when nobody waits for it any more."""
+        return STOP_GRACE_SECONDS if self.answer_may_come and not self.abandoned else 0.0
+
+    def state(self) -> CallState:
+        """Return where the call is at this moment."""
+        kind, seconds, ahead, tokens = self._step, None, 0, 0
+        if kind == "lane" and self._wait is not None:
+            wait = self._wait()
+            kind = "paused" if wait.held else "queued" if wait.seconds == 0.0 else "rate_limit"
+            seconds, ahead = wait.seconds, wait.ahead
+        elif kind == "retry" and self._due is not None:
+            seconds = max(0.0, self._due - self._clock())
+        elif kind == "sent" and self.partial is not None:
+            if self.partial.text:
+                kind = "writing"
+            elif self.partial.thinking:
+                kind, tokens = "thinking", len(self.partial.thinking) // _CHARACTERS_PER_TOKEN
+        reason = "" if self.failure is None else " ".join(str(self.failure).split())
+        return CallState(kind, seconds, ahead, self._attempt, self.most_attempts, reason, tokens)
+
+    def late(self, timeout_seconds: float) -> Optional[ApiError]:
+        """Return what says more of a call whose time is up than that it is: why an attempt failed, or what it waited for."""
+        head = f"no complete answer within {timeout_seconds:g} s"
+        if self.failure is None:
+            if self.in_flight:
+                return None
+            return CallTimeoutError(f"{head}, and it has not left: {self.state()}; raise timeout= or try again")
+        if not self.in_flight:
+            return self.failure
+        error = CallTimeoutError(f"{head}; the attempt before failed: {self.failure}")
+        error.__cause__ = self.failure
+        return error

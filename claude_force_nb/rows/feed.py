@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, AsyncIterable, Coroutine, Iterable, Optional, Tuple, Union
+from typing import Any, AsyncIterable, Iterable, Optional, Tuple, Union
 
 from claude_force_nb.errors import ClaudeForceError
 
-__all__ = ["BrokenRow", "NumberedRows", "Feed", "Prompts", "all_done"]
+__all__ = ["BrokenRow", "NumberedRows", "Feed", "Prompts"]
 
 # What a row takes of a source that may keep the event loop from its work.
 _SLOW_SECONDS = 0.02
@@ -111,15 +111,3 @@ class Feed:
             self._row += 1
             return self._row, prompt
         raise StopAsyncIteration
-
-
-async def all_done(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Wait for all workers; when one fails, or the wait is cancelled, end the others first."""
-    tasks = [asyncio.ensure_future(worker) for worker in workers]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

@@ -276,13 +276,22 @@ def unanswered(
     status : CallStatus, optional
         Of its call, where there was one.
     """
+    attempts = 0 if status is None else status.attempts
+    # What was sent and not answered may be billed all the same.
+    cost = None if status is not None and status.billing_unknown else Decimal(0)
     if isinstance(error, SchemaError) and error.result is not None:
         kept: ClaudeResult = error.result
-        return kept
+        return kept if status is None else kept.changed(attempts=attempts, cost=None if cost is None else kept.cost)
     if request is None:
         return ClaudeResult(status=kind, error=error)
     return ClaudeResult(
-        model=request.model, agent=request.agent, fingerprint=request.fingerprint, status=kind, error=error
+        model=request.model,
+        agent=request.agent,
+        fingerprint=request.fingerprint,
+        status=kind,
+        error=error,
+        attempts=attempts,
+        cost=cost,
     )
 
 

@@ -7,11 +7,12 @@ import time
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Optional, Tuple
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Optional, Sequence, Tuple
 
 from claude_force_nb.calls.call import Call
+from claude_force_nb.calls.grace import wait_for_moment
 from claude_force_nb.calls.options import CallOptions
-from claude_force_nb.calls.status import CallStatus
+from claude_force_nb.calls.status import STOP_GRACE_SECONDS, CallStatus
 from claude_force_nb.errors import (
     ApiError,
     ClaudeForceError,
@@ -25,7 +26,7 @@ from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.prompts.plain import is_absent
 from claude_force_nb.prompts.template import check_given
 
-from .feed import BrokenRow, Feed, Prompts, all_done
+from .feed import BrokenRow, Feed, Prompts
 from .results import BatchResult, BatchSummary, unanswered
 from .sources import Source
 from .tally import RowTally
@@ -75,6 +76,8 @@ class Rows:
         self._started = time.perf_counter()
         self._tally = RowTally()
         self._fatal: Optional[BaseException] = None
+        # Rows whose calls were ended before their answers came.
+        self.interrupted: Dict[int, Tuple[ClaudeRequest, CallStatus]] = {}
 
     def __aiter__(self) -> AsyncIterator[Tuple[int, Any]]:
         """Give row number and item; several workers may iterate at once, and each row goes to one of them."""
@@ -194,15 +197,42 @@ class RowWorkers:
         self._most = most
         self._places = asyncio.Semaphore(most)
         self._yielder = LoopYielder()
+        self._stopping = False
+        self._under_way: Dict[asyncio.Task[Any], CallStatus] = {}
 
     async def run(self) -> BatchSummary:
-        """Answer all rows."""
+        """Answer all rows; where it is cancelled, answers that are about to come are still taken."""
         # A few more than there are places, for the rows whose answers are being put away.
-        await all_done(self._work() for _ in range(self._most + 1 + self._most // 4))
+        tasks = [asyncio.ensure_future(self._work()) for _ in range(self._most + 1 + self._most // 4)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        except asyncio.CancelledError:
+            self._stopping = True
+            await self._take_what_comes(tasks)
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return self._rows.summary()
 
+    async def _take_what_comes(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """End what waits at once, and what is in flight after a moment in which its answer may come: it is billed."""
+        coming = []
+        for task in tasks:
+            status = self._under_way.get(task)
+            if status is not None and status.answer_may_come:
+                coming.append(task)
+            else:
+                task.cancel()
+        await wait_for_moment(coming, STOP_GRACE_SECONDS)
+        for status in self._under_way.values():
+            status.abandoned = True
+
     async def _work(self) -> None:
-        while True:
+        while not self._stopping:
             await self._places.acquire()
             place = _Place(self._places)
             try:
@@ -231,11 +261,24 @@ class RowWorkers:
             if result is None:
                 # When the answer is there and has only to be put away, the next row may begin.
                 call.on_arrival = place.give_back
-                result = await self._answer(call)
+                result = await self._wait_for(row, call)
         except ClaudeForceError as error:
             rows.fail(row, request, error, status)
         else:
             rows.end(row, result)
+
+    async def _wait_for(self, row: int, call: Call) -> ClaudeResult:
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way[task] = call.status
+        request = call.request
+        try:
+            return await self._answer(call)
+        except asyncio.CancelledError:
+            self._rows.interrupted[row] = (request, call.status)
+            raise
+        finally:
+            del self._under_way[task]
 
 
 class _Place:
@@ -268,6 +311,16 @@ class ResultCollector:
         self.results: Dict[int, ClaudeResult] = {}
         self._source = source
         self._on_result = on_result
+        self._rows: Optional[Rows] = None
+
+    def watch(self, rows: Rows) -> None:
+        """Learn from the run that fills it what became of rows that were interrupted."""
+        self._rows = rows
+
+    @property
+    def may_be_billed(self) -> int:
+        """Rows whose calls were ended while the API had them: nobody can tell whether they are billed."""
+        return 0 if self._rows is None else sum(status.attempts > 0 for _, status in self._rows.interrupted.values())
 
     def __call__(self, row: int, result: ClaudeResult) -> None:
         self.results[row] = result
@@ -280,13 +333,19 @@ class ResultCollector:
         Parameters
         ----------
         stopped : Exception, optional
-            Why there is not more: the error of the rows that had not ended. Those under way are ``failed``, since their calls
-            may have been answered and billed; those that are known and had not begun are ``not_sent``.
+            Why there is not more: the error of the rows that had not ended. Those whose calls had left are ``failed``, with
+            cost None, since they may have been answered and billed; those that are known and had not left are ``not_sent``.
         """
         rows: Dict[int, ClaudeResult] = dict(self.results)
         if stopped is not None:
+            interrupted = {} if self._rows is None else self._rows.interrupted
             for row in range(max(self._source.total or 0, self._source.taken)):
-                status = "failed" if row < self._source.taken else "not_sent"
-                rows.setdefault(row, ClaudeResult(status=status, error=stopped))
+                if row in interrupted and row not in rows:
+                    request, status = interrupted[row]
+                    rows[row] = unanswered(request, stopped, "failed" if status.attempts else "not_sent", status)
+                elif row < self._source.taken:
+                    rows.setdefault(row, ClaudeResult(status="failed", error=stopped, cost=None))
+                else:
+                    rows.setdefault(row, ClaudeResult(status="not_sent", error=stopped))
         numbers = sorted(rows)
         return BatchResult([rows[row] for row in numbers], numbers=numbers, source=self._source, **more)

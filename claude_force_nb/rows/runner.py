@@ -199,6 +199,8 @@ class RowRunner:
                 on_result=tell,
                 total=source.total,
             )
+            if isinstance(run.on_result, ResultCollector):
+                run.on_result.watch(rows)
             stack.enter_context(self._controls.under_way(rows))
             answer_all = self._run_batches if run.via == "batches" else self._run_calls
             summary = await answer_all(rows, run, known, budget)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import decimal
 import threading
+import time
 from decimal import Decimal
 from typing import Any, AsyncIterator, Callable, Iterator, List, Tuple
 
@@ -14,9 +15,12 @@ from hypothesis import strategies as st
 
 from claude_force_nb.calls.events import Event
 from claude_force_nb.calls.snapshot import BudgetState, Headroom, ModelSums, Tally
-from claude_force_nb.errors import StoppedError
+from claude_force_nb.calls.status import CallState, CallStatus
+from claude_force_nb.errors import CallTimeoutError, RateLimitError, StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.run import ResultCollector
+from claude_force_nb.rows.sources import open_source
 from claude_force_nb.simulator import Simulator
 
 Make = Callable[..., AsyncAgentOrchestrator]
@@ -337,3 +341,193 @@ def test_tally_history_stays_small_and_loses_nothing(steps: List[Tuple[float, bo
     stretches = list(tally._stretches)
     assert sum(stretch.answers for stretch in stretches) == len(steps)
     assert sum(stretch.hits for stretch in stretches) == sum(hit for _, hit in steps)
+
+
+# --- what is in flight at Stop
+
+
+def test_answers_in_flight_at_stop_are_kept(run: Any, make: Make) -> None:
+    """What comes back within a moment of a Stop is in results, cache and ledger; what waited did not leave."""
+    with Simulator(latency_seconds=0.1) as quick:
+        orchestrator = make(base_url=quick.url, max_concurrent=4)
+        kept: List[Tuple[int, str]] = []
+
+        async def main() -> None:
+            await orchestrator.run("warm up")
+            batch = asyncio.ensure_future(
+                orchestrator.run_many(
+                    [f"p{number}" for number in range(40)],
+                    on_result=lambda row, result: kept.append((row, result.status)),
+                )
+            )
+            await until(lambda: len(kept) >= 8 and quick.counters.in_flight == 4)
+            sent = quick.counters.calls
+            batch.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await batch
+            assert quick.counters.calls == sent
+            assert quick.counters.completed == sent
+            assert len(kept) == sent - 1
+            again = await orchestrator.run_many([f"p{number}" for number in range(40)])
+            assert again.counts["cached"] == len(kept)
+            await orchestrator.close()
+
+        run(main())
+        assert quick.counters.calls == 41
+        assert quick.counters.aborted_by_client == 0
+
+
+def test_no_interrupt_pays_twice_for_what_had_come_back(run: Any, make: Make) -> None:
+    """Fifty interrupts over a batch, at any moment of its calls: no answer that came is asked for again."""
+    with Simulator(latency_seconds=0.05) as quick:
+        orchestrator = make(base_url=quick.url, max_concurrent=5)
+        prompts = [f"p{number}" for number in range(120)]
+
+        async def main() -> None:
+            await orchestrator.run("warm up")
+            for number in range(50):
+                batch = asyncio.ensure_future(orchestrator.run_many(prompts))
+                await asyncio.wait([batch], timeout=0.007 * (number % 11))
+                batch.cancel()
+                await asyncio.wait([batch])
+            assert (await orchestrator.run_many(prompts)).counts["failed"] == 0
+            await orchestrator.close()
+
+        run(main())
+        # What was cut off, where the machine is too busy to answer in time, did not come back.
+        assert quick.counters.completed == len(prompts) + 1
+        assert quick.counters.aborted_by_client <= 10
+
+
+@pytest.mark.parametrize("stop", ["cancel", "stop_all"])
+def test_a_single_answer_in_flight_at_stop_is_kept(run: Any, make: Make, stop: str) -> None:
+    """Run again, it comes from the cache; a second call is not paid."""
+    with Simulator(latency_seconds=0.15) as quick:
+        orchestrator = make(base_url=quick.url)
+
+        async def main() -> None:
+            await orchestrator.run("warm up")
+            asked = asyncio.ensure_future(orchestrator.run("p"))
+            await until(lambda: quick.counters.in_flight == 1)
+            if stop == "cancel":
+                asked.cancel()
+                await asyncio.wait([asked])
+                assert asked.cancelled()
+            else:
+                orchestrator.stop_all()
+                assert (await asked).status == "ok"
+            assert (await orchestrator.run("p")).cached
+            await orchestrator.close()
+
+        run(main())
+        assert quick.counters.calls == 2
+
+
+def test_what_does_not_come_in_time_is_cut(run: Any, make: Make, hanging: Simulator) -> None:
+    """Stop waits for a moment and no longer; rows that had left may be billed, and say so: their cost is not known."""
+    orchestrator = make(base_url=hanging.url, max_concurrent=2, timeout_seconds=NEVER_SECONDS)
+    source = open_source(["a", "b", "c", "d"])
+    collected = ResultCollector(source)
+
+    async def main() -> None:
+        batch = asyncio.ensure_future(orchestrator.run_stream(source, on_result=collected))
+        await until(lambda: hanging.counters.in_flight == 2)
+        began = time.monotonic()
+        batch.cancel()
+        await asyncio.wait([batch])
+        assert 0.2 < time.monotonic() - began < 2
+        assert collected.may_be_billed == 2
+        rows = collected.batch(stopped=StoppedError("stopped"))
+        assert [row.status for row in rows] == ["failed", "failed", "not_sent", "not_sent"]
+        assert [row.cost for row in rows] == [None, None, 0, 0]
+        assert [row.attempts for row in rows] == [1, 1, 0, 0]
+        await until(lambda: hanging.counters.in_flight == 0)
+        await orchestrator.close()
+
+    run(main())
+
+
+# --- what a call waits for
+
+
+def test_a_call_says_what_it_waits_for(run: Any, make: Make) -> None:
+    """Paused, queued behind others, sent, and a retry with its number, time and reason, in words and as data."""
+    with Simulator(latency_seconds=0.2) as slow:
+        orchestrator = make(base_url=slow.url, max_concurrent=1)
+
+        async def reaches(status: CallStatus, kind: str) -> CallState:
+            await until(lambda: status.state().kind == kind)
+            return status.state()
+
+        async def main() -> None:
+            await orchestrator.run("warm up")
+            orchestrator.pause()
+            statuses = [CallStatus() for _ in range(3)]
+            asked = [asyncio.ensure_future(orchestrator.run(str(n), status=each)) for n, each in enumerate(statuses)]
+            for number, status in enumerate(statuses):
+                state = await reaches(status, "paused")
+                assert state.ahead == number
+                assert "resume" in str(state)
+            orchestrator.resume()
+            await reaches(statuses[0], "sent")
+            assert str(await reaches(statuses[2], "queued")) == "queued, 1 before this one"
+            await asyncio.gather(*asked)
+            assert {status.state().kind for status in statuses} == {"ended"}
+            slow.fail(["overloaded", None], retry_after_seconds=0.6)
+            status = CallStatus()
+            retried = asyncio.ensure_future(orchestrator.run("again", status=status))
+            state = await reaches(status, "retry")
+            assert (state.attempt, state.most_attempts) == (2, 5)
+            assert 0 < (state.seconds or 0) <= 0.8
+            assert "verloaded" in state.reason
+            assert str(state).startswith("attempt 2 of 5 in under 1 s after: ")
+            assert (await retried).attempts == status.attempts == 2
+            await orchestrator.close()
+
+        run(main())
+
+
+def test_a_wait_that_cannot_fit_ends_at_once(run: Any, make: Make, simulator: Simulator) -> None:
+    """Where the rate limit leaves later than the time of a cell is up, it says so at once, and nothing is sent."""
+    simulator.fail(["rate_limit"], retry_after_seconds=30)
+    orchestrator = make(max_retries=0)
+
+    async def main() -> None:
+        with pytest.raises(RateLimitError):
+            await orchestrator.run("p")
+        status = CallStatus()
+        waits = asyncio.ensure_future(orchestrator.run("r", timeout_seconds=300, status=status))
+        await until(lambda: status.state().kind == "rate_limit")
+        assert 20 < (status.state().seconds or 0) < 40
+        assert "leaves in" in str(status.state())
+        began = time.monotonic()
+        with pytest.raises(CallTimeoutError, match=r"rate limit lets this call go in \d+ s, after its timeout of 2 s"):
+            await orchestrator.run("q", timeout_seconds=2)
+        assert time.monotonic() - began < 1
+        waits.cancel()
+        await asyncio.wait([waits])
+
+    run(main())
+    assert simulator.counters.calls == 1
+
+
+def test_only_429s_end_as_a_rate_limit_error(run: Any, make: Make, simulator: Simulator) -> None:
+    """A row whose time runs out between two tries says why there was no answer, and how often it was asked."""
+    simulator.fail("rate_limit", retry_after_seconds=0.2)
+    orchestrator = make(max_retries=1000)
+    batch = run(orchestrator.run_many(["a", "b", "c"], timeout_seconds=1.0))
+    assert [type(row.error) for row in batch] == [RateLimitError] * 3
+    assert all(row.attempts >= 1 for row in batch)
+    assert sum(row.attempts for row in batch) == simulator.counters.calls
+    assert [row.cost for row in batch] == [0, 0, 0]
+
+
+def test_attempts_of_failed_rows(run: Any, make: Make, simulator: Simulator) -> None:
+    """A failed row counts the calls that were made for it; one whose call may be billed has no known cost."""
+    simulator.fail("server_error", contains="five hundred", retry_after_seconds=0.01)
+    simulator.fail("lost", contains="lost")
+    batch = run(make(max_retries=2).run_many(["five hundred", "lost", "fine"]))
+    assert [row.attempts for row in batch] == [3, 3, 1]
+    assert batch[0].cost == 0
+    assert batch[1].cost is None
+    assert batch.cost is None

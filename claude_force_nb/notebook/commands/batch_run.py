@@ -105,7 +105,14 @@ class BatchRun:
 
     def describe(self) -> str:
         """Return what is said when the run is stopped."""
-        return f"{self.progress.share()}; {self.orchestrator.batches_left or 'run again to continue'}"
+        billed = self.collected.may_be_billed
+        calls = "1 call was in flight and" if billed == 1 else f"{billed} calls were in flight and"
+        parts = [
+            self.progress.share(),
+            f"{calls} may be billed" if billed else "",
+            self.orchestrator.batches_left or "run again to continue",
+        ]
+        return "; ".join(part for part in parts if part)
 
     async def work(self) -> BatchOutcome:
         """Run to the end, showing how far it is."""
