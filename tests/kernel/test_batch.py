@@ -135,7 +135,8 @@ def test_stop_keeps_what_is_done_and_the_next_run_pays_for_the_rest(kernel: Live
     server.fail([None] * 10 + ["hang"] * 60)
     message = kernel.send(f"%claude_batch {PROMPTS.format(40)} model=haiku into=labels max_concurrent=4")
     cell = stop_at(kernel, server, message, "10 of 40 ", in_flight=4)
-    assert cell.traceback == ["Interrupted: 10 of 40 done; run again to continue"]
+    line = "Interrupted: 10 of 40 done; 4 calls were in flight and may be billed; run again to continue"
+    assert cell.traceback == [line]
     assert "stopped · 40 rows · 10 ok · 4 failed · 26 not sent" in only_answer_of_failed(cell)
     assert kernel.value("len(labels), labels.counts['ok'], labels.errors[39]") == (
         "40 10 10 of 40 done; run again to continue"
