@@ -15,7 +15,7 @@ from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from .bucket import TokenBucket
 
-__all__ = ["FIRST_CALLS", "RAMP_SECONDS", "FamilyLimits", "Need", "Ticket", "parse_time"]
+__all__ = ["FIRST_CALLS", "RAMP_SECONDS", "FamilyLimits", "LaneWait", "Need", "Ticket", "parse_time"]
 
 DIMENSIONS = ("requests", "input-tokens", "output-tokens")
 
@@ -42,6 +42,24 @@ class Need(NamedTuple):
     requests: float = 1.0
     input_tokens: float = 0.0
     output_tokens: float = 0.0
+
+
+class LaneWait(NamedTuple):
+    """Why a call does not leave yet.
+
+    Attributes
+    ----------
+    held : bool
+        True where nobody may take a slot: see `pacing.Slots.hold`.
+    ahead : int
+        Calls of the same orchestrator that leave before it.
+    seconds : float or None
+        Until the rate limit lets a call like it go; 0.0 where it waits for a slot only, None where a call has to end first.
+    """
+
+    held: bool
+    ahead: int
+    seconds: Optional[float]
 
 
 def parse_time(text: str) -> Optional[float]:

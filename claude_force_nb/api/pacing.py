@@ -9,12 +9,12 @@ import time
 from collections import deque
 from hashlib import sha256
 from threading import Lock, RLock
-from typing import Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Deque, Dict, List, Mapping, Optional, Tuple
 from weakref import WeakValueDictionary
 
-from .limits import FamilyLimits, Need, Ticket
+from .limits import FamilyLimits, LaneWait, Need, Ticket
 
-__all__ = ["Lane", "LaneWait", "Lanes", "Slots", "credential_id", "model_family"]
+__all__ = ["Lane", "Lanes", "Slots", "credential_id", "model_family"]
 
 _order = itertools.count()
 # Taken from the number of free slots while they are held, so that taking one looks at one number only.
@@ -116,24 +116,6 @@ class Slots:
                 lane._pump()
 
 
-class LaneWait(NamedTuple):
-    """Why a call does not leave yet.
-
-    Attributes
-    ----------
-    held : bool
-        True where nobody may take a slot: see `Slots.hold`.
-    ahead : int
-        Calls of the same orchestrator that leave before it.
-    seconds : float or None
-        Until the rate limit lets a call like it go; 0.0 where it waits for a slot only, None where a call has to end first.
-    """
-
-    held: bool
-    ahead: int
-    seconds: Optional[float]
-
-
 class _Waiter:
     __slots__ = ("future", "loop", "need", "order", "paced", "slots", "ticket")
 
@@ -191,8 +173,7 @@ class Lane:
         again : bool
             True for a call that has been sent before.
         on_wait : callable, optional
-            Called where the call cannot leave at once, with what tells why at any later moment, from any thread. What it raises
-            ends the waiting.
+            Called where the call cannot leave at once, with what tells why at any moment. What it raises ends the waiting.
         """
 
         def estimate() -> Need:
@@ -259,9 +240,8 @@ class Lane:
             queue = self._queues.get(waiter.slots)
             if queue is None or waiter not in queue:
                 return LaneWait(False, 0, 0.0)
-            return LaneWait(
-                waiter.slots.held, queue.index(waiter), self.limits.wait_seconds(waiter.need(), self._clock())
-            )
+            seconds = self.limits.wait_seconds(waiter.need(), self._clock())
+            return LaneWait(waiter.slots.held, queue.index(waiter), seconds)
 
     # ------------------------------------------------------------------ the queue
 

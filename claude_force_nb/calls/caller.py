@@ -11,7 +11,8 @@ from typing import Callable, Mapping, Optional, Tuple
 
 from claude_force_nb.api.answer import Answer
 from claude_force_nb.api.failures import map_exception
-from claude_force_nb.api.pacing import Lanes, LaneWait, Slots
+from claude_force_nb.api.limits import LaneWait
+from claude_force_nb.api.pacing import Lanes, Slots
 from claude_force_nb.api.retry import RetryBudget, delay_seconds
 from claude_force_nb.api.transport import Transport
 from claude_force_nb.cache import ResponseCache

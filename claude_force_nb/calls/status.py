@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol
+from typing import Callable, Optional
 
 from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.api.limits import LaneWait
 from claude_force_nb.errors import ApiError, CallTimeoutError
 
 __all__ = ["STOP_GRACE_SECONDS", "CallState", "CallStatus"]
@@ -17,19 +18,6 @@ STOP_GRACE_SECONDS = 0.25
 
 # Of thinking that is still being written; the exact number comes with the answer.
 _CHARACTERS_PER_TOKEN = 4
-
-
-class LaneWait(Protocol):
-    """Why a call does not leave yet; see `api.pacing.LaneWait`."""
-
-    @property
-    def held(self) -> bool: ...
-
-    @property
-    def ahead(self) -> int: ...
-
-    @property
-    def seconds(self) -> Optional[float]: ...
 
 
 @dataclass(frozen=True)
