@@ -57,6 +57,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Iterable, List, Mapping, Optional
 
+from .text_tables import one_line
+
 __all__ = [
     "AgentFileError",
     "AgentFileWarning",
@@ -108,7 +110,7 @@ __all__ = [
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -366,7 +368,7 @@ class RunInterrupted(KeyboardInterrupt):
     """Stop was pressed. A KeyboardInterrupt, so that *Run All* ends here too, but shown as one line."""
 
     def _render_traceback_(self) -> List[str]:
-        return ["Interrupted: " + " ".join(str(self).split())]
+        return ["Interrupted: " + one_line(self)]
 
 
 class ClaudeForceWarning(UserWarning):

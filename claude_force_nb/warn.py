@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any, Dict, Type
 
+from .text_tables import one_line
+
 __all__ = ["warn", "warn_again"]
 
 _SHOWN: Dict[Any, Any] = {}
@@ -15,7 +17,7 @@ def warn(message: str, category: Type[Warning]) -> None:
 
     A saved notebook keeps what was shown. The same message is shown once in a process, as warnings are by default.
     """
-    text = " ".join(message.split())
+    text = one_line(message)
     warnings.warn_explicit(text, category, "claude_force_nb", 1, module="claude_force_nb", registry=_SHOWN)
 
 

@@ -83,7 +83,7 @@ def test_restart_and_run_all_is_answered_from_the_cache(server: Simulator, tmp_p
         assert " · turn 4 of reviewer" in only_answer(cells[-1])["text/html"]
 
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in NOTEBOOK])
-    NotebookClient(book, kernel_manager_class="live_kernel.ThisInterpreter").execute(env=environment)
+    NotebookClient(book, kernel_manager_class="support.live_kernel.ThisInterpreter").execute(env=environment)
     assert server.counters.calls == calls
     assert "turn 4 of reviewer" in json.dumps(book.cells[-1].outputs)
 

@@ -86,7 +86,7 @@ def test_receipts_are_in_the_file(notebook: Any) -> None:
     """Fresh, cached and odd: the last line of each, in the three forms that a front end or a code host may choose from."""
     fresh, cached, odd = receipts(notebook)
     assert re.fullmatch(r"reviewer · claude-sonnet-5-5 · \d+→\d+ tok · \$0\.\d{4} · \d+\.\d s", fresh)
-    assert re.fullmatch(r"reviewer · claude-sonnet-5-5 · cached (just now|\d+ s ago) · saved \$0\.\d{4}", cached)
+    assert re.fullmatch(r"reviewer · claude-sonnet-5-5 · cached · asked \d{4}-\d\d-\d\d · saved \$0\.\d{4}", cached)
     assert odd == RECEIPT
     for cell, line in zip(notebook.cells[1:4], (fresh, cached, odd)):
         (output,) = cell.outputs

@@ -8,6 +8,7 @@ from claude_force_nb.errors import OptionError
 from claude_force_nb.memory.conversations import Memory
 from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.text_tables import one_line
 from claude_force_nb.vocabulary import MEMORY_ACTIONS, did_you_mean
 
 from .reference import Reference, wants_help
@@ -75,5 +76,5 @@ def _turns(count: int) -> str:
 
 
 def _excerpt(text: str) -> str:
-    line = " ".join(text[: 10 * _EXCERPT].split())
+    line = one_line(text[: 10 * _EXCERPT])
     return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"

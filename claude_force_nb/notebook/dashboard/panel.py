@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from html import escape
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Optional
 
 import ipywidgets
 
 from claude_force_nb.notebook.display.bundles import bundle
 from claude_force_nb.notebook.display.screen import show_bundle
+from claude_force_nb.notebook.display.widgets import close_with_parts
 
 from .source import DashboardSource
 from .view import STYLE, DashboardState, Section, dashboard_bundle, section_html, sections
@@ -194,24 +195,11 @@ class Dashboard:
                 self._copy.update(self._copy_bundle(state), raw=True)
         self._closed = True
         self._source.remove(self)
-        for widget in _with_parts(self.panel):
-            widget.close()
+        close_with_parts(self.panel)
 
 
 def _answers(count: int, kind: str = "") -> str:
     return "{:,} {}answer{}".format(count, kind, "" if count == 1 else "s")
-
-
-def _with_parts(widget: Any) -> List[Any]:
-    """Return a widget with all that belongs to it, each of which has a comm of its own."""
-    found = [widget]
-    for child in getattr(widget, "children", ()):
-        found += _with_parts(child)
-    for name in ("layout", "style"):
-        part = getattr(widget, name, None)
-        if isinstance(part, ipywidgets.Widget):
-            found.append(part)
-    return found
 
 
 class Dashboards:

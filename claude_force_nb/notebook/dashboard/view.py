@@ -13,6 +13,7 @@ from claude_force_nb.calls.snapshot import Headroom, ModelSums, Snapshot, Tally
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.notebook.display.bundles import bundle
+from claude_force_nb.text_tables import one_line
 
 if TYPE_CHECKING:
     from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -213,7 +214,7 @@ def _models(state: DashboardState) -> Section:
     for row in state.models:
         rows.append(
             (
-                Cell(_one_line(row.model)),
+                Cell(one_line(row.model)),
                 Cell(f"{row.calls:,}"),
                 Cell(f"{row.hits:,}"),
                 _known(row.cost, row.unknown_price, row.calls, float(row.cost / most) if most else 0.0),
@@ -258,7 +259,7 @@ def _calls(state: DashboardState) -> Section:
     rows = []
     for family in sorted({each.family for each in now.headroom}):
         known = {each.kind: each for each in now.headroom if each.family == family}
-        rows.append((Cell(_one_line(family)), *(_headroom(known.get(kind)) for kind in _KINDS)))
+        rows.append((Cell(one_line(family)), *(_headroom(known.get(kind)) for kind in _KINDS)))
     header = ("left of a minute's limit", "requests", "input tokens", "output tokens")
     return Section("calls", "Calls and rate limits", facts=facts, header=header if rows else (), rows=tuple(rows))
 
@@ -278,10 +279,6 @@ def _bytes(count: int) -> str:
             return f"{size:,.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:,.1f} GB"
-
-
-def _one_line(name: str) -> str:
-    return " ".join(name.split())
 
 
 # ---------------------------------------------------------------------- as HTML

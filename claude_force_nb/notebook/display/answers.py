@@ -6,10 +6,10 @@ import json
 from typing import Optional
 
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.text_tables import escape_markdown
+from claude_force_nb.text_tables import escape_markdown, one_line, without_controls
 
 from .bundles import Bundle, bundle, footer_html
-from .markdown import markdown_as_html, safe_markdown
+from .markdown import markdown_as_html, markdown_of
 from .receipts import receipt
 
 __all__ = ["answer_bundle", "result_bundle"]
@@ -17,13 +17,14 @@ __all__ = ["answer_bundle", "result_bundle"]
 
 def answer_bundle(text: str, thinking: str = "", footer: str = "") -> Bundle:
     """Return the bundle of an answer, complete or still arriving, with its thinking folded and a line below it."""
+    text, thinking, footer = without_controls(text), without_controls(thinking), one_line(footer)
     plain = text if not footer else f"{text}\n\n{footer}"
-    markdown = safe_markdown(text)
+    markdown = markdown_of(text)
     inner = markdown_as_html(text)
     if thinking:
         folded = f"<details><summary>Thinking</summary>{markdown_as_html(thinking)}</details>"
         inner = folded + inner
-        quoted = "\n".join("> " + line for line in safe_markdown(thinking).split("\n"))
+        quoted = "\n".join("> " + line for line in markdown_of(thinking).split("\n"))
         markdown = f"{quoted}\n\n{markdown}"
         plain = f"[thinking]\n{thinking}\n[/thinking]\n\n{plain}"
     if footer:
@@ -36,7 +37,7 @@ def result_bundle(result: ClaudeResult) -> Bundle:
     """Return the bundle of a result: answer and receipt, or why there is none. JSON that was asked for is set as JSON."""
     footer = receipt(result)
     if result.error is not None:
-        footer = "{}: {}".format(result.status.replace("_", " "), " ".join(str(result.error).split()))
+        footer = f"{result.status.replace('_', ' ')}: {one_line(result.error)}"
     shown = answer_bundle(result.text, result.thinking, footer)
     indented = _indented(result)
     if indented is not None:

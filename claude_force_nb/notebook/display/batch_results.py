@@ -9,6 +9,7 @@ from claude_force_nb.costs.report import dollars, known_dollars
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.rows.results import BatchResult, BatchSummary
+from claude_force_nb.text_tables import one_line
 
 from .answers import result_bundle
 from .bundles import Bundle, line_bundle
@@ -46,7 +47,7 @@ def _sum(amounts: Sequence[Optional[Decimal]]) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text[: 4 * _CELL_CHARACTERS].split())
+    text = one_line(text[: 4 * _CELL_CHARACTERS])
     return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
 
 

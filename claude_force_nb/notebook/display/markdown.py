@@ -5,16 +5,18 @@ from __future__ import annotations
 import html
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, List, Set
+from typing import TYPE_CHECKING, Any
+
+from .safe_markdown import safe_markdown
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-__all__ = ["markdown_as_html", "safe_markdown"]
+__all__ = ["markdown_as_html", "markdown_of"]
 
 
 @lru_cache(maxsize=1)
-def _markdown() -> MarkdownIt:
+def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     # HTML in an answer is text; links to scripts are refused by the parser; an image would call its server, so it is a link.
@@ -30,38 +32,16 @@ def _markdown() -> MarkdownIt:
 
 
 def markdown_as_html(text: str) -> str:
-    rendered: str = _markdown().render(text)
+    """Return Markdown as HTML in which nothing is live."""
+    rendered: str = _parser().render(text)
     # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
     return rendered.replace("$", "<span>$</span>") if "$" in rendered else rendered
 
 
-_SPECIAL = re.compile(r"(`+)(?:(?!`).*?(?<!`))?\1(?!`)|\\.|\$|<|!\[", re.DOTALL)
+# A text without any of these means the same to every program that reads Markdown, and is not live in any.
+_SUSPICIOUS = re.compile(r"[\\$<{!&\[\]^@~]|^ {0,3}[%:=-]|://|^ *(?:```|~~~)", re.MULTILINE)
 
 
-def _escape_match(match: re.Match[str]) -> str:
-    found = match.group()
-    return {"$": "\\$", "<": "&lt;", "![": "!\\["}.get(found, found)
-
-
-def safe_markdown(text: str) -> str:
-    """Return Markdown with formulas, HTML and images outside code turned into text."""
-    if not re.search(r"[$<]|!\[", text):
-        return text
-    lines = text.split("\n")
-    code: Set[int] = set()
-    for token in _markdown().parse(text):
-        if token.type in ("fence", "code_block") and token.map:
-            code.update(range(*token.map))
-    parts: List[str] = []
-    prose: List[str] = []
-    for number, line in enumerate(lines):
-        if number in code:
-            if prose:
-                parts.append(_SPECIAL.sub(_escape_match, "\n".join(prose)))
-                prose = []
-            parts.append(line)
-        else:
-            prose.append(line)
-    if prose:
-        parts.append(_SPECIAL.sub(_escape_match, "\n".join(prose)))
-    return "\n".join(parts)
+def markdown_of(text: str) -> str:
+    """Return Markdown in which nothing is live; see `safe_markdown`."""
+    return safe_markdown(_parser().parse(text)) if _SUSPICIOUS.search(text) else text

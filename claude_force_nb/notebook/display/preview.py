@@ -14,6 +14,7 @@ from claude_force_nb.costs.bounds import bound_tokens
 from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.text_tables import without_controls
 
 from .bundles import Bundle, bundle
 
@@ -142,7 +143,7 @@ class Preview:
 
     def __str__(self) -> str:
         parts = [f"── {title} ──\n{text}" for title, text in self.sections]
-        return "\n\n".join([*parts, "\n".join(self.facts)])
+        return without_controls("\n\n".join([*parts, "\n".join(self.facts)]))
 
     def bundle(self) -> Bundle:
         """Return the display bundle; the JSON is folded below the parts in HTML."""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import datetime
+import time
+from typing import Optional
+
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.text_tables import one_line
 
 __all__ = ["receipt"]
 
 
-def _age(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago" if seconds >= 1 else "just now"
+def _day(result: ClaudeResult, now: float) -> str:
+    """Return the date (UTC) on which an answer from the cache was asked: what a rerun tomorrow says as well."""
+    asked = datetime.datetime.fromtimestamp(now - result.age_seconds, datetime.timezone.utc)
+    return asked.date().isoformat()
 
 
-def receipt(result: ClaudeResult) -> str:
-    """Return the one line under an answer: who, tokens, cost, time; or age and saving where the cache answered."""
+def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
+    """Return the one line under an answer: who, tokens, cost, time; or when it was asked and saving where the cache answered.
+
+    Parameters
+    ----------
+    result : ClaudeResult
+    now : float, optional
+        Unix seconds; the present by default.
+    """
     parts = [result.agent or "", result.model]
     if result.cached:
-        parts.append("cached " + _age(result.age_seconds))
+        parts += ["cached", f"asked {_day(result, time.time() if now is None else now)}"]
         parts.append("saved " + dollars(result.saved) if result.saved is not None else "price unknown")
     else:
         usage = result.usage
@@ -36,4 +47,4 @@ def receipt(result: ClaudeResult) -> str:
         parts += [result.shortcoming, "" if result.cached else "not cached"]
     parts.append(result.notice)
     # A server may call its model anything; what breaks the line would end the receipt, or begin a heading.
-    return " · ".join(" ".join(part.split()) for part in parts if part)
+    return " · ".join(one_line(part) for part in parts if part)

@@ -8,6 +8,7 @@ from typing import Any, Mapping, Optional, Protocol
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.text_tables import without_controls
 
 from .answers import answer_bundle, result_bundle
 from .bundles import bundle, line_bundle
@@ -91,7 +92,7 @@ class TerminalScreen:
 
     def show(self, partial: PartialAnswer) -> None:
         """Write what is new."""
-        text = partial.text
+        text = without_controls(partial.text)
         if not text.startswith(
             self._written
         ):  # the call was made again: what stands there already stays, and a new line begins
@@ -103,10 +104,11 @@ class TerminalScreen:
 
     def finish(self, result: ClaudeResult) -> None:
         """Write what is missing, and the receipt."""
-        if not result.text.startswith(self._written):
+        text = without_controls(result.text)
+        if not text.startswith(self._written):
             sys.stdout.write("\n")
             self._written = ""
-        sys.stdout.write(f"{result.text[len(self._written) :]}\n{receipt(result)}\n")
+        sys.stdout.write(f"{text[len(self._written) :]}\n{receipt(result)}\n")
         sys.stdout.flush()
 
 

@@ -75,5 +75,7 @@ class StopButton:
         if self._handle is not None:
             self._handle.update({"text/plain": "", "text/html": ""}, raw=True)
         if self._button is not None:
-            self._button.close()
+            from .widgets import close_with_parts
+
+            close_with_parts(self._button)
             self._button = None

@@ -16,7 +16,9 @@ def test_receipts() -> None:
     paid = ClaudeResult("a", "claude-sonnet-5-5", usage, Decimal("0.0033"), agent="reviewer", duration_seconds=1.94)
     assert receipt(paid) == "reviewer · claude-sonnet-5-5 · 512→230 tok · $0.0033 · 1.9 s"
     cached = ClaudeResult("a", "m", usage, Decimal(0), Decimal("0.0033"), cached=True, age_seconds=3 * 3600 + 5)
-    assert receipt(cached) == "m · cached 3 h ago · saved $0.0033"
+    for hour in (4, 12, 23):  # of the day on which it is run again
+        now = 1_793_491_200.0 + hour * 3600
+        assert receipt(cached, now=now) == "m · cached · asked 2026-11-01 · saved $0.0033"
     unknown = ClaudeResult("a", "m", usage, None, stop_reason="max_tokens", attempts=3)
     assert (
         receipt(unknown)

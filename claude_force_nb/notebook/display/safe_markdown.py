@@ -1,0 +1,152 @@
+"""Markdown of a model written anew from its parsed tokens, so that nothing in it is live in any program that reads Markdown.
+
+What a program takes for HTML, an image, a formula, a LaTeX command, an attribute or metadata is decided by that program: pandoc runs
+``\\input`` in plain text. So no part of the source is passed on as it is. Text is escaped, and what is written around it is a small set
+of CommonMark: paragraphs, headings, lists, quotes, tables, code, emphasis and links.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Callable, Dict, List
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from markdown_it.tree import SyntaxTreeNode
+
+__all__ = ["safe_markdown"]
+
+# An exclamation mark may stand before a link, which it would make an image.
+# Whatever Markdown, pandoc's too, could take for more than itself, in the middle of a line and at its beginning.
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>$|~#^@]|&(?=#?\w+;)|!\Z")
+_LINE_START = re.compile(r"^([-+=:%]|\d{1,9}[.)])", re.MULTILINE)
+_LANGUAGE = re.compile(r"[A-Za-z0-9_+.#-]{1,30}")
+_ADDRESS = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
+# Characters of an address that stay; no bracket, backslash, dollar, quote or blank is one.
+_ADDRESS_CHARACTERS = "!#%&'()*+,-./:;=?@_~"
+
+
+def safe_markdown(tokens: List[Any]) -> str:
+    """Return parsed Markdown as Markdown with the same text and shape, and nothing live.
+
+    Parameters
+    ----------
+    tokens : list of Token
+        Of markdown-it, parsed without HTML.
+    """
+    from markdown_it.tree import SyntaxTreeNode
+
+    return _blocks(SyntaxTreeNode(tokens).children)
+
+
+def _blocks(nodes: List[SyntaxTreeNode], *, tight: bool = False) -> str:
+    return ("\n" if tight else "\n\n").join(_BLOCKS.get(node.type, _plain)(node) for node in nodes)
+
+
+def _plain(node: SyntaxTreeNode) -> str:
+    return _escape(node.content) if node.is_root or not node.children else _blocks(node.children)
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(lambda match: "\\" + match.group(), text)
+
+
+def _paragraph(node: SyntaxTreeNode) -> str:
+    return _LINE_START.sub(_escape_start, _inline_of(node))
+
+
+def _escape_start(match: re.Match[str]) -> str:
+    start = match.group()
+    return f"{start[:-1]}\\{start[-1]}"
+
+
+def _heading(node: SyntaxTreeNode) -> str:
+    return "#" * int(node.tag[1:]) + " " + _inline_of(node).replace("\\\n", " ").replace("\n", " ")
+
+
+def _fence(node: SyntaxTreeNode) -> str:
+    code = node.content if node.content.endswith("\n") or not node.content else node.content + "\n"
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    named = _LANGUAGE.fullmatch((node.info or "").split(" ")[0]) if node.type == "fence" else None
+    return f"{fence}{named.group() if named else ''}\n{code}{fence}"
+
+
+def _quote(node: SyntaxTreeNode) -> str:
+    return _indented(_blocks(node.children), "> ", "> ")
+
+
+def _list(node: SyntaxTreeNode) -> str:
+    tight = all(child.hidden for item in node.children for child in item.children if child.type == "paragraph")
+    first = int(node.attrGet("start") or 1) if node.type == "ordered_list" else None
+    items = []
+    for number, item in enumerate(node.children):
+        mark = "- " if first is None else f"{min(first + number, 999_999_999)}. "
+        items.append(_indented(_blocks(item.children, tight=tight), mark, " " * len(mark)))
+    return ("\n" if tight else "\n\n").join(items)
+
+
+def _indented(text: str, first: str, further: str) -> str:
+    lines = text.split("\n")
+    return "\n".join(
+        (first if number == 0 else further if line or further.strip() else "") + line
+        for number, line in enumerate(lines)
+    )
+
+
+def _table(node: SyntaxTreeNode) -> str:
+    rows = [row for part in node.children for row in part.children]
+    lines = ["| {} |".format(" | ".join(_inline_of(cell).replace("\n", " ") for cell in row.children)) for row in rows]
+    marks = [_ALIGNMENTS.get(str(cell.attrGet("style") or ""), "---") for cell in rows[0].children]
+    lines.insert(1, f"| {' | '.join(marks)} |")
+    return "\n".join(lines)
+
+
+_ALIGNMENTS = {"text-align:left": ":---", "text-align:right": "---:", "text-align:center": ":---:"}
+_BLOCKS: Dict[str, Callable[[SyntaxTreeNode], str]] = {
+    "paragraph": _paragraph,
+    "heading": _heading,
+    "fence": _fence,
+    "code_block": _fence,
+    "blockquote": _quote,
+    "bullet_list": _list,
+    "ordered_list": _list,
+    "table": _table,
+    "hr": lambda node: "* * *",
+}
+
+
+def _inline_of(node: SyntaxTreeNode) -> str:
+    """Return what the inline parts below a block say."""
+    return "".join(map(_inline, node.children))
+
+
+def _inline(node: SyntaxTreeNode) -> str:
+    if node.type == "text":
+        return _escape(node.content)
+    if node.type == "softbreak":
+        return "\n"
+    if node.type == "hardbreak":
+        return "\\\n"
+    if node.type == "code_inline":
+        return _code(node.content)
+    if node.type in ("em", "strong", "s"):
+        mark = {"em": "*", "strong": "**", "s": "~~"}[node.type]
+        return mark + _inline_of(node) + mark
+    if node.type in ("link", "image"):
+        address = str(node.attrGet("href" if node.type == "link" else "src") or "")
+        # An image would be fetched from its server by whoever looks at the notebook.
+        return _link(address, _inline_of(node) if node.children else _escape(node.content or address))
+    return _inline_of(node) if node.children else _escape(node.content)
+
+
+def _code(content: str) -> str:
+    content = content.replace("\n", " ")
+    mark = "`" * (1 + max(map(len, re.findall("`+", content)), default=0))
+    pad = " " if content.startswith("`") or content.endswith("`") or not content.strip() else ""
+    return f"{mark}{pad}{content}{pad}{mark}"
+
+
+def _link(address: str, text: str) -> str:
+    if not _ADDRESS.match(address):
+        return text
+    return f"[{text}](<{quote(address, safe=_ADDRESS_CHARACTERS)}>)"

@@ -1,0 +1,26 @@
+"""Closing widgets. Imported only where there is one: ipywidgets costs time to import."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+import ipywidgets
+
+__all__ = ["close_with_parts"]
+
+
+def close_with_parts(widget: Any) -> None:
+    """Close a widget with all that belongs to it, each of which has a comm of its own: children, layout and style."""
+    for part in _with_parts(widget):
+        part.close()
+
+
+def _with_parts(widget: Any) -> List[Any]:
+    found = [widget]
+    for child in getattr(widget, "children", ()):
+        found += _with_parts(child)
+    for name in ("layout", "style"):
+        part = getattr(widget, name, None)
+        if isinstance(part, ipywidgets.Widget):
+            found.append(part)
+    return found
