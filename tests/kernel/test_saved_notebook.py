@@ -24,8 +24,8 @@ RECEIPT = "a_b · claude_*odd*<b> · 512→230 tok · $0.0033 · 1.9 s"
 ANSWER = "It costs $5, not $6_a$; `echo $HOME` and\n\n```sh\nprintf $x $y\n```\n\nhave dollars too. <script>alert(1)</script>"
 CELLS = [
     "%load_ext claude_force_nb",
-    "%%claude agent=reviewer model=sonnet max_tokens=200\nIs 1 + 1 = 2 in `bool`?",
-    "%%claude agent=reviewer model=sonnet max_tokens=200\nIs 1 + 1 = 2 in `bool`?",
+    "%%claude agent=reviewer model=sonnet\nIs 1 + 1 = 2 in `bool`?",
+    "%%claude agent=reviewer model=sonnet\nIs 1 + 1 = 2 in `bool`?",
     "from decimal import Decimal\n"
     "from claude_force_nb.messages.result import ClaudeResult, Usage\n"
     f"ClaudeResult(text={ANSWER!r}, agent='a_b', model='claude_*odd*<b>', usage=Usage(512, 230),\n"

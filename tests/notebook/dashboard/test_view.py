@@ -14,6 +14,7 @@ from support.harmless import Page
 from claude_force_nb.cache import CacheStats
 from claude_force_nb.calls.snapshot import BudgetState, Headroom, ModelSums, Snapshot
 from claude_force_nb.notebook.dashboard.view import DashboardState, dashboard_bundle
+from claude_force_nb.text_tables import one_line
 
 
 def _snapshot(**changes: Any) -> Snapshot:
@@ -97,7 +98,7 @@ def test_names_are_text_in_every_form(model: str, family: str) -> None:
     dollars = [element for element in seen.elements if element != "span"]
     assert dollars == [element for element in calm.elements if element != "span"]
     for name in (model, family):
-        flat = " ".join(name.split())
+        flat = one_line(name)
         assert flat in shown["text/plain"]
         assert flat in seen.text
     # Two dollar signs in one text would be a formula.
