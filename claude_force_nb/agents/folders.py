@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from claude_force_nb.errors import AgentFileError
+from claude_force_nb.storage.regular_file import read_regular
 
 from .agent import Agent, parse_agent, slug
 
@@ -57,7 +58,6 @@ class _File:
     path: str
     changed_ns: int
     size: int
-    is_link: bool
 
 
 class AgentFolder:
@@ -129,7 +129,7 @@ def _files(folder: str, depth: int) -> Iterator[_File]:
                     elif entry.name.endswith(".md"):
                         status = entry.stat()
                         if stat.S_ISREG(status.st_mode):
-                            yield _File(entry.path, status.st_mtime_ns, status.st_size, entry.is_symlink())
+                            yield _File(entry.path, status.st_mtime_ns, status.st_size)
                 except OSError:
                     continue
     except OSError:
@@ -151,24 +151,10 @@ def _text(file: _File, home: Optional[str]) -> str:
     AgentFileError
         If it is too large, a link out of `home`, not UTF-8, or cannot be opened.
     """
-    path = file.path
-    if file.is_link and home is not None:
-        target = os.path.realpath(path)
-        if os.path.commonpath([home, target]) != home:
-            raise AgentFileError(f"{path}: passed over, since it is a link out of its folder; copy the file there")
-        path = target
     try:
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        if not file.is_link:
-            flags |= getattr(os, "O_NOFOLLOW", 0)
-        with open(os.open(path, flags), "rb") as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise AgentFileError(f"{file.path}: is not a regular file")
-            data = opened.read(_LARGEST_BYTES + 1)
+        data = read_regular(file.path, max_bytes=_LARGEST_BYTES, within=home)
     except OSError as error:
-        raise AgentFileError(f"{file.path}: cannot be read: {error.strerror or error}") from None
-    if len(data) > _LARGEST_BYTES:
-        raise AgentFileError(f"{file.path}: is larger than 1 MB, which no agent needs")
+        raise AgentFileError(f"{file.path}: passed over, since {error.strerror or error}") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

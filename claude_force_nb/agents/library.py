@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Dict, List, Optional, Set, Tuple
 
 from claude_force_nb.errors import AgentFileWarning, UnknownAgentError
+from claude_force_nb.storage.user_folders import absolute_path
 from claude_force_nb.vocabulary import did_you_mean, is_name
 from claude_force_nb.warn import warn
 
@@ -57,7 +58,8 @@ class AgentLibrary:
     """
 
     def __init__(self, folder: Optional[os.PathLike[str]] = None, *, home: Optional[os.PathLike[str]] = None) -> None:
-        self._start = None if folder is None else os.path.abspath(os.fspath(folder))
+        # Where the working directory has been removed there is nothing below it either.
+        self._start = None if folder is None else str(absolute_path(folder) or os.fspath(folder))
         self._home = None if home is None else os.fspath(home)
         self._folders: Dict[Tuple[str, bool], AgentFolder] = {}
         self._path: List[AgentFolder] = []

@@ -18,6 +18,7 @@ from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .failures import error_from_answer, map_exception
+from .http_environment import make_http_client
 from .pacing import credential_id
 from .pattern import CallPattern
 from .stream import collect
@@ -125,7 +126,7 @@ class SdkTransport:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
             entry = self._clients.get(loop)
         if entry is None:
-            http = anthropic.DefaultAioHttpClient()
+            http = make_http_client(anthropic.DefaultAioHttpClient, self._server)
             sdk = anthropic.AsyncAnthropic(
                 base_url=self._server,
                 max_retries=0,  # retrying is ours: api/retry.py

@@ -11,7 +11,8 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 from claude_force_nb.errors import JobError
 from claude_force_nb.messages.usage import add_dollars
-from claude_force_nb.storage.shared_file import SharedFile, data_folder
+from claude_force_nb.storage.shared_file import SharedFile
+from claude_force_nb.storage.user_folders import user_folder
 
 from .owner import is_alive
 from .records import (
@@ -333,4 +334,4 @@ def _open_parts(cursor: sqlite3.Cursor, fingerprints: Sequence[bytes]) -> Dict[b
 
 def default_jobs_path(environ: Mapping[str, str]) -> Path:
     """Return the user's file of jobs."""
-    return data_folder(environ) / "jobs.db"
+    return user_folder("data", environ) / "jobs.db"

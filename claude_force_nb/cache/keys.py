@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Mapping, Optional, Union
 
 from claude_force_nb.errors import CacheSecretWarning, SecretError
+from claude_force_nb.storage.user_folders import is_temporary, user_folder
 from claude_force_nb.warn import warn
 
 from .notices import Notices
 from .secret import KEY_FILE_NAME, find_secrets, read_or_make_key
 from .signing import KeyRing
 
-__all__ = ["APPLICATION", "KeySource", "absolute"]
-
-APPLICATION = "claude_force_nb"
+__all__ = ["KeySource"]
 
 
 class KeySource:
@@ -50,7 +49,11 @@ class KeySource:
         notices: Notices,
     ) -> None:
         self._current, self._previous, complaints = find_secrets(secret, environ)
-        self._config_directory = None if config_directory is None else absolute(config_directory)
+        self._environ = environ
+        # At once, so that a relative one means the same wherever the process goes.
+        self._config_directory = (
+            None if config_directory is None else user_folder("config", environ, given=config_directory)
+        )
         self._notices = notices
         self.ring: Optional[KeyRing] = None
         for complaint in complaints:
@@ -67,12 +70,10 @@ class KeySource:
         return self.ring
 
     def _key_from_file(self, directory: Path) -> bytes:
-        place = self._config_directory
-        if place is None:
-            import platformdirs
-
-            place = platformdirs.user_config_dir(APPLICATION, appauthor=False)
-        path = Path(place, KEY_FILE_NAME)
+        path = user_folder("config", self._environ, given=self._config_directory) / KEY_FILE_NAME
+        if is_temporary(path) and not is_temporary(directory):
+            # A key for this process only would make every other process's entries worthless, and its own to them.
+            raise SecretError("CLAUDE_CACHE_SECRET is not set, and there is no folder to keep a key in")
         if Path(os.path.realpath(str(directory))) in Path(os.path.realpath(str(path))).parents:
             raise SecretError(
                 "the cache directory would hold its own key: set CLAUDE_CACHE_SECRET, or another directory"
@@ -83,11 +84,6 @@ class KeySource:
             raise SecretError(
                 f"CLAUDE_CACHE_SECRET is not set, and no key can be kept in {path} ({error.strerror or error})"
             ) from None
-        if message:
+        if message and not is_temporary(path):
             self._notices.add("key", message, CacheSecretWarning)
         return key
-
-
-def absolute(path: Union[str, os.PathLike[str]]) -> str:
-    """Return a path that means the same wherever the notebook goes; ``~`` is the user's home."""
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))

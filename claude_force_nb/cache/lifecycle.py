@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, SecretError
+from claude_force_nb.storage.user_folders import user_folder
 
-from .keys import APPLICATION, KeySource, absolute
+from .keys import KeySource
 from .notices import Notices
 from .uses import UseLog
 
@@ -81,7 +82,9 @@ class StoreLifecycle:
         notes_from_bytes: int,
     ) -> None:
         chosen = directory or environ.get("CLAUDE_CACHE_DIR") or None
-        self._directory = None if chosen is None else Path(absolute(chosen))
+        self._environ = environ
+        # At once, so that a relative one means the same wherever the process goes.
+        self._directory = None if chosen is None else user_folder("cache", environ, given=chosen)
         self._keys = keys
         self._notices = notices
         self._clock = clock
@@ -106,9 +109,7 @@ class StoreLifecycle:
     def directory(self) -> Path:
         """Directory of the database, absolute; it need not exist yet."""
         if self._directory is None:
-            import platformdirs
-
-            self._directory = Path(absolute(platformdirs.user_cache_dir(APPLICATION, appauthor=False)))
+            self._directory = user_folder("cache", self._environ)
         return self._directory
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping, Union
 
-from claude_force_nb.storage.shared_file import SharedFile, data_folder
+from claude_force_nb.storage.shared_file import SharedFile
+from claude_force_nb.storage.user_folders import user_folder
 
 __all__ = ["LedgerFile", "default_ledger_path"]
 
@@ -65,4 +66,4 @@ class LedgerFile(SharedFile):
 
 def default_ledger_path(environ: Mapping[str, str]) -> Path:
     """Return the user's ledger, in the data directory."""
-    return data_folder(environ) / "ledger.db"
+    return user_folder("data", environ) / "ledger.db"

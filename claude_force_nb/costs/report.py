@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Iterable, List, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.errors import ClaudeForceError, OptionError
+from claude_force_nb.storage.user_folders import is_temporary
 from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table
 from claude_force_nb.vocabulary import did_you_mean
 
@@ -175,7 +177,10 @@ def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Itera
     moment = parse_since(since, now=now) if since else None
     rows = tuple(ledger.summary(by=by, since=moment))
     parts = [] if rows else ["nothing was asked yet"]
-    parts.append("all notebooks of this user" + (f", since {since}" if since else ""))
+    kept = "this process only, and nothing is kept: there is no home folder for it"
+    parts.append(
+        (kept if is_temporary(ledger.path) else "all notebooks of this user") + (f", since {since}" if since else "")
+    )
     parts += [line for line in below if line]
     total = ledger.total(since=moment) if len(rows) > 1 else None
     return CostReport(by, rows, total, " · ".join(parts))
@@ -207,7 +212,7 @@ def export(ledger: Ledger, target: str, moment: Optional[float]) -> str:
     if Path(target).suffix.lower() != ".csv":
         raise OptionError(f"export takes the name of a .csv file, not {target!r}")
     try:
-        count = ledger.export_csv(Path(target).expanduser(), since=moment)
+        count = ledger.export_csv(os.path.expanduser(target), since=moment)
     except OSError as error:
         raise ClaudeForceError(f"{target} cannot be written: {error.strerror or error}") from None
     return f"{answers(count)} written to {target}"

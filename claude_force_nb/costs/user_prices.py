@@ -61,7 +61,7 @@ def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:
     """
     if isinstance(value, Mapping):
         return UserPrices(source, load_prices().with_overrides(value), dict(value))
-    path = Path(str(value)).expanduser()
+    path = Path(os.path.expanduser(str(value)))
     if path.suffix.lower() not in (".json", ".toml"):
         raise OptionError(
             f"prices takes a .json or .toml file, or the name of a dict in the notebook, not {str(value)!r}"

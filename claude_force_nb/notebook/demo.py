@@ -54,7 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     output = arguments.output
     state = output / "demo-state"
     shutil.rmtree(state, ignore_errors=True)
-    state.mkdir(parents=True)
+    try:
+        state.mkdir(parents=True)
+        state = state.resolve()
+    except OSError as error:
+        raise ConfigurationError(f"{state} cannot be made: {error.strerror or error}; give another --output") from None
     ledger = Ledger(state / "data" / "ledger.db")
     runs: List[LedgerRow] = []
     receipts: List[List[str]] = []
@@ -86,15 +90,14 @@ def _quickstart() -> Path:
 
 def _environment(url: str, state: Path) -> Dict[str, str]:
     """Return the kernel's environment: everything that the demo writes stays in its own folder."""
-    folder = state.resolve()
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))},
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": "simulated",
-        "CLAUDE_CACHE_DIR": str(folder / "cache"),
+        "CLAUDE_CACHE_DIR": str(state / "cache"),
         "CLAUDE_CACHE_SECRET": _SECRET,
-        "CLAUDE_FORCE_DATA_DIR": str(folder / "data"),
-        "IPYTHONDIR": str(folder / "ipython"),
+        "CLAUDE_FORCE_DATA_DIR": str(state / "data"),
+        "IPYTHONDIR": str(state / "ipython"),
         "JPY_SESSION_NAME": "quickstart.ipynb",
         # The kernel finds the package where this process found it.
         "PYTHONPATH": os.pathsep.join(

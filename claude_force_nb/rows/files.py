@@ -113,7 +113,7 @@ class RowFile:
         source: Source,
         more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None,
     ) -> None:
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))
         self._source = source
         self._more = more
         self._is_parquet = self.path.suffix.lower() == ".parquet"

@@ -309,7 +309,7 @@ def open_source(
 
 
 def _open_file(value: Any, make: Callable[..., Source]) -> Source:
-    path = Path(value).expanduser()
+    path = Path(os.path.expanduser(value))
     if path.suffix.lower() not in _FILES:
         shown = repr(str(value)) if len(str(value)) <= 60 else "a long text"
         raise SourceError(f"{shown} is no source of rows; give {_KINDS}")

@@ -9,12 +9,12 @@ import weakref
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping, Optional, Union
+from typing import Any, Iterator, List, Optional, Union
 
 from . import database
 from .private import make_private_file, make_private_folder
 
-__all__ = ["SharedFile", "data_folder"]
+__all__ = ["SharedFile"]
 
 # Connections inherited through fork. SQLite forbids to use or close them in the child, so they are kept, untouched.
 _inherited: List[sqlite3.Connection] = []
@@ -196,13 +196,3 @@ if hasattr(os, "register_at_fork"):
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def data_folder(environ: Mapping[str, str]) -> Path:
-    """Return the user's data directory: outside the cache, which may be shared, cleared and written by others."""
-    folder = environ.get("CLAUDE_FORCE_DATA_DIR")
-    if not folder:
-        from platformdirs import user_data_dir
-
-        folder = user_data_dir("claude_force_nb", appauthor=False)
-    return Path(folder)

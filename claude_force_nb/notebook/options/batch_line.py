@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -125,7 +126,7 @@ def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
     """
     if not expression:
         raise SourceError("say what the rows are: a list, a table or a path, as in %claude_batch reviews")
-    if "(" not in expression and Path(expression).suffix and Path(expression).expanduser().is_file():
+    if "(" not in expression and Path(expression).suffix and os.path.isfile(os.path.expanduser(expression)):
         return Path(expression)
     try:
         return eval(compile(expression, "<source>", "eval"), dict(names))

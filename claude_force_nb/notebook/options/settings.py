@@ -135,7 +135,7 @@ class Settings:
         option, value = SETTINGS[name], project.values[name]
         assert project.path is not None
         if option.path and isinstance(value, str):
-            value = str(project.path.parent / Path(value).expanduser())
+            value = str(project.path.parent / os.path.expanduser(value))
         value = read_setting(name, value, where=str(project.path))
         if project.trusted or option.project != "tighten" or is_tighter(name, value, option.default):
             return value, str(project.path)

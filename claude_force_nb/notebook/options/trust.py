@@ -12,6 +12,7 @@ from typing import Dict, Mapping, Optional
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning
 from claude_force_nb.storage.private import make_private_folder
 from claude_force_nb.storage.regular_file import read_regular, replace_file
+from claude_force_nb.storage.user_folders import user_folder
 from claude_force_nb.warn import warn
 
 __all__ = ["TrustStore", "digest", "not_the_users_own"]
@@ -55,9 +56,7 @@ class TrustStore:
     def path(self) -> Path:
         """The file that holds the list."""
         if self._folder is None:
-            from platformdirs import user_config_dir
-
-            self._folder = Path(user_config_dir("claude_force_nb", appauthor=False))
+            self._folder = user_folder("config", os.environ)
         return self._folder / "trusted-projects.json"
 
     def is_trusted(self, project: Path, content: bytes) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, Mapping, MutableMapping, Optional, Tuple
 
 from claude_force_nb.memory.conversations import CellRun
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.screen import show_bundle
 from claude_force_nb.notebook.kernel.cells import cell_id, cell_run
+from claude_force_nb.notebook.options.settings import folder_of_notebook
 
 __all__ = ["FrontEnd"]
 
@@ -60,7 +59,7 @@ class FrontEnd:
         """Return the notebook's path where it is known, else the name of the working directory."""
         # JupyterLab's server tells the kernel by environment, VS Code by a name in the notebook.
         path = self._environ.get("JPY_SESSION_NAME") or self.names.get("__vsc_ipynb_file__")
-        return str(path) if path else Path(os.getcwd()).name
+        return str(path) if path else folder_of_notebook().name
 
     def show(self, shown: Bundle) -> None:
         """Show a bundle below the cell, or its plain form in a terminal."""

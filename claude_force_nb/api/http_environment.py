@@ -1,0 +1,71 @@
+"""What the process's environment says about connections: certificates and proxies, checked before anything is sent."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import Any, Callable, Optional
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from claude_force_nb.errors import ConfigurationError
+
+__all__ = ["is_loopback", "make_http_client"]
+
+
+def is_loopback(server: str) -> bool:
+    """Return whether an address is on this machine: ``localhost``, ``127.0.0.0/8`` or ``::1``."""
+    host = (urlsplit(server).hostname or "").rstrip(".")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> Any:
+    """Return ``make(**options)``, an HTTP client that takes certificates and proxies from the process's environment.
+
+    What goes to a plain ``http`` server on this machine goes through no proxy, which could not reach it.
+
+    Raises
+    ------
+    ConfigurationError
+        If the environment names certificates that are not there or a proxy that cannot be one. A proxy's address is not shown: it
+        may hold a password.
+    """
+    for variable, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
+        path = os.environ.get(variable)
+        if path and not exists(path):
+            raise ConfigurationError(
+                f"{variable} names {path}, which is not there; correct or unset it; nothing was sent"
+            )
+    if is_loopback(server) and urlsplit(server).scheme == "http":
+        options["trust_env"] = False
+    else:
+        problem = _problem_of_proxies()
+        if problem is not None:
+            raise ConfigurationError(f"{problem}; correct or unset it; nothing was sent")
+    try:
+        return make(**options)
+    except Exception as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+        raise ConfigurationError(
+            f"no connection can be made ({reason}); check SSL_CERT_FILE, SSL_CERT_DIR and the proxy variables; nothing was sent"
+        ) from None
+
+
+def _problem_of_proxies() -> Optional[str]:
+    for scheme, address in getproxies().items():
+        if scheme not in ("http", "https", "all") or not address:
+            continue
+        name = f"the proxy in {scheme.upper()}_PROXY"
+        try:
+            parts = urlsplit(address if "://" in address else "http://" + address)
+            parts.port  # noqa: B018  raises where it is not a number
+        except ValueError:
+            return f"{name} is not a valid address"
+        if not parts.hostname:
+            return f"{name} has no host"
+        if parts.scheme not in ("http", "https"):
+            return f"{name} is {parts.scheme}://, and only http:// and https:// proxies can be used"
+    return None

@@ -1,0 +1,123 @@
+"""Where cache, ledger and keys of a user lie, and where they lie for a session where no home can be written."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from threading import Lock
+from typing import Mapping, Optional, Union
+
+from claude_force_nb.errors import ClaudeForceWarning
+from claude_force_nb.warn import warn
+
+__all__ = ["absolute_path", "is_temporary", "user_folder"]
+
+APPLICATION = "claude_force_nb"
+
+# Variables that name one of the folders; CLAUDE_FORCE_HOME names a folder for all of them.
+_VARIABLES = {"cache": "CLAUDE_CACHE_DIR", "data": "CLAUDE_FORCE_DATA_DIR", "config": ""}
+
+_lock = Lock()
+_session: Optional[Path] = None
+
+
+def user_folder(kind: str, environ: Mapping[str, str], *, given: Optional[Union[str, os.PathLike[str]]] = None) -> Path:
+    """Return a folder of the user, absolute; it need not exist yet.
+
+    Parameters
+    ----------
+    kind : str
+        ``"cache"``; ``"data"`` for ledger and batch jobs, outside the cache, which may be shared, cleared and written by others; or
+        ``"config"`` for keys.
+    environ : mapping
+        Environment variables: the folder's own, then ``CLAUDE_FORCE_HOME``, then those that the system's rules look at.
+    given : path, optional
+        Goes before all of these.
+
+    Notes
+    -----
+    Where nothing is named and there is no home, or it cannot be written, the folder is a temporary one of this process, which is
+    removed at its end; that is said in one `ClaudeForceWarning`. A folder that was named is never replaced, unless it depends on
+    a home or a working directory that is not there.
+    """
+    named = given or environ.get(_VARIABLES[kind])
+    shared = environ.get("CLAUDE_FORCE_HOME")
+    if not named and shared:
+        named = os.path.join(shared, kind)
+    if named:
+        path = absolute_path(named)
+        return _temporary(kind, f"there is no folder that {os.fspath(named)} could be below") if path is None else path
+    try:
+        import platformdirs
+
+        folders = {"cache": platformdirs.user_cache_dir, "data": platformdirs.user_data_dir}
+        found = folders.get(kind, platformdirs.user_config_dir)(APPLICATION, appauthor=False)
+    except (RuntimeError, KeyError, OSError):  # no HOME, and no entry of this user in the password database
+        found = "~"
+    if not os.path.isabs(found):
+        return _temporary(kind, "there is no home folder")
+    if not _can_be_written(found):
+        return _temporary(kind, f"{found} cannot be written")
+    return Path(found)
+
+
+def absolute_path(path: Union[str, os.PathLike[str]]) -> Optional[Path]:
+    """Return an absolute path, ``~`` being the home folder; None where that, or the working directory, is not there."""
+    expanded = os.path.expanduser(os.fspath(path))
+    if expanded.startswith("~"):
+        return None
+    try:
+        return Path(os.path.abspath(expanded))
+    except OSError:  # the working directory has been removed
+        return None
+
+
+def is_temporary(path: Union[str, os.PathLike[str]]) -> bool:
+    """Return whether a path lies in the temporary folder of this process, so that it is gone with it."""
+    return _session is not None and _session in Path(path).parents
+
+
+def _can_be_written(folder: str) -> bool:
+    """Return whether `folder` is one that can be written, or can be made; nothing is made for it."""
+    while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    effective = os.access in os.supports_effective_ids
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
+
+
+def _temporary(kind: str, reason: str) -> Path:
+    global _session
+    with _lock:
+        if _session is None:
+            try:
+                _session = Path(tempfile.mkdtemp(prefix=APPLICATION + "-"))
+            except OSError:
+                # Nothing can be written anywhere: whoever uses this folder says that it cannot be.
+                return Path(os.path.sep, APPLICATION, kind)
+            atexit.register(_remove, _session, os.getpid())
+            message = (
+                f"{reason}: cache, costs and batch jobs are in a temporary folder and are gone when this process ends; "
+                "set CLAUDE_FORCE_HOME to a folder that keeps them"
+            )
+        else:
+            message = ""
+    if message:
+        warn(message, ClaudeForceWarning)
+    return _session / kind
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child leaves its parent's folder alone
+        shutil.rmtree(str(folder), ignore_errors=True)
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
