@@ -15,6 +15,7 @@ from typing import IO, Any, Callable, Deque, Iterable, Iterator, List, Optional,
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.storage.database import reason_of
+from claude_force_nb.storage.regular_file import replace_file
 from claude_force_nb.warn import warn
 
 from .days import DAY_SECONDS, day_of
@@ -264,7 +265,7 @@ class Ledger:
             Unix seconds.
         """
         if isinstance(target, (str, Path)):
-            with open(str(target), "w", newline="", encoding="utf-8") as file:
+            with replace_file(target, newline="") as file:
                 return self.export_csv(file, since)
         return write_csv(self.entries(since), target)
 

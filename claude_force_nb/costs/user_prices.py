@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from claude_force_nb.errors import OptionError
+from claude_force_nb.storage.regular_file import read_regular
 
 from .pricing import PriceTable, load_prices
 
@@ -69,15 +70,14 @@ def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:
     try:
         found = os.stat(str(path))
         return _read_file(path, found.st_mtime_ns, found.st_size)
-    except OSError as error:
-        raise OptionError(f"prices: {path} cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(f"prices: {path} cannot be read: {reason}") from None
 
 
 @lru_cache(maxsize=8)
 def _read_file(path: Path, changed: int, size_bytes: int) -> UserPrices:
-    if size_bytes > _MOST_BYTES:
-        raise OptionError(f"prices: {path} is larger than 1 MB")
-    data = path.read_bytes()
+    data = read_regular(path, max_bytes=_MOST_BYTES)
     try:
         text = data.decode("utf-8-sig")
         # Amounts mean what is written, not the nearest binary fraction.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 from claude_force_nb.costs.ledger import Ledger, LedgerRow
-from claude_force_nb.errors import ConfigurationError
+from claude_force_nb.errors import ClaudeForceError, ConfigurationError
 from claude_force_nb.simulator import Simulator
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def _execute(path: Path, environment: Dict[str, str], label: str) -> Tuple[Noteb
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
     class ThisInterpreter(AsyncKernelManager):
         """Starts a kernel of the interpreter that runs, whatever kernels are installed."""
@@ -139,7 +140,12 @@ def _execute(path: Path, environment: Dict[str, str], label: str) -> Tuple[Noteb
         resources={"metadata": {"path": str(path.parent)}},
     )
     began = time.perf_counter()
-    client.execute(env=environment)
+    try:
+        client.execute(env=environment)
+    except CellExecutionError as error:
+        raise ClaudeForceError(f"the notebook stopped in the {label}: {error.ename}: {error.evalue}") from None
+    except (RuntimeError, OSError) as error:
+        raise ClaudeForceError(f"no kernel can be started here: {error}") from None
     return notebook, time.perf_counter() - began
 
 

@@ -15,6 +15,7 @@ from textwrap import dedent
 from typing import Any, Iterator, List, Optional, Union
 
 from claude_force_nb.errors import AttachmentError, TemplateError
+from claude_force_nb.storage.regular_file import open_regular, project_of
 
 from .attachments import MAX_REQUEST_BYTES, Attachment, attachment
 from .plain import is_missing, literal, scalar
@@ -146,7 +147,7 @@ def _read(path: str) -> bytes:
         if not os.path.isfile(path):
             reason = "is not a file" if os.path.exists(path) else "does not exist"
             raise AttachmentError(f"file({path!r}) {reason}; nothing was sent{_near(path)}")
-        with open(path, "rb") as opened:
+        with open_regular(path, within=project_of(path)) as opened:
             return opened.read(MAX_REQUEST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

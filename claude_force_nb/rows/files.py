@@ -22,6 +22,7 @@ from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.rows.results import FRAME_COLUMNS, answer_columns
 from claude_force_nb.storage.file_lock import try_lock
+from claude_force_nb.storage.regular_file import open_for_appending, open_regular, own_target, replace_file
 
 from .feed import BrokenRow
 from .parquet_types import schema_of_rows
@@ -119,8 +120,9 @@ class RowFile:
         self._is_parquet = self.path.suffix.lower() == ".parquet"
         if self._is_parquet and find_spec("pyarrow") is None:
             raise SourceError(f"writing {self.path.name} needs pip install pyarrow; or write to a .jsonl file")
-        self._log = self.path.with_name(self.path.name + ".part.jsonl") if self._is_parquet else self.path
-        if source.path is not None and source.path.resolve() in (self.path.resolve(), self._log.resolve()):
+        self._log = self._log_of(self.path)
+        written = (os.path.realpath(str(each)) for each in (self.path, self._log) if os.path.exists(str(each)))
+        if source.path is not None and os.path.realpath(str(source.path)) in written:
             raise SourceError(f"{path} is read for its rows, so they cannot be written there; give another name")
         # By the beginning of the fingerprint, where the line stands that answers it.
         self._known: Dict[int, int] = {}
@@ -135,6 +137,9 @@ class RowFile:
         self._parts = tuple(more(ClaudeResult())) if more is not None else ()
         self._own = {*self._parts, *FILE_COLUMNS}
         self._given_up = False
+
+    def _log_of(self, path: Path) -> Path:
+        return path.with_name(path.name + ".part.jsonl") if self._is_parquet else path
 
     async def open(self) -> None:
         """Begin to write, behind what an earlier run wrote.
@@ -175,10 +180,12 @@ class RowFile:
 
     def _open(self) -> None:
         try:
+            self.path = Path(own_target(self.path))
+            self._log = self._log_of(self.path)
             unpacked = self._is_parquet and self.path.exists() and not self._log.exists()
             if unpacked:
                 self._unpack()
-            self._file = self._log.open("ab", buffering=0)
+            self._file = open_for_appending(self._log)
             try:
                 # Another run that ends just now puts a new file into the place of the one that was opened.
                 if not _lock(self._file) or not os.path.samestat(os.fstat(self._file.fileno()), self._log.stat()):
@@ -199,7 +206,7 @@ class RowFile:
         """Read what an earlier run wrote, and cut off a line that it had no time to end; return where the file ends."""
         assert self._file is not None
         offset = 0
-        with self._log.open("rb") as lines:
+        with open_regular(self._log) as lines:
             for line in lines:
                 self._go_on()
                 if not line.endswith(b"\n"):
@@ -283,7 +290,7 @@ class RowFile:
         _put(self._offsets, row, offset)
 
     def _line(self, offset: int) -> Dict[str, Any]:
-        with self._log.open("rb") as lines:
+        with open_regular(self._log) as lines:
             lines.seek(offset)
             record: Dict[str, Any] = json.loads(lines.readline())
         return record
@@ -295,25 +302,20 @@ class RowFile:
             raise _GivenUp
 
     def _finish(self) -> None:
-        part = self.path.with_name(self.path.name + (".part" if self._is_parquet else ".sorted"))
         try:
             if self._is_parquet:
-                self._write_parquet(part)
+                self._write_parquet()
             elif not self._in_order or self._there != self._in_use:
-                with part.open("wb") as ordered:
+                with replace_file(self._log, binary=True) as ordered:
                     for line in self._lines():
                         ordered.write(line)
-                self._let_go()
-                os.replace(part, self._log)
+                    self._let_go()
         except OSError as error:
             message = "{} cannot be finished: {}; the rows are in {}"
             raise SourceError(message.format(self.path, error.strerror or error, self._log)) from None
-        finally:
-            if part.exists():
-                part.unlink()
 
     def _lines(self) -> Iterator[bytes]:
-        with self._log.open("rb") as lines:
+        with open_regular(self._log) as lines:
             position = -1
             for offset in self._offsets:
                 if offset < 0:
@@ -330,7 +332,7 @@ class RowFile:
         assert self._file is not None
         self._file.close()
 
-    def _write_parquet(self, part: Path) -> None:
+    def _write_parquet(self) -> None:
         if not len(self._offsets):
             self._let_go()
             self._log.unlink()
@@ -339,32 +341,29 @@ class RowFile:
         try:
             # Twice through all rows: what the first ones have tells neither the columns nor the types of all.
             schema = schema_of_rows(arrow, _chunks(self._lines()))
-            with parquet.ParquetWriter(str(part), schema) as writer:
+            with replace_file(self.path, binary=True) as file, parquet.ParquetWriter(file, schema) as writer:
                 for records in _chunks(self._lines()):
                     writer.write_table(arrow.Table.from_pylist(records, schema=schema))
         except (arrow.ArrowException, OverflowError) as error:
             message = "Parquet has no form for these rows ({}); they are in {}"
             raise SourceError(message.format(" ".join(str(error).split()), self._log)) from None
-        os.replace(part, self.path)
         self._let_go()
         self._log.unlink()
 
     def _unpack(self) -> None:
         """Make the lines of an earlier Parquet file, to go on with them."""
         parquet = import_module("pyarrow.parquet")
-        part = self._log.with_name(self._log.name + ".new")
         try:
-            with parquet.ParquetFile(str(self.path)) as file, part.open("wb") as lines:
+            # Closed before its name is given away.
+            with replace_file(self._log, binary=True) as lines, open_regular(self.path) as packed, parquet.ParquetFile(
+                packed
+            ) as file:
                 for batch in file.iter_batches(_PARQUET_ROWS):
                     for record in batch.to_pylist():
                         self._go_on()
                         lines.write((_encode(_plain(record)) + "\n").encode("utf-8", "backslashreplace"))
-            os.replace(part, self._log)
         except (ValueError, OSError):  # pyarrow's own errors are of these kinds
             raise self._foreign() from None
-        finally:
-            if part.exists():
-                part.unlink()
 
 
 def _chunks(lines: Iterator[bytes]) -> Iterator[List[Dict[str, Any]]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from itertools import islice
 from pathlib import Path
 from typing import Any, AsyncIterable, AsyncIterator, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from claude_force_nb.errors import SourceError
+from claude_force_nb.storage.regular_file import open_regular, project_of
 
 from .feed import BrokenRow
 
@@ -72,6 +74,13 @@ class AsyncBufferedIterator:
         return {"_items": None, "_keep": True, "taken": self.taken}
 
 
+def _open_text(path: Path, *, newline: Optional[str], errors: str = "strict") -> io.TextIOWrapper:
+    """Open a source: a pipe would never end, and a repository may hold a link to what is nobody's business."""
+    return io.TextIOWrapper(
+        open_regular(path, within=project_of(path)), encoding="utf-8-sig", newline=newline, errors=errors
+    )
+
+
 class FileRows:
     """Rows of a .txt, .csv, .tsv or .jsonl file, read anew by every iteration and never held as a whole.
 
@@ -95,7 +104,7 @@ class FileRows:
         table = kind in (".csv", ".tsv")
         try:
             # An empty line end: a quoted field may have line ends of its own.
-            with self.path.open(encoding="utf-8-sig", newline="" if table else None) as file:
+            with _open_text(self.path, newline="" if table else None) as file:
                 yield from self._records(file) if table else self._texts(file) if kind == ".txt" else self._json(file)
         except UnicodeDecodeError as error:
             raise SourceError(f"{self.path} is not UTF-8: {error.reason}") from None
@@ -136,7 +145,7 @@ class FileRows:
 
     def _look_at_header(self) -> None:
         try:
-            with self.path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+            with _open_text(self.path, newline="", errors="replace") as file:
                 line = next((line for line in file if line.strip("\r\n")), "")
                 self.delimiter = max(",;\t", key=line.count) if self.path.suffix.lower() == ".csv" else "\t"
                 file.seek(0)

@@ -313,7 +313,7 @@ def _open_file(value: Any, make: Callable[..., Source]) -> Source:
     if path.suffix.lower() not in _FILES:
         shown = repr(str(value)) if len(str(value)) <= 60 else "a long text"
         raise SourceError(f"{shown} is no source of rows; give {_KINDS}")
-    if not path.is_file():
+    if not path.exists():
         near = did_you_mean(path.name, [item.name for item in path.parent.glob("*" + path.suffix)])
         raise SourceError(f"there is no file {value}{near}")
     file = FileRows(path)

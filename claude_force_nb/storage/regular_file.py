@@ -9,13 +9,23 @@ import stat
 from contextlib import contextmanager
 from typing import IO, Any, BinaryIO, Iterator, Optional, Union
 
-__all__ = ["is_inside", "open_regular", "own_target", "read_regular", "replace_file"]
+__all__ = [
+    "is_inside",
+    "open_for_appending",
+    "open_regular",
+    "own_target",
+    "project_of",
+    "read_regular",
+    "replace_file",
+]
 
 AnyPath = Union[str, "os.PathLike[str]"]
 
 # Without O_NONBLOCK, opening a pipe waits for somebody who writes. Both are 0 where the system does not have them.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+# What tells a folder that was cloned, unpacked or shared as a whole from any other.
+_PROJECT_MARKS = (".git", ".hg", "pyproject.toml")
 
 
 def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: Optional[int] = None) -> BinaryIO:
@@ -46,7 +56,7 @@ def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: 
     if within is not None:
         name = os.path.realpath(name)
         if not is_inside(name, within):
-            raise OSError(errno.ELOOP, "it is a link that leads out of its folder", os.fspath(path))
+            raise OSError(errno.ELOOP, "it is a link out of its folder", os.fspath(path))
         flags |= _NO_LINK
     try:
         descriptor = os.open(name, flags)
@@ -85,14 +95,43 @@ def is_inside(path: AnyPath, folder: AnyPath) -> bool:
         return False
 
 
+def project_of(path: AnyPath, *, or_working_directory: bool = True) -> Optional[str]:
+    """Return the folder that a file comes with: the nearest one above it that is a project, by its name as it is written.
+
+    Parameters
+    ----------
+    path : path
+    or_working_directory : bool
+        Whether what lies below the working directory comes with that where there is no project.
+
+    Returns
+    -------
+    str or None
+        None where the file comes with nothing: its name is the user's own then, and so are the links in it.
+    """
+    try:
+        name = os.path.abspath(os.fspath(path))
+        working = os.getcwd() + os.sep
+    except OSError:  # the working directory has been removed
+        return None
+    folder = os.path.dirname(name)
+    while True:
+        if any(os.path.lexists(os.path.join(folder, mark)) for mark in _PROJECT_MARKS):
+            return folder
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return working if or_working_directory and name.startswith(working) else None
+        folder = parent
+
+
 def own_target(path: AnyPath) -> str:
     """Return where to write what the user wants at `path`: there, or where a link of theirs leads to a regular file.
 
     Raises
     ------
     OSError
-        If something else than a regular file is there; or a link that belongs to somebody else or leads to no file, which a
-        repository may hold to have a file made elsewhere.
+        If something else than a regular file is there; or a link that belongs to somebody else, leads to no file, or leads out of
+        the project that it is in, which a repository may hold to have a file made or changed elsewhere.
     """
     name = os.fspath(path)
     try:
@@ -106,11 +145,35 @@ def own_target(path: AnyPath) -> str:
             raise OSError(errno.EPERM, "it is a link that belongs to another user", name)
         if not os.path.exists(name):
             raise OSError(errno.ELOOP, "it is a link that leads to no file", name)
+        project = project_of(name, or_working_directory=False)
+        if project is not None and not is_inside(name, project):
+            raise OSError(errno.ELOOP, "it is a link out of its project", name)
         name = os.path.realpath(name)
         status = os.lstat(name)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
     return name
+
+
+def open_for_appending(path: AnyPath) -> BinaryIO:
+    """Open a file for writing at its end, unbuffered; one that is not there is made with mode 0600.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, is a link, or is not a regular file.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_LINK | _NO_WAITING
+    if os.path.islink(os.fspath(path)):
+        raise OSError(errno.ELOOP, "it is a link", os.fspath(path))
+    descriptor = os.open(os.fspath(path), flags, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+        return os.fdopen(descriptor, "ab", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from claude_force_nb.storage.shared_file import SharedFile, data_folder
+from claude_force_nb.storage.shared_file import SharedFile
 
 TABLES = "CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY AUTOINCREMENT, x TEXT); CREATE INDEX IF NOT EXISTS t_x ON t (x);"
 APPLICATION_ID = 0x436C5431
@@ -168,8 +168,3 @@ def test_each_changed_byte_of_the_first_pages_is_an_error_of_sqlite_or_none(path
                 leftover = Path(str(path) + ending)
                 if leftover.exists():
                     leftover.unlink()
-
-
-def test_the_data_folder_is_where_the_user_says(tmp_path: Path) -> None:
-    assert data_folder({"CLAUDE_FORCE_DATA_DIR": str(tmp_path)}) == tmp_path
-    assert data_folder({}).name == "claude_force_nb"
