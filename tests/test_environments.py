@@ -30,6 +30,11 @@ BROKEN_PROXY = ("socks9://user:a-password@proxy:port",)
 ALL_LOST = ("home", "working directory", "certificates")
 
 
+def slow(*environments: Sequence[str]) -> List[Any]:
+    """Return environments that are walked through with the slow tests only."""
+    return [pytest.param(each, marks=pytest.mark.slow) for each in environments]
+
+
 def walk(simulator: Simulator, folder: Path, missing: Sequence[str], parts: Sequence[str]) -> Dict[str, Dict[str, Any]]:
     """Go through the entry points in a process of its own; return what each step did, none of which failed without a line."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))}
@@ -59,7 +64,7 @@ def warnings_of(steps: Dict[str, Dict[str, Any]]) -> List[str]:
     return [line for each in steps.values() for line in each["warnings"]]
 
 
-@pytest.mark.parametrize("missing", [HOME_LOST, HOME_READ_ONLY, FOLDER_LOST, DEAD_PROXY], ids=str)
+@pytest.mark.parametrize("missing", [HOME_LOST, FOLDER_LOST, *slow(HOME_READ_ONLY, DEAD_PROXY)], ids=str)
 def test_python_and_commands_work_without_it(simulator: Simulator, tmp_path: Path, missing: Sequence[str]) -> None:
     """Calls, batches, cache and ledger work; what a name in the missing folder stands for is one line."""
     steps = walk(simulator, tmp_path, missing, ["python", "commands"])
@@ -81,7 +86,7 @@ def test_python_and_commands_work_without_it(simulator: Simulator, tmp_path: Pat
     assert not (tmp_path / "~").exists()
 
 
-@pytest.mark.parametrize("missing", [CERTIFICATES_LOST, ALL_LOST], ids=str)
+@pytest.mark.parametrize("missing", [ALL_LOST, *slow(CERTIFICATES_LOST)], ids=str)
 def test_missing_certificates_are_named_before_anything_is_sent(
     simulator: Simulator, tmp_path: Path, missing: Sequence[str]
 ) -> None:
@@ -94,7 +99,7 @@ def test_missing_certificates_are_named_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
-    "missing", [HOME_LOST, HOME_READ_ONLY, FOLDER_LOST, CERTIFICATES_LOST, BROKEN_PROXY, ALL_LOST], ids=str
+    "missing", [FOLDER_LOST, *slow(HOME_LOST, HOME_READ_ONLY, CERTIFICATES_LOST, BROKEN_PROXY, ALL_LOST)], ids=str
 )
 def test_every_magic_works_without_it_or_says_one_line(
     simulator: Simulator, tmp_path: Path, missing: Sequence[str]
@@ -114,7 +119,7 @@ def test_every_magic_works_without_it_or_says_one_line(
         assert steps[cell]["how"] == "works", steps[cell]
 
 
-@pytest.mark.parametrize("missing", [HOME_LOST, HOME_READ_ONLY], ids=str)
+@pytest.mark.parametrize("missing", [HOME_LOST, *slow(HOME_READ_ONLY)], ids=str)
 def test_without_a_home_costs_are_those_of_the_session(
     simulator: Simulator, tmp_path: Path, missing: Sequence[str]
 ) -> None:
