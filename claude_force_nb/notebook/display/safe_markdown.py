@@ -48,7 +48,8 @@ def _plain(node: SyntaxTreeNode) -> str:
 
 
 def _escape(text: str) -> str:
-    return _SPECIAL.sub(lambda match: "\\" + match.group(), text)
+    # As a character reference, "<" begins no tag even for those who look for one without reading Markdown.
+    return _SPECIAL.sub(lambda match: "&lt;" if match.group() == "<" else "\\" + match.group(), text)
 
 
 def _paragraph(node: SyntaxTreeNode) -> str:

@@ -27,7 +27,7 @@ def test_code_in_an_answer_stays_as_it_is() -> None:
     text = "costs $5 <b> `<i>$x`\n\n    <pre>$indented\n\n```html\n<b>$1</b>\n```\nthen $6"
     markdown = answer_bundle(text)["text/markdown"]
     assert markdown == (
-        "costs \\$5 \\<b\\> `<i>$x`\n\n```\n<pre>$indented\n```\n\n```html\n<b>$1</b>\n```\n\nthen \\$6"
+        "costs \\$5 &lt;b\\> `<i>$x`\n\n```\n<pre>$indented\n```\n\n```html\n<b>$1</b>\n```\n\nthen \\$6"
     )
 
 

@@ -133,4 +133,4 @@ def test_ordinary_answers_stay_as_they_are() -> None:
     )
     assert markdown_of(text) == text
     assert markdown_of("- a\n  - b\n- c") == "- a\n  - b\n- c"
-    assert markdown_of("costs $5 <b> at \\input{x}") == "costs \\$5 \\<b\\> at \\\\input\\{x\\}"
+    assert markdown_of("costs $5 <b> at \\input{x}") == "costs \\$5 &lt;b\\> at \\\\input\\{x\\}"
