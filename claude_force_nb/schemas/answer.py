@@ -177,8 +177,9 @@ def schema_of(value: Any) -> AnswerSchema:
 
 
 def _is_annotation(value: Any) -> bool:
-    kind = type(value).__name__
-    return getattr(value, "__origin__", None) is not None or kind in ("UnionType", "TypeAliasType", "NewType")
+    named = type(value).__name__ in ("UnionType", "TypeAliasType")
+    # A NewType is a function before Python 3.10.
+    return named or any(getattr(value, name, None) is not None for name in ("__origin__", "__supertype__"))
 
 
 @lru_cache(maxsize=64)

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 from claude_force_nb.costs.bounds import bound_tokens
 from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.costs.report import dollars
+from claude_force_nb.messages.models import rules_for
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.text_tables import without_controls
 
@@ -163,6 +164,19 @@ class Preview:
         return self.bundle()
 
 
+def _reserved(request: ClaudeRequest, most: Optional[Decimal]) -> List[str]:
+    """Return the line that says what a budget keeps back for the call, and why it is as much; none where that is unknown."""
+    if most is None:
+        return []
+    thinking = request.body.get("thinking")
+    off = isinstance(thinking, Mapping) and thinking.get("type") in ("disabled", "between_tools")
+    thinks = not off and (thinking is not None or rules_for(request.model).thinks)
+    what = "thinking and answer together may be" if thinks else "the answer may be"
+    return [
+        f"a budget reserves {dollars(most)} until it is answered: {what} as long as max_tokens; give less to reserve less"
+    ]
+
+
 def make_preview(
     request: ClaudeRequest,
     *,
@@ -192,6 +206,7 @@ def make_preview(
     facts = [
         f"to {request.base_url} · fingerprint {request.fingerprint}",
         f"about {tokens:,} tokens{beside} in, at most {request.max_tokens:,} out · at most {dollars(most)}",
+        *_reserved(request, most),
         *notes,
     ]
     if hidden:

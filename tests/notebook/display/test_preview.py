@@ -57,6 +57,8 @@ def test_each_part_stands_as_it_would_leave() -> None:
     assert fenced in str(seen)
     assert str(seen).endswith("not cached · nothing was sent")
     assert "at most $0.5000" in str(seen)
+    reserved = next(fact for fact in seen.facts if fact.startswith("a budget reserves $0.5000"))
+    assert "thinking and answer together may be as long as max_tokens" in reserved
     assert json.loads(seen.json) == seen.body == {**seen.body, "system": "Be brief.\nAlways."}
 
 
