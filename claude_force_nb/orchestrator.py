@@ -284,6 +284,8 @@ class AsyncAgentOrchestrator:
         cell: Optional[str] = None,
         via: str = "api",
         max_concurrent: Optional[int] = None,
+        agent_column: Optional[str] = None,
+        model_column: Optional[str] = None,
         **options: Any,
     ) -> BatchResult:
         """Answer many prompts with the same options, at most `max_concurrent` at a time.
@@ -292,8 +294,8 @@ class AsyncAgentOrchestrator:
         ----------
         prompts : iterable, asynchronous iterable, mapping, data frame or path
             See `sources.open_source`. Taken one by one as workers become free. Texts; with `template` mappings of variables,
-            which lie over ``variables``, or plain values, which the template knows as ``item``.
-        template, on_result, cell, via, max_concurrent
+            which lie over ``variables``, or plain values, which the template knows as ``item``; pairs of agent and prompt.
+        template, on_result, cell, via, max_concurrent, agent_column, model_column
             See `runner.RunOptions`.
         **options
             See `options.CallOptions`; ``budget`` bounds the whole.
@@ -311,7 +313,7 @@ class AsyncAgentOrchestrator:
         TransportClosedError
             After `close`.
         """
-        run = RunOptions(template, on_result, cell, via, max_concurrent)
+        run = RunOptions(template, on_result, cell, via, max_concurrent, None, agent_column, model_column)
         return await self._rows.run_many(prompts, run, options)
 
     async def run_stream(
@@ -324,6 +326,8 @@ class AsyncAgentOrchestrator:
         via: str = "api",
         max_concurrent: Optional[int] = None,
         into: Union[str, os.PathLike[str], None] = None,
+        agent_column: Optional[str] = None,
+        model_column: Optional[str] = None,
         **options: Any,
     ) -> BatchSummary:
         """Do what `run_many` does and keep no row, so that a source may have any length.
@@ -332,7 +336,7 @@ class AsyncAgentOrchestrator:
 
         What was in the file counts as cached. Raises as `run_many`, and SourceError if the file cannot be used.
         """
-        run = RunOptions(template, on_result, cell, via, max_concurrent, into)
+        run = RunOptions(template, on_result, cell, via, max_concurrent, into, agent_column, model_column)
         return await self._rows.run_stream(prompts, run, options)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, AsyncIterable, Iterable, Optional, Tuple, Union
 
 from claude_force_nb.errors import ClaudeForceError
 
-__all__ = ["BrokenRow", "NumberedRows", "Feed", "Prompts"]
+__all__ = ["BrokenRow", "NumberedRows", "Feed", "OwnOptions", "Prompts"]
 
 # What a row takes of a source that may keep the event loop from its work.
 _SLOW_SECONDS = 0.02
@@ -21,6 +21,17 @@ class BrokenRow:
 
     def __init__(self, error: ClaudeForceError) -> None:
         self.error = error
+
+
+class OwnOptions:
+    """Stands in a source for a row that brings its own agent or model; None where it brings none."""
+
+    __slots__ = ("agent", "item", "model")
+
+    def __init__(self, item: Any, agent: Any, model: Any) -> None:
+        self.item = item
+        self.agent = agent
+        self.model = model
 
 
 class NumberedRows:

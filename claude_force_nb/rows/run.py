@@ -7,7 +7,7 @@ import time
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, Optional, Sequence, Set, Tuple
 
 from claude_force_nb.calls.call import Call
 from claude_force_nb.calls.grace import wait_for_moment
@@ -26,7 +26,7 @@ from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.prompts.plain import is_absent
 from claude_force_nb.prompts.template import check_given
 
-from .feed import BrokenRow, Feed, Prompts
+from .feed import BrokenRow, Feed, OwnOptions, Prompts
 from .results import BatchResult, BatchSummary, unanswered
 from .sources import Source
 from .tally import RowTally
@@ -54,6 +54,8 @@ class Rows:
         Called with row number and result as each row ends.
     total : int, optional
         How many items there are, where that is known.
+    choose : callable, optional
+        Gives the options of rows that bring their own agent or model.
     """
 
     def __init__(
@@ -65,12 +67,15 @@ class Rows:
         template: Optional[str] = None,
         on_result: Optional[OnResult] = None,
         total: Optional[int] = None,
+        choose: Optional[Callable[[CallOptions, Any, Any], CallOptions]] = None,
     ) -> None:
         # What is missing in one row must not stand as "nan" in its prompt.
         self.call = call if call.missing is not None else replace(call, missing="skip")
         self._total = total
         self._feed = Feed(items)
         self._compose = compose
+        self._choose = choose
+        self._ended_early: Set[int] = set()
         self._template = template
         self._on_result = on_result
         self._started = time.perf_counter()
@@ -83,6 +88,19 @@ class Rows:
         """Give row number and item; several workers may iterate at once, and each row goes to one of them."""
         return self._feed
 
+    def options(self, item: Any) -> CallOptions:
+        """Return the options of a row: those of all, or with the agent or model that it brings.
+
+        Raises
+        ------
+        ConfigurationError
+            Where there is no such agent or model.
+        """
+        item = _as_own(item) if self._template is None else item
+        if not isinstance(item, OwnOptions) or self._choose is None:
+            return self.call
+        return self._choose(self.call, item.agent, item.model)
+
     def request(self, row: int, item: Any) -> ClaudeRequest:
         """Return the request of a row.
 
@@ -94,17 +112,35 @@ class Rows:
         try:
             if isinstance(item, BrokenRow):
                 raise item.error
+            call = self.options(item)
             if self._template is None:
-                check_given(item, "the prompt", self.call.missing)
-                return self._compose(item, self.call)
+                item = _as_own(item)
+            if isinstance(item, OwnOptions):
+                item = item.item
+            if self._template is None:
+                check_given(item, "the prompt", call.missing)
+                return self._compose(item, call)
             variables = item if type(item) is dict or isinstance(item, Mapping) else {"item": item}
-            if self.call.missing != "keep":
+            if call.missing != "keep":
                 variables = _without_blanks(variables)
-            if self.call.variables:
-                variables = ChainMap(variables, self.call.variables)  # type: ignore[arg-type]
-            return self._compose(self._template, self.call.with_variables(variables))
+            if call.variables:
+                variables = ChainMap(variables, call.variables)  # type: ignore[arg-type]
+            return self._compose(self._template, call.with_variables(variables))
         except ClaudeForceError as error:
             raise type(error)(f"row {row}: {error}") from error.__cause__
+
+    def fail_early(self, items: Iterable[Tuple[int, Any]]) -> None:
+        """End those of the rows whose own agent or model is not known, before anything is sent."""
+        for row, item in items:
+            try:
+                self.options(item)
+            except ClaudeForceError as error:
+                self._ended_early.add(row)
+                self.fail(row, None, type(error)(f"row {row}: {error}"))
+
+    def has_ended(self, row: int) -> bool:
+        """Return whether a row was ended by `fail_early`."""
+        return row in self._ended_early
 
     @property
     def left(self) -> int:
@@ -155,6 +191,11 @@ class Rows:
         return BatchSummary.of(self._tally, duration_seconds=time.perf_counter() - self._started)
 
 
+def _as_own(item: Any) -> Any:
+    """Return a pair of agent and prompt as a row that brings its own agent."""
+    return OwnOptions(item[1], item[0], None) if type(item) is tuple and len(item) == 2 else item
+
+
 def _without_blanks(row: Mapping[str, Any]) -> Dict[str, Any]:
     """Return a row with None for its empty cells, also in ``row``, the whole of it."""
     cells = {name: None if is_absent(cell) else cell for name, cell in row.items()}
@@ -171,7 +212,7 @@ class RowWorkers:
     ----------
     rows : Rows
     call : callable
-        Makes the call of a request.
+        Makes the call of a request with its options.
     find : callable
         Gives the answer that needs no call, or None; raises where the row may not be sent.
     answer : callable
@@ -184,7 +225,7 @@ class RowWorkers:
         self,
         rows: Rows,
         *,
-        call: Callable[[ClaudeRequest], Call],
+        call: Callable[[ClaudeRequest, CallOptions], Call],
         find: Callable[[Call], Optional[ClaudeResult]],
         answer: Callable[[Call], Awaitable[ClaudeResult]],
         most: int,
@@ -249,13 +290,15 @@ class RowWorkers:
 
     async def _end_row(self, row: int, item: Any, place: _Place) -> None:
         rows = self._rows
+        if rows.has_ended(row):
+            return
         request = status = None
         try:
             request = rows.request(row, item)
             if rows.fatal is not None:
                 rows.skip(row, request)
                 return
-            call = self._call(request)
+            call = self._call(request, rows.options(item))
             status = call.status
             result = self._find(call)
             if result is None:

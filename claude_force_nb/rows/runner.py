@@ -28,9 +28,11 @@ from .files import FILE_COLUMNS, RowFile
 from .results import BatchResult, BatchSummary, frame_parts
 from .retry import retry_rows
 from .run import OnResult, ResultCollector, Rows, RowWorkers
-from .sources import Source, open_source
+from .sources import READABLE, Source, open_source
 
 __all__ = ["BatchRoute", "RowRunner", "RunOptions"]
+
+_WRITTEN = (".jsonl", ".parquet")
 
 # Gives the result of a request that needs no asking, before the cache is looked at.
 Known = Callable[[ClaudeRequest], Optional[ClaudeResult]]
@@ -58,6 +60,9 @@ class RunOptions:
     into : path, optional
         A .jsonl or .parquet file that receives every row with its answer, as `BatchResult.to_frame` has them; see
         `rows.files`. What an earlier run has written there is not asked again.
+    agent_column, model_column : str, optional
+        Columns that name the agent or model of a row; where a row has none, it takes that of all. A name that is not known
+        is its row's error.
 
     Raises
     ------
@@ -71,6 +76,8 @@ class RunOptions:
     via: str = "api"
     max_concurrent: Optional[int] = None
     into: Union[str, os.PathLike[str], None] = None
+    agent_column: Optional[str] = None
+    model_column: Optional[str] = None
 
     def __post_init__(self) -> None:
         if self.via not in ROUTES:
@@ -79,6 +86,8 @@ class RunOptions:
             )
         if self.max_concurrent is not None:
             check_whole_number(self.max_concurrent, "max_concurrent", 1)
+        if self.into is not None and os.path.splitext(os.fspath(self.into))[1].lower() not in _WRITTEN:
+            raise OptionError(f"into={os.fspath(self.into)!r} must end in .jsonl or .parquet; nothing was sent")
 
 
 class BatchRoute(Protocol):
@@ -137,7 +146,7 @@ class RowRunner:
         call = self._composer.resolve(CallOptions.of(options))
         source = _source(prompts, keep=False)
         source.check(template, call.variables)
-        rows = Rows(source.feed(), call, self._composer.request, template=template)
+        rows = Rows(source.feed(), call, self._composer.request, template=template, choose=self._own_options())
         async for row, item in rows:
             try:
                 yield row, rows.request(row, item)
@@ -180,6 +189,8 @@ class RowRunner:
         call = self._composer.resolve(call)
         budget = self._accounts.run_budget(call)
         source = _source(prompts, keep=False)
+        if run.agent_column is not None or run.model_column is not None:
+            source.take_options_from(agent_column=run.agent_column, model_column=run.model_column)
         source.check(run.template, call.variables)
         with ExitStack() as stack:
             written: Optional[RowFile] = None
@@ -198,21 +209,38 @@ class RowRunner:
                 template=run.template,
                 on_result=tell,
                 total=source.total,
+                choose=self._own_options(),
             )
             if isinstance(run.on_result, ResultCollector):
                 run.on_result.watch(rows)
             stack.enter_context(self._controls.under_way(rows))
+            if written is None and run.via == "api":
+                rows.fail_early(source.in_memory())
             answer_all = self._run_batches if run.via == "batches" else self._run_calls
             summary = await answer_all(rows, run, known, budget)
             if written is not None:
                 await written.finish()
             return summary
 
+    def _own_options(self) -> Callable[[CallOptions, Any, Any], CallOptions]:
+        """Return what gives the options of rows that bring their own agent or model; each pair is looked up once."""
+        made: Dict[Tuple[Any, Any], CallOptions] = {}
+
+        def choose(call: CallOptions, agent: Any, model: Any) -> CallOptions:
+            key = (agent if isinstance(agent, str) else id(agent), model)
+            options = made.get(key)
+            if options is None:
+                own = {name: value for name, value in (("agent", agent), ("model", model)) if value is not None}
+                options = made[key] = self._composer.resolve(replace(call, **own)) if own else call
+            return options
+
+        return choose
+
     async def _run_calls(
         self, rows: Rows, run: RunOptions, known: Optional[Known], budget: Optional[Budget]
     ) -> BatchSummary:
-        def call(request: ClaudeRequest) -> Call:
-            return Call(request, rows.call, budget=budget, cell=run.cell)
+        def call(request: ClaudeRequest, options: CallOptions) -> Call:
+            return Call(request, options, budget=budget, cell=run.cell)
 
         answerer = self._answerer
         most = self._controls.max_concurrent
@@ -275,5 +303,9 @@ def _with_schema(options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _source(prompts: Any, *, keep: bool) -> Source:
     if isinstance(prompts, str):
+        if os.path.splitext(prompts)[1].lower() in READABLE:
+            raise OptionError(
+                f"run_many takes a list of prompts; for the rows of a file give pathlib.Path({prompts!r})"
+            )
         raise OptionError("run_many takes a list of prompts; for a single one use run")
     return open_source(prompts, name="the list of prompts", keep=keep)

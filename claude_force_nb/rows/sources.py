@@ -21,16 +21,17 @@ from typing import (
 )
 
 from claude_force_nb.errors import SourceError, UndefinedNameError
+from claude_force_nb.prompts.plain import is_absent
 from claude_force_nb.prompts.template import BUILTIN_NAMES, names
 from claude_force_nb.vocabulary import did_you_mean
 
-from .feed import BrokenRow, NumberedRows
+from .feed import BrokenRow, NumberedRows, OwnOptions
 from .frames import Table, as_table, assemble
 from .readers import AsyncBufferedIterator, BufferedIterator, FileRows
 
-__all__ = ["Source", "open_source"]
+__all__ = ["READABLE", "Source", "open_source"]
 
-_FILES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
+READABLE = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 _KINDS = "a list, a table, or a path to .txt, .csv or .jsonl"
 
 
@@ -77,6 +78,8 @@ class Source:
         self._limit = limit
         self._numbers: Optional[Tuple[int, ...]] = None
         self._with_row = False
+        self._agent_column: Optional[str] = None
+        self._model_column: Optional[str] = None
         self.name = name
         self.columns = columns
         self.total = total if total is None or limit is None else min(total, limit)
@@ -87,6 +90,29 @@ class Source:
 
     def __repr__(self) -> str:
         return "Source({}, {} rows)".format(self.name, "unknown" if self.total is None else self.total)
+
+    def take_options_from(self, *, agent_column: Optional[str], model_column: Optional[str]) -> None:
+        """Let rows bring their own agent or model, in these columns."""
+        self._agent_column, self._model_column = agent_column, model_column
+
+    def _own_columns(self, columns: Optional[Tuple[str, ...]]) -> Tuple[str, ...]:
+        """Return the columns of rows' own options, which `columns` must have."""
+        own = tuple(column for column in (self._agent_column, self._model_column) if column is not None)
+        for column in own:
+            if columns is None:
+                raise SourceError(f"{self.name} has no columns, so none named {column!r}")
+            if column not in columns:
+                near = did_you_mean(column, columns) or "; it has " + ", ".join(columns)
+                raise SourceError(f"{self.name} has no column {column!r}{near}")
+        return own
+
+    def in_memory(self) -> Iterator[Tuple[int, Any]]:
+        """Give the items of rows that are all at hand, with their numbers; none where reading them is work, or uses them up."""
+        if self.is_once or self.path is not None:
+            return
+        for number, row in enumerate(islice(self._known(), self._limit)):
+            if self._numbers is None or number in self._numbers:
+                yield number, self._item(row)
 
     def check(self, template: Optional[str], variables: Optional[Mapping[str, Any]] = None) -> None:
         """Find what is wrong for all rows before any of them is sent, from the columns or the first row.
@@ -112,6 +138,7 @@ class Source:
             columns = self.columns = tuple(map(str, first[0]))
         if not first:
             return
+        own = self._own_columns(columns)
         if self._column is not None:
             if columns is None:
                 raise SourceError(f"{self.name} has no columns, so none named {self._column!r}")
@@ -119,10 +146,11 @@ class Source:
                 near = did_you_mean(self._column, columns) or "; it has " + ", ".join(columns)
                 raise SourceError(f"{self.name} has no column {self._column!r}{near}")
         elif template is None and columns is not None:
-            if len(columns) != 1 and self._prompts is None:
+            prompts = [column for column in columns if column not in own]
+            if len(prompts) != 1 and self._prompts is None:
                 message = "{} has the columns {}; say which one is the prompt, as in column={}"
                 raise SourceError(message.format(self.name, ", ".join(columns), columns[0]))
-            self._column = self._prompts or columns[0]
+            self._column = self._prompts or prompts[0]
         elif self._table is not None and self._table.is_series:
             self._column = self._table.columns[0]
         if self._column is not None:
@@ -212,6 +240,15 @@ class Source:
                 return
 
     def _item(self, row: Any) -> Any:
+        item = self._bare_item(row)
+        if (self._agent_column is None and self._model_column is None) or isinstance(item, BrokenRow):
+            return item
+        if not isinstance(row, Mapping):
+            return BrokenRow(SourceError("it has no columns, so none that names its agent or model"))
+        agent, model = (None if name is None else row.get(name) for name in (self._agent_column, self._model_column))
+        return OwnOptions(item, None if is_absent(agent) else agent, None if is_absent(model) else model)
+
+    def _bare_item(self, row: Any) -> Any:
         if isinstance(row, BrokenRow) or (self._column is None and not self._with_row):
             return row
         if type(row) is not dict and not isinstance(row, Mapping):
@@ -310,7 +347,7 @@ def open_source(
 
 def _open_file(value: Any, make: Callable[..., Source]) -> Source:
     path = Path(os.path.expanduser(value))
-    if path.suffix.lower() not in _FILES:
+    if path.suffix.lower() not in READABLE:
         shown = repr(str(value)) if len(str(value)) <= 60 else "a long text"
         raise SourceError(f"{shown} is no source of rows; give {_KINDS}")
     if not path.exists():

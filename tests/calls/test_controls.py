@@ -531,3 +531,20 @@ def test_attempts_of_failed_rows(run: Any, make: Make, simulator: Simulator) -> 
     assert batch[0].cost == 0
     assert batch[1].cost is None
     assert batch.cost is None
+
+
+def test_cancelling_a_run_ends_it(run: Any, make: Make, hanging: Simulator) -> None:
+    """`cancel_run` of a task without message batches cancels it: nothing of it goes on, and nobody waits for it for ever."""
+    orchestrator = make(base_url=hanging.url, max_concurrent=2, timeout_seconds=NEVER_SECONDS)
+
+    async def main() -> None:
+        batch = asyncio.ensure_future(orchestrator.run_many(["a", "b", "c"]))
+        await until(lambda: hanging.counters.in_flight == 2)
+        orchestrator.cancel_run(batch)
+        await asyncio.wait([batch], timeout=5)
+        assert batch.cancelled()
+        await until(lambda: hanging.counters.in_flight == 0)
+        await orchestrator.close()
+
+    run(main())
+    assert hanging.counters.calls == 2

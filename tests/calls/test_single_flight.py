@@ -279,3 +279,79 @@ def test_work_of_a_closed_loop_ends_when_another_loop_comes(run: Callable[..., A
 
     run(main())
     assert len(flights) == 0
+
+
+def test_work_that_is_being_ended_is_joined_by_nobody(run: Any) -> None:
+    """Who asks for it while its last waiter's cancellation is under way starts it anew, and gets an answer."""
+    flights: SingleFlight[str] = SingleFlight()
+    begun: List[int] = []
+
+    async def main() -> None:
+        closing = asyncio.Event()
+
+        async def slow_to_end() -> str:
+            begun.append(1)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                closing.set()
+                await asyncio.sleep(0.05)
+            return "never"
+
+        async def quick() -> str:
+            begun.append(2)
+            return "new"
+
+        first = asyncio.ensure_future(flights.run("key", slow_to_end))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        await closing.wait()
+        assert await asyncio.wait_for(flights.run("key", quick), 5) == ("new", False)
+        await asyncio.wait([first])
+        assert first.cancelled()
+
+    run(main())
+    assert begun == [1, 2]
+
+
+def test_work_in_its_grace_is_joined_and_not_cancelled(run: Any) -> None:
+    """Its last waiter left, and it may still come to its end: who asks for it then gets that, and it goes on for him."""
+    flights: SingleFlight[str] = SingleFlight()
+
+    async def main() -> None:
+        async def work() -> str:
+            await asyncio.sleep(0.3)
+            return "done"
+
+        first = asyncio.ensure_future(flights.run("key", work, grace=lambda: 0.1))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        await asyncio.sleep(0.02)
+        assert await asyncio.wait_for(flights.run("key", work), 5) == ("done", True)
+        await asyncio.wait([first])
+        assert first.cancelled()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("grace", "ends"), [(0.5, True), (0.0, False)])
+def test_all_work_is_ended_after_its_grace(run: Any, grace: float, ends: bool) -> None:
+    """`end_all` lets what is about to come to its end do so, and cuts the rest with the error that it was given."""
+    flights: SingleFlight[str] = SingleFlight()
+
+    async def main() -> None:
+        async def work() -> str:
+            await asyncio.sleep(0.1)
+            return "done"
+
+        waiting = asyncio.ensure_future(flights.run("key", work, grace=lambda: grace))
+        await asyncio.sleep(0.02)
+        assert flights.end_all(lambda: ValueError("ended")) == 1
+        if ends:
+            assert await waiting == ("done", False)
+        else:
+            with pytest.raises(ValueError, match="ended"):
+                await waiting
+
+    run(main())

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.costs.bounds import input_bound_tokens
 from claude_force_nb.errors import (
+    ApiError,
     AuthenticationError,
     BudgetExceededError,
     CacheMissError,
@@ -370,3 +371,24 @@ def test_thinking_is_counted_shown_and_kept(run: Any, make: Make, simulator: Sim
                 assert html.index("</details>") < html.index("saved")
 
     run(main())
+
+
+@pytest.mark.parametrize("fault", ["server_error", "overloaded", "drop", "lost"])
+def test_a_failure_of_the_repair_is_a_schema_error(run: Any, make: Make, simulator: Simulator, fault: str) -> None:
+    """Whatever ends the second call, the row has an answer that does not fit: its text, what it cost, and why no other came."""
+    simulator.fail(["wrong_json", *[fault] * 3], retry_after_seconds=0.01)
+
+    async def main() -> None:
+        async with make(max_retries=2) as orchestrator:
+            batch = await orchestrator.run_many(["Judge it."], model="haiku", schema=Review)
+            error = batch[0].error
+            assert isinstance(error, SchemaError)
+            assert isinstance(error.__cause__, ApiError)
+            assert "asking again failed" in str(error)
+            assert error.text == batch[0].text != ""
+            assert (batch[0].status, batch[0].attempts) == ("failed", 4)
+            # What was lost on its way back may be billed: nobody knows what it cost.
+            assert (batch[0].cost is None) is (fault in ("drop", "lost"))
+
+    run(main())
+    assert simulator.counters.calls == 4

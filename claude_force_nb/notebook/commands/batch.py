@@ -101,17 +101,21 @@ def _target(into: Optional[str]) -> Tuple[Optional[str], Optional[str]]:
 async def _open(
     session: NotebookSession, expression: str, options: Dict[str, Any], local_names: Mapping[str, Any], *, keep: bool
 ) -> Source:
-    """Open the source; takes ``column`` and ``limit`` out of the options."""
+    """Open the source; takes what is about its rows out of the options."""
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
     names = ChainMap(dict(local_names), session.front_end.names)
     async with ending_on_stop("the source was still being made; nothing was sent"):
-        return open_source(
+        source = open_source(
             evaluate_source(expression, names),
             name=name,
             column=options.pop("column", None),
             limit=options.pop("limit", None),
             keep=keep,
         )
+    source.take_options_from(
+        agent_column=options.pop("agent_column", None), model_column=options.pop("model_column", None)
+    )
+    return source
 
 
 async def _arguments(

@@ -63,7 +63,7 @@ async def _go_through(
     sampled = Sampled()
     first_error: Optional[ClaudeForceError] = None
     mode = CallOptions.of({name: value for name, value in options.items() if name != "template"}).cache
-    cache = orchestrator.cache if mode in ("on", "only") else None
+    cache = orchestrator.cache if mode in (None, "on", "only") else None
     yielder = LoopYielder()
     async for _, request in orchestrator.requests(source, **options):
         if isinstance(request, ClaudeForceError):

@@ -257,6 +257,8 @@ OPTIONS: Dict[str, Option] = {
             default=DEFAULT_MEMORY_TOKENS,
         ),
         Option("column", read_text, "name", "the one column of the source that is read", line=False),
+        Option("agent_column", read_text, "name", "column that names the agent of each row", line=False),
+        Option("model_column", read_text, "name", "column that names the model of each row", line=False),
         Option("limit", read_whole_number, "rows", "rows that are read at the most", line=False),
         Option(
             "missing",
@@ -301,6 +303,8 @@ LINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.line)
 # Of a batch: those of a cell that can mean something for every row, and its own.
 BATCH_OPTIONS = (
     "column",
+    "agent_column",
+    "model_column",
     "limit",
     "max_concurrent",
     "missing",
