@@ -171,7 +171,7 @@ def _retirement(rules: ModelRules) -> str:
 
 
 def attacks() -> str:
-    """Return the attacks that tests/test_injection.py tries, and what each meets."""
+    """Return the attacks that tests/prompts/test_injection.py tries, and what each meets."""
     known = json.loads((REPOSITORY / "tests" / "prompts" / "injection_attacks.json").read_text(encoding="utf-8"))
     rows = []
     for category, source in known["sources"].items():
