@@ -11,6 +11,7 @@ from typing import Optional, Sequence
 from claude_force_nb import __version__
 
 from .errors import ClaudeForceError
+from .text_tables import one_line
 
 # Each command lives in its room; a module has add_arguments(parser) and run(arguments) -> exit status.
 _COMMANDS = {
@@ -39,7 +40,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         status: int = import_module(_COMMANDS[parsed.command][0], __package__).run(parsed)
     except ClaudeForceError as error:
-        print("error: {}".format(" ".join(str(error).split())), file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

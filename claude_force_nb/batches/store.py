@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 from claude_force_nb.errors import JobError
 from claude_force_nb.messages.usage import add_dollars
+from claude_force_nb.storage.database import reason_of
 from claude_force_nb.storage.shared_file import SharedFile
 from claude_force_nb.storage.user_folders import user_folder
 
@@ -314,7 +315,7 @@ def _cursor(connection: sqlite3.Connection) -> sqlite3.Cursor:
 def _reason(error: Exception) -> str:
     if isinstance(error, BrokenRecordError):
         return f"somebody changed its {error}; move the file away to start anew"
-    return str(error)
+    return reason_of(error)
 
 
 def _open_parts(cursor: sqlite3.Cursor, fingerprints: Sequence[bytes]) -> Dict[bytes, int]:

@@ -8,6 +8,8 @@ import stat
 import time
 from typing import Any, List, Optional
 
+from claude_force_nb.text_tables import one_line
+
 from .private import read_start
 
 __all__ = [
@@ -117,5 +119,6 @@ def reason_of(error: BaseException) -> str:
     """Return an error's own words for a message: one line, not long."""
     if isinstance(error, UnicodeDecodeError):
         return "database disk image is malformed"
-    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    # SQLite quotes the file, which may hold controls of a terminal.
+    text = one_line(getattr(error, "strerror", None) or error) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"
