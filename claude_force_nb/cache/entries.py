@@ -33,7 +33,7 @@ VERIFIED_BYTES = 16 * 2**20
 _OVERHEAD_BYTES = 2048
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-_decode = json.JSONDecoder().raw_decode
+_decode = json.JSONDecoder().scan_once
 
 _EMPTY_RECORD: Dict[str, Any] = {
     "text": "",
@@ -90,7 +90,7 @@ def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[fl
         Any other where it was not signed by us, or signed and yet is no record of this version.
     """
     body, created_ms, ends_ms = ring.unsign(value, fingerprint=bytes.fromhex(fingerprint))
-    record = _decode(body.decode("utf-8", "surrogatepass"))[0]
+    record = _decode(body.decode("utf-8", "surrogatepass"), 0)[0]
     # What ClaudeResult.from_record does, in a quarter of its time; a test holds the two together.
     usage = _new_usage(Usage)
     _set(usage, "__dict__", {**_NO_USAGE, **record["usage"]})
@@ -116,7 +116,8 @@ class Verified(OrderedDict):  # type: ignore[type-arg]
 
     def remember(self, fingerprint: str, entry: Entry) -> None:
         """Keep `entry`, and let the oldest go; it stays itself, however large, until the next one comes."""
-        self.forget(fingerprint)
+        if fingerprint in self:
+            self.forget(fingerprint)
         self[fingerprint] = entry
         self.size_bytes += 2 * len(entry.value) + _OVERHEAD_BYTES
         while self.size_bytes > VERIFIED_BYTES and len(self) > 1:

@@ -21,6 +21,7 @@ from .notices import Notices
 from .report import CacheStats, VerifyReport
 from .rows import Evicted, Judged, NewValue, Row
 from .signing import NEVER, OVERHEAD_BYTES, UnknownKeyError
+from .uses import MAX_NOTES
 from .verification import verify_store
 
 if TYPE_CHECKING:
@@ -152,7 +153,9 @@ class ResponseCache:
                     # Verified before, and on disk every byte is still the same: only its age can have changed.
                     if entry is None or entry.value != value:  # type: ignore[union-attr]
                         entry = self._check(fingerprint, value)
-                    if type(entry) is Entry and entry.created <= now < entry.ends and not self._uses.is_full:
+                    else:
+                        self._verified.move_to_end(fingerprint)
+                    if type(entry) is Entry and entry.created <= now < entry.ends and len(self._uses.times) < MAX_NOTES:
                         self._hits += 1
                         return self._answer(fingerprint, entry, now)
         return self._get_slowly(fingerprint, now)
@@ -331,7 +334,6 @@ class ResponseCache:
         return answer
 
     def _answer(self, fingerprint: str, entry: Entry, now: float) -> ClaudeResult:
-        self._verified.move_to_end(fingerprint)
         self._uses.note(fingerprint, now)
         return answer_of(entry, now)
 

@@ -32,8 +32,11 @@ class UseLog:
 
     def note(self, fingerprint: str, now: float) -> None:
         """Note that an entry was used."""
-        self.times.pop(fingerprint, None)
-        self.times[fingerprint] = self.next_moment(now)
+        times = self.times
+        if fingerprint in times:
+            del times[fingerprint]
+        last = self._last
+        self._last = times[fingerprint] = now if now > last else last + 1e-6
 
     @property
     def is_full(self) -> bool:

@@ -12,15 +12,39 @@ from claude_force_nb.prompts.attachments import IMAGE_BOUND_TOKENS, is_image, is
 
 from .pricing import PriceTable
 
-__all__ = ["bound_tokens", "content_bytes", "input_bound_tokens", "is_bounded", "paced_bytes", "price_bound"]
+__all__ = [
+    "bound_tokens",
+    "content_bytes",
+    "input_bound_tokens",
+    "is_bounded",
+    "paced_bytes",
+    "price_bound",
+    "unbounded_part",
+]
 
 # What pacing takes an image and a PDF for, until the answers have taught it better: about 1,600 tokens an image (the
 # documentation's usual largest), and at most 100 pages of 3,000 tokens, each of four bytes.
 _PACED_IMAGE_BYTES = 4 * 1600
 _PACED_PDF_BYTES = 4 * 100 * 3000
 
-# Fields of a body with which more is read, written or dearer than the body says.
-_NOT_IN_THE_REQUEST = ("mcp_servers", "container", "thread", "compaction", "fallbacks")
+# Fields of a body with which no more is read, written or dearer than the body says; what is new in the API is not among them.
+# (Messages API, "Create a Message"; "Pricing" for speed, region and tier.)
+_BOUNDED_FIELDS = frozenset(
+    [
+        "cache_control", "context_management", "diagnostics", "inference_geo", "max_tokens", "messages", "metadata", "model",
+        "output_config", "output_format", "service_tier", "speed", "stop_sequences", "stream", "system", "temperature",
+        "thinking", "tool_choice", "tools", "top_k", "top_p",
+    ]
+)  # fmt: skip
+_BOUNDED_VALUES = {"speed": ("standard", "fast"), "service_tier": ("auto", "standard_only")}
+# Edits that only leave out; others write a summary, which is billed beside the answer.
+_BOUNDED_EDITS = ("clear_tool_uses_", "clear_thinking_")
+_MESSAGE_FIELDS = frozenset(["role", "content", "output_config"])
+# Content that is in the request itself, not given by address or file id, nor put together by the API.
+_BOUNDED_BLOCKS = frozenset(
+    ["text", "image", "document", "tool_use", "tool_result", "thinking", "redacted_thinking", "search_result"]
+)
+_BOUNDED_SOURCES = frozenset(["base64", "text", "content"])
 
 
 def bound_tokens(request: ClaudeRequest, context_window: Optional[int]) -> Optional[int]:
@@ -93,28 +117,67 @@ def _added_by_the_api(body: Mapping[str, Any]) -> int:
 
 
 def is_bounded(request: ClaudeRequest) -> bool:
-    """Return whether all that the API reads is in the request.
+    """Return whether all that the API reads and bills is in the request; see `unbounded_part`."""
+    return unbounded_part(request) is None
 
-    It is not for content given by address or file id, for tools that run at the API (search, fetch, code), for MCP, for turns
-    that the API holds, for what it summarises beside the answer, and where another model may answer.
+
+def unbounded_part(request: ClaudeRequest) -> Optional[str]:
+    """Return what of a request may cost more than its size says, for people; None where nothing does.
+
+    That is whatever is not known to be harmless: content given by address or file id, tools that run at the API (search, fetch, code),
+    MCP, turns that the API holds, what it summarises beside the answer, another model that may answer, and every field that is newer
+    than this list.
     """
     body = request.body
-    if any(body.get(name) for name in _NOT_IN_THE_REQUEST):
-        return False
-    managed = body.get("context_management")
-    edits = managed.get("edits") if isinstance(managed, dict) else None
-    if any(not isinstance(edit, dict) or "compact" in str(edit.get("type")) for edit in edits or ()):
-        return False
-    tools = body.get("tools") or ()
-    if any(not isinstance(tool, dict) or tool.get("type") not in (None, "custom") for tool in tools):
-        return False
-    return not _has_reference(body["messages"]) and not _has_reference(body.get("system"))
+    for name, value in body.items():
+        if name not in _BOUNDED_FIELDS and value not in _EMPTY:
+            return str(name)
+        if name in _BOUNDED_VALUES and value is not None and value not in _BOUNDED_VALUES[name]:
+            return name
+    if not _is_bounded_editing(body.get("context_management")):
+        return "context_management"
+    for tool in body.get("tools") or ():
+        if not isinstance(tool, dict) or tool.get("type") not in (None, "custom"):
+            return "tools"
+    if not _is_bounded_content(body.get("system")):
+        return "system"
+    for message in body["messages"]:
+        if not isinstance(message, dict) or set(message) - _MESSAGE_FIELDS:
+            return "messages"
+        if not _is_bounded_content(message.get("content")):
+            return "messages"
+    return None
 
 
-def _has_reference(value: Any) -> bool:
-    if isinstance(value, dict):
-        return value.get("type") in ("url", "file") or any(_has_reference(item) for item in value.values())
-    return isinstance(value, list) and any(_has_reference(item) for item in value)
+# What counts as not given.
+_EMPTY = (None, False, "", [], {})
+
+
+def _is_bounded_editing(managed: Any) -> bool:
+    if managed in _EMPTY:
+        return True
+    if not isinstance(managed, dict) or set(managed) - {"edits"}:
+        return False
+    edits = managed.get("edits") or ()
+    return all(isinstance(edit, dict) and str(edit.get("type")).startswith(_BOUNDED_EDITS) for edit in edits)
+
+
+def _is_bounded_content(content: Any) -> bool:
+    """Return whether content is text, or blocks that are whole in the request, in each other as deep as they go."""
+    if content is None or isinstance(content, str):
+        return True
+    return isinstance(content, list) and all(_is_bounded_block(block) for block in content)
+
+
+def _is_bounded_block(block: Any) -> bool:
+    if not isinstance(block, dict) or block.get("type") not in _BOUNDED_BLOCKS:
+        return False
+    if block["type"] in ("image", "document"):
+        source = block.get("source")
+        if not isinstance(source, dict) or source.get("type") not in _BOUNDED_SOURCES:
+            return False
+        return source["type"] != "content" or _is_bounded_content(source.get("content"))
+    return block["type"] not in ("tool_result", "search_result") or _is_bounded_content(block.get("content"))
 
 
 def _has_pdf(value: Any) -> bool:

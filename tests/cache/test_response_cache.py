@@ -554,6 +554,7 @@ def test_uses_are_written_when_there_are_many(
     Of a cache of 60 MB one entry may take all, of one of 200 MB a third.
     """
     monkeypatch.setattr("claude_force_nb.cache.uses.MAX_NOTES", 10)
+    monkeypatch.setattr("claude_force_nb.cache.response_cache.MAX_NOTES", 10)
     monkeypatch.setattr("claude_force_nb.cache.response_cache._FLUSHED_NOTES", 4)
     with make_cache(tmp_path, max_size_mb=limit_mb) as cache:
         for number in range(25):

@@ -1,0 +1,128 @@
+"""What a request can cost at the most is known where all that is billed is in it, and nowhere else."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from typing import Any, Dict, List
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claude_force_nb.costs.bounds import bound_tokens, is_bounded, price_bound, unbounded_part
+from claude_force_nb.costs.pricing import load_prices
+from claude_force_nb.messages.request import ClaudeRequest
+
+DAY = datetime.date(2026, 11, 27)
+MODEL = "claude-sonnet-5-5"
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+
+
+def request(**body: Any) -> ClaudeRequest:
+    given: Dict[str, Any] = {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
+    return ClaudeRequest(body={**given, **body})
+
+
+def asking(*blocks: Any) -> ClaudeRequest:
+    return request(messages=[{"role": "user", "content": list(blocks)}])
+
+
+KNOWN: List[ClaudeRequest] = [
+    request(),
+    request(
+        system="S", temperature=0.5, top_p=0.9, top_k=3, stop_sequences=["x"], stream=True, metadata={"user_id": "u"}
+    ),
+    request(
+        system=[{"type": "text", "text": "S", "cache_control": {"type": "ephemeral"}}],
+        cache_control={"type": "ephemeral"},
+    ),
+    request(thinking={"type": "adaptive"}, output_config={"effort": "low"}, tool_choice={"type": "auto"}),
+    request(
+        tools=[{"name": "t", "input_schema": {"type": "object"}}, {"type": "custom", "name": "u", "input_schema": {}}]
+    ),
+    request(speed="fast"),
+    request(speed=None, service_tier="standard_only", inference_geo="us", diagnostics={"previous_message_id": None}),
+    request(context_management={"edits": [{"type": "clear_tool_uses_20250919"}, {"type": "clear_thinking_20251015"}]}),
+    request(mcp_servers=[], container=None, fallbacks=[]),
+    request(messages=[{"role": "user", "content": "a", "output_config": {"effort": "low"}}]),
+    asking(IMAGE, {"type": "text", "text": "what is it?"}),
+    asking({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "text"}}),
+    asking({"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "t"}, IMAGE]}}),
+    asking({"type": "tool_use", "id": "i", "name": "n", "input": {"type": "url", "source": {"type": "file"}}}),
+    asking(
+        {"type": "tool_result", "tool_use_id": "i", "content": [IMAGE]}, {"type": "tool_result", "tool_use_id": "j"}
+    ),
+    asking({"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "t"}]}),
+    asking({"type": "thinking", "thinking": "t", "signature": "s"}, {"type": "redacted_thinking", "data": "d"}),
+]
+
+BY_ADDRESS = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+BY_FILE = {"type": "document", "source": {"type": "file", "file_id": "file_1"}}
+UNKNOWN = {
+    "mcp_servers": [request(mcp_servers=[{"type": "url", "url": "https://x"}])],
+    "container": [request(container="c_1"), request(container={"skills": []})],
+    "fallbacks": [request(fallbacks="default"), request(fallbacks=[{"model": "claude-opus-5-5"}])],
+    "thread": [request(thread={"type": "continue", "previous_message_id": "m"})],
+    "compaction": [request(compaction={"type": "summarize"})],
+    "n": [request(n=5)],
+    "a_field_of_next_year": [request(a_field_of_next_year=True), request(a_field_of_next_year=0.5)],
+    "speed": [request(speed="ludicrous")],
+    "service_tier": [request(service_tier="priority_plus")],
+    "context_management": [
+        request(context_management={"edits": [{"type": "compact_20260112"}]}),
+        request(context_management={"edits": [{"type": "summarize_2027"}]}),
+        request(context_management={"edits": ["clear_tool_uses_20250919"]}),
+        request(context_management={"edits": [], "memory": True}),
+        request(context_management="auto"),
+    ],
+    "tools": [
+        request(tools=[{"type": "web_search_20250305", "name": "web_search"}]),
+        request(tools=[{"name": "t"}, {"type": "computer_20251124", "name": "computer"}]),
+        request(tools=["bash"]),
+    ],
+    "system": [request(system=[BY_FILE]), request(system={"type": "text"})],
+    "messages": [
+        asking(BY_ADDRESS),
+        asking(IMAGE, BY_FILE),
+        asking({"type": "container_upload", "file_id": "f"}),
+        asking({"type": "a_block_of_next_year"}),
+        asking({"type": "document", "source": {"type": "content", "content": [BY_ADDRESS]}}),
+        asking({"type": "tool_result", "tool_use_id": "i", "content": [{"type": "text", "text": "t"}, BY_FILE]}),
+        asking({"type": "search_result", "source": "s", "title": "t", "content": [BY_ADDRESS]}),
+        asking({"type": "image", "source": "https://example.org/a.png"}),
+        asking("text"),
+        request(messages=[{"role": "user", "content": "a", "ref": "msg_1"}]),
+        request(messages=["hello"]),
+        request(messages=[{"role": "user", "content": 5}]),
+    ],
+}
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=str)
+def test_what_is_whole_in_the_request_has_a_bound(known: ClaudeRequest) -> None:
+    assert unbounded_part(known) is None
+    assert is_bounded(known)
+    assert (price_bound(known, load_prices(), on=DAY) or Decimal(0)) > 0 or known.body.get("speed") == "fast"
+
+
+@pytest.mark.parametrize(
+    ("part", "unknown"), [(part, unknown) for part, requests in UNKNOWN.items() for unknown in requests]
+)
+def test_what_may_cost_more_than_it_says_has_none(part: str, unknown: ClaudeRequest) -> None:
+    """It is named, and its price is not known, so that a budget refuses it unless such calls are allowed."""
+    assert unbounded_part(unknown) == part
+    assert not is_bounded(unknown)
+    assert bound_tokens(unknown, 1_000_000) is None
+    assert price_bound(unknown, load_prices(), on=DAY) is None
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1), st.one_of(st.integers(1), st.text(min_size=1), st.lists(st.integers(), min_size=1))
+    )
+)
+def test_a_field_that_is_not_on_the_list_has_no_bound(fields: Dict[str, Any]) -> None:
+    """Whatever its name: what the API will have one day is unknown today."""
+    body = {f"x_{name}": value for name, value in fields.items()}
+    assert is_bounded(request(**body)) is (not body)
