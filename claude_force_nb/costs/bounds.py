@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from decimal import Decimal
 from json.encoder import encode_basestring
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Tuple
 
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.prompts.attachments import IMAGE_BOUND_TOKENS, is_image, is_pdf
@@ -150,7 +150,7 @@ def unbounded_part(request: ClaudeRequest) -> Optional[str]:
 
 
 # What counts as not given.
-_EMPTY = (None, False, "", [], {})
+_EMPTY: Tuple[Any, ...] = (None, False, "", [], {})
 
 
 def _is_bounded_editing(managed: Any) -> bool:
