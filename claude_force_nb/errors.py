@@ -35,6 +35,7 @@
     │   ├── BrokenConnectionError        refused, reset, unresolved
     │   │   └── StreamCutError           the answer ended before its last event
     │   ├── CallTimeoutError             timeout_seconds passed
+    │   ├── RedirectedError              3xx: redirects are not followed
     │   ├── NotAnsweredError             its batch ended without an answer to it
     │   └── MalformedAnswerError         a 200 that is not a Messages API answer
     ├── StoppedError                     stop_all() ended it
@@ -92,6 +93,7 @@ __all__ = [
     "PromptInjectionError",
     "PromptInjectionWarning",
     "RateLimitError",
+    "RedirectedError",
     "RunInterrupted",
     "SchemaError",
     "SecretError",
@@ -253,6 +255,8 @@ class ApiError(ClaudeForceError):
         HTTP status of the answer; None where there was none.
     error_type : str, optional
         ``error.type`` of the API's error body, such as ``"overloaded_error"``.
+    error_code : str, optional
+        ``error.details.error_code`` of the API's error body, such as ``"file_expired"``.
     request_id : str, optional
         The API's ``request-id`` header.
     retry_after_seconds : float, optional
@@ -278,12 +282,14 @@ class ApiError(ClaudeForceError):
         *,
         status: Optional[int] = None,
         error_type: Optional[str] = None,
+        error_code: Optional[str] = None,
         request_id: Optional[str] = None,
         retry_after_seconds: Optional[float] = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.error_type = error_type
+        self.error_code = error_code
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
 
@@ -361,7 +367,13 @@ class NotAnsweredError(ApiError):
 
 
 class MalformedAnswerError(ApiError):
-    """The server answered 200 with something that is not a Messages API answer."""
+    """The server answered 200 with something that is not a Messages API answer, or with more than one may have."""
+
+    retryable = True
+
+
+class RedirectedError(ApiError):
+    """The server wanted to send the call elsewhere (3xx); redirects are not followed."""
 
 
 class RunInterrupted(KeyboardInterrupt):

@@ -1,5 +1,6 @@
-"""The way to the Messages API.
+"""The network: one call to the API, whatever it takes, and when it may leave.
 
-`transport` sends a request through the SDK, `stream` and `answer` read what comes back, `failures` makes every foreign error one of ours, `pacing` and
-`retry` decide when a call may leave. Others use `SdkTransport`, `Slots`, `Lanes` and `SdkBatches`; no SDK object leaves this room.
+`transport` sends one call through the SDK's client and never tries again; `batches` does the same for Message Batches. `failures`
+turns every foreign exception into one of ours, `reading` and `decoding` bound what comes back, `stream` puts events together.
+`pacing` and `limits` say when a call may leave, `retry` whether another try makes sense. Nothing else imports the SDK.
 """

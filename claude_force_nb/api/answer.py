@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import MalformedAnswerError
 from claude_force_nb.messages.result import ClaudeResult, status_of
 from claude_force_nb.messages.usage import Usage
+
+from .decoding import joined
 
 __all__ = ["Answer", "PartialAnswer"]
 
@@ -26,6 +28,11 @@ class PartialAnswer:
     def __init__(self) -> None:
         self._text: List[str] = []
         self._thinking: List[str] = []
+        self._redact: Callable[[str], str] = str
+
+    def hide(self, redact: Callable[[str], str]) -> None:
+        """Pass what is read through `redact`, which takes out what nobody may see."""
+        self._redact = redact
 
     def add_text(self, delta: str) -> None:
         """Append answer text."""
@@ -43,12 +50,12 @@ class PartialAnswer:
     @property
     def text(self) -> str:
         """Answer text so far."""
-        return "".join(self._text)
+        return self._redact(joined(self._text))
 
     @property
     def thinking(self) -> str:
         """Thinking so far."""
-        return "".join(self._thinking)
+        return self._redact(joined(self._thinking))
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import json
 import logging
+import re
 import time
-import warnings
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, AsyncGenerator, AsyncIterator, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, AsyncGenerator, Dict, Mapping, Optional, Sequence, Tuple
 
-from claude_force_nb.errors import ApiError, MalformedAnswerError, TransportClosedError
+from claude_force_nb.errors import MalformedAnswerError
 from claude_force_nb.messages.request import API_VERSION
 
-from .failures import map_exception, retry_after_seconds
+from .client import HttpCall
+from .failures import retry_after_seconds
+from .reading import iter_lines
 from .transport import SdkTransport
 
 __all__ = ["BatchInfo", "BatchPage", "SdkBatches"]
@@ -25,6 +23,10 @@ __all__ = ["BatchInfo", "BatchPage", "SdkBatches"]
 logger = logging.getLogger("claude_force_nb.api")
 
 _PATH = "/v1/messages/batches"
+_BATCH_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
+# An answer of 300,000 tokens is about a megabyte.
+_MOST_LINE_BYTES = 16_000_000
+_MOST_SKIPPED_BYTES = 64_000_000
 # A quarter of a gigabyte takes its time to be sent, and to be looked through.
 _CREATE_SECONDS = 900.0
 _CALL_SECONDS = 60.0
@@ -109,24 +111,29 @@ class SdkBatches:
 
     async def retrieve(self, batch_id: str) -> BatchInfo:
         """Ask how a batch stands."""
-        return _info(*await self._json("get", f"{_PATH}/{batch_id}"))
+        return _info(*await self._json("get", _path(batch_id)))
 
     async def cancel(self, batch_id: str) -> BatchInfo:
         """Ask the API to cancel a batch; what was answered by then is billed and has results."""
-        return _info(*await self._json("post", f"{_PATH}/{batch_id}/cancel", b"{}"))
+        return _info(*await self._json("post", f"{_path(batch_id)}/cancel", b"{}"))
 
     async def results(self, batch_id: str) -> AsyncGenerator[bytes, None]:
-        """Give the results of a batch that has ended, one JSON line each, in the order they come."""
-        async with self._response("get", f"{_PATH}/{batch_id}/results", _RESULTS_SECONDS) as response:
-            kept = b""
-            async for piece in response.aiter_bytes():
-                lines = (kept + piece).split(b"\n")
-                kept = lines.pop()
-                for line in lines:
-                    if line.strip():
+        """Give the results of a batch that has ended, one JSON line each, in the order they come.
+
+        A line of more than 16 MB is passed over.
+        """
+        headers = {"anthropic-version": API_VERSION}
+        call = HttpCall("get", f"{_path(batch_id)}/results", headers, _RESULTS_SECONDS)
+        async with self._transport.response(call) as response:
+            lines = iter_lines(response, _MOST_LINE_BYTES, _MOST_SKIPPED_BYTES)
+            try:
+                async for line in lines:
+                    if line is None:
+                        logger.warning("batch %s: a line of its results is too long and was passed over", batch_id)
+                    elif line.strip():
                         yield line
-            if kept.strip():
-                yield kept
+            finally:
+                await lines.aclose()
 
     async def _json(
         self,
@@ -139,84 +146,29 @@ class SdkBatches:
         betas: Sequence[str] = (),
     ) -> Tuple[Dict[str, Any], Dict[str, str]]:
         seconds = _CALL_SECONDS if query is not None or not body or len(body) < 1000 else _CREATE_SECONDS
-        async with self._response(
-            method, path, seconds, body=body, query=query, api_version=api_version, betas=betas
-        ) as response:
-            decoded = json.loads(await response.aread())
-            if not isinstance(decoded, dict):
-                raise MalformedAnswerError("the server answered something that is no batch; check base_url", status=200)
-            return decoded, {name.lower(): value for name, value in response.headers.items()}
-
-    @asynccontextmanager
-    async def _response(
-        self,
-        method: str,
-        path: str,
-        timeout_seconds: float,
-        *,
-        body: Optional[bytes] = None,
-        query: Optional[Mapping[str, Any]] = None,
-        api_version: str = API_VERSION,
-        betas: Sequence[str] = (),
-    ) -> AsyncIterator[Any]:
-        """Hold the HTTP response to one call, by the SDK's way to endpoints without a method ("Undocumented endpoints")."""
-        transport = self._transport
-        client = await transport._client()
-        headers = {"anthropic-version": api_version, "Content-Type": "application/json"}
+        headers = {"anthropic-version": api_version}
         if betas:
             headers["anthropic-beta"] = ",".join(betas)
-        options: Dict[str, Any] = {"headers": headers, "timeout": timeout_seconds}
-        if query is not None:
-            options["params"] = dict(query)
-        arguments: Dict[str, Any] = {"cast_to": object, "options": options, "stream": True, "stream_cls": _held_class()}
-        call = getattr(client.sdk, method)
-        if body is not None:
-            # Bytes have an argument of their own in newer SDKs.
-            arguments["content" if "content" in inspect.signature(call).parameters else "body"] = body
-            # aiohttp would have large bodies come from a file, which its sending from the loop makes no faster.
-            warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
-        with client.call():
-            try:
-                held = await call(path, **arguments)
-                try:
-                    yield held.response
-                finally:
-                    await held.response.aclose()
-            except (ApiError, asyncio.CancelledError, GeneratorExit):
-                raise
-            except Exception as error:
-                if transport._closed:
-                    raise TransportClosedError("the orchestrator was closed while the call was under way") from None
-                mapped = map_exception(
-                    error, base_url=transport.base_url, now=time.time(), secrets=transport._secrets()
+        async with self._transport.response(HttpCall(method, path, headers, seconds, body, query or {})) as response:
+            decoded = await self._transport.read_json(response)
+            if not isinstance(decoded, dict):
+                raise MalformedAnswerError(
+                    "the server answered with something that is not a batch; check base_url", status=200
                 )
-                if mapped is None:
-                    raise
-                logger.debug("call failed: %s", mapped)
-                raise mapped from None
+            return decoded, self._transport.headers_of(response)
 
 
-_held: Optional[type] = None
-
-
-def _held_class() -> type:
-    """Return a stream class of the SDK's that gives the response as it is; made late, since the SDK takes long to import."""
-    global _held
-    if _held is None:
-        import anthropic
-
-        class Held(anthropic.AsyncStream[object]):
-            def __init__(self, *, response: Any, **_: Any) -> None:
-                self.response = response
-
-        _held = Held
-    return _held
+def _path(batch_id: str) -> str:
+    """Return the path of a batch; raises MalformedAnswerError for an id that would lead elsewhere."""
+    if not _BATCH_ID.fullmatch(batch_id):
+        raise MalformedAnswerError("the id of a batch has characters that none has; check base_url", status=200)
+    return f"{_PATH}/{batch_id}"
 
 
 def _info(body: Any, headers: Mapping[str, str]) -> BatchInfo:
     counts = body.get("request_counts") if isinstance(body, dict) else None
-    if not isinstance(counts, dict) or not isinstance(body.get("id"), str) or not body["id"]:
-        raise MalformedAnswerError("the server answered something that is no batch; check base_url", status=200)
+    if not isinstance(counts, dict) or not _BATCH_ID.fullmatch(str(body.get("id"))):
+        raise MalformedAnswerError("the server answered something that is not a batch; check base_url", status=200)
     return BatchInfo(
         id=body["id"],
         ended=body.get("processing_status") == "ended",

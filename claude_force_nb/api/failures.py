@@ -8,6 +8,7 @@ import socket
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Iterable, List, Mapping, Optional, Tuple, Type
+from urllib.parse import urlsplit
 
 from claude_force_nb.errors import (
     ApiError,
@@ -21,6 +22,7 @@ from claude_force_nb.errors import (
     OverloadedError,
     PermissionDeniedError,
     RateLimitError,
+    RedirectedError,
     ServerError,
     SpendLimitError,
     StreamCutError,
@@ -144,7 +146,13 @@ def _said(body: Any) -> Tuple[Optional[str], str, str]:
 
 
 def error_from_answer(
-    status: int, body: Any, headers: Mapping[str, str], *, now: float, secrets: Iterable[str] = ()
+    status: int,
+    body: Any,
+    headers: Mapping[str, str],
+    *,
+    now: float,
+    secrets: Iterable[str] = (),
+    base_url: str = "",
 ) -> ApiError:
     """Return the error for an error answer, or for an error event inside a stream.
 
@@ -160,15 +168,33 @@ def error_from_answer(
         Unix time in seconds.
     secrets : iterable of str
         Texts that must not be in the message, the key above all.
+    base_url : str
+        The server's address, for hints; "" where it does not matter.
     """
+    if 300 <= status < 400:
+        return _redirect(status, headers, base_url=base_url, secrets=secrets)
     error_type, message, code = _said(body)
     kind = _kind(status, error_type, message, code)
+    remedy = _REMEDIES[kind]
+    if kind is RateLimitError and status == 429 and not _passes(headers):
+        kind = SpendLimitError
+        remedy = "the API refused it and named no time to wait, as it does when a spend limit is reached"
+    if kind is NotFoundError and base_url.endswith("/v1"):
+        remedy = (
+            f"there is nothing at {base_url}/v1/messages; leave out the /v1 at the end of base_url, it is added to it"
+        )
     said = _clean(message, secrets=secrets) or (f"HTTP {status}" if status != 200 else "no reason given")
     request_id = headers.get("request-id") or (body.get("request_id") if isinstance(body, dict) else None)
+    notes = [said]
+    if code and code not in said:
+        notes.append(_clean(code, 80, secrets))
+    if str(status) not in said and status != 200:
+        notes.append(str(status))
     answer = kind(
-        "{} ({}{})".format(_REMEDIES[kind], said, "" if str(status) in said or status == 200 else f", {status}"),
+        f"{remedy} ({', '.join(notes)})",
         status=status,
         error_type=error_type,
+        error_code=code or None,
         request_id=request_id if isinstance(request_id, str) else None,
         retry_after_seconds=retry_after_seconds(headers, now=now),
     )
@@ -179,6 +205,31 @@ def error_from_answer(
     if headers.get("x-should-retry") == "false":
         answer.retryable = False
     return answer
+
+
+def _passes(headers: Mapping[str, str]) -> bool:
+    """Return whether a 429 passes by itself.
+
+    A rate limit says when, a spend limit does not (API reference, "Rate limits" and "Errors").
+    """
+    if headers.get("x-should-retry") == "true" or "retry-after" in headers or "retry-after-ms" in headers:
+        return True
+    return any(
+        name.startswith(_LIMITS) and name.endswith("-remaining") and value.strip() == "0"
+        for name, value in headers.items()
+    )
+
+
+def _redirect(status: int, headers: Mapping[str, str], *, base_url: str, secrets: Iterable[str]) -> RedirectedError:
+    parts = urlsplit(headers.get("location", ""))
+    where = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    target = _clean(where, 120, secrets) or "an address that it does not give"
+    return RedirectedError(
+        f"{base_url or 'the server'} wanted to send the call to {target}, and redirects are not followed: "
+        f"they would take the key along; set base_url to the address that is meant ({status})",
+        status=status,
+        request_id=headers.get("request-id"),
+    )
 
 
 def _module_root(kind: type) -> str:
@@ -217,12 +268,17 @@ def map_exception(
         response = error.response  # type: ignore[attr-defined]
         headers = {str(key).lower(): str(value) for key, value in response.headers.items()}
         return error_from_answer(
-            int(response.status_code), getattr(error, "body", None), headers, now=now, secrets=secrets
+            int(response.status_code),
+            getattr(error, "body", None),
+            headers,
+            now=now,
+            secrets=secrets,
+            base_url=base_url,
         )
     if _timed_out(error):
         return CallTimeoutError(f"no answer from {base_url} in time; raise timeout= or try again")
     if names & {"APIResponseValidationError", "JSONDecodeError", "DecodingError", "UnicodeDecodeError"}:
-        return MalformedAnswerError(f"the answer of {base_url} cannot be read as a message; check base_url")
+        return MalformedAnswerError(f"the answer of {base_url} cannot be read as a message; check base_url", status=200)
     broken = isinstance(error, (OSError, EOFError, asyncio.IncompleteReadError))
     if (
         broken

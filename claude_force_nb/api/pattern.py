@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Dict, Tuple
-
-from claude_force_nb.messages.request import ClaudeRequest
+from typing import Any, Dict, Mapping, Tuple
 
 __all__ = ["CallPattern"]
 
 _MOST_HEADERS = 64
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class CallPattern:
@@ -18,34 +14,37 @@ class CallPattern:
 
     The SDK takes as much time to put a call together as the HTTP library takes to make it, and most of that goes into finding
     the same headers again and into walking through a body that is JSON data already.
+
+    Parameters
+    ----------
+    request : object
+        The HTTP library's.
+    own_headers : mapping
+        Of that call alone.
     """
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, own_headers: Mapping[str, str]) -> None:
+        own = {b"content-length", b"x-stainless-timeout", b"anthropic-beta"}
+        own.update(name.lower().encode("ascii") for name in own_headers)
         self._request = type(request)
         self._url = request.url
-        self._headers = [
-            (name, value)
-            for name, value in request.headers.raw
-            if name.lower() not in (b"content-length", b"anthropic-beta", b"x-stainless-timeout")
-        ]
+        self._headers = [(name, value) for name, value in request.headers.raw if name.lower() not in own]
         self._make_headers = type(request.headers)
-        self._known: Dict[Tuple[Tuple[str, ...], float], Any] = {}
+        self._known: Dict[Tuple[Tuple[Tuple[str, str], ...], float], Any] = {}
 
-    def request(self, request: ClaudeRequest, timeout_seconds: float) -> Any:
+    def request(self, content: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Any:
         """Return the HTTP request for another body."""
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_seconds)
-        content = _encode(request.body).encode("utf-8")
-        headers = self._headers_of(request.betas, round(timeout_seconds, 3))
-        return self._request("POST", self._url, headers=headers, content=content, extensions={"timeout": timeouts})
+        made = self._headers_of(tuple(headers.items()), round(timeout_seconds, 3))
+        return self._request("POST", self._url, headers=made, content=content, extensions={"timeout": timeouts})
 
-    def _headers_of(self, betas: Tuple[str, ...], timeout_seconds: float) -> Any:
+    def _headers_of(self, headers: Tuple[Tuple[str, str], ...], timeout_seconds: float) -> Any:
         """Return the headers of a call, made once for all that differ in nothing else: to check them takes its time."""
-        known = self._known.get((betas, timeout_seconds))
+        known = self._known.get((headers, timeout_seconds))
         if known is None:
-            headers = [*self._headers, (b"x-stainless-timeout", str(timeout_seconds).encode("ascii"))]
-            if betas:
-                headers.append((b"anthropic-beta", ",".join(betas).encode("ascii")))
+            made = [*self._headers, (b"x-stainless-timeout", str(timeout_seconds).encode("ascii"))]
+            made += [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
             if len(self._known) >= _MOST_HEADERS:
                 self._known.clear()
-            known = self._known[betas, timeout_seconds] = self._make_headers(headers)
+            known = self._known[headers, timeout_seconds] = self._make_headers(made)
         return known

@@ -1,94 +1,171 @@
-"""A streamed answer: its events put together to the message that a plain call would have given."""
+"""A streamed answer: its events put together to the message that a plain call would have given. Pure."""
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any, Dict, List, Mapping
 
-from claude_force_nb.errors import StreamCutError
+from claude_force_nb.errors import MalformedAnswerError, StreamCutError
 
 from .answer import PartialAnswer
+from .decoding import Redactor, decode_json, joined
 from .failures import error_from_answer
 
-__all__ = ["collect"]
+__all__ = ["MessageAssembler"]
+
+# How each kind of delta continues its block: the field, and the kind of block it belongs to. Parts are joined once at the end.
+_DELTAS = {
+    "text_delta": ("text", "text"),
+    "thinking_delta": ("thinking", "thinking"),
+    "signature_delta": ("signature", "thinking"),
+    "input_json_delta": ("partial_json", "tool_use"),
+}
+_MOST_BLOCKS = 10_000
 
 
-async def collect(stream: Any, partial: PartialAnswer, headers: Mapping[str, str]) -> Dict[str, Any]:
-    """Put the events of a stream together to the message that a plain call would have given.
+class MessageAssembler:
+    """Takes the events of one stream.
 
     Event order and meaning: Messages API reference, "Streaming". ``message_delta.usage`` is cumulative: it replaces, and is
-    never added to, what ``message_start`` said.
+    never added to, what ``message_start`` said. Unknown events and deltas are passed over, as is whatever follows the end.
+
+    Parameters
+    ----------
+    partial : PartialAnswer
+        What has come so far, for whoever shows it.
+    headers : mapping
+        Of the answer, names in lower case.
+    redactor : Redactor
+        For texts that came in several parts.
     """
-    message: Dict[str, Any] = {}
-    blocks: List[Dict[str, Any]] = []
-    complete = False
-    async for item in stream:
-        event = item if isinstance(item, dict) else item.to_dict(mode="json", warnings=False)
-        kind = event.get("type")
+
+    def __init__(self, partial: PartialAnswer, headers: Mapping[str, str], redactor: Redactor) -> None:
+        self._partial = partial
+        self._headers = headers
+        self._redactor = redactor
+        self._message: Dict[str, Any] = {}
+        self._blocks: Dict[int, _Block] = {}
+        self.complete = False
+
+    def add(self, event: Any) -> None:
+        """Take one event; raises the error of an ``error`` event."""
+        kind = event.get("type") if isinstance(event, dict) else None
+        if self.complete:
+            return
         if kind == "message_start":
-            message = dict(event.get("message") or {})
-            message["usage"] = dict(message.get("usage") or {})
+            self._message = dict(_mapping(event.get("message")))
+            self._message["usage"] = dict(_mapping(self._message.get("usage")))
         elif kind == "content_block_start":
-            blocks.append(dict(event.get("content_block") or {}))
-            _show(partial, blocks[-1].get("text"), blocks[-1].get("thinking"))
-        elif kind == "content_block_delta" and blocks:
-            _add_delta(blocks[-1], event.get("delta") or {}, partial)
+            self._start_block(event)
+        elif kind == "content_block_delta":
+            self._add_delta(event)
         elif kind == "message_delta":
-            message.update({key: value for key, value in (event.get("delta") or {}).items() if value is not None})
-            message.setdefault("usage", {}).update(
-                {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
-            )
+            self._message.update(_told(event.get("delta")))
+            usage = self._message.setdefault("usage", {})
+            usage.update(_told(event.get("usage")))
         elif kind == "message_stop":
-            complete = True
+            self.complete = True
         elif kind == "error":
-            raise error_from_answer(200, event, headers, now=time.time())
-    if not complete:
-        raise StreamCutError("the answer was cut off before its end")
-    for block in blocks:
-        _finish(block)
-    message["content"] = blocks
-    return message
+            raise error_from_answer(200, event, self._headers, now=time.time(), secrets=self._redactor.secrets)
+
+    def message(self) -> Dict[str, Any]:
+        """Return the complete message.
+
+        Raises
+        ------
+        StreamCutError
+            If the end has not come.
+        MalformedAnswerError
+            If there was an end and no message.
+        """
+        if not self.complete:
+            raise StreamCutError("the answer was cut off before its end")
+        if not self._message and not self._blocks:
+            raise MalformedAnswerError(
+                "the server sent the end of a stream without a message; check base_url", status=200
+            )
+        content = [self._blocks[index].finish() for index in sorted(self._blocks)]
+        message: Dict[str, Any] = self._redactor.clean({**self._message, "content": content})
+        return message
+
+    def _start_block(self, event: Dict[str, Any]) -> None:
+        fields = dict(_mapping(event.get("content_block")))
+        self._blocks[self._index(event, len(self._blocks))] = _Block(fields)
+        self._show(fields)
+
+    def _add_delta(self, event: Dict[str, Any]) -> None:
+        delta = _mapping(event.get("delta"))
+        kind = str(delta.get("type"))
+        field, block_kind = _DELTAS.get(kind, (None, None))
+        if field is None and kind != "citations_delta":
+            return
+        index = self._index(event, max(self._blocks, default=0))
+        block = self._blocks.get(index)
+        if block is None:  # its start was lost, or never sent
+            block = self._blocks[index] = _Block({"type": block_kind or "text"})
+        if field is None:
+            block.citations.append(delta.get("citation"))
+            return
+        value = delta.get(field)
+        if isinstance(value, str):
+            block.add(field, value)
+            self._show({field: value})
+
+    def _index(self, event: Dict[str, Any], default: int) -> int:
+        index = event.get("index")
+        if type(index) is int and 0 <= index < _MOST_BLOCKS:
+            return index
+        if default >= _MOST_BLOCKS:
+            raise MalformedAnswerError(f"the answer has more than {_MOST_BLOCKS:,} blocks", status=200)
+        return default
+
+    def _show(self, fields: Mapping[str, Any]) -> None:
+        text, thinking = fields.get("text"), fields.get("thinking")
+        if isinstance(text, str) and text:
+            self._partial.add_text(text)
+        if isinstance(thinking, str) and thinking:
+            self._partial.add_thinking(thinking)
 
 
-def _show(partial: PartialAnswer, text: Any, thinking: Any) -> None:
-    if text:
-        partial.add_text(str(text))
-    if thinking:
-        partial.add_thinking(str(thinking))
+class _Block:
+    """One content block while its parts arrive."""
+
+    def __init__(self, fields: Dict[str, Any]) -> None:
+        self._fields = fields
+        self._parts: Dict[str, List[str]] = {}
+        self.citations: List[Any] = []
+
+    def add(self, field: str, part: str) -> None:
+        self._parts.setdefault(field, []).append(part)
+
+    def finish(self) -> Dict[str, Any]:
+        fields = self._fields
+        for name, parts in self._parts.items():
+            if name == "partial_json":
+                fields["input"] = _tool_input("".join(parts))
+            else:
+                first = fields.get(name)
+                fields[name] = joined([first, *parts] if isinstance(first, str) else parts)
+        if self.citations:
+            before = fields.get("citations")
+            fields["citations"] = [*(before if isinstance(before, list) else []), *self.citations]
+        return fields
 
 
-# How each kind of delta continues its block. Parts are collected and joined once at the end.
-_DELTAS = {
-    "text_delta": "text",
-    "thinking_delta": "thinking",
-    "signature_delta": "signature",
-    "input_json_delta": "partial_json",
-}
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _add_delta(block: Dict[str, Any], delta: Dict[str, Any], partial: PartialAnswer) -> None:
-    kind = delta.get("type")
-    name = _DELTAS.get(str(kind))
-    if name is not None:
-        block.setdefault("_parts", {}).setdefault(name, []).append(str(delta.get(name) or ""))
-        _show(partial, delta.get("text"), delta.get("thinking"))
-    elif kind == "citations_delta":
-        block["citations"] = [*(block.get("citations") or []), delta.get("citation")]
-
-
-def _finish(block: Dict[str, Any]) -> None:
-    for name, parts in block.pop("_parts", {}).items():
-        joined = "".join(parts)
-        if name == "partial_json":
-            block["input"] = _tool_input(joined)
-        else:
-            block[name] = str(block.get(name) or "") + joined
+def _told(value: Any) -> Dict[str, Any]:
+    """Return the fields of an object that say something."""
+    return {key: each for key, each in _mapping(value).items() if each is not None}
 
 
 def _tool_input(text: str) -> Any:
     """Decode a tool's input; one that max_tokens cut off is kept as the text it is, under the name the API's docs give it."""
+    if not text.strip():
+        return {}
     try:
-        return json.loads(text) if text.strip() else {}
-    except ValueError:
+        return decode_json(text.encode("utf-8", "surrogatepass"))
+    except MalformedAnswerError:
         return {"INVALID_JSON": text}

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import inspect
 import json
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from threading import Lock
-from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Protocol, Set
+from typing import Any, AsyncGenerator, AsyncIterator, Dict, Iterator, Mapping, Optional, Protocol
+from urllib.parse import unquote, urlsplit
 
-from claude_force_nb.errors import ApiError, MissingApiKeyError, TransportClosedError
+from claude_force_nb.errors import (
+    ApiError,
+    MalformedAnswerError,
+    MissingApiKeyError,
+    OptionError,
+    TransportClosedError,
+)
 from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
+from .client import HttpCall, LoopClient, close_in, make_client
+from .decoding import Redactor, decode_json, is_web_page
 from .failures import error_from_answer, map_exception
-from .http_environment import make_http_client
+from .http_environment import is_loopback
 from .pacing import credential_id
-from .pattern import CallPattern
-from .stream import collect
+from .reading import iter_events, read_body
+from .stream import MessageAssembler
 
 __all__ = ["SdkTransport", "Transport"]
 
@@ -29,8 +37,21 @@ logger = logging.getLogger("claude_force_nb.api")
 
 # What closing connections in another thread's loop may take; that loop may be busy, or ending.
 _CLOSE_SECONDS = 2.0
-# Of a request's fields, beside model and messages, those that counting takes (Messages API reference, "Count tokens").
-_COUNTED = ("system", "thinking", "tools", "tool_choice")
+_MESSAGES_PATH = "/v1/messages"
+_COUNT_PATH = "/v1/messages/count_tokens"
+# The fields of a request that counting takes (Messages API reference, "Count tokens"); any other is refused.
+_COUNTED = (
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "cache_control",
+    "speed",
+)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Transport(Protocol):
@@ -62,32 +83,44 @@ class SdkTransport:
         Key; ``ANTHROPIC_API_KEY``, then ``ANTHROPIC_AUTH_TOKEN`` of `environ` by default. Read when first needed.
     base_url : str, optional
         Any server that speaks the Messages API; ``ANTHROPIC_BASE_URL`` of `environ`, then the official API by default.
+    allow_http : bool
+        True where the key may go over unencrypted http to another machine. This machine itself needs no leave.
     environ : mapping
         Environment variables.
 
     Raises
     ------
     OptionError
-        If `base_url` is no http(s) URL.
+        If `base_url` is not an http(s) URL, or is an http URL of another machine without `allow_http`.
     """
 
     def __init__(
-        self, *, api_key: Optional[str] = None, base_url: Optional[str] = None, environ: Mapping[str, str]
+        self,
+        *,
+        api_key: Optional[str] = None,
+        base_url: Optional[str] = None,
+        allow_http: bool = False,
+        environ: Mapping[str, str],
     ) -> None:
         self._api_key = api_key
         self._environ = environ
         server = (base_url or environ.get("ANTHROPIC_BASE_URL") or "").strip()
         self.base_url = normalise_base_url(server)
+        if not allow_http and not _is_safe(self.base_url):
+            raise OptionError(
+                f"{self.base_url} would get the key and every prompt unencrypted; use https, or allow_http=on if that is meant"
+            )
         # With the name and password that a gateway's address may carry; never shown.
         self._server = server or self.base_url
-        self._clients: Dict[asyncio.AbstractEventLoop, _Client] = {}
+        self._clients: Dict[asyncio.AbstractEventLoop, LoopClient] = {}
+        self._redactor: Optional[Redactor] = None
         self._lock = Lock()
         self._closed = False
 
     def __repr__(self) -> str:
         return f"SdkTransport(base_url={self.base_url!r})"
 
-    def _credentials(self) -> Dict[str, Any]:
+    def _credentials(self) -> Dict[str, str]:
         key = (self._api_key or self._environ.get("ANTHROPIC_API_KEY") or "").strip()
         token = "" if key else (self._environ.get("ANTHROPIC_AUTH_TOKEN") or "").strip()
         if not key and not token:
@@ -96,10 +129,6 @@ class SdkTransport:
         if not (key or token).isascii() or not (key or token).isprintable():
             raise MissingApiKeyError("the API key has characters that no key has; copy it again; nothing was sent")
         return {"api_key": key} if key else {"auth_token": token}
-
-    def _secrets(self) -> List[str]:
-        # What is shorter is no key but what one gives a local server that asks for any.
-        return [secret for secret in self._credentials().values() if len(secret) >= 8]
 
     def credential_id(self) -> str:
         """Return what tells this key at this server from others, without giving it away; see `api.pacing`."""
@@ -113,43 +142,40 @@ class SdkTransport:
         """Import the SDK and make the client of this loop, where that is still to be done: it may take a second or two."""
         await self._client()
 
-    async def _client(self) -> _Client:
+    async def _client(self) -> LoopClient:
         if self._closed:
             raise TransportClosedError("the orchestrator is closed; make a new one")
         loop = asyncio.get_running_loop()
-        entry = self._clients.get(loop)
-        if entry is None:
+        client = self._clients.get(loop)
+        if client is None:
             credentials = self._credentials()
             # The import takes a second: in a thread, so that Stop works and other cells' work goes on meanwhile.
             anthropic = await loop.run_in_executor(None, import_module, "anthropic")
             if self._closed:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
-            entry = self._clients.get(loop)
-        if entry is None:
-            http = make_http_client(anthropic.DefaultAioHttpClient, self._server)
-            sdk = anthropic.AsyncAnthropic(
-                base_url=self._server,
-                max_retries=0,  # retrying is ours: api/retry.py
-                http_client=http,
-                **credentials,
-            )
-            # Some SDKs send a second credential, found in the process's own environment, beside the one given.
-            sdk.api_key, sdk.auth_token = credentials.get("api_key"), credentials.get("auth_token")
-            entry = _Client(sdk, http)
+            client = self._clients.get(loop)
+        if client is None:
+            client = make_client(anthropic, self._server, credentials)
+            self._redactor = Redactor([*credentials.values(), unquote(urlsplit(self._server).password or "")])
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
-            entry.keeper = self._keep(loop, entry)
-            await entry.keeper.__anext__()
+            client.keeper = self._keep(loop, client)
+            await client.keeper.__anext__()
             with self._lock:
-                self._clients[loop] = entry
-        return entry
+                self._clients[loop] = client
+        return client
 
-    async def _keep(self, loop: asyncio.AbstractEventLoop, client: _Client) -> AsyncGenerator[None, None]:
+    async def _keep(self, loop: asyncio.AbstractEventLoop, client: LoopClient) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
             with self._lock:
                 self._clients.pop(loop, None)
             await client.close()
+
+    @property
+    def redactor(self) -> Redactor:
+        """What takes our own credentials out of texts; of no use before the first call, when none has left."""
+        return self._redactor or Redactor()
 
     async def send(
         self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
@@ -174,9 +200,16 @@ class SdkTransport:
         ApiError
             Whatever went wrong; see `api.failures`.
         """
-        client = await self._client()
-        with client.call():
-            return await self._send(client, request, timeout_seconds, partial)
+        started = time.perf_counter()
+        body = request.body if partial is None else {**request.body, "stream": True}
+        call = HttpCall("post", _MESSAGES_PATH, _versions(request), timeout_seconds, _encoded(body))
+        async with self.response(call) as response:
+            headers = self.headers_of(response)
+            if partial is not None:
+                partial.hide(self.redactor.text)
+            with self._errors_of_body():
+                message = await self._read_message(response, headers, partial)
+        return Answer(message, headers, time.perf_counter() - started)
 
     async def count_tokens(self, request: ClaudeRequest, *, timeout_seconds: float) -> int:
         """Return how many tokens the API counts in a request's input, which is free of charge.
@@ -186,68 +219,124 @@ class SdkTransport:
         ApiError
             Whatever went wrong; see `api.failures`.
         """
-        client = await self._client()
-        fields = {name: request.body[name] for name in _COUNTED if name in request.body}
-        try:
-            with client.call():
-                counted = await client.sdk.messages.count_tokens(
-                    model=request.model,
-                    messages=request.body["messages"],
-                    extra_body=fields or None,
-                    extra_headers=_versions(request),
-                    timeout=timeout_seconds,
-                )
-            return int(counted.input_tokens)
-        except Exception as error:
-            mapped = map_exception(error, base_url=self.base_url, now=time.time(), secrets=self._secrets())
-            if mapped is None:
-                raise
-            raise mapped from None
+        body = {name: request.body[name] for name in _COUNTED if name in request.body}
+        call = HttpCall("post", _COUNT_PATH, _versions(request), timeout_seconds, _encoded(body))
+        async with self.response(call) as response:
+            counted = await self.read_json(response)
+        tokens = counted.get("input_tokens") if isinstance(counted, dict) else None
+        if type(tokens) is not int or tokens < 0:
+            raise MalformedAnswerError(f"{self.base_url} did not count tokens; check base_url", status=200)
+        return tokens
 
-    async def _send(
-        self, client: _Client, request: ClaudeRequest, timeout_seconds: float, partial: Optional[PartialAnswer]
-    ) -> Answer:
-        started = time.perf_counter()
-        headers = _versions(request)
-        streaming = False
-        try:
-            if partial is None:
-                response = await _plain(client, request, headers, timeout_seconds)
-                seen = _lower(response.headers)
-                if response.status_code >= 400:
-                    raise self._refusal(response, seen)
-                return Answer(json.loads(response.content), seen, time.perf_counter() - started)
-            arguments = _arguments(request, headers, timeout_seconds)
-            raw = await client.sdk.messages.with_raw_response.create(stream=True, **arguments)
-            streaming = True
-            seen = _lower(raw.headers)
-            stream = raw.parse()
-            if inspect.isawaitable(stream):  # a plain call in SDK 0.x, a coroutine in 2.x
-                stream = await stream
+    @asynccontextmanager
+    async def response(self, call: HttpCall) -> AsyncIterator[Any]:
+        """Hold the HTTP response to one call, whose body is read inside; every failure, inside as well, is an ApiError.
+
+        Raises
+        ------
+        ApiError
+            See `api.failures`.
+        TransportClosedError
+            If the transport is closed, now or meanwhile.
+        """
+        client = await self._client()
+        with client.call():
             try:
-                message = await collect(stream, partial, seen)
-            finally:
-                await stream.close()
-            return Answer(message, seen, time.perf_counter() - started)
+                response = await client.open_response(call)
+                try:
+                    if response.status_code >= 300:
+                        raise self._refusal(response)
+                    yield response
+                finally:
+                    await response.aclose()
+            except (ApiError, asyncio.CancelledError, GeneratorExit):
+                raise
+            except Exception as error:
+                if self._closed:  # the HTTP library's own errors say only that a session is gone
+                    raise TransportClosedError("the orchestrator was closed while the call was under way") from None
+                mapped = map_exception(error, base_url=self.base_url, now=time.time(), secrets=self.redactor.secrets)
+                if mapped is None:
+                    raise
+                logger.debug("call failed: %s", mapped)
+                raise mapped from None
+
+    async def read_json(self, response: Any) -> Any:
+        """Read a body and decode it, bounded and without our credentials.
+
+        Raises
+        ------
+        MalformedAnswerError
+            If it is not JSON that can be used.
+        """
+        with self._errors_of_body():
+            body = await read_body(response)
+            try:
+                return self.redactor.decode(body)
+            except MalformedAnswerError:
+                if is_web_page(body):
+                    raise MalformedAnswerError(
+                        f"{self.base_url} answered with a web page: this is not the Messages API; check base_url",
+                        status=200,
+                    ) from None
+                raise
+
+    def headers_of(self, response: Any) -> Dict[str, str]:
+        """Return the headers of a response, names in lower case, without our credentials."""
+        redact = self.redactor.text
+        # The pairs as they came: going through the mapping would decode each name and value several times.
+        return {name.decode("latin-1").lower(): redact(value.decode("latin-1")) for name, value in response.headers.raw}
+
+    async def _read_message(self, response: Any, headers: Mapping[str, str], partial: Optional[PartialAnswer]) -> Any:
+        if not headers.get("content-type", "").lower().startswith("text/event-stream"):
+            message = await self.read_json(response)
+            if partial is not None:  # a server that knows no streams
+                answer = Answer(message).to_result(fingerprint="", agent=None)
+                partial.add_thinking(answer.thinking)
+                partial.add_text(answer.text)
+            return message
+        assembler = MessageAssembler(partial or PartialAnswer(), headers, self.redactor)
+        events = iter_events(response)
+        try:
+            async for event in events:
+                assembler.add(decode_json(event))
+        finally:
+            await events.aclose()
+        return assembler.message()
+
+    @contextmanager
+    def _errors_of_body(self) -> Iterator[None]:
+        """Let what breaks while a body arrives be a StreamCutError, and name the server in what cannot be read."""
+        try:
+            yield
+        except MalformedAnswerError as error:
+            if "base_url" in str(error):
+                raise
+            raise MalformedAnswerError(f"{error} (from {self.base_url}; check base_url)", status=error.status) from None
         except (ApiError, asyncio.CancelledError):
             raise
         except Exception as error:
-            if self._closed:  # the HTTP library's own errors say only that a session is gone
-                raise TransportClosedError("the orchestrator was closed while the call was under way") from None
+            if self._closed:
+                raise
             mapped = map_exception(
-                error, base_url=self.base_url, now=time.time(), streaming=streaming, secrets=self._secrets()
+                error, base_url=self.base_url, now=time.time(), streaming=True, secrets=self.redactor.secrets
             )
             if mapped is None:
                 raise
-            logger.debug("call failed: %s", mapped)
             raise mapped from None
 
-    def _refusal(self, response: Any, headers: Mapping[str, str]) -> ApiError:
+    def _refusal(self, response: Any) -> ApiError:
         try:
-            body = json.loads(response.content)
-        except ValueError:  # a gateway's page
+            body = decode_json(response.content)
+        except MalformedAnswerError:  # a gateway's page
             body = None
-        return error_from_answer(response.status_code, body, headers, now=time.time(), secrets=self._secrets())
+        return error_from_answer(
+            response.status_code,
+            body,
+            self.headers_of(response),
+            now=time.time(),
+            secrets=self.redactor.secrets,
+            base_url=self.base_url,
+        )
 
     async def close(self) -> None:
         """Close the clients of the running loop and of loops that run in other threads, and refuse further calls.
@@ -263,7 +352,7 @@ class SdkTransport:
                 await client.keeper.aclose()
             elif loop.is_running():
                 try:
-                    await asyncio.wait([asyncio.wrap_future(_close_in(loop, client.keeper))], timeout=_CLOSE_SECONDS)
+                    await asyncio.wait([asyncio.wrap_future(close_in(loop, client.keeper))], timeout=_CLOSE_SECONDS)
                 except RuntimeError:  # it has just ended, and closed its client
                     pass
 
@@ -279,7 +368,7 @@ class SdkTransport:
         for loop, client in entries:
             try:
                 if loop.is_running():
-                    closing = _close_in(loop, client.keeper)
+                    closing = close_in(loop, client.keeper)
                     if loop is not here:  # waiting here for this very thread would be for ever
                         closing.result(_CLOSE_SECONDS)
                 elif not loop.is_closed() and here is None:
@@ -288,67 +377,13 @@ class SdkTransport:
                 logger.debug("a client could not be closed: %r", error)
 
 
-class _Client:
-    """The SDK's client of one loop, and the calls that it is making."""
-
-    keeper: AsyncGenerator[None, None]
-
-    def __init__(self, sdk: Any, http: Any) -> None:
-        self.sdk = sdk
-        self.http = http
-        self.pattern: Optional[CallPattern] = None
-        self._calls: Set[asyncio.Task[Any]] = set()
-        self._closing = False
-
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Hold a call of the running task, which `close` ends as closed."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self._closing or (hasattr(task, "uncancel") and task.uncancel() > 0):
-                raise
-            raise TransportClosedError("the orchestrator was closed while the call was under way") from None
-        finally:
-            self._calls.discard(task)
-
-    async def close(self) -> None:
-        """End the calls under way, whose readers aiohttp would leave waiting for ever, and close the connections."""
-        self._closing = True
-        for task in list(self._calls):
-            task.cancel()
-        await self.sdk.close()
+def _is_safe(base_url: str) -> bool:
+    """Return whether what is sent there is encrypted, or does not leave this machine."""
+    return urlsplit(base_url).scheme == "https" or is_loopback(base_url)
 
 
-def _close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:
-    async def close() -> None:
-        await keeper.aclose()
-
-    return asyncio.run_coroutine_threadsafe(close(), loop)
-
-
-async def _plain(client: _Client, request: ClaudeRequest, headers: Dict[str, str], timeout_seconds: float) -> Any:
-    """Return the HTTP response to a call without a stream: the first by the SDK, the others by its HTTP client."""
-    if client.pattern is None:
-        raw = await client.sdk.messages.with_raw_response.create(**_arguments(request, headers, timeout_seconds))
-        client.pattern = CallPattern(raw.http_response.request)
-        return raw.http_response
-    return await client.http.send(client.pattern.request(request, timeout_seconds))
-
-
-def _arguments(request: ClaudeRequest, headers: Dict[str, str], timeout_seconds: float) -> Dict[str, Any]:
-    body = dict(request.body)
-    return {
-        "model": body.pop("model"),
-        "max_tokens": body.pop("max_tokens"),
-        "messages": body.pop("messages"),
-        "extra_body": body or None,
-        "extra_headers": headers,
-        "timeout": timeout_seconds,
-    }
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    return _encode(body).encode("utf-8")
 
 
 def _versions(request: ClaudeRequest) -> Dict[str, str]:
@@ -356,8 +391,3 @@ def _versions(request: ClaudeRequest) -> Dict[str, str]:
     if request.betas:
         headers["anthropic-beta"] = ",".join(request.betas)
     return headers
-
-
-def _lower(headers: Any) -> Dict[str, str]:
-    # The pairs as they came: going through the mapping would decode each name and value several times.
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers.raw}

@@ -30,6 +30,7 @@ from claude_force_nb.errors import (
     OverloadedError,
     PermissionDeniedError,
     RateLimitError,
+    RedirectedError,
     ServerError,
     SpendLimitError,
     StreamCutError,
@@ -162,7 +163,8 @@ def api_error(status: int, kind: Optional[str], message: str, **more: Any) -> Ap
     if kind is not None:
         error["type"] = kind
     error.update(more)
-    return error_from_answer(status, {"type": "error", "error": error}, {}, now=NOW)
+    headers = {"retry-after": "2"} if status == 429 else {}
+    return error_from_answer(status, {"type": "error", "error": error}, headers, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +214,52 @@ def test_spend_limit_by_its_code() -> None:
     error = api_error(429, "rate_limit_error", "Too many", details={"error_code": "enforced_spend_limit_reached"})
     assert type(error) is SpendLimitError
     assert not error.retryable
+    assert error.error_code == "enforced_spend_limit_reached"
+    assert "enforced_spend_limit_reached" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, SpendLimitError),
+        ({"anthropic-ratelimit-requests-remaining": "7"}, SpendLimitError),
+        ({"retry-after": "0"}, RateLimitError),
+        ({"retry-after": "30"}, RateLimitError),
+        ({"retry-after-ms": "500"}, RateLimitError),
+        ({"x-should-retry": "true"}, RateLimitError),
+        ({"anthropic-ratelimit-input-tokens-remaining": "0"}, RateLimitError),
+    ],
+    ids=repr,
+)
+def test_a_429_that_names_no_time_is_a_spend_limit(headers: Dict[str, str], expected: Type[ApiError]) -> None:
+    """Waiting does not mend it: a rate limit says when to come back, or which limit is used up."""
+    error = error_from_answer(429, {"error": {"type": "rate_limit_error", "message": "no"}}, headers, now=NOW)
+    assert type(error) is expected
+    assert error.retryable is (expected is RateLimitError)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "hint"),
+    [("https://gate.example/v1", True), ("https://gate.example", False), ("https://v1.example/av1", False)],
+)
+def test_an_address_with_v1_at_its_end_is_named(base_url: str, hint: bool) -> None:
+    """The SDK adds /v1 by itself, so a 404 there has one likely cause."""
+    error = error_from_answer(404, None, {}, now=NOW, base_url=base_url)
+    assert type(error) is NotFoundError
+    assert ("leave out the /v1" in str(error)) is hint
+
+
+def test_a_redirect_says_where_to_without_what_is_secret() -> None:
+    """Neither password nor query of the address is shown, nor a key in its path."""
+    location = "https://user:pa55word@else.example/v1/sk-ant-api03-abcdefgh/messages?key=secret#x"
+    error = error_from_answer(308, None, {"location": location}, now=NOW, base_url="https://api.anthropic.com")
+    assert type(error) is RedirectedError
+    assert not error.retryable
+    assert "https://else.example/v1/" in str(error)
+    assert "https://api.anthropic.com wanted to send" in str(error)
+    for secret in ("pa55word", "abcdefgh", "secret", "user"):
+        assert secret not in str(error)
+    assert "does not give" in str(error_from_answer(302, None, {}, now=NOW))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,202 @@
+"""The SDK's client of one event loop: how it is made, what it never does, and how it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, AsyncGenerator, Dict, Iterator, Mapping, Optional, Set
+
+from claude_force_nb.errors import TransportClosedError
+
+from .http_environment import make_http_client
+from .pattern import CallPattern
+from .reading import read_head
+
+__all__ = ["HttpCall", "LoopClient", "close_in", "make_client"]
+
+# Of an answer that is an error or a redirect; what is longer is no message for anybody.
+_MOST_REFUSAL_BYTES = 100_000
+# Paths that are called often; that of a cancel has the batch's id in it.
+_MOST_PATTERNS = 4
+
+
+@dataclass(frozen=True)
+class HttpCall:
+    """One call to an endpoint.
+
+    Attributes
+    ----------
+    method : str
+        ``get`` or ``post``.
+    path : str
+        Below the server's address.
+    headers : mapping
+        Beside those that the SDK sends with every call.
+    timeout_seconds : float
+        Bound on each wait for the server, > 0.
+    content : bytes or None
+        The body, JSON.
+    query : mapping
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    timeout_seconds: float
+    content: Optional[bytes] = None
+    query: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LoopClient:
+    """The SDK's client of one loop, and the calls that it is making.
+
+    Parameters
+    ----------
+    sdk : object
+        The SDK's client.
+    http : object
+        The HTTP client below it.
+    """
+
+    keeper: AsyncGenerator[None, None]
+
+    def __init__(self, sdk: Any, http: Any) -> None:
+        self._sdk = sdk
+        self._http = http
+        self._patterns: Dict[str, CallPattern] = {}
+        self._calls: Set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    async def open_response(self, call: HttpCall) -> Any:
+        """Make a call and return its HTTP response, whose body is still to be read; the caller closes it.
+
+        The first to a path is put together by the SDK ("Undocumented endpoints"), the others alike by its HTTP client. A refusal
+        of the first is raised as the SDK's error, of the others it is returned.
+        """
+        pattern = self._patterns.get(call.path) if call.method == "post" and not call.query else None
+        if pattern is not None and call.content is not None:
+            request = pattern.request(call.content, call.headers, call.timeout_seconds)
+            return await self._http.send(request, stream=True)
+        options: Dict[str, Any] = {"headers": dict(call.headers), "timeout": call.timeout_seconds}
+        if call.query:
+            options["params"] = dict(call.query)
+        arguments: Dict[str, Any] = {"cast_to": object, "options": options, "stream": True, "stream_cls": _held_class()}
+        method = getattr(self._sdk, call.method)
+        if call.content is not None:
+            options["headers"]["Content-Type"] = "application/json"
+            # Bytes have an argument of their own in newer SDKs.
+            arguments["content" if "content" in inspect.signature(method).parameters else "body"] = call.content
+            # aiohttp would have large bodies come from a file, which its sending from the loop makes no faster.
+            warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
+        held = await method(call.path, **arguments)
+        response = held.response
+        if call.method == "post" and not call.query and len(self._patterns) < _MOST_PATTERNS:
+            self._patterns[call.path] = CallPattern(response.request, call.headers)
+        return response
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Hold a call of the running task, which `close` ends as closed."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._closing or (hasattr(task, "uncancel") and task.uncancel() > 0):
+                raise
+            raise TransportClosedError("the orchestrator was closed while the call was under way") from None
+        finally:
+            self._calls.discard(task)
+
+    async def close(self) -> None:
+        """End the calls under way, whose readers aiohttp would leave waiting for ever, and close the connections."""
+        self._closing = True
+        for task in list(self._calls):
+            task.cancel()
+        await self._sdk.close()
+
+
+def make_client(anthropic: Any, server: str, credentials: Mapping[str, str]) -> LoopClient:
+    """Return a client for the running loop.
+
+    Parameters
+    ----------
+    anthropic : module
+        The SDK.
+    server : str
+        Address, with the name and password that it may carry.
+    credentials : mapping
+        ``api_key`` or ``auth_token``.
+
+    Raises
+    ------
+    ConfigurationError
+        See `http_environment.make_http_client`.
+    """
+    # A redirect may lead anywhere, and the key would go there. Packing is asked for in the one way that `reading` unpacks.
+    http = make_http_client(_http_class(anthropic), server, follow_redirects=False, headers={"accept-encoding": "gzip"})
+    sdk = anthropic.AsyncAnthropic(
+        base_url=server,
+        max_retries=0,  # retrying is ours: api/retry.py
+        http_client=http,
+        **credentials,
+    )
+    # Some SDKs send a second credential, found in the process's own environment, beside the one given.
+    sdk.api_key, sdk.auth_token = credentials.get("api_key"), credentials.get("auth_token")
+    return LoopClient(sdk, http)
+
+
+def close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:
+    """Close a client in its own loop, which runs in another thread."""
+
+    async def close() -> None:
+        await keeper.aclose()
+
+    return asyncio.run_coroutine_threadsafe(close(), loop)
+
+
+# Classes on the SDK's own, made late: it takes long to import.
+_classes: Dict[str, type] = {}
+
+
+def _held_class() -> type:
+    """Return a stream class of the SDK's that gives the response as it is."""
+    if "held" not in _classes:
+        import anthropic
+
+        class Held(anthropic.AsyncStream[object]):
+            def __init__(self, *, response: Any, **_: Any) -> None:
+                self.response = response
+
+        _classes["held"] = Held
+    return _classes["held"]
+
+
+def _http_class(anthropic: Any) -> Any:
+    """Return the SDK's HTTP client, but one that reads no more of a refusal than a message may have."""
+    if "http" not in _classes:
+        base: Any = anthropic.DefaultAioHttpClient
+
+        class BoundedHttpClient(base):  # type: ignore[misc]
+            async def send(self, request: Any, **options: Any) -> Any:
+                response = await super().send(request, **{**options, "stream": True})
+                if response.status_code < 300:
+                    return response
+                try:
+                    body = await read_head(response, _MOST_REFUSAL_BYTES)
+                finally:
+                    await response.aclose()
+                headers = [
+                    (name, value)
+                    for name, value in response.headers.raw
+                    if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
+                ]
+                return type(response)(response.status_code, headers=headers, content=body, request=request)
+
+        _classes["http"] = BoundedHttpClient
+    return _classes["http"]

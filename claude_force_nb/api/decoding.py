@@ -1,0 +1,120 @@
+"""JSON from a server, bounded in depth and digits, without lone surrogates and without our own key. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Iterable
+
+from claude_force_nb.errors import MalformedAnswerError
+
+__all__ = ["Redactor", "decode_json", "is_web_page", "joined", "repair_surrogates"]
+
+# Deeper than any answer or tool input of the API, and far from where Python's own recursion ends.
+_MOST_DEPTH = 100
+_MOST_DIGITS = 400
+_SHOWN_SECRET = "…"
+# What is shorter is not a key but what one gives a local server that asks for any.
+_SHORTEST_SECRET = 8
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+
+
+class Redactor:
+    """Takes secrets out of whatever a server sends back.
+
+    Parameters
+    ----------
+    secrets : iterable of str
+        Key, token or password; those of fewer than eight characters are passed over.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self.secrets = tuple(sorted({each for each in secrets if len(each) >= _SHORTEST_SECRET}, key=len, reverse=True))
+        self._bytes = tuple(secret.encode("utf-8", "surrogatepass") for secret in self.secrets)
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self.secrets)} secrets)"
+
+    def text(self, text: str) -> str:
+        """Return `text` without secrets."""
+        for secret in self.secrets:
+            if secret in text:
+                text = text.replace(secret, _SHOWN_SECRET)
+        return text
+
+    def clean(self, value: Any) -> Any:
+        """Return decoded JSON without secrets and lone surrogates."""
+        if isinstance(value, str):
+            return self.text(repair_surrogates(value))
+        if isinstance(value, list):
+            return [self.clean(each) for each in value]
+        if isinstance(value, dict):
+            return {self.text(repair_surrogates(key)): self.clean(each) for key, each in value.items()}
+        return value
+
+    def decode(self, data: bytes) -> Any:
+        """Decode a whole body and clean it; raises as `decode_json`."""
+        value = decode_json(data)
+        # Escapes can hide a secret, and escapes or the three bytes of one a surrogate.
+        if b"\\" in data or b"\xed" in data or any(secret in data for secret in self._bytes):
+            return self.clean(value)
+        return value
+
+
+def decode_json(data: bytes) -> Any:
+    """Decode what a server sent.
+
+    Raises
+    ------
+    MalformedAnswerError
+        If it is not JSON, is nested deeper than 100, or has a whole number of more than 400 digits.
+    """
+    try:
+        if data.count(b"[") + data.count(b"{") > _MOST_DEPTH and _depth(data) > _MOST_DEPTH:
+            raise MalformedAnswerError(f"the answer is nested more than {_MOST_DEPTH} deep", status=200)
+        return json.loads(data, parse_int=_whole_number, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise MalformedAnswerError("the answer is not valid JSON", status=200) from None
+
+
+def repair_surrogates(text: str) -> str:
+    """Return `text` with the halves of surrogate pairs joined, and lone ones replaced by U+FFFD."""
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Return the parts of a text as one; a surrogate pair may have come in two."""
+    return repair_surrogates("".join(parts))
+
+
+def is_web_page(data: bytes) -> bool:
+    """Return whether a body is a page for people rather than data."""
+    return _WEB_PAGE.match(data[:1000]) is not None
+
+
+def _depth(data: bytes) -> int:
+    deepest = depth = 0
+    for match in _BRACKETS.finditer(data):
+        sign = match.group()
+        if sign in (b"[", b"{"):
+            depth += 1
+            if depth > _MOST_DEPTH:
+                return depth
+            deepest = max(deepest, depth)
+        elif sign in (b"]", b"}"):
+            depth -= 1
+    return deepest
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError("too many digits")
+    return int(digits)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

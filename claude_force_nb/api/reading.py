@@ -1,0 +1,183 @@
+"""Reading the body of an HTTP response: unpacked by us, bounded in size, line length and number of events."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, AsyncGenerator, Iterator, List, Optional
+
+from claude_force_nb.errors import MalformedAnswerError, StreamCutError
+
+__all__ = ["MOST_BODY_BYTES", "iter_events", "iter_lines", "read_body", "read_head"]
+
+# The API takes 32 MB and sends less: 128,000 tokens of an answer are about half a megabyte.
+MOST_BODY_BYTES = 32_000_000
+# One event holds a few words, at the most the result of a server tool.
+_MOST_EVENT_BYTES = 8_000_000
+_MOST_EVENTS = 1_000_000
+_MOST_STREAM_BYTES = 256_000_000
+# Unpacked at once: a thousand times as much may be in a piece as it has bytes.
+_PIECE_BYTES = 262_144
+# Formats of zlib and gzip, told apart by their headers.
+_ANY_FORMAT = 47
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
+
+
+async def iter_pieces(response: Any) -> AsyncGenerator[bytes, None]:
+    """Give the body of a response in pieces of bounded size, unpacked.
+
+    Raises
+    ------
+    MalformedAnswerError
+        If it is packed in a way that nobody asked for, or cannot be unpacked.
+    StreamCutError
+        If it ends too soon.
+    """
+    if response.is_stream_consumed or response.is_closed:
+        yield response.content  # a refusal, which the client has read already
+        return
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", *_ENCODINGS):
+        raise MalformedAnswerError(f"the answer is packed as {encoding[:40]!r}, which nobody asked for", status=200)
+    pieces = response.aiter_raw()
+    try:
+        if encoding not in _ENCODINGS:
+            async for piece in pieces:
+                yield piece
+            return
+        unpacker = zlib.decompressobj(_ANY_FORMAT)
+        async for packed in pieces:
+            for piece in _unpacked(unpacker, packed):
+                yield piece
+        if not unpacker.eof:
+            raise StreamCutError("the answer was cut off before its end")
+    finally:
+        await pieces.aclose()
+
+
+def _unpacked(unpacker: Any, packed: bytes) -> Iterator[bytes]:
+    while packed:
+        try:
+            piece = unpacker.decompress(packed, _PIECE_BYTES)
+        except zlib.error:
+            raise MalformedAnswerError("the answer cannot be unpacked", status=200) from None
+        if piece:
+            yield piece
+        packed = unpacker.unconsumed_tail
+
+
+async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES) -> bytes:
+    """Return a whole body; raises MalformedAnswerError where it has more than `most_bytes`, and whatever `iter_pieces` does."""
+    body: List[bytes] = []
+    size = 0
+    pieces = iter_pieces(response)
+    try:
+        async for piece in pieces:
+            size += len(piece)
+            if size > most_bytes:
+                raise MalformedAnswerError(f"the answer has more than {most_bytes:,} bytes", status=200)
+            body.append(piece)
+    finally:
+        await pieces.aclose()
+    return b"".join(body)
+
+
+async def read_head(response: Any, most_bytes: int) -> bytes:
+    """Return the first bytes of a body, as many as can be read."""
+    body = b""
+    pieces = iter_pieces(response)
+    try:
+        async for piece in pieces:
+            body += piece
+            if len(body) >= most_bytes:
+                break
+    except MalformedAnswerError:
+        pass
+    finally:
+        await pieces.aclose()
+    return body[:most_bytes]
+
+
+class _Lines:
+    """Puts lines together from pieces; of one that is too long only the fact is kept."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._parts: List[bytes] = []
+        self._size = 0
+        self.skipped_bytes = 0
+
+    def feed(self, piece: bytes) -> Iterator[Optional[bytes]]:
+        """Give the lines that end in a piece, None for one that is too long."""
+        first = True
+        for part in piece.split(b"\n"):
+            if not first:
+                yield self.end()
+            first = False
+            self._size += len(part)
+            if self._size > self._most_bytes:
+                self.skipped_bytes += self._size
+                self._parts.clear()
+            elif part:
+                self._parts.append(part)
+
+    def end(self) -> Optional[bytes]:
+        """End the line under way."""
+        line = None if self._size > self._most_bytes else b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        return line
+
+
+async def iter_lines(response: Any, most_bytes: int, most_skipped_bytes: int) -> AsyncGenerator[Optional[bytes], None]:
+    """Give the lines of a body, None for each that is longer than `most_bytes`.
+
+    Ends where lines of more than `most_skipped_bytes` in all were too long: what follows is not worth its time.
+    """
+    lines = _Lines(most_bytes)
+    pieces = iter_pieces(response)
+    try:
+        async for piece in pieces:
+            for line in lines.feed(piece):
+                yield line
+            if lines.skipped_bytes > most_skipped_bytes:
+                yield None
+                return
+        yield lines.end()
+    finally:
+        await pieces.aclose()
+
+
+async def iter_events(response: Any) -> AsyncGenerator[bytes, None]:
+    """Give the data of each server-sent event (WHATWG HTML, "Server-sent events"); names only repeat what the data says.
+
+    Raises
+    ------
+    MalformedAnswerError
+        If an event is longer than 8 MB, or there are more than a million, or more than 256 MB in all.
+    """
+    data: List[bytes] = []
+    size = total = events = 0
+    lines = iter_lines(response, _MOST_EVENT_BYTES, 0)
+    try:
+        async for line in lines:
+            if line is None:
+                raise MalformedAnswerError(
+                    f"an event of the answer has more than {_MOST_EVENT_BYTES:,} bytes", status=200
+                )
+            size += len(line)
+            total += len(line) + 1
+            if size > _MOST_EVENT_BYTES or total > _MOST_STREAM_BYTES:
+                raise MalformedAnswerError("the streamed answer is longer than any message", status=200)
+            line = line.rstrip(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif not line:
+                size = 0
+                events += 1
+                if events > _MOST_EVENTS:
+                    raise MalformedAnswerError(f"the answer has more than {_MOST_EVENTS:,} events", status=200)
+                if data:
+                    yield b"\n".join(data)
+                    data.clear()
+    finally:
+        await lines.aclose()

@@ -1,0 +1,42 @@
+"""What the tests of the network share: a key, a request, and one call to a server."""
+
+from __future__ import annotations
+
+from typing import Any, Awaitable, Callable, Optional
+
+from aiohttp import web
+
+from claude_force_nb.api.answer import Answer, PartialAnswer
+from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+
+KEY = "sk-ant-api03-very-secret-key-0123456789"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def request(prompt: str = "What is a monad?", **more: Any) -> ClaudeRequest:
+    """A small request."""
+    body = {"model": "claude-haiku-4-5", "max_tokens": 2000, "messages": [{"role": "user", "content": prompt}]}
+    return ClaudeRequest(body={**body, **more})
+
+
+def transport(url: str, **options: Any) -> SdkTransport:
+    """A transport with a key."""
+    return SdkTransport(base_url=url, environ={}, **{"api_key": KEY, **options})
+
+
+async def send(
+    url: str, asked: ClaudeRequest, partial: Optional[PartialAnswer] = None, *, timeout_seconds: float = 20.0
+) -> Answer:
+    """Send once, and close."""
+    way = transport(url)
+    try:
+        return await way.send(asked, timeout_seconds=timeout_seconds, partial=partial)
+    finally:
+        await way.close()
+
+
+def result(answer: Answer) -> ClaudeResult:
+    """The answer as a result."""
+    return answer.to_result(fingerprint="f", agent=None)
