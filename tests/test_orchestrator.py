@@ -379,7 +379,6 @@ def test_what_time_mends_is_retried(run: Any, make: Make, simulator: Simulator, 
         (422, InvalidRequestError),
         ("spend_limit", SpendLimitError),
         ("billing", SpendLimitError),
-        ("html", ClaudeForceError),
     ],
 )
 def test_what_time_does_not_mend_is_not_retried(

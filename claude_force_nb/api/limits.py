@@ -30,6 +30,11 @@ _APART_SECONDS = 0.002
 # A call that leaves so soon after one has ended takes its place, and adds nothing.
 _REPLACES_SECONDS = 0.02
 
+# After a pause so many leave at first, twice as many after the next one if all were refused again, and so on up to the most:
+# an API that refuses a number of calls is soon through with them, one that refuses for a time costs each call few tries.
+_FIRST_PROBES = 2
+_MOST_PROBES = 5
+
 _DECREASE = 0.7
 # What a call needs is an estimate; this much more has to be there before it leaves, so that a longer one is not refused.
 _MARGIN = 1.25
@@ -113,6 +118,7 @@ class FamilyLimits:
         self._ramp_calls = FIRST_CALLS
         self._ramp_sent = 0
         self._ramping = True
+        self._probes = 0
         self._next_added = -math.inf
         self._ended = 0
         self._ended_at = -math.inf
@@ -122,6 +128,11 @@ class FamilyLimits:
         self._lateness = 0.0
         self._output: Dict[str, _Mean] = {}
         self._tokens_per_byte = _Mean()
+
+    @property
+    def probing(self) -> bool:
+        """True from a pause until a call is answered."""
+        return self._probes > 0
 
     # ------------------------------------------------------------------ what a call needs
 
@@ -162,7 +173,7 @@ class FamilyLimits:
         """Return 0.0 where a call may leave now, seconds after which to ask again, or None: ask when a call has ended."""
         if now < self.paused_until:
             return self.paused_until - now
-        if self.window is not None and self.in_flight >= max(1, int(self.window)):
+        if self.window is not None and self.in_flight >= max(1, self._probes, int(self.window)):
             return None
         wait = 0.0
         if self._ramping:
@@ -256,12 +267,14 @@ class FamilyLimits:
                 bucket.level += need.input_tokens - real_input if known else 0.0
             else:
                 bucket.level += (need.output_tokens if known else 0.0) - real_output
-        if verdict == "overloaded" or (verdict == "limited" and not self.buckets):
+        # While it pauses and probes, the API itself says when calls may leave.
+        if verdict == "overloaded" or (verdict == "limited" and not self.buckets and not self.probing):
             self._shrink(ticket)
         if verdict == "limited":
             self._lateness = min(0.05, max(0.03, 2.0 * self._lateness))
         elif verdict == "ok":
             self._ramping = False
+            self._probes = 0
             self._lateness *= 0.995
             if self.window is not None and self.in_flight + 1 >= int(self.window):
                 self.window += 1.0 / self.window
@@ -277,11 +290,13 @@ class FamilyLimits:
             self.window = max(1.0, min(self.window or math.inf, self.in_flight + 1.0) * _DECREASE)
 
     def pause(self, seconds: float, now: float) -> None:
-        """Let no call go for `seconds`; never shortens a pause. After it they leave one by one until one was answered."""
+        """Let no call go for `seconds`; never shortens a pause. After it a few go ahead of the others until one was answered."""
+        if now >= self.paused_until:  # else it belongs to the burst that made the pause
+            self._probes = min(_MOST_PROBES, 2 * self._probes) or _FIRST_PROBES
         until = now + seconds
         if until > self.paused_until:
             self.paused_until = until
-        self._ramping, self._ramp_from, self._ramp_sent, self._ramp_calls = True, self.paused_until, 0, 1
+        self._ramping, self._ramp_from, self._ramp_sent, self._ramp_calls = True, self.paused_until, 0, self._probes
 
     def _read(
         self, ticket: Ticket, headers: Mapping[str, str], now: float, *, used: Tuple[float, float], limited: bool

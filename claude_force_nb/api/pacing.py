@@ -19,6 +19,10 @@ __all__ = ["Lane", "Lanes", "Slots", "credential_id", "model_family"]
 _order = itertools.count()
 # Taken from the number of free slots while they are held, so that taking one looks at one number only.
 _HELD = 1 << 40
+# What goes before all that were never sent is so much lower in order.
+_FIRST = 1e12
+# So many are let out in a moment once the API takes calls again.
+_FAIR_QUEUE = 256
 
 
 def model_family(model: str) -> str:
@@ -73,7 +77,7 @@ class Slots:
                 return
             self.limit += more
             self._free += more
-        self._serve()
+        self.serve()
 
     def hold(self) -> None:
         """Let nobody take a slot until `let_go`; a second call changes nothing."""
@@ -87,33 +91,36 @@ class Slots:
             if not self.held:
                 return
             self._free += _HELD
-        self._serve()
+        self.serve()
 
-    def _take(self) -> bool:
+    def take(self) -> bool:
+        """Take a slot where one is free."""
         with self._lock:
             if self._free <= 0:
                 return False
             self._free -= 1
             return True
 
-    def _put_back(self) -> None:
+    def put_back(self) -> None:
+        """Give a slot back; `serve` then lets the next one have it."""
         with self._lock:
             self._free += 1
 
-    def _waiting(self, lane: Lane, waits: bool) -> None:
+    def note_waiting(self, lane: Lane, waits: bool) -> None:
+        """Take note that calls of a lane wait for a slot, or that none does any more."""
         with self._lock:
             if waits:
                 self._lanes.append(lane)
             else:
                 self._lanes.remove(lane)
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
         """Let those go who wait for a slot, the oldest first, whichever their lane."""
         if self._lanes:
             with self._lock:
                 lanes = list(self._lanes)
-            for lane in sorted(lanes, key=lambda lane: lane._oldest(self)) if len(lanes) > 1 else lanes:
-                lane._pump()
+            for lane in sorted(lanes, key=lambda lane: lane.oldest(self)) if len(lanes) > 1 else lanes:
+                lane.pump()
 
 
 class _Waiter:
@@ -182,12 +189,15 @@ class Lane:
         with self._lock:
             if not self._queues:
                 now, need = self._clock(), estimate()
-                if self.limits.wait_seconds(need, now) == 0.0 and slots._take():
+                if self.limits.wait_seconds(need, now) == 0.0 and slots.take():
                     return self.limits.take(need, now)
-            order = next(_order)
-            waiter = _Waiter(asyncio.get_running_loop(), slots, estimate, order - 1e12 if again else order)
+            order: float = next(_order)
+            # While the API refuses everybody each has its turn: none is to use up its tries for the others.
+            if again and not (self.limits.probing and len(self) < _FAIR_QUEUE):
+                order -= _FIRST
+            waiter = _Waiter(asyncio.get_running_loop(), slots, estimate, order)
             self._enqueue(waiter)
-            self._pump()
+            self.pump()
         try:
             if on_wait is not None and waiter.ticket is None:
                 on_wait(lambda: self._look(waiter))
@@ -197,12 +207,12 @@ class Lane:
                 ticket = waiter.ticket
                 if ticket is not None:  # it was let go when the wait was cancelled: the next one may
                     self.limits.settle(ticket, self._clock(), verdict="unsent")
-                    slots._put_back()
+                    slots.put_back()
                 else:
                     self._dequeue(waiter)
-                self._pump()
+                self.pump()
             if ticket is not None:
-                slots._serve()
+                slots.serve()
             raise
         assert waiter.ticket is not None
         return waiter.ticket
@@ -226,10 +236,10 @@ class Lane:
             self.limits.settle(ticket, now, headers=headers, used=used, verdict=verdict)
             if pause_seconds > 0:
                 self.limits.pause(pause_seconds, now)
-            slots._put_back()
+            slots.put_back()
             if self._queues:
-                self._pump()
-        slots._serve()
+                self.pump()
+        slots.serve()
 
     def paused_seconds(self) -> float:
         """Return how long the family still pauses, 0.0 if it does not."""
@@ -249,7 +259,7 @@ class Lane:
         queue = self._queues.get(waiter.slots)
         if queue is None:
             queue = self._queues[waiter.slots] = deque()
-            waiter.slots._waiting(self, True)
+            waiter.slots.note_waiting(self, True)
         if not queue or queue[-1].order < waiter.order:
             queue.append(waiter)
             return
@@ -266,20 +276,21 @@ class Lane:
             queue.remove(waiter)
         if not queue:
             del self._queues[waiter.slots]
-            waiter.slots._waiting(self, False)
+            waiter.slots.note_waiting(self, False)
 
-    def _oldest(self, slots: Slots) -> float:
+    def oldest(self, slots: Slots) -> float:
+        """Return the place in the order of the call that has waited longest for a slot; infinity where none waits."""
         with self._lock:  # another thread may be about to let the last one go
             queue = self._queues.get(slots)
             return queue[0].order if queue else float("inf")
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Let go whoever may."""
         with self._lock:
             while self._queues:
                 first: Optional[_Waiter] = None
                 for slots, queue in list(self._queues.items()):
-                    if slots._free > 0 and (first is None or queue[0].order < first.order):
+                    if slots.free > 0 and (first is None or queue[0].order < first.order):
                         first = queue[0]
                 if first is None:
                     break  # the next free slot pumps
@@ -294,12 +305,12 @@ class Lane:
                 if wait > 0:
                     self._wake_after(wait, now)
                     return
-                if first.slots._take():
+                if first.slots.take():
                     self._dequeue(first)
                     first.ticket = self.limits.take(need, now)
                     if not _call_in(first.loop, _wake, first.future):  # nobody waits there any more
                         self.limits.settle(first.ticket, now, verdict="unsent")
-                        first.slots._put_back()
+                        first.slots.put_back()
                         first.ticket = None  # whoever ends its coroutine later gives nothing back
             here = _running_loop()
             timer = self._timers.pop(here, None) if here is not None else None
@@ -328,7 +339,7 @@ class Lane:
     def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             self._timers.pop(loop, None)
-            self._pump()
+            self.pump()
 
 
 class Lanes:

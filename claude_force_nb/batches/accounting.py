@@ -77,7 +77,7 @@ class PartAccounting:
                 self._unanswered += 1
             self._deliver(line.fingerprint, result, False)
             return
-        if result.status == "failed":  # billed, and nobody can read what
+        if not result.answered:  # billed, and nobody can read what
             self._failed += 1
         else:
             self._succeeded += 1
@@ -104,7 +104,7 @@ class PartAccounting:
         if not self._answers:
             return
         answers, self._answers = self._answers, []
-        readable = [(fingerprint, result) for fingerprint, result in answers if result.status != "failed"]
+        readable = [(fingerprint, result) for fingerprint, result in answers if result.answered]
         if self._cache is not None:
             self._cache.put_many((fingerprint.hex(), result) for fingerprint, result in readable)
         fresh = [result for _, result in readable if (result.fingerprint, result.request_id) not in self._recorded]
@@ -113,7 +113,7 @@ class PartAccounting:
         total = sum_dollars(result.cost for _, result in answers)
         self._store.mark_accounted(self._part.number, [fingerprint for fingerprint, _ in answers], total)
         for fingerprint, result in answers:
-            self._deliver(fingerprint, result, result.status != "failed")
+            self._deliver(fingerprint, result, result.answered)
 
     def _recorded_before(self) -> Set[Tuple[str, Optional[str]]]:
         """Return what the ledger got from a worker that was killed before it could write so in the store."""

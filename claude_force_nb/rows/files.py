@@ -15,7 +15,7 @@ from array import array
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Union
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Set, Union
 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.messages.request import ClaudeRequest
@@ -54,6 +54,27 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _free_names(columns: Mapping[Any, Any], taken: Set[str]) -> Dict[Any, str]:
+    """Return a name in the file for each column of the source, so that none hides another or one of `taken`.
+
+    A file may be the source of the next: its answer is ``source_answer`` there, and ``source_source_answer`` in the third.
+    """
+    used = set(taken)
+    kept: Dict[Any, str] = {}
+    for name in columns:
+        if str(name) not in used:
+            used.add(str(name))
+            kept[name] = str(name)
+    for name in columns:
+        if name not in kept:
+            free = _PREFIX + str(name)
+            while free in used:
+                free = _PREFIX + free
+            used.add(free)
+            kept[name] = free
+    return {name: kept[name] for name in columns}
 
 
 def _key(fingerprint: str) -> int:
@@ -261,7 +282,8 @@ class RowFile:
         else:
             answer = {**answer_columns(result, self._more), "fingerprint": result.fingerprint}
         columns = item if isinstance(item, Mapping) else {} if isinstance(item, BrokenRow) else {"item": item}
-        named = {(_PREFIX if name in self._own else "") + str(name): value for name, value in columns.items()}
+        names = _free_names(columns, self._own)
+        named = {names[name]: value for name, value in columns.items()}
         line = (_encode(_plain({"row": row, **named, **answer})) + "\n").encode("utf-8", "backslashreplace")
         self._write(line)
         self._put_down(row, self._end)

@@ -164,13 +164,36 @@ def test_nonsense_in_headers_is_passed_over(text: str) -> None:
 
 
 def test_pause_holds_all_and_is_never_shortened() -> None:
-    """The later end counts, and after it one call goes ahead of the others."""
+    """The later end counts, and after it two calls go ahead of the others."""
     limits = learned(100)
     limits.pause(5.0, 0.0)
     limits.pause(1.0, 0.0)
     assert limits.wait_seconds(Need(), 4.0) == pytest.approx(1.0)
-    assert send_all(limits, 5.0) == 1
+    assert send_all(limits, 5.0) == 2
     assert limits.wait_seconds(Need(), 5.0) == pytest.approx(RAMP_SECONDS)
+
+
+@pytest.mark.parametrize("with_headers", [False, True])
+def test_refused_again_more_go_ahead_until_one_is_answered(with_headers: bool) -> None:
+    """Two, four, five, five: refusals of one burst count as one, and an answer lets all others out."""
+    limits = learned(100) if with_headers else FamilyLimits()
+    burst = [limits.take(Need(), 0.0) for _ in range(4)]
+    for ticket in burst:
+        limits.settle(ticket, 0.0, verdict="limited")
+        limits.pause(1.0, 0.0)
+    assert limits.probing
+    for now, expected in ((1.0, 2), (2.0, 4), (3.0, 5), (4.0, 5)):
+        tickets = []
+        while limits.wait_seconds(Need(), now) == 0.0:
+            tickets.append(limits.take(Need(), now))
+        assert len(tickets) == expected
+        for ticket in tickets:
+            limits.settle(ticket, now, verdict="limited")
+            limits.pause(1.0, now)
+    limits.settle(limits.take(Need(), 5.0), 5.0)
+    assert not limits.probing
+    limits.pause(1.0, 6.0)
+    assert send_all(limits, 7.0) == 2
 
 
 def test_a_refused_call_gives_back_what_it_reserved() -> None:

@@ -104,7 +104,7 @@ def test_a_pause_holds_one_family_and_no_slot(run: Callable[..., Any]) -> None:
     run(main())
 
 
-def test_after_a_pause_one_goes_ahead(run: Callable[..., Any]) -> None:
+def test_after_a_pause_two_go_ahead(run: Callable[..., Any]) -> None:
     """When a pause ends the waiters do not leave all at once: the others follow its answer."""
 
     async def main() -> None:
@@ -117,18 +117,46 @@ def test_after_a_pause_one_goes_ahead(run: Callable[..., Any]) -> None:
         await rounds()
         assert slots.free == 10
         now[0] = 60.0
-        lane._pump()
+        lane.pump()
         await rounds()
         done = [task for task in tasks if task.done()]
-        assert len(done) == 1
-        lane.leave(done[0].result(), slots)
+        assert len(done) == 2
+        for task in done:
+            lane.leave(task.result(), slots)
         for _ in range(5):  # the first in its place, the others a little apart
             now[0] += 0.01
-            lane._pump()
+            lane.pump()
             await rounds()
         for ticket in await asyncio.gather(*(task for task in tasks if task not in done)):
             lane.leave(ticket, slots)
         assert slots.free == 10
+
+    run(main())
+
+
+def test_while_all_are_refused_each_has_its_turn(run: Callable[..., Any]) -> None:
+    """A call that was refused goes behind those that wait, so that none uses up its tries for the others."""
+
+    async def main() -> None:
+        now = [0.0]
+        slots = Slots(10)
+        lane = Lane(clock=lambda: now[0])
+        lane.leave(await enter(lane, slots), slots)
+        refused = await enter(lane, slots)
+        lane.leave(refused, slots, verdict="limited", pause_seconds=1.0)
+        waiting = [asyncio.ensure_future(enter(lane, slots)) for _ in range(2)]
+        await rounds()
+        again = asyncio.ensure_future(enter(lane, slots, again=True))
+        await rounds()
+        now[0] = 1.0
+        lane.pump()
+        await rounds()
+        assert [task.done() for task in (*waiting, again)] == [True, True, False]
+        for task in waiting:
+            lane.leave(task.result(), slots)
+        now[0] = 1.1
+        lane.pump()
+        lane.leave(await again, slots)
 
     run(main())
 

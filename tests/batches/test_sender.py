@@ -30,7 +30,8 @@ def test_a_lost_create_is_found_in_the_list_and_not_sent_again(build: Any, run: 
             simulator.fail(["lost"], endpoint="batch_create")
 
             async def others() -> None:
-                await asyncio.sleep(0.1)
+                while not simulator.counters.faults.get("lost"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
                 for _ in range(25):
                     await api.create(body, api_version="2023-06-01", betas=())
 

@@ -290,6 +290,21 @@ def test_rows_of_message_batches_go_to_a_file(run: Any, make: Make, simulator: S
     assert all(line["answer"].startswith("Simulated") for line in lines(path))
 
 
+def test_a_file_is_the_source_of_the_next_and_loses_no_column(run: Any, make: Make, tmp_path: Path) -> None:
+    """Four runs in a row: the last file has the answers of all, and both of two columns that want one name."""
+    orchestrator = make()
+    source: Any = [{"text": "tea", "answer": "mine", "source_answer": "yours", 1: "one", "1": "uno"}]
+    answers = ["mine", "yours", "one", "uno"]
+    for number in range(4):
+        path = tmp_path / f"{number}.jsonl"
+        run(orchestrator.run_stream(source, model="haiku", template=f"step {number} {{{{ text }}}}", into=path))
+        (line,) = lines(path)
+        answers.append(line["answer"])
+        assert set(answers) <= {value for value in line.values() if isinstance(value, str)}
+        source = path
+    assert len(set(answers)) == 8
+
+
 def test_parquet_without_pyarrow(run: Any, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pyarrow a Parquet file is one line that says what to do, before anything is sent."""
     monkeypatch.setattr("claude_force_nb.rows.files.find_spec", lambda name: None)
