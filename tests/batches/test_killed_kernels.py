@@ -99,7 +99,7 @@ STEPS = [
 
 
 def again(orchestrator: AsyncAgentOrchestrator, rows: int = ROWS, step: int = -1) -> Any:
-    return orchestrator.run_many(prompts_of(rows, step)[::-1], via="batches", model="haiku", max_tokens=50)
+    return orchestrator.run_many(prompts_of(rows, step)[::-1], via="batches", model="haiku", max_tokens=400)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_attach_collects_what_was_sent(
             assert batch.counts["ok"] == ROWS
             total = orchestrator.ledger.total()
             assert (total.cost, total.calls) == (simulator.counters.dollars, ROWS)
-            direct = await orchestrator.run_many(prompts_of(ROWS), model="haiku", max_tokens=50)
+            direct = await orchestrator.run_many(prompts_of(ROWS), model="haiku", max_tokens=400)
             assert direct.counts["cached"] == ROWS
         assert simulator.counters.completed == ROWS
 

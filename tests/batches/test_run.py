@@ -74,7 +74,9 @@ def test_batches_are_split_by_number_and_by_bytes(simulator: Any, build: Any, ru
         assert [len(body["requests"]) for body in bodies] == [3, 3, 2]
         simulator.reset()
         async with build(limits=BatchLimits(most_bytes=1000)) as orchestrator:
-            batch = await ask(orchestrator, ["ä" * 100 + str(number) for number in range(6)] + ["x" * 2000])
+            batch = await ask(
+                orchestrator, ["ä" * 100 + str(number) for number in range(6)] + ["x" * 2000], max_tokens=400
+            )
             assert batch.counts == {"ok": 6, "cached": 0, "failed": 0, "not_sent": 1}
             assert isinstance(batch[6].error, OptionError)
         sizes = [len(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()) for body in sent(simulator)]

@@ -54,7 +54,7 @@ async def main(url: str, rows: int, step: int, most_requests: int) -> None:
         orchestrator.message_batches.limits = BatchLimits(most_requests=most_requests)
         prompts = prompts_of(rows, step)
         print("running", flush=True)
-        batch = await orchestrator.run_many(prompts, via="batches", model="haiku", max_tokens=50)
+        batch = await orchestrator.run_many(prompts, via="batches", model="haiku", max_tokens=400)
         print(batch.counts["ok"] + batch.counts["cached"], flush=True)
 
 
