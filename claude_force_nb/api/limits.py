@@ -15,7 +15,7 @@ from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from .bucket import TokenBucket
 
-__all__ = ["FIRST_CALLS", "RAMP_SECONDS", "FamilyLimits", "LaneWait", "Need", "Ticket", "parse_time"]
+__all__ = ["FIRST_CALLS", "RAMP_SECONDS", "FamilyLimits", "PacerWait", "Need", "Permit", "parse_time"]
 
 DIMENSIONS = ("requests", "input-tokens", "output-tokens")
 
@@ -49,7 +49,7 @@ class Need(NamedTuple):
     output_tokens: float = 0.0
 
 
-class LaneWait(NamedTuple):
+class PacerWait(NamedTuple):
     """Why a call does not leave yet.
 
     Attributes
@@ -75,7 +75,7 @@ def parse_time(text: str) -> Optional[float]:
         return None
 
 
-class Ticket:
+class Permit:
     """One call that was let go, until it is settled."""
 
     __slots__ = ("epoch", "levels", "need", "sent_at")
@@ -198,7 +198,7 @@ class FamilyLimits:
                 wait = seconds
         return wait if wait > 0.0 else 0.0
 
-    def take(self, need: Need, now: float) -> Ticket:
+    def take(self, need: Need, now: float) -> Permit:
         """Let a call go."""
         self.in_flight += 1
         if self._ramping:
@@ -209,7 +209,7 @@ class FamilyLimits:
             # Timers are late by a millisecond or two; what they missed leaves together.
             self._next_added = max(self._next_added, now - 2 * _APART_SECONDS) + _APART_SECONDS
         if not self.buckets:
-            return Ticket(need, now, self._epoch, None)
+            return Permit(need, now, self._epoch, None)
         self._held_output += need.output_tokens
         levels = [0.0, 0.0, 0.0]
         recent = [0.0, 0.0, 0.0]
@@ -220,7 +220,7 @@ class FamilyLimits:
             bucket.refill(now)
             recent[index] = bucket.take(need[index] + (self._lateness if index == 0 else 0.0))
             levels[index] = bucket.level - bucket.correction
-        return Ticket(need, now, self._epoch, (*levels, *recent))
+        return Permit(need, now, self._epoch, (*levels, *recent))
 
     def _replaces(self, now: float) -> bool:
         return self._ended > 0 and now - self._ended_at < _REPLACES_SECONDS
@@ -229,7 +229,7 @@ class FamilyLimits:
 
     def settle(
         self,
-        ticket: Ticket,
+        permit: Permit,
         now: float,
         *,
         headers: Optional[Mapping[str, str]] = None,
@@ -240,7 +240,7 @@ class FamilyLimits:
 
         Parameters
         ----------
-        ticket : Ticket
+        permit : Permit
             What `take` gave.
         headers : mapping, optional
             Of the answer, names in lower case.
@@ -253,8 +253,8 @@ class FamilyLimits:
         self.in_flight -= 1
         self._ended = self._ended + 1 if now - self._ended_at < _REPLACES_SECONDS else 1
         self._ended_at = now
-        need = ticket.need
-        known = ticket.levels is not None
+        need = permit.need
+        known = permit.levels is not None
         if known:
             self._held_output = max(0.0, self._held_output - need.output_tokens)
         refused = verdict in ("limited", "unsent")
@@ -269,7 +269,7 @@ class FamilyLimits:
                 bucket.level += (need.output_tokens if known else 0.0) - real_output
         # While it pauses and probes, the API itself says when calls may leave.
         if verdict == "overloaded" or (verdict == "limited" and not self.buckets and not self.probing):
-            self._shrink(ticket)
+            self._shrink(permit)
         if verdict == "limited":
             self._lateness = min(0.05, max(0.03, 2.0 * self._lateness))
         elif verdict == "ok":
@@ -281,11 +281,11 @@ class FamilyLimits:
         elif verdict == "unsent" and self._ramping:
             self._ramp_sent = max(0, self._ramp_sent - 1)
         if headers is not None:
-            self._read(ticket, headers, now, used=(real_input, real_output), limited=verdict == "limited")
+            self._read(permit, headers, now, used=(real_input, real_output), limited=verdict == "limited")
 
-    def _shrink(self, ticket: Ticket) -> None:
+    def _shrink(self, permit: Permit) -> None:
         # Calls sent before the last decrease tell of the same jam once more.
-        if ticket.epoch == self._epoch:
+        if permit.epoch == self._epoch:
             self._epoch += 1
             self.window = max(1.0, min(self.window or math.inf, self.in_flight + 1.0) * _DECREASE)
 
@@ -299,7 +299,7 @@ class FamilyLimits:
         self._ramping, self._ramp_from, self._ramp_sent, self._ramp_calls = True, self.paused_until, 0, self._probes
 
     def _read(
-        self, ticket: Ticket, headers: Mapping[str, str], now: float, *, used: Tuple[float, float], limited: bool
+        self, permit: Permit, headers: Mapping[str, str], now: float, *, used: Tuple[float, float], limited: bool
     ) -> None:
         for index, name in enumerate(DIMENSIONS):
             remaining_text = headers.get(_REMAINING[index])
@@ -324,15 +324,15 @@ class FamilyLimits:
             bucket.limit = limit
             bucket.said = remaining
             bucket.capacity = max(bucket.capacity, capacity)
-            if limited and lower < max(1.0, ticket.need[index]):
+            if limited and lower < max(1.0, permit.need[index]):
                 bucket.lower(remaining)
-            elif ticket.levels is not None:  # else it left before there were books, and its header may be older too
+            elif permit.levels is not None:  # else it left before there were books, and its header may be older too
                 here = bucket.level
-                there = ticket.levels[index] + bucket.correction
+                there = permit.levels[index] + bucket.correction
                 # Before each call that waited the level had risen to what it needs.
-                highest = max(there + ticket.levels[index + 3], here) + _MARGIN * bucket.largest
+                highest = max(there + permit.levels[index + 3], here) + _MARGIN * bucket.largest
                 if index == 2:  # the API counts what is written when it is written, our books when the call leaves
-                    highest += self._held_output + ticket.need.output_tokens
+                    highest += self._held_output + permit.need.output_tokens
                 bucket.correct(remaining, lowest=min(here, there), highest=highest, below=below, above=above)
 
 

@@ -1,4 +1,4 @@
-"""Where calls wait until they may leave: slots of an orchestrator, lanes of a model family, across event loops and threads."""
+"""Where calls wait until they may leave: slots of an orchestrator, pacers of a model family, across event loops and threads."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import time
 from collections import deque
 from hashlib import sha256
 from threading import Lock, RLock
-from typing import Callable, Deque, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Deque, Dict, Mapping, Optional, Tuple
 from weakref import WeakValueDictionary
 
-from .limits import FamilyLimits, LaneWait, Need, Ticket
+from .limits import FamilyLimits, Need, PacerWait, Permit
+from .slots import Slots
 
-__all__ = ["Lane", "Lanes", "Slots", "credential_id", "model_family"]
+__all__ = ["FamilyPacer", "FamilyPacers", "credential_id", "model_family"]
 
 _order = itertools.count()
-# Taken from the number of free slots while they are held, so that taking one looks at one number only.
-_HELD = 1 << 40
 # What goes before all that were never sent is so much lower in order.
 _FIRST = 1e12
 # So many are let out in a moment once the API takes calls again.
@@ -40,91 +39,8 @@ def credential_id(secret: str, base_url: str) -> str:
     return sha256(f"{base_url}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-class Slots:
-    """At most `limit` calls in flight at once, however many event loops and threads take part.
-
-    A slot is only ever taken at the moment a call may leave: waiting for a lane holds none.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._free = limit
-        self._lock = Lock()
-        self._lanes: List[Lane] = []
-        self.paced = 0
-
-    @property
-    def free(self) -> int:
-        """Slots that are free now, below 0 while they are held."""
-        return self._free
-
-    @property
-    def held(self) -> bool:
-        """True between `hold` and `let_go`."""
-        return self._free <= -_HELD // 2
-
-    @property
-    def in_flight(self) -> int:
-        """Slots that are taken."""
-        free = self._free
-        return self.limit - (free + _HELD if free <= -_HELD // 2 else free)
-
-    def widen(self, limit: int) -> None:
-        """Allow `limit` calls in flight, where it was less."""
-        with self._lock:
-            more = limit - self.limit
-            if more <= 0:
-                return
-            self.limit += more
-            self._free += more
-        self.serve()
-
-    def hold(self) -> None:
-        """Let nobody take a slot until `let_go`; a second call changes nothing."""
-        with self._lock:
-            if not self.held:
-                self._free -= _HELD
-
-    def let_go(self) -> None:
-        """End `hold`."""
-        with self._lock:
-            if not self.held:
-                return
-            self._free += _HELD
-        self.serve()
-
-    def take(self) -> bool:
-        """Take a slot where one is free."""
-        with self._lock:
-            if self._free <= 0:
-                return False
-            self._free -= 1
-            return True
-
-    def put_back(self) -> None:
-        """Give a slot back; `serve` then lets the next one have it."""
-        with self._lock:
-            self._free += 1
-
-    def note_waiting(self, lane: Lane, waits: bool) -> None:
-        """Take note that calls of a lane wait for a slot, or that none does any more."""
-        with self._lock:
-            if waits:
-                self._lanes.append(lane)
-            else:
-                self._lanes.remove(lane)
-
-    def serve(self) -> None:
-        """Let those go who wait for a slot, the oldest first, whichever their lane."""
-        if self._lanes:
-            with self._lock:
-                lanes = list(self._lanes)
-            for lane in sorted(lanes, key=lambda lane: lane.oldest(self)) if len(lanes) > 1 else lanes:
-                lane.pump()
-
-
 class _Waiter:
-    __slots__ = ("future", "loop", "need", "order", "paced", "slots", "ticket")
+    __slots__ = ("future", "loop", "need", "order", "paced", "slots", "permit")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slots: Slots, need: Callable[[], Need], order: float) -> None:
         self.loop = loop
@@ -132,11 +48,11 @@ class _Waiter:
         self.slots = slots
         self.need = need
         self.order = order
-        self.ticket: Optional[Ticket] = None
+        self.permit: Optional[Permit] = None
         self.paced = False
 
 
-class Lane:
+class FamilyPacer:
     """One model family under one key: who may leave when.
 
     Calls leave in the order they came; one that has to be sent again goes before those that were never sent. Every call
@@ -168,8 +84,8 @@ class Lane:
         input_bytes: Callable[[], int],
         max_tokens: int,
         again: bool = False,
-        on_wait: Optional[Callable[[Callable[[], LaneWait]], None]] = None,
-    ) -> Ticket:
+        on_wait: Optional[Callable[[Callable[[], PacerWait]], None]] = None,
+    ) -> Permit:
         """Wait until a call may leave, and take a slot for it.
 
         Parameters
@@ -199,27 +115,27 @@ class Lane:
             self._enqueue(waiter)
             self.pump()
         try:
-            if on_wait is not None and waiter.ticket is None:
+            if on_wait is not None and waiter.permit is None:
                 on_wait(lambda: self._look(waiter))
             await waiter.future
         except BaseException:  # cancelled, or its loop is gone
             with self._lock:
-                ticket = waiter.ticket
-                if ticket is not None:  # it was let go when the wait was cancelled: the next one may
-                    self.limits.settle(ticket, self._clock(), verdict="unsent")
+                permit = waiter.permit
+                if permit is not None:  # it was let go when the wait was cancelled: the next one may
+                    self.limits.settle(permit, self._clock(), verdict="unsent")
                     slots.put_back()
                 else:
                     self._dequeue(waiter)
                 self.pump()
-            if ticket is not None:
+            if permit is not None:
                 slots.serve()
             raise
-        assert waiter.ticket is not None
-        return waiter.ticket
+        assert waiter.permit is not None
+        return waiter.permit
 
     def leave(
         self,
-        ticket: Ticket,
+        permit: Permit,
         slots: Slots,
         *,
         headers: Optional[Mapping[str, str]] = None,
@@ -233,7 +149,7 @@ class Lane:
         """
         with self._lock:
             now = self._clock()
-            self.limits.settle(ticket, now, headers=headers, used=used, verdict=verdict)
+            self.limits.settle(permit, now, headers=headers, used=used, verdict=verdict)
             if pause_seconds > 0:
                 self.limits.pause(pause_seconds, now)
             slots.put_back()
@@ -245,13 +161,13 @@ class Lane:
         """Return how long the family still pauses, 0.0 if it does not."""
         return max(0.0, self.limits.paused_until - self._clock())
 
-    def _look(self, waiter: _Waiter) -> LaneWait:
+    def _look(self, waiter: _Waiter) -> PacerWait:
         with self._lock:
             queue = self._queues.get(waiter.slots)
             if queue is None or waiter not in queue:
-                return LaneWait(False, 0, 0.0)
+                return PacerWait(False, 0, 0.0)
             seconds = self.limits.wait_seconds(waiter.need(), self._clock())
-            return LaneWait(waiter.slots.held, queue.index(waiter), seconds)
+            return PacerWait(waiter.slots.held, queue.index(waiter), seconds)
 
     # ------------------------------------------------------------------ the queue
 
@@ -307,11 +223,11 @@ class Lane:
                     return
                 if first.slots.take():
                     self._dequeue(first)
-                    first.ticket = self.limits.take(need, now)
+                    first.permit = self.limits.take(need, now)
                     if not _call_in(first.loop, _wake, first.future):  # nobody waits there any more
-                        self.limits.settle(first.ticket, now, verdict="unsent")
+                        self.limits.settle(first.permit, now, verdict="unsent")
                         first.slots.put_back()
-                        first.ticket = None  # whoever ends its coroutine later gives nothing back
+                        first.permit = None  # whoever ends its coroutine later gives nothing back
             here = _running_loop()
             timer = self._timers.pop(here, None) if here is not None else None
             if timer is not None:
@@ -342,44 +258,44 @@ class Lane:
             self.pump()
 
 
-class Lanes:
-    """The lanes of one credential, shared by every orchestrator of the process that uses it.
+class FamilyPacers:
+    """The pacers of one credential, shared by every orchestrator of the process that uses it.
 
     Parameters
     ----------
     scope : callable
-        Gives `credential_id`, or None for lanes of one's own; asked when the first call is about to leave, since a key may
+        Gives `credential_id`, or None for pacers of one's own; asked when the first call is about to leave, since a key may
         come late.
     """
 
     def __init__(self, scope: Callable[[], Optional[str]]) -> None:
         self._scope = scope
-        self._by_model: Dict[str, Lane] = {}
-        self._own: Dict[str, Lane] = {}
+        self._by_model: Dict[str, FamilyPacer] = {}
+        self._own: Dict[str, FamilyPacer] = {}
 
-    def known(self) -> Dict[str, Lane]:
-        """Return the lanes that were asked for, by family."""
+    def known(self) -> Dict[str, FamilyPacer]:
+        """Return the pacers that were asked for, by family."""
         with _shared_lock:
             return dict(self._own)
 
-    def of(self, model: str) -> Lane:
-        """Return the lane of a model's family."""
-        lane = self._by_model.get(model)
-        if lane is None:
+    def of(self, model: str) -> FamilyPacer:
+        """Return the pacer of a model's family."""
+        pacer = self._by_model.get(model)
+        if pacer is None:
             scope, family = self._scope(), model_family(model)
             with _shared_lock:
-                lane = self._own.get(family)
-                if lane is None and scope is not None:
-                    lane = _shared.get((scope, family))
-                if lane is None:
-                    lane = Lane()
+                pacer = self._own.get(family)
+                if pacer is None and scope is not None:
+                    pacer = _shared.get((scope, family))
+                if pacer is None:
+                    pacer = FamilyPacer()
                     if scope is not None:
-                        _shared[scope, family] = lane
-                self._own[family] = self._by_model[model] = lane
-        return lane
+                        _shared[scope, family] = pacer
+                self._own[family] = self._by_model[model] = pacer
+        return pacer
 
 
-_shared: WeakValueDictionary[Tuple[str, str], Lane] = WeakValueDictionary()
+_shared: WeakValueDictionary[Tuple[str, str], FamilyPacer] = WeakValueDictionary()
 _shared_lock = Lock()
 
 

@@ -11,9 +11,10 @@ from typing import Callable, Mapping, Optional, Tuple
 
 from claude_force_nb.api.answer import Answer
 from claude_force_nb.api.failures import map_exception
-from claude_force_nb.api.limits import LaneWait
-from claude_force_nb.api.pacing import Lanes, Slots
+from claude_force_nb.api.limits import PacerWait
+from claude_force_nb.api.pacing import FamilyPacers
 from claude_force_nb.api.retry import RetryBudget, delay_seconds
+from claude_force_nb.api.slots import Slots
 from claude_force_nb.api.transport import Transport
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.bounds import paced_bytes, price_bound
@@ -60,7 +61,7 @@ class Caller:
     ----------
     slots : Slots
         Of calls in flight.
-    lanes : Lanes
+    pacers : FamilyPacers
         By model family.
     retried : int
         Calls made again so far.
@@ -82,7 +83,7 @@ class Caller:
         self._max_retries = settings.max_retries
         self.slots = Slots(settings.max_concurrent)
         # A transport without credentials shares its limits with nobody.
-        self.lanes = Lanes(getattr(transport, "credential_id", lambda: None))
+        self.pacers = FamilyPacers(getattr(transport, "credential_id", lambda: None))
         self.retried = 0
         self._retries = RetryBudget(max(100.0, 10.0 * settings.max_concurrent))
 
@@ -169,19 +170,19 @@ class Caller:
 
     async def _send_once(self, call: Call, deadline: Deadline, attempt: int, reservation: Reservation) -> Answer:
         request = call.request
-        lane = self.lanes.of(request.model)
+        pacer = self.pacers.of(request.model)
 
         def input_bytes() -> int:
             return paced_bytes(request)
 
-        def on_wait(look: Callable[[], LaneWait]) -> None:
+        def on_wait(look: Callable[[], PacerWait]) -> None:
             call.status.wait_in_lane(look)
             seconds = look().seconds
             if seconds and not deadline.allows(seconds):  # a wait that cannot help
                 raise call.status.failure or _too_late(seconds, deadline.seconds)
 
         try:
-            ticket = await lane.enter(
+            permit = await pacer.enter(
                 self.slots,
                 request.model,
                 input_bytes=input_bytes,
@@ -222,9 +223,9 @@ class Caller:
             raise failure from None
         finally:
             call.status.in_flight = False
-            lane.leave(ticket, self.slots, headers=headers, used=used, verdict=verdict, pause_seconds=pause_seconds)
+            pacer.leave(permit, self.slots, headers=headers, used=used, verdict=verdict, pause_seconds=pause_seconds)
             if used is not None:
-                lane.limits.learn(request.model, input_bytes=input_bytes, input_tokens=used[0], output_tokens=used[1])
+                pacer.limits.learn(request.model, input_bytes=input_bytes, input_tokens=used[0], output_tokens=used[1])
 
     async def _back_off(self, call: Call, failure: ApiError, attempt: int, deadline: Deadline) -> None:
         """Wait for the next try, or raise `failure` where there is none."""
@@ -233,8 +234,8 @@ class Caller:
         request = call.request
         limited = isinstance(failure, RateLimitError)
         if limited:
-            # The lane holds the whole family for so long, and lets this one go first.
-            seconds = max(failure.retry_after_seconds or 0.0, self.lanes.of(request.model).paused_seconds())
+            # The pacer holds the whole family for so long, and lets this one go first.
+            seconds = max(failure.retry_after_seconds or 0.0, self.pacers.of(request.model).paused_seconds())
             self._emit("paused", request, attempt=attempt, delay=seconds, error=failure)
         else:
             seconds = delay_seconds(failure, attempt, random=random.random)

@@ -91,12 +91,12 @@ class Controls:
     def snapshot(self) -> Snapshot:
         """Return what goes on at this moment."""
         slots = self._caller.slots
-        lanes = sorted(self._caller.lanes.known().items())
-        pauses = ((family, lane.paused_seconds()) for family, lane in lanes)
+        pacers = sorted(self._caller.pacers.known().items())
+        pauses = ((family, pacer.paused_seconds()) for family, pacer in pacers)
         headroom = [
             Headroom(family, kind, bucket.limit, bucket.said)
-            for family, lane in lanes
-            for kind, bucket in list(lane.limits.buckets.items())
+            for family, pacer in pacers
+            for kind, bucket in list(pacer.limits.buckets.items())
         ]
         with self._runs_lock:
             left = sum(run.left for run in self._runs)

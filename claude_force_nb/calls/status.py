@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.api.limits import LaneWait
+from claude_force_nb.api.limits import PacerWait
 from claude_force_nb.errors import ApiError, CallTimeoutError
 
 __all__ = ["STOP_GRACE_SECONDS", "CallState", "CallStatus"]
@@ -134,7 +134,7 @@ class CallStatus:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._step = "starting"
-        self._wait: Optional[Callable[[], LaneWait]] = None
+        self._wait: Optional[Callable[[], PacerWait]] = None
         self._due: Optional[float] = None
         self._attempt = 1
         self.abandoned = False
@@ -153,9 +153,9 @@ class CallStatus:
         """Say that a call begins, the first one or that of a repair."""
         self._attempt, self.most_attempts, self.failure = 1, most_attempts, None
 
-    def wait_in_lane(self, look: Callable[[], LaneWait]) -> None:
-        """Say that it waits in its model's lane; `look` tells for how long."""
-        self._step, self._wait = "lane", look
+    def wait_in_lane(self, look: Callable[[], PacerWait]) -> None:
+        """Say that it waits in its model's pacer; `look` tells for how long."""
+        self._step, self._wait = "pacer", look
 
     def retry(self, attempt: int, failure: ApiError, delay_seconds: float) -> None:
         """Say that an attempt failed, and which one comes next in how many seconds."""
@@ -180,7 +180,7 @@ class CallStatus:
     def state(self) -> CallState:
         """Return where the call is at this moment."""
         kind, seconds, ahead, tokens = self._step, None, 0, 0
-        if kind == "lane" and self._wait is not None:
+        if kind == "pacer" and self._wait is not None:
             wait = self._wait()
             kind = "paused" if wait.held else "queued" if wait.seconds == 0.0 else "rate_limit"
             seconds, ahead = wait.seconds, wait.ahead

@@ -83,18 +83,18 @@ def test_calls_that_are_added_leave_apart_and_calls_that_replace_others_at_once(
     """A run does not begin with one burst, which would stay one; what ends makes room for another that very moment."""
     limits = FamilyLimits()
     limits.settle(limits.take(Need(), 0.0), 0.1)
-    now, tickets = 1.0, []
-    while len(tickets) < 50:
+    now, permits = 1.0, []
+    while len(permits) < 50:
         wait = limits.wait_seconds(Need(), now)
         assert wait is not None
         if wait:
             assert wait <= _APART_SECONDS + 1e-9
             now += wait
-        tickets.append(limits.take(Need(), now))
+        permits.append(limits.take(Need(), now))
     assert 1.0 + 45 * _APART_SECONDS < now < 1.0 + 50 * _APART_SECONDS
     now += 0.1
-    for ticket in tickets[:10]:
-        limits.settle(ticket, now)
+    for permit in permits[:10]:
+        limits.settle(permit, now)
     assert send_all(limits, now, most=10) == 10
 
 
@@ -118,18 +118,18 @@ def test_headers_are_taken_up_at_once() -> None:
 def test_stale_headers_do_not_raise_the_level() -> None:
     """A header that was written before the calls still under way arrived is no news."""
     limits = learned(100)
-    tickets = [limits.take(Need(), 0.0) for _ in range(50)]
-    limits.settle(tickets[0], 0.0, headers=requests_left(99))
+    permits = [limits.take(Need(), 0.0) for _ in range(50)]
+    limits.settle(permits[0], 0.0, headers=requests_left(99))
     assert limits.buckets["requests"].level == pytest.approx(50.0)
-    limits.settle(tickets[1], 0.0, headers=requests_left(50))
+    limits.settle(permits[1], 0.0, headers=requests_left(50))
     assert limits.buckets["requests"].level == pytest.approx(50.0)
 
 
 def test_another_user_of_the_key_is_noticed() -> None:
     """A header below everything the own books allow lowers the level."""
     limits = learned(100)
-    ticket = limits.take(Need(), 0.0)
-    limits.settle(ticket, 0.0, headers=requests_left(10))
+    permit = limits.take(Need(), 0.0)
+    limits.settle(permit, 0.0, headers=requests_left(10))
     assert limits.buckets["requests"].level == pytest.approx(11.0)
 
 
@@ -178,17 +178,17 @@ def test_refused_again_more_go_ahead_until_one_is_answered(with_headers: bool) -
     """Two, four, five, five: refusals of one burst count as one, and an answer lets all others out."""
     limits = learned(100) if with_headers else FamilyLimits()
     burst = [limits.take(Need(), 0.0) for _ in range(4)]
-    for ticket in burst:
-        limits.settle(ticket, 0.0, verdict="limited")
+    for permit in burst:
+        limits.settle(permit, 0.0, verdict="limited")
         limits.pause(1.0, 0.0)
     assert limits.probing
     for now, expected in ((1.0, 2), (2.0, 4), (3.0, 5), (4.0, 5)):
-        tickets = []
+        permits = []
         while limits.wait_seconds(Need(), now) == 0.0:
-            tickets.append(limits.take(Need(), now))
-        assert len(tickets) == expected
-        for ticket in tickets:
-            limits.settle(ticket, now, verdict="limited")
+            permits.append(limits.take(Need(), now))
+        assert len(permits) == expected
+        for permit in permits:
+            limits.settle(permit, now, verdict="limited")
             limits.pause(1.0, now)
     limits.settle(limits.take(Need(), 5.0), 5.0)
     assert not limits.probing
@@ -199,8 +199,8 @@ def test_refused_again_more_go_ahead_until_one_is_answered(with_headers: bool) -
 def test_a_refused_call_gives_back_what_it_reserved() -> None:
     """The API takes nothing for a 429."""
     limits = learned(100)
-    ticket = limits.take(Need(), 0.0)
-    limits.settle(ticket, 0.0, verdict="limited")
+    permit = limits.take(Need(), 0.0)
+    limits.settle(permit, 0.0, verdict="limited")
     assert limits.buckets["requests"].level == pytest.approx(100.0)
 
 
@@ -208,18 +208,18 @@ def test_without_headers_concurrency_halves_once_a_jam_and_grows_by_one_a_round(
     """Ten calls of one jam count once; each full round of answers allows one call more."""
     limits = FamilyLimits()
     limits.settle(limits.take(Need(), 0.0), 0.0)
-    tickets = [limits.take(Need(), 0.0) for _ in range(20)]
-    for ticket in tickets[:10]:
-        limits.settle(ticket, 0.0, verdict="overloaded")
+    permits = [limits.take(Need(), 0.0) for _ in range(20)]
+    for permit in permits[:10]:
+        limits.settle(permit, 0.0, verdict="overloaded")
     assert limits.window == pytest.approx(14.0)
-    for ticket in tickets[10:]:
-        limits.settle(ticket, 0.0)
+    for permit in permits[10:]:
+        limits.settle(permit, 0.0)
     for _ in range(14):
         round_of = [limits.take(Need(), 0.0) for _ in range(14)]
         assert limits.wait_seconds(Need(), 0.0) in (None, 0.0)
         limits.settle(round_of[0], 0.0)
-        for ticket in round_of[1:]:
-            limits.settle(ticket, 0.0, verdict="failed")
+        for permit in round_of[1:]:
+            limits.settle(permit, 0.0, verdict="failed")
     assert 14.9 < limits.window < 15.1
 
 
@@ -277,15 +277,15 @@ class World:
                     break
                 todo.pop()
                 flying += 1
-                ticket = self.client.take(need, now)
+                permit = self.client.take(need, now)
                 arrives = now + self.random.random() * self.jitter
-                heapq.heappush(events, (arrives, number, "arrive", (ticket, size, output)))
+                heapq.heappush(events, (arrives, number, "arrive", (permit, size, output)))
                 number += 1
             now, _, kind, what = heapq.heappop(events)
             if kind == "look":
                 look_at = math.inf if now >= look_at else look_at
             elif kind == "arrive":
-                ticket, size, output = what
+                permit, size, output = what
                 if now < self.quiet_until:
                     self.inside += 1
                 refusal = self.server.admit("haiku", size // 4, now)
@@ -297,27 +297,27 @@ class World:
                 elif self.early:
                     said = self.server.headers("haiku", now, now)
                 done = now + (0.0 if refusal else self.latency)
-                heapq.heappush(events, (done, number, "made", (ticket, size, output, refusal, said)))
+                heapq.heappush(events, (done, number, "made", (permit, size, output, refusal, said)))
                 number += 1
             elif kind == "made":
-                ticket, size, output, refusal, said = what
+                permit, size, output, refusal, said = what
                 if refusal is None:
                     self.server.produced("haiku", output, now)
                     said = said or self.server.headers("haiku", now, now)
                 heard = now + self.random.random() * self.jitter
-                heapq.heappush(events, (heard, number, "hear", (ticket, size, output, refusal, dict(said))))
+                heapq.heappush(events, (heard, number, "hear", (permit, size, output, refusal, dict(said))))
                 number += 1
             elif kind == "hear":
-                ticket, size, output, refusal, said = what
+                permit, size, output, refusal, said = what
                 flying -= 1
                 if refusal is not None:
                     self.refused += 1
-                    self.client.settle(ticket, now, headers=said, verdict="limited")
+                    self.client.settle(permit, now, headers=said, verdict="limited")
                     self.client.pause(float(refusal.retry_after_seconds), now)
                     todo.append((size, output))
                 else:
                     self.answered += 1
-                    self.client.settle(ticket, now, headers=said, used=(size // 4, output))
+                    self.client.settle(permit, now, headers=said, used=(size // 4, output))
                     self.client.learn(
                         MODEL, input_bytes=lambda size=size: size, input_tokens=size // 4, output_tokens=output
                     )

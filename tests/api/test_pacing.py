@@ -1,4 +1,4 @@
-"""Lanes and slots: order, cancellation, pauses, event loops and threads."""
+"""FamilyPacers and slots: order, cancellation, pauses, event loops and threads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from claude_force_nb.api.limits import Ticket
-from claude_force_nb.api.pacing import Lane, Lanes, Slots, credential_id, model_family
+from claude_force_nb.api.limits import Permit
+from claude_force_nb.api.pacing import FamilyPacer, FamilyPacers, credential_id, model_family
+from claude_force_nb.api.slots import Slots
 
 MODEL = "claude-haiku-4-5"
 
@@ -18,15 +19,15 @@ def no_bytes() -> int:
     return 0
 
 
-async def enter(lane: Lane, slots: Slots, again: bool = False) -> Ticket:
-    return await lane.enter(slots, MODEL, input_bytes=no_bytes, max_tokens=64, again=again)
+async def enter(pacer: FamilyPacer, slots: Slots, again: bool = False) -> Permit:
+    return await pacer.enter(slots, MODEL, input_bytes=no_bytes, max_tokens=64, again=again)
 
 
-async def opened(slots: Slots) -> Lane:
-    """A lane in which one call was answered without headers, so that nothing but slots and pauses holds a call."""
-    lane = Lane()
-    lane.leave(await enter(lane, slots), slots)
-    return lane
+async def opened(slots: Slots) -> FamilyPacer:
+    """A pacer in which one call was answered without headers, so that nothing but slots and pauses holds a call."""
+    pacer = FamilyPacer()
+    pacer.leave(await enter(pacer, slots), slots)
+    return pacer
 
 
 async def rounds() -> None:
@@ -39,23 +40,23 @@ def test_waiters_leave_in_the_order_they_came_and_retries_first(run: Callable[..
 
     async def main() -> List[str]:
         slots = Slots(1)
-        lane = await opened(slots)
-        held = await enter(lane, slots)
+        pacer = await opened(slots)
+        held = await enter(pacer, slots)
         order: List[str] = []
 
         async def one(name: str, again: bool = False) -> None:
-            ticket = await enter(lane, slots, again)
+            permit = await enter(pacer, slots, again)
             order.append(name)
-            lane.leave(ticket, slots)
+            pacer.leave(permit, slots)
 
         tasks = []
         for name, again in (("a", False), ("b", False), ("retry", True), ("c", False)):
             tasks.append(asyncio.ensure_future(one(name, again)))
             await asyncio.sleep(0)
-        assert len(lane) == 4
-        lane.leave(held, slots)
+        assert len(pacer) == 4
+        pacer.leave(held, slots)
         await asyncio.gather(*tasks)
-        assert (len(lane), slots.free, lane.limits.in_flight) == (0, 1, 0)
+        assert (len(pacer), slots.free, pacer.limits.in_flight) == (0, 1, 0)
         return order
 
     assert run(main()) == ["retry", "a", "b", "c"]
@@ -67,20 +68,20 @@ def test_a_cancelled_waiter_takes_nothing_with_it(run: Callable[..., Any], grant
 
     async def main() -> None:
         slots = Slots(1)
-        lane = await opened(slots)
-        held = await enter(lane, slots)
-        first = asyncio.ensure_future(enter(lane, slots))
-        second = asyncio.ensure_future(enter(lane, slots))
+        pacer = await opened(slots)
+        held = await enter(pacer, slots)
+        first = asyncio.ensure_future(enter(pacer, slots))
+        second = asyncio.ensure_future(enter(pacer, slots))
         await rounds()
         if granted:
-            lane.leave(held, slots)
+            pacer.leave(held, slots)
         first.cancel()
         await rounds()
         assert first.cancelled()
         if not granted:
-            lane.leave(held, slots)
-        lane.leave(await second, slots)
-        assert (len(lane), slots.free, lane.limits.in_flight) == (0, 1, 0)
+            pacer.leave(held, slots)
+        pacer.leave(await second, slots)
+        assert (len(pacer), slots.free, pacer.limits.in_flight) == (0, 1, 0)
 
     run(main())
 
@@ -110,25 +111,25 @@ def test_after_a_pause_two_go_ahead(run: Callable[..., Any]) -> None:
     async def main() -> None:
         now = [0.0]
         slots = Slots(10)
-        lane = Lane(clock=lambda: now[0])
-        lane.leave(await enter(lane, slots), slots)
-        lane.limits.pause(60.0, now[0])
-        tasks = [asyncio.ensure_future(enter(lane, slots)) for _ in range(5)]
+        pacer = FamilyPacer(clock=lambda: now[0])
+        pacer.leave(await enter(pacer, slots), slots)
+        pacer.limits.pause(60.0, now[0])
+        tasks = [asyncio.ensure_future(enter(pacer, slots)) for _ in range(5)]
         await rounds()
         assert slots.free == 10
         now[0] = 60.0
-        lane.pump()
+        pacer.pump()
         await rounds()
         done = [task for task in tasks if task.done()]
         assert len(done) == 2
         for task in done:
-            lane.leave(task.result(), slots)
+            pacer.leave(task.result(), slots)
         for _ in range(5):  # the first in its place, the others a little apart
             now[0] += 0.01
-            lane.pump()
+            pacer.pump()
             await rounds()
-        for ticket in await asyncio.gather(*(task for task in tasks if task not in done)):
-            lane.leave(ticket, slots)
+        for permit in await asyncio.gather(*(task for task in tasks if task not in done)):
+            pacer.leave(permit, slots)
         assert slots.free == 10
 
     run(main())
@@ -140,35 +141,35 @@ def test_while_all_are_refused_each_has_its_turn(run: Callable[..., Any]) -> Non
     async def main() -> None:
         now = [0.0]
         slots = Slots(10)
-        lane = Lane(clock=lambda: now[0])
-        lane.leave(await enter(lane, slots), slots)
-        refused = await enter(lane, slots)
-        lane.leave(refused, slots, verdict="limited", pause_seconds=1.0)
-        waiting = [asyncio.ensure_future(enter(lane, slots)) for _ in range(2)]
+        pacer = FamilyPacer(clock=lambda: now[0])
+        pacer.leave(await enter(pacer, slots), slots)
+        refused = await enter(pacer, slots)
+        pacer.leave(refused, slots, verdict="limited", pause_seconds=1.0)
+        waiting = [asyncio.ensure_future(enter(pacer, slots)) for _ in range(2)]
         await rounds()
-        again = asyncio.ensure_future(enter(lane, slots, again=True))
+        again = asyncio.ensure_future(enter(pacer, slots, again=True))
         await rounds()
         now[0] = 1.0
-        lane.pump()
+        pacer.pump()
         await rounds()
         assert [task.done() for task in (*waiting, again)] == [True, True, False]
         for task in waiting:
-            lane.leave(task.result(), slots)
+            pacer.leave(task.result(), slots)
         now[0] = 1.1
-        lane.pump()
-        lane.leave(await again, slots)
+        pacer.pump()
+        pacer.leave(await again, slots)
 
     run(main())
 
 
 def test_slots_hold_across_loops_and_threads() -> None:
     """However many loops take part, no more calls than slots are under way, and all of them get their turn."""
-    slots, lane = Slots(3), Lane()
+    slots, pacer = Slots(3), FamilyPacer()
     lock = threading.Lock()
     state: Dict[str, int] = {"now": 0, "most": 0, "done": 0}
 
     async def one() -> None:
-        ticket = await enter(lane, slots)
+        permit = await enter(pacer, slots)
         with lock:
             state["now"] += 1
             state["most"] = max(state["most"], state["now"])
@@ -176,7 +177,7 @@ def test_slots_hold_across_loops_and_threads() -> None:
         with lock:
             state["now"] -= 1
             state["done"] += 1
-        lane.leave(ticket, slots)
+        pacer.leave(permit, slots)
 
     async def many() -> None:
         await asyncio.gather(*(one() for _ in range(100)))
@@ -188,45 +189,45 @@ def test_slots_hold_across_loops_and_threads() -> None:
         thread.join()
     assert state["done"] == 400
     assert state["most"] <= 3
-    assert (len(lane), slots.free, lane.limits.in_flight) == (0, 3, 0)
+    assert (len(pacer), slots.free, pacer.limits.in_flight) == (0, 3, 0)
 
 
 def test_a_waiter_whose_loop_is_gone_is_passed_over(run: Callable[..., Any]) -> None:
     """What waits on a loop that was closed under it holds nobody up."""
-    slots, lane = Slots(1), Lane()
+    slots, pacer = Slots(1), FamilyPacer()
     gone = asyncio.new_event_loop()
 
-    async def take() -> Ticket:
-        return await enter(lane, slots)
+    async def take() -> Permit:
+        return await enter(pacer, slots)
 
     held = gone.run_until_complete(take())
-    lane.limits.settle(held, 0.0)
-    held = lane.limits.take(held.need, 0.0)
+    pacer.limits.settle(held, 0.0)
+    held = pacer.limits.take(held.need, 0.0)
     lost = take()
     task = gone.create_task(lost)
     gone.run_until_complete(rounds())
-    assert len(lane) == 1
+    assert len(pacer) == 1
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     gone.close()
 
     async def main() -> None:
-        lane.leave(held, slots)
-        lane.leave(await enter(lane, slots), slots)
+        pacer.leave(held, slots)
+        pacer.leave(await enter(pacer, slots), slots)
 
     run(main())
-    assert (len(lane), slots.free) == (0, 1)
+    assert (len(pacer), slots.free) == (0, 1)
     lost.close()
     # It had nothing, so it gives nothing back.
-    assert (slots.free, lane.limits.in_flight) == (1, 0)
+    assert (slots.free, pacer.limits.in_flight) == (1, 0)
 
 
 def test_orchestrators_with_one_key_share_their_lanes() -> None:
     """Limits belong to key, server and model family; what has no key shares with nobody. The key is not in the id."""
     name = credential_id("sk-ant-secret", "https://a")
-    first, second = Lanes(lambda: name), Lanes(lambda: name)
+    first, second = FamilyPacers(lambda: name), FamilyPacers(lambda: name)
     assert first.of("claude-haiku-4-5") is second.of("claude-haiku-5-5")
     assert first.of("claude-haiku-4-5") is not first.of("claude-sonnet-5-5")
-    assert Lanes(lambda: None).of(MODEL) is not Lanes(lambda: None).of(MODEL)
+    assert FamilyPacers(lambda: None).of(MODEL) is not FamilyPacers(lambda: None).of(MODEL)
     assert credential_id("sk-ant-secret", "https://b") != name
     assert "secret" not in name
 

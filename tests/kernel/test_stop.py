@@ -91,7 +91,7 @@ def test_stop_ends_five_hundred_calls_that_a_cell_awaits(kernel: LiveKernel) -> 
     """With the extension loaded Stop ends a plain await too: all calls are cancelled, none is left, and the next cell works."""
     with Simulator() as api:
         kernel.run(MANY.format(NEVER_SECONDS, api.url))
-        kernel.run("await orchestrator.run('the first answer opens the lane')")
+        kernel.run("await orchestrator.run('the first answer lets the others out')")
         api.fail("hang")
         message_id = send_and_wait(kernel, api, "await many()", calls=500)
         kernel.interrupt()

@@ -1,0 +1,104 @@
+"""At most so many calls in flight at once, across event loops and threads."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import List, Protocol
+
+__all__ = ["Slots", "WaitingCalls"]
+
+# Taken from the number of free slots while they are held, so that taking one looks at one number only.
+_HELD = 1 << 40
+
+
+class WaitingCalls(Protocol):
+    """Calls that wait for a slot among other things; see `pacing.FamilyPacer`."""
+
+    def oldest(self, slots: Slots) -> float:
+        """Return the place in the order of the call that has waited longest for a slot; infinity where none waits."""
+
+    def pump(self) -> None:
+        """Let go whoever may."""
+
+
+class Slots:
+    """At most `limit` calls in flight at once, however many event loops and threads take part.
+
+    A slot is only ever taken at the moment a call may leave: waiting for a pacer holds none.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._free = limit
+        self._lock = Lock()
+        self._pacers: List[WaitingCalls] = []
+        self.paced = 0
+
+    @property
+    def free(self) -> int:
+        """Slots that are free now, below 0 while they are held."""
+        return self._free
+
+    @property
+    def held(self) -> bool:
+        """True between `hold` and `let_go`."""
+        return self._free <= -_HELD // 2
+
+    @property
+    def in_flight(self) -> int:
+        """Slots that are taken."""
+        free = self._free
+        return self.limit - (free + _HELD if free <= -_HELD // 2 else free)
+
+    def widen(self, limit: int) -> None:
+        """Allow `limit` calls in flight, where it was less."""
+        with self._lock:
+            more = limit - self.limit
+            if more <= 0:
+                return
+            self.limit += more
+            self._free += more
+        self.serve()
+
+    def hold(self) -> None:
+        """Let nobody take a slot until `let_go`; a second call changes nothing."""
+        with self._lock:
+            if not self.held:
+                self._free -= _HELD
+
+    def let_go(self) -> None:
+        """End `hold`."""
+        with self._lock:
+            if not self.held:
+                return
+            self._free += _HELD
+        self.serve()
+
+    def take(self) -> bool:
+        """Take a slot where one is free."""
+        with self._lock:
+            if self._free <= 0:
+                return False
+            self._free -= 1
+            return True
+
+    def put_back(self) -> None:
+        """Give a slot back; `serve` then lets the next one have it."""
+        with self._lock:
+            self._free += 1
+
+    def note_waiting(self, pacer: WaitingCalls, waits: bool) -> None:
+        """Take note that calls of a pacer wait for a slot, or that none does any more."""
+        with self._lock:
+            if waits:
+                self._pacers.append(pacer)
+            else:
+                self._pacers.remove(pacer)
+
+    def serve(self) -> None:
+        """Let those go who wait for a slot, the oldest first, whichever their pacer."""
+        if self._pacers:
+            with self._lock:
+                pacers = list(self._pacers)
+            for pacer in sorted(pacers, key=lambda pacer: pacer.oldest(self)) if len(pacers) > 1 else pacers:
+                pacer.pump()
