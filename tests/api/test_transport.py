@@ -131,7 +131,12 @@ FAULTS: Dict[str, Tuple[Any, Any]] = {  # kind: class of a plain call, class of 
     "html": (MalformedAnswerError, MalformedAnswerError),
     "truncated_json": (MalformedAnswerError, MalformedAnswerError),
     "refusal": (None, None),
+    "refusal_midway": (None, None),
     "wrong_json": (None, None),
+    "new_block": (None, None),
+    "new_events": (None, None),
+    "new_fields": (None, None),
+    "new_stop_reason": (None, None),
 }
 
 
@@ -160,7 +165,8 @@ def test_every_fault_has_its_class(run: Any, simulator: Simulator, fault: str, w
         call = client.send(request(), timeout_seconds=0.3 if waits else 20, partial=partial)
         if expected is None:
             answer = await call
-            assert answer.body["stop_reason"] == ("refusal" if fault == "refusal" else "end_turn")
+            if fault != "new_stop_reason":
+                assert answer.body["stop_reason"] == ("refusal" if fault.startswith("refusal") else "end_turn")
         else:
             with pytest.raises(expected) as raised:
                 await call
