@@ -326,7 +326,7 @@ def test_prices_and_exports_are_regular_files(repository: Path, tmp_path: Path) 
     victim = tmp_path / "private" / "notes.txt"
     os.symlink(str(victim), str(repository / "costs.csv"))
     ledger = Ledger(tmp_path / "ledger.db")
-    with pytest.raises(OSError, match="it is a link"):
+    with pytest.raises(ClaudeForceError, match=r"costs\.csv cannot be written: it is a link"):
         ledger.export_csv(repository / "costs.csv")
     ledger.close()
     assert victim.read_text() == SECRET + "\n"

@@ -263,10 +263,18 @@ class Ledger:
             spreadsheet would run as a formula gets a leading apostrophe.
         since : float, optional
             Unix seconds.
+
+        Raises
+        ------
+        ClaudeForceError
+            If the ledger cannot be read, or the file cannot be written; a link is not followed.
         """
         if isinstance(target, (str, Path)):
-            with replace_file(target, newline="") as file:
-                return self.export_csv(file, since)
+            try:
+                with replace_file(target, newline="") as file:
+                    return self.export_csv(file, since)
+            except OSError as error:
+                raise ClaudeForceError(f"{target} cannot be written: {error.strerror or error}") from None
         return write_csv(self.entries(since), target)
 
     def to_frame(self, since: Optional[float] = None) -> Any:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Iterable, List, Optional, Sequence, Tuple, Union
 
-from claude_force_nb.errors import ClaudeForceError, OptionError
+from claude_force_nb.errors import OptionError
 from claude_force_nb.storage.user_folders import is_temporary
 from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table
 from claude_force_nb.vocabulary import did_you_mean
@@ -211,10 +211,7 @@ def export(ledger: Ledger, target: str, moment: Optional[float]) -> str:
     """
     if Path(target).suffix.lower() != ".csv":
         raise OptionError(f"export takes the name of a .csv file, not {target!r}")
-    try:
-        count = ledger.export_csv(os.path.expanduser(target), since=moment)
-    except OSError as error:
-        raise ClaudeForceError(f"{target} cannot be written: {error.strerror or error}") from None
+    count = ledger.export_csv(os.path.expanduser(target), since=moment)
     return f"{answers(count)} written to {target}"
 
 

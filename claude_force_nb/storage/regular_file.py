@@ -56,7 +56,7 @@ def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: 
     if within is not None:
         name = os.path.realpath(name)
         if not is_inside(name, within):
-            raise OSError(errno.ELOOP, "it is a link out of its folder", os.fspath(path))
+            raise OSError(errno.ELOOP, "it is a link out of its folder; use the file itself", os.fspath(path))
         flags |= _NO_LINK
     try:
         descriptor = os.open(name, flags)
@@ -147,7 +147,7 @@ def own_target(path: AnyPath) -> str:
             raise OSError(errno.ELOOP, "it is a link that leads to no file", name)
         project = project_of(name, or_working_directory=False)
         if project is not None and not is_inside(name, project):
-            raise OSError(errno.ELOOP, "it is a link out of its project", name)
+            raise OSError(errno.ELOOP, "it is a link out of its project; use the file itself", name)
         name = os.path.realpath(name)
         status = os.lstat(name)
     if not stat.S_ISREG(status.st_mode):
