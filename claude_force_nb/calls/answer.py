@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 from decimal import Decimal
-from typing import Callable, Optional, Tuple
+from typing import Callable, Dict, Optional, Tuple
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.days import today
 from claude_force_nb.errors import BudgetExceededError, CacheMissError, ClaudeForceError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
 from claude_force_nb.schemas.repair import validate_or_repair
 
 from .call import Call
@@ -22,6 +24,9 @@ from .settings import Accounts, CallSettings
 from .single_flight import SingleFlight
 
 __all__ = ["Answerer"]
+
+# Prices that are remembered.
+_MOST_PRICED = 1024
 
 
 class Answerer:
@@ -56,6 +61,7 @@ class Answerer:
         self._emitter = emitter
         self._check_open = check_open
         self._check_sending = check_sending
+        self._priced: Dict[Tuple[str, Usage, datetime.date], Optional[Decimal]] = {}
         self._timeout_seconds = settings.timeout_seconds
 
     def find(self, call: Call) -> Optional[ClaudeResult]:
@@ -183,7 +189,7 @@ class Answerer:
         accounts = self._accounts
         hit = hit.changed(
             cost=Decimal(0),
-            saved=accounts.prices.cost(hit.model, hit.usage, on=today()),
+            saved=self._price(hit.model, hit.usage),
             agent=request.agent,
             duration_seconds=time.perf_counter() - started,
         )
@@ -192,3 +198,12 @@ class Answerer:
         if self._emitter.listeners:
             self._emitter.emit("hit", request, result=hit)
         return hit
+
+    def _price(self, model: str, usage: Usage) -> Optional[Decimal]:
+        """Return the price of an answer today; many answers of a run are alike, and each kind is priced once."""
+        key = (model, usage, today())
+        if key not in self._priced:
+            if len(self._priced) >= _MOST_PRICED:
+                self._priced.clear()
+            self._priced[key] = self._accounts.prices.cost(model, usage, on=key[2])
+        return self._priced[key]

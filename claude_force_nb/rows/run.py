@@ -96,6 +96,8 @@ class Rows:
         ConfigurationError
             Where there is no such agent or model.
         """
+        if type(item) is dict or type(item) is str:
+            return self.call
         item = _as_own(item) if self._template is None else item
         if not isinstance(item, OwnOptions) or self._choose is None:
             return self.call
