@@ -375,3 +375,25 @@ def test_two_makers_without_hard_links(tmp_path: Path, monkeypatch: pytest.Monke
     assert message
     assert read_or_make_key(path) == (secret, None)
     assert os.listdir(str(tmp_path)) == [KEY_FILE_NAME]
+
+
+@pytest.mark.parametrize("raced", [True, False])
+def test_a_file_system_without_hard_links_keeps_one_key(
+    raced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the key cannot be linked into place it is renamed, and the loser of a race reads the winner's."""
+    path = tmp_path / "ours" / "cache.key"
+    winner = b"0123456789abcdef" * 4
+
+    def refuse(_source: str, target: str) -> None:
+        if raced:
+            Path(target).write_bytes(winner + b"\n")
+            os.chmod(target, 0o600)
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    key, message = read_or_make_key(path)
+    assert (key == winner) is raced
+    assert (message is None) is raced
+    assert read_or_make_key(path) == (key, None)
+    assert [found.name for found in path.parent.iterdir()] == ["cache.key"]

@@ -237,3 +237,43 @@ def test_threads_never_pass_the_limit():
             thread.join()
     assert budget.spent == sum(passed) <= 1
     assert budget.left < D("0.01")
+
+
+def test_a_release_warns_of_nothing():
+    """Only what was spent since can be nearly all of it, also where the limit was lowered in between."""
+    budget = Budget(10)
+    first, second, third = budget.reserve(D("7.9")), budget.reserve(D(1)), budget.reserve(D(1))
+    first.settle(D("7.9"))
+    budget.limit = 9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second.release()
+    with pytest.warns(ClaudeForceWarning, match=r"of the \$9.00 budget is spent"):
+        third.settle(D("0.1"))
+
+
+def test_what_is_set_aside_for_long_is_not_waited_for(daily):
+    """Only calls that are settled soon make it worth waiting: a refusal counts no other as if it might cost nothing."""
+    for budget in (Budget(1), daily(1)):
+        budget.reserve(D("0.5"))
+        budget.reserve(D("0.2"), in_flight=True)
+        with pytest.raises(BudgetExceededError) as caught:
+            budget.reserve(D("0.4"))
+        assert caught.value.left_if_calls_are_free == D("0.5")
+
+
+class LooksLikeANumber:
+    """Of no type of ours, though its text is a number."""
+
+    def __str__(self):
+        return "5"
+
+
+@pytest.mark.parametrize("value", [LooksLikeANumber(), [5], b"5", 5j])
+def test_a_limit_is_of_a_plain_type(value):
+    """What only looks like a number is refused, and shown in at most 40 characters."""
+    with pytest.raises(OptionError, match=r"^budget must be US dollars"):
+        parse_budget(value)
+    with pytest.raises(OptionError) as caught:
+        parse_budget("x" * 100)
+    assert str(caught.value).endswith("not '" + "x" * 38 + "…")
