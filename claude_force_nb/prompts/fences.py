@@ -58,7 +58,8 @@ def fence(name: str, value: str) -> str:
     str
         The fence, whose inside `unfence` turns back into exactly `value`.
     """
-    return '<data name="{}">\n{}\n</data>'.format(label(name), _FENCE_LIKE.sub(r"<\\\1\2", value))
+    inside = _FENCE_LIKE.sub(r"<\\\1\2", value)
+    return f'<data name="{label(name)}">\n{inside}\n</data>'
 
 
 def label(name: str) -> str:

@@ -114,7 +114,8 @@ def code(value: Any, language: Optional[str] = None) -> str:
     if not re.fullmatch(r"[\w+#.-]*", language):
         raise TemplateError(f"code takes the name of a language, not {language!r}")
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return "{}{}\n{}\n{}".format(ticks, language, text.rstrip("\n"), ticks)
+    lines = text.rstrip("\n")
+    return f"{ticks}{language}\n{lines}\n{ticks}"
 
 
 def estimate_tokens(text: str) -> int:
@@ -150,8 +151,20 @@ def truncate_tokens(value: Any, count: int) -> str:
     word = re.search(r"\s\S{1,40}\Z", kept)
     if word is not None and low < len(text) and not text[low].isspace():
         kept = kept[: word.start()]
-    note = "[cut here: about {:,} of {:,} tokens, by estimate]"
-    return f"{kept.rstrip()}\n{note.format(estimate_tokens(kept), whole)}"
+    note = f"[cut here: about {estimate_tokens(kept):,} of {whole:,} tokens, by estimate]"
+    return f"{kept.rstrip()}\n{_end_of_code(kept)}{note}"
+
+
+def _end_of_code(text: str) -> str:
+    """Return the line that ends a code block which a text leaves open, else "": what follows is no code."""
+    opened = ""
+    for line in text.splitlines():
+        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if mark and not opened:
+            opened = mark.group(1)
+        elif mark and mark.group(1).startswith(opened) and line.strip() == mark.group(1):
+            opened = ""
+    return opened + "\n" if opened else ""
 
 
 FILTERS: Dict[str, Callable[..., Any]] = {

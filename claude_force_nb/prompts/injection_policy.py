@@ -62,7 +62,7 @@ def notices(rendered: RenderedPrompt) -> Tuple[str, ...]:
     if not rendered.removed and not rendered.suspicions:
         return ()
     removed = [
-        "{:,} invisible character{} removed from {}".format(count, "" if count == 1 else "s", name)
+        f"{count:,} invisible character{'' if count == 1 else 's'} removed from {name}"
         for name, count in rendered.removed.items()
     ]
     return (*removed, *(f"suspicious: {each}" for each in rendered.suspicions))

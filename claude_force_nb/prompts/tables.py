@@ -69,11 +69,11 @@ class Table:
     def shape(self) -> str:
         """Say how large the whole is, and what of it is shown."""
         rows = "unknown number of rows" if self.row_count is None else _count(self.row_count, "row")
-        parts = ["{} x {}".format(rows, _count(self.column_count, "column"))]
+        parts = [f"{rows} x {_count(self.column_count, 'column')}"]
         if self.more:
-            parts.append("only the first {} shown".format(_count(len(self.rows), "row")))
+            parts.append(f"only the first {_count(len(self.rows), 'row')} shown")
         if len(self.columns) < self.column_count:
-            parts.append("only the first {} shown".format(_count(len(self.columns), "column")))
+            parts.append(f"only the first {_count(len(self.columns), 'column')} shown")
         return "; ".join(parts)
 
     def described(self, text: str) -> str:
@@ -102,7 +102,7 @@ class Table:
             ["---"] * len(self.columns),
             *([cell_text(cell) for cell in row] for row in self.rows),
         ]
-        return "\n".join("| {} |".format(" | ".join(map(_markdown_cell, line))) for line in lines)
+        return "\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines)
 
     def records(self) -> List[Dict[str, Any]]:
         """Return the shown rows as mappings; of columns with one name each has a name of its own."""
@@ -113,7 +113,7 @@ class Table:
 
 
 def _count(number: int, what: str) -> str:
-    return "{:,} {}{}".format(number, what, "" if number == 1 else "s")
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _markdown_cell(text: str) -> str:
@@ -237,8 +237,9 @@ def _from_narwhals(value: Any, most: int) -> Table:
     try:
         import narwhals.stable.v1 as narwhals
     except ImportError:
-        message = "{} tables need narwhals: pip install 'claude_force_nb[dataframe]'; or insert pandas or polars"
-        raise TemplateError(message.format(_root(value))) from None
+        raise TemplateError(
+            f"{_root(value)} tables need narwhals: pip install 'claude_force_nb[dataframe]'; or insert pandas or polars"
+        ) from None
     frame: Any = narwhals.from_native(value, allow_series=True)
     if hasattr(frame, "to_frame"):
         frame = frame.to_frame()

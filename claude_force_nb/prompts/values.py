@@ -122,8 +122,8 @@ def file(source: Union[str, os.PathLike[str], bytes, Any], name: Optional[str] =
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogatepass")
     else:
-        message = "file() takes a path, bytes or an open file, not {}; nothing was sent"
-        raise AttachmentError(message.format(type(source).__name__))
+        kind = type(source).__name__
+        raise AttachmentError(f"file() takes a path, bytes or an open file, not {kind}; nothing was sent")
     if not data:
         raise AttachmentError(f"{name} is empty; nothing was sent")
     if len(data) > MAX_REQUEST_BYTES:
@@ -170,8 +170,9 @@ def _decoded(data: bytes, name: str) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        message = "{} is neither a PNG, JPEG, GIF or WebP image, nor PDF, nor text in UTF-8 or UTF-16; nothing was sent"
-        raise AttachmentError(message.format(name))
+        raise AttachmentError(
+            f"{name} is neither a PNG, JPEG, GIF or WebP image, nor PDF, nor text in UTF-8 or UTF-16; nothing was sent"
+        )
     return text
 
 
@@ -193,8 +194,9 @@ def _image(value: Any) -> Optional[Attachment]:
     if callable(getattr(value, "save", None)) and hasattr(value, "mode") and hasattr(value, "size"):
         width, height = value.size
         if max(width, height) > 8000:  # before it is compressed for nothing
-            message = "the image has {} x {} pixels and the API takes 8000 a side; use .thumbnail((1568, 1568)) first"
-            raise AttachmentError(message.format(width, height))
+            raise AttachmentError(
+                f"the image has {width} x {height} pixels and the API takes 8000 a side; use .thumbnail((1568, 1568)) first"
+            )
         if value.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
             value = value.convert("RGB")
         saved = BytesIO()

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
+import stat
 from array import array
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Set, Union
+from typing import IO, Any, BinaryIO, Callable, Dict, Iterator, Mapping, Optional, Set, Union
 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.prompts.plain import json_data
 from claude_force_nb.rows.results import FRAME_COLUMNS, answer_columns
 from claude_force_nb.storage.file_lock import try_lock
 from claude_force_nb.storage.regular_file import open_for_appending, open_regular, own_target, replace_file
 
 from .feed import BrokenRow
-from .parquet_types import schema_of_rows
+from .parquet import ParquetTypeError, parquet_records, write_parquet
 from .sources import Source
 
 __all__ = ["FILE_COLUMNS", "RowFile"]
@@ -36,24 +36,17 @@ FILE_COLUMNS = ("row", *FRAME_COLUMNS, "fingerprint")
 _ANSWERED = ("ok", "cached")
 # Of a fingerprint, as many hexadecimal digits as make it unlikely that two of a million prompts share them: below 1 to 10^7.
 _DIGITS = 16
-_PARQUET_ROWS = 10_000
 # How every line begins: what else a file ends in was not torn by a process that died.
 _HEAD = b'{"row": '
 # Stands for the request id of an answer that the file has already.
 _IN_FILE = "in the file"
-# What pandas has where there is no value.
-_NOTHING = ("NaTType", "NAType")
+# Readers that know Unicode take these for ends of lines (str.splitlines), and JSON needs no escape for them.
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+# How much further the number of a row may be than the bytes of the file allow: rows of message batches end in any order.
+_MOST_AHEAD = 1_000_000
+_STATUSES = ("ok", "cached", "failed", "not_sent")
 # Of a column of the source that is called as one of ours.
 _PREFIX = "source_"
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON has a form for; a number that is none becomes null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _free_names(columns: Mapping[Any, Any], taken: Set[str]) -> Dict[Any, str]:
@@ -87,14 +80,10 @@ def _put(places: array[int], row: int, offset: int) -> None:
     places[row] = offset
 
 
-def _other(value: Any) -> Any:
-    plain = getattr(value, "tolist", None)  # a number or an array of numpy
-    if callable(plain):
-        return _plain(plain())
-    return None if type(value).__name__ in _NOTHING else str(value)
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, default=_other, separators=(", ", ": ")).encode
+def _line(record: Mapping[str, Any]) -> bytes:
+    """Return a record as a line of JSON, in which no character ends a line for any reader."""
+    text = json.dumps(record, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+    return (text.translate(_LINE_ENDS) + "\n").encode("utf-8")
 
 
 def _lock(file: BinaryIO) -> bool:
@@ -210,8 +199,7 @@ class RowFile:
             try:
                 # Another run that ends just now puts a new file into the place of the one that was opened.
                 if not _lock(self._file) or not os.path.samestat(os.fstat(self._file.fileno()), self._log.stat()):
-                    message = "another run writes to {} now; wait for it, or give another name"
-                    raise SourceError(message.format(self.path))
+                    raise SourceError(f"another run writes to {self.path} now; wait for it, or give another name")
                 self._end = self._read()
             except BaseException:
                 self._file.close()
@@ -243,6 +231,9 @@ class RowFile:
         try:
             record = json.loads(line)
             row, fingerprint, status = record["row"], record["fingerprint"], record["status"]
+            # A file that somebody else has written must not decide how much memory this takes.
+            if type(row) is not int or not 0 <= row <= offset + _MOST_AHEAD or status not in _STATUSES:
+                raise ValueError(row)
             if status in _ANSWERED:
                 self._known[_key(fingerprint)] = offset
             _put(self._known_rows, row, offset)
@@ -284,7 +275,7 @@ class RowFile:
         columns = item if isinstance(item, Mapping) else {} if isinstance(item, BrokenRow) else {"item": item}
         names = _free_names(columns, self._own)
         named = {names[name]: value for name, value in columns.items()}
-        line = (_encode(_plain({"row": row, **named, **answer})) + "\n").encode("utf-8", "backslashreplace")
+        line = _line(json_data({"row": row, **named, **answer}))
         self._write(line)
         self._put_down(row, self._end)
         self._end += len(line)
@@ -331,10 +322,16 @@ class RowFile:
                 with replace_file(self._log, binary=True) as ordered:
                     for line in self._lines():
                         ordered.write(line)
+                    self._keep_mode(ordered)
                     self._let_go()
         except OSError as error:
-            message = "{} cannot be finished: {}; the rows are in {}"
-            raise SourceError(message.format(self.path, error.strerror or error, self._log)) from None
+            reason = error.strerror or error
+            raise SourceError(f"{self.path} cannot be finished: {reason}; the rows are in {self._log}") from None
+
+    def _keep_mode(self, file: IO[Any]) -> None:
+        """Let those read the finished file who may read the lines: a new file is private at first."""
+        if hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), stat.S_IMODE(os.stat(self._log).st_mode))
 
     def _lines(self) -> Iterator[bytes]:
         with open_regular(self._log) as lines:
@@ -359,41 +356,21 @@ class RowFile:
             self._let_go()
             self._log.unlink()
             return
-        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
         try:
-            # Twice through all rows: what the first ones have tells neither the columns nor the types of all.
-            schema = schema_of_rows(arrow, _chunks(self._lines()))
-            with replace_file(self.path, binary=True) as file, parquet.ParquetWriter(file, schema) as writer:
-                for records in _chunks(self._lines()):
-                    writer.write_table(arrow.Table.from_pylist(records, schema=schema))
-        except (arrow.ArrowException, OverflowError) as error:
-            message = "Parquet has no form for these rows ({}); they are in {}"
-            raise SourceError(message.format(" ".join(str(error).split()), self._log)) from None
+            with replace_file(self.path, binary=True) as file:
+                write_parquet(file, lambda: map(json.loads, self._lines()))
+                self._keep_mode(file)
+        except ParquetTypeError as error:
+            raise SourceError(f"Parquet has no form for these rows ({error}); they are in {self._log}") from None
         self._let_go()
         self._log.unlink()
 
     def _unpack(self) -> None:
         """Make the lines of an earlier Parquet file, to go on with them."""
-        parquet = import_module("pyarrow.parquet")
         try:
-            # Closed before its name is given away.
-            with replace_file(self._log, binary=True) as lines, open_regular(self.path) as packed, parquet.ParquetFile(
-                packed
-            ) as file:
-                for batch in file.iter_batches(_PARQUET_ROWS):
-                    for record in batch.to_pylist():
-                        self._go_on()
-                        lines.write((_encode(_plain(record)) + "\n").encode("utf-8", "backslashreplace"))
-        except (ValueError, OSError):  # pyarrow's own errors are of these kinds
+            with replace_file(self._log, binary=True) as lines:
+                for record in parquet_records(self.path):
+                    self._go_on()
+                    lines.write(_line(json_data(record)))
+        except (ValueError, OSError):
             raise self._foreign() from None
-
-
-def _chunks(lines: Iterator[bytes]) -> Iterator[List[Dict[str, Any]]]:
-    chunk: List[Dict[str, Any]] = []
-    for line in lines:
-        chunk.append(json.loads(line))
-        if len(chunk) == _PARQUET_ROWS:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from claude_force_nb.errors import SourceError
+from claude_force_nb.prompts.plain import free_name
+from claude_force_nb.prompts.tables import column_name, index_names
 
 __all__ = ["Table", "as_table", "assemble"]
 
@@ -33,15 +35,23 @@ class Table:
         self._native = native.copy(deep=False) if _is_pandas(native) else native
         self._frame = frame
         self.is_series = is_series
-        self.columns: Tuple[str, ...] = tuple(map(str, frame.columns))
+        self.columns: Tuple[str, ...] = tuple(map(column_name, frame.columns))
+        # Of pandas: an index that says more than the number of a row goes with it.
+        self.index_names: Tuple[str, ...] = _index_names(self._native, self.columns)
 
     def __len__(self) -> int:
         return len(self._frame)
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         names = self.columns
-        for row in self._frame.iter_rows():
-            yield dict(zip(names, row))
+        if not self.index_names:
+            for row in self._frame.iter_rows():
+                yield dict(zip(names, row))
+            return
+        several = len(self.index_names) > 1
+        for label, row in zip(self._native.index, self._frame.iter_rows()):
+            levels = dict(zip(self.index_names, label if several else (label,)))
+            yield {**dict(zip(names, row)), **levels}
 
     def with_columns(self, numbers: Sequence[int], added: Mapping[str, List[Any]]) -> Any:
         """Return the rows with these numbers, as the user's library has them, with further columns behind their own."""
@@ -49,9 +59,11 @@ class Table:
         everything = len(numbers) == len(self)
         if _is_pandas(self._native):
             frame = self._native.copy() if everything else self._native.iloc[list(numbers)].copy()
+            levels = getattr(frame.columns, "nlevels", 1)
             for name, values in added.items():
+                key = names[name] if levels == 1 else (names[name], *[""] * (levels - 1))
                 # Of the frame's library, whatever its columns are.
-                frame[names[name]] = type(frame.index.to_series())(values, index=frame.index) if values else None
+                frame[key] = type(frame.index.to_series())(values, index=frame.index) if values else None
             return frame
         rows = self._frame if everything else self._frame[list(numbers)]
         namespace = self._frame.__native_namespace__()
@@ -62,6 +74,14 @@ class Table:
 
 def _is_pandas(native: Any) -> bool:
     return hasattr(native, "iloc")
+
+
+def _index_names(native: Any, columns: Sequence[str]) -> Tuple[str, ...]:
+    """Return the names of an index's levels; none where it only numbers the rows, named or not by anybody."""
+    index = getattr(native, "index", None) if _is_pandas(native) else None
+    if index is None or (list(index.names) == [None] and getattr(index.dtype, "kind", "O") in "iu"):
+        return ()
+    return tuple(index_names(list(index.names), columns))
 
 
 def _series(namespace: Any, kind: str, name: str, values: List[Any]) -> Any:
@@ -94,7 +114,7 @@ def as_table(value: Any, name: str) -> Optional[Table]:
     narwhals = import_module("narwhals.stable.v1")
     # Before narwhals refuses them, in several lines; 1 and "1" are one name in a template.
     columns = getattr(value, "columns", ()) if _is_pandas(value) else getattr(value, "column_names", ())
-    names = list(map(str, columns))
+    names = list(map(column_name, columns))
     twice = next((each for each in names if names.count(each) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
         raise SourceError(f"{name} has two columns named {twice!r}")
@@ -139,9 +159,6 @@ def _free_names(wanted: Iterable[str], taken: Iterable[str]) -> Dict[str, str]:
     used = set(taken)
     names = {}
     for name in wanted:
-        free, number = name, 2
-        while free in used:
-            free, number = f"{name}_{number}", number + 1
-        used.add(free)
-        names[name] = free
+        names[name] = free_name(name, used)
+        used.add(names[name])
     return names

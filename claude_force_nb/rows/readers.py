@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import csv
-import io
+import gzip
 import json
-from itertools import islice
+import zlib
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from io import TextIOWrapper
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, AsyncIterable, AsyncIterator, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, AsyncIterable, AsyncIterator, BinaryIO, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.storage.regular_file import open_regular, project_of
 
+from .csv_dialect import CsvDialect, find_dialect, fits, header_names
 from .feed import BrokenRow
 
-__all__ = ["AsyncBufferedIterator", "FileRows", "BufferedIterator"]
+__all__ = ["FILE_KINDS", "AsyncBufferedIterator", "BufferedIterator", "FileRows", "file_kind"]
 
+# What a file may end in; each but Parquet also with .gz behind it.
+FILE_KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 # Longer fields are refused by Python's reader, which was made for spreadsheets and not for documents.
 _FIELD_CHARACTERS = 64 * 1024 * 1024
+# What is looked at to find how a file is written.
+_SAMPLE_CHARACTERS = 256 * 1024
+_PARQUET_ROWS = 1000
 
 
 class BufferedIterator:
@@ -74,88 +85,220 @@ class AsyncBufferedIterator:
         return {"_items": None, "_keep": True, "taken": self.taken}
 
 
-def _open_text(path: Path, *, newline: Optional[str], errors: str = "strict") -> io.TextIOWrapper:
-    """Open a source: a pipe would never end, and a repository may hold a link to what is nobody's business."""
-    return io.TextIOWrapper(
-        open_regular(path, within=project_of(path)), encoding="utf-8-sig", newline=newline, errors=errors
-    )
+def file_kind(path: Path) -> str:
+    """Return what a file is by its name, without .gz."""
+    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
 class FileRows:
-    """Rows of a .txt, .csv, .tsv or .jsonl file, read anew by every iteration and never held as a whole.
+    """Rows of a file, read anew by every iteration and never held as a whole.
+
+    A .txt file has a row on each line, .csv and .tsv have a header, .jsonl has a JSON value on each line. Text is UTF-8, or UTF-16, and may
+    be packed with gzip (.csv.gz). Parquet needs pyarrow.
 
     Attributes
     ----------
     columns : tuple of str or None
         Of a file with a header.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, is not a regular one, is not UTF-8, or is not what its name says.
     """
 
     columns: Optional[Tuple[str, ...]] = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.delimiter = ","
-        if path.suffix.lower() in (".csv", ".tsv"):
-            csv.field_size_limit(max(_FIELD_CHARACTERS, csv.field_size_limit()))
-            self._look_at_header()
+        self.kind = file_kind(path)
+        self._dialect = CsvDialect()
+        if self.kind == ".parquet":
+            self._look_at_parquet()
+            return
+        self._encoding = "utf-8-sig"
+        with self._errors():
+            self._encoding = self._find_encoding()
+            if self.kind in (".csv", ".tsv"):
+                csv.field_size_limit(max(_FIELD_CHARACTERS, csv.field_size_limit()))
+                self._look_at_header()
+            elif self.kind != ".txt":
+                self._look_for_one_value()
 
     def __iter__(self) -> Iterator[Any]:
-        kind = self.path.suffix.lower()
-        table = kind in (".csv", ".tsv")
+        if self.kind == ".parquet":
+            return self._parquet_rows()
+        rows = {".csv": self._records, ".tsv": self._records, ".txt": self._texts}.get(self.kind, self._json)
+        return self._text_rows(rows)
+
+    def _text_rows(self, rows: Any) -> Iterator[Any]:
+        with self._errors(), self._text() as file:
+            yield from rows(self._lines(file))
+
+    # --- opening
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what may be wrong with a file into one line."""
         try:
-            # An empty line end: a quoted field may have line ends of its own.
-            with _open_text(self.path, newline="" if table else None) as file:
-                yield from self._records(file) if table else self._texts(file) if kind == ".txt" else self._json(file)
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{self.path} is not UTF-8: {error.reason}") from None
+            yield
+        except UnicodeError:
+            advice = "save it as UTF-8"
+            if self.kind in (".csv", ".tsv"):
+                advice = "save it as “CSV UTF-8”, or give pandas.read_csv(path, encoding='cp1252')"
+            message = f"{self.path} is not UTF-8; {advice} (older programs of Windows write cp1252)"
+            raise SourceError(message) from None
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise SourceError(f"{self.path} cannot be read: it is not gzip, or ends too early") from None
         except OSError as error:
             raise SourceError(f"{self.path} cannot be read: {error.strerror or error}") from None
 
+    @contextmanager
+    def _binary(self) -> Iterator[BinaryIO]:
+        with open_regular(self.path, within=project_of(self.path)) as file:
+            if self.path.suffix.lower() != ".gz":
+                yield file
+                return
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield unpacked  # type: ignore[misc]
+
+    @contextmanager
+    def _text(self) -> Iterator[TextIOWrapper]:
+        # Without a line end of its own: a quoted field may have some, and all are left as they are.
+        newline = "" if self.kind in (".csv", ".tsv") else None
+        with self._binary() as file, TextIOWrapper(file, encoding=self._encoding, newline=newline) as text:
+            yield text
+
+    def _find_encoding(self) -> str:
+        with self._binary() as file:
+            head = file.read(4096)
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
+        nothing = (head[1::2].count(0), head[::2].count(0))
+        # UTF-16 without a mark: every other byte of what is written in Latin script is zero.
+        if max(nothing) > len(head) // 4:
+            return "utf-16-le" if nothing[0] > nothing[1] else "utf-16-be"
+        return "utf-8-sig"
+
+    def _lines(self, file: TextIOWrapper) -> Iterator[str]:
+        for number, line in enumerate(iter(lambda: file.readline(_FIELD_CHARACTERS), ""), 1):
+            if len(line) >= _FIELD_CHARACTERS and not line.endswith("\n"):
+                raise SourceError(f"line {number} of {self.path.name} has more than 64 million characters")
+            yield line
+
+    # --- lines
+
     @staticmethod
-    def _texts(file: Iterable[str]) -> Iterator[str]:
-        for line in file:
+    def _texts(lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
             line = line.rstrip("\n")
             if line.strip():
                 yield line
 
-    def _json(self, file: Iterable[str]) -> Iterator[Any]:
-        for number, line in enumerate(file, 1):
+    def _json(self, lines: Iterable[str]) -> Iterator[Any]:
+        for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                yield json.loads(line)
+                yield json.loads(line, object_pairs_hook=_object)
+            except _TwiceError as error:
+                yield BrokenRow(SourceError(f"line {number} of {self.path.name} has the name {error.args[0]!r} twice"))
             except (ValueError, RecursionError):
-                yield BrokenRow(SourceError(f"line {number} of {self.path.name} is no JSON"))
+                yield BrokenRow(SourceError(f"line {number} of {self.path.name} is not valid JSON"))
 
-    def _records(self, file: Iterable[str]) -> Iterator[Any]:
-        reader = csv.reader(file, delimiter=self.delimiter)
-        header: Optional[List[str]] = None
+    def _look_for_one_value(self) -> None:
+        """Raise SourceError where a file is one JSON value over many lines, or one line that is a list of records."""
+        with self._text() as file:
+            lines = [line.strip() for line in islice(filter(str.strip, self._lines(file)), 2)]
+        if not lines:
+            return
         try:
-            for fields in reader:
-                if header is None:
-                    header = fields or None
-                elif len(fields) == len(header):
-                    yield dict(zip(header, fields))
-                elif fields:
-                    message = "line {} of {} has {} fields, its header {}"
-                    found = (reader.line_num, self.path.name, len(fields), len(header))
-                    yield BrokenRow(SourceError(message.format(*found)))
-        except csv.Error as error:
-            raise SourceError(f"line {reader.line_num} of {self.path.name}: {error}") from None
+            first = json.loads(lines[0])
+        except (ValueError, RecursionError):
+            if not (lines[0] in ("[", "{", "[{") or (lines[0][0] in "[{" and lines[0][-1] in ",[{")):
+                return
+        else:
+            if len(lines) > 1 or not (
+                isinstance(first, list) and first and all(isinstance(row, dict) for row in first)
+            ):
+                return
+        what = "array" if lines[0][0] == "[" else "object"
+        raise SourceError(
+            f"{self.path.name} is one JSON {what} instead of a JSON value on each line; read it with json.load() and give the list"
+        )
+
+    # --- CSV
 
     def _look_at_header(self) -> None:
+        with self._text() as file:
+            sample = file.read(_SAMPLE_CHARACTERS)
+        delimiters = "\t" if self.kind == ".tsv" else ",;\t|"
+        self._dialect = find_dialect(sample, is_whole=len(sample) < _SAMPLE_CHARACTERS, delimiters=delimiters)
         try:
-            with _open_text(self.path, newline="", errors="replace") as file:
-                line = next((line for line in file if line.strip("\r\n")), "")
-                self.delimiter = max(",;\t", key=line.count) if self.path.suffix.lower() == ".csv" else "\t"
-                file.seek(0)
+            with self._text() as file:
                 # A name may have line ends of its own.
-                header = next(filter(None, csv.reader(file, delimiter=self.delimiter)), [])
-        except OSError as error:
-            raise SourceError(f"{self.path} cannot be read: {error.strerror or error}") from None
+                names = header_names(next(filter(None, self._dialect.reader(self._lines(file))), []))
         except csv.Error as error:
             raise SourceError(f"the header of {self.path.name}: {error}") from None
-        twice = sorted({name for name in header if header.count(name) > 1})
+        twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SourceError(f"{self.path.name} has two columns named {twice[0]!r}")
-        self.columns = tuple(header)
+        self.columns = tuple(names)
+
+    def _records(self, lines: Iterable[str]) -> Iterator[Any]:
+        names = self.columns or ()
+        reader = self._dialect.reader(lines)
+        above = self._dialect.lines_above
+        try:
+            records = filter(None, reader)
+            next(records, None)
+            for fields in records:
+                if fits(fields, len(names)):
+                    yield dict(zip(names, fields))
+                else:
+                    line = reader.line_num + above
+                    message = f"line {line} of {self.path.name} has {len(fields)} fields, its header {len(names)}"
+                    yield BrokenRow(SourceError(message))
+        except csv.Error as error:
+            raise SourceError(f"line {reader.line_num + above} of {self.path.name}: {error}") from None
+
+    # --- Parquet
+
+    def _look_at_parquet(self) -> None:
+        if find_spec("pyarrow") is None:
+            raise SourceError(f"reading {self.path.name} needs pip install pyarrow; or give a .csv or .jsonl file")
+        with self._parquet() as file:
+            names = list(file.schema_arrow.names)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SourceError(f"{self.path.name} has two columns named {twice[0]!r}")
+        self.columns = tuple(names)
+
+    @contextmanager
+    def _parquet(self) -> Iterator[Any]:
+        parquet = import_module("pyarrow.parquet")
+        try:
+            with open_regular(self.path, within=project_of(self.path)) as opened, parquet.ParquetFile(opened) as file:
+                yield file
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be read: {error.strerror or error}") from None
+        except ValueError as error:  # pyarrow's own errors are of this kind
+            reason = " ".join(str(error).split())[:200]
+            raise SourceError(f"{self.path} cannot be read as Parquet: {reason}") from None
+
+    def _parquet_rows(self) -> Iterator[Any]:
+        with self._parquet() as file:
+            batches = (batch.to_pylist() for batch in file.iter_batches(_PARQUET_ROWS))
+            yield from chain.from_iterable(batches)
+
+
+class _TwiceError(ValueError):
+    """A record has a name twice, and one of the two values would be lost."""
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return found

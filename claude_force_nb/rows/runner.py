@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, AsyncGenerator, Callable, Dict, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 from claude_force_nb.cache import ResponseCache
@@ -25,10 +26,11 @@ from claude_force_nb.schemas.repair import checked
 from claude_force_nb.vocabulary import ROUTES, did_you_mean
 
 from .files import FILE_COLUMNS, RowFile
+from .readers import FILE_KINDS, file_kind
 from .results import BatchResult, BatchSummary, frame_parts
 from .retry import retry_rows
 from .run import OnResult, ResultCollector, Rows, RowWorkers
-from .sources import READABLE, Source, open_source
+from .sources import Source, open_source
 
 __all__ = ["BatchRoute", "RowRunner", "RunOptions"]
 
@@ -303,7 +305,7 @@ def _with_schema(options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _source(prompts: Any, *, keep: bool) -> Source:
     if isinstance(prompts, str):
-        if os.path.splitext(prompts)[1].lower() in READABLE:
+        if file_kind(Path(prompts)) in FILE_KINDS:
             raise OptionError(
                 f"run_many takes a list of prompts; for the rows of a file give pathlib.Path({prompts!r})"
             )

@@ -10,29 +10,31 @@ from typing import (
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Collection,
     Dict,
     Iterable,
     Iterator,
     List,
     Mapping,
     Optional,
+    Sequence,
     Tuple,
     Union,
 )
 
-from claude_force_nb.errors import SourceError, UndefinedNameError
-from claude_force_nb.prompts.plain import is_absent
+from claude_force_nb.errors import ClaudeForceWarning, SourceError, UndefinedNameError
+from claude_force_nb.prompts.plain import find_name, is_absent
 from claude_force_nb.prompts.template import BUILTIN_NAMES, names
 from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.warn import warn
 
 from .feed import BrokenRow, NumberedRows, OwnOptions
 from .frames import Table, as_table, assemble
-from .readers import AsyncBufferedIterator, BufferedIterator, FileRows
+from .readers import FILE_KINDS, AsyncBufferedIterator, BufferedIterator, FileRows, file_kind
 
-__all__ = ["READABLE", "Source", "open_source"]
+__all__ = ["Source", "open_source"]
 
-READABLE = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
-_KINDS = "a list, a table, or a path to .txt, .csv or .jsonl"
+_KINDS = "a list, a table, or a path to .txt, .csv, .jsonl or .parquet"
 
 
 class Source:
@@ -89,7 +91,8 @@ class Source:
         self.pending: Optional[Dict[int, Any]] = None
 
     def __repr__(self) -> str:
-        return "Source({}, {} rows)".format(self.name, "unknown" if self.total is None else self.total)
+        rows = "unknown" if self.total is None else self.total
+        return f"Source({self.name}, {rows} rows)"
 
     def take_options_from(self, *, agent_column: Optional[str], model_column: Optional[str]) -> None:
         """Let rows bring their own agent or model, in these columns."""
@@ -142,14 +145,17 @@ class Source:
         if self._column is not None:
             if columns is None:
                 raise SourceError(f"{self.name} has no columns, so none named {self._column!r}")
+            self._column = find_name(columns, self._column) or self._column
             if self._column not in columns:
                 near = did_you_mean(self._column, columns) or "; it has " + ", ".join(columns)
                 raise SourceError(f"{self.name} has no column {self._column!r}{near}")
         elif template is None and columns is not None:
             prompts = [column for column in columns if column not in own]
             if len(prompts) != 1 and self._prompts is None:
-                message = "{} has the columns {}; say which one is the prompt, as in column={}"
-                raise SourceError(message.format(self.name, ", ".join(columns), columns[0]))
+                names_there = ", ".join(columns)
+                raise SourceError(
+                    f"{self.name} has the columns {names_there}; say which one is the prompt, as in column={columns[0]}"
+                )
             self._column = self._prompts or prompts[0]
         elif self._table is not None and self._table.is_series:
             self._column = self._table.columns[0]
@@ -158,14 +164,33 @@ class Source:
         known = {"item"} if columns is None or self._column is not None else set()
         known |= set(columns or ())
         self._with_row = columns is not None and "row" in used and "row" not in known
+        self._say_what_is_shadowed(used, known, variables)
+        if self._table is not None:
+            known |= set(self._table.index_names)
         for missing in used:
-            if missing in known or missing in BUILTIN_NAMES or (variables is not None and missing in variables):
+            if (
+                find_name(known, missing) is not None
+                or missing in BUILTIN_NAMES
+                or (variables is not None and missing in variables)
+            ):
                 continue
             if missing == "row" and self._with_row:
                 continue
             near = did_you_mean(missing, known) or "; a row has " + ", ".join(sorted(known))
-            message = "{!r} in {{{{ }}}} is no column of {} and not defined, nothing was sent{}"
-            raise UndefinedNameError(message.format(missing, self.name, near))
+            raise UndefinedNameError(
+                f"{missing!r} in {{{{ }}}} is not a column of {self.name} and not defined, nothing was sent{near}"
+            )
+
+    def _say_what_is_shadowed(
+        self, used: Sequence[str], known: Collection[str], variables: Optional[Mapping[str, Any]]
+    ) -> None:
+        """Warn once of names in the template that the notebook has too: each row's own value is meant."""
+        for name in used:
+            if name in known and name != "item" and variables is not None and name in variables:
+                what = (
+                    f"{name} in {{{{ }}}} is a column of {self.name}; the notebook's variable of that name is not used"
+                )
+                warn(what, ClaudeForceWarning)
 
     def is_empty(self) -> bool:
         """Return True where there is no row at all; an asynchronous source is not asked."""
@@ -252,8 +277,8 @@ class Source:
         if isinstance(row, BrokenRow) or (self._column is None and not self._with_row):
             return row
         if type(row) is not dict and not isinstance(row, Mapping):
-            message = "a row with the columns {} was expected, not {}"
-            return BrokenRow(SourceError(message.format(", ".join(self.columns or ()), type(row).__name__)))
+            expected = ", ".join(self.columns or ())
+            return BrokenRow(SourceError(f"a row with the columns {expected} was expected, not {type(row).__name__}"))
         if self._column is None:
             return {**row, "row": row}
         if self._column not in row:
@@ -347,9 +372,9 @@ def open_source(
 
 def _open_file(value: Any, make: Callable[..., Source]) -> Source:
     path = Path(os.path.expanduser(value))
-    if path.suffix.lower() not in READABLE:
+    if file_kind(path) not in FILE_KINDS:
         shown = repr(str(value)) if len(str(value)) <= 60 else "a long text"
-        raise SourceError(f"{shown} is no source of rows; give {_KINDS}")
+        raise SourceError(f"{shown} is not a source of rows; give {_KINDS}")
     if not path.exists():
         near = did_you_mean(path.name, [item.name for item in path.parent.glob("*" + path.suffix)])
         raise SourceError(f"there is no file {value}{near}")

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import Enum, IntEnum
 from pathlib import PurePosixPath
 from types import SimpleNamespace
-from typing import Any, ClassVar, Dict
+from typing import Any, Dict
 
 import pytest
 from hypothesis import given
@@ -146,7 +146,7 @@ def test_pydantic_models() -> None:
     pydantic = pytest.importorskip("pydantic", minversion="2")
 
     class Car(pydantic.BaseModel):  # type: ignore[name-defined, misc]
-        model_config: ClassVar = {"arbitrary_types_allowed": True}
+        model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
         colour: Colour
         built: datetime.date
         price: Decimal

@@ -503,3 +503,23 @@ def test_nothing_is_imported_for_a_value() -> None:
 def test_the_largest_image_of_the_documentation_is_under_the_bound() -> None:
     """The bound is above the documentation's largest image: 2576 pixels a side at 28 pixels a patch, 4784 tokens."""
     assert IMAGE_BOUND_TOKENS > 4784
+
+
+@pytest.mark.parametrize("fence", ["```python", "~~~", "````"])
+def test_text_that_is_cut_inside_code(fence: str) -> None:
+    """A text that is cut inside a code block ends the block, so that what follows is no code; a whole block is left alone."""
+    mark = re.match(r"[`~]+", fence).group()  # type: ignore[union-attr]
+    cut = truncate_tokens(f"intro\n{fence}\n" + "line of code\n" * 100 + mark, 20)
+    assert cut.splitlines()[-2] == mark
+    assert cut.splitlines()[-1].startswith("[cut here")
+    done = truncate_tokens(f"{fence}\nx\n{mark}\n" + "words " * 100, 20)
+    assert done.splitlines()[-2] != mark
+
+
+def test_lines_of_a_text() -> None:
+    """``head`` counts the lines that an editor counts."""
+    text = "one\u2028still one\r\ntwo\x0bstill two\nthree\n"
+    assert (
+        render("{{ t | head(2) | raw }}", {"t": text}).text
+        == "one\u2028still one\r\ntwostill two\n[first 2 of 3 lines]"
+    )

@@ -157,7 +157,7 @@ def test_parquet(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> 
 def test_parquet_has_types_for_all_rows(run: Any, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A column that becomes broader or begins late, in any later part of the file, keeps its values; what cannot be is one line."""
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("claude_force_nb.rows.files._PARQUET_ROWS", 2)
+    monkeypatch.setattr("claude_force_nb.rows.parquet._ROWS", 2)
     path = tmp_path / "out.parquet"
     orchestrator = make(enable_cache=False)
     rows: List[Dict[str, Any]] = [
@@ -179,7 +179,7 @@ def test_parquet_has_types_for_all_rows(run: Any, make: Make, tmp_path: Path, mo
             run(orchestrator.run_stream([{"n": 1}, {"n": 2}, wrong], template="Say {{ n }}", into=other))
         assert "\n" not in str(caught.value)
         assert len(lines(tmp_path / "wrong.parquet.part.jsonl")) == 3
-        assert not list(tmp_path.glob("*.part"))
+        assert not list(tmp_path.glob("*.tmp"))
         (tmp_path / "wrong.parquet.part.jsonl").unlink()
 
 
@@ -398,3 +398,44 @@ def test_a_long_source_needs_little_memory(tmp_path: Path) -> None:
     kilobytes = int(done.stdout) // (1024 if sys.platform == "darwin" else 1)
     assert kilobytes < 150 * 1024, f"{kilobytes // 1024} MB more"
     assert (tmp_path / "big.jsonl").stat().st_size > 150e6
+
+
+@pytest.mark.parametrize("row", ["1e3", "-1", "99999999999999", "true", "[0]", "null"])
+def test_row_numbers_are_checked(run: Any, make: Make, simulator: Simulator, tmp_path: Path, row: str) -> None:
+    """A file whose rows have numbers that no batch gives was not written by one: it is left alone, and costs no memory."""
+    path = tmp_path / "out.jsonl"
+    text = '{"row": ' + row + ', "fingerprint": "' + "ab" * 32 + '", "status": "ok"}\n'
+    path.write_text(text)
+    with pytest.raises(SourceError, match="was not written by a batch"):
+        run(make().run_stream(["a"], into=path))
+    assert path.read_text() == text
+    assert not simulator.requests
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right of their own on Windows")
+def test_links(run: Any, make: Make, tmp_path: Path) -> None:
+    """The user's own link to a file is followed; one that leads to no file, and one in place of the lines of a Parquet file, are not."""
+    pytest.importorskip("pyarrow")
+    (tmp_path / "real.jsonl").touch()
+    (tmp_path / "link.jsonl").symlink_to("real.jsonl")
+    orchestrator = make()
+    run(orchestrator.run_stream(["a"], into=tmp_path / "link.jsonl"))
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len(lines(tmp_path / "real.jsonl")) == 1
+    (tmp_path / "nowhere.jsonl").symlink_to("made-elsewhere.jsonl")
+    (tmp_path / "private.txt").write_text("keep")
+    (tmp_path / "out.parquet.part.jsonl").symlink_to("private.txt")
+    for name in ("nowhere.jsonl", "out.parquet"):
+        with pytest.raises(SourceError, match="cannot be written"):
+            run(orchestrator.run_stream(["a"], into=tmp_path / name))
+    assert not (tmp_path / "made-elsewhere.jsonl").exists()
+    assert (tmp_path / "private.txt").read_text() == "keep"
+
+
+def test_no_character_ends_a_line(run: Any, make: Make, tmp_path: Path) -> None:
+    """U+2028 and its like, and half a surrogate pair, leave a line whole for every reader."""
+    path = tmp_path / "out.jsonl"
+    text = "one\u2028two\u2029three\x85four\x0bfive\ud83d"
+    run(make().run_stream([{"text": text}], template="{{ text }}", into=path))
+    rows = path.read_bytes().decode("utf-8").splitlines()
+    assert [json.loads(row)["text"] for row in rows] == [text.replace("\ud83d", "\ufffd")]

@@ -107,7 +107,7 @@ def test_rows_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert str(broken.error) == "line 3 of r.csv has 1 fields, its header 2"
     found = items(opened(tmp_path / "r.jsonl", column="text"))
     assert [type(item) for item in found] == [str, BrokenRow, BrokenRow, BrokenRow]
-    assert str(found[1].error) == "line 2 of r.jsonl is no JSON"
+    assert str(found[1].error) == "line 2 of r.jsonl is not valid JSON"
     (tmp_path / "latin.txt").write_bytes(b"first\n" * 100_000 + b"caf\xe9\n")
     with pytest.raises(SourceError, match=r"latin.txt is not UTF-8"):
         items(opened(tmp_path / "latin.txt"))
@@ -116,13 +116,18 @@ def test_rows_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "options", "message"),
     [
-        (5, {}, "reviews is an int, which has no rows; give a list, a table, or a path to .txt, .csv or .jsonl"),
+        (
+            5,
+            {},
+            "reviews is an int, which has no rows; give a list, a table, or a path to .txt, .csv, .jsonl or .parquet",
+        ),
         (None, {}, "reviews is a NoneType, which has no rows"),
         (len, {}, "which has no rows"),
         (b"ab", {}, "reviews is a bytes, which has no rows"),
-        ("some text", {}, "'some text' is no source of rows"),
+        ("some text", {}, "'some text' is not a source of rows"),
         ("missing.csv", {}, "there is no file missing.csv"),
-        ("table.parquet", {}, "'table.parquet' is no source of rows"),
+        ("table.parquet", {}, "there is no file table.parquet"),
+        ("table.xlsx", {}, "'table.xlsx' is not a source of rows"),
         (
             [{"text": "a", "n": 1}],
             {},
@@ -238,7 +243,7 @@ def test_files_that_begin_oddly(tmp_path: Path) -> None:
     broken, row = items(opened(tmp_path / "r.jsonl", "{{ text }}"))
     assert isinstance(broken, BrokenRow)
     assert row == {"text": "a"}
-    with pytest.raises(SourceError, match=r"^line 1 of r\.jsonl is no JSON$"):
+    with pytest.raises(SourceError, match=r"^line 1 of r\.jsonl is not valid JSON$"):
         opened(tmp_path / "r.jsonl", "{{ text }}", limit=1)
 
 

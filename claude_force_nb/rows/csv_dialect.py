@@ -1,0 +1,143 @@
+"""How a CSV file is written: its delimiter, its quotes and its header, found in its first lines. Pure.
+
+Python's own `csv.Sniffer` takes a character that is frequent for the delimiter, quoted or not. Here each dialect that may be
+meant reads the lines, and the one whose rows fit its header best is taken.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+from claude_force_nb.prompts.plain import free_name
+
+__all__ = ["CsvDialect", "find_dialect", "fits", "header_names"]
+
+_DELIMITERS = ",;\t|"
+# Rows that are looked at.
+_ROWS = 200
+# Excel writes the delimiter above everything, and reads it there.
+_SEP_LINE = re.compile(r'\ufeff?"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CsvDialect:
+    """A way to write CSV.
+
+    Attributes
+    ----------
+    delimiter, quote : str
+        One character each.
+    escape : str or None
+        What stands before a quote in a quoted field; a second quote by default.
+    skips_blanks : bool
+        True where blanks behind a delimiter mean nothing.
+    lines_above : int
+        Lines above the header that are no part of the table.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: Optional[str] = None
+    skips_blanks: bool = False
+    lines_above: int = 0
+
+    def reader(self, lines: Iterable[str]) -> Any:
+        """Return a `csv.reader` of all lines of a file, those above the header passed over."""
+        remaining = iter(lines)
+        for _ in range(self.lines_above):
+            next(remaining, None)
+        return csv.reader(
+            remaining,
+            delimiter=self.delimiter,
+            quotechar=self.quote,
+            escapechar=self.escape,
+            doublequote=self.escape is None,
+            skipinitialspace=self.skips_blanks,
+        )
+
+
+def find_dialect(sample: str, *, is_whole: bool, delimiters: str = _DELIMITERS) -> CsvDialect:
+    """Return the dialect of a file.
+
+    Parameters
+    ----------
+    sample : str
+        How the file begins, some thousand characters.
+    is_whole : bool
+        True where that is all of it; else its last row counts for nothing, since it may be cut.
+    delimiters : str
+        Those that may be meant, likeliest first.
+    """
+    said = _SEP_LINE.match(sample)
+    if said:
+        # What the file says of itself is not guessed.
+        sample, delimiters = sample[said.end() :], said.group(1)
+    best: Optional[Tuple[Tuple[float, ...], CsvDialect]] = None
+    for place, dialect in enumerate(_candidates(sample, delimiters)):
+        score = _score(dialect, sample, is_whole)
+        if score is not None and (best is None or (*score, -place) > best[0]):
+            best = ((*score, -place), dialect)
+    found = best[1] if best is not None else CsvDialect(delimiters[0])
+    return CsvDialect(found.delimiter, found.quote, found.escape, found.skips_blanks, 1 if said else 0)
+
+
+def _candidates(sample: str, delimiters: str) -> Iterator[CsvDialect]:
+    first = next((line for line in sample.splitlines() if line.strip()), "")
+    for delimiter in delimiters:
+        blanks = [False, True] if delimiter + " " in first else [False]
+        quotes: List[Tuple[str, Optional[str]]] = [('"', None)]
+        if '\\"' in sample:
+            quotes.append(('"', "\\"))
+        if re.search(rf"(?:^|{re.escape(delimiter)})[ ]*'", first):
+            quotes.append(("'", None))
+        for quote, escape in quotes:
+            for skips_blanks in blanks:
+                yield CsvDialect(delimiter, quote, escape, skips_blanks)
+
+
+def _score(dialect: CsvDialect, sample: str, is_whole: bool) -> Optional[Tuple[float, ...]]:
+    """Return how well the rows fit the header: the higher the better; None where they cannot be read."""
+    try:
+        # Line ends stay, since a quoted field may have some.
+        rows = [row for row, _ in zip(filter(None, dialect.reader(sample.splitlines(keepends=True))), range(_ROWS))]
+    except csv.Error:
+        return None
+    if not is_whole and 1 < len(rows) < _ROWS:
+        rows.pop()
+    if not rows:
+        return None
+    width, others = len(rows[0]), rows[1:]
+    fitting = sum(fits(row, width) for row in others) / len(others) if others else 1.0
+    torn = sum(_is_torn(field, dialect) for row in rows for field in row)
+    # A single column fits whatever is no delimiter: only where nothing else does.
+    several = width > 1 and fitting > 0
+    return (float(several), round(fitting, 2), -torn / len(rows), float(width))
+
+
+def fits(row: Sequence[str], width: int) -> bool:
+    """Return whether a row has as many fields as the header, or only empty ones beside them."""
+    return len(row) == width or (len(row) > width and not any(row[width:]))
+
+
+def _is_torn(field: str, dialect: CsvDialect) -> bool:
+    """Return whether a field has quotes that a better dialect would have taken away, or blanks in front."""
+    text = field.strip()
+    if field[:1] == " " and not dialect.skips_blanks:
+        return True
+    return text.count('"') % 2 == 1 or (len(text) > 1 and text[0] == text[-1] and text[0] in "\"'") or '\\"' in text
+
+
+def header_names(fields: Sequence[str]) -> List[str]:
+    """Return the names of the columns: without blanks around them, and ``column_3`` for the third one where it has none."""
+    stripped = [field.strip() for field in fields]
+    names: List[str] = []
+    for place, (name, field) in enumerate(zip(stripped, fields)):
+        if not name:
+            name = free_name(f"column_{place + 1}", [*stripped, *names])
+        elif stripped.count(name) > 1:
+            name = field
+        names.append(name)
+    return names
