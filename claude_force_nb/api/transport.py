@@ -37,6 +37,8 @@ logger = logging.getLogger("claude_force_nb.api")
 
 # What closing connections in another thread's loop may take; that loop may be busy, or ending.
 _CLOSE_SECONDS = 2.0
+# From here on the SDK refuses a call that is not streamed (`_calculate_nonstreaming_timeout`): it may take over ten minutes.
+_MOST_UNSTREAMED_TOKENS = 21_333
 _MESSAGES_PATH = "/v1/messages"
 _COUNT_PATH = "/v1/messages/count_tokens"
 # The fields of a request that counting takes (Messages API reference, "Count tokens"); any other is refused.
@@ -182,7 +184,8 @@ class SdkTransport:
         timeout_seconds : float
             Bound on each wait for the server, > 0; the bound on the whole call is the orchestrator's.
         partial : PartialAnswer, optional
-            Where given, the answer is streamed into it while it arrives.
+            Where given, the answer is streamed into it while it arrives. A longer answer than the SDK would wait for in silence is
+            streamed in any case.
 
         Returns
         -------
@@ -195,6 +198,8 @@ class SdkTransport:
             Whatever went wrong; see `api.failures`.
         """
         started = time.perf_counter()
+        if partial is None and request.max_tokens > _MOST_UNSTREAMED_TOKENS:
+            partial = PartialAnswer()
         body = request.body if partial is None else {**request.body, "stream": True}
         call = HttpCall("post", _MESSAGES_PATH, _versions(request), timeout_seconds, _encoded(body))
         async with self.response(call) as response:
