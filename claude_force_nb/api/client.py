@@ -12,7 +12,6 @@ from typing import Any, AsyncGenerator, Dict, Iterator, Mapping, Optional, Set
 
 from claude_force_nb.errors import TransportClosedError
 
-from .credentials import Credentials
 from .http_environment import make_http_client
 from .pattern import CallPattern
 from .reading import read_head
@@ -61,15 +60,12 @@ class LoopClient:
         The SDK's client.
     http : object
         The HTTP client below it.
-    most_patterns : int
-        Paths whose first call, credentials and all, is the pattern of later ones; 0 where the SDK renews its tokens.
     """
 
     keeper: AsyncGenerator[None, None]
 
-    def __init__(self, sdk: Any, http: Any, *, most_patterns: int = _MOST_PATTERNS) -> None:
+    def __init__(self, sdk: Any, http: Any) -> None:
         self._sdk = sdk
-        self._most_patterns = most_patterns
         self._http = http
         self._patterns: Dict[str, CallPattern] = {}
         self._calls: Set[asyncio.Task[Any]] = set()
@@ -98,7 +94,7 @@ class LoopClient:
             warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
         held = await method(call.path, **arguments)
         response = held.response
-        if call.method == "post" and not call.query and len(self._patterns) < self._most_patterns:
+        if call.method == "post" and not call.query and len(self._patterns) < _MOST_PATTERNS:
             self._patterns[call.path] = CallPattern(response.request, call.headers)
         return response
 
@@ -125,7 +121,7 @@ class LoopClient:
         await self._sdk.close()
 
 
-def make_client(anthropic: Any, server: str, credentials: Credentials) -> LoopClient:
+def make_client(anthropic: Any, server: str, credentials: Mapping[str, str]) -> LoopClient:
     """Return a client for the running loop.
 
     Parameters
@@ -134,28 +130,25 @@ def make_client(anthropic: Any, server: str, credentials: Credentials) -> LoopCl
         The SDK.
     server : str
         Address, with the name and password that it may carry.
-    credentials : Credentials
+    credentials : mapping
+        ``api_key`` or ``auth_token``.
 
     Raises
     ------
     ConfigurationError
-        See `http_environment.make_http_client`; MissingApiKeyError where the SDK cannot use the credentials.
+        See `http_environment.make_http_client`.
     """
-    credentials.check_sdk(anthropic)
     # A redirect may lead anywhere, and the key would go there. Packing is asked for in the one way that `reading` unpacks.
     http = make_http_client(_http_class(anthropic), server, follow_redirects=False, headers={"accept-encoding": "gzip"})
-    try:
-        sdk = anthropic.AsyncAnthropic(
-            base_url=server,
-            max_retries=0,  # retrying is ours: api/retry.py
-            http_client=http,
-            **credentials.arguments,
-        )
-    except anthropic.AnthropicError as error:
-        raise credentials.unusable(error) from None
+    sdk = anthropic.AsyncAnthropic(
+        base_url=server,
+        max_retries=0,  # retrying is ours: api/retry.py
+        http_client=http,
+        **credentials,
+    )
     # Some SDKs send a second credential, found in the process's own environment, beside the one given.
-    sdk.api_key, sdk.auth_token = (credentials.arguments.get(name) for name in ("api_key", "auth_token"))
-    return LoopClient(sdk, http, most_patterns=0 if credentials.made_by_sdk else _MOST_PATTERNS)
+    sdk.api_key, sdk.auth_token = credentials.get("api_key"), credentials.get("auth_token")
+    return LoopClient(sdk, http)
 
 
 def close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:

@@ -275,9 +275,6 @@ def map_exception(
             secrets=secrets,
             base_url=base_url,
         )
-    if "anthropic" in roots and names & {"CredentialsError", "WorkloadIdentityError"}:
-        reason = _clean(str(error), 300, secrets)
-        return AuthenticationError(f"the SDK could not make a token ({reason}); log in again, or set ANTHROPIC_API_KEY")
     if _timed_out(error):
         return CallTimeoutError(f"no answer from {base_url} in time; raise timeout= or try again")
     if names & {"APIResponseValidationError", "JSONDecodeError", "DecodingError", "UnicodeDecodeError"}:

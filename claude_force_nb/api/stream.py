@@ -45,7 +45,6 @@ class MessageAssembler:
         self._redactor = redactor
         self._message: Dict[str, Any] = {}
         self._blocks: Dict[int, _Block] = {}
-        self._counted = False
         self.complete = False
 
     def add(self, event: Any) -> None:
@@ -62,9 +61,8 @@ class MessageAssembler:
             self._add_delta(event)
         elif kind == "message_delta":
             self._message.update(_told(event.get("delta")))
-            said = _told(event.get("usage"))
-            self._counted = self._counted or "output_tokens" in said
-            self._message.setdefault("usage", {}).update(said)
+            usage = self._message.setdefault("usage", {})
+            usage.update(_told(event.get("usage")))
         elif kind == "message_stop":
             self.complete = True
         elif kind == "error":
@@ -86,8 +84,6 @@ class MessageAssembler:
             raise MalformedAnswerError(
                 "the server sent the end of a stream without a message; check base_url", status=200
             )
-        if not self._counted:  # what the beginning said of the output is no count of it
-            self._message.get("usage", {}).pop("output_tokens", None)
         content = [self._blocks[index].finish() for index in sorted(self._blocks)]
         message: Dict[str, Any] = self._redactor.clean({**self._message, "content": content})
         return message

@@ -16,14 +16,14 @@ from urllib.parse import unquote, urlsplit
 from claude_force_nb.errors import (
     ApiError,
     MalformedAnswerError,
+    MissingApiKeyError,
     OptionError,
     TransportClosedError,
 )
-from claude_force_nb.messages.request import DEFAULT_BASE_URL, ClaudeRequest, normalise_base_url
+from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .client import HttpCall, LoopClient, close_in, make_client
-from .credentials import Credentials, find_credentials
 from .decoding import Redactor, decode_json, is_web_page
 from .failures import error_from_answer, map_exception
 from .http_environment import is_loopback
@@ -37,8 +37,6 @@ logger = logging.getLogger("claude_force_nb.api")
 
 # What closing connections in another thread's loop may take; that loop may be busy, or ending.
 _CLOSE_SECONDS = 2.0
-# From here on the SDK refuses a call that is not streamed (`_calculate_nonstreaming_timeout`): it may take over ten minutes.
-_MOST_UNSTREAMED_TOKENS = 21_333
 _MESSAGES_PATH = "/v1/messages"
 _COUNT_PATH = "/v1/messages/count_tokens"
 # The fields of a request that counting takes (Messages API reference, "Count tokens"); any other is refused.
@@ -82,7 +80,7 @@ class SdkTransport:
     Parameters
     ----------
     api_key : str, optional
-        Key; what `credentials.find_credentials` finds in `environ` by default. Looked for when first needed.
+        Key; ``ANTHROPIC_API_KEY``, then ``ANTHROPIC_AUTH_TOKEN`` of `environ` by default. Read when first needed.
     base_url : str, optional
         Any server that speaks the Messages API; ``ANTHROPIC_BASE_URL`` of `environ`, then the official API by default.
     allow_http : bool
@@ -122,13 +120,19 @@ class SdkTransport:
     def __repr__(self) -> str:
         return f"SdkTransport(base_url={self.base_url!r})"
 
-    def _credentials(self) -> Credentials:
-        return find_credentials(self._api_key, self._environ, official=self.base_url == DEFAULT_BASE_URL)
+    def _credentials(self) -> Dict[str, str]:
+        key = (self._api_key or self._environ.get("ANTHROPIC_API_KEY") or "").strip()
+        token = "" if key else (self._environ.get("ANTHROPIC_AUTH_TOKEN") or "").strip()
+        if not key and not token:
+            hint = "" if "api.anthropic.com" in self.base_url else " (any text will do where the server asks for none)"
+            raise MissingApiKeyError(f"no API key: set ANTHROPIC_API_KEY{hint}; nothing was sent")
+        if not (key or token).isascii() or not (key or token).isprintable():
+            raise MissingApiKeyError("the API key has characters that no key has; copy it again; nothing was sent")
+        return {"api_key": key} if key else {"auth_token": token}
 
     def credential_id(self) -> str:
         """Return what tells this key at this server from others, without giving it away; see `api.pacing`."""
-        credentials = self._credentials()
-        return credential_id(credentials.secret or credentials.source, self.base_url)
+        return credential_id("".join(self._credentials().values()), self.base_url)
 
     def check(self) -> None:
         """Raise MissingApiKeyError where no key is to be found."""
@@ -152,7 +156,7 @@ class SdkTransport:
             client = self._clients.get(loop)
         if client is None:
             client = make_client(anthropic, self._server, credentials)
-            self._redactor = Redactor([*credentials.arguments.values(), unquote(urlsplit(self._server).password or "")])
+            self._redactor = Redactor([*credentials.values(), unquote(urlsplit(self._server).password or "")])
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
             client.keeper = self._keep(loop, client)
             await client.keeper.__anext__()
@@ -184,8 +188,7 @@ class SdkTransport:
         timeout_seconds : float
             Bound on each wait for the server, > 0; the bound on the whole call is the orchestrator's.
         partial : PartialAnswer, optional
-            Where given, the answer is streamed into it while it arrives. A longer answer than the SDK would wait for in silence is
-            streamed in any case.
+            Where given, the answer is streamed into it while it arrives.
 
         Returns
         -------
@@ -198,8 +201,6 @@ class SdkTransport:
             Whatever went wrong; see `api.failures`.
         """
         started = time.perf_counter()
-        if partial is None and request.max_tokens > _MOST_UNSTREAMED_TOKENS:
-            partial = PartialAnswer()
         body = request.body if partial is None else {**request.body, "stream": True}
         call = HttpCall("post", _MESSAGES_PATH, _versions(request), timeout_seconds, _encoded(body))
         async with self.response(call) as response:

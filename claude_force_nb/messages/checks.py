@@ -58,8 +58,7 @@ def sampling_problem(body: Mapping[str, Any], rules: ModelRules, *, api_version:
     given = {name: body[name] for name in _SAMPLING if body.get(name) is not None}
     if not given:
         return None
-    name, value = next(iter(given.items()))
-    first = f"{name}={value}"
+    first = "{}={}".format(*next(iter(given.items())))
     if api_version >= _NO_SAMPLING_VERSION:
         return f"API version {api_version} does not take {first} on any model; leave it out"
     if not rules.known:
@@ -90,7 +89,7 @@ def _beyond_default(given: Dict[str, Any], rules: ModelRules) -> Optional[str]:
     only = {"temperature": " (only 1)", "top_p": " (only 0.99, without temperature)", "top_k": ""}[name]
     return (
         f"{rules.name} does not take {name}={given[name]}{only}: leave it out, use sample=N for independent answers, "
-        f"or a model that takes it: {', '.join(models_with_temperature())}"
+        "or a model that takes it: {}".format(", ".join(models_with_temperature()))
     )
 
 

@@ -39,7 +39,7 @@ def normalise_base_url(url: Optional[str]) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not match, or a port that is not a number
+    except ValueError:  # brackets that do not match, or a port that is no number
         usable = False
     if not usable or not url.isprintable():
         raise OptionError("base_url must start with http:// or https:// and name a host")
@@ -56,10 +56,8 @@ def _text(value: str, where: str) -> str:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise OptionError(
-                f"{where} cannot be sent: character {error.start} is half of a surrogate pair ({value[error.start]!a}); "
-                "decode the text again"
-            ) from None
+            message = "{} cannot be sent: character {} is half of a surrogate pair ({!a}); decode the text again"
+            raise OptionError(message.format(where, error.start, value[error.start])) from None
     return value if type(value) is str else str.__str__(value)
 
 
@@ -187,7 +185,9 @@ class ClaudeRequest:
         return str(cached)
 
     def __repr__(self) -> str:
-        return f"ClaudeRequest(model={self.model!r}, sample={self.sample}, fingerprint={self.fingerprint[:12] + '…'!r})"
+        return "ClaudeRequest(model={!r}, sample={}, fingerprint={!r})".format(
+            self.model, self.sample, self.fingerprint[:12] + "…"
+        )
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

@@ -112,13 +112,13 @@ _decoder = json.JSONDecoder(parse_constant=_refuse)
 
 def _json_values(text: str) -> Iterator[Tuple[str, Any]]:
     """Yield the JSON values in an answer, the likeliest first: all of it, what is fenced as code, what stands in prose."""
-    stripped = text.strip()
-    for candidate in (stripped, *(match.group(1).strip() for match in _FENCED.finditer(text))):
+    whole = text.strip()
+    for candidate in (whole, *(match.group(1).strip() for match in _FENCED.finditer(text))):
         try:
             yield candidate, _decoder.decode(candidate)
         except (ValueError, RecursionError):
             continue
-        if candidate == stripped:
+        if candidate == whole:
             return
     place = 0
     for _ in range(_MOST_CANDIDATES):
@@ -171,9 +171,8 @@ def schema_of(value: Any) -> AnswerSchema:
         except TypeError:  # a class that cannot be hashed
             return _of_type(value)
     if value is None or isinstance(value, (str, bytes, int, float, list, tuple)) or not _is_annotation(value):
-        raise OptionError(
-            f"schema must be a pydantic model, a dataclass, a type or a JSON schema, not {type(value).__name__}"
-        )
+        message = "schema must be a pydantic model, a dataclass, a type or a JSON schema, not {}"
+        raise OptionError(message.format(type(value).__name__))
     return _of_type(value)
 
 
@@ -221,7 +220,7 @@ def _adapter(kind: Any, name: str) -> Any:
     try:
         return TypeAdapter(kind)
     except Exception as error:
-        raise OptionError(f"schema={name} is not a type that has a JSON schema: {_shortened(str(error))}") from None
+        raise OptionError(f"schema={name} is no type that has a JSON schema: {_shortened(str(error))}") from None
 
 
 def _schema_from(describe: Callable[[], Any], name: str) -> Dict[str, Any]:
@@ -264,9 +263,10 @@ def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
     try:
         kind.check_schema(schema)
     except BadSchema as error:
-        where = "".join(f"{part}." for part in error.absolute_path).rstrip(".")
-        place = f"{where}: " if where else ""
-        raise OptionError(f"schema is not a JSON schema: {place}{_shortened(error.message)}") from None
+        where = ".".join(str(part) for part in error.absolute_path)
+        raise OptionError(
+            "schema is not a JSON schema: {}{}".format(where and where + ": ", _shortened(error.message))
+        ) from None
     if schema and not set(schema) & (set(kind.VALIDATORS) | _ANNOTATIONS):
         raise OptionError(
             f"schema says nothing of the answer: {_shortened(', '.join(schema))} are not keywords of JSON Schema"
@@ -286,16 +286,16 @@ def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
 
 def _made(name: str, schema: Mapping[str, Any], check: _Check, *, fields: Tuple[str, ...] = ()) -> AnswerSchema:
     plain = dereferenced(schema)
-    shown = canonical(schema) if plain is None else plain
+    whole = canonical(schema) if plain is None else plain
     # The names of a class are those of its attributes, not of their aliases in JSON.
-    parts = fields if fields and fields[0] not in ("root", "__root__") else tuple(_properties(shown))
+    parts = fields if fields and fields[0] not in ("root", "__root__") else tuple(_properties(whole))
     return AnswerSchema(
         name=" ".join(name.split())[:80],
         json_schema=schema,
         columns=parts or ("value",),
         has_parts=bool(parts),
         _check=check,
-        _written=_compact(shown),
+        _written=_compact(whole),
         _native=None if plain is None else to_api_schema(plain),
     )
 

@@ -96,9 +96,8 @@ def repair_request(request: ClaudeRequest, text: str, problem: str) -> ClaudeReq
     turns = list(request.body["messages"])
     if text.strip():
         turns.append({"role": "assistant", "content": text})
-    problem = problem.rstrip(".")
-    correction = f"This answer cannot be used: {problem}. Answer again, with the corrected JSON value and nothing else."
-    turns.append({"role": "user", "content": correction})
+    correction = "This answer cannot be used: {}. Answer again, with the corrected JSON value and nothing else."
+    turns.append({"role": "user", "content": correction.format(problem.rstrip("."))})
     return replace(request, body=dict(request.body, messages=turns))
 
 

@@ -181,8 +181,8 @@ def _node(schema: Any) -> Dict[str, Any]:
     left.pop("default", None)
     if left:
         # What the API cannot enforce the model is told; the answer is checked against all of it.
-        constraints = CONSTRAINTS + json.dumps(left, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        description = f"{description}\n{constraints}" if description else constraints
+        told = CONSTRAINTS + json.dumps(left, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        description = told if not description else f"{description}\n{told}"
     if description:
         sent["description"] = str(description)
     return sent

@@ -143,13 +143,3 @@ def test_whatever_comes_is_an_answer_or_one_error(events: List[Any]) -> None:
     except ApiError:
         return
     Answer(body).to_result(fingerprint="f", agent=None).text.encode()
-
-
-@pytest.mark.parametrize(
-    ("told", "known"), [({"output_tokens": 4}, True), ({"output_tokens": None}, False), ({}, False), (None, False)]
-)
-def test_a_count_of_the_beginning_is_no_count(told: Any, known: bool) -> None:
-    """What was written is known at the end only: a stream that never says it has no price."""
-    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": told}
-    body = assembled(START, begin(), text("a"), end, STOP)
-    assert Answer(body).to_result(fingerprint="", agent=None).usage.known is known

@@ -477,13 +477,3 @@ def test_closing_ends_calls_under_way(run: Any, simulator: Simulator, streaming:
         assert type(raised.value) is TransportClosedError
 
     run(main())
-
-
-@pytest.mark.parametrize(("max_tokens", "streamed"), [(21_333, False), (21_334, True)])
-def test_long_answers_are_streamed(run: Any, simulator: Simulator, max_tokens: int, streamed: bool) -> None:
-    """From where on the SDK would refuse to wait in silence, with the same answer."""
-    asked = request(max_tokens=max_tokens)
-    answer = result(run(send(simulator.url, asked)))
-    assert answer.stop_reason == "end_turn"
-    assert answer.text
-    assert bool(simulator.requests[0].body.get("stream")) is streamed
