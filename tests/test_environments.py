@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -14,7 +15,9 @@ import pytest
 from support.environment_walk import CELLS
 from support.live_kernel import LiveKernel, kernel_environment
 
-from claude_force_nb import AsyncAgentOrchestrator, ClaudeForceError
+from claude_force_nb import AgentLibrary, AsyncAgentOrchestrator, ClaudeForceError, ResponseCache, file
+from claude_force_nb.costs.user_prices import read_prices
+from claude_force_nb.errors import ClaudeForceWarning
 from claude_force_nb.simulator import Simulator
 from claude_force_nb.storage import user_folders
 
@@ -188,3 +191,34 @@ def test_a_kernel_without_home_and_working_directory_answers(simulator: Simulato
                 assert len(cell.traceback) == 1, (code, cell.traceback)
                 assert "Error" in cell.traceback[0]
         assert simulator.counters.calls >= 3
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "no-folder/in/between", "a\udc80", "~nosuchuser/a"])
+def test_a_name_that_no_file_can_have_is_one_line(
+    simulator: Simulator, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As a source, a target, a file in a prompt, a list of prices or a folder of agents or of the cache."""
+    monkeypatch.chdir(tmp_path)
+
+    async def ask(source: Any, **options: Any) -> Any:
+        async with AsyncAgentOrchestrator(
+            base_url=simulator.url, api_key="sk-ant-key", enable_cache=False
+        ) as orchestrator:
+            return await orchestrator.run_stream(source, model="haiku", **options)
+
+    for work in (
+        lambda: run(ask(Path(name + ".csv"), template="{{ row }}")),
+        lambda: file(name),
+        lambda: read_prices(name + ".json"),
+    ):
+        with pytest.raises(ClaudeForceError) as caught:
+            work()
+        assert len(str(caught.value).splitlines()) == 1
+    assert simulator.counters.calls == 0
+    if not name.startswith("a\udc80"):  # which a file may be called
+        with pytest.raises(ClaudeForceError, match="cannot be written"):
+            run(ask(["a"], into=name + ".jsonl"))
+    assert [agent.name for agent in AgentLibrary(name, home=tmp_path).list()]  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClaudeForceWarning)
+        assert ResponseCache(name).stats().entries == 0

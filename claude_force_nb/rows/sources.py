@@ -375,7 +375,7 @@ def _open_file(value: Any, make: Callable[..., Source]) -> Source:
     if file_kind(path) not in FILE_KINDS:
         shown = repr(str(value)) if len(str(value)) <= 60 else "a long text"
         raise SourceError(f"{shown} is not a source of rows; give {_KINDS}")
-    if not path.exists():
+    if not os.path.exists(str(path)):
         near = did_you_mean(path.name, [item.name for item in path.parent.glob("*" + path.suffix)])
         raise SourceError(f"there is no file {value}{near}")
     file = FileRows(path)

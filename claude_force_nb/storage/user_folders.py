@@ -65,9 +65,9 @@ def user_folder(kind: str, environ: Mapping[str, str], *, given: Optional[Union[
 
 
 def absolute_path(path: Union[str, os.PathLike[str]]) -> Optional[Path]:
-    """Return an absolute path, ``~`` being the home folder; None where that, or the working directory, is not there."""
+    """Return an absolute path, ``~`` being the home folder; None where that, or the working directory, is not there, or no path can be so."""
     expanded = os.path.expanduser(os.fspath(path))
-    if expanded.startswith("~"):
+    if expanded.startswith("~") or "\0" in expanded:
         return None
     try:
         return Path(os.path.abspath(expanded))
