@@ -285,6 +285,7 @@ def test_work_that_is_being_ended_is_joined_by_nobody(run: Any) -> None:
     """Who asks for it while its last waiter's cancellation is under way starts it anew, and gets an answer."""
     flights: SingleFlight[str] = SingleFlight()
     begun: List[int] = []
+    ended: List[int] = []
 
     async def main() -> None:
         closing = asyncio.Event()
@@ -295,7 +296,8 @@ def test_work_that_is_being_ended_is_joined_by_nobody(run: Any) -> None:
                 await asyncio.sleep(60)
             finally:
                 closing.set()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
+                ended.append(1)
             return "never"
 
         async def quick() -> str:
@@ -308,6 +310,7 @@ def test_work_that_is_being_ended_is_joined_by_nobody(run: Any) -> None:
         first.cancel()
         await closing.wait()
         assert await asyncio.wait_for(flights.run("key", quick), 5) == ("new", False)
+        assert not ended
         await asyncio.wait([first])
         assert first.cancelled()
 
