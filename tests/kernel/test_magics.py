@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Iterator
 
@@ -218,12 +219,26 @@ def test_waiting_is_shown_and_leaves_nothing(fresh: LiveKernel) -> None:
     with Simulator(latency_seconds=1.0) as slow:
         fresh.run(f"%claude_config base_url={slow.url}")
         cell = fresh.run("%%claude\nhi")
-        assert cell.history[0] == "waiting for the answer …"
+        assert any(re.fullmatch(r"waiting for the answer · \d s", line) for line in cell.history)
         assert "waiting" not in only_answer(cell)["text/plain"]
         cell = fresh.run("%%claude timeout=0.8\nhello")
         assert "raise timeout=" in one_line(cell)
-        assert cell.history == ["waiting for the answer …", ""]
+        assert cell.history[-1] == ""
+        assert re.fullmatch(r"(importing the SDK|waiting for the answer) · \d s", cell.history[0])
         assert len(fresh.run("%%claude\nhi").history) == 1
+
+
+@pytest.mark.slow
+def test_a_wait_says_what_for(fresh: LiveKernel) -> None:
+    """A retry is announced with its number and reason and a clock that moves, also where the answer is not streamed."""
+    fresh.run("%load_ext claude_force_nb")
+    with Simulator() as server:
+        server.fail("overloaded", retry_after_seconds=1.5, times=1)
+        fresh.run(f"%claude_config base_url={server.url}")
+        cell = fresh.run("%%claude stream=off\nhi")
+    assert cell.status == "ok", cell.traceback
+    assert any(re.search(r"attempt [23] of \d.* after: .*overloaded.* · \d+ s$", line) for line in cell.history)
+    assert "tok" in cell.text
 
 
 @pytest.mark.slow

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Mapping, Optional, Union
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.calls.options import CallOptions
+from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.days import today
 from claude_force_nb.errors import EmptyPromptError, RunInterrupted, SchemaError, StoppedError
@@ -141,6 +143,7 @@ class _Question:
 
     def __post_init__(self) -> None:
         self._partial = PartialAnswer() if self.stream else None
+        self._status = CallStatus()
         self._screen: Screen = NotebookScreen() if self.session.front_end.in_kernel else TerminalScreen()
 
     async def run(self) -> ClaudeResult:
@@ -171,19 +174,22 @@ class _Question:
         if self.stream:
             self._screen.finish(result)
             self.session.front_end.mark_shown(result)
+        else:
+            self._screen.leave()
         self._keep(result)
         return result
 
     async def _work(self) -> ClaudeResult:
-        follower = None
-        if self._partial is not None:
-            follower = asyncio.get_running_loop().create_task(follow(self._partial, self._screen))
+        follower = asyncio.get_running_loop().create_task(
+            follow(self._screen, self._partial, self._status.state, time.monotonic)
+        )
         try:
             cell = self.session.front_end.cell_id()
-            return await self.orchestrator.run(self.prompt, partial=self._partial, cell=cell, **self.call)
+            return await self.orchestrator.run(
+                self.prompt, partial=self._partial, cell=cell, status=self._status, **self.call
+            )
         finally:
-            if follower is not None:
-                follower.cancel()
+            follower.cancel()
 
     def _describe(self) -> str:
         count = 0 if self._partial is None else len(self._partial.text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any, Mapping, Optional, Protocol
+from typing import Any, Callable, Mapping, Optional, Protocol
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.messages.result import ClaudeResult
@@ -25,11 +25,11 @@ _WAIT_SECONDS = 0.4
 class Screen(Protocol):
     """Shows one answer while it arrives and when it is complete."""
 
-    def wait(self) -> None:
-        """Show that nothing has come yet."""
+    def wait(self, line: str) -> None:
+        """Show what is waited for: nothing of the answer is there."""
 
-    def show(self, partial: PartialAnswer) -> None:
-        """Show what has come so far."""
+    def show(self, partial: PartialAnswer, line: str = "") -> None:
+        """Show what has come so far, and what is waited for where that is no text yet."""
 
     def leave(self) -> None:
         """Take away what `wait` showed, if nothing has come in its place."""
@@ -46,10 +46,11 @@ class NotebookScreen:
         self._shown: Optional[str] = None
         self._waits = False
 
-    def wait(self) -> None:
-        """Show that nothing has come yet."""
-        if self._handle is None:
-            self._put(line_bundle("waiting for the answer …"))
+    def wait(self, line: str) -> None:
+        """Show what is waited for: nothing of the answer is there."""
+        if line != self._shown:
+            self._shown = line
+            self._put(line_bundle(line))
             self._waits = True
 
     def leave(self) -> None:
@@ -57,14 +58,15 @@ class NotebookScreen:
         if self._waits:
             self._put(bundle("", "", ""))
 
-    def show(self, partial: PartialAnswer) -> None:
+    def show(self, partial: PartialAnswer, line: str = "") -> None:
         """Show what has come so far, if anything is new."""
         text, thinking = partial.text, partial.thinking
-        state = thinking + "\0" + text
+        footer = "" if text else line
+        state = "\0".join((thinking, text, footer))
         if state == self._shown or (not text and not thinking):
             return
         self._shown = state
-        self._put(answer_bundle(text, thinking))
+        self._put(answer_bundle(text, thinking, footer))
 
     def finish(self, result: ClaudeResult) -> None:
         """Show the complete result with its receipt."""
@@ -84,13 +86,13 @@ class TerminalScreen:
     def __init__(self) -> None:
         self._written = ""
 
-    def wait(self) -> None:
+    def wait(self, line: str) -> None:
         """Show nothing: what is written to a terminal stays there."""
 
     def leave(self) -> None:
         """Do nothing, as `wait`."""
 
-    def show(self, partial: PartialAnswer) -> None:
+    def show(self, partial: PartialAnswer, line: str = "") -> None:
         """Write what is new."""
         text = without_controls(partial.text)
         if not text.startswith(
@@ -112,15 +114,30 @@ class TerminalScreen:
         sys.stdout.flush()
 
 
-async def follow(partial: PartialAnswer, screen: Screen) -> None:
-    """Show an answer while it arrives, until cancelled."""
-    waited = 0.0
+async def follow(
+    screen: Screen, partial: Optional[PartialAnswer], state: Callable[[], object], clock: Callable[[], float]
+) -> None:
+    """Show an answer while it arrives, and what is waited for before that, until cancelled.
+
+    Parameters
+    ----------
+    screen : Screen
+    partial : PartialAnswer or None
+        None where nothing is shown before the answer is complete.
+    state : callable
+        Gives what says in words where the call is.
+    clock : callable
+        Gives seconds.
+    """
+    began = clock()
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
-        screen.show(partial)
-        waited += REFRESH_SECONDS
-        if waited >= _WAIT_SECONDS:
-            screen.wait()
+        waited = clock() - began
+        line = f"{state()} · {waited:.0f} s"
+        if partial is not None and (partial.text or partial.thinking):
+            screen.show(partial, line)
+        elif waited >= _WAIT_SECONDS:
+            screen.wait(line)
 
 
 def show_bundle(bundle: Mapping[str, Any], *, display_id: bool = False) -> Any:
