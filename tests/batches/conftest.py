@@ -6,11 +6,14 @@ from typing import Any, Iterator, Optional
 
 import pytest
 from support.batches import QUICK, Build, quick_batches
+from support.http_server import serve
 
 from claude_force_nb.batches.context import BatchLimits
 from claude_force_nb.batches.polling import PollSchedule
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
+
+__all__ = ["build", "serve", "simulator"]
 
 
 @pytest.fixture
