@@ -83,7 +83,9 @@ class ResultLine:
                 )
             except MalformedAnswerError:
                 error: ApiError = MalformedAnswerError("the batch's result for this row is not a message")
-                return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="failed", error=error)
+                return ClaudeResult(
+                    model=model, agent=agent, fingerprint=fingerprint, status="failed", error=error, cost=None
+                )
             usage = replace(result.usage, service_tier="batch")
             cost = prices.cost(result.model, usage, on=on)
             return replace(result, usage=usage, cost=cost, request_id=self.message_id, attempts=1)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable, Dict
 
-from support.batches import ask
+import pytest
+from support.batch_server import BatchServer, answered
+from support.batches import JOB, OWNER, QUICK, ask, request
+from support.transports import transport
 
+from claude_force_nb.api.batches import SdkBatches
+from claude_force_nb.batches.collector import Collector
+from claude_force_nb.batches.store import JobStore
+from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.errors import (
     InvalidRequestError,
     JobError,
@@ -81,3 +89,129 @@ def test_a_batch_that_the_key_cannot_see_ends_its_rows_and_keeps_the_job(simulat
             assert simulator.counters.completed == 1
 
     run(main())
+
+
+@pytest.fixture
+def collect(tmp_path: Path, serve: Any) -> Callable[..., Any]:
+    """``collect(server, lines)`` gives what became of three requests whose batch has these lines, and the part afterwards."""
+
+    def make(server: BatchServer, run: Any, *, read: bool = False, prompts: Any = ("a", "b", "c")) -> Any:
+        url = serve(server.handle)
+        store = JobStore(tmp_path / "jobs.db")
+        prints = [bytes.fromhex(request(prompt).fingerprint) for prompt in prompts]
+        server.add("msgbatch_x", len(prints))
+        part, _ = store.plan(JOB, prints, OWNER, None)
+        assert part is not None
+        store.mark_sent(part.number, "msgbatch_x")
+        sent = store.part(part.number)
+        got: Dict[bytes, Any] = {}
+
+        def deliver(fingerprint: bytes, result: Any, paid: bool) -> None:
+            assert fingerprint not in got
+            got[fingerprint] = (result, paid)
+
+        async def main() -> None:
+            way = transport(url)
+            collector = Collector(SdkBatches(way), store, load_prices(), None, QUICK)
+            if read:
+                await collector.read("msgbatch_x", JOB, set(prints), deliver)
+            else:
+                await collector.account(sent, JOB, None, deliver)
+            await way.close()
+
+        run(main())
+        after = store.part(part.number)
+        store.close()
+        return [got[each] for each in prints], after
+
+    return make
+
+
+def fingerprint(prompt: str) -> str:
+    return request(prompt).fingerprint
+
+
+def test_missing_rows_are_downloaded_again(run: Any, collect: Any) -> None:
+    """The second download has the row that the first one lacked; what was there is taken once."""
+    server = BatchServer()
+    lines = [answered(fingerprint(prompt), prompt) for prompt in "abc"]
+    server.results["msgbatch_x"] = lambda: lines[: 2 if len(server.downloads) == 1 else 3]
+    results, part = collect(server, run)
+    assert [result.text for result, paid in results if paid] == ["a", "b", "c"]
+    assert len(server.downloads) == 2
+    assert (part.succeeded, part.failed, part.unanswered) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["accounted", "read"])
+def test_a_row_that_is_absent_fails_alone(run: Any, collect: Any, read: bool) -> None:
+    """After three downloads, and it is counted as failed."""
+    server = BatchServer()
+    server.results["msgbatch_x"] = lambda: [answered(fingerprint(prompt), prompt) for prompt in "ac"]
+    results, part = collect(server, run, read=read)
+    assert [result.status for result, _ in results] == ["ok", "failed", "ok"]
+    assert "no line" in str(results[1][0].error)
+    assert results[1][0].fingerprint == fingerprint("b")
+    assert len(server.downloads) == 3
+    if not read:
+        assert (part.state, part.succeeded, part.failed, part.unanswered) == ("collected", 2, 1, 0)
+        assert part.cost == sum(result.cost for result, paid in results if paid)
+
+
+def test_what_became_of_each_row_is_counted(run: Any, collect: Any) -> None:
+    """Succeeded, failed and unanswered; a refusal succeeded and is billed, a message that nobody can read is of unknown cost."""
+    server = BatchServer()
+    refused = answered(fingerprint("b"), "no", stop_reason="refusal")
+    kinds = [
+        answered(fingerprint("a")),
+        refused,
+        {"custom_id": fingerprint("c"), "result": {"type": "canceled"}},
+        {"custom_id": fingerprint("d"), "result": {"type": "expired"}},
+        {"custom_id": fingerprint("e"), "result": {"type": "expired"}},
+        {"custom_id": fingerprint("f"), "result": {"type": "errored", "error": {"error": {"type": "api_error"}}}},
+    ]
+    server.results["msgbatch_x"] = lambda: kinds
+    results, part = collect(server, run, prompts="abcdef")
+    assert [result.status for result, _ in results] == ["ok", "refused", "not_sent", "not_sent", "not_sent", "failed"]
+    assert [paid for _, paid in results] == [True, True, False, False, False, False]
+    assert (part.succeeded, part.failed, part.unanswered) == (2, 1, 3)
+    assert part.cost == results[0][0].cost + results[1][0].cost > 0
+
+
+def test_an_answer_that_nobody_can_read_fails_its_row_and_costs_nobody_knows_what(run: Any, collect: Any) -> None:
+    """It was billed all the same."""
+    server = BatchServer()
+    broken = {"custom_id": fingerprint("b"), "result": {"type": "succeeded", "message": "?"}}
+    server.results["msgbatch_x"] = lambda: [answered(fingerprint("a")), broken, answered(fingerprint("c"))]
+    results, part = collect(server, run)
+    assert [(result.status, paid) for result, paid in results] == [("ok", True), ("failed", False), ("ok", True)]
+    assert (part.succeeded, part.failed, part.cost) == (2, 1, None)
+
+
+def test_an_answer_wins_over_an_earlier_failure_of_its_row(run: Any, collect: Any) -> None:
+    """In any order, each row once."""
+    server = BatchServer()
+    expired = [{"custom_id": fingerprint(each), "result": {"type": "expired"}} for each in "abc"]
+    lines = [*expired, answered(fingerprint("b"), "late"), answered(fingerprint("b"), "again"), expired[1]]
+    server.results["msgbatch_x"] = lambda: lines
+    results, part = collect(server, run)
+    assert [result.text for result, _ in results] == ["", "late", ""]
+    assert len(server.downloads) == 1
+    assert (part.succeeded, part.unanswered) == (1, 2)
+
+
+def test_lines_that_nobody_can_use_cost_their_rows_alone(run: Any, collect: Any, monkeypatch: Any) -> None:
+    """Nested, endless or half lines are passed over; the other rows have their answers."""
+    monkeypatch.setattr("claude_force_nb.api.batches._MOST_LINE_BYTES", 5000)
+    server = BatchServer()
+    deep: Any = []
+    for _ in range(150):
+        deep = [deep]
+    server.results["msgbatch_x"] = lambda: [
+        deep,
+        answered(fingerprint("b"), "x" * 10_000),
+        {"custom_id": fingerprint("b"), "result": {"n": int("9" * 1000)}},
+        answered(fingerprint("a")),
+        answered(fingerprint("c")),
+    ]
+    results, _ = collect(server, run)
+    assert [result.status for result, _ in results] == ["ok", "failed", "ok"]
