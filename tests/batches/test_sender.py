@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable, List
 
 import pytest
-from support.batches import QUICK, ask, foreign, sent
+from aiohttp import web
+from support.batch_server import BatchServer, answered
+from support.batches import JOB, OWNER, QUICK, ask, foreign, request, sent
+from support.transports import transport
 
 from claude_force_nb.api.batches import SdkBatches
+from claude_force_nb.batches.body import BatchBody, row_bytes
+from claude_force_nb.batches.polling import PollSchedule
+from claude_force_nb.batches.sender import Sender
+from claude_force_nb.batches.store import JobStore
 from claude_force_nb.errors import (
     InvalidRequestError,
+    MalformedAnswerError,
     MissingApiKeyError,
+    OverloadedError,
 )
 from claude_force_nb.simulator import Simulator
 
@@ -121,3 +131,136 @@ def test_without_a_key_or_a_server_nothing_is_claimed(simulator: Any, build: Any
             assert (await ask(orchestrator, ["a"]))[0].status == "ok"
 
     run(main())
+
+
+@pytest.fixture
+def sender(tmp_path: Path, serve: Any) -> Callable[..., Any]:
+    """``sender(server, **options)`` gives a store with one planned part, its body, and the coroutine function that sends it."""
+
+    def make(server: BatchServer, schedule: PollSchedule = QUICK, max_retries: int = 4, rows: int = 1) -> Any:
+        url = serve(server.handle)
+        store = JobStore(tmp_path / "jobs.db")
+        body = BatchBody("2023-06-01", ())
+        for number in range(rows):
+            each = request(str(number))
+            body.add(bytes.fromhex(each.fingerprint), row_bytes(each), None)
+        part, _ = store.plan(JOB, body.fingerprints, OWNER, None)
+        assert part is not None
+
+        async def send() -> str:
+            way = transport(url)
+            try:
+                return await Sender(SdkBatches(way), store, schedule, max_retries=max_retries).send(part, body)
+            finally:
+                await way.close()
+                store.close()
+
+        return send
+
+    return make
+
+
+def test_creates_are_apart(run: Any, sender: Any) -> None:
+    """Between two tries there is a wait that grows, and one that the API asked for is obeyed."""
+    server = BatchServer()
+    refusals = [{}, {}, {"retry-after": "1"}]
+
+    def refuse(requests: List[Any]) -> Any:
+        return web.Response(status=529, headers=refusals.pop(0)) if refusals else server.make(requests)
+
+    server.on_create = refuse
+    schedule = PollSchedule(first_seconds=2.0, longest_seconds=4.0, lookup_seconds=0.3)
+    assert run(sender(server, schedule)()) == "msgbatch_0"
+    waits = [later - earlier for earlier, later in zip(server.created, server.created[1:])]
+    assert len(waits) == 3
+    assert waits[0] >= 0.2
+    assert waits[1] >= 0.4
+    assert waits[2] >= 1.0
+
+
+def test_tries_come_to_an_end(run: Any, sender: Any) -> None:
+    """So many further creates as were allowed, then the failure."""
+    server = BatchServer()
+    server.on_create = lambda requests: web.Response(status=529)
+    with pytest.raises(OverloadedError):
+        run(sender(server, max_retries=2)())
+    assert len(server.created) == 3
+
+
+def test_a_batch_that_the_list_shows_late_is_not_paid_twice(run: Any, sender: Any) -> None:
+    """The list is looked through for as long as was said before the create counts as never made."""
+    server = BatchServer()
+
+    def lose(requests: List[Any]) -> Any:
+        server.make(requests, visible_after_seconds=0.6)
+
+    server.on_create = lose
+    schedule = PollSchedule(first_seconds=0.02, longest_seconds=0.1, lookup_seconds=20.0)
+    assert run(sender(server, schedule)()) == "msgbatch_0"
+    assert len(server.created) == 1
+
+
+def test_a_create_that_was_lost_is_sent_again_after_the_look_and_not_before(run: Any, sender: Any) -> None:
+    """Where the list never shows it."""
+    server = BatchServer()
+    lost = [True]
+
+    def lose(requests: List[Any]) -> Any:
+        return None if lost and lost.pop() else server.make(requests)
+
+    server.on_create = lose
+    schedule = PollSchedule(first_seconds=0.02, longest_seconds=0.1, lookup_seconds=0.7)
+    assert run(sender(server, schedule)()) == "msgbatch_0"
+    assert len(server.created) == 2
+    assert server.created[1] - server.created[0] >= 0.7
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_batches_of_another_size_are_not_ours(run: Any, sender: Any, ended: bool) -> None:
+    """Neither taken, though their results have our request, nor waited for."""
+    server = BatchServer()
+    lost = [True]
+
+    def lose(requests: List[Any]) -> Any:
+        if lost and lost.pop():
+            server.add("msgbatch_foreign", 2, ended=ended)
+            server.results["msgbatch_foreign"] = lambda: [answered(requests[0]["custom_id"])]
+            return None
+        return server.make(requests)
+
+    server.on_create = lose
+    assert run(sender(server)()) == "msgbatch_1"
+    assert "msgbatch_foreign" not in server.downloads
+
+
+def test_a_batch_of_the_same_size_is_ours_only_by_its_results(run: Any, sender: Any) -> None:
+    """Older ones, those before the anchor and those of others are passed over; the list has several pages."""
+    server = BatchServer()
+    server.add("msgbatch_before", 1)
+    lost = [True]
+
+    def lose(requests: List[Any]) -> Any:
+        if not (lost and lost.pop()):
+            raise AssertionError("sent twice")
+        server.results["msgbatch_before"] = lambda: [answered(requests[0]["custom_id"])]
+        server.add("msgbatch_ours", 1)
+        server.results["msgbatch_ours"] = lambda: [answered(requests[0]["custom_id"])]
+        for number in range(150):
+            server.add(f"msgbatch_other{number}", 2)
+        server.add("msgbatch_stranger", 1)
+        server.results["msgbatch_stranger"] = lambda: [answered("ab" * 32)]
+        return None
+
+    server.on_create = lose
+    assert run(sender(server)()) == "msgbatch_ours"
+    assert server.downloads == ["msgbatch_stranger", "msgbatch_ours"]
+
+
+def test_an_id_that_would_lead_elsewhere_is_never_a_path(run: Any, sender: Any) -> None:
+    """Nothing but the list and the creates is asked for."""
+    server = BatchServer()
+    counts = {"processing": 1}
+    server.on_create = lambda requests: web.json_response({"id": "../../v1/files", "request_counts": counts})
+    with pytest.raises(MalformedAnswerError):
+        run(sender(server, max_retries=0)())
+    assert set(server.paths) == {"/v1/messages/batches"}
