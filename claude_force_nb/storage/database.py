@@ -27,6 +27,7 @@ SQLITE_ERRORS = (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError, OverflowErr
 
 # SQLite file format: user version at 60, application id at 68, four bytes each, big-endian.
 _HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
 
 
 def belongs_to_other_program(path: str, application_id: int, user_version: Optional[int] = None) -> bool:
@@ -57,8 +58,17 @@ def belongs_to_other_program(path: str, application_id: int, user_version: Optio
     header = read_start(path, _HEADER_BYTES)
     if not header:
         return False
+    if header[:16] == _MAGIC and header[28:32] == b"\0\0\0\1" and not _has_log(path):
+        return False  # one page has no room for a table: the making of a database, by whomever, stopped before it held anything
     marks = (int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"))
     return marks[0] != application_id and (user_version is None or marks[1] != user_version)
+
+
+def _has_log(path: str) -> bool:
+    try:
+        return os.lstat(path + "-wal").st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def connect(path: str, *, timeout_seconds: float) -> sqlite3.Connection:
