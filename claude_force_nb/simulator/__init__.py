@@ -1,6 +1,7 @@
-"""A Messages API on loopback, for the demo and for tests, load tests and fault tests.
+"""A strict Messages API on loopback, for the demo and for tests, load tests and fault tests.
 
-Names are imported when they are first used, so that importing the package costs no aiohttp.
+`catalogue`, `prices` and the modules of rules hold the API's documentation as data of their own: nothing here is imported from what the client believes.
+Others use `Simulator`, `SimulatorProcess` and `FAULT_KINDS`. Names are imported when they are first used, so that importing the package costs no aiohttp.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAULT_KINDS", "Counters", "LoggedRequest", "Simulator", "SimulatorOptions", "SimulatorProcess"]
 
-_ROOMS = {
+_LAZY_EXPORTS = {
     "FAULT_KINDS": "faults",
     "Counters": "counters",
     "LoggedRequest": "exchange",
@@ -29,10 +30,10 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    room = _ROOMS.get(name)
-    if room is None:
+    module = _LAZY_EXPORTS.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("." + room, __name__), name)
+    return getattr(import_module("." + module, __name__), name)
 
 
 def __dir__() -> List[str]:
