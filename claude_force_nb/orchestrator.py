@@ -60,7 +60,7 @@ class AsyncAgentOrchestrator:
         A cache to share; it is not closed with the orchestrator.
     cache_dir, cache_max_size_mb, cache_secret
         See `ResponseCache`.
-    api_key, base_url : str, optional
+    api_key, base_url, allow_http
         See `api.transport.SdkTransport`.
     transport : Transport, optional
         Instead of the network, `claude_force_nb.testing.FakeTransport` for one.
@@ -108,6 +108,7 @@ class AsyncAgentOrchestrator:
         cache_secret: Optional[str] = None,
         api_key: Optional[str] = None,
         base_url: Optional[str] = None,
+        allow_http: bool = False,
         transport: Optional[Transport] = None,
         max_retries: int = 4,
         budget: Union[Budget, Decimal, float, str, None] = None,
@@ -125,8 +126,8 @@ class AsyncAgentOrchestrator:
     ) -> None:
         environ = os.environ if environ is None else environ
         settings = CallSettings(max_concurrent, max_retries, timeout_seconds, default_model, default_max_tokens)
-        self.transport: Transport = (
-            SdkTransport(api_key=api_key, base_url=base_url, environ=environ) if transport is None else transport
+        self.transport: Transport = transport or SdkTransport(
+            api_key=api_key, base_url=base_url, allow_http=allow_http, environ=environ
         )
         self.agents = agents or AgentLibrary()
         self.memory = memory or Memory()

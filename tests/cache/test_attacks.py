@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 import pytest
-from support.cache_tools import SECRET, answer, at_most_one_warning, database_of, fingerprint, make_cache, stored
+from support.cache_tools import (
+    SECRET,
+    answer,
+    at_most_one_warning,
+    database_of,
+    fingerprint,
+    make_cache,
+    stored,
+    writer,
+)
 
 from claude_force_nb.cache import ResponseCache
 
@@ -859,8 +868,6 @@ STORM = [
 @pytest.mark.slow
 def test_a_storm_of_attacks_on_three_kernels(directory: Path) -> None:
     """Three processes write and read while the directory is attacked over and over: no error, no wrong answer, and it works after."""
-    from test_cache_exact import writer
-
     with make_cache(directory) as cache:
         cache.clear()
     running = [writer(directory, seed, 15, 0.5, warn="ignore") for seed in range(3)]

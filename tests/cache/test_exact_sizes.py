@@ -6,8 +6,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,7 +17,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.cache_tools import Clock, answer, database_of, fingerprint, make_cache, stored
+from support.cache_tools import Clock, answer, database_of, fingerprint, make_cache, stored, writer
 
 from claude_force_nb.cache import ResponseCache, database
 from claude_force_nb.storage.database import mark
@@ -149,40 +147,6 @@ SIZE_OF_EMPTY = _size_of_empty()
 TestCacheMachine = CacheMachine.TestCase
 TestCacheMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestCacheMachine.pytestmark = [pytest.mark.filterwarnings("ignore::claude_force_nb.errors.CacheIntegrityWarning")]
-
-
-_WRITE = """
-import random, sys, time
-sys.path.insert(0, sys.argv[1])
-from support.cache_tools import *
-directory, seed, seconds, limit_mb = Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])
-chance = random.Random(seed)
-end = time.monotonic() + seconds
-writes = refused = 0
-with make_cache(directory, max_size_mb=limit_mb) as cache:
-    print("ready", flush=True)
-    while time.monotonic() < end:
-        number = chance.randrange(200)
-        if chance.random() < 0.5:
-            found = cache.get(fingerprint(number))
-            assert found is None or found.text.startswith("{}:".format(number)), repr(found)
-        elif chance.random() < 0.1:
-            cache.delete(fingerprint(number))
-        else:
-            writes += 1
-            refused += not cache.put(fingerprint(number), answer("{}:".format(number) + "x" * chance.randrange(6000)))
-        if chance.random() < 0.01:
-            cache.close()
-    stats = cache.stats()
-print(writes, refused, stats.integrity_failures, stats.size_bytes <= stats.max_size_bytes)
-"""
-
-
-def writer(directory: Path, seed: int, seconds: float, limit_mb: float, warn: str = "error") -> subprocess.Popen[str]:
-    words = [os.path.dirname(os.path.dirname(__file__)), str(directory), str(seed), str(seconds), str(limit_mb)]
-    return subprocess.Popen(
-        [sys.executable, "-W", warn, "-c", _WRITE, *words], stdout=subprocess.PIPE, universal_newlines=True
-    )
 
 
 def test_four_processes_write_at_once(tmp_path: Path) -> None:

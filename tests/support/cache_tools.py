@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import sqlite3
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Iterator, List, Tuple
@@ -75,3 +78,39 @@ def at_most_one_warning() -> Iterator[List[warnings.WarningMessage]]:
         yield caught
     assert len(caught) <= 1, [str(one.message) for one in caught]
     assert all(issubclass(one.category, CacheWarning) for one in caught), [str(one.message) for one in caught]
+
+
+# Writes, reads and deletes for so many seconds, and prints what came of it.
+_WRITE = """
+import random, sys, time
+sys.path.insert(0, sys.argv[1])
+from support.cache_tools import *
+directory, seed, seconds, limit_mb = Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])
+chance = random.Random(seed)
+end = time.monotonic() + seconds
+writes = refused = 0
+with make_cache(directory, max_size_mb=limit_mb) as cache:
+    print("ready", flush=True)
+    while time.monotonic() < end:
+        number = chance.randrange(200)
+        if chance.random() < 0.5:
+            found = cache.get(fingerprint(number))
+            assert found is None or found.text.startswith("{}:".format(number)), repr(found)
+        elif chance.random() < 0.1:
+            cache.delete(fingerprint(number))
+        else:
+            writes += 1
+            refused += not cache.put(fingerprint(number), answer("{}:".format(number) + "x" * chance.randrange(6000)))
+        if chance.random() < 0.01:
+            cache.close()
+    stats = cache.stats()
+print(writes, refused, stats.integrity_failures, stats.size_bytes <= stats.max_size_bytes)
+"""
+
+
+def writer(directory: Path, seed: int, seconds: float, limit_mb: float, warn: str = "error") -> subprocess.Popen[str]:
+    """Start a process that uses a cache; with `warn` as the action of Python's warnings."""
+    words = [os.path.dirname(os.path.dirname(__file__)), str(directory), str(seed), str(seconds), str(limit_mb)]
+    return subprocess.Popen(
+        [sys.executable, "-W", warn, "-c", _WRITE, *words], stdout=subprocess.PIPE, universal_newlines=True
+    )

@@ -27,6 +27,7 @@ _BUILD_SETTINGS = (
     "cache_ttl_hours",
     "cache_max_size_mb",
     "base_url",
+    "allow_http",
     "allow_unknown_price",
 )
 _SECONDS_A_DAY = 86400
@@ -88,7 +89,7 @@ class Orchestrators:
         """
         values = {name: self._settings.value(name) for name in _BUILD_SETTINGS}
         built_with = {**values, "prices": self._settings.value("prices")}
-        check_address(values["base_url"], allow_http=self._settings.value("allow_http"))
+        check_address(values["base_url"], allow_http=values["allow_http"])
         self._budgets.apply(self._settings)
         if self._orchestrator is None or built_with != self._built_with:
             self._close_after_runs()
