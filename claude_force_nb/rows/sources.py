@@ -10,23 +10,20 @@ from typing import (
     AsyncIterable,
     AsyncIterator,
     Callable,
-    Collection,
     Dict,
     Iterable,
     Iterator,
     List,
     Mapping,
     Optional,
-    Sequence,
     Tuple,
     Union,
 )
 
-from claude_force_nb.errors import ClaudeForceWarning, SourceError, UndefinedNameError
+from claude_force_nb.errors import SourceError, UndefinedNameError
 from claude_force_nb.prompts.plain import find_name, is_absent
 from claude_force_nb.prompts.template import BUILTIN_NAMES, names
 from claude_force_nb.vocabulary import did_you_mean
-from claude_force_nb.warn import warn
 
 from .feed import BrokenRow, NumberedRows, OwnOptions
 from .frames import Table, as_table, assemble
@@ -80,6 +77,8 @@ class Source:
         self._limit = limit
         self._numbers: Optional[Tuple[int, ...]] = None
         self._with_row = False
+        # Names in the template that columns have and variables too, once it was checked: a row goes before them.
+        self.shadowed: Tuple[str, ...] = ()
         self._agent_column: Optional[str] = None
         self._model_column: Optional[str] = None
         self.name = name
@@ -164,7 +163,8 @@ class Source:
         known = {"item"} if columns is None or self._column is not None else set()
         known |= set(columns or ())
         self._with_row = columns is not None and "row" in used and "row" not in known
-        self._say_what_is_shadowed(used, known, variables)
+        also = () if variables is None else variables
+        self.shadowed = tuple(name for name in used if name in known and name != "item" and name in also)
         if self._table is not None:
             known |= set(self._table.index_names)
         for missing in used:
@@ -180,17 +180,6 @@ class Source:
             raise UndefinedNameError(
                 f"{missing!r} in {{{{ }}}} is not a column of {self.name} and not defined, nothing was sent{near}"
             )
-
-    def _say_what_is_shadowed(
-        self, used: Sequence[str], known: Collection[str], variables: Optional[Mapping[str, Any]]
-    ) -> None:
-        """Warn once of names in the template that the notebook has too: each row's own value is meant."""
-        for name in used:
-            if name in known and name != "item" and variables is not None and name in variables:
-                what = (
-                    f"{name} in {{{{ }}}} is a column of {self.name}; the notebook's variable of that name is not used"
-                )
-                warn(what, ClaudeForceWarning)
 
     def is_empty(self) -> bool:
         """Return True where there is no row at all; an asynchronous source is not asked."""

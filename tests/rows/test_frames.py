@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from claude_force_nb.errors import ClaudeForceWarning
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.prompts.plain import json_data
@@ -63,11 +62,10 @@ def test_names_composed_otherwise() -> None:
 
 
 def test_a_column_goes_before_a_variable() -> None:
-    """A name that is a column and a variable of the notebook means the column, and that is said."""
-    with pytest.warns(
-        ClaudeForceWarning, match="text in {{ }} is a column of reviews; the notebook's variable of that name"
-    ):
-        open_source([{"text": "a"}], name="reviews").check("{{ text }}", {"text": "other", "mood": 1})
+    """A name that is a column and a variable means the column, and the source knows which these are."""
+    source = open_source([{"text": "a"}], name="reviews")
+    source.check("{{ text }} {{ mood }}", {"text": "other", "mood": 1})
+    assert source.shadowed == ("text",)
 
 
 # --- in and out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-from claude_force_nb.errors import EmptyPromptError, OptionError, SourceError
+from claude_force_nb.errors import ClaudeForceWarning, EmptyPromptError, OptionError, SourceError
 from claude_force_nb.notebook.display.batch_preview import preview_batch
 from claude_force_nb.notebook.kernel.stopping import ending_on_stop
 from claude_force_nb.notebook.options.batch_line import evaluate_source, is_path, parse_batch_line
@@ -13,6 +13,7 @@ from claude_force_nb.notebook.options.table import BATCH_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.rows.results import frame_parts
 from claude_force_nb.rows.sources import Source, open_source
+from claude_force_nb.warn import warn
 
 from .background_run import BackgroundRun
 from .batch_run import BatchOutcome, BatchRun, Plan
@@ -133,6 +134,9 @@ async def _arguments(
     call = call_arguments({**options, "raw": template is None}, settings, local_names, session.front_end.names)
     async with ending_on_stop("the first row was still being made; nothing was sent"):
         source.check(template, call.get("variables"))
+        for name in source.shadowed:
+            where = f"{name} in {{{{ }}}} is a column of {source.name}"
+            warn(f"{where}; the notebook's variable of that name is not used", ClaudeForceWarning)
         if source.is_empty():
             raise SourceError(f"{source.name} is empty; nothing was sent")
     cell = session.front_end.cell_id()
