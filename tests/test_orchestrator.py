@@ -319,7 +319,7 @@ def test_who_joins_another_loops_call_waits_no_longer_than_he_said(make: Make, s
         with pytest.raises(CallTimeoutError, match=r"0\.2 s"):
             await orchestrator.run("p", timeout_seconds=0.2)
         await asyncio.sleep(0.2)
-        assert not row.done()
+        assert not row.done(), row.result()[0].error
         orchestrator.resume()
         error = (await row)[0].error
         assert isinstance(error, CallTimeoutError)

@@ -70,20 +70,21 @@ def test_handlers_may_wait_fail_and_build_messages(run: Any) -> None:
             },
             {"usage": {"input_tokens": 7, "output_tokens": 9}},
             None,
-            {"content": "text"},
         ]
     )
 
     async def handler(request: Any) -> Any:
         await asyncio.sleep(0)
-        reply = next(replies)
+        reply = next(replies, {"content": "text"})
         if isinstance(reply, Exception):
             raise reply
         return reply
 
     async def main() -> None:
         fake = FakeTransport(handler, base_url="http://fake")
-        async with AsyncAgentOrchestrator(transport=fake, enable_cache=False, ledger=None) as orchestrator:
+        async with AsyncAgentOrchestrator(
+            transport=fake, enable_cache=False, ledger=None, max_retries=1
+        ) as orchestrator:
             partial = PartialAnswer()
             first = await orchestrator.run("1", partial=partial)
             assert (first.text, first.thinking, first.stop_reason, first.attempts) == ("42", "hm", "max_tokens", 2)

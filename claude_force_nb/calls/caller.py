@@ -197,7 +197,7 @@ class Caller:
         headers: Optional[Mapping[str, str]] = None
         used: Optional[Tuple[int, int]] = None
         try:
-            timeout_seconds = deadline.start()
+            timeout_seconds = deadline.leave()
             self._emit("sent", request, attempt=attempt)
             call.status.sent()
             answer = await self._transport.send(request, timeout_seconds=timeout_seconds, partial=call.partial)

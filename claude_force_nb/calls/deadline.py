@@ -40,6 +40,7 @@ class Deadline:
         self._ends: Optional[float] = None
         self._handle: Optional[asyncio.TimerHandle] = None
         self._over = False
+        self._has_left = False
         self._task: Optional[asyncio.Task[Any]] = None
         self._cancelling = 0
         self._followers: List[Tuple[Deadline, asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
@@ -81,13 +82,25 @@ class Deadline:
         return max(0.001, self._ends - time.monotonic())
 
     def follow(self, other: Deadline) -> None:
-        """Let the time run as soon as that of `other` does, which may be another loop's."""
+        """Let the time run as soon as the call of `other` leaves, which may be another loop's."""
         loop, task = asyncio.get_running_loop(), _current_task()
         if self._explain is None:
             self._explain = other._explain
         other._followers.append((self, loop, task))
-        if other._ends is not None:
+        if other._has_left:
             self._begin(loop, task)
+
+    def leave(self) -> float:
+        """Say that the call leaves now: from here on time runs at the latest, for those who follow too; return what is left."""
+        left = self.start()
+        if not self._has_left:
+            self._has_left = True
+            for follower, its_loop, its_task in self._followers:
+                try:
+                    its_loop.call_soon_threadsafe(follower._begin, its_loop, its_task)
+                except RuntimeError:  # that loop is closed
+                    pass
+        return left
 
     def stop(self) -> None:
         """Let the time run no further: there is an answer, which is not to be lost while it is put away."""
@@ -110,11 +123,6 @@ class Deadline:
         self._task = task
         self._cancelling = task.cancelling() if hasattr(task, "cancelling") else 0
         self._handle = loop.call_later(max(0.0, self._ends - now), self._expire, task)
-        for follower, its_loop, its_task in self._followers:
-            try:
-                its_loop.call_soon_threadsafe(follower._begin, its_loop, its_task)
-            except RuntimeError:  # that loop is closed
-                pass
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
         self.passed = True

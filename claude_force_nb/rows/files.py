@@ -44,7 +44,7 @@ _IN_FILE = "in the file"
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 # How much further the number of a row may be than the bytes of the file allow: rows of message batches end in any order.
 _MOST_AHEAD = 1_000_000
-_STATUSES = ("ok", "cached", "failed", "not_sent")
+_STATUSES = ("ok", "cached", "cut_off", "refused", "failed", "not_sent")
 # Of a column of the source that is called as one of ours.
 _PREFIX = "source_"
 

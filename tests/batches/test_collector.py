@@ -44,7 +44,7 @@ def test_rows_are_found_again_whatever_comes_back(simulator: Any, build: Any, ru
             assert "no line" in str(by_name["gone"].error)
             assert by_name["twice"].status == by_name["fine"].status == "ok"
             assert batch.counts == {"ok": 33, "cached": 0, "failed": 2, "not_sent": 1}
-            direct = await orchestrator.run_many(prompts[6:9], model="haiku", max_tokens=50)
+            direct = await orchestrator.run_many(prompts[6:9], model="haiku", max_tokens=50, thinking="off")
             assert direct.texts == batch.texts[6:9]
             simulator.heal()
             again = await ask(orchestrator, prompts)

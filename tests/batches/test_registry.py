@@ -58,7 +58,7 @@ def test_attach_collects_into_cache_and_ledger(build: Any, run: Any) -> None:
             assert batch.counts["ok"] == 2
             assert orchestrator.ledger.total().cost == simulator.counters.dollars == batch.cost
             assert jobs.all()[0].cost == batch.cost
-            direct = await orchestrator.run_many(["a", "b"], model="haiku", max_tokens=50)
+            direct = await orchestrator.run_many(["a", "b"], model="haiku", max_tokens=50, thinking="off")
             assert direct.counts["cached"] == 2
             with pytest.raises(JobError, match="is over"):
                 await jobs.attach(state.job.id)
@@ -83,7 +83,9 @@ def test_a_job_that_was_only_planned_is_cancelled_at_once(simulator: Any, build:
         async with build() as orchestrator:
             jobs = orchestrator.message_batches
             owner = Owner(jobs.store.owners)
-            fingerprint = bytes.fromhex(orchestrator.request("a", model="haiku", max_tokens=50).fingerprint)
+            fingerprint = bytes.fromhex(
+                orchestrator.request("a", model="haiku", max_tokens=50, thinking="off").fingerprint
+            )
             jobs.store.plan(JOB, [fingerprint], owner.token, None)
             assert [state.state for state in jobs.all()] == ["sending"]
             with pytest.raises(JobError, match="is waited for by a kernel"):

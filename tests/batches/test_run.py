@@ -29,7 +29,7 @@ def test_rows_are_answered_at_half_price_and_a_direct_rerun_hits(simulator: Any,
             assert {result.usage.service_tier for result in batch} == {"batch"}
             assert batch.cost == simulator.counters.dollars > 0
             assert orchestrator.ledger.total().cost == simulator.counters.dollars
-            direct = await orchestrator.run_many(["three", "two", "one"], model="haiku", max_tokens=50)
+            direct = await orchestrator.run_many(["three", "two", "one"], model="haiku", max_tokens=50, thinking="off")
             assert [result.status for result in direct] == ["cached"] * 3
             assert [result.text for result in direct] == batch.texts[::-1]
             again = await ask(orchestrator, ["one", "two", "three"])
@@ -49,7 +49,7 @@ def test_cached_rows_are_not_sent_and_duplicates_are_sent_once(simulator: Any, b
 
     async def main() -> None:
         async with build(on_event=events.append) as orchestrator:
-            await orchestrator.run("cached", model="haiku", max_tokens=50)
+            await orchestrator.run("cached", model="haiku", max_tokens=50, thinking="off")
             events.clear()
             batch = await ask(orchestrator, ["a", "cached", "b", "a", "b", "a"])
             assert [result.status for result in batch].count("ok") == 2
@@ -157,6 +157,7 @@ def test_templates_and_streams_of_rows(simulator: Any, build: Any, run: Any) -> 
                 via="batches",
                 model="haiku",
                 max_tokens=50,
+                thinking="off",
                 on_result=lambda row, result: seen.setdefault(row, result),
             )
             assert summary.counts == {"ok": 19, "cached": 0, "failed": 1, "not_sent": 0}
@@ -185,7 +186,7 @@ def test_a_hundred_thousand_rows(run: Any, tmp_path: Path) -> None:
 
                 source = ("Label number {}: {}".format(number, "words " * 20) for number in range(rows))
                 summary = await orchestrator.run_stream(
-                    source, via="batches", model="haiku", max_tokens=200, on_result=count
+                    source, via="batches", model="haiku", max_tokens=200, thinking="off", on_result=count
                 )
                 assert summary.counts[status] == rows
                 assert seen == b"\x01" * rows

@@ -507,10 +507,12 @@ def test_the_budget_counts_the_turns(make: Callable[..., AsyncAgentOrchestrator]
 
     async def work() -> None:
         orchestrator = make()
-        await orchestrator.run("x" * 40_000, use_memory=True, model="haiku", max_tokens=10)
-        await orchestrator.run("short", use_memory=False, model="haiku", max_tokens=10, budget="0.001")
+        await orchestrator.run("x" * 40_000, use_memory=True, model="haiku", max_tokens=10, thinking="off")
+        await orchestrator.run("short", use_memory=False, model="haiku", max_tokens=10, thinking="off", budget="0.001")
         with pytest.raises(BudgetExceededError):
-            await orchestrator.run("short", use_memory=True, model="haiku", max_tokens=10, budget="0.001")
+            await orchestrator.run(
+                "short", use_memory=True, model="haiku", max_tokens=10, thinking="off", budget="0.001"
+            )
         await orchestrator.close()
 
     run(work())

@@ -38,7 +38,9 @@ def request(prompt: str, **more: Any) -> ClaudeRequest:
 def ask(orchestrator: AsyncAgentOrchestrator, prompts: Any, **options: Any) -> Any:
     """Run rows through message batches."""
     options.setdefault("model", "haiku")
+    # Haiku thinks where nothing is said, and would use up so small a bound.
     options.setdefault("max_tokens", 50)
+    options.setdefault("thinking", "off")
     return orchestrator.run_many(prompts, via="batches", **options)
 
 
