@@ -16,7 +16,7 @@
     │   ├── EmptyPromptError
     │   ├── MissingValueError            a row has no value for its template, and is not asked
     │   ├── UndefinedNameError           a name in {{ }} that the notebook does not have
-    │   ├── TemplateError                a {{ }} that is no expression, or fails while it is computed
+    │   ├── TemplateError                a {{ }} that is not an expression, or fails while it is computed
     │   ├── AttachmentError              a file, image or document that cannot be sent
     │   └── PromptInjectionError         on_injection=block, and a value holds a phrase like an instruction
     ├── CacheMissError                   cache=only, and the answer is not there
@@ -139,7 +139,7 @@ class UndefinedNameError(PromptError):
 
 
 class TemplateError(PromptError):
-    """A ``{{ }}`` is no expression, or failed while it was computed."""
+    """A ``{{ }}`` is not an expression, or failed while it was computed."""
 
 
 class AttachmentError(PromptError):

@@ -27,7 +27,7 @@ _KEYS = frozenset(
 )  # fmt: skip
 # Of these it does not matter how their letters are written.
 _MAIN_KEYS = frozenset(("name", "description", "tools", "model", "color"))
-# How people begin a line of an example, which is no key.
+# How people begin a line of an example, which is not a key.
 _SPEAKERS = frozenset(
     (
         "user", "assistant", "context", "commentary", "example", "examples", "human", "system", "note", "response",
@@ -97,7 +97,7 @@ def read_front_matter(text: str, source: str) -> FrontMatter:
     Parameters
     ----------
     text : str
-        The whole file; a byte order mark and line ends of Windows are no part of it.
+        The whole file; a byte order mark and line ends of Windows are not part of it.
     source : str
         Named in errors.
 

@@ -18,7 +18,7 @@ from .reading import read_head
 
 __all__ = ["HttpCall", "LoopClient", "close_in", "make_client"]
 
-# Of an answer that is an error or a redirect; what is longer is no message for anybody.
+# Of an answer that is an error or a redirect; what is longer is not a message for anybody.
 _MOST_REFUSAL_BYTES = 100_000
 # Paths that are called often; that of a cancel has the batch's id in it.
 _MOST_PATTERNS = 4

@@ -257,7 +257,7 @@ def map_exception(
     Returns
     -------
     ApiError or None
-        None for what is no failure of a call: cancellation, and errors of programs.
+        None for what is not a failure of a call: cancellation, and errors of programs.
     """
     if isinstance(error, ApiError):
         return error

@@ -87,7 +87,7 @@ def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[fl
     UnknownKeyError
         If it was signed with a key that is not on the ring.
     Exception
-        Any other where it was not signed by us, or signed and yet is no record of this version.
+        Any other where it was not signed by us, or signed and yet is not a record of this version.
     """
     body, created_ms, ends_ms = ring.unsign(value, fingerprint=bytes.fromhex(fingerprint))
     record = _decode(body.decode("utf-8", "surrogatepass"))[0]

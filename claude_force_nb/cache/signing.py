@@ -7,7 +7,7 @@
 
 The HMAC covers header and body, so no byte of an entry can change, no entry can answer for another request, and none can
 outlive its time. It is compared before anything of the entry is believed or decoded. The checksum (CRC-32 of everything
-but itself and the HMAC) is no protection: it only tells an entry of another key from one that a disk or a hand has
+but itself and the HMAC) is not protection: it only tells an entry of another key from one that a disk or a hand has
 damaged, where the key id is unknown and the HMAC cannot be checked.
 """
 
@@ -37,7 +37,7 @@ NEVER = 2**64 - 1
 
 
 class SignatureError(ValueError):
-    """A value is no entry that one of our keys signed for this fingerprint."""
+    """A value is not an entry that one of our keys signed for this fingerprint."""
 
 
 class BadSignatureError(SignatureError):

@@ -46,7 +46,7 @@ _SETTINGS: Dict[str, Any] = {
 
 _FIRST_ROWID = -(2**63)
 
-# Bytes of a value; only for a value that is no blob, and so not ours, is it read to be counted.
+# Bytes of a value; only for a value that is not a blob, and so not ours, is it read to be counted.
 _LENGTH = "CASE typeof(value) WHEN 'blob' THEN length(value) ELSE coalesce(length(CAST(value AS BLOB)), 0) END"
 
 

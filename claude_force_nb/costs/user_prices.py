@@ -58,7 +58,7 @@ def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:
     Raises
     ------
     OptionError
-        If there is no such file, it cannot be read, or an entry is no price. One line that names it.
+        If there is no such file, it cannot be read, or an entry is not a price. One line that names it.
     """
     if isinstance(value, Mapping):
         return UserPrices(source, load_prices().with_overrides(value), dict(value))

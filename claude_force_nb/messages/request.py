@@ -39,7 +39,7 @@ def normalise_base_url(url: Optional[str]) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not match, or a port that is no number
+    except ValueError:  # brackets that do not match, or a port that is not a number
         usable = False
     if not usable or not url.isprintable():
         raise OptionError("base_url must start with http:// or https:// and name a host")

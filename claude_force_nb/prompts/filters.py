@@ -156,7 +156,7 @@ def truncate_tokens(value: Any, count: int) -> str:
 
 
 def _end_of_code(text: str) -> str:
-    """Return the line that ends a code block which a text leaves open, else "": what follows is no code."""
+    """Return the line that ends a code block which a text leaves open, else "": what follows is not code."""
     opened = ""
     for line in text.splitlines():
         mark = re.match(r" {0,3}(`{3,}|~{3,})", line)

@@ -169,7 +169,7 @@ def _encoded(text: str) -> List[Finding]:
             decoded = b64decode(word + "=" * (-len(word) % 4), validate=True).decode("utf-8", "replace")
         except (Base64Error, ValueError):
             continue
-        # One level deep: what decodes to more of the same is no phrase.
+        # One level deep: what decodes to more of the same is not a phrase.
         for finding in _phrases(decoded.lower(), word_set(decoded)):
             return [Finding("holds an instruction in base64", finding.phrase)]
     return []

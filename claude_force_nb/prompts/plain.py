@@ -76,7 +76,7 @@ def scalar(value: Any) -> Any:
     """Return a single value as what JSON has a form for; anything else, such as a list, comes back as it is.
 
     Numbers of numpy become numbers, a Decimal a number where none of its digits is lost and text otherwise, dates and times ISO 8601, a
-    member of an Enum its value or, where that is no plain value, its name, bytes their text or Base64. Infinity stays.
+    member of an Enum its value or, where that is not a plain value, its name, bytes their text or Base64. Infinity stays.
     """
     kind = type(value)
     if kind in _EXACT:
@@ -196,7 +196,7 @@ def _key(key: Any) -> str:
 
 
 def _fields(value: Any) -> Optional[Mapping[Any, Any]]:
-    """Return what a record has by name; None where it is no record."""
+    """Return what a record has by name; None where it is not a record."""
     if isinstance(value, type):
         return None
     if callable(getattr(value, "model_dump", None)):

@@ -184,7 +184,7 @@ def _figure(value: Any) -> Optional[Attachment]:
     if not callable(getattr(figure, "savefig", None)):
         return None
     drawn = BytesIO()
-    # The version of matplotlib is left out, so that an upgrade alone is no new question to the cache.
+    # The version of matplotlib is left out, so that an upgrade alone is not a new question to the cache.
     figure.savefig(drawn, format="png", bbox_inches="tight", metadata={"Software": None})
     return attachment(drawn.getvalue(), "figure")
 

@@ -35,7 +35,7 @@ class CsvDialect:
     skips_blanks : bool
         True where blanks behind a delimiter mean nothing.
     lines_above : int
-        Lines above the header that are no part of the table.
+        Lines above the header that are not part of the table.
     """
 
     delimiter: str = ","
@@ -112,7 +112,7 @@ def _score(dialect: CsvDialect, sample: str, is_whole: bool) -> Optional[Tuple[f
     width, others = len(rows[0]), rows[1:]
     fitting = sum(fits(row, width) for row in others) / len(others) if others else 1.0
     torn = sum(_is_torn(field, dialect) for row in rows for field in row)
-    # A single column fits whatever is no delimiter: only where nothing else does.
+    # A single column fits whatever is not a delimiter: only where nothing else does.
     several = width > 1 and fitting > 0
     return (float(several), round(fitting, 2), -torn / len(rows), float(width))
 

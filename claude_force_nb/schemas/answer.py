@@ -220,7 +220,7 @@ def _adapter(kind: Any, name: str) -> Any:
     try:
         return TypeAdapter(kind)
     except Exception as error:
-        raise OptionError(f"schema={name} is no type that has a JSON schema: {_shortened(str(error))}") from None
+        raise OptionError(f"schema={name} is not a type that has a JSON schema: {_shortened(str(error))}") from None
 
 
 def _schema_from(describe: Callable[[], Any], name: str) -> Dict[str, Any]:

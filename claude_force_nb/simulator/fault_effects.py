@@ -42,7 +42,7 @@ async def instead_of_answer(exchange: Exchange, fault: Fault, *, stream: bool) -
 
 
 async def spoil_answer(exchange: Exchange, fault: Optional[Fault], answer: web.StreamResponse) -> web.StreamResponse:
-    """Do what `fault` does to a complete answer that is no stream."""
+    """Do what `fault` does to a complete answer that is not a stream."""
     if fault is None or not isinstance(answer, web.Response) or not isinstance(answer.body, bytes):
         return answer
     if fault.kind == "lost":

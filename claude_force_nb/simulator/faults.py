@@ -96,7 +96,7 @@ class Fault:
     kind : str
         One of `FAULT_KINDS`, or ``status`` for any other HTTP status.
     status : int
-        HTTP status of an error answer; 0 for faults that are no error answer.
+        HTTP status of an error answer; 0 for faults that are not error answers.
     retry_after_seconds : float or None
         Sent as ``retry-after``.
     delay_seconds : float

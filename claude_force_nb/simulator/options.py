@@ -29,7 +29,7 @@ class SimulatorOptions:
     tokens_per_second : float, optional
         Speed of a stream; None sends the events of a stream without waiting.
     requests_per_minute, input_tokens_per_minute, output_tokens_per_minute : int, optional
-        Rate limits of each model family; None is no limit, and no such header.
+        Rate limits of each model family; None means no limit and no such header.
     burst_seconds : float
         Size of the buckets, in seconds of refill: 60 lets a whole minute's allowance be used at once.
     context_window : int, optional

@@ -22,7 +22,7 @@ class _NoIdea(Exception):
 
 
 def matching(pattern: str) -> Optional[str]:
-    """Return a text in which `pattern` is found; None for what is no expression, or none of the simple ones."""
+    """Return a text in which `pattern` is found; None for what is not an expression, or none of the simple ones."""
     try:
         text = _sequence(_parser.parse(pattern))
         return text if len(text) <= _LONGEST and re.search(pattern, text) else None

@@ -282,7 +282,7 @@ def compose(system: str, prompt: str, turns: int, model: str, digest: str) -> st
     labels = find_labels(instruction) or find_labels(system[:_HEAD])
     if labels:
         fenced: Optional[str] = "\n".join(_FENCED_DATA.findall(text))
-        # Without a fence the data follows the instruction; its own label names are no cue.
+        # Without a fence the data follows the instruction; its own label names are not a cue.
         data = fenced or re.sub("|".join(map(re.escape, labels)), " ", text, count=len(labels), flags=re.I)
         return _choose_label(labels, data, number)
     code = _find_code(text)

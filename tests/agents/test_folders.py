@@ -95,7 +95,7 @@ def test_links_of_the_user(tmp_path: Path) -> None:
 
 @links
 def test_a_repository_below_a_link(agents: Path, tmp_path: Path) -> None:
-    """A project that is reached through a link is no link out of anything."""
+    """A project that is reached through a link is not a link out of anything."""
     os.symlink(str(tmp_path / "repository"), str(tmp_path / "shortcut"))
     assert AgentLibrary(tmp_path / "shortcut", home=tmp_path / "home").find("good").prompt == "good"
 
@@ -120,7 +120,7 @@ def test_folders_in_the_folder(agents: Path, tmp_path: Path) -> None:
 
 
 def test_files_beside_agents(agents: Path, tmp_path: Path) -> None:
-    """A README and the like are no agents, unless they say so."""
+    """A README and the like are not agents, unless they say so."""
     for name in ("README.md", "Contributing.md", "LICENSE.md"):
         (agents / name).write_text("# About\n\nThese are agents.")
     (agents / "changelog.md").write_text("---\nname: changelog\n---\nYou write changelogs.")

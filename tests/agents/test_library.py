@@ -114,7 +114,7 @@ def test_other_forms(text: str) -> None:
     ids=lambda value: value[:24],
 )
 def test_what_is_no_agent(text: str, said: str) -> None:
-    """A file that is no agent is refused in one line that names it, and the line where there is one."""
+    """A file that is not an agent is refused in one line that names it, and the line where there is one."""
     with pytest.raises(AgentFileError) as raised:
         parse(text)
     assert str(raised.value).startswith(said)
@@ -206,7 +206,7 @@ def test_a_broken_file_harms_nobody_else(library: AgentLibrary, put: Callable[..
 
 
 def test_a_folder_named_like_a_file(library: AgentLibrary, tmp_path: Path) -> None:
-    """A folder that ends in .md, and an agents folder that is a file, are no obstacle."""
+    """A folder that ends in .md, and an agents folder that is a file, are not an obstacle."""
     agents = tmp_path / "project" / ".claude" / "agents"
     (agents / "odd.md").mkdir(parents=True)
     (tmp_path / "project" / "nb" / ".claude").mkdir()

@@ -116,7 +116,7 @@ def test_headers_are_taken_up_at_once() -> None:
 
 
 def test_stale_headers_do_not_raise_the_level() -> None:
-    """A header that was written before the calls still under way arrived is no news."""
+    """A header that was written before the calls still under way arrived is not news."""
     limits = learned(100)
     permits = [limits.take(Need(), 0.0) for _ in range(50)]
     limits.settle(permits[0], 0.0, headers=requests_left(99))
@@ -155,7 +155,7 @@ def test_reset_says_what_the_bucket_holds() -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-11-01", "2026-99-99T12:00:00Z", "-1", "nan"])
 def test_nonsense_in_headers_is_passed_over(text: str) -> None:
-    """What is no number or no time changes nothing and raises nothing."""
+    """What is not a number or no time changes nothing and raises nothing."""
     limits = FamilyLimits()
     said = headers(requests_limit=text, requests_remaining=text, requests_reset=text, input_tokens_remaining=text)
     limits.settle(limits.take(Need(), 0.0), 0.0, headers={**said, "date": text})

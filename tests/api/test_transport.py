@@ -201,7 +201,7 @@ def test_every_fault_has_its_class(run: Any, simulator: Simulator, fault: str, w
 def test_a_server_that_is_not_the_api(
     run: Any, serve: Callable[[Handler], str], body: str, kind: str, error: Any, streaming: bool
 ) -> None:
-    """A 200 that is no message is an error that names the likely cause, not an empty answer."""
+    """A 200 that is not a message is an error that names the likely cause, not an empty answer."""
 
     async def handler(_: web.Request) -> web.StreamResponse:
         return web.Response(text=body, content_type=kind)

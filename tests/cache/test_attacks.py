@@ -154,7 +154,7 @@ ATTACKS["value far too long"] = _sql(f"UPDATE Cache SET value = zeroblob(6710886
 ATTACKS["value longer by a byte"] = _sql("UPDATE Cache SET value = CAST(value || 'x' AS BLOB)")
 ATTACKS["key as a blob"] = _sql("UPDATE Cache SET key = CAST(key AS BLOB)")
 ATTACKS["raw as text"] = _sql("UPDATE Cache SET raw = 'true'")
-ATTACKS["key that is no fingerprint"] = _sql("UPDATE Cache SET key = 'x' || key")
+ATTACKS["key that is not a fingerprint"] = _sql("UPDATE Cache SET key = 'x' || key")
 ATTACKS["negative row numbers"] = _sql("UPDATE Cache SET rowid = -rowid - 9223372036854775000")
 ATTACKS["mode as text"] = _sql("UPDATE Cache SET mode = 'x'")
 
@@ -203,7 +203,7 @@ for _key, _value in {
 }.items():
     ATTACKS[f"setting {_key} added"] = _sql("INSERT INTO Settings VALUES (?, ?)", _key, _value)
 ATTACKS["settings emptied"] = _sql("DELETE FROM Settings")
-ATTACKS["settings of bytes that are no text"] = _sql("UPDATE Settings SET key = CAST(x'ff' || key AS TEXT)")
+ATTACKS["settings of bytes that are not text"] = _sql("UPDATE Settings SET key = CAST(x'ff' || key AS TEXT)")
 ATTACKS["size forged high"] = _sql("UPDATE Settings SET value = 1000000000000 WHERE key = 'size'")
 ATTACKS["size forged low"] = _sql("UPDATE Settings SET value = 0 WHERE key = 'size'")
 ATTACKS["count forged"] = _sql("UPDATE Settings SET value = 0 WHERE key = 'count'")
@@ -268,7 +268,7 @@ def _(directory: Path) -> None:
 
 @attack("database overwritten with text")
 def _(directory: Path) -> None:
-    _overwrite(directory, b"this is no database\n" * 500)
+    _overwrite(directory, b"this is not a database\n" * 500)
 
 
 @attack("database overwritten with noise behind its header")
@@ -288,13 +288,13 @@ def _(directory: Path) -> None:
 @attack("database overwritten with text behind its header")
 def _(directory: Path) -> None:
     header = _path(directory).read_bytes()[:100]
-    _overwrite(directory, header + b"this is no database\n" * 500)
+    _overwrite(directory, header + b"this is not a database\n" * 500)
 
 
 @attack("database replaced by text")
 def _(directory: Path) -> None:
     _path(directory).unlink()
-    _path(directory).write_text("this is no database\n" * 500)
+    _path(directory).write_text("this is not a database\n" * 500)
 
 
 @attack("database replaced by a directory")
@@ -672,7 +672,7 @@ def test_verify_finds_and_evicts_what_is_corrupt(directory: Path) -> None:
 
 
 def test_verify_says_that_a_database_was_lost(directory: Path) -> None:
-    """A database that cannot be read is no clean bill: it counts as corrupt, once."""
+    """A database that cannot be read is not a clean bill: it counts as corrupt, once."""
     ATTACKS["database overwritten with text behind its header"](directory)
     with make_cache(directory) as cache:
         with pytest.warns(UserWarning, match="made anew"):

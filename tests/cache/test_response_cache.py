@@ -252,7 +252,7 @@ def test_an_old_use_does_not_age_an_entry_written_since(tmp_path: Path) -> None:
 
 
 def test_several_answers_are_kept_as_one_after_the_other(tmp_path: Path) -> None:
-    """One transaction for many: what is no answer is left out, the limit holds, and the last of equal keys counts."""
+    """One transaction for many: what is not an answer is left out, the limit holds, and the last of equal keys counts."""
     with make_cache(tmp_path, max_size_mb=0.006) as cache:
         cut_off = dataclasses.replace(answer("cut"), stop_reason="max_tokens")
         kept = cache.put_many([(fingerprint(0), answer("a")), (fingerprint(1), cut_off), (fingerprint(0), answer("b"))])
@@ -345,7 +345,7 @@ def test_expired_entries_make_room(tmp_path: Path) -> None:
 
 
 def test_another_secret_is_a_miss_and_no_damage(tmp_path: Path) -> None:
-    """Entries of another key are left alone, are no integrity failure, and are read again with the old secret listed."""
+    """Entries of another key are left alone, are not an integrity failure, and are read again with the old secret listed."""
     with make_cache(tmp_path, secret="the first secret of two") as cache:
         cache.put(A, answer())
     with make_cache(tmp_path, secret="the second secret of two") as cache:
@@ -472,7 +472,7 @@ def test_a_forked_child_uses_its_own_connection(tmp_path: Path) -> None:
 
 
 def test_used_after_close_it_opens_again(tmp_path: Path) -> None:
-    """close() is no end; it may be called twice, and before anything was opened."""
+    """close() is not an end; it may be called twice, and before anything was opened."""
     cache = make_cache(tmp_path)
     cache.close()
     assert cache.put(A, answer())

@@ -282,7 +282,7 @@ UNUSABLE = {
 @posix
 @pytest.mark.parametrize("name", sorted(UNUSABLE))
 def test_an_unusable_key_file_is_left_alone(name: str, tmp_path: Path) -> None:
-    """Whatever is in the key's place and is no safe key: the cache is off with one warning, and nothing is touched."""
+    """Whatever is in the key's place and is not a safe key: the cache is off with one warning, and nothing is touched."""
     if name == "of another user" and os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     path = tmp_path / "config" / KEY_FILE_NAME

@@ -170,7 +170,7 @@ def test_options_that_cannot_be(options: Dict[str, Any], said: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["", " ", "\n\t\u3000"])
 def test_empty_prompts(prompt: str) -> None:
-    """Nothing but white space is no prompt."""
+    """Nothing but white space is not a prompt."""
     with pytest.raises(EmptyPromptError):
         composed(prompt)
 

@@ -73,7 +73,7 @@ def rows_with_every_end(simulator: Simulator, via: str) -> List[str]:
 @pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
 @pytest.mark.parametrize("via", ["api", "batches"])
 def test_rows_are_counted_shown_and_asked_again(run: Any, make: Make, simulator: Simulator, via: str) -> None:
-    """A refused row is no answered one: in the counts, the summary, the table and the frame; retry asks for it."""
+    """A refused row is not an answered one: in the counts, the summary, the table and the frame; retry asks for it."""
     prompts = rows_with_every_end(simulator, via)
 
     async def main() -> None:

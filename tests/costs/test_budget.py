@@ -165,7 +165,7 @@ def test_a_limit_is_dollars(value, limit):
 
 @pytest.mark.parametrize("value", [-1, "x", "nan", "inf", True, [], "1e7", object, "9" * 100])
 def test_a_bad_limit_is_one_line(value):
-    """What is no amount is an OptionError that names the option."""
+    """What is not an amount is an OptionError that names the option."""
     with pytest.raises(OptionError, match=r"^daily_budget must be US dollars from 0 to 1000000, or none, not"):
         parse_budget(value, name="daily_budget")
 

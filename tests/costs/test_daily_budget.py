@@ -222,7 +222,7 @@ def test_pruning_keeps_todays_reservations(daily, path):
 def test_a_file_that_cannot_be_written_refuses(daily, path):
     """No promise without a file: reserving is refused in one line, and reading says why."""
     path.parent.mkdir()
-    path.write_bytes(b"this is no database" * 100)
+    path.write_bytes(b"this is not a database" * 100)
     budget = daily(1)
     with pytest.raises(
         BudgetExceededError, match=r"the daily budget cannot be kept: .*; mend it or set daily_budget=none"

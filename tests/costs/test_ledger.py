@@ -265,7 +265,7 @@ def unwritable_parent(path):
 
 def corrupt(path):
     path.parent.mkdir()
-    path.write_bytes(b"this is no database" * 100)
+    path.write_bytes(b"this is not a database" * 100)
 
 
 def from_the_future(path):

@@ -159,7 +159,7 @@ MISTAKES = {
     "%%claude max_tokens=many\nhi": ("max_tokens takes tokens", "'many'"),
     "%%claude into=2x\nhi": ("into takes a variable name", "'2x'"),
     "%%claude stop='a\nhi": ("a quote is opened",),
-    "%%claude hello\nhi": ("'hello' is no option",),
+    "%%claude hello\nhi": ("'hello' is not an option",),
     "%%claude": ("the prompt is empty", "below the %%claude line"),
     "%%claude\n\n  \n": ("the prompt is empty",),
     "%claude": ("the prompt is empty",),

@@ -251,7 +251,7 @@ def test_base_urls_have_one_form(given_url: Any, normal: str) -> None:
     ["localhost:8080", "ftp://host", "http://", "https:///v1", "http://[::1", "http://host:port", "http://a\nb", "   "],
 )
 def test_base_urls_that_are_none(wrong: str) -> None:
-    """What is no http(s) address with a host is refused in one line."""
+    """What is not an http(s) address with a host is refused in one line."""
     with pytest.raises(OptionError, match=r"base_url must start with http:// or https://"):
         normalise_base_url(wrong)
 

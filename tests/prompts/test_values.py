@@ -72,7 +72,7 @@ def test_images_are_known_by_their_bytes(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", IMAGES)
 @given(st.integers(0, 200))
 def test_a_cut_image_is_an_error_of_one_line(kind: str, length: int) -> None:
-    """An image that ends too early is said to be damaged or is no image; it never crashes the reading of its size."""
+    """An image that ends too early is said to be damaged or is not an image; it never crashes the reading of its size."""
     data = IMAGES[kind][:length]
     try:
         found = attachment(data, "x")
@@ -507,7 +507,7 @@ def test_the_largest_image_of_the_documentation_is_under_the_bound() -> None:
 
 @pytest.mark.parametrize("fence", ["```python", "~~~", "````"])
 def test_text_that_is_cut_inside_code(fence: str) -> None:
-    """A text that is cut inside a code block ends the block, so that what follows is no code; a whole block is left alone."""
+    """A text that is cut inside a code block ends the block, so that what follows is not code; a whole block is left alone."""
     mark = re.match(r"[`~]+", fence).group()  # type: ignore[union-attr]
     cut = truncate_tokens(f"intro\n{fence}\n" + "line of code\n" * 100 + mark, 20)
     assert cut.splitlines()[-2] == mark

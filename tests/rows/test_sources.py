@@ -75,7 +75,7 @@ def test_items_are_prompts(value: Any, expected: Any) -> None:
     ],
 )
 def test_items_are_variables(value: Any, template: str, expected: Any) -> None:
-    """With a template an item is what its names stand for; ``row`` is the whole row, for names that are no names of Python."""
+    """With a template an item is what its names stand for; ``row`` is the whole row, for names that are not names of Python."""
     assert items(opened(value, template)) == expected
 
 
@@ -99,7 +99,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """A line that is no record stands for a row that fails alone, and says where it is."""
+    """A line that is not a record stands for a row that fails alone, and says where it is."""
     (tmp_path / "r.csv").write_text("text,n\na,1\nb\nc,3\n", encoding="utf-8")
     (tmp_path / "r.jsonl").write_text('{"text": "a"}\n{"text": \n"plain"\n{"other": 1}\n', encoding="utf-8")
     first, broken, last = items(opened(tmp_path / "r.csv", column="text"))

@@ -94,7 +94,7 @@ def test_retry_after_is_sent_where_it_belongs(simulator: Simulator) -> None:
 
 
 def test_broken_connections_and_bodies(simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
-    """What no error body tells: the connection closes before or inside the answer, or the body is no answer."""
+    """What no error body tells: the connection closes before or inside the answer, or the body is not an answer."""
     simulator.fail(["drop", "lost", "cut", "html", "truncated_json", None])
     dropped, lost, cut, html, truncated, fine = send(simulator, *[body()] * 6)
     assert issubclass(dropped, aiohttp.ServerDisconnectedError)
@@ -111,7 +111,7 @@ def test_broken_connections_and_bodies(simulator: Simulator, caplog: pytest.LogC
 
 
 def test_streams_that_end_early(simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
-    """Each ends after the events it is given, is no complete answer, and bills what was produced."""
+    """Each ends after the events it is given, is not a complete answer, and bills what was produced."""
     whole = send(simulator, body(stream=True))[0][2]
     full_tokens = simulator.counters.output_tokens
     simulator.reset()
@@ -302,7 +302,7 @@ def test_a_rule_survives_the_wire() -> None:
     ],
 )
 def test_a_wrong_script_is_refused(simulator: Simulator, kinds: Any, options: Dict[str, Any]) -> None:
-    """Unknown kinds, statuses that are no errors, and values out of range raise at once."""
+    """Unknown kinds, statuses that are not errors, and values out of range raise at once."""
     with pytest.raises(ValueError, match=r"fault|probability|endpoint"):
         simulator.fail(kinds, **options)
 

@@ -146,7 +146,7 @@ def test_calls_inside_a_retry_after_are_counted() -> None:
 
 
 def test_the_grace_covers_calls_already_under_way() -> None:
-    """Calls that were sent before the client could read the retry-after are no fault of its."""
+    """Calls that were sent before the client could read the retry-after are not a fault of its own."""
     with Simulator(retry_after_grace_seconds=60.0) as simulator:
         simulator.fail("rate_limit", times=1, retry_after_seconds=50)
         send(simulator, body(), body())

@@ -58,7 +58,7 @@ class Watching:
     def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
         """Listen to this one from now on, beside those before it, whose last calls may still be under way."""
         if self._orchestrator is not None:
-            # A setting that changes is no word that calls may leave again.
+            # A setting that changes is not a word that calls may leave again.
             if self._orchestrator.snapshot().paused:
                 orchestrator.pause()
             alive = [each for each in self._earlier if each() is not None]

@@ -40,7 +40,7 @@ def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
 
 def _sum(amounts: Sequence[Optional[Decimal]]) -> str:
     known = [amount for amount in amounts if amount is not None]
-    # Rows that cost nothing because they are cached or were not sent are no known price.
+    # Rows that cost nothing because they are cached or were not sent are not a known price.
     return known_dollars(
         sum_dollars(known) or Decimal(0), len(amounts) - len(known), len(amounts) - known.count(Decimal(0))
     )

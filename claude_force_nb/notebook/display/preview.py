@@ -24,7 +24,7 @@ __all__ = ["Preview", "estimate_tokens", "make_preview", "mask", "repair_note", 
 _MASK = "•••"
 # Keys of the API, also those that are not this session's.
 _KEY = re.compile(r"sk-ant-[A-Za-z0-9_\-]{6,}")
-# What is shorter is no secret but what one gives a local server that asks for any key.
+# What is shorter is not a secret but what one gives a local server that asks for any key.
 _SHORTEST_SECRET = 8
 # About four characters a token in English prose and code (Anthropic's glossary: 3.5 characters and more).
 _CHARACTERS_PER_TOKEN = 4
@@ -280,7 +280,7 @@ def _pretty(value: Any) -> str:
 
 
 def _blocks(content: Any) -> Iterator[str]:
-    """Yield the text of a message's or system prompt's content, and a line for each block that is no text."""
+    """Yield the text of a message's or system prompt's content, and a line for each block that is not text."""
     if isinstance(content, str):
         yield content
         return

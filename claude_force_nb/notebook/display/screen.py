@@ -29,7 +29,7 @@ class Screen(Protocol):
         """Show what is waited for: nothing of the answer is there."""
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
-        """Show what has come so far, and what is waited for where that is no text yet."""
+        """Show what has come so far, and what is waited for where that is not text yet."""
 
     def leave(self) -> None:
         """Take away what `wait` showed, if nothing has come in its place."""

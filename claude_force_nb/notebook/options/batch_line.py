@@ -122,7 +122,7 @@ def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
     Raises
     ------
     SourceError
-        If it is no expression, or fails.
+        If it is not an expression, or fails.
     """
     if not expression:
         raise SourceError("say what the rows are: a list, a table or a path, as in %claude_batch reviews")
@@ -131,7 +131,7 @@ def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
     try:
         return eval(compile(expression, "<source>", "eval"), dict(names))
     except SyntaxError as error:
-        raise SourceError(f"{expression} is no expression: {error.msg}") from None
+        raise SourceError(f"{expression} is not an expression: {error.msg}") from None
     except NameError as error:
         missing = re.search(r"'(\w+)'", str(error))
         if missing and Path(expression).suffix in (".txt", ".csv", ".tsv", ".jsonl"):

@@ -17,7 +17,7 @@ __all__ = ["Invocation", "parse_line", "parse_pairs"]
 
 @dataclass(frozen=True)
 class Invocation:
-    """A parsed magic line: the options given, and the words that are no options."""
+    """A parsed magic line: the options given, and the words that are not options."""
 
     options: Mapping[str, Any]
     rest: str = ""
@@ -60,7 +60,7 @@ def parse_line(line: str, *, allowed: Iterable[str] = LINE_OPTIONS, free_text: b
                 raise OptionError(f"{name} is given twice")
             options[name] = read_option(name, text)
     if rest and not free_text:
-        raise OptionError(f"{_cut(rest)[0]!r} is no option; write key=value, or the prompt below the line")
+        raise OptionError(f"{_cut(rest)[0]!r} is not an option; write key=value, or the prompt below the line")
     return Invocation(options, rest)
 
 

@@ -18,7 +18,7 @@ def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
     Raises
     ------
     OptionError
-        If a name is not there, with the nearest one, or if it is no schema.
+        If a name is not there, with the nearest one, or if it is not a schema.
     """
     try:
         # The user's own code, as in a cell; names are looked up where the cell would look.

@@ -86,8 +86,8 @@ def test_every_option_is_in_the_table() -> None:
     [
         ("", "say what the rows are"),
         ("revews", "revews is not defined; did you mean 'reviews'?"),
-        ("reviews[", "reviews[ is no expression"),
-        ("x = 1", "x = 1 is no expression"),
+        ("reviews[", "reviews[ is not an expression"),
+        ("x = 1", "x = 1 is not an expression"),
         ("reviews[5]", "reviews[5] failed: IndexError: list index out of range"),
         ("missing.csv", "there is no file missing.csv"),
         ("1/0", "1/0 failed: ZeroDivisionError"),
