@@ -81,7 +81,8 @@ class BatchServer:
             if answer is None and incoming.transport is not None:
                 incoming.transport.close()
                 await asyncio.sleep(0)
-            return answer or web.Response(status=500)
+            # Without attributes of its own a response is false in older aiohttp.
+            return web.Response(status=500) if answer is None else answer
         if not rest:
             seen = [each for each in self.batches if each["_from"] <= time.monotonic()]
             ids = [each["id"] for each in seen]
