@@ -67,6 +67,7 @@ def warnings_of(steps: Dict[str, Dict[str, Any]]) -> List[str]:
     return [line for each in steps.values() for line in each["warnings"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [HOME_LOST, FOLDER_LOST, *slow(HOME_READ_ONLY, DEAD_PROXY)], ids=str)
 def test_python_and_commands_work_without_it(simulator: Simulator, tmp_path: Path, missing: Sequence[str]) -> None:
     """Calls, batches, cache and ledger work; what a name in the missing folder stands for is one line."""
@@ -89,6 +90,7 @@ def test_python_and_commands_work_without_it(simulator: Simulator, tmp_path: Pat
     assert not (tmp_path / "~").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [ALL_LOST, *slow(CERTIFICATES_LOST)], ids=str)
 def test_missing_certificates_are_named_before_anything_is_sent(
     simulator: Simulator, tmp_path: Path, missing: Sequence[str]
@@ -101,6 +103,7 @@ def test_missing_certificates_are_named_before_anything_is_sent(
     assert simulator.counters.calls == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "missing", [FOLDER_LOST, *slow(HOME_LOST, HOME_READ_ONLY, CERTIFICATES_LOST, BROKEN_PROXY, ALL_LOST)], ids=str
 )
@@ -122,6 +125,7 @@ def test_every_magic_works_without_it_or_says_one_line(
         assert steps[cell]["how"] == "works", steps[cell]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [HOME_LOST, *slow(HOME_READ_ONLY)], ids=str)
 def test_without_a_home_costs_are_those_of_the_session(
     simulator: Simulator, tmp_path: Path, missing: Sequence[str]
@@ -175,6 +179,7 @@ def test_one_variable_names_the_folder_of_all(simulator: Simulator, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["cache", "config", "data"]
 
 
+@pytest.mark.slow
 def test_a_kernel_without_home_and_working_directory_answers(simulator: Simulator, tmp_path: Path) -> None:
     """In a real kernel whose folder is removed while it runs, every magic works or is one line."""
     environment = kernel_environment(simulator.url, tmp_path)

@@ -80,6 +80,7 @@ def price_list(amount: float) -> str:
     return json.dumps({name: {"input_mtok": amount, "output_mtok": amount} for name in names})
 
 
+@pytest.mark.slow
 def test_a_cloned_project_file_sends_nothing_elsewhere_and_voids_no_budget(
     simulator: Simulator, thief: Thief, repository: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_cloned_project_file_sends_nothing_elsewhere_and_voids_no_budget(
     assert (precious / "cache.db").read_text() == "another program's"
 
 
+@pytest.mark.slow
 def test_the_address_of_a_project_file_is_named_and_not_used(thief: Thief, repository: Path, tmp_path: Path) -> None:
     """Without an address of the user's, that of a file is ignored, and the line names file, setting and remedy."""
     (repository / "pyproject.toml").write_text(f'[tool.claude_force_nb]\nbase_url = "{thief.url}"\n')
@@ -152,6 +154,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.slow
 def test_a_malformed_project_file_is_one_line(simulator: Simulator, repository: Path, tmp_path: Path) -> None:
     """Whatever is in it, a cell answers or fails with one line; no traceback, no control character."""
     home = tmp_path / "home"
@@ -217,6 +220,7 @@ def test_hostile_agents_cost_the_others_nothing(repository: Path, tmp_path: Path
     assert not (repository / "owned").exists()
 
 
+@pytest.mark.slow
 def test_no_private_file_leaves_as_a_system_prompt(simulator: Simulator, repository: Path, tmp_path: Path) -> None:
     """In a kernel in the clone: every hostile agent is one line, and nothing private is in any request."""
     bad = hostile_agents(repository)

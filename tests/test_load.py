@@ -91,6 +91,7 @@ def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("claude_force_nb.api.retry.MAX_DELAY_SECONDS", 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(OUTCOMES))
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("quick_backoff")
@@ -147,6 +148,7 @@ def test_an_outage_is_not_made_worse_by_retries(run: Any, make: Make, simulator:
     assert simulator.counters.calls <= 400 + 100 + 80 + 10 * (batch.duration_seconds + 1)
 
 
+@pytest.mark.slow
 def test_a_refused_call_holds_back_the_others(run: Any, make: Make) -> None:
     """A 429 pauses the family: nothing is sent inside its retry-after, and all are answered after it."""
     # What was on its way when the 429 came is nobody's fault, and on a busy machine the way may take a while.
@@ -159,6 +161,7 @@ def test_a_refused_call_holds_back_the_others(run: Any, make: Make) -> None:
         assert simulator.counters.calls == 101
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["calls", "back-off", "pause"])
 def test_cancelling_leaves_nothing_behind(make: Make, simulator: Simulator, state: str) -> None:
     """Cancelled during 500 calls, back-off or pause: no task, no warning, no open connection."""
@@ -209,6 +212,7 @@ RUN = """
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_a_rerun_pays_only_for_what_had_not_come_back(tmp_path: Path) -> None:
     """Every row reported before a kill is in cache and ledger; the rerun asks for the others only."""
     script = tmp_path / "job.py"

@@ -208,6 +208,7 @@ def test_another_ones_budget_is_not_mine(run: Any, make: Make, simulator: Simula
     run(main())
 
 
+@pytest.mark.slow
 def test_the_import_of_the_sdk_does_not_count(simulator: Simulator, tmp_path: Path) -> None:
     """The first call of a process has its whole time, though the SDK takes longer to import than that."""
     script = """

@@ -108,6 +108,7 @@ def test_importing_it_imports_no_pytest() -> None:
     assert done.stdout.split() == [b"False", b"False"]
 
 
+@pytest.mark.slow
 def test_as_a_plugin(tmp_path: Path) -> None:
     """``pytest_plugins`` in a user's conftest.py is all it takes."""
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["claude_force_nb.testing"]\n')

@@ -160,6 +160,7 @@ def test_attach_collects_what_was_sent(
     run(main())
 
 
+@pytest.mark.slow
 def test_two_kernels_and_the_death_of_one(simulator: Simulator, start: Any, build: Any, run: Any) -> None:
     """The second waits while the first one lives, and takes over when it is killed with its create under way."""
     simulator.fail(["held"], endpoint="batch_create")

@@ -160,6 +160,7 @@ def sender(tmp_path: Path, serve: Any) -> Callable[..., Any]:
     return make
 
 
+@pytest.mark.slow
 def test_creates_are_apart(run: Any, sender: Any) -> None:
     """Between two tries there is a wait that grows, and one that the API asked for is obeyed."""
     server = BatchServer()

@@ -88,6 +88,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "column", "value"), HOSTILE)
 def test_whatever_somebody_wrote_into_the_file_is_one_line(tmp_path: Path, table: str, column: str, value: Any) -> None:
     """Never an error of Python's or SQLite's, never a file removed, and what is shown moves no cursor."""

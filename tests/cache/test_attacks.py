@@ -626,6 +626,7 @@ def test_attacked_while_closed(name: str, directory: Path) -> None:
 FOUND_LATER = {"a schema that cannot be read", "log truncated", "noise in the middle of the database"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(ATTACKS) - FOREIGN))
 def test_attacked_while_open(name: str, directory: Path) -> None:
     """The directory is changed under a running kernel that has already verified the entries."""

@@ -149,6 +149,7 @@ TestCacheMachine.settings = settings(max_examples=40, stateful_step_count=40, de
 TestCacheMachine.pytestmark = [pytest.mark.filterwarnings("ignore::claude_force_nb.errors.CacheIntegrityWarning")]
 
 
+@pytest.mark.slow
 def test_four_processes_write_at_once(tmp_path: Path) -> None:
     """Puts, gets, deletes and evictions from four processes: no refused write, no failure, exact sums under the limit."""
     running = [writer(tmp_path, seed, 2.5, 0.2) for seed in range(4)]

@@ -82,6 +82,7 @@ def check(simulator: Simulator, budget: Any, limit: Decimal) -> None:
 limits = st.integers(2, 400).map(lambda number: D(number) / 2000)
 
 
+@pytest.mark.slow
 @given(
     limit=limits,
     kinds=st.lists(st.sampled_from(KINDS), max_size=6, unique=True),

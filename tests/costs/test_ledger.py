@@ -177,6 +177,7 @@ def append_many_times(path, number):
     ledger.close()
 
 
+@pytest.mark.slow
 def test_processes_share_a_ledger(tmp_path):
     """Several kernels that start at once on no file at all write every row."""
     path = tmp_path / "state" / "ledger.db"

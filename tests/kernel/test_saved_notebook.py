@@ -82,6 +82,7 @@ def receipts(notebook: Any) -> List[str]:
     return [text.rstrip().rpartition("\n")[2] for text in texts]
 
 
+@pytest.mark.slow
 def test_receipts_are_in_the_file(notebook: Any) -> None:
     """Fresh, cached and odd: the last line of each, in the three forms that a front end or a code host may choose from."""
     fresh, cached, odd = receipts(notebook)

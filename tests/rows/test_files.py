@@ -341,6 +341,7 @@ def test_any_runs_leave_the_rows_of_the_last_one(
     assert simulator.counters.calls - calls == most
 
 
+@pytest.mark.slow
 def test_a_killed_process_has_lost_nothing(simulator: Simulator, tmp_path: Path, run: Any, make: Make) -> None:
     """After kill -9 every row that was reported stands in the file, and another run asks for the others alone."""
     path = tmp_path / "out.jsonl"

@@ -310,6 +310,7 @@ def test_a_result_that_came_another_way_is_checked_without_a_call() -> None:
     assert checked(plain, None) is plain
 
 
+@pytest.mark.slow
 def test_the_schema_is_part_of_the_fingerprint(make: Make) -> None:
     """Another schema is another question; the same one is the same question in every process."""
     orchestrator = make()
