@@ -112,9 +112,11 @@ def _score(dialect: CsvDialect, sample: str, is_whole: bool) -> Optional[Tuple[f
     width, others = len(rows[0]), rows[1:]
     fitting = sum(fits(row, width) for row in others) / len(others) if others else 1.0
     torn = sum(_is_torn(field, dialect) for row in rows for field in row)
+    # Names of columns seldom have quotes of their own, so that torn ones tell more than torn values.
+    whole_names = not any(_is_torn(field, dialect) for field in rows[0])
     # A single column fits whatever is not a delimiter: only where nothing else does.
     several = width > 1 and fitting > 0
-    return (float(several), round(fitting, 2), -torn / len(rows), float(width))
+    return (float(several), float(whole_names), round(fitting, 2), -torn / len(rows), float(width))
 
 
 def fits(row: Sequence[str], width: int) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.errors import SourceError
@@ -165,6 +165,7 @@ def test_lines_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 _FIELDS = st.text(alphabet=st.sampled_from("ab,;\t|\"' \n\u00e9\u2028"), max_size=8)
 
 
+@example([[';"', ';"\n', ""], ["", ";\n", ";"]], ",")
 @given(
     st.lists(st.lists(_FIELDS, min_size=3, max_size=3), min_size=2, max_size=6), st.sampled_from([",", ";", "\t", "|"])
 )
