@@ -564,7 +564,7 @@ def changed(directory: Path, content: bytes, offset: int, new: bytes) -> None:
     _path(directory).write_bytes(content[:offset] + new + content[offset + len(new) :])
 
 
-@pytest.mark.parametrize("step", [53, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("step", [53, pytest.param(1, marks=[pytest.mark.exhaustive, pytest.mark.timeout(1800)])])
 def test_every_byte_of_the_first_pages(step: int, directory: Path) -> None:
     """Changed one at a time: never an exception, and the header's marks do not both go with one byte."""
     content = _path(directory).read_bytes()

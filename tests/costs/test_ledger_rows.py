@@ -186,7 +186,7 @@ def test_random_edits_of_the_file(ledger: Ledger, edits: int, monkeypatch: pytes
         assert ledger.path.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 def test_every_byte_of_the_first_pages(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("claude_force_nb.costs.ledger._BUSY_TIMEOUT_SECONDS", 0.02)

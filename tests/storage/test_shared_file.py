@@ -146,7 +146,7 @@ def test_many_that_start_at_once_make_one_file(path: Path) -> None:
     file.close()
 
 
-@pytest.mark.parametrize("step", [211, pytest.param(7, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("step", [211, pytest.param(7, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)])])
 def test_each_changed_byte_of_the_first_pages_is_an_error_of_sqlite_or_none(path: Path, step: int) -> None:
     file = shared(path, busy_timeout_seconds=0.05)
     with file.transaction() as connection:
