@@ -273,7 +273,9 @@ def test_unloading_ends_what_runs_behind(kernel: LiveKernel, server: Simulator) 
     server.fail("hang")
     kernel.run("job = %claude_batch ['u1', 'u2'] model=haiku --background")
     wait_until(lambda: server.counters.in_flight == 2)
-    cell = kernel.run("%unload_ext claude_force_nb\nimport asyncio\nawait asyncio.sleep(0.2)\nprint(job.status)")
+    # What is in flight is given a moment to come back.
+    wait = "while job.status == 'running':\n    await asyncio.sleep(0.05)"
+    cell = kernel.run(f"%unload_ext claude_force_nb\nimport asyncio\n{wait}\nprint(job.status)")
     assert cell.stdout == "cancelled\n"
     assert cell.stderr == ""
     assert kernel.run("%load_ext claude_force_nb").status == "ok"
@@ -283,10 +285,10 @@ def test_unloading_ends_what_runs_behind(kernel: LiveKernel, server: Simulator) 
 @pytest.mark.slow
 def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> None:
     """--dry-run counts rows, prompts and tokens, prices them both ways, and calls only what is free."""
-    kernel.run("%claude_batch ['dry 1'] model=haiku max_tokens=100")
+    kernel.run("%claude_batch ['dry 1'] model=haiku max_tokens=100 thinking=off")
     calls = server.counters.by_endpoint["messages"]
     cell = kernel.run(
-        "%claude_batch ['dry 1', 'dry 2', 'dry 2', 'dry three', '', 'dry 1', 'dry 1'] model=haiku max_tokens=100 --dry-run into=nothing"
+        "%claude_batch ['dry 1', 'dry 2', 'dry 2', 'dry three', '', 'dry 1', 'dry 1'] model=haiku max_tokens=100 thinking=off --dry-run into=nothing"
     )
     shown = only_answer(cell)["text/plain"]
     rows = {line[:18].strip(): line[18:].strip() for line in shown.splitlines()}
@@ -410,5 +412,5 @@ def test_the_parts_of_answers_are_columns(kernel: LiveKernel) -> None:
     assert "3 rows · 3 ok" in only_answer(cell)["text/plain"]
     assert kernel.value("[type(answer.parsed).__name__ for answer in labels]") == "['Label', 'Label', 'Label']"
     assert kernel.value("list(labels.to_frame().columns)") == (
-        "['text', 'stars', 'answer', 'mood', 'stars_2', 'status', 'error', 'cost']"
+        "['text', 'stars', 'answer', 'mood', 'stars_2', 'status', 'stop_reason', 'error', 'cost']"
     )

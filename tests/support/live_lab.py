@@ -136,9 +136,14 @@ class Lab:
         (self.folder / name).write_text(json.dumps(notebook(cells)), encoding="utf-8")
 
     def read(self, name: str) -> Dict[str, Any]:
-        """Return a notebook as it is saved."""
-        saved: Dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        return saved
+        """Return a notebook as it is saved; waits while JupyterLab writes it."""
+        until = time.monotonic() + 20
+        while True:
+            text = (self.folder / name).read_text(encoding="utf-8")
+            if text or time.monotonic() > until:
+                saved: Dict[str, Any] = json.loads(text)
+                return saved
+            time.sleep(0.1)
 
 
 class NotebookPage:
