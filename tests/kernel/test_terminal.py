@@ -83,7 +83,7 @@ def test_a_batch_in_the_terminal(environment: Dict[str, str]) -> None:
     typed = '%load_ext claude_force_nb\n%claude_batch ["one", "two"] model=haiku\n_.counts["ok"]\nexit\n'
     process = ipython(environment, "--simple-prompt", typed=typed)
     assert_clean(process)
-    assert process.stdout.count("2 rows · 2 ok · <$0.0001") == 1
+    assert process.stdout.count("2 rows · 2 ok · $0.000") == 1
     assert "Out[2]: BatchResult, shown above" in process.stdout
     assert "Out[3]: 2" in process.stdout
 
