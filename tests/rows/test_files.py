@@ -365,7 +365,7 @@ def test_a_killed_process_has_lost_nothing(simulator: Simulator, tmp_path: Path,
 
 @pytest.mark.slow
 def test_a_long_source_needs_little_memory(tmp_path: Path) -> None:
-    """100,000 rows of a generator go to a file in one process with less than 150 MB more than ten rows need."""
+    """100,000 rows of a generator go to a file in one process with less than 200 MB more than ten rows need."""
     script = """
         import asyncio, resource, sys
         from claude_force_nb import AsyncAgentOrchestrator
@@ -397,7 +397,7 @@ def test_a_long_source_needs_little_memory(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=600)
     kilobytes = int(done.stdout) // (1024 if sys.platform == "darwin" else 1)
-    assert kilobytes < 150 * 1024, f"{kilobytes // 1024} MB more"
+    assert kilobytes < 200 * 1024, f"{kilobytes // 1024} MB more"
     assert (tmp_path / "big.jsonl").stat().st_size > 150e6
 
 
