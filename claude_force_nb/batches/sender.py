@@ -47,7 +47,7 @@ class Sender:
     Notes
     -----
     The API gives a message batch neither a name nor an idempotency key, so a create whose answer is lost is found by what is
-    certain: it is newer than the newest batch seen just before (`Part.newest_before`), has as many requests, is no other
+    certain: it is newer than the newest batch seen just before (`Part.newest_before`), has as many requests, is not another
     known batch, and, once it has ended, its results carry our fingerprints. Until that can be seen nothing is sent.
     """
 
