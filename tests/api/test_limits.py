@@ -234,6 +234,20 @@ def test_output_is_reserved_by_what_answers_really_were() -> None:
     assert limits.need(MODEL, input_bytes=no_bytes, max_tokens=20).output_tokens == 20.0
 
 
+@pytest.mark.parametrize("verdict", ["ok", "failed", "limited", "unsent"])
+def test_output_that_was_set_aside_is_given_back(verdict: str) -> None:
+    """However a call ended, what it was to write is no more under way: headers that tell of more are believed."""
+    limits = FamilyLimits()
+    said = headers(output_tokens_limit=60000, output_tokens_remaining=1001)
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers=said)
+    for now in range(1, 50):
+        limits.settle(limits.take(Need(1.0, 0.0, 400.0), now), now, used=(0, 0), verdict=verdict)
+        assert limits.buckets["output-tokens"].level == pytest.approx(1001.0)
+    said = headers(output_tokens_limit=60000, output_tokens_remaining=9001)
+    limits.settle(limits.take(Need(1.0, 0.0, 400.0), 50.0), 50.0, headers=said, used=(0, 0))
+    assert 8000.0 < limits.buckets["output-tokens"].level <= 9001.0
+
+
 def test_an_estimate_above_the_bucket_does_not_keep_a_lone_call_in() -> None:
     """The API asks for one output token to be left, so a single call may try."""
     limits = FamilyLimits()

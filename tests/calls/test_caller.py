@@ -1,0 +1,72 @@
+"""What one call teaches those that follow: its headers, its size, whether it may have been billed."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict
+
+import pytest
+from aiohttp import web
+from support.http_server import serve
+
+from claude_force_nb.api.pacing import FamilyPacer, FamilyPacers
+from claude_force_nb.costs.bounds import paced_bytes
+from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.simulator import Simulator
+
+__all__ = ["serve"]
+
+Make = Callable[..., AsyncAgentOrchestrator]
+PLAIN: Dict[str, Any] = {"model": "haiku", "thinking": "off"}
+
+
+def pacer_of(orchestrator: AsyncAgentOrchestrator) -> FamilyPacer:
+    """The pacer that the orchestrator's calls share with all of the same key."""
+    return FamilyPacers(orchestrator.transport.credential_id).of("claude-haiku-4-5")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 529])
+def test_the_limits_that_a_failure_names_are_learned(
+    run: Any, make: Make, serve: Callable[..., str], status: int
+) -> None:
+    """An answer that is an error says as much of the rate limits as any other."""
+    said = {"anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "7"}
+
+    async def handler(_: web.Request) -> web.Response:
+        error = {"type": "error", "error": {"type": "api_error", "message": "no"}}
+        return web.json_response(error, status=status, headers=said)
+
+    async def main() -> None:
+        async with make(base_url=serve(handler), max_retries=0) as orchestrator:
+            pacer = pacer_of(orchestrator)
+            with pytest.raises(ClaudeForceError):
+                await orchestrator.run("p", **PLAIN)
+            bucket = pacer.limits.buckets["requests"]
+            assert (bucket.limit, bucket.said) == (50.0, 7.0)
+
+    run(main())
+
+
+def test_sizes_are_learned_from_answers(run: Any, make: Make) -> None:
+    """What a call took in tokens is what the next one is taken to need, of a prompt and of an answer."""
+
+    async def main() -> None:
+        with Simulator(input_tokens_per_minute=1_000_000, output_tokens_per_minute=1_000_000) as limited:
+            async with make(base_url=limited.url) as orchestrator:
+                pacer = pacer_of(orchestrator)
+                request = orchestrator.request("What is a monad?", **PLAIN)
+
+                def need() -> Any:
+                    return pacer.limits.need(
+                        request.model, input_bytes=lambda: paced_bytes(request), max_tokens=request.max_tokens
+                    )
+
+                result = await orchestrator.run("What is a monad?", **PLAIN)
+                assert need().input_tokens == pytest.approx(result.usage.total_input_tokens)
+                # Of one answer one knows little of the next.
+                assert 1.5 < need().output_tokens / result.usage.output_tokens < 2.0
+                for _ in range(3):
+                    await orchestrator.run("What is a monad?", cache="off", **PLAIN)
+                assert 1.0 < need().output_tokens / result.usage.output_tokens < 1.5
+
+    run(main())
