@@ -87,7 +87,7 @@ async def row_seconds(rows: List[Dict[str, Any]]) -> float:
             collected = ResultCollector(source)
             composer = orchestrator._composer
             call = composer.resolve(CallOptions(model="haiku"))
-            run = Rows(source.feed(), call, composer.request, template=TEMPLATE, on_result=collected)
+            run = Rows(source.feed(), call, composer.maker, template=TEMPLATE, on_result=collected)
             began = time.perf_counter()
             async for row, item in run:
                 request = run.request(row, item)

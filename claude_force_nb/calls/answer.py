@@ -61,7 +61,7 @@ class Answerer:
         self._emitter = emitter
         self._check_open = check_open
         self._check_sending = check_sending
-        self._priced: Dict[Tuple[str, Usage, datetime.date], Optional[Decimal]] = {}
+        self._priced: Dict[Tuple[str, Usage, bool, datetime.date], Optional[Decimal]] = {}
         self._timeout_seconds = settings.timeout_seconds
 
     def find(self, call: Call) -> Optional[ClaudeResult]:
@@ -201,9 +201,9 @@ class Answerer:
 
     def _price(self, model: str, usage: Usage) -> Optional[Decimal]:
         """Return the price of an answer today; many answers of a run are alike, and each kind is priced once."""
-        key = (model, usage, today())
+        key = (model, usage, usage.known, today())
         if key not in self._priced:
             if len(self._priced) >= _MOST_PRICED:
                 self._priced.clear()
-            self._priced[key] = self._accounts.prices.cost(model, usage, on=key[2])
+            self._priced[key] = self._accounts.prices.cost(model, usage, on=key[3])
         return self._priced[key]

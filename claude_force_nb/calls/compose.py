@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from claude_force_nb.agents import Agent, AgentLibrary
 from claude_force_nb.costs.pricing import PriceTable, resolve_model
 from claude_force_nb.errors import EmptyPromptError, ModelRetirementWarning, OptionError
 from claude_force_nb.memory.conversations import Turn
-from claude_force_nb.messages.checks import check_body, sampling_problem
+from claude_force_nb.messages.checks import check_body, check_messages, sampling_problem
 from claude_force_nb.messages.models import ModelRules, retirement_notice, rules_for
-from claude_force_nb.messages.request import API_VERSION, DEFAULT_BASE_URL, ClaudeRequest
+from claude_force_nb.messages.request import API_VERSION, DEFAULT_BASE_URL, ClaudeRequest, SharedFields
 from claude_force_nb.messages.text import well_formed
 from claude_force_nb.messages.thinking import fit_reasoning
 from claude_force_nb.prompts.attachments import check_blocks
@@ -25,98 +25,144 @@ from claude_force_nb.warn import warn
 
 from .options import CallOptions
 
-__all__ = ["compose"]
+__all__ = ["RequestMaker"]
 
 
-def compose(
-    prompt: str,
-    options: CallOptions,
-    *,
-    agents: AgentLibrary,
-    prices: PriceTable,
-    base_url: str,
-    default_model: str = DEFAULT_MODEL,
-    default_max_tokens: int = DEFAULT_MAX_TOKENS,
-    turns: Sequence[Turn] = (),
-    today: Optional[datetime.date] = None,
-) -> ClaudeRequest:
-    """Return the request for a prompt, below earlier `turns` of its conversation.
+class RequestMaker:
+    """Makes the requests of calls that differ in prompt and variables only; what they share is looked up and checked once.
 
-    Where a model is retired or will be within 30 days of `today` (UTC), it warns once; without `today` it does not.
+    Where the model is retired or will be within 30 days, it warns once.
 
-    Raises
-    ------
-    EmptyPromptError
-        If nothing but white space is left to send.
-    ConfigurationError
-        If an agent, a model or a value is unusable, or the model is known to refuse it.
-    PromptError
-        If a ``{{ }}`` cannot be filled.
+    Parameters
+    ----------
+    options : CallOptions
+        Of all these calls; `variables` are not read here.
+    agents : AgentLibrary
+        Where an agent is found by name.
+    prices : PriceTable
+        Where a model is found by alias.
+    base_url : str
+        The server.
+    default_model : str
+    default_max_tokens : int
+        Tokens, >= 1.
+    today : datetime.date, optional
+        Day for which a model's retirement is judged, UTC; without it there is no warning.
     """
-    rendered = _render(prompt, options)
-    agent = agents.find(options.agent) if isinstance(options.agent, str) else options.agent
-    model = options.model or (agent.model if agent else None) or default_model
-    model = resolve_model(model, prices, official=base_url == DEFAULT_BASE_URL)
-    if today is not None:
-        _warn_of_retirement(model, today)
-    if rendered.attachments:
-        check_blocks(rendered.attachments, context_window=prices.context_window(model))
-    fenced = rendered.fenced or any(turn.fenced for turn in turns)
-    betas = (options.betas,) if isinstance(options.betas, str) else tuple(options.betas)
-    draft = _Draft(
-        model=model,
-        rules=rules_for(model),
-        messages=[
-            *(message for turn in turns for message in turn.messages),
-            {"role": "user", "content": rendered.content},
-        ],
-        default_max_tokens=default_max_tokens,
-        notice=DATA_NOTICE if fenced else None,
-        betas=betas,
-    )
-    body, adjustments = _body_or_without_the_agents_thinking(draft, options, agent)
-    return ClaudeRequest(
-        body=body,
-        base_url=base_url,
-        betas=betas,
-        sample=options.sample,
-        agent=agent.name if agent else None,
-        notices=notices(rendered),
-        adjustments=adjustments,
-    )
+
+    def __init__(
+        self,
+        options: CallOptions,
+        *,
+        agents: AgentLibrary,
+        prices: PriceTable,
+        base_url: str,
+        default_model: str = DEFAULT_MODEL,
+        default_max_tokens: int = DEFAULT_MAX_TOKENS,
+        today: Optional[datetime.date] = None,
+    ) -> None:
+        self._options = options
+        self._agents = agents
+        self._prices = prices
+        self._base_url = base_url
+        self._default_model = default_model
+        self._default_max_tokens = default_max_tokens
+        self._today = today
+        self._chosen: Optional[_Chosen] = None
+        # By whether the system prompt has to say what a fence is.
+        self._shared: Dict[bool, SharedFields] = {}
+
+    def request(
+        self, prompt: str, variables: Optional[Mapping[str, Any]] = None, turns: Sequence[Turn] = ()
+    ) -> ClaudeRequest:
+        """Return the request for a prompt, below earlier `turns` of its conversation.
+
+        Raises
+        ------
+        EmptyPromptError
+            If nothing but white space is left to send.
+        ConfigurationError
+            If an agent, a model or a value is unusable, or the model is known to refuse it.
+        PromptError
+            If a ``{{ }}`` cannot be filled.
+        """
+        options = self._options
+        rendered = _render(prompt, variables, options)
+        chosen = self._chosen = self._chosen or self._look_up()
+        if rendered.attachments:
+            check_blocks(rendered.attachments, context_window=self._prices.context_window(chosen.model))
+        messages = options.body.get("messages")
+        if messages is None:
+            messages = [{"role": "user", "content": rendered.content}]
+            if turns:
+                messages = [*(message for turn in turns for message in turn.messages), *messages]
+        fenced = rendered.fenced or any(turn.fenced for turn in turns)
+        said = notices(rendered)
+        shared = self._shared.get(fenced)
+        if shared is not None:
+            check_messages({**shared.body, "messages": messages}, chosen.rules)
+            return shared.request(messages, notices=said)
+        body, adjustments = _body_or_without_the_agents_thinking(
+            chosen, options, messages, DATA_NOTICE if fenced else None
+        )
+        request = ClaudeRequest(
+            body=body,
+            base_url=self._base_url,
+            betas=chosen.betas,
+            sample=options.sample,
+            agent=chosen.agent.name if chosen.agent else None,
+            notices=said,
+            adjustments=adjustments,
+        )
+        self._shared[fenced] = SharedFields(request)
+        return request
+
+    def _look_up(self) -> _Chosen:
+        options = self._options
+        agent = self._agents.find(options.agent) if isinstance(options.agent, str) else options.agent
+        model = options.model or (agent.model if agent else None) or self._default_model
+        model = resolve_model(model, self._prices, official=self._base_url == DEFAULT_BASE_URL)
+        if self._today is not None:
+            _warn_of_retirement(model, self._today)
+        betas = (options.betas,) if isinstance(options.betas, str) else tuple(options.betas)
+        return _Chosen(agent, model, rules_for(model), self._default_max_tokens, betas)
 
 
 @dataclass(frozen=True)
-class _Draft:
-    """What a body is made of beside options and agent."""
+class _Chosen:
+    """What was looked up for the options: agent, model and what it takes."""
 
+    agent: Optional[Agent]
     model: str
     rules: ModelRules
-    messages: List[Dict[str, Any]]
     default_max_tokens: int
-    notice: Optional[str]
     betas: Tuple[str, ...]
 
 
 def _body_or_without_the_agents_thinking(
-    draft: _Draft, options: CallOptions, agent: Optional[Agent]
+    chosen: _Chosen, options: CallOptions, messages: Sequence[Any], notice: Optional[str]
 ) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
     """Return the body and what was changed in it. The agent's thinking gives way to what the caller asked for beside it."""
     try:
-        return _body(draft, options, agent)
+        return _body(chosen, options, messages, notice)
     except OptionError:
+        agent = chosen.agent
         if agent is None or agent.thinking is None:
             raise
-        body, adjustments = _body(draft, options, replace(agent, thinking=None))
+        without = replace(chosen, agent=replace(agent, thinking=None))
+        body, adjustments = _body(without, options, messages, notice)
         left_out = f"the agent's thinking={agent.thinking} does not go with the other options: left out"
         return body, (*adjustments, left_out)
 
 
-def _body(draft: _Draft, options: CallOptions, agent: Optional[Agent]) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
-    max_tokens, adjustments = _max_tokens(draft, options, agent)
-    body: Dict[str, Any] = {"model": draft.model, "max_tokens": max_tokens, "messages": draft.messages}
-    adjustments += _add_reasoning(body, options, agent, draft.rules)
-    system = [agent.prompt if agent else None, options.system, draft.notice]
+def _body(
+    chosen: _Chosen, options: CallOptions, messages: Sequence[Any], notice: Optional[str]
+) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
+    agent = chosen.agent
+    max_tokens, adjustments = _max_tokens(chosen, options)
+    body: Dict[str, Any] = {"model": chosen.model, "max_tokens": max_tokens, "messages": messages}
+    adjustments += _add_reasoning(body, options, agent, chosen.rules)
+    system = [agent.prompt if agent else None, options.system, notice]
     if options.schema is not None and "format" not in body.get("output_config", ()):
         system.append(options.schema.instruction)
     if any(system):
@@ -128,29 +174,29 @@ def _body(draft: _Draft, options: CallOptions, agent: Optional[Agent]) -> Tuple[
     body.update(options.body)
     if config is not None:
         body["output_config"] = config
-    adjustments += _add_temperature(body, options, agent, draft.rules)
-    check_body(body, draft.rules, api_version=API_VERSION, betas=draft.betas)
+    adjustments += _add_temperature(body, options, agent, chosen.rules)
+    check_body(body, chosen.rules, api_version=API_VERSION, betas=chosen.betas)
     return body, adjustments
 
 
-def _max_tokens(draft: _Draft, options: CallOptions, agent: Optional[Agent]) -> Tuple[int, Tuple[str, ...]]:
+def _max_tokens(chosen: _Chosen, options: CallOptions) -> Tuple[int, Tuple[str, ...]]:
     if options.max_tokens is not None:
         return options.max_tokens, ()
-    wanted = agent.max_tokens if agent else None
-    most = draft.rules.max_output_tokens
-    if wanted is not None and draft.rules.known and wanted > most:
-        return most, (f"the agent's max_tokens={wanted}: {draft.rules.name} writes at most {most:,}",)
-    return wanted or draft.default_max_tokens, ()
+    wanted = chosen.agent.max_tokens if chosen.agent else None
+    most = chosen.rules.max_output_tokens
+    if wanted is not None and chosen.rules.known and wanted > most:
+        return most, (f"the agent's max_tokens={wanted}: {chosen.rules.name} writes at most {most:,}",)
+    return wanted or chosen.default_max_tokens, ()
 
 
-def _render(prompt: str, options: CallOptions) -> RenderedPrompt:
+def _render(prompt: str, variables: Optional[Mapping[str, Any]], options: CallOptions) -> RenderedPrompt:
     if not isinstance(prompt, str):
         raise OptionError(f"a prompt must be text, not {type(prompt).__name__}")
     prompt = well_formed(prompt)
     rendered = RenderedPrompt(prompt)
-    if options.variables is not None:
+    if variables is not None:
         look = options.on_injection != "off"
-        rendered = render(prompt, options.variables, look=look, missing=options.missing or "keep")
+        rendered = render(prompt, variables, look=look, missing=options.missing or "keep")
         apply_injection_policy(rendered, options.on_injection)
     if not rendered.text.strip():
         raise EmptyPromptError("the prompt is empty; nothing was sent")

@@ -1,9 +1,9 @@
-"""Makes the requests of one orchestrator: `compose` with what all of its calls share."""
+"""Makes the requests of one orchestrator."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Sequence
+import datetime
+from typing import Optional, Sequence, Tuple
 
 from claude_force_nb.agents.library import AgentLibrary
 from claude_force_nb.costs.days import today
@@ -12,18 +12,17 @@ from claude_force_nb.errors import OptionError
 from claude_force_nb.memory.conversations import Turn
 from claude_force_nb.messages.request import ClaudeRequest
 
-from .compose import compose
+from .compose import RequestMaker
 from .options import CallOptions
 from .settings import CallSettings
 
 __all__ = ["Composer"]
 
 
-@dataclass(frozen=True)
 class Composer:
     """Makes requests of prompts and options.
 
-    Attributes
+    Parameters
     ----------
     agents : AgentLibrary
         Where agents are found by name.
@@ -35,31 +34,42 @@ class Composer:
         Model and tokens of calls and agents that name none.
     """
 
-    agents: AgentLibrary
-    prices: PriceTable
-    base_url: str
-    settings: CallSettings
+    def __init__(self, agents: AgentLibrary, prices: PriceTable, base_url: str, settings: CallSettings) -> None:
+        self._agents = agents
+        self._prices = prices
+        self._base_url = base_url
+        self._settings = settings
+        # The last one made, and for what: calls in a loop have the same options again and again.
+        self._last: Optional[Tuple[CallOptions, datetime.date, RequestMaker]] = None
+
+    def maker(self, options: CallOptions) -> RequestMaker:
+        """Return what makes the requests of calls with these options, whatever their variables."""
+        last, day = self._last, today()
+        if last is not None and last[1] == day and options.same_but_for_variables(last[0]):
+            return last[2]
+        maker = RequestMaker(
+            options,
+            agents=self._agents,
+            prices=self._prices,
+            base_url=self._base_url,
+            default_model=self._settings.default_model,
+            default_max_tokens=self._settings.default_max_tokens,
+            today=day,
+        )
+        # The file of an agent that is given by its name may be another one the next time.
+        self._last = None if isinstance(options.agent, str) else (options.changed(variables=None), day, maker)
+        return maker
 
     def request(self, prompt: str, options: CallOptions, turns: Sequence[Turn] = ()) -> ClaudeRequest:
-        """Return the request for a prompt; see `compose`."""
-        return compose(
-            prompt,
-            options,
-            agents=self.agents,
-            prices=self.prices,
-            base_url=self.base_url,
-            default_model=self.settings.default_model,
-            default_max_tokens=self.settings.default_max_tokens,
-            turns=turns,
-            today=today(),
-        )
+        """Return the request for a prompt, below earlier `turns` of its conversation; see `RequestMaker.request`."""
+        return self.maker(options).request(prompt, options.variables, turns)
 
     def with_agent(self, options: CallOptions) -> CallOptions:
         """Return the options with their agent looked up, and with its wish not to be cached where the caller said nothing of it."""
         if options.agent is None:
             return options
-        agent = self.agents.find(options.agent) if isinstance(options.agent, str) else options.agent
-        return replace(options, agent=agent, cache=options.cache or agent.cache)
+        agent = self._agents.find(options.agent) if isinstance(options.agent, str) else options.agent
+        return options.changed(agent=agent, cache=options.cache or agent.cache)
 
     def resolve(self, options: CallOptions) -> CallOptions:
         """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent.
@@ -71,5 +81,5 @@ class Composer:
         if options.use_memory:
             raise OptionError("a conversation has an order and the rows of a run have none; ask with run, one by one")
         options = self.with_agent(options)
-        self.request("x", replace(options, variables=None))
+        self.maker(options).request("x")
         return options

@@ -9,7 +9,7 @@ from typing import Any, Optional, Sequence, Union
 from claude_force_nb.agents import Agent
 from claude_force_nb.errors import OptionError
 from claude_force_nb.memory.conversations import CellRun
-from claude_force_nb.schemas.answer import schema_of
+from claude_force_nb.schemas.answer import AnswerSchema, schema_of
 from claude_force_nb.vocabulary import (
     CACHE_MODES,
     DEFAULT_CONVERSATION,
@@ -180,11 +180,25 @@ class CallOptions:
         agent = self.agent.name if isinstance(self.agent, Agent) else self.agent
         return self.memory or agent or DEFAULT_CONVERSATION
 
-    def with_variables(self, variables: Mapping[str, Any]) -> CallOptions:
-        """Return the same options for other variables, without checking the others again: a run makes one for each row."""
-        copied = object.__new__(type(self))
-        copied.__dict__.update(self.__dict__, variables=variables)
-        return copied
+    def changed(self, **values: Any) -> CallOptions:
+        """Return a copy with other values in some options, which are known to be right: nothing is checked again."""
+        copy = object.__new__(CallOptions)
+        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(values)
+        return copy
+
+    def same_but_for_variables(self, other: CallOptions) -> bool:
+        """Return whether all other options are the very same objects, which is quicker to tell than whether they are equal.
+
+        What can be changed in place, such as a ``body`` with something in it, counts as another.
+        """
+        theirs = other.__dict__
+        for name, value in self.__dict__.items():
+            same = value is theirs[name] and isinstance(value, _FIXED)
+            empty = name == "body" and not value and not theirs[name]
+            if not (same or empty or name == "variables"):
+                return False
+        return True
 
     def stop_texts(self) -> Sequence[Any]:
         """Return the texts of `stop`, which may be none, one or several."""
@@ -194,4 +208,5 @@ class CallOptions:
         return tuple(stop) if isinstance(stop, (list, tuple)) else (stop,)
 
 
+_FIXED = (str, int, float, tuple, type(None), Agent, AnswerSchema)
 _NAMES = tuple(item.name for item in fields(CallOptions))

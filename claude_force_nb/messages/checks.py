@@ -14,7 +14,7 @@ from claude_force_nb.errors import OptionError
 from .models import ModelRules, models_with_temperature
 from .thinking import LEAST_BUDGET_TOKENS, least_effort
 
-__all__ = ["check_body", "sampling_problem"]
+__all__ = ["check_body", "check_messages", "sampling_problem"]
 
 # From this version of the API on no model takes sampling parameters ("Versioning").
 _NO_SAMPLING_VERSION = "2026-10-21"
@@ -46,11 +46,32 @@ def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, 
     _check_stop(body)
     _check_thinking(body, rules)
     _check_effort(body, rules)
-    _check_prefill(body, rules)
     _check_tool_choice(body, rules)
-    _check_format(body, rules)
+    if _has_format(body) and not rules.structured_outputs:
+        raise OptionError(f"{rules.name} does not take output_config.format; use schema=, which asks it in words")
     if body.get("inference_geo") is not None and not rules.inference_geo:
         raise OptionError(f"{rules.name} does not take inference_geo; models from 4.6 on do")
+    check_messages(body, rules)
+
+
+def check_messages(body: Mapping[str, Any], rules: ModelRules) -> None:
+    """Raise OptionError where the API is known to refuse the messages beside the other fields: the part of `check_body` for them."""
+    if not rules.known:
+        return
+    prefilled = _is_prefilled(body)
+    if prefilled and not rules.prefill:
+        raise OptionError(
+            f"{rules.name} cannot go on with the beginning of an answer: the last message must be the user's; "
+            "use schema= or the system prompt for the form of the answer"
+        )
+    if prefilled and _type(body.get("thinking")) in ("enabled", "adaptive"):
+        raise OptionError("the beginning of an answer cannot be given with thinking; leave one of them out")
+    if not _has_format(body):
+        return
+    if prefilled:
+        raise OptionError("the beginning of an answer cannot be given with a schema; leave one of them out")
+    if _has_citations(body["messages"]):
+        raise OptionError("citations cannot be used with a schema; leave one of them out")
 
 
 def sampling_problem(body: Mapping[str, Any], rules: ModelRules, *, api_version: str) -> Optional[str]:
@@ -150,18 +171,6 @@ def _check_effort(body: Mapping[str, Any], rules: ModelRules) -> None:
         )
 
 
-def _check_prefill(body: Mapping[str, Any], rules: ModelRules) -> None:
-    if not _is_prefilled(body):
-        return
-    if not rules.prefill:
-        raise OptionError(
-            f"{rules.name} cannot go on with the beginning of an answer: the last message must be the user's; "
-            "use schema= or the system prompt for the form of the answer"
-        )
-    if _type(body.get("thinking")) in ("enabled", "adaptive"):
-        raise OptionError("the beginning of an answer cannot be given with thinking; leave one of them out")
-
-
 def _is_prefilled(body: Mapping[str, Any]) -> bool:
     """Return whether the messages end in the assistant's own text; a turn that paused at a server's tool ends in a block of it."""
     last = body["messages"][-1] if isinstance(body["messages"], list) and body["messages"] else None
@@ -185,16 +194,9 @@ def _check_tool_choice(body: Mapping[str, Any], rules: ModelRules) -> None:
         )
 
 
-def _check_format(body: Mapping[str, Any], rules: ModelRules) -> None:
+def _has_format(body: Mapping[str, Any]) -> bool:
     config = body.get("output_config")
-    if not isinstance(config, Mapping) or config.get("format") is None:
-        return
-    if not rules.structured_outputs:
-        raise OptionError(f"{rules.name} does not take output_config.format; use schema=, which asks it in words")
-    if _is_prefilled(body):
-        raise OptionError("the beginning of an answer cannot be given with a schema; leave one of them out")
-    if _has_citations(body["messages"]):
-        raise OptionError("citations cannot be used with a schema; leave one of them out")
+    return isinstance(config, Mapping) and config.get("format") is not None
 
 
 def _has_citations(value: Any) -> bool:

@@ -7,12 +7,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 from urllib.parse import urlsplit, urlunsplit
 
 from claude_force_nb.errors import OptionError
 
-__all__ = ["API_VERSION", "DEFAULT_BASE_URL", "FINGERPRINT_SCHEMA", "ClaudeRequest", "normalise_base_url"]
+__all__ = [
+    "API_VERSION",
+    "DEFAULT_BASE_URL",
+    "FINGERPRINT_SCHEMA",
+    "ClaudeRequest",
+    "SharedFields",
+    "normalise_base_url",
+]
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
@@ -91,6 +98,18 @@ def _plain(value: Any, where: str) -> Any:
     raise OptionError(f"{where} cannot be sent: {kind.__name__} is not JSON data")
 
 
+def _json_data(value: Any, where: str) -> Any:
+    try:
+        return _plain(value, where)
+    except RecursionError:
+        raise OptionError("the request is nested too deeply, or holds itself") from None
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise OptionError("messages must be a list of at least one message")
+
+
 @dataclass(frozen=True)
 class ClaudeRequest:
     """One request to the Messages API, complete but for the key.
@@ -137,18 +156,14 @@ class ClaudeRequest:
                 raise OptionError(f"a request needs {name!r}")
         if isinstance(self.sample, bool) or not isinstance(self.sample, int) or self.sample < 1:
             raise OptionError(f"sample must be a whole number from 1, not {self.sample!r}")
-        try:
-            body = _plain(self.body, "body")
-        except RecursionError:
-            raise OptionError("the request is nested too deeply, or holds itself") from None
+        body = _json_data(self.body, "body")
         body.pop("stream", None)
         model, max_tokens = body["model"], body["max_tokens"]
         if not isinstance(model, str) or not model:
             raise OptionError(f"model must be text, not {model!r}")
         if type(max_tokens) is not int or max_tokens < 1:
             raise OptionError(f"max_tokens must be a whole number from 1, not {max_tokens!r}")
-        if not isinstance(body["messages"], list) or not body["messages"]:
-            raise OptionError("messages must be a list of at least one message")
+        _check_messages(body["messages"])
         betas: Any = self.betas
         betas = (betas,) if isinstance(betas, str) else tuple(betas)
         if not all(isinstance(beta, str) and beta.isascii() and beta.isprintable() for beta in betas):
@@ -191,3 +206,57 @@ class ClaudeRequest:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+
+class SharedFields:
+    """What requests that differ in their messages only have in common, checked and encoded once.
+
+    Parameters
+    ----------
+    request : ClaudeRequest
+        One of them.
+    """
+
+    def __init__(self, request: ClaudeRequest) -> None:
+        self._one = request
+        # The canonical JSON around the messages, made when a second request is asked for: the hash of what stands before, the rest.
+        self._around: Optional[Tuple[Any, str]] = None
+
+    @property
+    def body(self) -> Dict[str, Any]:
+        """The body of one of them; the messages are those of that one."""
+        return self._one.body
+
+    def request(self, messages: Sequence[Any], *, notices: Tuple[str, ...] = ()) -> ClaudeRequest:
+        """Return the request with other messages: the same as one that is made from its whole body, in a quarter of the time.
+
+        Raises
+        ------
+        OptionError
+            If the messages are not JSON data, or there are none.
+        """
+        plain = _json_data(messages, "body.messages")
+        _check_messages(plain)
+        one = self._one
+        if self._around is None:
+            self._around = self._encode_around()
+        before, after = self._around
+        digest = before.copy()
+        digest.update((_encode(plain) + after).encode("ascii"))
+        made = object.__new__(ClaudeRequest)
+        fields = made.__dict__
+        fields.update(one.__dict__)
+        fields["body"] = {**one.body, "messages": plain}
+        fields["notices"] = notices
+        fields["_fingerprint"] = digest.hexdigest()
+        return made
+
+    def _encode_around(self) -> Tuple[Any, str]:
+        """Return the hash of what stands before the messages in the text of `ClaudeRequest.fingerprint`, and what stands behind."""
+        one = self._one
+        first = {name: value for name, value in one.body.items() if name < "messages"}
+        last = {name: value for name, value in one.body.items() if name > "messages"}
+        before = _encode([FINGERPRINT_SCHEMA, one.base_url, one.api_version, one.betas, one.sample, first])
+        before = before[: -len("}]")] + ("," if first else "") + '"messages":'
+        after = ("," + _encode(last)[1:] if last else "}") + "]"
+        return sha256(before.encode("ascii")), after

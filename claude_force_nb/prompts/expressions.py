@@ -98,12 +98,15 @@ class Expression:
         Takes a mapping of the names to their values.
     needed : tuple of Path
         What has to have a value for the whole to have one.
+    is_name : bool
+        True where it is a name and nothing else.
     """
 
     source: str
     names: Tuple[str, ...]
     evaluate: Callable[..., Any]
     needed: Tuple[Path, ...] = ()
+    is_name: bool = False
 
     def __str__(self) -> str:
         return "{{ " + short(self.source) + " }}"
@@ -234,7 +237,7 @@ def _compile(source: str, line: int) -> Expression:
         raise TemplateError(f"self cannot be used in {{{{ {short(source)} }}}} (line {line}); give it another name")
     if source in used:  # a name alone: what it stands for, without a context made for it each time
         evaluate = itemgetter(source)
-    return Expression(source, tuple(sorted(used)), evaluate, tuple(_needed(tree)))
+    return Expression(source, tuple(sorted(used)), evaluate, tuple(_needed(tree)), is_name=source in used)
 
 
 def short(value: Any, limit: int = 120) -> str:

@@ -15,7 +15,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
 from html import unescape
-from typing import List, Pattern, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Pattern, Set, Tuple
 from urllib.parse import unquote
 
 from .phrases import PHRASES, Rule, word_set
@@ -39,7 +39,28 @@ class Finding:
     phrase: str
 
 
-_ASCII_RULES: Tuple[Rule, ...] = tuple(rule for rule in PHRASES if all(mark.isascii() for mark in rule.marks))
+class _Rules:
+    """Rules by their words, so that a text asks only for those it may break."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._wordless = frozenset(place for place, rule in enumerate(self._rules) if not rule.words)
+        self._places: Dict[bytes, List[int]] = {}
+        for place, rule in enumerate(self._rules):
+            for word in rule.words:
+                self._places.setdefault(word, []).append(place)
+        self._words = frozenset(self._places)
+
+    def of(self, words: Set[bytes]) -> Iterator[Rule]:
+        """Give the rules that a text with these words may break, in their order."""
+        places = set(self._wordless)
+        for word in self._words & words:
+            places.update(self._places[word])
+        return (self._rules[place] for place in sorted(places))
+
+
+_ALL_RULES = _Rules(PHRASES)
+_ASCII_RULES = _Rules(rule for rule in PHRASES if all(mark.isascii() for mark in rule.marks))
 _ROLE_WORDS = frozenset((b"human", b"assistant"))
 
 _TAGS = re.compile("[\U000e0020-\U000e007f]+")
@@ -104,9 +125,7 @@ def scan(text: str) -> Tuple[Finding, ...]:
 def _phrases(lowered: str, words: Set[bytes]) -> List[Finding]:
     """Return what the rules find in a text in small letters."""
     found = []
-    for rule in _ASCII_RULES if lowered.isascii() else PHRASES:
-        if rule.words and rule.words.isdisjoint(words):
-            continue
+    for rule in (_ASCII_RULES if lowered.isascii() else _ALL_RULES).of(words):
         if rule.also and rule.also.isdisjoint(words):
             continue
         if rule.marks and not any(mark in lowered for mark in rule.marks):

@@ -235,6 +235,13 @@ def _evaluate(
     expression: Expression, variables: Mapping[str, Any], missing: str
 ) -> Union[str, Attachment, RawAttachment]:
     """Return the value as what is inserted."""
+    if expression.is_name and expression.source in variables:
+        # Nearly every value is the text or the number of a row's column: there is nothing to compute, and nothing is missing.
+        value = variables[expression.source]
+        if type(value) is str:
+            return value
+        if type(value) is int and value.bit_length() <= 64:  # a longer one may have more digits than Python writes
+            return _Number(value)
     known = _known_names(expression, variables)
     try:
         if missing != "keep":

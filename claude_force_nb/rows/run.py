@@ -1,18 +1,16 @@
-"""The rows of one run: numbered, made into requests, answered by few workers, counted. Nothing is kept of them here."""
+"""The rows of one run: numbered, made into requests, counted. Nothing is kept of them here."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, Optional, Sequence, Set, Tuple
+from typing import Any, AsyncIterator, Callable, Dict, Iterable, Optional, Set, Tuple
 
-from claude_force_nb.calls.call import Call
-from claude_force_nb.calls.grace import wait_for_moment
+from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
-from claude_force_nb.calls.status import STOP_GRACE_SECONDS, CallStatus
+from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.errors import (
     ApiError,
     ClaudeForceError,
@@ -30,9 +28,8 @@ from .feed import BrokenRow, Feed, OwnOptions, Prompts
 from .results import BatchResult, BatchSummary, unanswered
 from .sources import Source
 from .tally import RowTally
-from .yielding import LoopYielder
 
-__all__ = ["ResultCollector", "OnResult", "RowWorkers", "Rows"]
+__all__ = ["OnResult", "ResultCollector", "Rows"]
 
 OnResult = Callable[[int, ClaudeResult], None]
 
@@ -46,8 +43,8 @@ class Rows:
         Prompts; with `template` mappings of variables, or plain values, which the template knows as ``item``.
     call : CallOptions
         Of all rows; its ``variables`` lie below those of a row.
-    compose : callable
-        Makes the request of a prompt and its options.
+    maker : callable
+        Gives what makes the requests of calls with the same options.
     template : str, optional
         Prompt of every row.
     on_result : callable, optional
@@ -62,7 +59,7 @@ class Rows:
         self,
         items: Prompts,
         call: CallOptions,
-        compose: Callable[[str, CallOptions], ClaudeRequest],
+        maker: Callable[[CallOptions], RequestMaker],
         *,
         template: Optional[str] = None,
         on_result: Optional[OnResult] = None,
@@ -73,7 +70,8 @@ class Rows:
         self.call = call if call.missing is not None else replace(call, missing="skip")
         self._total = total
         self._feed = Feed(items)
-        self._compose = compose
+        self._maker = maker
+        self._makers: Dict[int, Tuple[CallOptions, RequestMaker]] = {}
         self._choose = choose
         self._ended_early: Set[int] = set()
         self._template = template
@@ -121,15 +119,22 @@ class Rows:
                 item = item.item
             if self._template is None:
                 check_given(item, "the prompt", call.missing)
-                return self._compose(item, call)
+                return self._maker_for(call).request(item, call.variables)
             variables = item if type(item) is dict or isinstance(item, Mapping) else {"item": item}
             if call.missing != "keep":
                 variables = _without_blanks(variables)
             if call.variables:
                 variables = ChainMap(variables, call.variables)  # type: ignore[arg-type]
-            return self._compose(self._template, call.with_variables(variables))
+            return self._maker_for(call).request(self._template, variables)
         except ClaudeForceError as error:
             raise type(error)(f"row {row}: {error}") from error.__cause__
+
+    def _maker_for(self, call: CallOptions) -> RequestMaker:
+        # By identity, since options cannot be hashed; those of a run are few, and stay.
+        known = self._makers.get(id(call))
+        if known is None:
+            known = self._makers[id(call)] = call, self._maker(call)
+        return known[1]
 
     def fail_early(self, items: Iterable[Tuple[int, Any]]) -> None:
         """End those of the rows whose own agent or model is not known, before anything is sent."""
@@ -205,140 +210,6 @@ def _without_blanks(row: Mapping[str, Any]) -> Dict[str, Any]:
     if isinstance(whole, Mapping):
         cells["row"] = {name: None if is_absent(cell) else cell for name, cell in whole.items()}
     return cells
-
-
-class RowWorkers:
-    """Answers rows, some at a time; a row's failure is its result, and one that all would meet ends the sending.
-
-    Parameters
-    ----------
-    rows : Rows
-    call : callable
-        Makes the call of a request with its options.
-    find : callable
-        Gives the answer that needs no call, or None; raises where the row may not be sent.
-    answer : callable
-        Gives the answer of a call.
-    most : int
-        Rows under way at once, >= 1.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        *,
-        call: Callable[[ClaudeRequest, CallOptions], Call],
-        find: Callable[[Call], Optional[ClaudeResult]],
-        answer: Callable[[Call], Awaitable[ClaudeResult]],
-        most: int,
-    ) -> None:
-        self._rows = rows
-        self._feed = rows.__aiter__()
-        self._call = call
-        self._find = find
-        self._answer = answer
-        self._most = most
-        self._places = asyncio.Semaphore(most)
-        self._yielder = LoopYielder()
-        self._stopping = False
-        self._under_way: Dict[asyncio.Task[Any], CallStatus] = {}
-
-    async def run(self) -> BatchSummary:
-        """Answer all rows; where it is cancelled, answers that are about to come are still taken."""
-        # A few more than there are places, for the rows whose answers are being put away.
-        tasks = [asyncio.ensure_future(self._work()) for _ in range(self._most + 1 + self._most // 4)]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
-        except asyncio.CancelledError:
-            self._stopping = True
-            await self._take_what_comes(tasks)
-            raise
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return self._rows.summary()
-
-    async def _take_what_comes(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """End what waits at once, and what is in flight after a moment in which its answer may come: it is billed."""
-        coming = []
-        for task in tasks:
-            status = self._under_way.get(task)
-            if status is not None and status.answer_may_come:
-                coming.append(task)
-            else:
-                task.cancel()
-        await wait_for_moment(coming, STOP_GRACE_SECONDS)
-        for status in self._under_way.values():
-            status.abandoned = True
-
-    async def _work(self) -> None:
-        while not self._stopping:
-            await self._places.acquire()
-            place = _Place(self._places)
-            try:
-                row, item = await self._feed.__anext__()
-            except StopAsyncIteration:
-                place.give_back()
-                return
-            try:
-                await self._end_row(row, item, place)
-            finally:
-                place.give_back()
-            if self._yielder.is_due:
-                await self._yielder.turn()
-
-    async def _end_row(self, row: int, item: Any, place: _Place) -> None:
-        rows = self._rows
-        if rows.has_ended(row):
-            return
-        request = status = None
-        try:
-            request = rows.request(row, item)
-            if rows.fatal is not None:
-                rows.skip(row, request)
-                return
-            call = self._call(request, rows.options(item))
-            status = call.status
-            result = self._find(call)
-            if result is None:
-                # When the answer is there and has only to be put away, the next row may begin.
-                call.on_arrival = place.give_back
-                result = await self._wait_for(row, call)
-        except ClaudeForceError as error:
-            rows.fail(row, request, error, status)
-        else:
-            rows.end(row, result)
-
-    async def _wait_for(self, row: int, call: Call) -> ClaudeResult:
-        task = asyncio.current_task()
-        assert task is not None
-        self._under_way[task] = call.status
-        request = call.request
-        try:
-            return await self._answer(call)
-        except asyncio.CancelledError:
-            self._rows.interrupted[row] = (request, call.status)
-            raise
-        finally:
-            del self._under_way[task]
-
-
-class _Place:
-    """One of the places for rows under way, given back once however often that is said."""
-
-    __slots__ = ("_places",)
-
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places: Optional[asyncio.Semaphore] = places
-
-    def give_back(self) -> None:
-        """Let another row begin."""
-        if self._places is not None:
-            self._places.release()
-            self._places = None
 
 
 class ResultCollector:

@@ -29,8 +29,9 @@ from .files import FILE_COLUMNS, RowFile
 from .readers import FILE_KINDS, file_kind
 from .results import BatchResult, BatchSummary, frame_parts
 from .retry import retry_rows
-from .run import OnResult, ResultCollector, Rows, RowWorkers
+from .run import OnResult, ResultCollector, Rows
 from .sources import Source, open_source
+from .workers import RowWorkers
 
 __all__ = ["BatchRoute", "RowRunner", "RunOptions"]
 
@@ -148,7 +149,7 @@ class RowRunner:
         call = self._composer.resolve(CallOptions.of(options))
         source = _source(prompts, keep=False)
         source.check(template, call.variables)
-        rows = Rows(source.feed(), call, self._composer.request, template=template, choose=self._own_options())
+        rows = Rows(source.feed(), call, self._composer.maker, template=template, choose=self._own_options())
         async for row, item in rows:
             try:
                 yield row, rows.request(row, item)
@@ -207,7 +208,7 @@ class RowRunner:
             rows = Rows(
                 source.feed(),
                 call,
-                self._composer.request,
+                self._composer.maker,
                 template=run.template,
                 on_result=tell,
                 total=source.total,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.agents import Agent, AgentLibrary
-from claude_force_nb.calls.compose import compose
+from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import input_bound_tokens, is_bounded
 from claude_force_nb.costs.pricing import load_prices
@@ -23,14 +23,13 @@ NOWHERE = Path(__file__).parent / "no-such-folder"
 AGENT = Agent("a", "Be an agent.", model="claude-opus-4-6", temperature=0.2, max_tokens=123)
 
 
+def maker(*, base_url: str = DEFAULT_BASE_URL, **options: Any) -> RequestMaker:
+    agents = AgentLibrary(NOWHERE, home=NOWHERE)
+    return RequestMaker(CallOptions.of(options), agents=agents, prices=load_prices(), base_url=base_url)
+
+
 def composed(prompt: str = "p", *, base_url: str = DEFAULT_BASE_URL, **options: Any) -> ClaudeRequest:
-    return compose(
-        prompt,
-        CallOptions.of(options),
-        agents=AgentLibrary(NOWHERE, home=NOWHERE),
-        prices=load_prices(),
-        base_url=base_url,
-    )
+    return maker(base_url=base_url, **options).request(prompt, options.get("variables"))
 
 
 def test_the_plainest_request() -> None:
@@ -272,3 +271,38 @@ def test_the_bound_counts_what_json_adds(value: Any) -> None:
 def test_what_has_a_bound(body: Dict[str, Any], bounded: bool) -> None:
     """What the API fetches, holds, summarises or runs itself may be more than it was sent, and another model may be dearer."""
     assert is_bounded(composed(body=body)) is bounded
+
+
+def test_one_maker_makes_what_a_new_one_makes() -> None:
+    """What is looked up once is the same for every prompt; with a fence, without one, with an agent and with messages of `body`."""
+    shapes: Tuple[Dict[str, Any], ...] = (
+        {},
+        {"agent": AGENT, "system": "S", "thinking": "off", "model": "haiku"},
+        {"schema": {"type": "object", "properties": {"x": {"type": "integer"}}}},
+        {"body": {"messages": [{"role": "user", "content": "mine"}], "tools": [{"name": "t"}]}},
+    )
+    for options in shapes:
+        one = maker(**options)
+        for prompt, value in (
+            ("a {{ x }}", "1"),
+            ("b {{ x }}", "two\nlines"),
+            ("c {{ x }}", "3"),
+            ("d {{ x }}", "4\n5"),
+        ):
+            made = one.request(prompt, {"x": value})
+            fresh = composed(prompt, variables={"x": value}, **options)
+            assert made == fresh
+            assert made.fingerprint == fresh.fingerprint
+            assert (made.agent, made.notices, made.adjustments) == (fresh.agent, fresh.notices, fresh.adjustments)
+
+
+def test_a_maker_checks_every_prompt() -> None:
+    """What the first prompt passed, the second one has to pass as well."""
+    one = maker()
+    one.request("fine")
+    with pytest.raises(EmptyPromptError):
+        one.request(" ")
+    with pytest.raises(OptionError, match="prompt must be text"):
+        one.request(3)  # type: ignore[arg-type]
+    assert one.request("x {{ y }}", {"y": "a\u200bb"}).notices == ("1 invisible character removed from y",)
+    assert one.request("fine").notices == ()

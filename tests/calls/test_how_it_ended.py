@@ -11,6 +11,8 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from claude_force_nb.errors import SchemaError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import Usage
 from claude_force_nb.notebook.display.batch_results import batch_bundle, summary_line
 from claude_force_nb.notebook.display.receipts import receipt
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -164,5 +166,21 @@ def test_usage_that_was_not_told(run: Any, make: Make, usage: Any) -> None:
             cached = await orchestrator.run("p", model="haiku", max_tokens=1000)
             assert (cached.status, cached.cost, cached.saved) == ("cached", 0, None)
             assert orchestrator.snapshot().budgets[0].left == left
+
+    run(main())
+
+
+def test_the_same_counts_have_no_price_where_usage_is_not_known(run: Any, make: Make) -> None:
+    """Answers alike in every count are priced apart where the server said of one only in part what it bills."""
+
+    async def main() -> None:
+        async with make(transport=FakeTransport(lambda request: "x")) as orchestrator:
+            model = orchestrator.request("a").model
+            for prompt, known in (("a", True), ("b", False), ("c", True)):
+                usage = Usage(input_tokens=1_000_000, known=known)
+                assert orchestrator.cache.put(orchestrator.request(prompt), ClaudeResult("x", model, usage))
+            saved = [(await orchestrator.run(prompt)).saved for prompt in ("a", "b", "c")]
+        assert saved[1] is None
+        assert saved[0] == saved[2] != 0
 
     run(main())

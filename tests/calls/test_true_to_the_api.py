@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_force_nb.agents import Agent, AgentLibrary
-from claude_force_nb.calls.compose import compose
+from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.errors import OptionError
@@ -78,7 +78,8 @@ def api() -> Iterator[Simulator]:
 
 
 def composed(options: Dict[str, Any]) -> ClaudeRequest:
-    return compose("q", CallOptions.of(options), agents=LIBRARY, prices=load_prices(), base_url=DEFAULT_BASE_URL)
+    maker = RequestMaker(CallOptions.of(options), agents=LIBRARY, prices=load_prices(), base_url=DEFAULT_BASE_URL)
+    return maker.request("q")
 
 
 def status_of(api: Simulator, body: Dict[str, Any]) -> str:

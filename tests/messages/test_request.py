@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 
 import claude_force_nb
 from claude_force_nb.errors import OptionError
-from claude_force_nb.messages.request import API_VERSION, DEFAULT_BASE_URL, ClaudeRequest, normalise_base_url
+from claude_force_nb.messages.request import (
+    API_VERSION,
+    DEFAULT_BASE_URL,
+    ClaudeRequest,
+    SharedFields,
+    normalise_base_url,
+)
 
 BODY: Dict[str, Any] = {
     "model": "claude-sonnet-5-5",
@@ -226,6 +232,36 @@ def test_one_beta_as_text() -> None:
 def test_repr_is_short() -> None:
     """The repr shows model and fingerprint, not the prompt."""
     assert repr(request()) == f"ClaudeRequest(model='claude-sonnet-5-5', sample=1, fingerprint='{PINNED[:12]}…')"
+
+
+@given(fields=st.dictionaries(texts, data, max_size=4), messages=st.lists(data, min_size=1, max_size=3))
+def test_shared_fields_make_the_same_request(fields: Dict[str, Any], messages: Any) -> None:
+    """A request of which only the messages were encoded is the one made from the whole body, whatever stands around them."""
+    body = {**fields, "model": "m", "max_tokens": 1, "messages": ["first"]}
+    shared = SharedFields(ClaudeRequest(body, betas=("b", "a"), sample=2, agent="a", adjustments=("x",)))
+    whole = ClaudeRequest(
+        {**body, "messages": messages}, betas=("a", "b"), sample=2, agent="a", notices=("n",), adjustments=("x",)
+    )
+    made = shared.request(messages, notices=("n",))
+    assert vars(made) == {**vars(whole), "_fingerprint": whole.fingerprint}
+    assert json.dumps(made.body, sort_keys=True) == json.dumps(whole.body, sort_keys=True)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("after", [True, False])
+def test_shared_fields_with_and_without_something_on_either_side(before: bool, after: bool) -> None:
+    """The text that is hashed is cut where the messages stand, be they its first field, its last or its only one."""
+    fields = {**({"max_tokens": 1, "model": "m"}), **({"a": 1} if before else {}), **({"zz": 1} if after else {})}
+    one, other = ({**fields, "messages": [text]} for text in ("one", "other"))
+    assert SharedFields(ClaudeRequest(one)).request(["other"]).fingerprint == ClaudeRequest(other).fingerprint
+
+
+@pytest.mark.parametrize("messages", [[], [math.nan], ["\ud83d"], [object()]])
+def test_shared_fields_check_messages(messages: Any) -> None:
+    """The messages are held to what a whole request is held to, and the error says where."""
+    shared = SharedFields(request())
+    with pytest.raises(OptionError, match="messages"):
+        shared.request(messages)
 
 
 @pytest.mark.parametrize(
