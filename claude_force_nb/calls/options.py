@@ -19,6 +19,7 @@ from claude_force_nb.vocabulary import (
     MISSING_MODES,
     did_you_mean,
     is_name,
+    whole_number_fault,
 )
 
 __all__ = ["CallOptions"]
@@ -149,8 +150,9 @@ class CallOptions:
             raise OptionError(f"agent must be a name or an Agent, not {type(self.agent).__name__}")
         if not all(isinstance(text, str) and text for text in self.stop_texts()):
             raise OptionError(f"stop must be a text or texts that are not empty, not {self.stop!r}")
-        if type(self.sample) is not int or self.sample < 1:
-            raise OptionError(f"sample must be a whole number from 1, not {self.sample!r}")
+        fault = whole_number_fault(self.sample, "sample", 1)
+        if fault:
+            raise OptionError(fault)
         for name in ("variables", "body"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, Mapping):

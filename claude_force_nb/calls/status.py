@@ -9,15 +9,13 @@ from typing import Callable, Optional
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.api.limits import PacerWait
 from claude_force_nb.errors import ApiError, CallTimeoutError
+from claude_force_nb.messages.tokens import CHARACTERS_PER_TOKEN
 
 __all__ = ["STOP_GRACE_SECONDS", "CallState", "CallStatus"]
 
 # A request that the API has is billed, whether its answer is waited for or not: at Stop it may still come for so long. Stop
 # ends a cell within 0.3 s.
 STOP_GRACE_SECONDS = 0.25
-
-# Of thinking that is still being written; the exact number comes with the answer.
-_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,8 @@ class CallStatus:
             if self.partial.text:
                 kind = "writing"
             elif self.partial.thinking:
-                kind, tokens = "thinking", len(self.partial.thinking) // _CHARACTERS_PER_TOKEN
+                # Still being written; the exact number comes with the answer.
+                kind, tokens = "thinking", len(self.partial.thinking) // CHARACTERS_PER_TOKEN
         reason = "" if self.failure is None else " ".join(str(self.failure).split())
         return CallState(kind, seconds, ahead, self._attempt, self.most_attempts, reason, tokens)
 

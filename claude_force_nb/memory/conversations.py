@@ -14,43 +14,15 @@ from typing import Any, Dict, List, Optional, Tuple, Type, Union
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.tokens import content_tokens, text_tokens
 from claude_force_nb.vocabulary import DEFAULT_CONVERSATION, did_you_mean
 
-__all__ = ["CellRun", "Memory", "Place", "Turn", "estimate_tokens"]
+__all__ = ["CellRun", "Memory", "Place", "Turn"]
 
-# What an image costs at the most on models up to 2025 ("Vision", image costs).
-_IMAGE_TOKENS = 1_600
-# A page of a PDF has 1,500 to 3,000 tokens ("PDF support"), and mostly 50 to 100 kB.
-_DOCUMENT_BYTES_PER_TOKEN = 25
-_TEXT_BYTES_PER_TOKEN = 4
 _FENCE_START = '<data name="'
 
 # An answer that ended so is none, or only half of an exchange.
 _NEVER_KEPT = {"refusal": "refused", "tool_use": "a call of a tool", "pause_turn": "paused"}
-
-
-def estimate_tokens(content: Any) -> int:
-    """Return about how many tokens a message's content has: the same number in every process and on every Python.
-
-    Parameters
-    ----------
-    content : str or list of blocks
-        As in the request's body.
-    """
-    if isinstance(content, str):
-        size_bytes = len(content) if content.isascii() else len(content.encode("utf-8"))
-        return -(-size_bytes // _TEXT_BYTES_PER_TOKEN)
-    if isinstance(content, list):
-        return sum(estimate_tokens(block) for block in content)
-    if not isinstance(content, dict):
-        return 0
-    kind = content.get("type")
-    if kind == "image":
-        return _IMAGE_TOKENS
-    source = content.get("source")
-    if kind == "document" and isinstance(source, dict) and source.get("type") == "base64":
-        return max(_IMAGE_TOKENS, len(str(source.get("data"))) * 3 // 4 // _DOCUMENT_BYTES_PER_TOKEN)
-    return sum(estimate_tokens(value) for key, value in content.items() if key != "type")
 
 
 def _texts(content: Any) -> List[str]:
@@ -199,7 +171,7 @@ class Place:
             reason = reason or "empty"
         if not reason:
             asked = request.body["messages"][-1]["content"]
-            tokens = estimate_tokens(asked) + estimate_tokens(result.text)
+            tokens = content_tokens(asked) + text_tokens(result.text)
             turn = Turn(asked, result.text, tokens, request.agent, self._label)
             reason = self._memory._put(self, turn)
         notice = " · ".join(part for part in (result.notice, self._notice(reason)) if part)

@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 from urllib.parse import urlsplit, urlunsplit
 
 from claude_force_nb.errors import OptionError
+from claude_force_nb.vocabulary import whole_number_fault
 
 __all__ = [
     "API_VERSION",
@@ -154,15 +155,17 @@ class ClaudeRequest:
         for name in ("model", "max_tokens", "messages"):
             if name not in self.body:
                 raise OptionError(f"a request needs {name!r}")
-        if isinstance(self.sample, bool) or not isinstance(self.sample, int) or self.sample < 1:
-            raise OptionError(f"sample must be a whole number from 1, not {self.sample!r}")
+        fault = whole_number_fault(self.sample, "sample", 1)
+        if fault:
+            raise OptionError(fault)
         body = _json_data(self.body, "body")
         body.pop("stream", None)
         model, max_tokens = body["model"], body["max_tokens"]
         if not isinstance(model, str) or not model:
             raise OptionError(f"model must be text, not {model!r}")
-        if type(max_tokens) is not int or max_tokens < 1:
-            raise OptionError(f"max_tokens must be a whole number from 1, not {max_tokens!r}")
+        fault = whole_number_fault(max_tokens, "max_tokens", 1)
+        if fault:
+            raise OptionError(fault)
         _check_messages(body["messages"])
         betas: Any = self.betas
         betas = (betas,) if isinstance(betas, str) else tuple(betas)

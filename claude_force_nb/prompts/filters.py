@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Callable, Dict, Optional
 
 from claude_force_nb.errors import TemplateError
+from claude_force_nb.messages.tokens import text_tokens
+from claude_force_nb.vocabulary import whole_number_fault
 
 from .attachments import Attachment
 from .tables import ROWS_SHOWN, Table, is_table, json_text, read_table
 from .values import insertable
 
-__all__ = ["FILTERS", "Fenced", "Raw", "RawAttachment", "estimate_tokens"]
+__all__ = ["FILTERS", "Fenced", "Raw", "RawAttachment"]
 
 
 class Raw(str):
@@ -53,9 +54,10 @@ def _text(value: Any, name: str) -> str:
 
 
 def _whole(value: Any, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise TemplateError(f"{name} takes a whole number from {least}, not {value!r}")
-    return value
+    fault = whole_number_fault(value, f"{name}: the number", least)
+    if fault:
+        raise TemplateError(fault)
+    return int(value)
 
 
 def head(value: Any, count: int = 5) -> Any:
@@ -118,32 +120,18 @@ def code(value: Any, language: Optional[str] = None) -> str:
     return f"{ticks}{language}\n{lines}\n{ticks}"
 
 
-def estimate_tokens(text: str) -> int:
-    """Estimate the tokens of a text: four characters a token in Latin script, one a character elsewhere.
-
-    Notes
-    -----
-    Anthropic's glossary says about 3.5 English characters a token; other scripts have one token a character or more. It is an
-    estimate: only the API counts.
-    """
-    if text.isascii():
-        return -(-len(text) // 4)
-    ascii_characters = len(text.encode("ascii", "ignore"))
-    return math.ceil(ascii_characters / 4) + len(text) - ascii_characters
-
-
 def truncate_tokens(value: Any, count: int) -> str:
-    """Cut a text to about so many tokens (see `estimate_tokens`), at the end of a word where there is one, and say so."""
+    """Cut a text to about so many tokens (see `messages.tokens.text_tokens`), at the end of a word where there is one, and say so."""
     _whole(count, "truncate_tokens", 1)
     text = _text(value, "truncate_tokens")
-    whole = estimate_tokens(text)
+    whole = text_tokens(text)
     if whole <= count:
         return text
     # A token is at most four characters of the estimate; every further character that is not ASCII makes the text longer.
     low, high = 0, min(len(text), 4 * count)
     while low < high:
         middle = (low + high + 1) // 2
-        if estimate_tokens(text[:middle]) <= count:
+        if text_tokens(text[:middle]) <= count:
             low = middle
         else:
             high = middle - 1
@@ -151,7 +139,7 @@ def truncate_tokens(value: Any, count: int) -> str:
     word = re.search(r"\s\S{1,40}\Z", kept)
     if word is not None and low < len(text) and not text[low].isspace():
         kept = kept[: word.start()]
-    note = f"[cut here: about {estimate_tokens(kept):,} of {whole:,} tokens, by estimate]"
+    note = f"[cut here: about {text_tokens(kept):,} of {whole:,} tokens, by estimate]"
     return f"{kept.rstrip()}\n{_end_of_code(kept)}{note}"
 
 

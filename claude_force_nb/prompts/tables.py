@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from claude_force_nb.errors import TemplateError
 from claude_force_nb.messages.text import well_formed
+from claude_force_nb.vocabulary import whole_number_fault
 
 from .plain import free_name, json_data, literal, scalar
 
@@ -170,8 +171,9 @@ def read_table(value: Any, rows: Optional[int] = None) -> Table:
         If it is none of these.
     """
     most = ROWS_SHOWN if rows is None else rows
-    if type(most) is not int or most < 0:
-        raise TemplateError(f"the number of rows must be a whole number from 0, not {rows!r}")
+    fault = whole_number_fault(most, "the number of rows", 0)
+    if fault:
+        raise TemplateError(fault)
     if isinstance(value, Table):
         return value if rows is None else value.head(most)
     root = _root(value)

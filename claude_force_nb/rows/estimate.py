@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.tokens import CHARACTERS_PER_TOKEN
 from claude_force_nb.messages.usage import Usage
 
 __all__ = ["BatchEstimate", "Sampled", "minutes_at_limits"]
@@ -110,8 +111,8 @@ class BatchEstimate:
         number, total = len(counted), sampled.to_send
         sizes = [size for _, size in sampled.sample[:number]]
         if not number or not sum(sizes):
-            # About four bytes a token in English prose; nothing was counted.
-            return cls(sampled, sampled.to_send_bytes / 4, math.inf, _mean(sampled.output_tokens))
+            # Nothing was counted; a request is mostly text, and that mostly ASCII.
+            return cls(sampled, sampled.to_send_bytes / CHARACTERS_PER_TOKEN, math.inf, _mean(sampled.output_tokens))
         ratio = sum(counted) / sum(sizes)
         if number >= total:
             return cls(sampled, float(sum(counted)), 0.0, _mean(sampled.output_tokens))

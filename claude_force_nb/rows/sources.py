@@ -23,7 +23,7 @@ from typing import (
 from claude_force_nb.errors import SourceError, UndefinedNameError
 from claude_force_nb.prompts.plain import find_name, is_absent
 from claude_force_nb.prompts.template import BUILTIN_NAMES, names
-from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.vocabulary import did_you_mean, whole_number_fault
 
 from .feed import BrokenRow, NumberedRows, OwnOptions
 from .frames import Table, as_table, assemble
@@ -339,8 +339,9 @@ def open_source(
     make: Callable[..., Source] = lambda rows, **more: Source(rows, name=name, column=column, limit=limit, **more)  # noqa: E731
     if isinstance(value, Source):
         return value
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise SourceError(f"limit must be a whole number from 1, not {limit!r}")
+    fault = "" if limit is None else whole_number_fault(limit, "limit", 1)
+    if fault:
+        raise SourceError(fault)
     if isinstance(value, (str, os.PathLike)):
         return _open_file(value, make)
     table = as_table(value, name)

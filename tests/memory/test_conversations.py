@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from claude_force_nb.agents import Agent
 from claude_force_nb.errors import BudgetExceededError, ClaudeForceError, OptionError, ServerError
-from claude_force_nb.memory.conversations import CellRun, Memory, estimate_tokens
+from claude_force_nb.memory.conversations import CellRun, Memory
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -225,25 +225,6 @@ def test_long_conversations_are_cut_by_whole_turns() -> None:
         told = place.keep(request_of([{"role": "user", "content": "q"}]), ClaudeResult(text="a"))
     assert told.notice == "turn 4 of c, without the 1 oldest (memory_tokens=6)"
     assert len(memory.turns("c")) == 4
-
-
-@pytest.mark.parametrize(
-    ("content", "tokens"),
-    [
-        ("", 0),
-        ("abcd", 1),
-        ("abcde", 2),
-        ("ééé", 2),
-        ([{"type": "text", "text": "abcd"}, {"type": "text", "text": "abcd"}], 2),
-        ([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 10**6}}], 1600),
-        ([{"type": "document", "source": {"type": "base64", "data": "A" * 4_000_000}}], 120_000),
-        ([{"type": "document", "source": {"type": "base64", "data": "A"}}], 1600),
-        (None, 0),
-    ],
-)
-def test_the_estimate(content: Any, tokens: int) -> None:
-    """Four bytes a token for text; an image and a document by what they cost, not by the letters they travel as."""
-    assert estimate_tokens(content) == tokens
 
 
 @dataclass

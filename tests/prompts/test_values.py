@@ -25,9 +25,10 @@ from hypothesis import strategies as st
 from support.attachments import gif, jpeg, pdf, png
 
 from claude_force_nb.errors import AttachmentError, PromptError, TemplateError
+from claude_force_nb.messages.tokens import text_tokens
 from claude_force_nb.prompts.attachments import IMAGE_BOUND_TOKENS, Attachment, attachment, check_blocks
 from claude_force_nb.prompts.fences import unfence
-from claude_force_nb.prompts.filters import estimate_tokens, truncate_tokens
+from claude_force_nb.prompts.filters import truncate_tokens
 from claude_force_nb.prompts.tables import ROWS_SHOWN
 from claude_force_nb.prompts.template import render
 from claude_force_nb.prompts.values import file, insertable, source_of
@@ -445,7 +446,7 @@ def test_head_of_other_things() -> None:
     assert inside("{{ x | head(2) }}", x="1\n2\n3\n") == "1\n2\n[first 2 of 3 lines]"
     assert inside("{{ x | head(3) }}", x="1\n2\n3\n") == "1\n2\n3\n"
     for wrong in ("{{ x | head(-1) }}", "{{ x | head('a') }}", "{{ 5 | head }}"):
-        with pytest.raises(TemplateError, match="head takes"):
+        with pytest.raises(TemplateError, match="head: the number must be"):
             render(wrong, {"x": "a"})
 
 
@@ -469,12 +470,12 @@ def test_code_takes_a_language() -> None:
 def test_truncate_tokens(text: str, count: int) -> None:
     """A text within the estimate is not touched; a longer one is cut to at most the estimate, is its beginning, and says so."""
     cut = truncate_tokens(text, count)
-    if estimate_tokens(text) <= count:
+    if text_tokens(text) <= count:
         assert cut == text
         return
     kept, _, note = cut.rpartition("\n")
     assert text.startswith(kept)
-    assert estimate_tokens(kept) <= count
+    assert text_tokens(kept) <= count
     assert re.fullmatch(r"\[cut here: about [\d,]+ of [\d,]+ tokens, by estimate\]", note)
 
 
@@ -484,7 +485,7 @@ def test_truncate_tokens_ends_with_a_word() -> None:
     assert truncate_tokens("alpha beta gamma delta", 3).startswith("alpha beta\n[cut here: about 3 of 6 tokens")
     assert truncate_tokens("a" * 1000, 5).startswith("a" * 20 + "\n[cut")
     assert truncate_tokens("日本語の文", 3).startswith("日本語\n")
-    with pytest.raises(TemplateError, match="truncate_tokens takes a whole number from 1"):
+    with pytest.raises(TemplateError, match="truncate_tokens: the number must be a whole number from 1"):
         truncate_tokens("x", 0)
 
 

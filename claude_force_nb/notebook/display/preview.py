@@ -15,21 +15,18 @@ from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.models import rules_for
 from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.tokens import content_tokens
 from claude_force_nb.text_tables import without_controls
 
 from .bundles import Bundle, bundle
 
-__all__ = ["Preview", "estimate_tokens", "make_preview", "mask", "repair_note", "secrets_of"]
+__all__ = ["Preview", "make_preview", "mask", "repair_note", "secrets_of"]
 
 _MASK = "•••"
 # Keys of the API, also those that are not this session's.
 _KEY = re.compile(r"sk-ant-[A-Za-z0-9_\-]{6,}")
 # What is shorter is not a secret but what one gives a local server that asks for any key.
 _SHORTEST_SECRET = 8
-# About four characters a token in English prose and code (Anthropic's glossary: 3.5 characters and more).
-_CHARACTERS_PER_TOKEN = 4
-# "Vision": an image costs its pixels / 750, and is scaled down to about this many tokens.
-_IMAGE_TOKENS = 1600
 _SHORT_DATA = 64
 # Most that the words around a repair have.
 _REPAIR_TOKENS = 4096
@@ -82,26 +79,16 @@ def _size(base64_text: str) -> str:
     return f"{size_bytes} bytes"
 
 
-def estimate_tokens(body: Mapping[str, Any]) -> Tuple[int, int]:
-    """Return about how many input tokens a request body has, and how many documents are not counted in that."""
-    characters, images, documents = 0, 0, 0
-    todo: List[Any] = [body.get(name) for name in ("system", "messages", "tools", "output_config")]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, str):
-            characters += len(value)
-        elif isinstance(value, list):
-            todo.extend(value)
-        elif isinstance(value, Mapping):
-            kind = value.get("type")
-            source = value.get("source")
-            if kind in ("image", "document") and isinstance(source, Mapping) and source.get("type") != "text":
-                images += kind == "image"
-                documents += kind == "document"
-            else:
-                characters += sum(map(len, value))
-                todo.extend(value.values())
-    return -(-characters // _CHARACTERS_PER_TOKEN) + images * _IMAGE_TOKENS, documents
+def _documents(value: Any) -> int:
+    """Return how many documents there are whose tokens only the API can tell."""
+    if isinstance(value, list):
+        return sum(map(_documents, value))
+    if not isinstance(value, Mapping):
+        return 0
+    source = value.get("source")
+    if value.get("type") == "document" and isinstance(source, Mapping):
+        return int(source.get("type") != "text")
+    return _documents(value.get("content"))
 
 
 @dataclass(frozen=True)
@@ -201,7 +188,8 @@ def make_preview(
     """
     listed = [secret for secret in secrets if secret]
     body, hidden = _masked(request.body, listed)
-    tokens, documents = estimate_tokens(request.body)
+    read = [request.body.get(name) for name in ("system", "messages", "tools", "output_config")]
+    tokens, documents = content_tokens(read, documents=False), _documents(request.body.get("messages"))
     beside = " and {} document{}".format(documents, "" if documents == 1 else "s") if documents else ""
     facts = [
         f"to {request.base_url} · fingerprint {request.fingerprint}",
