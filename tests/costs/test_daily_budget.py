@@ -187,6 +187,26 @@ def test_each_day_has_its_own(daily):
     assert budget.reserved == 0
 
 
+def test_it_warns_once_a_day_when_it_is_nearly_spent(daily):
+    """At 80 %, however little the call cost that passed it; again on another day, and after another limit was set."""
+    clock = [NOON]
+    budget, other = daily(1, clock=lambda: clock[0]), daily(1, clock=lambda: clock[0])
+    budget.reserve(D("0.79")).settle(D("0.79"))
+    with pytest.warns(ClaudeForceWarning, match=r"^\$0\.8000 of the \$1\.00 daily budget is spent$") as caught:
+        budget.reserve(D("0.01")).settle(D("0.01"))
+        budget.reserve(D("0.01")).settle(D("0.01"))
+    assert len(caught) == 1
+    other.reserve(D("0.01")).release()  # nothing was spent by it: it is not its place to say so
+    budget.limit = 2
+    budget.reserve(D("0.5")).settle(D("0.5"))
+    with pytest.warns(ClaudeForceWarning, match=r"\$1\.6100 of the \$2\.00"):
+        budget.reserve(D("0.3")).settle(D("0.3"))
+    clock[0] += DAY
+    budget.reserve(D("1.5")).settle(D("1.5"))
+    with pytest.warns(ClaudeForceWarning, match=r"\$1\.7000 of the \$2\.00"):
+        budget.reserve(D("0.2")).settle(D("0.2"))
+
+
 def test_the_ledgers_morning_counts(daily, path):
     """Calls of the day that were recorded before, or without, the budget count; calls of both count once."""
     clock = [NOON - DAY]

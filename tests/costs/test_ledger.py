@@ -402,6 +402,36 @@ def test_cached_answers_wait_and_are_not_lost(tmp_path: Path) -> None:
     other.close()
 
 
+def test_cached_answers_are_written_after_so_many_or_so_long(ledger):
+    """512 of them, or a second; also where the clock was set back meanwhile."""
+    other = Ledger(ledger.path)
+    ledger.append_many([hit()] * 511)
+    assert other.total().hits == 0
+    ledger.append(hit())
+    assert other.total().hits == 512
+    for seconds, written in ((0.0, 512), (0.9, 512), (0.2, 515), (0.0, 515), (-10.0, 517), (0.9, 517)):
+        ledger._clock.now += seconds
+        ledger.append(hit())
+        assert other.total().hits == written
+    other.close()
+
+
+def test_no_more_rows_wait_for_a_lock_than_memory_allows(ledger, monkeypatch):
+    """The oldest are kept: what comes when the bound is reached is not recorded, and no answer is held up for it."""
+    monkeypatch.setattr("claude_force_nb.costs.ledger._MOST_PENDING", 3)
+    corrupt(ledger.path)
+    with pytest.warns(ClaudeForceWarning, match="cannot be written") as caught:
+        ledger.append_many([answer("1"), answer("2")])
+        for cost in ("3", "4", "5"):
+            ledger.append_many([answer(cost)] * 2)
+    assert len(caught) == 1
+    ledger.path.unlink()
+    ledger._clock.now += 31
+    ledger.append(answer("6"))
+    ledger.append(answer("7"))
+    assert [entry.cost for entry in ledger.entries()] == [1, 2, 3, 7]
+
+
 @pytest.mark.parametrize("older_than", [0, 3600, DAY, 1.5 * DAY])
 def test_prune_keeps_the_answers_of_this_day(ledger, older_than):
     """From its first moment on, whatever is asked: a daily budget counts them."""

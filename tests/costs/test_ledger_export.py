@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 
+from importlib.util import find_spec
+
 import pytest
 from support.ledgers import NOW, Clock, answer
 
@@ -43,3 +45,21 @@ def test_no_cell_of_a_csv_file_begins_with_a_formula(ledger, tmp_path, start):
     assert len(text.splitlines()) == 2
     _, row = csv.reader(io.StringIO(text))
     assert not any(cell.strip()[:1] in ("=", "+", "-", "@", "＝") for cell in row if cell)
+
+
+@pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
+def test_a_frame_has_numbers_and_moments(ledger):
+    """Amounts are floating point, missing where not known; times are moments in UTC, not numbers."""
+    ledger.append(answer("0.25", saved=None))
+    ledger.append(answer(None))
+    frame = ledger.to_frame()
+    assert frame["cost"].dtype == "float64"
+    assert frame["cost"][0] == 0.25
+    assert list(frame["cost"].isna()) == [False, True]
+    assert list(frame["saved"].isna()) == [True, False]
+    assert [moment.isoformat() for moment in frame["time"]] == ["2026-11-01T12:00:00+00:00"] * 2
+    assert (frame["input_tokens"].dtype, frame["cached"].dtype) == ("int64", "bool")
+    assert list(frame["agent"]) == ["reviewer"] * 2
+    empty = ledger.to_frame(since=NOW + 1)
+    assert len(empty) == 0
+    assert (empty["cost"].dtype, empty["input_tokens"].dtype, empty["cached"].dtype) == ("float64", "int64", "bool")
