@@ -179,6 +179,17 @@ def test_creates_are_apart(run: Any, sender: Any) -> None:
     assert waits[2] >= 1.0
 
 
+def test_a_create_that_was_refused_is_not_sent_again_at_once(run: Any, sender: Any) -> None:
+    """Between two tries there is as long as the API asked for."""
+    server = BatchServer()
+    refusals = [{"retry-after": "0.1"}]
+    server.on_create = lambda requests: (
+        web.Response(status=529, headers=refusals.pop()) if refusals else server.make(requests)
+    )
+    assert run(sender(server)()) == "msgbatch_0"
+    assert server.created[1] - server.created[0] >= 0.1
+
+
 def test_tries_come_to_an_end(run: Any, sender: Any) -> None:
     """So many further creates as were allowed, then the failure."""
     server = BatchServer()
