@@ -135,6 +135,38 @@ def test_after_a_pause_two_go_ahead(run: Callable[..., Any]) -> None:
     run(main())
 
 
+def test_orchestrators_that_share_a_pacer_are_served_in_the_order_they_came(run: Callable[..., Any]) -> None:
+    """Whoever has a slot free and has waited longest goes, whichever orchestrator it is of."""
+
+    async def main() -> List[str]:
+        now = [0.0]
+        mine, other, full = Slots(10), Slots(10), Slots(0)
+        pacer = FamilyPacer(clock=lambda: now[0])
+        pacer.leave(await enter(pacer, mine), mine)
+        pacer.limits.pause(60.0, now[0])
+        order: List[str] = []
+
+        async def one(name: str, slots: Slots) -> None:
+            permit = await enter(pacer, slots)
+            order.append(name)
+            pacer.leave(permit, slots)
+
+        tasks = []
+        for name, slots in (("-", full), ("a", mine), ("b", other), ("c", other), ("d", mine), ("e", other)):
+            tasks.append(asyncio.ensure_future(one(name, slots)))
+            await asyncio.sleep(0)
+        for _ in range(10):
+            now[0] += 60.0
+            pacer.pump()
+            await rounds()
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert len(pacer) == 0
+        return order
+
+    assert run(main()) == ["a", "b", "c", "d", "e"]
+
+
 def test_while_all_are_refused_each_has_its_turn(run: Callable[..., Any]) -> None:
     """A call that was refused goes behind those that wait, so that none uses up its tries for the others."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 import pytest
+from aiohttp import web
 from support.batch_server import BatchServer, answered
 from support.batches import JOB, OWNER, QUICK, ask, request
 from support.transports import transport
@@ -197,6 +199,33 @@ def test_an_answer_wins_over_an_earlier_failure_of_its_row(run: Any, collect: An
     assert [result.text for result, _ in results] == ["", "late", ""]
     assert len(server.downloads) == 1
     assert (part.succeeded, part.unanswered) == (1, 2)
+
+
+def test_between_two_looks_there_is_as_long_as_the_api_asked_for(run: Any, tmp_path: Path, serve: Any) -> None:
+    """A batch that is under way is not asked about again and again."""
+    server = BatchServer()
+    looks: List[float] = []
+
+    async def handle(incoming: web.Request) -> web.StreamResponse:
+        looks.append(time.monotonic())
+        answer = await server.handle(incoming)
+        answer.headers["retry-after"] = "0.05"
+        batch["processing_status"] = "ended"  # from the second look on
+        return answer
+
+    batch = server.add("msgbatch_x", 1, ended=False)
+    url = serve(handle)
+
+    async def main() -> None:
+        way = transport(url)
+        store = JobStore(tmp_path / "jobs.db")
+        info = await Collector(SdkBatches(way), store, load_prices(), None, QUICK).wait_until_ended("msgbatch_x")
+        assert (info.id, info.ended) == ("msgbatch_x", True)
+        await way.close()
+
+    run(main())
+    assert len(looks) == 2
+    assert looks[1] - looks[0] >= 0.05
 
 
 def test_lines_that_nobody_can_use_cost_their_rows_alone(run: Any, collect: Any, monkeypatch: Any) -> None:

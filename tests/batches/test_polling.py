@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from claude_force_nb.batches.polling import Backoff, PollSchedule
 
 
@@ -13,6 +15,15 @@ def test_pauses_grow_to_their_bound_and_obey_retry_after() -> None:
         caps = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
         assert all(0.1 * cap <= wait <= cap for wait, cap in zip(waits, caps))
         assert 300 <= backoff.seconds(300.0) <= 301
+
+
+def test_who_was_told_how_long_to_wait_waits_a_little_longer_than_others() -> None:
+    """By a tenth of the wait that it would have been, and by a second at the most: not all come back at once."""
+    schedule = PollSchedule(first_seconds=1.0, longest_seconds=60.0)
+    backoff = Backoff(schedule, draw=lambda: 1.0)
+    assert [backoff.seconds(5.0) for _ in range(6)] == pytest.approx([5.1, 5.2, 5.4, 5.8, 6.0, 6.0])
+    assert Backoff(schedule, draw=lambda: 0.5).seconds(5.0) == pytest.approx(5.055)
+    assert Backoff(schedule, draw=lambda: 0.0).seconds(0.0) == pytest.approx(0.01)
 
 
 def test_another_kernel_is_looked_at_often() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Callable, Dict
 
 import pytest
 from aiohttp import web
 from support.http_server import serve
 
+from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.api.pacing import FamilyPacer, FamilyPacers
+from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.costs.bounds import paced_bytes
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -25,24 +28,33 @@ def pacer_of(orchestrator: AsyncAgentOrchestrator) -> FamilyPacer:
     return FamilyPacers(orchestrator.transport.credential_id).of("claude-haiku-4-5")  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("status", [400, 404, 429, 500, 529])
-def test_the_limits_that_a_failure_names_are_learned(
-    run: Any, make: Make, serve: Callable[..., str], status: int
-) -> None:
+def failing(status: int, **headers: str) -> web.Response:
+    """An answer that is an error; with status 200 one inside a stream."""
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "no"}}
+    if status == 200:
+        text = f"event: error\ndata: {json.dumps(error)}\n\n"
+        return web.Response(text=text, content_type="text/event-stream", headers=headers)
+    return web.json_response(error, status=status, headers=headers)
+
+
+def test_the_limits_that_a_failure_names_are_learned(run: Any, make: Make, serve: Callable[..., str]) -> None:
     """An answer that is an error says as much of the rate limits as any other."""
-    said = {"anthropic-ratelimit-requests-limit": "50", "anthropic-ratelimit-requests-remaining": "7"}
+    statuses = [400, 404, 429, 500, 529]
+    said = "anthropic-ratelimit-requests-"
 
     async def handler(_: web.Request) -> web.Response:
-        error = {"type": "error", "error": {"type": "api_error", "message": "no"}}
-        return web.json_response(error, status=status, headers=said)
+        return failing(now[0], **{f"{said}limit": str(now[0]), f"{said}remaining": "7", "retry-after": "0.001"})
+
+    now = [0]
 
     async def main() -> None:
         async with make(base_url=serve(handler), max_retries=0) as orchestrator:
             pacer = pacer_of(orchestrator)
-            with pytest.raises(ClaudeForceError):
-                await orchestrator.run("p", **PLAIN)
-            bucket = pacer.limits.buckets["requests"]
-            assert (bucket.limit, bucket.said) == (50.0, 7.0)
+            for now[0] in statuses:
+                with pytest.raises(ClaudeForceError):
+                    await orchestrator.run("p", **PLAIN)
+                bucket = pacer.limits.buckets["requests"]
+                assert (bucket.limit, bucket.said) == (now[0], 7.0)
 
     run(main())
 
@@ -68,5 +80,26 @@ def test_sizes_are_learned_from_answers(run: Any, make: Make) -> None:
                 for _ in range(3):
                     await orchestrator.run("What is a monad?", cache="off", **PLAIN)
                 assert 1.0 < need().output_tokens / result.usage.output_tokens < 1.5
+
+    run(main())
+
+
+def test_what_may_have_been_billed_stays_counted(run: Any, make: Make, serve: Callable[..., str]) -> None:
+    """The head of an answer that broke off, and a proxy that lost patience: the API may have answered all the same."""
+    billed = [200, 502, 504, 520, 522, 524]
+    now = [0]
+
+    async def handler(_: web.Request) -> web.Response:
+        return failing(now[0])
+
+    async def main() -> None:
+        async with make(base_url=serve(handler), max_retries=0, budget=10) as orchestrator:
+            for now[0] in (*billed, 400, 404, 500, 503, 521, 529):
+                before, status = orchestrator.budget.spent, CallStatus()
+                with pytest.raises(ClaudeForceError):
+                    await orchestrator.run("p", partial=PartialAnswer(), status=status, **PLAIN)
+                assert (orchestrator.budget.spent > before) is (now[0] in billed), now
+                assert status.billing_unknown is (now[0] in billed), now
+                assert orchestrator.budget.reserved == 0
 
     run(main())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import warnings
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
@@ -15,7 +17,13 @@ from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.bounds import input_bound_tokens, is_bounded
 from claude_force_nb.costs.pricing import load_prices
-from claude_force_nb.errors import ClaudeForceError, EmptyPromptError, OptionError, UnknownModelError
+from claude_force_nb.errors import (
+    ClaudeForceError,
+    EmptyPromptError,
+    ModelRetirementWarning,
+    OptionError,
+    UnknownModelError,
+)
 from claude_force_nb.messages.request import DEFAULT_BASE_URL, ClaudeRequest
 from claude_force_nb.prompts.fences import DATA_NOTICE
 
@@ -306,3 +314,27 @@ def test_a_maker_checks_every_prompt() -> None:
         one.request(3)  # type: ignore[arg-type]
     assert one.request("x {{ y }}", {"y": "a\u200bb"}).notices == ("1 invisible character removed from y",)
     assert one.request("fine").notices == ()
+
+
+def test_a_model_that_will_be_retired_is_named_on_the_day_that_is_given() -> None:
+    """A month before it is, and not without a day, nor where there is time."""
+
+    def compose_on(day: Any, model: str = "claude-sonnet-4-5-20250929") -> None:
+        agents = AgentLibrary(NOWHERE, home=NOWHERE)
+        RequestMaker(
+            CallOptions(model=model), agents=agents, prices=load_prices(), base_url=DEFAULT_BASE_URL, today=day
+        ).request("p")
+
+    with pytest.warns(ModelRetirementWarning, match="will be retired on 2026-11-30"):
+        compose_on(datetime.date(2026, 11, 27))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compose_on(None)
+        compose_on(datetime.date(2026, 1, 1))
+        compose_on(datetime.date(2026, 11, 27), model="claude-sonnet-5-5")
+
+
+@pytest.mark.parametrize("agent", [None, AGENT])
+def test_the_agents_name_is_the_requests(agent: Any) -> None:
+    """Receipts and ledger have it; without an agent there is none."""
+    assert composed(agent=agent).agent == (None if agent is None else "a")

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_force_nb.costs.bounds import bound_tokens, is_bounded, price_bound, unbounded_part
+from claude_force_nb.costs.bounds import (
+    bound_tokens,
+    content_bytes,
+    input_bound_tokens,
+    is_bounded,
+    paced_bytes,
+    price_bound,
+    unbounded_part,
+)
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.messages.request import ClaudeRequest
 
@@ -126,3 +134,32 @@ def test_a_field_that_is_not_on_the_list_has_no_bound(fields: Dict[str, Any]) ->
     """Whatever its name: what the API will have one day is unknown today."""
     body = {f"x_{name}": value for name, value in fields.items()}
     assert is_bounded(request(**body)) is (not body)
+
+
+@pytest.mark.parametrize(
+    ("body", "added"),
+    [
+        ({}, 512),
+        ({"output_config": {"effort": "low"}}, 512),
+        ({"output_config": None}, 512),
+        ({"tools": [{"name": "t", "input_schema": {"type": "object"}}]}, 1024),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, 1024),
+    ],
+)
+def test_tools_and_schemas_come_with_a_system_prompt_of_the_api(body: Dict[str, Any], added: int) -> None:
+    """Either of them makes room for it, in the bound and in what pacing guesses from."""
+    assert input_bound_tokens(request(**body)) - content_bytes(request(**body)) == added
+    assert paced_bytes(request(**body)) - content_bytes(request(**body)) == added
+
+
+def test_pacing_takes_images_and_documents_for_what_they_usually_are() -> None:
+    """An image for 1,600 tokens of four bytes, however few bytes it has; a PDF for its bytes, up to 100 long pages."""
+    plain = content_bytes(asking())
+    assert content_bytes(asking(IMAGE)) - plain == 6400
+
+    def pdf(length: int) -> Any:
+        source = {"type": "base64", "media_type": "application/pdf", "data": "A" * length}
+        return asking({"type": "document", "source": source})
+
+    assert content_bytes(pdf(1000)) - plain == 1000
+    assert content_bytes(pdf(2_000_000)) - plain == 1_200_000

@@ -192,10 +192,9 @@ def test_it_warns_once_a_day_when_it_is_nearly_spent(daily):
     clock = [NOON]
     budget, other = daily(1, clock=lambda: clock[0]), daily(1, clock=lambda: clock[0])
     budget.reserve(D("0.79")).settle(D("0.79"))
-    with pytest.warns(ClaudeForceWarning, match=r"^\$0\.8000 of the \$1\.00 daily budget is spent$") as caught:
+    with pytest.warns(ClaudeForceWarning, match=r"^\$0\.8000 of the \$1\.00 daily budget is spent$"):
         budget.reserve(D("0.01")).settle(D("0.01"))
-        budget.reserve(D("0.01")).settle(D("0.01"))
-    assert len(caught) == 1
+    budget.reserve(D("0.01")).settle(D("0.01"))
     other.reserve(D("0.01")).release()  # nothing was spent by it: it is not its place to say so
     budget.limit = 2
     budget.reserve(D("0.5")).settle(D("0.5"))

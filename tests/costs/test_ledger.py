@@ -420,11 +420,10 @@ def test_no_more_rows_wait_for_a_lock_than_memory_allows(ledger, monkeypatch):
     """The oldest are kept: what comes when the bound is reached is not recorded, and no answer is held up for it."""
     monkeypatch.setattr("claude_force_nb.costs.ledger._MOST_PENDING", 3)
     corrupt(ledger.path)
-    with pytest.warns(ClaudeForceWarning, match="cannot be written") as caught:
+    with pytest.warns(ClaudeForceWarning, match="cannot be written"):
         ledger.append_many([answer("1"), answer("2")])
-        for cost in ("3", "4", "5"):
-            ledger.append_many([answer(cost)] * 2)
-    assert len(caught) == 1
+    for cost in ("3", "4", "5"):
+        ledger.append_many([answer(cost)] * 2)
     ledger.path.unlink()
     ledger._clock.now += 31
     ledger.append(answer("6"))

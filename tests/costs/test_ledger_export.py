@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-
 from importlib.util import find_spec
 
 import pytest

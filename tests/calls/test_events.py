@@ -1,0 +1,47 @@
+"""What those who listen are told."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, List
+
+import pytest
+
+from claude_force_nb.calls.events import Event, EventEmitter
+from claude_force_nb.messages.request import ClaudeRequest
+
+REQUEST = ClaudeRequest({"model": "claude-haiku-4-5", "max_tokens": 10, "messages": [{"role": "user", "content": "p"}]})
+
+
+def test_an_event_has_what_it_was_made_of() -> None:
+    """Each listener is told the same, the first one first; whoever unsubscribed is told nothing more."""
+    told: List[Any] = []
+    emitter = EventEmitter(lambda: 7.5, lambda event: told.append(("first", event)))
+    remove = emitter.add(lambda event: told.append(("second", event)))
+    error = ValueError("no")
+    emitter.emit("retry", REQUEST, attempt=2, delay=1.5, error=error)
+    event = Event("retry", REQUEST.fingerprint, REQUEST.model, 7.5, 2, 1.5, error, None)
+    assert told == [("first", event), ("second", event)]
+    remove()
+    remove()
+    emitter.emit("done", REQUEST)
+    assert [name for name, _ in told] == ["first", "second", "first"]
+    emitter.listener = None
+    assert emitter.listeners == ()
+    emitter.emit("done", REQUEST)
+    assert len(told) == 3
+
+
+def test_a_listener_that_fails_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """The others are told all the same, and the log says why."""
+    told: List[Event] = []
+
+    def fail(event: Event) -> None:
+        raise ValueError("of the listener")
+
+    emitter = EventEmitter(lambda: 0.0, fail)
+    emitter.add(told.append)
+    with caplog.at_level(logging.ERROR):
+        emitter.emit("queued", REQUEST)
+    assert [event.kind for event in told] == ["queued"]
+    assert "of the listener" in caplog.text
