@@ -200,7 +200,7 @@ def _may_have_been_made(error: ApiError) -> bool:
         return False
     return (
         error.status is None
-        or error.status in (200, 408, 409)
+        or error.status in (408, 409)
         or error.status >= 500
         or isinstance(error, MalformedAnswerError)
     )

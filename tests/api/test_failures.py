@@ -365,3 +365,8 @@ def test_messages_are_short_and_visible() -> None:
     assert len(str(error)) < 400
     assert "\x1b" not in str(error)
     assert "\u202e" not in str(error)
+    for length in (299, 300):
+        assert "x" * length in str(error_from_answer(400, {"error": {"message": "x" * length}}, {}, now=NOW))
+    long = str(error_from_answer(400, {"error": {"message": "x" * 301}}, {}, now=NOW))
+    assert "x" * 299 + "…" in long
+    assert "x" * 300 not in long

@@ -110,6 +110,39 @@ def test_cumulative_usage_is_not_added(run: Any, serve: Callable[[Handler], str]
     assert (answer.text, answer.stop_reason) == ("ab", "max_tokens")
 
 
+@pytest.mark.parametrize("more", [{}, {"system": "Be brief.", "temperature": 0.5, "tools": [TOOL]}])
+def test_tokens_are_counted_as_the_answer_has_them(run: Any, simulator: Simulator, more: Dict[str, Any]) -> None:
+    """What the API counts beforehand is what the same request is billed for."""
+    asked = request("What is a monad? " * 20, **more)
+
+    async def count() -> int:
+        way = transport(simulator.url)
+        try:
+            return await way.count_tokens(asked, timeout_seconds=20.0)
+        finally:
+            await way.close()
+
+    assert run(count()) == result(run(send(simulator.url, asked))).usage.total_input_tokens > 0
+
+
+@pytest.mark.parametrize("counted", [{"input_tokens": -1}, {"input_tokens": True}, {"input_tokens": "5"}, {}, [], "x"])
+def test_a_count_that_is_none_is_one_line(run: Any, serve: Callable[[Handler], str], counted: Any) -> None:
+    """Another server's idea of the endpoint."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.json_response(counted)
+
+    async def count() -> int:
+        way = transport(serve(handler))
+        try:
+            return await way.count_tokens(request(), timeout_seconds=20.0)
+        finally:
+            await way.close()
+
+    with pytest.raises(MalformedAnswerError, match="did not count tokens"):
+        run(count())
+
+
 FAULTS: Dict[str, Tuple[Any, Any]] = {  # kind: class of a plain call, class of a streamed one; None where it succeeds
     "rate_limit": (RateLimitError, RateLimitError),
     "spend_limit": (SpendLimitError, SpendLimitError),

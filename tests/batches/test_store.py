@@ -29,6 +29,10 @@ def test_the_file_is_private_and_holds_no_words(tmp_path: Path) -> None:
     assert elsewhere == {}
     assert store.plan(JOB, prints, OTHER, None) == (None, dict.fromkeys(prints, part.number))
     assert stat.S_IMODE((tmp_path / "data" / "jobs.db").stat().st_mode) == 0o600
+    header = (tmp_path / "data" / "jobs.db").read_bytes()[:100]
+    assert (header[60:64], header[68:72]) == (b"\0\0\0\0", b"ClJ1")  # the version is still in the log
+    with closing(sqlite3.connect(str(tmp_path / "data" / "jobs.db"))) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     assert store.claim(part.number, OTHER)  # nobody called OWNER lives
     store.drop(part.number)
     assert store.requests(part.number) == {}

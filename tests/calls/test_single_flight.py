@@ -172,8 +172,9 @@ def in_thread(main: Callable[[], Any], results: List[Any]) -> threading.Thread:
     return thread
 
 
-def test_threads_share(run: Callable[..., Any]) -> None:
-    """Loops in other threads join the work of this one and get its outcome."""
+def test_threads_share(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops in other threads join the work of this one and get its outcome, at once and not when they next look."""
+    monkeypatch.setattr("claude_force_nb.calls.single_flight._POLL_SECONDS", 30.0)
     results: List[Any] = []
 
     async def main() -> None:
@@ -187,7 +188,8 @@ def test_threads_share(run: Callable[..., Any]) -> None:
         work.go.set()
         assert await mine == ("done", False)
         for thread in threads:
-            await asyncio.get_running_loop().run_in_executor(None, thread.join)
+            await asyncio.get_running_loop().run_in_executor(None, thread.join, 15.0)
+            assert not thread.is_alive()
         assert work.started == 1
 
     run(main())
