@@ -75,13 +75,12 @@ class Answerer:
             Where nothing can be sent.
         """
         self._check_open()
-        mode = call.options.cache
-        if self._cache is not None and mode not in ("off", "refresh"):
+        if self._cache is not None and call.options.reads_cache:
             started = time.perf_counter()
             hit = self._cache.get(call.request)
             if hit is not None:
                 return self.hit(call.request, hit, started, call.cell)
-        if mode == "only":
+        if call.options.cache == "only":
             raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
         self._check_sending()
         return None

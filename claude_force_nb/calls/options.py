@@ -177,6 +177,11 @@ class CallOptions:
             )
 
     @property
+    def reads_cache(self) -> bool:
+        """Whether an answer that is in the cache is taken from there."""
+        return self.cache not in ("off", "refresh")
+
+    @property
     def conversation(self) -> str:
         """Name of the conversation that `use_memory` means."""
         agent = self.agent.name if isinstance(self.agent, Agent) else self.agent

@@ -31,7 +31,12 @@ from claude_force_nb.schemas.answer import AnswerSchema, as_row
 from .frames import assemble
 from .tally import RowTally
 
-__all__ = ["FRAME_COLUMNS", "BatchResult", "BatchSummary", "answer_columns", "frame_parts", "unanswered"]
+__all__ = ["FRAME_COLUMNS", "Again", "BatchResult", "BatchSummary", "Tell", "answer_columns", "frame_parts", "unanswered"]
+
+# Shows a line to whoever runs the batch; None for the usual place.
+Tell = Optional[Callable[[str], None]]
+# Runs the rows with the given numbers again, and gives their results by number.
+Again = Callable[[Sequence[int], Tell], Awaitable[Mapping[int, ClaudeResult]]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ class BatchResult(Sequence[ClaudeResult]):
     source : Source, optional
         The rows, for `to_frame`.
     again : callable, optional
-        Runs the rows with the given numbers again and gives their results by number, for `retry`.
+        Runs the rows with the given numbers again and gives their results by number, for `retry`; the line about it goes to
+        the callable that it is given.
     more : callable, optional
         Gives further columns of a result for `to_frame`.
     """
@@ -117,7 +123,7 @@ class BatchResult(Sequence[ClaudeResult]):
         duration_seconds: float = 0.0,
         numbers: Optional[Sequence[int]] = None,
         source: Optional[_Rows] = None,
-        again: Optional[Callable[[Sequence[int]], Awaitable[Mapping[int, ClaudeResult]]]] = None,
+        again: Optional[Again] = None,
         more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None,
     ) -> None:
         self._results: Tuple[ClaudeResult, ...] = tuple(results)
@@ -211,8 +217,15 @@ class BatchResult(Sequence[ClaudeResult]):
             total = total + result.usage
         return total
 
-    async def retry(self) -> BatchResult:
+    async def retry(self, *, tell: Tell = None) -> BatchResult:
         """Run the rows that have no answer, or none that is complete, once more; the others cost nothing.
+
+        Before anything is sent, a line says how many rows that is, and what they cost about and at the most.
+
+        Parameters
+        ----------
+        tell : callable, optional
+            Takes the line. By default it is shown below the cell where a magic made the batch, else written to ``sys.stderr``.
 
         Returns
         -------
@@ -230,7 +243,7 @@ class BatchResult(Sequence[ClaudeResult]):
         if self._again is None:
             raise OptionError("this batch does not know how it was run; run its rows again")
         results = list(self._results)
-        for number, result in (await self._again(tuple(places))).items():
+        for number, result in (await self._again(tuple(places), tell)).items():
             results[places[number]] = result
         whole = self._part(range(len(results)))
         whole._results = tuple(results)

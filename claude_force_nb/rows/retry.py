@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Awaitable, Callable, Dict, List, Mapping, MutableMapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    MutableMapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.budget import parse_budget
-from claude_force_nb.errors import SchemaError
+from claude_force_nb.costs.days import today
+from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.costs.report import dollars
+from claude_force_nb.errors import ClaudeForceError, SchemaError
+from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import add_dollars, sum_dollars
 
-__all__ = ["budget_left", "retry_routes", "retry_rows"]
+from .yielding import LoopYielder
+
+__all__ = ["budget_left", "retry_notice", "retry_routes", "retry_rows"]
 
 
 async def retry_rows(
@@ -54,6 +76,62 @@ def retry_routes(via: str, numbers: Sequence[int], results: Mapping[int, ClaudeR
     misfits = [number for number, error in errors.items() if isinstance(error, SchemaError)]
     others = sorted(set(numbers) - set(misfits))
     return [(route, part) for route, part in ((via, others), ("api", misfits)) if part]
+
+
+async def retry_notice(
+    requests: AsyncIterable[Tuple[int, Union[ClaudeRequest, ClaudeForceError]]],
+    results: Mapping[int, ClaudeResult],
+    *,
+    via: str,
+    cache: Optional[ResponseCache],
+    prices: PriceTable,
+) -> str:
+    """Return the line that says what running rows again may cost, before any of them is sent.
+
+    Parameters
+    ----------
+    requests : asynchronous iterable
+        Row number and request of the rows that would be run again, or the error of one that cannot be made.
+    results : mapping of int to ClaudeResult
+        What all rows had so far; what the answered ones cost is taken for usual.
+    via : str
+        How they travel.
+    cache : ResponseCache or None
+        Where their answers may be by now; None where it is not asked.
+    prices : PriceTable
+    """
+    by_batch = dict(retry_routes(via, list(results), results)).get("batches", ())
+    seen: Set[str] = set()
+    bounds: List[Optional[Decimal]] = []
+    rows = cached = 0
+    yielder = LoopYielder()
+    async for row, request in requests:
+        if yielder.is_due:
+            await yielder.turn()
+        if isinstance(request, ClaudeForceError):
+            continue
+        if cache is not None and cache.get(request) is not None:
+            cached += 1
+            continue
+        rows += 1
+        if request.fingerprint not in seen:
+            seen.add(request.fingerprint)
+            bounds.append(price_bound(request, prices, on=today(), batch=row in by_batch))
+    free = f"; {cached:,} in the cache by now" if cached else ""
+    if not rows:
+        return f"retry: nothing is sent{free}"
+    return f"retry: sends {rows:,} of {len(results):,} rows, {_price(bounds, results)}{free}"
+
+
+def _price(bounds: Sequence[Optional[Decimal]], results: Mapping[int, ClaudeResult]) -> str:
+    most = sum_dollars(bounds)
+    if most is None:
+        return "price unknown"
+    paid = [result.cost for result in results.values() if result.status == "ok" and result.cost]
+    spent = sum_dollars(paid)
+    if not paid or spent is None:
+        return f"at most {dollars(most)}"
+    return f"about {dollars(min(most, spent / len(paid) * len(bounds)))}, at most {dollars(most)}"
 
 
 def budget_left(budget: Any, spent: Optional[Decimal]) -> Optional[Decimal]:

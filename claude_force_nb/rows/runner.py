@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,8 +28,8 @@ from claude_force_nb.vocabulary import ROUTES, did_you_mean
 
 from .files import FILE_COLUMNS, RowFile
 from .readers import FILE_KINDS, file_kind
-from .results import BatchResult, BatchSummary, frame_parts
-from .retry import retry_rows
+from .results import BatchResult, BatchSummary, Tell, frame_parts
+from .retry import retry_notice, retry_rows
 from .run import OnResult, ResultCollector, Rows
 from .sources import Source, open_source
 from .workers import RowWorkers
@@ -171,7 +172,12 @@ class RowRunner:
         async def some(route: str, numbers: Sequence[int], budget: Any) -> Mapping[int, ClaudeResult]:
             return (await once(source.only(numbers), route, {**options, "budget": budget}))[1]
 
-        async def again(numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
+        async def again(numbers: Sequence[int], tell: Tell) -> Mapping[int, ClaudeResult]:
+            requests = self.requests(source.only(numbers), run.template, options)
+            cache = self._accounts.cache if CallOptions.of(options).reads_cache else None
+            prices = self._accounts.prices
+            line = await retry_notice(requests, results, via=run.via, cache=cache, prices=prices)
+            (tell or _write_line)(line)
             return await retry_rows(numbers, results, via=run.via, budget=options.get("budget"), run=some)
 
         summary, results = await once(source, run.via, options)
@@ -289,6 +295,10 @@ def _first_of(known: Optional[Known], find: Optional[Find]) -> Find:
         return find or (lambda call: None)
     here = known
     return lambda call: here(call.request) or (None if find is None else find(call))
+
+
+def _write_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _both(first: OnResult, second: OnResult) -> OnResult:

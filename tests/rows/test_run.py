@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+from decimal import Decimal
 from typing import Any, Callable, List
 
 import pytest
@@ -54,6 +56,42 @@ def test_retry_runs_only_what_has_no_answer(run: Any, make: Make, simulator: Sim
     assert [row.status for row in run(batch[3:].retry())] == ["cached", "failed"]
     assert run(run(again[:4].retry()).retry()).texts == again.texts[:4]
     assert simulator.counters.calls == calls + 2
+
+
+@pytest.mark.parametrize("via", ["api", "batches"])
+def test_what_a_retry_may_cost_is_said_before_anything_is_sent(
+    run: Any, make: Make, simulator: Simulator, capsys: Any, via: str
+) -> None:
+    """One line: rows, what the others cost on average, and a bound that what is billed keeps; what is cached by now is free."""
+    orchestrator = make(max_concurrent=1, max_retries=0)
+    endpoint = "messages" if via == "api" else "batch_item"
+    simulator.fail("invalid_request", contains="bad", endpoint=endpoint)
+    prompts = ["a fine one", "bad 1", "bad 2", "bad 1", "bad 3", ""]
+    batch = run(orchestrator.run_many(prompts, via=via, model="haiku", max_tokens=500))
+    assert batch.counts["failed"] == 5
+    simulator.heal()
+    run(orchestrator.run("bad 3", model="haiku", max_tokens=500))
+    assert capsys.readouterr() == ("", "")
+    calls, paid = simulator.counters.calls, simulator.counters.dollars
+    lines: List[str] = []
+
+    def tell(line: str) -> None:
+        assert simulator.counters.calls == calls
+        lines.append(line)
+
+    again = run(batch.retry(tell=tell))
+    assert [row.status for row in again[:5]].count("failed") == 0
+    assert capsys.readouterr() == ("", "")
+    (line,) = lines
+    found = re.fullmatch(
+        r"retry: sends 3 of 6 rows, about \$([0-9.]+), at most \$([0-9.]+); 1 in the cache by now", line
+    )
+    assert found is not None, line
+    assert 0 < Decimal(found.group(1)) < Decimal(found.group(2))
+    assert 0 < simulator.counters.dollars - paid <= Decimal(found.group(2))
+    # What still has no answer cannot be sent either.
+    run(again.retry())
+    assert capsys.readouterr() == ("", "retry: nothing is sent\n")
 
 
 def test_a_batch_made_by_hand_cannot_be_retried(run: Any) -> None:

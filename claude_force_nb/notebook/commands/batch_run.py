@@ -11,13 +11,14 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Union
 from claude_force_nb.errors import RunInterrupted
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.batch_results import bundle_of
+from claude_force_nb.notebook.display.bundles import line_bundle
 from claude_force_nb.notebook.display.progress import LiveLine, Progress
 from claude_force_nb.notebook.display.stop_button import StopButton
 from claude_force_nb.notebook.kernel.stopping import interruptible
 from claude_force_nb.notebook.session.front_end import FrontEnd
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.rows.results import BatchResult, BatchSummary
-from claude_force_nb.rows.retry import retry_rows
+from claude_force_nb.rows.results import BatchResult, BatchSummary, Tell
+from claude_force_nb.rows.retry import retry_notice, retry_rows
 from claude_force_nb.rows.run import OnResult, ResultCollector
 from claude_force_nb.rows.sources import Source
 
@@ -149,8 +150,13 @@ class BatchRun:
             )
         return self.collected.batch(stopped=stopped, again=self._again, duration_seconds=seconds, more=self._plan.more)
 
-    async def _again(self, numbers: Sequence[int]) -> Mapping[int, ClaudeResult]:
+    async def _again(self, numbers: Sequence[int], tell: Tell) -> Mapping[int, ClaudeResult]:
         plan = self._plan
+        line = await self._retry_line(numbers)
+        if tell is None:
+            self._front_end.show(line_bundle(line))
+        else:
+            tell(line)
 
         async def run(route: str, part: Sequence[int], budget: Any) -> Mapping[int, ClaudeResult]:
             arguments = dict(plan.arguments, via=route, budget=budget)
@@ -163,6 +169,18 @@ class BatchRun:
 
         via, budget = plan.arguments.get("via", "api"), plan.arguments.get("budget")
         return await retry_rows(numbers, self.collected.results, via=via, budget=budget, run=run)
+
+    async def _retry_line(self, numbers: Sequence[int]) -> str:
+        orchestrator, arguments = self.orchestrator, self._plan.arguments
+        options = {name: value for name, value in arguments.items() if name not in ("cell", "via", "max_concurrent")}
+        reads_cache = options.get("cache") not in ("off", "refresh")
+        return await retry_notice(
+            orchestrator.requests(self._source.only(numbers), **options),
+            self.collected.results,
+            via=arguments.get("via", "api"),
+            cache=orchestrator.cache if reads_cache else None,
+            prices=orchestrator.prices,
+        )
 
     async def foreground(self) -> BatchOutcome:
         """Run in the cell; Stop ends it, and what it has is kept."""
