@@ -50,6 +50,14 @@ _COUNTED = (
     "output_config",
     "cache_control",
     "speed",
+    "user_profile_id",
+    "workspace_id",
+    # Of betas; a request that has them has their headers.
+    "billing_policy",
+    "compaction",
+    "context_management",
+    "mcp_servers",
+    "output_format",
 )
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 

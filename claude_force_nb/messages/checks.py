@@ -14,13 +14,15 @@ from claude_force_nb.errors import OptionError
 from .models import ModelRules, models_with_temperature
 from .thinking import LEAST_BUDGET_TOKENS, least_effort
 
-__all__ = ["check_body", "check_messages", "sampling_problem"]
+__all__ = ["check_batch_fields", "check_body", "check_messages", "sampling_problem"]
 
 # From this version of the API on no model takes sampling parameters ("Versioning").
 _NO_SAMPLING_VERSION = "2026-10-21"
 _SAMPLING = ("temperature", "top_p", "top_k")
 _LONG_OUTPUT_BETA = "output-300k-"
 _OFF = ("disabled", "between_tools")
+# "Batch processing": fields that no request of a message batch may have.
+_NOT_IN_BATCHES = ("speed", "fallbacks", "thread", "diagnostics")
 
 
 def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, betas: Collection[str] = ()) -> None:
@@ -72,6 +74,19 @@ def check_messages(body: Mapping[str, Any], rules: ModelRules) -> None:
         raise OptionError("the beginning of an answer cannot be given with a schema; leave one of them out")
     if _has_citations(body["messages"]):
         raise OptionError("citations cannot be used with a schema; leave one of them out")
+
+
+def check_batch_fields(body: Mapping[str, Any]) -> None:
+    """Raise OptionError where a request body, or the part of it that is given, has what a message batch does not take."""
+    refused = [name for name in _NOT_IN_BATCHES if body.get(name) is not None]
+    if body.get("stream"):
+        refused.append("stream")
+    if type(body.get("max_tokens")) is int and body["max_tokens"] == 0:
+        refused.append("max_tokens=0")
+    if refused:
+        raise OptionError(
+            f"message batches do not take {', '.join(refused)}; leave it out, or send without via=batches"
+        )
 
 
 def sampling_problem(body: Mapping[str, Any], rules: ModelRules, *, api_version: str) -> Optional[str]:

@@ -31,7 +31,16 @@ from claude_force_nb.schemas.answer import AnswerSchema, as_row
 from .frames import assemble
 from .tally import RowTally
 
-__all__ = ["FRAME_COLUMNS", "Again", "BatchResult", "BatchSummary", "Tell", "answer_columns", "frame_parts", "unanswered"]
+__all__ = [
+    "FRAME_COLUMNS",
+    "Again",
+    "BatchResult",
+    "BatchSummary",
+    "Tell",
+    "answer_columns",
+    "frame_parts",
+    "unanswered",
+]
 
 # Shows a line to whoever runs the batch; None for the usual place.
 Tell = Optional[Callable[[str], None]]

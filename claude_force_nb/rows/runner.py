@@ -20,6 +20,7 @@ from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.calls.settings import Accounts, check_whole_number
 from claude_force_nb.costs.budget import Budget
 from claude_force_nb.errors import ClaudeForceError, OptionError
+from claude_force_nb.messages.checks import check_batch_fields
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.schemas.answer import schema_of
@@ -196,6 +197,8 @@ class RowRunner:
         call = CallOptions.of(_with_schema(options))
         self._check_open()
         call = self._composer.resolve(call)
+        if run.via == "batches":
+            check_batch_fields(call.body)
         budget = self._accounts.run_budget(call)
         source = _source(prompts, keep=False)
         if run.agent_column is not None or run.model_column is not None:

@@ -43,6 +43,27 @@ def test_rows_are_answered_at_half_price_and_a_direct_rerun_hits(simulator: Any,
     run(main())
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"body": {"speed": "fast"}},
+        {"body": {"diagnostics": {"previous_message_id": None}}},
+        {"body": {"fallbacks": "default"}, "betas": ["server-side-fallback-2026-07-01"]},
+    ],
+)
+def test_fields_that_batches_do_not_take_are_one_line_before_anything_is_sent(
+    simulator: Any, build: Any, run: Any, options: Dict[str, Any]
+) -> None:
+    async def main() -> None:
+        async with build() as orchestrator:
+            with pytest.raises(OptionError, match="message batches do not take"):
+                await ask(orchestrator, ["a", "b"], **options)
+            assert simulator.counters.by_endpoint == {}
+            assert orchestrator.message_batches.all() == []
+
+    run(main())
+
+
 def test_cached_rows_are_not_sent_and_duplicates_are_sent_once(simulator: Any, build: Any, run: Any) -> None:
     """Of six rows, one cached and three distinct, two are paid for in the batch; the events say so."""
     events: List[Any] = []

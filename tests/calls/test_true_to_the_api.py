@@ -5,12 +5,14 @@ The simulator has the API's rules from data of its own; so has the description o
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 from functools import lru_cache
 from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional, Tuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude_force_nb.agents import Agent, AgentLibrary
+from claude_force_nb.api.transport import SdkTransport
 from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.pricing import load_prices
@@ -82,7 +85,7 @@ def composed(options: Dict[str, Any]) -> ClaudeRequest:
     return maker.request("q")
 
 
-def status_of(api: Simulator, body: Dict[str, Any]) -> str:
+def post(api: Simulator, body: Dict[str, Any]) -> Tuple[int, str]:
     """Post a body as any client would; return the status and what the API says to it."""
     address = urlsplit(api.url)
     connection = HTTPConnection(str(address.hostname), address.port, timeout=30)
@@ -91,7 +94,12 @@ def status_of(api: Simulator, body: Dict[str, Any]) -> str:
     answer = connection.getresponse()
     text = answer.read().decode("utf-8")
     connection.close()
-    return str(answer.status) if answer.status == 200 else f"{answer.status} {text}"
+    return answer.status, text
+
+
+def status_of(api: Simulator, body: Dict[str, Any]) -> str:
+    status, text = post(api, body)
+    return str(status) if status == 200 else f"{status} {text}"
 
 
 def as_asked(options: Dict[str, Any]) -> Dict[str, Any]:
@@ -136,6 +144,77 @@ def test_what_is_sent_is_taken_and_what_is_refused_would_be_refused(api: Simulat
     else:
         assert "\n" not in said
         assert status_of(api, as_asked(options)).startswith("400 "), said
+
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(8) + (8).to_bytes(4, "big") * 2).decode()
+CONTENTS = st.lists(
+    st.sampled_from(
+        [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "A page."}},
+            {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK"}},
+            {"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "Found."}]},
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+)
+# What counting takes beside what the options make, and what it does not take.
+COUNTED: Dict[str, Any] = {
+    "tools": st.just([TOOL]),
+    "cache_control": st.just({"type": "ephemeral", "ttl": "1h"}),
+    "speed": st.sampled_from(["standard", "fast"]),
+    "user_profile_id": st.just("up_1"),
+    "workspace_id": st.just("wrkspc_1"),
+}
+NOT_COUNTED: Dict[str, Any] = {
+    "metadata": st.just({"user_id": "u"}),
+    "service_tier": st.just("auto"),
+    "inference_geo": st.just("us"),
+    "container": st.just("container_1"),
+    "diagnostics": st.just({"previous_message_id": None}),
+    "temperature": st.just(1),
+}
+COUNTING = st.fixed_dictionaries(
+    {"model": st.sampled_from(["claude-haiku-5-5", "claude-opus-5", "claude-sonnet-4-6", "claude-opus-5-5"])},
+    optional={
+        **{name: OPTIONS[name] for name in ("thinking", "effort", "schema", "system", "stop")},
+        "content": CONTENTS,
+        "body": st.fixed_dictionaries({}, optional={**COUNTED, **NOT_COUNTED}),
+    },
+)
+
+
+@settings(max_examples=60)
+@given(COUNTING)
+def test_tokens_are_counted_of_whatever_is_sent(api: Simulator, options: Dict[str, Any]) -> None:
+    """Counting gets all that it takes - so many tokens the API bills for the request - and nothing that it refuses."""
+    options = dict(options, body=dict(options.get("body", {})), max_tokens=6000)
+    if "content" in options:
+        options["body"]["messages"] = [{"role": "user", "content": options.pop("content")}]
+    try:
+        request = composed(options)
+    except OptionError:
+        return
+    expected = post(api, request.body)
+    if expected[0] != 200:  # a field that this model does not take
+        return
+    usage = json.loads(expected[1])["usage"]
+    billed = sum(usage[name] for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"))
+
+    async def count() -> int:
+        transport = SdkTransport(api_key="k", base_url=api.url, environ={})
+        try:
+            return await transport.count_tokens(request, timeout_seconds=30)
+        finally:
+            await transport.close()
+
+    assert asyncio.run(count()) == billed
+    sent = next(each.body for each in reversed(api.requests) if each.path.endswith("/count_tokens"))
+    assert sent == {name: value for name, value in request.body.items() if name in sent}
+    assert not set(sent) & {*NOT_COUNTED, "max_tokens", "stop_sequences", "stream"}
+    assert set(sent) == set(request.body) - {*NOT_COUNTED, "max_tokens", "stop_sequences"}
 
 
 # Some of the current models are about to retire.

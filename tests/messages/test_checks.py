@@ -7,7 +7,7 @@ from typing import Any, Dict
 import pytest
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.messages.checks import check_body
+from claude_force_nb.messages.checks import check_batch_fields, check_body
 from claude_force_nb.messages.models import rules_for
 
 DOCUMENT = {"type": "document", "source": {"type": "text", "data": "d"}, "citations": {"enabled": True}}
@@ -121,3 +121,28 @@ def test_the_newer_version_of_the_api_takes_no_sampling(model: str) -> None:
     """Whatever the model, and also at the default value."""
     with pytest.raises(OptionError, match="API version 2026-10-21 does not take temperature=1 on any model"):
         check(model, version="2026-10-21", temperature=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"speed": "fast"}, "do not take speed;"),
+        ({"speed": "standard", "fallbacks": "default"}, "do not take speed, fallbacks;"),
+        ({"thread": {"id": "t"}}, "do not take thread;"),
+        ({"diagnostics": {"previous_message_id": None}}, "do not take diagnostics;"),
+        ({"stream": True}, "do not take stream;"),
+        ({"max_tokens": 0}, "do not take max_tokens=0;"),
+    ],
+)
+def test_what_message_batches_do_not_take(fields: Dict[str, Any], why: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        check_batch_fields(fields)
+    assert why in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_message_batches_take() -> None:
+    """Not given is not refused; tools and a schema are allowed."""
+    check_batch_fields(
+        {"speed": None, "stream": False, "max_tokens": 1, "tools": [], "cache_control": {"type": "ephemeral"}}
+    )
