@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .bound_thinking import prompt_digest, sign
+from .bound_thinking import call_id, prompt_digest, sign
 from .catalogue import Model
 from .faults import Fault
 from .model_rules import Thinking
@@ -115,7 +115,9 @@ class Answer:
         }
 
 
-def _thinking(thinking: Thinking, model: Model, digest: str, room: int) -> Tuple[List[Dict[str, Any]], int]:
+def _thinking(
+    thinking: Thinking, model: Model, digest: str, room: int, messages: List[Dict[str, Any]]
+) -> Tuple[List[Dict[str, Any]], int]:
     """Return the block of thinking and its tokens, at most `room`; what is shown is shorter than what was thought."""
     if not thinking.on or room < 1:
         return [], 0
@@ -129,7 +131,7 @@ def _thinking(thinking: Thinking, model: Model, digest: str, room: int) -> Tuple
         shown = (
             f"Simulated thinking of {model.name} ({digest[:6]}): the simulator does not think; it reads the words of the prompt."
         )[: tokens * model.characters_per_token]
-    block = {"type": "thinking", "thinking": shown, "signature": sign(model.name, digest, shown)}
+    block = {"type": "thinking", "thinking": shown, "signature": sign(model.name, digest, shown, messages)}
     return [block], tokens
 
 
@@ -165,7 +167,7 @@ class _Draft:
     stop_sequence: Optional[str] = None
     spoken_tokens: int = 0
 
-    def add_tool(self, tool: Mapping[str, Any], digest: str, per_token: int) -> None:
+    def add_tool(self, tool: Mapping[str, Any], digest: str, model: str, per_token: int) -> None:
         """Call `tool`; what does not fit comes without its arguments."""
         arguments = example(tool.get("input_schema", {}), digest)
         tokens = count_text_tokens(_compact(arguments), per_token)
@@ -175,7 +177,7 @@ class _Draft:
         self.content.append(
             {
                 "type": "tool_use",
-                "id": "toolu_sim" + digest[:20],
+                "id": call_id(digest, model, thought=bool(self.content)),
                 "name": tool["name"],
                 "input": arguments if fits else {},
                 "caller": {"type": "direct"},
@@ -257,14 +259,14 @@ def _draft(body: Mapping[str, Any], checked: CheckedRequest, answer_bytes: Optio
     left = max(0, checked.window - checked.input_tokens)
     limit, full = (most, "max_tokens") if most <= left else (left, "model_context_window_exceeded")
     digest = prompt_digest(body, body["messages"])
-    content, thinking_tokens = _thinking(checked.thinking, model, digest, limit)
+    content, thinking_tokens = _thinking(checked.thinking, model, digest, limit, body["messages"])
     draft = _Draft(content, thinking_tokens, limit - thinking_tokens, full)
     per_token = model.characters_per_token
     tool = _forced_tool(body)
     if draft.room < 1:
         draft.stop_reason = full
     elif tool is not None:
-        draft.add_tool(tool, digest, per_token)
+        draft.add_tool(tool, digest, model.name, per_token)
     else:
         text = _text(body, model.name, digest, answer_bytes, kind == "wrong_json")
         draft.add_text(text, body.get("stop_sequences") or [], per_token)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .catalogue import Model
 from .failures import invalid
 from .model_rules import Thinking
 
-__all__ = ["check_bound_thinking", "prompt_digest", "sign"]
+__all__ = ["call_id", "check_bound_thinking", "prompt_digest", "sign"]
 
 _MARK = "simulated"
 _KINDS = ("thinking", "redacted_thinking")
@@ -44,15 +44,36 @@ def prompt_digest(body: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]
     return sha256(_compact(prompt).encode("ascii")).hexdigest()
 
 
-def sign(model: str, digest: str, shown: str) -> str:
-    """Return the signature of thinking that was `shown` so in the answer to the prompt with this `digest`."""
-    return f"{_MARK}/{model}/{digest[:24]}/{sha256(shown.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
+def _short(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def sign(model: str, digest: str, shown: str, messages: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return the signature of thinking that was `shown` so in the answer to the prompt with this `digest` and `messages`."""
+    before = "-"
+    for message in messages:
+        content = message["content"]
+        for block in content if type(content) is list else ():
+            if block["type"] == "thinking" and _signed_by(block, model) is not None:
+                before = _short(block["signature"])
+    return f"{_MARK}/{model}/{digest[:24]}/{before}/{_short(shown)}"
+
+
+def _signed_by(block: Mapping[str, Any], model: str) -> Optional[List[str]]:
+    """Return prompt, thinking before it and what was shown, as a model's signature has them; None for a foreign one."""
+    parts: List[str] = block["signature"].split("/")
+    return parts[2:] if len(parts) == 5 and parts[:2] == [_MARK, model] else None
+
+
+def call_id(digest: str, model: str, *, thought: bool) -> str:
+    """Return the id of a tool call, from which it can be told whether the answer began with thinking."""
+    return f"toolu_sim{'t' if thought else 'n'}{_short(model)[:4]}{digest[:16]}"
 
 
 def check_bound_thinking(
     body: Mapping[str, Any], model: Model, thinking: Thinking, *, new_account: bool, batch: bool
 ) -> None:
-    """Raise ApiFailure for thinking of this simulator that was changed, or that belongs to another conversation.
+    """Raise ApiFailure for thinking of this simulator that was changed or left out, or that belongs to another conversation.
 
     What another model made is dropped by the API, and foreign signatures cannot be read here; both are passed over.
     """
@@ -62,24 +83,36 @@ def check_bound_thinking(
         model.bound_thinking == "new_accounts" and (new_account or thinking.asked_for_binding)
     )
     drops = thinking.on_mismatch == "drop_block" or (batch and not thinking.asked_for_binding)
+    kept = ""
     for number, message in enumerate(messages):
         for place, block in enumerate(message["content"] if isinstance(message["content"], list) else ()):
-            if block["type"] != "thinking":
+            signed = _signed_by(block, model.name) if block["type"] == "thinking" else None
+            if signed is None:
                 continue
-            mark, _, rest = block["signature"].partition("/")
-            name, _, digests = rest.partition("/")
-            if mark != _MARK or name != model.name:
-                continue
+            digest, before, shown = signed
             where = f"messages.{number}.content.{place}"
-            if sign(name, digests, block["thinking"]).rpartition("/")[2] != digests.rpartition("/")[2]:
+            if _short(block["thinking"]) != shown:
                 raise invalid(_changed(where, latest=number == latest))
-            if not bound or drops:
-                continue
-            if digests.partition("/")[0] != prompt_digest(body, messages[:number])[:24]:
+            # Thinking may be left out from the beginning, not from the middle.
+            whole = not kept or before == _short(kept)
+            kept = block["signature"]
+            if bound and not drops and (not whole or digest != prompt_digest(body, messages[:number])[:24]):
                 raise invalid(
                     f"{where}: Invalid `signature` in `thinking` block. The block is bound to a different conversation. "
                     "Send system, tools and all messages before it as they were, or leave the block out."
                 )
+    if thinking.on and latest >= 0:
+        _check_not_left_out(messages[latest], latest, model)
+
+
+def _check_not_left_out(message: Mapping[str, Any], number: int, model: Model) -> None:
+    """Refuse the latest answer where it called a tool after thinking, and comes back without the thinking."""
+    content = message["content"]
+    if not isinstance(content, list) or any(block["type"] in _KINDS for block in content):
+        return
+    thought = f"toolu_simt{_short(model.name)[:4]}"
+    if any(block["type"] == "tool_use" and block["id"].startswith(thought) for block in content):
+        raise invalid(_changed(f"messages.{number}.content.0", latest=True))
 
 
 def _changed(where: str, *, latest: bool) -> str:

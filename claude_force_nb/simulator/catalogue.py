@@ -199,6 +199,7 @@ KNOWN: Tuple[Model, ...] = (
         min_cache_tokens=1024,
         thinking_types=_ADAPTIVE_OR_OFF,
         classifiers=False,
+        system_messages=False,
         tool_tokens=(354, 474),
     ),
     replace(_FABLE, name="claude-fable-5", released="2026-06-09", retires="2027-06-09"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .blocks import check_images, refusal_of
 from .catalogue import Model
 from .failures import invalid
 from .request_shapes import BLOCKS, SYSTEM
 from .tokens import MESSAGE_TOKENS, block_tokens, count_content, count_text_tokens
+from .tool_pairs import SERVER_RESULT, TOOL_KINDS, check_tool_pairs
 
 __all__ = ["Conversation", "read_conversation"]
 
@@ -17,6 +18,8 @@ _MAX_MESSAGES = 100_000
 _ROLES = ("user", "assistant", "system")
 _TEXT_KEYS = {"type", "text"}
 _NO_DOCUMENTS_VERSION = "2026-10-21"
+# Of a beta, on system messages: the effort from there on.
+_EFFORT_BETA = "mid-conversation-output-config-"
 
 
 @dataclass
@@ -36,6 +39,8 @@ class Conversation:
         For each document whether it is to be cited; the same for search results.
     efforts : list of (int, str)
         Messages that change the effort, and to which.
+    unopened : str or None
+        The place of a field of a beta whose header is missing.
     """
 
     kinds: Set[str] = field(default_factory=set)
@@ -45,6 +50,7 @@ class Conversation:
     citing: List[bool] = field(default_factory=list)
     citing_results: List[bool] = field(default_factory=list)
     efforts: List[Tuple[int, str]] = field(default_factory=list)
+    unopened: Optional[str] = None
 
     def add(self, block: Dict[str, Any]) -> None:
         """Note a content block, and what is inside a tool result."""
@@ -62,7 +68,9 @@ class Conversation:
                 self.add(inner)
 
 
-def read_conversation(body: Mapping[str, Any], model: Model, api_version: str) -> Conversation:
+def read_conversation(
+    body: Mapping[str, Any], model: Model, api_version: str, betas: FrozenSet[str] = frozenset()
+) -> Conversation:
     """Return what the messages of a request come to; raise ApiFailure where the API refuses them."""
     messages = body["messages"]
     if not isinstance(messages, list):
@@ -86,16 +94,19 @@ def read_conversation(body: Mapping[str, Any], model: Model, api_version: str) -
             found.tokens += count_text_tokens(content, per_token)
             continue
         _check_message(message, number, last=number == last)
-        effort = (message.get("output_config") or {}).get("effort")
-        if effort is not None:
-            found.efforts.append((number, effort))
+        if "output_config" in message:
+            effort = (message["output_config"] or {}).get("effort")
+            if effort is not None:
+                found.efforts.append((number, effort))
+            if not any(beta.startswith(_EFFORT_BETA) for beta in betas):
+                found.unopened = f"messages.{number}.output_config"
         if isinstance(content, list):
             _read_blocks(content, number, str(role), found, per_token)
     _check_roles(messages, roles, model)
     if found.kinds:
         _check_blocks(messages, found, model, api_version)
-        if found.kinds & {"tool_use", "tool_result", "server_tool_use"}:
-            _check_tool_pairs(messages, model, body.get("tools") or ())
+        if any(kind in TOOL_KINDS or kind.endswith(SERVER_RESULT) for kind in found.kinds):
+            check_tool_pairs(messages, model, body.get("tools") or ())
     return found
 
 
@@ -121,7 +132,6 @@ def _check_message(message: Mapping[str, Any], number: int, *, last: bool) -> No
         raise invalid(f'messages: Unexpected role "{role}". Allowed roles are "user" or "assistant".')
     if "content" not in message:
         raise invalid(f"{where}.content: Field required")
-    # Of a beta, on system messages: the effort from there on.
     extra = sorted(set(message) - {"role", "content"} - ({"output_config"} if role == "system" else set()))
     if extra:
         raise invalid(f"{where}.{extra[0]}: Extra inputs are not permitted")
@@ -247,95 +257,3 @@ def _check_citations(block: Mapping[str, Any], where: str) -> None:
     texts = block["content"] if block["type"] == "search_result" else [block]
     if any(text.get("type") == "text" and text.get("citations") for text in texts):
         raise invalid(f"{where}.citations: citations are not permitted in `user` messages")
-
-
-def _blocks(message: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    content = message["content"]
-    return content if isinstance(content, list) else [{"type": "text", "text": content}]
-
-
-def _check_tool_pairs(messages: Sequence[Mapping[str, Any]], model: Model, tools: Sequence[Mapping[str, Any]]) -> None:
-    """Every call is answered in the next message, before anything else; every result belongs to a call."""
-    # Turns of the same role that follow each other are one.
-    turns: List[List[Any]] = []
-    for number, message in enumerate(messages):
-        if turns and turns[-1][0] == message["role"]:
-            turns[-1][2] += _blocks(message)
-        else:
-            turns.append([message["role"], number, list(_blocks(message))])
-    seen: Set[str] = set()
-    called: List[str] = []
-    for place, (role, number, blocks) in enumerate(turns):
-        if role == "user" and model.checks_tool_pairs:
-            _check_results(number, blocks, called)
-        if role != "assistant":
-            called = []
-            continue
-        called = [block["id"] for block in blocks if block["type"] == "tool_use"]
-        for name in called:
-            if name in seen:
-                raise invalid(f"messages.{number}: `tool_use` ids must be unique")
-            seen.add(name)
-        after = turns[place + 1] if place + 1 < len(turns) else None
-        if model.checks_tool_pairs:
-            _check_called(number, called, after)
-        _check_server_calls(number, blocks, after, tools)
-
-
-def _leading_results(blocks: Sequence[Mapping[str, Any]]) -> List[str]:
-    found = []
-    for block in blocks:
-        if block["type"] != "tool_result":
-            break
-        found.append(block["tool_use_id"])
-    return found
-
-
-def _check_results(number: int, blocks: Sequence[Mapping[str, Any]], called: Sequence[str]) -> None:
-    seen: Set[str] = set()
-    for place, block in enumerate(blocks):
-        if block["type"] != "tool_result":
-            continue
-        name = block["tool_use_id"]
-        if name not in called:
-            raise invalid(
-                f"messages.{number}.content.{place}: unexpected `tool_use_id` found in `tool_result` blocks: {name}. "
-                "Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
-            )
-        if name in seen:
-            raise invalid(
-                f"messages.{number}.content.{place}: each tool_use must have a single result. "
-                f"Found multiple `tool_result` blocks with id: {name}"
-            )
-        seen.add(name)
-
-
-def _check_called(number: int, called: Sequence[str], after: Any) -> None:
-    answered = _leading_results(after[2]) if after is not None and after[0] == "user" else []
-    missing = [name for name in called if name not in answered]
-    if missing:
-        raise invalid(
-            f"messages.{number}: `tool_use` ids were found without `tool_result` blocks immediately after: "
-            f"{', '.join(missing)}. Each `tool_use` block must have a corresponding `tool_result` block in the next message."
-        )
-
-
-def _check_server_calls(
-    number: int, blocks: Sequence[Mapping[str, Any]], after: Any, tools: Sequence[Mapping[str, Any]]
-) -> None:
-    calls = {block["id"]: block["name"] for block in blocks if block["type"] == "server_tool_use"}
-    for block in blocks:
-        calls.pop(block.get("tool_use_id", ""), None)
-    # A paused turn is sent back as it came; a call that waits for the client's own tools is answered by their results only.
-    if not calls:
-        return
-    resumed = after is None or (after[0] == "user" and all(block["type"] == "tool_result" for block in after[2]))
-    for name, tool in calls.items():
-        text = (
-            f"messages.{number}: `{tool}` tool use with id `{name}` was found without a corresponding "
-            f"`{tool}_tool_result` block"
-        )
-        if not resumed:
-            raise invalid(text)
-        if not any(offered.get("name") == tool for offered in tools):
-            raise invalid(f"{text}, but no `{tool}` tool was provided")

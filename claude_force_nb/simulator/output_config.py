@@ -8,7 +8,7 @@ from typing import Any, Dict, FrozenSet, Mapping, Optional
 from .failures import ApiFailure, invalid
 from .models import ModelTable
 
-__all__ = ["NO_SCHEMAS", "SchemaLimits", "format_of", "output_config_problem"]
+__all__ = ["NO_SCHEMAS", "SchemaLimits", "format_of", "is_circular", "output_config_problem"]
 
 NO_SCHEMAS = "output_config.format: structured outputs are not supported on this model."
 
@@ -55,6 +55,30 @@ def output_config_problem(body: Mapping[str, Any], model: str) -> Optional[str]:
     except ApiFailure as failure:
         return failure.message
     return None
+
+
+def is_circular(schema: Any) -> bool:
+    """Return whether the references of a schema lead back to themselves."""
+
+    def leads_back(part: Any, inside: FrozenSet[str]) -> bool:
+        if isinstance(part, dict):
+            reference = part.get("$ref")
+            if isinstance(reference, str) and reference in inside:
+                return True
+            if isinstance(reference, str) and leads_back(_referred(schema, reference), inside | {reference}):
+                return True
+            return any(leads_back(item, inside) for name, item in part.items() if name not in ("$defs", "definitions"))
+        return isinstance(part, list) and any(leads_back(item, inside) for item in part)
+
+    return leads_back(schema, frozenset(["#"]))
+
+
+def _referred(root: Any, reference: str) -> Any:
+    """Return what a local reference leads to, None where that is nothing."""
+    found: Any = root
+    for part in reference.lstrip("#/").split("/") if reference.startswith("#") else ["?"]:
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 class SchemaLimits:
@@ -145,9 +169,7 @@ class _Check:
     def _reference(self, reference: str, inside: FrozenSet[str]) -> None:
         if reference in inside:
             raise _Problem("Too many recursive definitions in schema")
-        found: Any = self._root
-        for part in reference.lstrip("#/").split("/") if reference.startswith("#") else ["?"]:
-            found = found.get(part) if isinstance(found, dict) else None
+        found = _referred(self._root, reference)
         if found is None:
             raise _Problem(f"reference {reference!r} is not supported")
         self.node(found, inside | {reference})

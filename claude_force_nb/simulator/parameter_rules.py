@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, FrozenSet, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence
 
 from .catalogue import Model
 from .failures import invalid
-from .output_config import NO_SCHEMAS, SchemaLimits, format_of
-from .request_shapes import tool_kind
+from .output_config import NO_SCHEMAS, SchemaLimits, format_of, is_circular
+from .tool_shapes import tool_kind
 
 __all__ = ["check_parameter_rules"]
 
 _MAX_STRICT_TOOLS = 20
-_FALLBACK_BETAS = {"server-side-fallback-2026-07-01", "server-side-fallback-2026-06-01"}
-_DEFAULT_FALLBACK_BETA = "server-side-fallback-2026-07-01"
-_MAX_FALLBACKS = 3
-_NO_FALLBACK_LINE = "haiku"
 
 
-def check_parameter_rules(body: Mapping[str, Any], model: Model, *, betas: FrozenSet[str], batch: bool) -> None:
+def check_parameter_rules(body: Mapping[str, Any], model: Model, *, batch: bool) -> None:
     """Raise ApiFailure for what no model takes. Parts that may be absent are absent where tokens are counted only."""
     _check_tools(body)
     _check_schemas(body, model)
     _check_stop_sequences(body)
-    _check_fallbacks(body, model, betas)
+    _check_mcp(body)
     if body.get("max_tokens") == 0:
         _check_warm_up(body)
     if batch:
@@ -43,6 +39,7 @@ def _check_tools(body: Mapping[str, Any]) -> None:
     if tools and all(tool.get("defer_loading") for tool in tools):
         raise invalid("At least one tool must have defer_loading=false. All tools cannot be deferred.")
     choice = body.get("tool_choice")
+    _check_code_callers(tools, choice or {})
     if choice is None or choice["type"] == "none":
         return
     if not tools:
@@ -72,26 +69,43 @@ def _check_stop_sequences(body: Mapping[str, Any]) -> None:
         raise invalid("stop_sequences: each stop sequence must contain non-whitespace")
 
 
-def _check_fallbacks(body: Mapping[str, Any], model: Model, betas: FrozenSet[str]) -> None:
-    fallbacks = body.get("fallbacks")
-    if fallbacks is None:
-        return
-    known = betas & _FALLBACK_BETAS
-    if not known:
-        raise invalid("fallbacks: Extra inputs are not permitted")
-    if fallbacks == "default":
-        if _DEFAULT_FALLBACK_BETA not in known:
-            raise invalid("fallbacks: Input should be a valid list")
-        return
-    if not isinstance(fallbacks, list) or not all(isinstance(entry, dict) for entry in fallbacks):
-        raise invalid("fallbacks: Input should be a valid list")
-    if _NO_FALLBACK_LINE in model.name:
-        raise invalid(f"fallbacks: {model.name} does not support fallback models.")
-    if len(fallbacks) > _MAX_FALLBACKS:
-        raise invalid(f"fallbacks: List should have at most {_MAX_FALLBACKS} items after validation")
-    names = [entry.get("model") for entry in fallbacks]
-    if len(set(map(str, names))) < len(names) or model.name in names:
-        raise invalid("fallbacks: entries must be distinct from each other and from the requested model")
+def _check_code_callers(tools: Sequence[Mapping[str, Any]], choice: Mapping[str, Any]) -> None:
+    """Check the tools that running code may call, "Programmatic tool calling"."""
+    callable_tools = {
+        place: tool
+        for place, tool in enumerate(tools)
+        if any(caller.startswith("code_execution_") for caller in tool.get("allowed_callers") or ())
+    }
+    for place, tool in callable_tools.items():
+        where = f"tools.{place}.{tool_kind(tool)}"
+        if tool.get("strict"):
+            raise invalid(f"{where}.strict: strict tools cannot be called from code execution")
+        if choice.get("type") == "tool" and choice["name"] == tool.get("name"):
+            raise invalid(
+                f"tool_choice: tool '{choice['name']}' can be called from code execution and cannot be forced"
+            )
+        if is_circular(tool.get("input_schema")):
+            raise invalid(f"{where}.input_schema: Circular $ref detected")
+    if callable_tools and choice.get("disable_parallel_tool_use"):
+        raise invalid("tool_choice.disable_parallel_tool_use: not supported with tools called from code execution")
+
+
+def _check_mcp(body: Mapping[str, Any]) -> None:
+    """Check that the servers of the MCP connector and their toolsets belong together."""
+    servers = [server["name"] for server in body.get("mcp_servers") or ()]
+    toolsets = [tool for tool in body.get("tools") or () if tool_kind(tool) == "mcp_toolset"]
+    if len(set(servers)) < len(servers):
+        raise invalid("mcp_servers: server names must be unique")
+    named = [tool["mcp_server_name"] for tool in toolsets]
+    for place, tool in enumerate(body.get("tools") or ()):
+        if tool_kind(tool) == "mcp_toolset" and not tool.get("tools") and tool["mcp_server_name"] not in servers:
+            raise invalid(f"tools.{place}: MCP server '{tool['mcp_server_name']}' not found in mcp_servers")
+    for place, name in enumerate(servers):
+        if named.count(name) != 1:
+            raise invalid(
+                f"mcp_servers.{place}: MCP server '{name}' must be referenced by exactly one mcp_toolset, "
+                f"not {named.count(name)}"
+            )
 
 
 def _check_warm_up(body: Mapping[str, Any]) -> None:

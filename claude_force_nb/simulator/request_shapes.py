@@ -21,21 +21,50 @@ from .shapes import (
     text,
     text_or,
 )
+from .tool_shapes import CACHE_CONTROL, CITATIONS, TOOL_CHOICE, tools
 
-__all__ = ["BLOCKS", "SYSTEM", "TEXT_BLOCK", "check_parameters", "tool_kind"]
+__all__ = ["BLOCKS", "SYSTEM", "TEXT_BLOCK", "check_parameters"]
 
 _ID = text(pattern="^[a-zA-Z0-9_-]+$")
 _SERVER_ID = text(pattern="^srvtoolu_[a-zA-Z0-9_]+$")
-_CACHE_CONTROL = nullable(record({"type": literal("ephemeral"), "ttl": literal("5m", "1h")}, ["type"]))
-_CITATIONS = nullable(record({"enabled": boolean}))
 _TYPE = anything
 
 
 def _block(fields: Mapping[str, Check], required: str) -> Check:
-    return record({"type": _TYPE, "cache_control": _CACHE_CONTROL, **fields}, required.split())
+    return record({"type": _TYPE, "cache_control": CACHE_CONTROL, **fields}, required.split())
 
 
-_TEXT_FIELDS: Dict[str, Check] = {"text": text(), "citations": nullable(list_of(mapping))}
+def _citation(*fields: str) -> Check:
+    """Return the check for a citation with these fields, of which those that end in ``index`` are whole numbers."""
+    known: Dict[str, Check] = {name: integer(0) if name.endswith(("index", "number")) else text() for name in fields}
+    for name in ("title", "document_title"):
+        if name in known:
+            known[name] = nullable(text())
+    # Answers have it, and are sent back as they came.
+    more: Dict[str, Check] = {"type": _TYPE, "cited_text": text(), "file_id": nullable(text())}
+    return record({**more, **known}, ["cited_text", *fields])
+
+
+_BLOCKS_OF = ("start_block_index", "end_block_index")
+_CITATION = tagged(
+    {
+        "char_location": _citation("document_index", "document_title", "start_char_index", "end_char_index"),
+        "page_location": _citation("document_index", "document_title", "start_page_number", "end_page_number"),
+        "content_block_location": _citation("document_index", "document_title", *_BLOCKS_OF),
+        "search_result_location": _citation("source", "title", "search_result_index", *_BLOCKS_OF),
+        "web_search_result_location": record(
+            {
+                "type": _TYPE,
+                "cited_text": text(),
+                "encrypted_index": text(1),
+                "title": nullable(text(1, 512)),
+                "url": text(1),
+            },
+            ["cited_text", "encrypted_index", "title", "url"],
+        ),
+    }
+)
+_TEXT_FIELDS: Dict[str, Check] = {"text": text(), "citations": nullable(list_of(_CITATION))}
 TEXT_BLOCK = tagged({"text": _block(_TEXT_FIELDS, "text")})
 # Inside another block an empty text has no words of its own.
 _INNER_TEXT = _block({**_TEXT_FIELDS, "text": text(1)}, "text")
@@ -67,12 +96,12 @@ _DOCUMENT = _block(
         "source": _DOCUMENT_SOURCE,
         "title": nullable(text(1, 500)),
         "context": nullable(text(1)),
-        "citations": _CITATIONS,
+        "citations": CITATIONS,
     },
     "source",
 )
 _SEARCH_RESULT = _block(
-    {"source": text(), "title": text(), "content": list_of(tagged({"text": _INNER_TEXT}), 1), "citations": _CITATIONS},
+    {"source": text(), "title": text(), "content": list_of(tagged({"text": _INNER_TEXT}), 1), "citations": CITATIONS},
     "source title content",
 )
 _TOOL_REFERENCE = _block({"tool_name": text(pattern="^[a-zA-Z0-9_-]{1,256}$")}, "tool_name")
@@ -90,7 +119,53 @@ _RESULT_CONTENT = text_or(
         )
     )
 )
-_SERVER_RESULT = _block({"tool_use_id": _SERVER_ID, "content": anything, "caller": mapping}, "tool_use_id content")
+_SERVER_TOOLS = (
+    *("web_search", "web_fetch", "code_execution", "bash_code_execution", "text_editor_code_execution"),
+    *("tool_search_tool_regex", "tool_search_tool_bm25", "advisor"),
+)
+
+
+def _server_result(content: Check) -> Check:
+    return _block({"tool_use_id": _SERVER_ID, "content": content, "caller": mapping}, "tool_use_id content")
+
+
+def _error_of(tool: str) -> Dict[str, Check]:
+    kind = f"{tool}_tool_result_error"
+    return {kind: record({"type": _TYPE, "error_code": text(1)}, ["error_code"])}
+
+
+_FOUND = record(
+    {
+        "type": literal("web_search_result"),
+        "url": text(1),
+        "title": text(),
+        "encrypted_content": text(1),
+        "page_age": nullable(text()),
+    },
+    ["type", "url", "title", "encrypted_content"],
+)
+_SEARCH_ERROR = tagged(_error_of("web_search"))
+_FETCHED = tagged(
+    {
+        "web_fetch_result": record(
+            {
+                "type": _TYPE,
+                "url": text(1),
+                "content": tagged({"document": _DOCUMENT}),
+                "retrieved_at": nullable(text()),
+            },
+            ["url", "content"],
+        ),
+        **_error_of("web_fetch"),
+    }
+)
+
+
+def _searched(value: Any, path: str) -> None:
+    """Take the results of a web search, or its error."""
+    (list_of(_FOUND) if isinstance(value, list) else _SEARCH_ERROR)(value, path)
+
+
 BLOCKS: Check = tagged(
     {
         "text": _block(_TEXT_FIELDS, "text"),
@@ -113,18 +188,18 @@ BLOCKS: Check = tagged(
             "tool_use_id",
         ),
         "server_tool_use": _block(
-            {"id": _SERVER_ID, "name": text(1), "input": mapping, "caller": mapping}, "id name input"
+            {"id": _SERVER_ID, "name": literal(*_SERVER_TOOLS), "input": mapping, "caller": mapping}, "id name input"
         ),
+        "web_search_tool_result": _server_result(_searched),
+        "web_fetch_tool_result": _server_result(_FETCHED),
         **dict.fromkeys(
             (
-                "web_search_tool_result",
-                "web_fetch_tool_result",
                 "code_execution_tool_result",
                 "bash_code_execution_tool_result",
                 "text_editor_code_execution_tool_result",
                 "tool_search_tool_result",
             ),
-            _SERVER_RESULT,
+            _server_result(mapping),
         ),
         "container_upload": _block({"file_id": text()}, "file_id"),
         "mid_conv_system": _block({"content": list_of(tagged({"text": _INNER_TEXT}))}, "content"),
@@ -134,111 +209,15 @@ BLOCKS: Check = tagged(
 )
 SYSTEM: Check = text_or(list_of(TEXT_BLOCK))
 
-_CUSTOM_TOOL = record(
-    {
-        "type": anything,
-        "name": text(pattern="^[a-zA-Z0-9_-]{1,128}$"),
-        "description": text(),
-        "input_schema": mapping,
-        "cache_control": _CACHE_CONTROL,
-        "strict": boolean,
-        "eager_input_streaming": nullable(boolean),
-        "allowed_callers": list_of(text()),
-        "defer_loading": boolean,
-        "input_examples": list_of(mapping),
-    },
-    ["name", "input_schema"],
-)
-_COMMON_TOOL: Dict[str, Check] = {
-    "type": anything,
-    "cache_control": _CACHE_CONTROL,
-    "allowed_callers": list_of(text()),
-    "defer_loading": boolean,
-    "strict": boolean,
-}
-_DOMAINS: Dict[str, Check] = {
-    "allowed_domains": nullable(list_of(text())),
-    "blocked_domains": nullable(list_of(text())),
-    "max_uses": nullable(integer(1)),
-}
-_BY_PREFIX: Mapping[str, Mapping[str, Check]] = {
-    "web_search_": {**_DOMAINS, "user_location": nullable(mapping), "response_inclusion": text()},
-    "web_fetch_": {
-        **_DOMAINS,
-        "citations": _CITATIONS,
-        "max_content_tokens": nullable(integer(1)),
-        "response_inclusion": text(),
-        "url_sources": nullable(mapping),
-        "use_cache": boolean,
-    },
-    "code_execution_": {},
-    "bash_code_execution_": {},
-    "tool_search_tool_": {},
-    "bash_": {"input_examples": list_of(mapping)},
-    "memory_": {"input_examples": list_of(mapping)},
-    "text_editor_": {"input_examples": list_of(mapping), "max_characters": nullable(integer(1))},
-    "computer_": {
-        "input_examples": list_of(mapping),
-        "display_width_px": integer(1),
-        "display_height_px": integer(1),
-        "display_number": nullable(integer(0)),
-        "enable_zoom": boolean,
-        "configs": nullable(mapping),
-    },
-    "browser_toolset_": {"configs": nullable(mapping)},
-    "advisor_": {"model": text(), "max_uses": nullable(integer(1)), "caching": anything},
-    "mcp_toolset": {"mcp_server_name": text(), "configs": nullable(mapping), "default_config": nullable(mapping)},
-}
-# Such a tool is called by its type without the date, but for these.
-_FIXED_NAMES = {
-    "text_editor_20241022": "str_replace_editor",
-    "text_editor_20250124": "str_replace_editor",
-    "text_editor_20250429": "str_replace_based_edit_tool",
-    "text_editor_20250728": "str_replace_based_edit_tool",
-}
-_NAMELESS = ("computer_toolset_", "browser_toolset_", "mcp_toolset")
-_TOOL_TYPES = (
-    *("web_search_20250305", "web_search_20260209", "web_search_20260318"),
-    *("web_fetch_20250910", "web_fetch_20260209", "web_fetch_20260309", "web_fetch_20260318"),
-    *("code_execution_20250522", "code_execution_20250825", "code_execution_20260120", "code_execution_20260521"),
-    *("tool_search_tool_regex_20251119", "tool_search_tool_bm25_20251119", "advisor_20260301", "mcp_toolset"),
-    *("bash_20241022", "bash_20250124", "memory_20250818"),
-    *("text_editor_20241022", "text_editor_20250124", "text_editor_20250429", "text_editor_20250728"),
-    *("computer_20241022", "computer_20250124", "computer_20251124"),
-    *("computer_toolset_20260801", "browser_toolset_20260801"),
-)
-
-
-def tool_kind(tool: Mapping[str, Any]) -> str:
-    """Return the type of a tool; ``custom`` for one of the client's own."""
-    return str(tool.get("type") or "custom")
-
-
-def _server_tool(kind: str) -> Check:
-    prefix = next(prefix for prefix in _BY_PREFIX if kind.startswith(prefix))
-    fields = {**_COMMON_TOOL, **_BY_PREFIX[prefix]}
-    if kind.startswith(_NAMELESS):
-        return record(fields)
-    return record({**fields, "name": literal(_FIXED_NAMES.get(kind, kind.rpartition("_")[0]))}, ["name"])
-
-
-_TOOL = tagged({"custom": _CUSTOM_TOOL, **{kind: _server_tool(kind) for kind in _TOOL_TYPES}}, "custom")
-_PARALLEL: Dict[str, Check] = {"type": _TYPE, "disable_parallel_tool_use": boolean}
-_TOOL_CHOICE = tagged(
-    {
-        "auto": record(_PARALLEL),
-        "any": record(_PARALLEL),
-        "tool": record({**_PARALLEL, "name": text()}, ["name"]),
-        "none": record({"type": _TYPE}),
-    }
-)
 _BINDING = nullable(record({"prefix_mismatch_behavior": nullable(literal("error", "drop_block"))}))
-_DISPLAY = nullable(literal("summarized", "omitted", "updates"))
+_DISPLAYS = ("summarized", "omitted")
 _BINDING_BETA = "thinking-binding-controls-2026-08-01"
+_UPDATES_BETA = "thinking-display-updates-"
 
 
 def _thinking(betas: FrozenSet[str]) -> Check:
-    adaptive: Dict[str, Check] = {"type": _TYPE, "display": _DISPLAY}
+    updates = ("updates",) if any(beta.startswith(_UPDATES_BETA) for beta in betas) else ()
+    adaptive: Dict[str, Check] = {"type": _TYPE, "display": nullable(literal(*_DISPLAYS, *updates))}
     if _BINDING_BETA in betas:
         adaptive["block_binding"] = _BINDING
     return tagged(
@@ -259,10 +238,9 @@ _COUNTED: Dict[str, Check] = {
     "model": text(1),
     "messages": anything,
     "system": anything,
-    "tools": list_of(_TOOL),
-    "tool_choice": _TOOL_CHOICE,
+    "tool_choice": TOOL_CHOICE,
     "output_config": _OUTPUT_CONFIG,
-    "cache_control": _CACHE_CONTROL,
+    "cache_control": CACHE_CONTROL,
     "speed": nullable(literal("standard", "fast")),
     "user_profile_id": nullable(text()),
     "workspace_id": nullable(text()),
@@ -294,6 +272,18 @@ _BETA_FIELDS = {
     "compaction": "",
     "thread": "",
 }
+_MCP_SERVERS = list_of(
+    record(
+        {
+            "type": literal("url"),
+            "url": text(pattern="^https://[^/?#]+.*$"),
+            "name": text(1),
+            "authorization_token": nullable(text()),
+            "tool_configuration": nullable(mapping),
+        },
+        ["type", "url", "name"],
+    )
+)
 _NOT_COUNTED_BETAS = ("fallbacks", "fallback_credit_token", "thread")
 # From this version on no model takes sampling parameters.
 _NO_SAMPLING_VERSION = "2026-10-21"
@@ -304,12 +294,12 @@ def _fields(api_version: str, betas: FrozenSet[str], counting: bool) -> Dict[str
     key = (api_version, betas, counting)
     found = _KNOWN_FIELDS.get(key)
     if found is None:
-        found = dict(_COUNTED if counting else _CREATED, thinking=_thinking(betas))
+        found = dict(_COUNTED if counting else _CREATED, thinking=_thinking(betas), tools=tools(betas))
         if not counting and api_version < _NO_SAMPLING_VERSION:
             found.update(_SAMPLING)
         for name, beta in _BETA_FIELDS.items():
             if any(known.startswith(beta) for known in betas) and not (counting and name in _NOT_COUNTED_BETAS):
-                found[name] = anything
+                found[name] = _MCP_SERVERS if name == "mcp_servers" else anything
         if len(_KNOWN_FIELDS) < 1000:
             _KNOWN_FIELDS[key] = found
     return found

@@ -9,6 +9,7 @@ from .bound_thinking import check_bound_thinking
 from .catalogue import Model
 from .conversation import Conversation, read_conversation
 from .failures import ApiFailure, invalid
+from .fallbacks import check_fallbacks
 from .model_rules import Thinking, check_effort, check_model_rules, thinking_of
 from .models import ModelTable
 from .output_config import format_of
@@ -149,13 +150,15 @@ class Validator:
         """
         parameters = self._check_parameters(body, headers, counting, batch)
         model = parameters.model
-        conversation = read_conversation(body, model, headers.api_version)
+        conversation = read_conversation(body, model, headers.api_version, headers.betas)
         if conversation.kinds:
             self._check_together(body, parameters, conversation, batch)
         elif body["messages"][-1]["role"] == "assistant":
             _check_prefill(body, parameters)
         if conversation.efforts:
             _check_efforts(parameters, conversation)
+        if conversation.unopened is not None:
+            raise invalid(f"{conversation.unopened}: Extra inputs are not permitted")
         tokens = parameters.tokens + conversation.tokens
         window = self._context_window or model.context_window
         if tokens > window and not counting:
@@ -178,7 +181,9 @@ class Validator:
         if model is None:
             raise ApiFailure(404, f"model: {body['model']}")
         check_model_rules(body, model, betas=headers.betas, counting=counting, batch=batch)
-        check_parameter_rules(body, model, betas=headers.betas, batch=batch)
+        check_parameter_rules(body, model, batch=batch)
+        if body.get("fallbacks") is not None:
+            check_fallbacks(body, model, self._models, headers.betas)
         found = _summarize(body, model)
         if len(key[0]) < _MAX_REMEMBERED_CHARACTERS:
             if len(self._remembered) >= _MAX_REMEMBERED:
@@ -196,7 +201,7 @@ class Validator:
             _check_prefill(body, parameters)
         if "tool_result" in conversation.kinds:
             _check_references(body)
-        if "thinking" in conversation.kinds:
+        if conversation.kinds & {"thinking", "tool_use"}:
             check_bound_thinking(
                 body, parameters.model, parameters.thinking, new_account=self._new_account, batch=batch
             )

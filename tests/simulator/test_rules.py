@@ -40,6 +40,16 @@ USER = {"role": "user", "content": "hello"}
 CLOSED: Dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
+CITED = {
+    "type": "char_location",
+    "cited_text": "x",
+    "document_index": 0,
+    "document_title": None,
+    "start_char_index": 0,
+    "end_char_index": 1,
+}
+
+
 def ask(*messages: Any, **more: Any) -> Dict[str, Any]:
     return {"max_tokens": 20_000, "messages": list(messages) or [USER], **more}
 
@@ -162,7 +172,7 @@ BY_MODEL: List[Tuple[Dict[str, Any], Tuple[str, ...], str]] = [
     ({"output_config": {"effort": "none"}}, (), "does not support"),
     (
         {"messages": [USER, says("Be brief.", "system")]},
-        (*FABLES, OPUS_55, OPUS_5, OPUS_48, SONNET_55, SONNET_5, HAIKU_55),
+        (*FABLES, OPUS_55, OPUS_5, OPUS_48, SONNET_55, HAIKU_55),
         "role 'system' is not supported on this model",
     ),
     (
@@ -407,6 +417,192 @@ def test_what_no_model_takes(sent: Dict[str, Any], message: Optional[str]) -> No
         assert any(words in said for words in message.split("|")), said
 
 
+SEARCH = {"type": "web_search_20260318", "name": "web_search"}
+FETCH = {"type": "web_fetch_20260318", "name": "web_fetch"}
+CODE = {"type": "code_execution_20260521", "name": "code_execution"}
+FOUND = {"type": "web_search_result", "url": "https://a.org", "title": "t", "encrypted_content": "e"}
+FROM_CODE = {"allowed_callers": ["code_execution_20260120"]}
+
+
+def served(tool: str = "web_search", name: str = "srvtoolu_1") -> Dict[str, Any]:
+    return {"type": "server_tool_use", "id": name, "name": tool, "input": {}}
+
+
+def outcome(content: Any, kind: str = "web_search_tool_result", name: str = "srvtoolu_1") -> Dict[str, Any]:
+    return {"type": kind, "tool_use_id": name, "content": content}
+
+
+def by_code(**more: Any) -> Dict[str, Any]:
+    return {**call(), "caller": {"type": "code_execution_20260120", "tool_id": "srvtoolu_1"}, **more}
+
+
+CIRCULAR = {
+    "type": "object",
+    "properties": {"a": {"$ref": "#/$defs/a"}},
+    "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}},
+}
+SERVER_TOOLS: List[Tuple[Dict[str, Any], Optional[str]]] = [
+    # The tools themselves, by version.
+    (ask(tools=[SEARCH, FETCH, CODE]), None),
+    (
+        ask(tools=[{**SEARCH, "response_inclusion": "full", "user_location": {"type": "approximate", "city": "Rom"}}]),
+        None,
+    ),
+    (ask(tools=[{**SEARCH, "response_inclusion": "some"}]), "response_inclusion: Input should be 'full' or 'excluded'"),
+    (ask(tools=[{**SEARCH, "user_location": {"city": "Rom"}}]), "user_location.type: Field required"),
+    (ask(tools=[{**SEARCH, "type": "web_search_20250305", "response_inclusion": "full"}]), "Extra inputs"),
+    (ask(tools=[{**FETCH, "type": "web_fetch_20250910", "use_cache": True}]), "use_cache: Extra inputs"),
+    (ask(tools=[{**FETCH, "type": "web_fetch_20260309", "use_cache": True}]), None),
+    (ask(tools=[{**SEARCH, "name": "search"}]), "name: Input should be 'web_search'"),
+    (ask(tools=[{**SEARCH, "max_uses": 0}]), "max_uses: Input should be greater than or equal to 1"),
+    (ask(tools=[{**SEARCH, "allowed_domains": ["a"], "blocked_domains": ["b"]}]), "only one of `allowed_domains`"),
+    (ask(tools=[{**SEARCH, "allowed_callers": ["anybody"]}]), "allowed_callers.0: Input should be 'direct'"),
+    (ask(tools=[{"type": "browser_toolset_20260801", "strict": True}]), "strict: Extra inputs are not permitted"),
+    (ask(tools=[{"type": "advisor_20260301", "name": "advisor", "model": OPUS_5}]), "Input tag 'advisor_20260301'"),
+    (ask(tools=[{"type": "mcp_toolset", "mcp_server_name": "a"}]), "Input tag 'mcp_toolset'"),
+    # Their calls and results.
+    (ask(USER, says([served(), outcome([FOUND]), text()]), USER, tools=[SEARCH]), None),
+    (
+        ask(
+            USER, says([served(), outcome({"type": "web_search_tool_result_error", "error_code": "unavailable"})]), USER
+        ),
+        None,
+    ),
+    (ask(USER, says([served(), outcome([{**FOUND, "encrypted_content": ""}])]), USER), "at least 1 character"),
+    (
+        ask(USER, says([served(), outcome([{"type": "web_search_result", "url": "u", "title": "t"}])]), USER),
+        "encrypted_content",
+    ),
+    (ask(USER, says([served(), outcome({"type": "oops"})]), USER), "Input tag 'oops'"),
+    (
+        ask(USER, says([served("web_fetch"), outcome([FOUND])]), USER),
+        "unexpected `tool_use_id` found in `web_search_tool_result`",
+    ),
+    (ask(USER, says([outcome([FOUND]), text()]), USER), "must have a corresponding `server_tool_use` block before it"),
+    (ask(USER, says([outcome([FOUND]), served()]), USER, tools=[SEARCH]), "unexpected `tool_use_id`"),
+    (ask(USER, says([served("teleport")]), USER), "server_tool_use.name: Input should be"),
+    (ask(USER, says([{**served(), "id": "toolu_1"}]), USER), "server_tool_use.id: String should match"),
+    (ask(USER, says([served("bash_code_execution")]), tools=[CODE]), None),
+    (
+        ask(USER, says([served("tool_search_tool_regex"), outcome({}, "tool_search_tool_result")]), USER),
+        None,
+    ),
+    # A call of each kind in one turn: the client's is answered alone, and the server's result follows.
+    (ask(USER, says([served(), call()]), says([result()], "user"), tools=[SEARCH, TOOL]), None),
+    (
+        ask(
+            USER,
+            says([served(), call()]),
+            says([result()], "user"),
+            says([outcome([FOUND])]),
+            USER,
+            tools=[SEARCH, TOOL],
+        ),
+        None,
+    ),
+    (
+        ask(USER, says([served(), call()]), says([result(), text()], "user"), tools=[SEARCH, TOOL]),
+        "without a corresponding `web_search_tool_result` block",
+    ),
+    # Tools that running code calls.
+    (ask(tools=[CODE, {**TOOL, **FROM_CODE}]), None),
+    (ask(tools=[CODE, {**TOOL, **FROM_CODE, "strict": True, "input_schema": CLOSED}]), "strict tools cannot be called"),
+    (ask(tools=[CODE, {**TOOL, **FROM_CODE}], tool_choice={"type": "tool", "name": "store"}), "cannot be forced"),
+    (
+        ask(tools=[CODE, {**TOOL, **FROM_CODE}], tool_choice={"type": "auto", "disable_parallel_tool_use": True}),
+        "disable_parallel_tool_use: not supported",
+    ),
+    (ask(tools=[CODE, {**TOOL, **FROM_CODE, "input_schema": CIRCULAR}]), "Circular $ref detected"),
+    (ask(tools=[{**TOOL, "input_schema": CIRCULAR}]), None),
+    (ask(USER, says([by_code()]), says([result(content="4")], "user"), tools=[CODE]), None),
+    (
+        ask(USER, says([by_code()]), says([result(), text()], "user"), tools=[CODE]),
+        "only `tool_result` blocks can answer",
+    ),
+    (
+        ask(USER, says([by_code()]), says([result(content=[document()])], "user"), tools=[CODE]),
+        "results of tool calls from code execution must be text",
+    ),
+    # Citations of an answer that is sent back.
+    (ask(USER, says([text(citations=[CITED])]), USER), None),
+    (ask(USER, says([text(citations=[{**CITED, "cache_control": None}])]), USER), "cache_control: Extra inputs"),
+    (ask(USER, says([text(citations=[{"type": "web_search_result_location"}])]), USER), "cited_text: Field required"),
+    (ask(USER, says([text(citations=[{"type": "hearsay"}])]), USER), "Input tag 'hearsay'"),
+]
+
+
+@pytest.mark.parametrize(("sent", "message"), SERVER_TOOLS, ids=lambda value: str(value)[:70])
+def test_tools_that_run_at_the_api(sent: Dict[str, Any], message: Optional[str]) -> None:
+    said = verdict(sent)
+    assert said is None if message is None else message in str(said), said
+
+
+MCP = ("mcp-client-2025-11-20",)
+SERVER = {"type": "url", "url": "https://mcp.example.com/sse", "name": "a"}
+TOOLSET = {"type": "mcp_toolset", "mcp_server_name": "a"}
+
+
+@pytest.mark.parametrize(
+    ("servers", "toolsets", "message"),
+    [
+        ([SERVER], [TOOLSET], None),
+        ([SERVER, {**SERVER, "name": "b"}], [TOOLSET, {**TOOLSET, "mcp_server_name": "b"}], None),
+        ([], [], None),
+        ([SERVER], [], "must be referenced by exactly one mcp_toolset, not 0"),
+        ([SERVER], [TOOLSET, TOOLSET], "must be referenced by exactly one mcp_toolset, not 2"),
+        ([], [TOOLSET], "MCP server 'a' not found in mcp_servers"),
+        ([SERVER, SERVER], [TOOLSET], "server names must be unique"),
+        ([{**SERVER, "url": "http://mcp.example.com"}], [TOOLSET], "url: String should match pattern"),
+        ([{**SERVER, "type": "stdio"}], [TOOLSET], "mcp_servers.0.type: Input should be 'url'"),
+        ([{**SERVER, "key": "k"}], [TOOLSET], "mcp_servers.0.key: Extra inputs"),
+        ([SERVER], [{**TOOLSET, "name": "a"}], "name: Extra inputs"),
+    ],
+)
+def test_servers_of_the_mcp_connector(servers: Any, toolsets: Any, message: Optional[str]) -> None:
+    sent = ask(mcp_servers=servers, tools=toolsets)
+    said = verdict(sent, OPUS_5, betas=MCP)
+    assert said is None if message is None else message in str(said), said
+    assert verdict(sent, OPUS_5) is not None
+
+
+FALLBACK = "server-side-fallback-2026-07-01"
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "message"),
+    [
+        ([{"model": OPUS_48}], None),
+        ([{"model": OPUS_48, "max_tokens": 100, "speed": "standard", "output_config": {"effort": "low"}}], None),
+        ([{"model": OPUS_48, "temperature": 1}], "fallbacks.0.temperature: Extra inputs are not permitted"),
+        ([{"max_tokens": 5}], "fallbacks.0.model: Field required"),
+        ([], "at least 1 item"),
+        ([{"model": name} for name in (OPUS_48, OPUS_47, OPUS_46, OPUS_45)], "at most 3 items"),
+        ([{"model": OPUS_5}], "must be distinct"),
+        ([{"model": OPUS_45}, {"model": "claude-opus-4-5-20251101"}], "must be distinct"),
+        ([{"model": "claude-opus-9"}], "'claude-opus-9' is not an allowed fallback model"),
+        # As if the request were made to the other model; thinking that it does not take is left out.
+        ([{"model": OPUS_45, "output_config": {"effort": "max"}}], "fallbacks.0: This model does not support effort"),
+        ([{"model": HAIKU_45, "max_tokens": 64_001}], "fallbacks.0: max_tokens: 64001 > 64000"),
+        ([{"model": OPUS_45}], None),
+        ([{"model": OPUS_45, "thinking": {"type": "adaptive"}}], "adaptive thinking is not supported"),
+        ("none", "should be a valid list"),
+        (3, "should be a valid list"),
+    ],
+)
+def test_models_that_answer_instead(fallbacks: Any, message: Optional[str]) -> None:
+    sent = ask(fallbacks=fallbacks, thinking={"type": "adaptive"})
+    said = verdict(sent, OPUS_5, betas=(FALLBACK,))
+    assert said is None if message is None else message in str(said), said
+    assert "fallbacks" in str(verdict(sent, OPUS_5, betas=(FALLBACK,), batch=True))
+    assert verdict(sent, OPUS_5, betas=(FALLBACK, "server-side-fallback-2026-08-01")) is not None
+
+
+def test_updates_of_thinking_are_a_beta() -> None:
+    sent = ask(thinking={"type": "adaptive", "display": "updates"})
+    assert "display: Input should be 'summarized' or 'omitted'" in str(verdict(sent, OPUS_5))
+    assert verdict(sent, OPUS_5, betas=("thinking-display-updates-2026-08-18",)) is None
+
+
 REFUSED_SCHEMAS = [
     ({"type": "object"}, "'additionalProperties' must be explicitly set to false"),
     ({**CLOSED, "additionalProperties": True}, "'additionalProperties' must be explicitly set to false"),
@@ -504,12 +700,14 @@ def test_where_a_system_message_may_stand(messages: List[Any], message: Optional
 
 def test_the_effort_of_a_message_cannot_change_while_thinking_is_off() -> None:
     change = {**says("Go on.", "system"), "output_config": {"effort": "low"}}
-    assert verdict(ask(USER, change), OPUS_5) is None
+    betas = ("mid-conversation-output-config-2026-07-01",)
+    assert verdict(ask(USER, change), OPUS_5, betas=betas) is None
+    assert verdict(ask(USER, change), OPUS_5) == "messages.1.output_config: Extra inputs are not permitted"
     said = verdict(ask(USER, change, thinking={"type": "disabled"}), OPUS_5)
     assert said is not None
     assert said.startswith("messages.1: output_config.effort 'low' differs from the 'high' in effect before it")
     same = {**change, "output_config": {"effort": "high"}}
-    assert verdict(ask(USER, same, thinking={"type": "disabled"}), OPUS_5) is None
+    assert verdict(ask(USER, same, thinking={"type": "disabled"}), OPUS_5, betas=betas) is None
     assert verdict(ask({**USER, "output_config": {"effort": "low"}}), OPUS_5) == (
         "messages.0.output_config: Extra inputs are not permitted"
     )
@@ -517,7 +715,7 @@ def test_the_effort_of_a_message_cannot_change_while_thinking_is_off() -> None:
 
 def test_documents_and_citations_by_version() -> None:
     """Documents in an answer, and citations in what a user says, were taken before version 2026-10-21."""
-    cited = text(citations=[{"type": "char_location"}])
+    cited = text(citations=[CITED])
     found = {"type": "search_result", "source": "s", "title": "t", "content": [cited]}
     for sent in (
         ask(USER, says([document()]), USER),

@@ -215,3 +215,59 @@ def test_thinking_is_bound_to_its_conversation(model: str, new_account: bool, bo
         for behavior, fails in (("drop_block", False), ("error", bound or model == "claude-opus-5-5")):
             thinking = {"type": "adaptive", "block_binding": {"prefix_mismatch_behavior": behavior}}
             assert replay(simulator, model, change, thinking=thinking)[0] == (400 if fails else 200)
+
+
+def converse(simulator: Simulator, model: str, turns: int) -> Dict[str, Any]:
+    """Hold a conversation of so many answers, each sent back as it came; return the request that goes on with it."""
+    sent: Dict[str, Any] = {"model": model, "max_tokens": 2000, "messages": []}
+    for number in range(turns):
+        sent["messages"].append({"role": "user", "content": f"Question {number}?"})
+        ((status, message),) = post(simulator, sent)
+        assert status == 200
+        sent["messages"].append({"role": "assistant", "content": message["content"]})
+    sent["messages"].append({"role": "user", "content": "And?"})
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("left_out", "taken"),
+    [((), True), ((0,), True), ((0, 1), True), ((0, 1, 2), True), ((1,), False), ((1, 2), True), ((0, 2), True)],
+)
+def test_thinking_that_is_kept_is_an_unbroken_run(simulator: Simulator, left_out: Tuple[int, ...], taken: bool) -> None:
+    """From the beginning any number may be left out; out of the middle none, where thinking is bound."""
+    for model, bound in (("claude-fable-5-2", True), ("claude-opus-5", False)):
+        sent = converse(simulator, model, 3)
+        for number in left_out:
+            del sent["messages"][2 * number + 1]["content"][0]
+        ((status, got),) = post(simulator, sent)
+        assert (status == 200) is (taken or not bound), got
+        if status == 400:
+            assert got["error"]["message"].startswith("messages.5.content.0: Invalid `signature` in `thinking` block.")
+
+
+@pytest.mark.parametrize("thinking", [{"type": "adaptive"}, {"type": "disabled"}])
+def test_thinking_before_a_call_of_a_tool_goes_back(simulator: Simulator, thinking: Dict[str, Any]) -> None:
+    """The answer that called the tool is refused without its thinking, unless thinking is off by then."""
+    tool = {"name": "look", "input_schema": {"type": "object", "properties": {}}}
+    sent: Dict[str, Any] = {
+        "model": "claude-opus-5",
+        "max_tokens": 2000,
+        "messages": [USER],
+        "tools": [tool],
+        "tool_choice": {"type": "any"},
+    }
+    ((_, message),) = post(simulator, sent)
+    assert [block["type"] for block in message["content"]] == ["thinking", "tool_use"]
+    answered = {"type": "tool_result", "tool_use_id": message["content"][1]["id"], "content": "fine"}
+    del sent["tool_choice"]
+    sent["messages"] += [{"role": "assistant", "content": message["content"]}, {"role": "user", "content": [answered]}]
+    assert post(simulator, sent)[0][0] == 200
+    sent["messages"][1] = {"role": "assistant", "content": message["content"][1:]}
+    ((status, got),) = post(simulator, {**sent, "thinking": thinking})
+    assert status == (400 if thinking["type"] == "adaptive" else 200)
+    if status == 400:
+        assert got["error"]["message"].startswith(
+            "messages.1.content.0: `thinking` or `redacted_thinking` blocks in the latest"
+        )
+    # Another model never sees it.
+    assert post(simulator, {**sent, "model": "claude-opus-4-8", "thinking": thinking})[0][0] == 200
