@@ -49,6 +49,8 @@ class Answer:
         ``fast`` or ``standard`` where the request asked for one.
     extra : str
         ``new_fields``, ``new_events``, ``new_block`` or ``new_stop_reason``: what it has that no client knows yet. "" for nothing.
+    diagnostics : dict or None
+        What the request asked about the prompt cache.
     """
 
     model: Model
@@ -62,6 +64,7 @@ class Answer:
     geo: str = "not_available"
     speed: Optional[str] = None
     extra: str = ""
+    diagnostics: Optional[Dict[str, Any]] = None
 
     @property
     def billed(self) -> bool:
@@ -111,7 +114,7 @@ class Answer:
             "stop_details": None if started_only else self.stop_details,
             "usage": usage,
             "container": None,
-            "diagnostics": None,
+            "diagnostics": self.diagnostics,
         }
 
 

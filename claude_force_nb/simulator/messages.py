@@ -69,6 +69,8 @@ class Messages:
             if instead is not None:
                 return instead
         answer = make_answer(body, checked, use.usage, answer_bytes=self._options.answer_bytes, fault=fault)
+        message_id = self._state.next_id("msg")
+        answer.diagnostics = self._state.prompts.diagnose(message_id, body, model.name, checked.input_tokens)
         terms = Terms.of(body, batch=False, fast=checked.fast)
         if self._options.latency_seconds:
             await exchange.wait_from_arrival(self._options.latency_seconds)
@@ -77,12 +79,12 @@ class Messages:
         if use.entries:
             self._state.prompt_cache.keep(use)
         if stream and not (fault is not None and fault.kind == "lost"):
-            return await self._stream(exchange, flight, answer, terms, fault)
+            return await self._stream(exchange, flight, answer, message_id, terms, fault)
         # Billed and landed before a byte is out: once the client has it, it may look at the counters or send the next call.
         self._settle(answer, terms, answer.usage.output_tokens, complete=True)
         flight.land()
         self._add_limit_headers(exchange, model)
-        message = add_to_message(answer.message(self._state.next_id("msg")), answer.extra)
+        message = add_to_message(answer.message(message_id), answer.extra)
         return await spoil_answer(exchange, fault, exchange.bytes(compact(message).encode("ascii"), "application/json"))
 
     def _admit(self, exchange: Exchange, model: Model, input_tokens: int) -> None:
@@ -118,7 +120,13 @@ class Messages:
             self._limits.produced(family(model.name), output_tokens, time.monotonic())
 
     async def _stream(
-        self, exchange: Exchange, flight: Flight, answer: Answer, terms: Terms, fault: Optional[Fault]
+        self,
+        exchange: Exchange,
+        flight: Flight,
+        answer: Answer,
+        message_id: str,
+        terms: Terms,
+        fault: Optional[Fault],
     ) -> web.StreamResponse:
         self._add_limit_headers(exchange, answer.model)
         exchange.headers += [("Content-Type", "text/event-stream; charset=utf-8"), ("Cache-Control", "no-cache")]
@@ -130,7 +138,7 @@ class Messages:
         settled = False
         try:
             await response.prepare(exchange.request)
-            events = stream_events(answer, self._state.next_id("msg"), chunk_tokens=chunk_tokens)
+            events = stream_events(answer, message_id, chunk_tokens=chunk_tokens)
             for number, (event, tokens, last) in enumerate(events):
                 if ending is not None and (number >= ending.after_events or last):
                     if ending.kind == "silent":

@@ -7,6 +7,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, Mapping, Tuple
 
 from .counters import CounterBook
+from .diagnostics import PromptRecords
 from .faults import FaultScript
 from .limits import RateLimits
 from .models import ModelTable
@@ -36,6 +37,7 @@ class ServerState:
         self.models = ModelTable(options.extra_models, accept_any=options.accept_any_model)
         self.validator = Validator(self.models, context_window=options.context_window, new_account=options.new_account)
         self.prompt_cache = PromptCache()
+        self.prompts = PromptRecords()
         self.log: Deque[Tuple[str, str, Mapping[str, str], Any, str]] = deque(maxlen=options.log_size)
         # By connection: who waits on it and has to hear that it is gone.
         self.waiters: Dict[Any, asyncio.Future[None]] = {}
@@ -69,4 +71,5 @@ class ServerState:
         self.book.reset()
         self.limits.reset()
         self.prompt_cache.reset()
+        self.prompts.reset()
         self.log.clear()
