@@ -8,10 +8,11 @@ import inspect
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, AsyncGenerator, Dict, Iterator, Mapping, Optional, Set
+from typing import Any, AsyncGenerator, Callable, Dict, Iterator, Mapping, Optional, Set
 
 from claude_force_nb.errors import TransportClosedError
 
+from .credentials import Credentials, TokenProvider, open_chain
 from .http_environment import make_http_client
 from .pattern import CallPattern
 from .reading import read_head
@@ -60,11 +61,14 @@ class LoopClient:
         The SDK's client.
     http : object
         The HTTP client below it.
+    tokens : TokenProvider, optional
+        Given where the SDK signs each call with a token that is valid at that moment.
     """
 
     keeper: AsyncGenerator[None, None]
 
-    def __init__(self, sdk: Any, http: Any) -> None:
+    def __init__(self, sdk: Any, http: Any, *, tokens: Optional[TokenProvider] = None) -> None:
+        self._tokens = tokens
         self._sdk = sdk
         self._http = http
         self._patterns: Dict[str, CallPattern] = {}
@@ -84,6 +88,25 @@ class LoopClient:
         options: Dict[str, Any] = {"headers": dict(call.headers), "timeout": call.timeout_seconds}
         if call.query:
             options["params"] = dict(call.query)
+        if self._tokens is None:
+            response = await self._ask(call, options)
+            if call.method == "post" and not call.query and len(self._patterns) < _MOST_PATTERNS:
+                self._patterns[call.path] = CallPattern(response.request, call.headers)
+            return response
+        sdk = self._sdk
+        try:
+            return await self._ask(call, options)
+        except Exception as error:
+            if getattr(error, "status_code", None) != 401:
+                raise
+        # A token may end before its time. The SDK asks for another one only where it may retry.
+        if self._sdk is sdk:
+            self._tokens.renew()
+            self._sdk = sdk.copy(credentials=self._tokens)
+        return await self._ask(call, options)
+
+    async def _ask(self, call: HttpCall, options: Dict[str, Any]) -> Any:
+        """Have the SDK make a call; return its HTTP response."""
         arguments: Dict[str, Any] = {"cast_to": object, "options": options, "stream": True, "stream_cls": _held_class()}
         method = getattr(self._sdk, call.method)
         if call.content is not None:
@@ -93,10 +116,7 @@ class LoopClient:
             # aiohttp would have large bodies come from a file, which its sending from the loop makes no faster.
             warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
         held = await method(call.path, **arguments)
-        response = held.response
-        if call.method == "post" and not call.query and len(self._patterns) < _MOST_PATTERNS:
-            self._patterns[call.path] = CallPattern(response.request, call.headers)
-        return response
+        return held.response
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -121,7 +141,9 @@ class LoopClient:
         await self._sdk.close()
 
 
-def make_client(anthropic: Any, server: str, credentials: Mapping[str, str]) -> LoopClient:
+def make_client(
+    anthropic: Any, server: str, credentials: Credentials, *, on_secret: Callable[[str], None]
+) -> LoopClient:
     """Return a client for the running loop.
 
     Parameters
@@ -130,8 +152,9 @@ def make_client(anthropic: Any, server: str, credentials: Mapping[str, str]) -> 
         The SDK.
     server : str
         Address, with the name and password that it may carry.
-    credentials : mapping
-        ``api_key`` or ``auth_token``.
+    credentials : Credentials
+    on_secret : callable
+        Told the tokens with which the SDK's own chain signs calls.
 
     Raises
     ------
@@ -140,15 +163,16 @@ def make_client(anthropic: Any, server: str, credentials: Mapping[str, str]) -> 
     """
     # A redirect may lead anywhere, and the key would go there. Packing is asked for in the one way that `reading` unpacks.
     http = make_http_client(_http_class(anthropic), server, follow_redirects=False, headers={"accept-encoding": "gzip"})
+    chain = open_chain(server, credentials.chain, on_secret) if credentials.chain else {}
     sdk = anthropic.AsyncAnthropic(
         base_url=server,
         max_retries=0,  # retrying is ours: api/retry.py
         http_client=http,
-        **credentials,
+        **(chain or credentials.arguments),
     )
     # Some SDKs send a second credential, found in the process's own environment, beside the one given.
-    sdk.api_key, sdk.auth_token = credentials.get("api_key"), credentials.get("auth_token")
-    return LoopClient(sdk, http)
+    sdk.api_key, sdk.auth_token = credentials.arguments.get("api_key"), credentials.arguments.get("auth_token")
+    return LoopClient(sdk, http, tokens=chain.get("credentials"))
 
 
 def close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:

@@ -16,7 +16,6 @@ from urllib.parse import unquote, urlsplit
 from claude_force_nb.errors import (
     ApiError,
     MalformedAnswerError,
-    MissingApiKeyError,
     OptionError,
     TransportClosedError,
 )
@@ -24,6 +23,7 @@ from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .client import HttpCall, LoopClient, close_in, make_client
+from .credentials import Credentials, find_credentials
 from .decoding import Redactor, decode_json, is_web_page
 from .failures import error_from_answer, map_exception
 from .http_environment import is_loopback
@@ -88,7 +88,7 @@ class SdkTransport:
     Parameters
     ----------
     api_key : str, optional
-        Key; ``ANTHROPIC_API_KEY``, then ``ANTHROPIC_AUTH_TOKEN`` of `environ` by default. Read when first needed.
+        Key; by default the first of what `credentials.find_credentials` looks for. Read when first needed.
     base_url : str, optional
         Any server that speaks the Messages API; ``ANTHROPIC_BASE_URL`` of `environ`, then the official API by default.
     allow_http : bool
@@ -128,19 +128,12 @@ class SdkTransport:
     def __repr__(self) -> str:
         return f"SdkTransport(base_url={self.base_url!r})"
 
-    def _credentials(self) -> Dict[str, str]:
-        key = (self._api_key or self._environ.get("ANTHROPIC_API_KEY") or "").strip()
-        token = "" if key else (self._environ.get("ANTHROPIC_AUTH_TOKEN") or "").strip()
-        if not key and not token:
-            hint = "" if "api.anthropic.com" in self.base_url else " (any text will do where the server asks for none)"
-            raise MissingApiKeyError(f"no API key: set ANTHROPIC_API_KEY{hint}; nothing was sent")
-        if not (key or token).isascii() or not (key or token).isprintable():
-            raise MissingApiKeyError("the API key has characters that no key has; copy it again; nothing was sent")
-        return {"api_key": key} if key else {"auth_token": token}
+    def _credentials(self) -> Credentials:
+        return find_credentials(self._api_key, self._environ, self.base_url)
 
     def credential_id(self) -> str:
         """Return what tells this key at this server from others, without giving it away; see `api.pacing`."""
-        return credential_id("".join(self._credentials().values()), self.base_url)
+        return credential_id(self._credentials().identity, self.base_url)
 
     def check(self) -> None:
         """Raise MissingApiKeyError where no key is to be found."""
@@ -163,8 +156,8 @@ class SdkTransport:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
             client = self._clients.get(loop)
         if client is None:
-            client = make_client(anthropic, self._server, credentials)
-            self._redactor = Redactor([*credentials.values(), unquote(urlsplit(self._server).password or "")])
+            client = make_client(anthropic, self._server, credentials, on_secret=self._take_out)
+            self._take_out(*credentials.arguments.values(), unquote(urlsplit(self._server).password or ""))
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
             client.keeper = self._keep(loop, client)
             await client.keeper.__anext__()
@@ -179,6 +172,12 @@ class SdkTransport:
             with self._lock:
                 self._clients.pop(loop, None)
             await client.close()
+
+    def _take_out(self, *secrets: str) -> None:
+        """Take these out of whatever comes back from now on."""
+        known = self.redactor.secrets
+        if not known or not set(secrets) <= set(known):
+            self._redactor = Redactor([*known, *secrets])
 
     @property
     def redactor(self) -> Redactor:

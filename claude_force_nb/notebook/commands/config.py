@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Tuple
 
+from claude_force_nb.api.credentials import find_credentials
 from claude_force_nb.costs.user_prices import read_prices
-from claude_force_nb.errors import OptionError
+from claude_force_nb.errors import MissingApiKeyError, OptionError
 from claude_force_nb.messages.request import normalise_base_url
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
@@ -115,9 +116,12 @@ def _shown(value: Any) -> str:
 
 
 def _key(environ: Mapping[str, str]) -> Tuple[str, str]:
-    """Return the key, masked, and the variable that holds it."""
+    """Return the key, masked, and the variable that holds it; or what the SDK signs calls with where there is none."""
     for name in _KEYS:
         key = environ.get(name, "").strip()
         if key:
             return "…" + key[-_KEY_END:] if len(key) >= _SHORTEST_KEY else "set", name
-    return "none", "ANTHROPIC_API_KEY"
+    try:
+        return find_credentials(None, environ, "").chain, "the SDK's own"
+    except MissingApiKeyError:
+        return "none", "ANTHROPIC_API_KEY"

@@ -1,0 +1,169 @@
+"""What a call is signed with: a key, a token, or what the SDK finds by itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, Optional
+
+from claude_force_nb.errors import ConfigurationError, MissingApiKeyError
+
+__all__ = ["Credentials", "TokenProvider", "find_credentials", "open_chain"]
+
+_KEY, _TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
+_PROFILE, _FOLDER = "ANTHROPIC_PROFILE", "ANTHROPIC_CONFIG_DIR"
+_FEDERATION = ("ANTHROPIC_FEDERATION_RULE_ID", "ANTHROPIC_ORGANIZATION_ID")
+_IDENTITY = ("ANTHROPIC_IDENTITY_TOKEN_FILE", "ANTHROPIC_IDENTITY_TOKEN")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What calls are signed with.
+
+    Attributes
+    ----------
+    arguments : mapping of str to str
+        ``api_key`` or ``auth_token`` of the SDK's client; empty where the SDK's own chain finds it.
+    chain : str
+        What that chain will find: ``profile work`` or ``workload identity``; "" for a key or token.
+    """
+
+    arguments: Mapping[str, str] = field(repr=False)
+    chain: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What tells these from others, to be hashed and never shown."""
+        return self.chain or "".join(self.arguments.values())
+
+
+def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_url: str) -> Credentials:
+    """Return what calls to a server are signed with, the first there is. Neither imports the SDK nor opens a secret.
+
+    The order is the SDK's ("Authentication", section "Credential precedence"): a key that is given, ``ANTHROPIC_API_KEY``,
+    ``ANTHROPIC_AUTH_TOKEN``, the profile that ``ANTHROPIC_PROFILE`` names, workload identity, the active profile of
+    ``ant auth login``. The last three are looked for where `environ` is the environment of this process.
+
+    Raises
+    ------
+    MissingApiKeyError
+        Where there is none; names what was looked for.
+    """
+    key = (api_key or environ.get(_KEY) or "").strip()
+    token = "" if key else (environ.get(_TOKEN) or "").strip()
+    if key or token:
+        if not (key or token).isascii() or not (key or token).isprintable():
+            raise MissingApiKeyError("the API key has characters that no key has; copy it again; nothing was sent")
+        return Credentials({"api_key": key} if key else {"auth_token": token})
+    chain = _in_chain(environ) if environ is os.environ else ""
+    if not chain:
+        hint = "" if "api.anthropic.com" in base_url else " (any text will do where the server asks for none)"
+        also = f"; {_TOKEN}, a profile of `ant auth login` and workload identity were looked for too"
+        raise MissingApiKeyError(f"no API key: set {_KEY}{hint}{also}; nothing was sent")
+    if not _sdk_has_chain():
+        raise MissingApiKeyError(
+            f"the installed anthropic package cannot use the {chain}: upgrade it, or set {_KEY}; nothing was sent"
+        )
+    return Credentials({}, chain)
+
+
+def _in_chain(environ: Mapping[str, str]) -> str:
+    """Return what the SDK's chain would find in an environment without key and token; "" for nothing."""
+    named = environ.get(_PROFILE)
+    if named:
+        return f"profile {named}"
+    if all(environ.get(name) for name in _FEDERATION) and any(environ.get(name) for name in _IDENTITY):
+        return "workload identity"
+    folder = _config_folder(environ)
+    if folder is None:
+        return ""
+    try:
+        pointer = (folder / "active_config").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        pointer = ""
+    name = pointer or "default"
+    try:
+        found = bool(pointer) or (folder / "configs" / f"{name}.json").is_file()
+    except OSError:
+        found = False
+    return f"profile {name}" if found else ""
+
+
+def _config_folder(environ: Mapping[str, str]) -> Optional[Path]:
+    """Return where ``ant auth login`` keeps its profiles; None where nobody has a home."""
+    if environ.get(_FOLDER):
+        return Path(environ[_FOLDER])
+    try:
+        if sys.platform == "win32":
+            roaming = environ.get("APPDATA")
+            return (Path(roaming) if roaming else Path.home() / "AppData" / "Roaming") / "Anthropic"
+        return Path.home() / ".config" / "anthropic"
+    except (RuntimeError, KeyError):
+        return None
+
+
+def _sdk_has_chain() -> bool:
+    found = find_spec("anthropic")
+    places = (found.submodule_search_locations if found is not None else None) or ()
+    return any((Path(place) / "lib" / "credentials" / "_chain.py").is_file() for place in places)
+
+
+class TokenProvider:
+    """A provider of the SDK's that tells each token it gives."""
+
+    def __init__(self, provider: Any, on_secret: Callable[[str], None]) -> None:
+        self._provider = provider
+        self._on_secret = on_secret
+        self._renewing = False
+
+    def renew(self) -> None:
+        """Let the next token be a new one, whatever the provider has kept."""
+        self._renewing = True
+
+    def __call__(self, *, force_refresh: bool = False) -> Any:
+        token = self._provider(force_refresh=force_refresh or self._renewing)
+        self._renewing = False
+        self._on_secret(token.token)
+        return token
+
+    def close(self) -> None:
+        """Close what the provider holds open."""
+        close = getattr(self._provider, "close", None)
+        if close is not None:
+            close()
+
+
+def open_chain(server: str, chain: str, on_secret: Callable[[str], None]) -> Dict[str, Any]:
+    """Return arguments for the SDK's client with which it signs each call, and renews what it signs with.
+
+    Parameters
+    ----------
+    server : str
+        Address that the calls go to.
+    chain : str
+        See `Credentials`.
+    on_secret : callable
+        Told each token before a call is signed with it.
+
+    Raises
+    ------
+    ConfigurationError
+        Where the profile cannot be read, or belongs to another server.
+    """
+    from anthropic import AnthropicError
+    from anthropic.lib.credentials import default_credentials
+
+    try:
+        found = default_credentials(base_url=server)
+    except (AnthropicError, OSError, ValueError) as error:
+        raise ConfigurationError(f"the {chain} cannot be used: {error}; nothing was sent") from None
+    if found is None:
+        raise MissingApiKeyError(f"the {chain} cannot be read; log in again, or set {_KEY}; nothing was sent")
+    if found.base_url is not None and found.base_url.rstrip("/") != server.rstrip("/"):
+        raise ConfigurationError(
+            f"the {chain} belongs to {found.base_url}, and calls go to {server}: set base_url; nothing was sent"
+        )
+    return {"credentials": TokenProvider(found.provider, on_secret), "default_headers": found.extra_headers}
