@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional
 
-from claude_force_nb.errors import ConfigurationError, MissingApiKeyError
+from claude_force_nb.errors import ApiError, AuthenticationError, ConfigurationError, MissingApiKeyError, ServerError
+
+from .failures import shown_text
 
 __all__ = ["Credentials", "TokenProvider", "find_credentials", "open_chain"]
 
@@ -112,10 +114,20 @@ def _sdk_has_chain() -> bool:
 
 
 class TokenProvider:
-    """A provider of the SDK's that tells each token it gives."""
+    """A provider of the SDK's that tells each token it gives, and fails with one line.
 
-    def __init__(self, provider: Any, on_secret: Callable[[str], None]) -> None:
+    Parameters
+    ----------
+    provider : callable
+    chain : str
+        See `Credentials`.
+    on_secret : callable
+        Told each token.
+    """
+
+    def __init__(self, provider: Any, chain: str, on_secret: Callable[[str], None]) -> None:
         self._provider = provider
+        self._chain = chain
         self._on_secret = on_secret
         self._renewing = False
 
@@ -124,10 +136,23 @@ class TokenProvider:
         self._renewing = True
 
     def __call__(self, *, force_refresh: bool = False) -> Any:
-        token = self._provider(force_refresh=force_refresh or self._renewing)
+        from anthropic import AnthropicError
+
+        try:
+            token = self._provider(force_refresh=force_refresh or self._renewing)
+        except (AnthropicError, OSError, ValueError) as error:
+            raise self._failure(error) from None
         self._renewing = False
         self._on_secret(token.token)
         return token
+
+    def _failure(self, error: Exception) -> ApiError:
+        status = getattr(error, "status_code", 0)
+        text = f"the {self._chain} gives no token: {shown_text(str(error))}"
+        # None where the endpoint that gives tokens was not reached.
+        if status is None or status == 429 or status >= 500:
+            return ServerError(text, status=status)
+        return AuthenticationError(f"{text}; log in again with `ant auth login`, or set {_KEY}", status=401)
 
     def close(self) -> None:
         """Close what the provider holds open."""
@@ -166,4 +191,4 @@ def open_chain(server: str, chain: str, on_secret: Callable[[str], None]) -> Dic
         raise ConfigurationError(
             f"the {chain} belongs to {found.base_url}, and calls go to {server}: set base_url; nothing was sent"
         )
-    return {"credentials": TokenProvider(found.provider, on_secret), "default_headers": found.extra_headers}
+    return {"credentials": TokenProvider(found.provider, chain, on_secret), "default_headers": found.extra_headers}

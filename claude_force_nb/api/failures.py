@@ -29,7 +29,7 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.prompts.fences import clean as visible
 
-__all__ = ["error_from_answer", "map_exception", "retry_after_seconds"]
+__all__ = ["error_from_answer", "map_exception", "retry_after_seconds", "shown_text"]
 
 # Error types of the Messages API ("Errors", API reference). Inside a stream they come with status 200, so the type,
 # where there is one, says more than the status.
@@ -93,7 +93,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
     return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
 
 
-def _clean(text: str, limit: int = 300, secrets: Iterable[str] = ()) -> str:
+def shown_text(text: str, limit: int = 300, secrets: Iterable[str] = ()) -> str:
     """Return `text` as one short line without keys and invisible characters."""
     for secret in secrets:
         text = text.replace(secret, "…")
@@ -183,11 +183,11 @@ def error_from_answer(
         remedy = (
             f"there is nothing at {base_url}/v1/messages; leave out the /v1 at the end of base_url, it is added to it"
         )
-    said = _clean(message, secrets=secrets) or (f"HTTP {status}" if status != 200 else "no reason given")
+    said = shown_text(message, secrets=secrets) or (f"HTTP {status}" if status != 200 else "no reason given")
     request_id = headers.get("request-id") or (body.get("request_id") if isinstance(body, dict) else None)
     notes = [said]
     if code and code not in said:
-        notes.append(_clean(code, 80, secrets))
+        notes.append(shown_text(code, 80, secrets))
     if str(status) not in said and status != 200:
         notes.append(str(status))
     answer = kind(
@@ -223,7 +223,7 @@ def _passes(headers: Mapping[str, str]) -> bool:
 def _redirect(status: int, headers: Mapping[str, str], *, base_url: str, secrets: Iterable[str]) -> RedirectedError:
     parts = urlsplit(headers.get("location", ""))
     where = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-    target = _clean(where, 120, secrets) or "an address that it does not give"
+    target = shown_text(where, 120, secrets) or "an address that it does not give"
     return RedirectedError(
         f"{base_url or 'the server'} wanted to send the call to {target}, and redirects are not followed: "
         f"they would take the key along; set base_url to the address that is meant ({status})",
@@ -259,8 +259,10 @@ def map_exception(
     ApiError or None
         None for what is not a failure of a call: cancellation, and errors of programs.
     """
-    if isinstance(error, ApiError):
-        return error
+    # The SDK makes connection errors of what went wrong while it signed a call.
+    ours = next((inner for inner in _chain(error) if isinstance(inner, ApiError)), None)
+    if ours is not None:
+        return ours
     kinds = type(error).__mro__
     names = {kind.__name__ for kind in kinds}
     roots = {_module_root(kind) for kind in kinds}
@@ -330,7 +332,7 @@ def _reason(error: BaseException, secrets: Iterable[str]) -> str:
     """Return the innermost cause in a few words: the outer ones only say "Connection error."."""
     error = _chain(error)[-1]
     try:
-        text = _clean(str(error), 120, secrets)
+        text = shown_text(str(error), 120, secrets)
     except Exception:  # some classes of the HTTP libraries cannot be shown without all their arguments
         text = ""
     return text or type(error).__name__

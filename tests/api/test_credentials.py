@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
@@ -222,3 +223,34 @@ def test_an_older_sdk_is_named(folder: Path) -> None:
         MissingApiKeyError, match="installed anthropic package cannot use the profile default: upgrade it"
     ):
         find_credentials(None, os.environ, "x")
+
+
+@needs_chain
+@pytest.mark.parametrize("broken", ["gone", "not json", "no token", "exchange refused"])
+def test_a_token_that_cannot_be_had_is_one_line(
+    run: Any, api: Api, serve: Callable[[Handler], str], folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Whatever is wrong with it; nothing reaches the API."""
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": "invalid_grant"}, status=400)
+
+    url = serve(refuse if broken == "exchange refused" else api.handle)
+    if broken == "exchange refused":
+        for name, value in FEDERATION.items():
+            monkeypatch.setenv(name, value)
+    else:
+        write_profile(folder, "default", api.give())
+        secret = folder / "credentials" / "default.json"
+        if broken == "no token":
+            secret.write_text(json.dumps({"expires_at": 1}))
+        elif broken == "not json":
+            secret.write_text("{")
+        else:
+            secret.unlink()
+    with pytest.raises(AuthenticationError) as raised:
+        run(ask(url))
+    assert re.match("the (profile default|workload identity) gives no token: .*; log in again", str(raised.value))
+    assert "\n" not in str(raised.value)
+    assert "sk-ant" not in str(raised.value)
+    assert api.signed == []
