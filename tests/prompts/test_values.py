@@ -446,7 +446,7 @@ def test_head_of_other_things() -> None:
     assert inside("{{ x | head(2) }}", x="1\n2\n3\n") == "1\n2\n[first 2 of 3 lines]"
     assert inside("{{ x | head(3) }}", x="1\n2\n3\n") == "1\n2\n3\n"
     for wrong in ("{{ x | head(-1) }}", "{{ x | head('a') }}", "{{ 5 | head }}"):
-        with pytest.raises(TemplateError, match="^head(: the number must be| takes a table)"):
+        with pytest.raises(TemplateError, match=r"^head(: the number must be| takes a table)"):
             render(wrong, {"x": "a"})
 
 
