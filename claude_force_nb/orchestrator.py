@@ -134,6 +134,7 @@ class AsyncAgentOrchestrator:
         settings_of_cache = CacheSettings(cache_dir, cache_ttl_hours, cache_max_size_mb, cache_secret)
         accounts = Accounts.open(
             cache=cache if cache is not None else settings_of_cache if enable_cache else None,
+            cache_secret=cache_secret,
             prices=prices,
             budget=budget,
             daily_budget=daily_budget,
@@ -329,6 +330,7 @@ class AsyncAgentOrchestrator:
         into: Union[str, os.PathLike[str], None] = None,
         agent_column: Optional[str] = None,
         model_column: Optional[str] = None,
+        trust_file: bool = False,
         **options: Any,
     ) -> BatchSummary:
         """Do what `run_many` does and keep no row, so that a source may have any length.
@@ -337,7 +339,7 @@ class AsyncAgentOrchestrator:
 
         What was in the file counts as cached. Raises as `run_many`, and SourceError if the file cannot be used.
         """
-        run = RunOptions(template, on_result, cell, via, max_concurrent, into, agent_column, model_column)
+        run = RunOptions(template, on_result, cell, via, max_concurrent, into, agent_column, model_column, trust_file)
         return await self._rows.run_stream(prompts, run, options)
 
     @property

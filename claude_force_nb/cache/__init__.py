@@ -1,13 +1,15 @@
 """The response cache: answers on disk, signed, bounded and exactly accounted.
 
 `response_cache` has the cache itself, composed of a `store` (diskcache's tables, nothing of the file believed), a `lifecycle` that opens
-and mends it, `keys` and `signing`. Others use `ResponseCache`, `CacheStats` and `VerifyReport`. Importing it imports neither diskcache
-nor SQLite.
+and mends it, `keys` and `signing`. Others use `ResponseCache`, `CacheStats` and `VerifyReport`, and `RecordKeys` to sign what they keep
+themselves. Importing it imports neither diskcache nor SQLite.
 """
 
 from __future__ import annotations
 
+from .keys import record_keys
 from .report import CacheStats, VerifyReport
 from .response_cache import ResponseCache
+from .signing import RecordKeys
 
-__all__ = ["CacheStats", "ResponseCache", "VerifyReport"]
+__all__ = ["CacheStats", "RecordKeys", "ResponseCache", "VerifyReport", "record_keys"]

@@ -12,9 +12,9 @@ from claude_force_nb.warn import warn
 
 from .notices import Notices
 from .secret import KEY_FILE_NAME, find_secrets, read_or_make_key
-from .signing import KeyRing
+from .signing import KeyRing, RecordKeys
 
-__all__ = ["KeySource"]
+__all__ = ["KeySource", "record_keys"]
 
 
 class KeySource:
@@ -69,8 +69,17 @@ class KeySource:
             self.ring = KeyRing([self._current or self._key_from_file(directory), *self._previous])
         return self.ring
 
+    def make_record_keys(self) -> RecordKeys:
+        """Return the keys for records outside of the cache; raises SecretError where there is no key to be had."""
+        keys = RecordKeys([self._current or self._read_or_make(self._key_path()), *self._previous])
+        self._notices.emit()
+        return keys
+
+    def _key_path(self) -> Path:
+        return user_folder("config", self._environ, given=self._config_directory) / KEY_FILE_NAME
+
     def _key_from_file(self, directory: Path) -> bytes:
-        path = user_folder("config", self._environ, given=self._config_directory) / KEY_FILE_NAME
+        path = self._key_path()
         if is_temporary(path) and not is_temporary(directory):
             # A key for this process only would make every other process's entries worthless, and its own to them.
             raise SecretError("CLAUDE_CACHE_SECRET is not set, and there is no folder to keep a key in")
@@ -78,6 +87,9 @@ class KeySource:
             raise SecretError(
                 "the cache directory would hold its own key: set CLAUDE_CACHE_SECRET, or another directory"
             )
+        return self._read_or_make(path)
+
+    def _read_or_make(self, path: Path) -> bytes:
         try:
             key, message = read_or_make_key(path)
         except OSError as error:
@@ -87,3 +99,8 @@ class KeySource:
         if message and not is_temporary(path):
             self._notices.add("key", message, CacheSecretWarning)
         return key
+
+
+def record_keys(secret: Optional[str], environ: Mapping[str, str]) -> RecordKeys:
+    """Return the keys for records outside of the cache where there is no cache; raises SecretError as `KeySource`."""
+    return KeySource(secret, environ, config_directory=None, notices=Notices()).make_record_keys()

@@ -20,7 +20,7 @@ from .lifecycle import StoreLifecycle
 from .notices import Notices
 from .report import CacheStats, VerifyReport
 from .rows import Evicted, Judged, NewValue, Row
-from .signing import NEVER, OVERHEAD_BYTES, UnknownKeyError
+from .signing import NEVER, OVERHEAD_BYTES, RecordKeys, UnknownKeyError
 from .uses import MAX_NOTES
 from .verification import verify_store
 
@@ -119,6 +119,10 @@ class ResponseCache:
     def directory(self) -> Path:
         """Directory of the database, absolute; it need not exist yet."""
         return self._lifecycle.directory
+
+    def record_keys(self) -> RecordKeys:
+        """Return keys of the same secrets for records outside of the cache; raises SecretError where there are none."""
+        return self._keys.make_record_keys()
 
     def close(self) -> None:
         """Write down what was used and close the database. Whatever is called later opens it again."""

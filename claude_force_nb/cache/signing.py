@@ -1,4 +1,4 @@
-"""The signed form of a cache entry. Pure: no files, no environment, no clock.
+"""The signed form of a cache entry, and signatures of records elsewhere. Pure: no files, no environment, no clock.
 
 ::
 
@@ -19,7 +19,15 @@ from hashlib import sha256
 from typing import Dict, Iterable, Tuple
 from zlib import crc32
 
-__all__ = ["NEVER", "OVERHEAD_BYTES", "BadSignatureError", "KeyRing", "SignatureError", "UnknownKeyError"]
+__all__ = [
+    "NEVER",
+    "OVERHEAD_BYTES",
+    "BadSignatureError",
+    "KeyRing",
+    "RecordKeys",
+    "SignatureError",
+    "UnknownKeyError",
+]
 
 # Raised with every change of the layout or of what the body means: entries of other versions are then misses.
 _VERSION = b"CFN1"
@@ -156,3 +164,40 @@ class KeyRing:
         if version != _VERSION or signed_for != fingerprint:
             raise BadSignatureError("signed for another request or version")
         return body, created, expires
+
+
+# Bytes of the code that a record carries, of the 32 that there are: nobody can try 2**128 of them.
+_RECORD_MAC_BYTES = 16
+
+
+class RecordKeys:
+    """Keys for records that are kept outside of the cache, made from the same secrets: the first signs, all verify.
+
+    They are other keys than those of entries, so that neither signature can stand for the other.
+
+    Parameters
+    ----------
+    secrets : iterable of bytes
+        At least one, the current one first; none is empty. They are not kept.
+    """
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, secrets: Iterable[bytes]) -> None:
+        self._keys = [_Mac(_derive(secret, b"signing key of records, version 1")) for secret in secrets]
+
+    def __repr__(self) -> str:
+        return f"RecordKeys({len(self._keys)} keys)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("keys cannot be pickled")
+
+    def sign(self, record: bytes) -> str:
+        """Return the signature of a record, 32 hexadecimal digits."""
+        return self._keys[0].digest(b"", record)[:_RECORD_MAC_BYTES].hex()
+
+    def fits(self, record: bytes, signature: object) -> bool:
+        """Return whether one of the keys has signed the record; anything may stand for the signature."""
+        if type(signature) is not str or not signature.isascii():
+            return False
+        return any(_compare(key.digest(b"", record)[:_RECORD_MAC_BYTES].hex(), signature) for key in self._keys)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Mapping, Optional, Tuple, Union
+from functools import partial
+from typing import Callable, Mapping, Optional, Tuple, Union
 
-from claude_force_nb.cache import ResponseCache
+from claude_force_nb.cache import RecordKeys, ResponseCache, record_keys
 from claude_force_nb.costs.budget import Budget, DailyBudget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.costs.pricing import PriceTable, load_prices
@@ -74,6 +75,8 @@ class Accounts:
     Attributes
     ----------
     cache : ResponseCache or None
+    record_keys : callable
+        Gives what signs the rows of a file, with the secret of the cache; raises SecretError where there is none to be had.
     prices : PriceTable
     budget : Budget
         Of one orchestrator; without limit where none was given.
@@ -89,6 +92,7 @@ class Accounts:
     """
 
     cache: Optional[ResponseCache]
+    record_keys: Callable[[], RecordKeys]
     prices: PriceTable
     budget: Budget
     daily_budget: Optional[DailyBudget]
@@ -103,6 +107,7 @@ class Accounts:
         cls,
         *,
         cache: Union[ResponseCache, CacheSettings, None],
+        cache_secret: Optional[str],
         prices: Optional[PriceTable],
         budget: Union[Budget, Decimal, float, str, None],
         daily_budget: Union[DailyBudget, Decimal, float, str, None],
@@ -119,8 +124,10 @@ class Accounts:
             daily_budget = DailyBudget(daily_budget, path, allow_unknown_price=allow_unknown_price)
         if not isinstance(budget, Budget):
             budget = Budget(budget, allow_unknown_price=allow_unknown_price)
+        answers = cache.open(environ) if isinstance(cache, CacheSettings) else cache
         return cls(
-            cache=cache.open(environ) if isinstance(cache, CacheSettings) else cache,
+            cache=answers,
+            record_keys=partial(record_keys, cache_secret, environ) if answers is None else answers.record_keys,
             prices=prices or load_prices(),
             budget=budget,
             daily_budget=daily_budget,

@@ -14,7 +14,7 @@ import stat
 from array import array
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Callable, Dict, Iterator, Mapping, Optional, Set, Union
+from typing import IO, Any, BinaryIO, Callable, Dict, Iterator, Mapping, Optional, Union
 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.messages.request import ClaudeRequest
@@ -24,14 +24,16 @@ from claude_force_nb.rows.results import FRAME_COLUMNS, answer_columns
 from claude_force_nb.storage.file_lock import try_lock
 from claude_force_nb.storage.regular_file import open_for_appending, open_regular, own_target, replace_file
 
+from .column_names import free_names
 from .feed import BrokenRow
 from .parquet import ParquetTypeError, parquet_records, write_parquet
+from .row_signatures import SIGNATURE, RowSignatures
 from .sources import Source
 
 __all__ = ["FILE_COLUMNS", "RowFile"]
 
 # The columns that a file has beside those of the source and of a schema.
-FILE_COLUMNS = ("row", *FRAME_COLUMNS, "fingerprint")
+FILE_COLUMNS = ("row", *FRAME_COLUMNS, "fingerprint", SIGNATURE)
 
 _ANSWERED = ("ok", "cached")
 # Of a fingerprint, as many hexadecimal digits as make it unlikely that two of a million prompts share them: below 1 to 10^7.
@@ -45,29 +47,6 @@ _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 # How much further the number of a row may be than the bytes of the file allow: rows of message batches end in any order.
 _MOST_AHEAD = 1_000_000
 _STATUSES = ("ok", "cached", "cut_off", "refused", "failed", "not_sent")
-# Of a column of the source that is called as one of ours.
-_PREFIX = "source_"
-
-
-def _free_names(columns: Mapping[Any, Any], taken: Set[str]) -> Dict[Any, str]:
-    """Return a name in the file for each column of the source, so that none hides another or one of `taken`.
-
-    A file may be the source of the next: its answer is ``source_answer`` there, and ``source_source_answer`` in the third.
-    """
-    used = set(taken)
-    kept: Dict[Any, str] = {}
-    for name in columns:
-        if str(name) not in used:
-            used.add(str(name))
-            kept[name] = str(name)
-    for name in columns:
-        if name not in kept:
-            free = _PREFIX + str(name)
-            while free in used:
-                free = _PREFIX + free
-            used.add(free)
-            kept[name] = free
-    return {name: kept[name] for name in columns}
 
 
 def _key(fingerprint: str) -> int:
@@ -111,6 +90,10 @@ class RowFile:
         The rows, whose columns are written too.
     more : callable, optional
         Gives further columns of a result; see `BatchResult`.
+    signatures : RowSignatures, optional
+        Of the user; without, rows are not signed, and none that is there is reused unless it is `trusted`.
+    trusted : bool
+        True where answers in the file may be reused without a signature. They are signed then.
 
     Raises
     ------
@@ -123,6 +106,9 @@ class RowFile:
         path: Union[str, os.PathLike[str]],
         source: Source,
         more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None,
+        *,
+        signatures: Optional[RowSignatures] = None,
+        trusted: bool = False,
     ) -> None:
         self.path = Path(os.path.expanduser(path))
         self._source = source
@@ -134,8 +120,11 @@ class RowFile:
         written = (os.path.realpath(str(each)) for each in (self.path, self._log) if os.path.exists(str(each)))
         if source.path is not None and os.path.realpath(str(source.path)) in written:
             raise SourceError(f"{path} is read for its rows, so they cannot be written there; give another name")
-        # By the beginning of the fingerprint, where the line stands that answers it.
+        self._signatures = signatures or RowSignatures()
+        self._trusted = trusted
+        # By the beginning of the fingerprint, where the line stands that answers it, and the rows of lines that nobody has signed.
         self._known: Dict[int, int] = {}
+        self._unsigned: Dict[int, int] = {}
         self._known_rows = array("q")
         # By row, where the line of this run stands; -1 before it has one.
         self._offsets = array("q")
@@ -157,7 +146,8 @@ class RowFile:
         Raises
         ------
         SourceError
-            If the file cannot be written, is none of ours, or is being written by another run.
+            If the file cannot be written, is none of ours, is being written by another run, or has answers that this user has not
+            signed and that are not trusted.
         """
         await self._in_thread(self._open)
         self._source.pending = {}
@@ -201,6 +191,9 @@ class RowFile:
                 if not _lock(self._file) or not os.path.samestat(os.fstat(self._file.fileno()), self._log.stat()):
                     raise SourceError(f"another run writes to {self.path} now; wait for it, or give another name")
                 self._end = self._read()
+                if self._unsigned and not self._trusted:
+                    raise self._not_signed()
+                self._file.truncate(self._end)
             except BaseException:
                 self._file.close()
                 if unpacked:
@@ -212,8 +205,7 @@ class RowFile:
     # --- what is there already
 
     def _read(self) -> int:
-        """Read what an earlier run wrote, and cut off a line that it had no time to end; return where the file ends."""
-        assert self._file is not None
+        """Read what an earlier run wrote; return where its last whole line ends."""
         offset = 0
         with open_regular(self._log) as lines:
             for line in lines:
@@ -224,7 +216,6 @@ class RowFile:
                     break
                 self._remember(line, offset)
                 offset += len(line)
-        self._file.truncate(offset)
         return offset
 
     def _remember(self, line: bytes, offset: int) -> None:
@@ -235,11 +226,29 @@ class RowFile:
             if type(row) is not int or not 0 <= row <= offset + _MOST_AHEAD or status not in _STATUSES:
                 raise ValueError(row)
             if status in _ANSWERED:
-                self._known[_key(fingerprint)] = offset
+                self._note_answer(_key(fingerprint), record, offset)
             _put(self._known_rows, row, offset)
             self._there += 1
         except (ValueError, KeyError, TypeError):
             raise self._foreign() from None
+
+    def _note_answer(self, key: int, record: Mapping[str, Any], offset: int) -> None:
+        if self._signatures.fits(record):
+            self._unsigned.pop(key, None)
+        elif key in self._known and key not in self._unsigned:
+            return  # the user's own answer counts, whatever somebody has written behind it
+        else:
+            self._unsigned[key] = record["row"]
+        self._known[key] = offset
+
+    def _not_signed(self) -> SourceError:
+        number = len(self._unsigned)
+        answers = "1 answer" if number == 1 else f"{number:,} answers"
+        return SourceError(
+            f"{self.path} has {answers} without your signature, first in row {min(self._unsigned.values())}: somebody else wrote them,"
+            " they were changed, or CLAUDE_CACHE_SECRET was another one; give another name to ask again,"
+            " or set trust_file to use them; nothing was sent"
+        )
 
     def _foreign(self) -> SourceError:
         return SourceError(f"{self.path} is there and was not written by a batch; give another name")
@@ -265,7 +274,7 @@ class RowFile:
         item = self._source.pending_row(row)
         if result.request_id == _IN_FILE:
             at = self._known[_key(result.fingerprint)]
-            if row < len(self._known_rows) and self._known_rows[row] == at:
+            if row < len(self._known_rows) and self._known_rows[row] == at and not self._unsigned:
                 self._put_down(row, at)
                 return
             found = self._line(at)
@@ -273,9 +282,10 @@ class RowFile:
         else:
             answer = {**answer_columns(result, self._more), "fingerprint": result.fingerprint}
         columns = item if isinstance(item, Mapping) else {} if isinstance(item, BrokenRow) else {"item": item}
-        names = _free_names(columns, self._own)
+        names = free_names(columns, self._own)
         named = {names[name]: value for name, value in columns.items()}
-        line = _line(json_data({"row": row, **named, **answer}))
+        record = json_data({"row": row, **named, **answer})
+        line = _line({**record, SIGNATURE: self._signatures.sign(record)})
         self._write(line)
         self._put_down(row, self._end)
         self._end += len(line)

@@ -31,6 +31,7 @@ from .files import FILE_COLUMNS, RowFile
 from .readers import FILE_KINDS, file_kind
 from .results import BatchResult, BatchSummary, Tell, frame_parts
 from .retry import retry_notice, retry_rows
+from .row_signatures import RowSignatures
 from .run import OnResult, ResultCollector, Rows
 from .sources import Source, open_source
 from .workers import RowWorkers
@@ -68,6 +69,8 @@ class RunOptions:
     agent_column, model_column : str, optional
         Columns that name the agent or model of a row; where a row has none, it takes that of all. A name that is not known
         is its row's error.
+    trust_file : bool
+        True uses answers that are in the file `into` and bear no signature of this user: one that somebody else has written, or changed.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class RunOptions:
     into: Union[str, os.PathLike[str], None] = None
     agent_column: Optional[str] = None
     model_column: Optional[str] = None
+    trust_file: bool = False
 
     def __post_init__(self) -> None:
         if self.via not in ROUTES:
@@ -209,7 +213,14 @@ class RowRunner:
             known: Optional[Known] = None
             tell = run.on_result
             if run.into is not None:
-                written = RowFile(run.into, source, frame_parts(call.schema, taken=FILE_COLUMNS))
+                written = RowFile(
+                    run.into,
+                    source,
+                    frame_parts(call.schema, taken=FILE_COLUMNS),
+                    signatures=RowSignatures.made_by(self._accounts.record_keys),
+                    # What is asked again in any case is believed in none.
+                    trusted=run.trust_file or call.cache == "refresh",
+                )
                 stack.callback(written.close)
                 await written.open()
                 tell = written if tell is None else _both(written, tell)

@@ -50,8 +50,10 @@ def test_every_row_is_a_line_in_order(run: Any, make: Make, simulator: Simulator
         "error": None,
         "cost": found[3]["cost"],
         "fingerprint": orchestrator.request("Label t3").fingerprint,
+        "signature": found[3]["signature"],
     }
     assert found[3]["cost"] > 0
+    assert len(found[3]["signature"]) == 32
 
 
 def test_what_json_has_no_word_for(run: Any, make: Make, tmp_path: Path) -> None:

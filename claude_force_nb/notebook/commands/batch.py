@@ -67,6 +67,8 @@ async def batch(
         raise OptionError("--background needs a notebook: in a terminal nothing runs between two inputs; leave it out")
     dry_run = options.pop("dry-run", False)
     path, into = _target(options.pop("into", None))
+    if path is None and "trust_file" in options:
+        raise OptionError("--trust_file is for into= the name of a file; nothing was sent")
     expression = invocation.rest
     source = await _open(session, expression, options, local_names, keep=path is None)
     arguments = await _arguments(session, source, template, options, local_names)
@@ -129,7 +131,7 @@ async def _arguments(
     """Return the arguments of `AsyncAgentOrchestrator.run_stream`, the first row checked with them."""
     settings = session.settings
     width = take_option(options, "max_concurrent", settings)
-    route = {"via": options.pop("via")} if "via" in options else {}
+    route = {name: options.pop(name) for name in ("via", "trust_file") if name in options}
     # An item that is a prompt is sent as it is: data is never a template.
     call = call_arguments({**options, "raw": template is None}, settings, local_names, session.front_end.names)
     async with ending_on_stop("the first row was still being made; nothing was sent"):

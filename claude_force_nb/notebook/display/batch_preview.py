@@ -36,7 +36,8 @@ async def preview_batch(
     ConfigurationError or PromptError
         What would end the run before it begins.
     """
-    options = {name: value for name, value in arguments.items() if name not in ("cell", "via", "max_concurrent")}
+    of_the_run = ("cell", "via", "max_concurrent", "trust_file")
+    options = {name: value for name, value in arguments.items() if name not in of_the_run}
     sampled, first_error = await _go_through(orchestrator, source, options)
     counted, why_not = await _count(orchestrator, sampled)
     estimate = BatchEstimate.of(sampled, counted)

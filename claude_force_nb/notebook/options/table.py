@@ -157,6 +157,14 @@ OPTIONS: Dict[str, Option] = {
             "show what would be sent, what is cached and what it may cost; send nothing",
             flag=True,
         ),
+        Option(
+            "trust_file",
+            read_switch,
+            "",
+            "use answers in the file of into= that somebody else has written or changed",
+            line=False,
+            flag=True,
+        ),
         Option("raw", read_switch, "", "send the prompt as typed, without filling in {{ }}", flag=True),
         Option("help", read_switch, "", "show this reference", flag=True),
         Option(
@@ -310,6 +318,7 @@ BATCH_OPTIONS = (
     "missing",
     "via",
     *(name for name in LINE_OPTIONS if name not in ("memory", "raw", "stream", "refresh", "dry-run", "help")),
+    "trust_file",
     "background",
     "refresh",
     "dry-run",
