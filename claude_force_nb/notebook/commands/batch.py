@@ -131,7 +131,8 @@ async def _arguments(
     """Return the arguments of `AsyncAgentOrchestrator.run_stream`, the first row checked with them."""
     settings = session.settings
     width = take_option(options, "max_concurrent", settings)
-    route = {name: options.pop(name) for name in ("via", "trust_file") if name in options}
+    of_the_run: Tuple[str, ...] = ("via", "trust_file")
+    route = {name: options.pop(name) for name in of_the_run if name in options}
     # An item that is a prompt is sent as it is: data is never a template.
     call = call_arguments({**options, "raw": template is None}, settings, local_names, session.front_end.names)
     async with ending_on_stop("the first row was still being made; nothing was sent"):

@@ -1,0 +1,48 @@
+"""Looks the packages of an environment up in the database of known vulnerabilities, with pip-audit.
+
+    python tools/audit_packages.py PIP_AUDIT SITE_PACKAGES
+
+Exits with 1 where one of them has a known vulnerability. Where the database cannot be reached it says so and exits with 0: a change to this
+package is not at fault for that.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any, Dict, List
+
+# diskcache unpickles what it finds in its file, and no release mends that. Ours reads it through a store that unpickles nothing:
+# tests/cache/test_attacks.py plays the attack.
+ACCEPTED = ("CVE-2025-69872",)
+_SECONDS = 10
+
+
+def audit(pip_audit: str, folder: str) -> int:
+    """Print one line for what was found, or one for each vulnerability, and return the exit status."""
+    command = [pip_audit, "--path", folder, "--format", "json", "--progress-spinner", "off", "--timeout", str(_SECONDS)]
+    for each in ACCEPTED:
+        command += ["--ignore-vuln", each]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=False)
+    try:
+        packages: List[Dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]
+        print(f"not audited: pip-audit could not ask for known vulnerabilities ({reason})")
+        return 0
+    looked_up = [each for each in packages if "vulns" in each]
+    if not looked_up:
+        print(f"not audited: the service that pip-audit asks knows none of the {len(packages)} packages")
+        return 0
+    found = [(each, fault) for each in looked_up for fault in each["vulns"]]
+    for each, fault in found:
+        mended = ", ".join(fault.get("fix_versions") or ()) or "no release"
+        print(f"{each['name']} {each['version']}: {fault['id']}, mended in {mended}")
+    others = len(packages) - len(looked_up)
+    print(f"{len(looked_up)} packages were looked up, {others} are not known there, {len(found)} vulnerabilities")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(audit(sys.argv[1], sys.argv[2]))
