@@ -48,5 +48,5 @@ def test_what_the_audit_says(tmp_path: Path, answer: str, status: int, line: str
     )
     script.chmod(0o755)
     command = [sys.executable, str(TOOL), str(script), str(tmp_path)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert (done.returncode, line in done.stdout.splitlines()) == (status, True), done.stdout

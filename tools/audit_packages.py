@@ -24,7 +24,7 @@ def audit(pip_audit: str, folder: str) -> int:
     command = [pip_audit, "--path", folder, "--format", "json", "--progress-spinner", "off", "--timeout", str(_SECONDS)]
     for each in ACCEPTED:
         command += ["--ignore-vuln", each]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         packages: List[Dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):
