@@ -22,8 +22,8 @@ _SECONDS = 10
 def audit(pip_audit: str, folder: str) -> int:
     """Print one line for what was found, or one for each vulnerability, and return the exit status."""
     command = [pip_audit, "--path", folder, "--format", "json", "--progress-spinner", "off", "--timeout", str(_SECONDS)]
-    for each in ACCEPTED:
-        command += ["--ignore-vuln", each]
+    for accepted in ACCEPTED:
+        command += ["--ignore-vuln", accepted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         packages: List[Dict[str, Any]] = json.loads(done.stdout)["dependencies"]

@@ -15,7 +15,7 @@ from claude_force_nb.messages.request import API_VERSION
 
 from .client import HttpCall
 from .failures import retry_after_seconds
-from .reading import iter_lines
+from .reading import Pace, iter_lines
 from .transport import SdkTransport
 
 __all__ = ["BatchInfo", "BatchPage", "SdkBatches"]
@@ -32,6 +32,10 @@ _CREATE_SECONDS = 900.0
 _CALL_SECONDS = 60.0
 # Between two pieces of the results.
 _RESULTS_SECONDS = 120.0
+# Results of a quarter of a gigabyte may take their hours, but no connection that works is slower than this.
+_RESULTS_PACE = Pace(least_bytes=10_000, seconds=120.0)
+# A batch has at most 100,000 requests, and each one line.
+_MOST_LINES = 200_000
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,24 @@ class SdkBatches:
         """Give the results of a batch that has ended, one JSON line each, in the order they come.
 
         A line of more than 16 MB is passed over.
+
+        Raises
+        ------
+        CallTimeoutError
+            Where the server sends less than 10,000 bytes in two minutes of waiting.
+        MalformedAnswerError
+            Where there are twice as many lines as a batch can have requests.
         """
         headers = {"anthropic-version": API_VERSION}
         call = HttpCall("get", f"{_path(batch_id)}/results", headers, _RESULTS_SECONDS)
         async with self._transport.response(call) as response:
-            lines = iter_lines(response, _MOST_LINE_BYTES, _MOST_SKIPPED_BYTES)
+            lines = iter_lines(response, _MOST_LINE_BYTES, _MOST_SKIPPED_BYTES, _RESULTS_PACE)
+            seen = 0
             try:
                 async for line in lines:
+                    seen += 1
+                    if seen > _MOST_LINES:
+                        raise MalformedAnswerError(f"the results have more than {_MOST_LINES:,} lines", status=200)
                     if line is None:
                         logger.warning("batch %s: a line of its results is too long and was passed over", batch_id)
                     elif line.strip():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import zlib
-from typing import Any, AsyncGenerator, Iterator, List, Optional
+from dataclasses import dataclass
+from typing import Any, AsyncGenerator, Callable, Iterator, List, Optional
 
-from claude_force_nb.errors import MalformedAnswerError, StreamCutError
+from claude_force_nb.errors import CallTimeoutError, MalformedAnswerError, StreamCutError
 
-__all__ = ["MOST_BODY_BYTES", "iter_events", "iter_lines", "read_body", "read_head"]
+__all__ = ["MOST_BODY_BYTES", "Pace", "iter_events", "iter_lines", "read_body", "read_head"]
 
 # The API takes 32 MB and sends less: 128,000 tokens of an answer are about half a megabyte.
 MOST_BODY_BYTES = 32_000_000
@@ -20,6 +22,43 @@ _PIECE_BYTES = 262_144
 # Formats of zlib and gzip, told apart by their headers.
 _ANY_FORMAT = 47
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How slowly a body may come whose whole time nobody bounds: so many bytes within each time of waiting for them.
+
+    Attributes
+    ----------
+    least_bytes : int
+    seconds : float
+        Of waiting; what the reader does with the bytes does not count.
+    """
+
+    least_bytes: int
+    seconds: float
+
+
+async def _paced(
+    pieces: AsyncGenerator[bytes, None], pace: Pace, clock: Callable[[], float] = time.monotonic
+) -> AsyncGenerator[bytes, None]:
+    """Give the pieces; raises CallTimeoutError where they come more slowly than `pace`."""
+    size, waited = 0, 0.0
+    since = clock()
+    try:
+        async for piece in pieces:
+            waited += clock() - since
+            size += len(piece)
+            if waited >= pace.seconds:
+                if size < pace.least_bytes:
+                    raise CallTimeoutError(
+                        f"the server sent {size:,} bytes in {waited:.0f} s, which would never end; try again later"
+                    )
+                size, waited = 0, 0.0
+            yield piece
+            since = clock()
+    finally:
+        await pieces.aclose()
 
 
 async def iter_pieces(response: Any) -> AsyncGenerator[bytes, None]:
@@ -128,13 +167,22 @@ class _Lines:
         return line
 
 
-async def iter_lines(response: Any, most_bytes: int, most_skipped_bytes: int) -> AsyncGenerator[Optional[bytes], None]:
+async def iter_lines(
+    response: Any, most_bytes: int, most_skipped_bytes: int, pace: Optional[Pace] = None
+) -> AsyncGenerator[Optional[bytes], None]:
     """Give the lines of a body, None for each that is longer than `most_bytes`.
 
     Ends where lines of more than `most_skipped_bytes` in all were too long: what follows is not worth its time.
+
+    Raises
+    ------
+    CallTimeoutError
+        Where the body comes more slowly than `pace`.
     """
     lines = _Lines(most_bytes)
     pieces = iter_pieces(response)
+    if pace is not None:
+        pieces = _paced(pieces, pace)
     try:
         async for piece in pieces:
             for line in lines.feed(piece):

@@ -13,6 +13,7 @@ from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.days import today
 from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.errors import CallTimeoutError, JobError, MalformedAnswerError
 from claude_force_nb.messages.result import ClaudeResult
 
 from .accounting import Deliver, PartAccounting
@@ -29,7 +30,7 @@ Take = Callable[[ResultLine, ClaudeResult], None]
 
 # Lines that are read before other work gets its turn.
 _YIELD_LINES = 200
-# A download that ends whole and still lacks rows is made so often.
+# A download that ends whole and still lacks rows is made so often; one that brings no further row, so often in a row.
 _DOWNLOADS = 3
 
 
@@ -92,16 +93,35 @@ class Collector:
         """Read results until all of `left` were taken: in any order, again where the download breaks, each once.
 
         An answer is taken at once. A row that failed waits for the end, since another line may yet answer it.
+
+        Raises
+        ------
+        JobError
+            Where several downloads in a row were too slow or could not be read, and brought no further row; or the API refuses them.
         """
         failed: Dict[bytes, ResultLine] = {}
+        fruitless = 0
         day = today()
 
         def take_line(line: ResultLine) -> None:
             take(line, line.to_result(agent=job.agent, model=job.model, prices=self._prices, on=day, now=time.time()))
 
+        async def download() -> None:
+            nonlocal fruitless
+            before = (len(left), len(failed))
+            try:
+                await self._download(batch_id, left, failed, take_line)
+            except (CallTimeoutError, MalformedAnswerError) as error:
+                if not left:
+                    return
+                fruitless = 0 if (len(left), len(failed)) != before else fruitless + 1
+                if fruitless >= _DOWNLOADS:
+                    raise JobError(f"{what}: {error}; its job is kept, run again to collect it") from error
+                raise
+
         what = f"reading the results of batch {batch_id}"
         for attempt in range(_DOWNLOADS):
-            await retry_until_answered(lambda: self._download(batch_id, left, failed, take_line), self._schedule, what)
+            await retry_until_answered(download, self._schedule, what)
             if len(failed) == len(left):
                 break
             logger.warning("batch %s: %d rows are missing in its results", batch_id, len(left) - len(failed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List
@@ -14,6 +15,7 @@ from support.batches import JOB, OWNER, QUICK, ask, request
 from support.transports import transport
 
 from claude_force_nb.api.batches import SdkBatches
+from claude_force_nb.api.reading import Pace
 from claude_force_nb.batches.collector import Collector
 from claude_force_nb.batches.store import JobStore
 from claude_force_nb.costs.pricing import load_prices
@@ -244,3 +246,71 @@ def test_lines_that_nobody_can_use_cost_their_rows_alone(run: Any, collect: Any,
     ]
     results, _ = collect(server, run)
     assert [result.status for result, _ in results] == ["ok", "failed", "ok"]
+
+
+class SlowServer(BatchServer):
+    """Sends its results line by line, with pauses."""
+
+    def __init__(self, pause_seconds: float, *, endless: bytes = b"") -> None:
+        super().__init__()
+        self.pause_seconds = pause_seconds
+        self.endless = endless
+
+    async def handle(self, incoming: web.Request) -> web.StreamResponse:
+        """Answer one call."""
+        if not incoming.path.endswith("/results"):
+            return await super().handle(incoming)
+        self.downloads.append("msgbatch_x")
+        response = web.StreamResponse()
+        await response.prepare(incoming)
+        for line in self.results["msgbatch_x"]():
+            await response.write(json.dumps(line).encode() + b"\n")
+            await asyncio.sleep(self.pause_seconds)
+        while self.endless:
+            await response.write(self.endless)
+            await asyncio.sleep(self.pause_seconds)
+        return response
+
+
+@pytest.mark.parametrize("endless", [b" ", b"\n", b'{"custom_id": "another"}\n'])
+def test_a_trickle_of_results_ends(run: Any, collect: Any, monkeypatch: Any, endless: bytes) -> None:
+    """A server that sends a byte now and then holds nobody: after three downloads without a further row the job is put off."""
+    monkeypatch.setattr("claude_force_nb.api.batches._RESULTS_PACE", Pace(least_bytes=2000, seconds=0.3))
+    server = SlowServer(0.05, endless=endless)
+    server.results["msgbatch_x"] = list
+    began = time.monotonic()
+    with pytest.raises(JobError, match=r"sent \d+ bytes in 0 s.*run again to collect it"):
+        collect(server, run)
+    assert len(server.downloads) == 3
+    assert time.monotonic() - began < 10
+
+
+def test_a_trickle_keeps_what_it_brought(run: Any, collect: Any, monkeypatch: Any) -> None:
+    """Rows that came before the trickle are taken, and what a download brings beyond the last one goes on counting."""
+    monkeypatch.setattr("claude_force_nb.api.batches._RESULTS_PACE", Pace(least_bytes=2000, seconds=0.2))
+    server = SlowServer(0.0, endless=b" ")
+    lines = [answered(fingerprint(prompt), prompt) for prompt in "abc"]
+    server.results["msgbatch_x"] = lambda: lines[: len(server.downloads)]
+    server.pause_seconds = 0.05
+    results, _ = collect(server, run)
+    assert [result.text for result, paid in results if paid] == ["a", "b", "c"]
+
+
+def test_a_slow_and_honest_download_is_read_to_its_end(run: Any, collect: Any, monkeypatch: Any) -> None:
+    """Many times the bound of one wait may pass in all, as long as enough arrives in each."""
+    monkeypatch.setattr("claude_force_nb.api.batches._RESULTS_PACE", Pace(least_bytes=100, seconds=0.1))
+    server = SlowServer(0.06)
+    filler = [answered("ab" * 32, "x" * 200) for _ in range(10)]
+    server.results["msgbatch_x"] = lambda: filler + [answered(fingerprint(prompt), prompt) for prompt in "abc"]
+    results, _ = collect(server, run)
+    assert [result.text for result, _ in results] == ["a", "b", "c"]
+    assert len(server.downloads) == 1
+
+
+def test_more_lines_than_a_batch_has(run: Any, collect: Any, monkeypatch: Any) -> None:
+    """Lines without end, however fast, end the download; the rows that came before are kept."""
+    monkeypatch.setattr("claude_force_nb.api.batches._MOST_LINES", 1000)
+    server = SlowServer(0.0, endless=b"\n" * 100)
+    server.results["msgbatch_x"] = list
+    with pytest.raises(JobError, match="more than 1,000 lines"):
+        collect(server, run)
