@@ -6,11 +6,13 @@ import asyncio
 import concurrent.futures
 import inspect
 import warnings
+from base64 import b64encode
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, AsyncGenerator, Callable, Dict, Iterator, Mapping, Optional, Set
+from typing import Any, AsyncGenerator, Callable, Dict, Iterator, Mapping, Optional, Set, Tuple
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from claude_force_nb.errors import TransportClosedError
+from claude_force_nb.errors import ConfigurationError, TransportClosedError
 
 from .credentials import Credentials, TokenProvider, open_chain
 from .http_environment import make_http_client
@@ -154,25 +156,46 @@ def make_client(
         Address, with the name and password that it may carry.
     credentials : Credentials
     on_secret : callable
-        Told the tokens with which the SDK's own chain signs calls.
+        Told the password of the address, and the tokens with which the SDK's own chain signs calls.
 
     Raises
     ------
     ConfigurationError
-        See `http_environment.make_http_client`.
+        See `http_environment.make_http_client`; or where the address has a password and there is a token: both would go into one header.
     """
+    address, password, basic = _split_password(server)
+    headers: Dict[str, str] = {}
+    if basic:
+        if "api_key" not in credentials.arguments:
+            raise ConfigurationError(
+                "a token and the password in base_url would go into the same header; set ANTHROPIC_API_KEY; nothing was sent"
+            )
+        for secret in (password, basic):
+            on_secret(secret)
+        # Newer SDKs would put the key where the server's password goes.
+        headers = {"Authorization": f"Basic {basic}", "X-Api-Key": credentials.arguments["api_key"]}
     # A redirect may lead anywhere, and the key would go there. Packing is asked for in the one way that `reading` unpacks.
     http = make_http_client(_http_class(anthropic), server, follow_redirects=False, headers={"accept-encoding": "gzip"})
-    chain = open_chain(server, credentials.chain, on_secret) if credentials.chain else {}
+    chain = open_chain(address, credentials.chain, on_secret) if credentials.chain else {}
     sdk = anthropic.AsyncAnthropic(
-        base_url=server,
+        base_url=address,
         max_retries=0,  # retrying is ours: api/retry.py
         http_client=http,
-        **(chain or credentials.arguments),
+        **(chain or {**credentials.arguments, "default_headers": headers}),
     )
     # Some SDKs send a second credential, found in the process's own environment, beside the one given.
     sdk.api_key, sdk.auth_token = credentials.arguments.get("api_key"), credentials.arguments.get("auth_token")
     return LoopClient(sdk, http, tokens=chain.get("credentials"))
+
+
+def _split_password(server: str) -> Tuple[str, str, str]:
+    """Return an address without name and password, the password, and both as RFC 7617 has them; "" where it carries none."""
+    parts = urlsplit(server)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return server, "", ""
+    basic = b64encode(unquote(user).encode("utf-8")).decode("ascii")
+    return urlunsplit(parts._replace(netloc=host)), unquote(parts.password or ""), basic
 
 
 def close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:

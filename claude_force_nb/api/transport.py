@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from threading import Lock
 from typing import Any, AsyncGenerator, AsyncIterator, Dict, Iterator, Mapping, Optional, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from claude_force_nb.errors import (
     ApiError,
@@ -157,7 +157,7 @@ class SdkTransport:
             client = self._clients.get(loop)
         if client is None:
             client = make_client(anthropic, self._server, credentials, on_secret=self._take_out)
-            self._take_out(*credentials.arguments.values(), unquote(urlsplit(self._server).password or ""))
+            self._take_out(*credentials.arguments.values())
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
             client.keeper = self._keep(loop, client)
             await client.keeper.__anext__()

@@ -56,14 +56,20 @@ class Owner:
 
 
 def is_alive(folder: Path, token: str) -> bool:
-    """Return whether a worker's process lives; the file of a dead one is removed. What is not a token names no file."""
+    """Return whether a worker's process lives; the file of a dead one is removed. What is not a token names no file.
+
+    Raises
+    ------
+    OSError
+        Where its file cannot be opened or locked: then nobody can tell.
+    """
     if not _TOKEN.fullmatch(token):
         return False
     if _own.get(token) == os.getpid():
         return True
     path = _path(folder, token)
     try:
-        handle = os.open(str(path), os.O_RDWR)
+        handle = os.open(str(path), os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         return False
     try:

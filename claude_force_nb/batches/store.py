@@ -303,7 +303,12 @@ class JobStore:
 
     def has_live_owner(self, part: Part) -> bool:
         """Return whether a worker is on a part."""
-        return part.owner is not None and is_alive(self.owners, part.owner)
+        try:
+            return part.owner is not None and is_alive(self.owners, part.owner)
+        except OSError as error:
+            raise JobError(
+                f"who works on the batch jobs in {self.path} cannot be told ({error.strerror or error}: {self.owners})"
+            ) from None
 
 
 def _cursor(connection: sqlite3.Connection) -> sqlite3.Cursor:

@@ -221,10 +221,13 @@ class ResultCollector:
         The rows, which the batch keeps for its frame.
     on_result : callable, optional
         Called with row number and result as each row ends.
+    keep : bool
+        False for a run whose rows go to a file: then it knows only of those that were interrupted.
     """
 
-    def __init__(self, source: Source, on_result: Optional[OnResult] = None) -> None:
+    def __init__(self, source: Source, on_result: Optional[OnResult] = None, *, keep: bool = True) -> None:
         self.results: Dict[int, ClaudeResult] = {}
+        self._keep = keep
         self._source = source
         self._on_result = on_result
         self._rows: Optional[Rows] = None
@@ -239,7 +242,8 @@ class ResultCollector:
         return 0 if self._rows is None else sum(status.attempts > 0 for _, status in self._rows.interrupted.values())
 
     def __call__(self, row: int, result: ClaudeResult) -> None:
-        self.results[row] = result
+        if self._keep:
+            self.results[row] = result
         if self._on_result is not None:
             self._on_result(row, result)
 

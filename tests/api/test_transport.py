@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
 import socket
 import threading
@@ -21,6 +23,7 @@ from claude_force_nb.errors import (
     BrokenConnectionError,
     CallTimeoutError,
     ClaudeForceError,
+    ConfigurationError,
     InvalidRequestError,
     MalformedAnswerError,
     MissingApiKeyError,
@@ -391,6 +394,42 @@ def test_the_key_is_shown_nowhere(run: Any, simulator: Simulator, caplog: pytest
     text = "\n".join(run(main())) + caplog.text
     assert KEY not in text
     assert "pa55word" not in text.replace("http://user:pa55word@", "")
+
+
+def test_a_password_in_the_address(run: Any, serve: Any) -> None:
+    """It goes to the server as its own, beside the key and not in place of it, with every call; a token beside it is one line."""
+    seen: List[Any] = []
+
+    async def answer(incoming: web.Request) -> web.Response:
+        seen.append(incoming)
+        headers = {"x-echo": incoming.headers["authorization"], "content-type": "application/json"}
+        return web.Response(
+            body=json.dumps({"error": {"message": dict(incoming.headers)}}), status=400, headers=headers
+        )
+
+    server = serve(answer).replace("http://", "http://user:pa%35%35word%40@")
+    basic = base64.b64encode(b"user:pa55word@").decode()
+
+    async def main() -> List[str]:
+        way = transport(server)
+        said = []
+        for _ in range(3):
+            with pytest.raises(ApiError) as caught:
+                await way.send(request(), timeout_seconds=20)
+            said += [str(caught.value), repr(caught.value), repr(vars(caught.value))]
+        await way.close()
+        return said
+
+    said = "\n".join(run(main()))
+    assert [each.headers["authorization"] for each in seen] == [f"Basic {basic}"] * 3
+    assert [each.headers.getall("x-api-key") for each in seen] == [[KEY]] * 3
+    for secret in (basic, "pa55word", KEY):
+        assert secret not in said
+    way = SdkTransport(base_url=server, environ={"ANTHROPIC_AUTH_TOKEN": "t" * 30})
+    with pytest.raises(ConfigurationError, match="would go into the same header"):
+        run(way.send(request(), timeout_seconds=20))
+    run(way.close())
+    assert len(seen) == 3
 
 
 def unused_port() -> int:

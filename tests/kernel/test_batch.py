@@ -129,6 +129,18 @@ def test_rows_fail_alone(kernel: LiveKernel, server: Simulator) -> None:
 
 
 @pytest.mark.slow
+def test_stop_counts_what_is_in_flight_for_a_file_too(kernel: LiveKernel, server: Simulator) -> None:
+    """Rows that go to a file are as much billed as others."""
+    server.fail([None] * 10 + ["hang"] * 60)
+    message = kernel.send(f"%claude_batch {PROMPTS.format(40)} model=haiku into=labels.jsonl max_concurrent=4")
+    cell = stop_at(kernel, server, message, "10 of 40 ", in_flight=4)
+    assert cell.traceback == [
+        "Interrupted: 10 of 40 done; 4 calls were in flight and may be billed; run again to continue"
+    ]
+    assert kernel.value("len(open('labels.jsonl').readlines())") == "10"
+
+
+@pytest.mark.slow
 def test_stop_keeps_what_is_done_and_the_next_run_pays_for_the_rest(kernel: LiveKernel, server: Simulator) -> None:
     """Stop ends the cell with one line and the partial result; another run, in another order, asks only for what is missing."""
     # The first ten are answered, then the server is silent.

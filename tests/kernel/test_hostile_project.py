@@ -65,3 +65,22 @@ def test_http_to_another_machine_needs_a_word(tmp_path: Path) -> None:
         assert "%claude_config allow_http=on" in line
         assert "pass-word" not in line
         assert not server.requests
+
+
+def test_another_server_is_named_once(tmp_path: Path) -> None:
+    """The first answer of a server that is neither the official API nor this machine says who it was, a batch as well as a cell."""
+    with Simulator() as gateway:
+        environment = kernel_environment("http://user:pass-word@gateway.example", tmp_path)
+        # The way there is a proxy, which answers itself.
+        environment.update(HTTP_PROXY=gateway.url, http_proxy=gateway.url, NO_PROXY="", no_proxy="")
+        with LiveKernel(environment, str(tmp_path)) as kernel:
+            kernel.run("%load_ext claude_force_nb\n%claude_config allow_http=on")
+            batch = '%claude_batch ["a", "b"] model=haiku into=rows.jsonl'
+            first, second = kernel.run(batch), kernel.run(batch.replace("rows", "more").replace('"b"', '"c"'))
+            assert [cell.status for cell in (first, second)] == ["ok", "ok"], first.traceback
+            assert "answered by gateway.example" in first.text
+            assert "answered by" not in second.text
+            kernel.run("%reload_ext claude_force_nb\n%claude_config allow_http=on")
+            cell = kernel.run("%claude say hello")
+            assert "answered by gateway.example" in cell.text
+            assert "pass-word" not in first.text + cell.text + kernel.run("%claude_config").text

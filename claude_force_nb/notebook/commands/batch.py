@@ -79,7 +79,8 @@ async def batch(
             raise SourceError(f"a dry run would use up {source.name}; make a list of it first")
         session.front_end.show(await preview_batch(orchestrator, source, arguments))
         return None
-    plan = Plan(orchestrator, source, arguments, into, frame_parts(arguments.get("schema")), path)
+    parts = frame_parts(arguments.get("schema"))
+    plan = Plan(orchestrator, source, arguments, into, parts, path, session.server_note)
     run = BatchRun(session.front_end, plan, background=background)
     if not background:
         return await run.foreground()

@@ -19,7 +19,7 @@ from claude_force_nb.notebook.session.front_end import FrontEnd
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.results import BatchResult, BatchSummary, Tell
 from claude_force_nb.rows.retry import retry_notice, retry_rows
-from claude_force_nb.rows.run import OnResult, ResultCollector
+from claude_force_nb.rows.run import ResultCollector
 from claude_force_nb.rows.sources import Source
 
 __all__ = ["BatchOutcome", "BatchRun", "Plan"]
@@ -44,6 +44,8 @@ class Plan:
         See `BatchResult`.
     path : str or None
         File that receives the rows instead of memory.
+    server_note : callable
+        Says of the server with a URL who it is, where that is to be said.
     """
 
     orchestrator: AsyncAgentOrchestrator
@@ -52,6 +54,7 @@ class Plan:
     into: Optional[str] = None
     more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
     path: Optional[str] = None
+    server_note: Callable[[str], str] = field(default=lambda base_url: "")
 
 
 class BatchRun:
@@ -85,7 +88,9 @@ class BatchRun:
             clock=time.monotonic,
             paused=lambda: max((seconds for _, seconds in plan.orchestrator.snapshot().paused_families), default=0.0),
         )
-        self.collected = ResultCollector(source, lambda row, result: self.progress.ended(result))
+        self.collected = ResultCollector(
+            source, lambda row, result: self.progress.ended(result), keep=plan.path is None
+        )
         self._stop: Optional[Callable[[], None]] = None
         button = StopButton(self._clicked, kernel=front_end.kernel, waiting=not background)
         self.line = LiveLine(self.progress, in_kernel=front_end.in_kernel, button=button)
@@ -123,12 +128,10 @@ class BatchRun:
             # Reads a file once, in a thread; what is wrong with it, the run itself will meet.
             loop.run_in_executor(None, self._source.count).add_done_callback(_look_away)
         try:
-            if self._plan.path is not None:
-                tell: OnResult = lambda row, result: self.progress.ended(result)  # noqa: E731
-                return await self.orchestrator.run_stream(
-                    self._source, on_result=tell, into=self._plan.path, **self._plan.arguments
-                )
-            await self.orchestrator.run_stream(self._source, on_result=self.collected, **self._plan.arguments)
+            arguments, path = self._plan.arguments, self._plan.path
+            summary = await self.orchestrator.run_stream(self._source, on_result=self.collected, into=path, **arguments)
+            if path is not None:
+                return summary
         finally:
             follower.cancel()
             if self.orchestrator.ledger is not None:
@@ -203,7 +206,10 @@ class BatchRun:
     def show(self, batch: BatchOutcome, note: Optional[str] = None) -> None:
         """Show what there is instead of the line."""
         where = None if self._plan.path is None else f"in {self._plan.path}"
-        self.line.finish(bundle_of(batch, note=" · ".join(part for part in (note, where) if part) or None))
+        # What the cache or a file answered says nothing of this server.
+        asked = any(batch.counts.get(status, 0) for status in ("ok", "cut_off", "refused"))
+        server = self._plan.server_note(self.orchestrator.transport.base_url) if asked else ""
+        self.line.finish(bundle_of(batch, note=" · ".join(part for part in (note, where, server) if part) or None))
 
 
 def _look_away(done: asyncio.Future[Any]) -> None:
