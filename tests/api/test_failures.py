@@ -275,6 +275,20 @@ def test_bodies_that_say_nothing(status: int, body: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (400, InvalidRequestError), (401, AuthenticationError), (402, SpendLimitError), (403, PermissionDeniedError),
+        (404, NotFoundError), (408, ServerError), (409, ServerError), (413, ContextTooLongError), (418, InvalidRequestError),
+        (429, RateLimitError), (499, InvalidRequestError), (500, ServerError), (503, ServerError), (528, ServerError),
+        (529, OverloadedError), (200, ServerError),
+    ],
+)  # fmt: skip
+def test_a_status_alone_has_its_class(status: int, expected: Type[ApiError]) -> None:
+    """Of a gateway that sends no body, or one of its own."""
+    assert type(error_from_answer(status, None, {"retry-after": "1"}, now=NOW)) is expected
+
+
+@pytest.mark.parametrize(
     "body", [{"error": "model not found"}, {"message": "model not found"}, {"detail": "model not found"}], ids=repr
 )
 def test_bodies_of_other_servers(body: Any) -> None:

@@ -92,8 +92,13 @@ def test_calls_that_are_added_leave_apart_and_calls_that_replace_others_at_once(
             now += wait
         permits.append(limits.take(Need(), now))
     assert 1.0 + 45 * _APART_SECONDS < now < 1.0 + 50 * _APART_SECONDS
-    now += 0.1
+    assert limits.wait_seconds(Need(), now)
     for permit in permits[:10]:
+        limits.settle(permit, now)
+    assert send_all(limits, now, most=20) == 10
+    assert limits.wait_seconds(Need(), now)
+    now += 0.1
+    for permit in permits[10:20]:
         limits.settle(permit, now)
     assert send_all(limits, now, most=10) == 10
 

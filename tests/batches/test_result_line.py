@@ -15,6 +15,7 @@ from claude_force_nb.errors import (
     InvalidRequestError,
     OverloadedError,
 )
+from claude_force_nb.simulator.failures import ERROR_TYPES
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,19 @@ def test_errored_rows_have_the_error_that_a_direct_call_would_have(envelope: boo
     for strange in (None, "text", [], {"error": None}, {"type": "new_error"}):
         assert outcome({"type": "errored", "error": strange}).status == "failed"
     assert outcome({"type": "something new"}).status == "failed"
+
+
+def test_an_errored_row_has_the_status_that_a_direct_call_would_have() -> None:
+    """By the simulator's table, which has the API's types by status; a type that nobody knows is a failure of the API."""
+    by_type: Dict[str, Any] = {}
+    for status, kind in ERROR_TYPES.items():
+        by_type.setdefault(kind, []).append(status)
+    for kind, statuses in by_type.items():
+        if kind != "conflict_error":  # of two calls at once, which rows are not
+            found = outcome({"type": "errored", "error": {"type": kind, "message": "because"}}).error
+            assert found.status in statuses, kind
+            assert found.error_type == kind
+    assert outcome({"type": "errored", "error": {"type": "new_error"}}).error.status == 500
 
 
 def test_answers_are_priced_as_part_of_a_batch() -> None:
