@@ -45,11 +45,13 @@ class MessageBatches:
     emitter : EventEmitter
     max_retries : int
         Most further creates after one that failed for sure, >= 0.
-    schedule : PollSchedule, optional
-    limits : BatchLimits, optional
 
     Attributes
     ----------
+    schedule : PollSchedule
+        May be set.
+    limits : BatchLimits
+        May be set.
     left_running : str
         After a run that was stopped: one line that says which batches go on at the API, and how to collect them; else "".
     """
@@ -62,12 +64,10 @@ class MessageBatches:
         *,
         emitter: EventEmitter,
         max_retries: int,
-        schedule: Optional[PollSchedule] = None,
-        limits: Optional[BatchLimits] = None,
     ) -> None:
         self.store = store
-        self.schedule = schedule or PollSchedule()
-        self.limits = limits or BatchLimits()
+        self.schedule = PollSchedule()
+        self.limits = BatchLimits()
         self.left_running = ""
         self._api = api
         self._accounts = accounts

@@ -16,6 +16,7 @@ def test_a_stopped_run_goes_on_at_the_api_and_the_rerun_pays_nothing_more(build:
 
     async def main(simulator: Simulator) -> None:
         async with build(base_url=simulator.url, budget="1") as orchestrator:
+            assert orchestrator.batches_left == ""
             jobs = orchestrator.message_batches
             task = asyncio.ensure_future(ask(orchestrator, [str(number) for number in range(10)]))
             await until_sent(jobs)
@@ -25,6 +26,7 @@ def test_a_stopped_run_goes_on_at_the_api_and_the_rerun_pays_nothing_more(build:
             (state,) = jobs.all()
             assert f"job {state.job.id} ({state.batch_ids[0]})" in jobs.left_running
             assert f"%claude_jobs attach {state.job.id}" in jobs.left_running
+            assert orchestrator.batches_left == jobs.left_running
             assert orchestrator.budget.reserved > 0
             batch = await ask(orchestrator, [str(number) for number in (11, 9, 8, 7, 0, 10)])
             assert batch.counts["ok"] == 6

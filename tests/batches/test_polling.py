@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, List, Optional
+
 import pytest
 
-from claude_force_nb.batches.polling import Backoff, PollSchedule
+from claude_force_nb.batches.polling import Backoff, PollSchedule, retry_until_answered
+from claude_force_nb.errors import (
+    ApiError,
+    AuthenticationError,
+    InvalidRequestError,
+    JobError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+)
 
 
 def test_pauses_grow_to_their_bound_and_obey_retry_after() -> None:
@@ -31,3 +42,29 @@ def test_another_kernel_is_looked_at_often() -> None:
     backoff = Backoff(PollSchedule().local, draw=lambda: 1.0)
     assert [backoff.seconds() for _ in range(4)] == [1.0, 2.0, 2.0, 2.0]
     assert PollSchedule(longest_seconds=0.5).local.longest_seconds == 0.5
+
+
+async def ask(failures: List[Optional[ApiError]]) -> int:
+    """Make a call that fails as is said, as often; return how many times it was made."""
+    left = list(failures)
+
+    async def call() -> int:
+        failure = left.pop(0)
+        if failure is not None:
+            raise failure
+        return len(failures) - len(left)
+
+    return await retry_until_answered(call, PollSchedule(0.0005, 0.001), "looking at batch x")
+
+
+@pytest.mark.parametrize("kind", [AuthenticationError, PermissionDeniedError, NotFoundError, InvalidRequestError])
+def test_three_refusals_in_a_row_are_meant(run: Any, kind: Any) -> None:
+    """Fewer may be a slip of a gateway; any other failure says nothing, however often it comes."""
+    refusal, failure = kind("no"), ServerError("broken")
+    assert run(ask([None])) == 1
+    assert run(ask([refusal, refusal, None])) == 3
+    with pytest.raises(JobError, match=r"^looking at batch x: no$") as caught:
+        run(ask([failure, refusal, refusal, refusal, None]))
+    assert caught.value.__cause__ is refusal
+    assert run(ask([refusal, refusal, failure, refusal, refusal, None])) == 6
+    assert run(ask([failure] * 8 + [None])) == 9

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_force_nb.costs.budget import Budget, BudgetGroup, DailyBudget, reserve_in_turn
+from claude_force_nb.costs.waiting import Waiter, WaitingQueue
 from claude_force_nb.errors import BudgetExceededError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
@@ -97,6 +98,42 @@ def test_a_raised_limit_lets_them_go(run: Any) -> None:
         await rounds()
         budget.limit = D(2)
         assert (await waiting).amount == D("0.5")
+
+    run(main())
+
+
+def test_who_waits_on_a_loop_that_is_gone_is_passed_over(run: Any) -> None:
+    """The queue goes on with the next one, whether it is asked who is first or told to wake somebody."""
+    queue = WaitingQueue()
+
+    async def join() -> Waiter:
+        return queue.join()
+
+    gone = asyncio.new_event_loop()
+    for _ in range(2):
+        gone.run_until_complete(join())
+    dead = gone.run_until_complete(join())
+    gone.close()
+    dead.wake()  # does nothing, and raises nothing
+
+    async def main() -> None:
+        first, second = queue.join(), queue.join()
+        assert len(queue) == 5
+        queue.wake_first()
+        assert len(queue) == 2
+        await asyncio.wait_for(first.wait(), 5)
+        assert (queue.is_first(first), queue.is_first(second)) == (True, False)
+        queue.leave(first)
+        await asyncio.wait_for(second.wait(), 5)
+        assert queue.is_first(second)
+        again = asyncio.ensure_future(second.wait())  # woken once, it waits anew
+        await rounds()
+        assert not again.done()
+        again.cancel()
+        queue.leave(second)
+        queue.leave(second)
+        assert (len(queue), queue.is_first(second)) == (0, False)
+        queue.wake_first()
 
     run(main())
 

@@ -1,0 +1,45 @@
+"""The way to message batches is made when it is first gone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, List
+
+import pytest
+from support.batches import ask
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.testing import FakeTransport
+
+
+def test_nothing_is_made_before_it_is_asked_for(make: Any, run: Any) -> None:
+    """Neither the file of jobs nor anything that runs; asked twice, it is the same one."""
+
+    paths: List[Path] = []
+
+    async def main() -> None:
+        async with make() as orchestrator:
+            assert orchestrator.batches_left == ""
+            jobs = orchestrator.message_batches
+            assert orchestrator.message_batches is jobs
+            assert orchestrator.batches_left == ""
+            paths.append(jobs.store.path)
+
+    run(main())
+    assert not paths[0].exists()
+
+
+def test_a_transport_without_batches_says_so(make: Any, run: Any) -> None:
+    """In one line, before anything is read or sent; ending a run still works."""
+
+    async def main() -> None:
+        async with make(transport=FakeTransport("yes")) as orchestrator:
+            with pytest.raises(OptionError, match="batches"):
+                await ask(orchestrator, ["a"])
+            task = asyncio.ensure_future(asyncio.sleep(60))
+            orchestrator.cancel_run(task)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main())

@@ -1,0 +1,32 @@
+"""Entries in memory: what was verified, within its bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from claude_force_nb.cache import entries
+from claude_force_nb.cache.entries import Entry, Verified
+
+
+def test_the_least_recently_verified_goes_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry counts for its value, as bytes and decoded, and for what goes with it; the last one stays, however large."""
+    verified = Verified()
+    size = 2 * 1000 + entries._OVERHEAD_BYTES
+    monkeypatch.setattr(entries, "VERIFIED_BYTES", 3 * size)
+    each = Entry(b"x" * 1000, {}, 0.0, 1.0)
+    for name in "abc":
+        verified.remember(name, each)
+    assert (list(verified), verified.size_bytes) == (["a", "b", "c"], 3 * size)
+    verified.remember("a", each)
+    assert (list(verified), verified.size_bytes) == (["b", "c", "a"], 3 * size)
+    verified.remember("d", each)
+    assert (list(verified), verified.size_bytes) == (["c", "a", "d"], 3 * size)
+    verified.forget("a")
+    verified.forget("a")
+    assert (list(verified), verified.size_bytes) == (["c", "d"], 2 * size)
+    verified.remember("large", each._replace(value=b"x" * 100_000))
+    assert (list(verified), verified.size_bytes) == (["large"], 200_000 + entries._OVERHEAD_BYTES)
+    verified.remember("c", each)
+    assert (list(verified), verified.size_bytes) == (["c"], size)
+    verified.forget_all()
+    assert (len(verified), verified.size_bytes) == (0, 0)
