@@ -182,10 +182,11 @@ def _path(batch_id: str) -> str:
 
 def _info(body: Any, headers: Mapping[str, str]) -> BatchInfo:
     counts = body.get("request_counts") if isinstance(body, dict) else None
-    if not isinstance(counts, dict) or not _BATCH_ID.fullmatch(str(body.get("id"))):
+    batch_id = body.get("id") if isinstance(body, dict) else None
+    if not isinstance(counts, dict) or not isinstance(batch_id, str) or not _BATCH_ID.fullmatch(batch_id):
         raise MalformedAnswerError("the server answered something that is not a batch; check base_url", status=200)
     return BatchInfo(
-        id=body["id"],
+        id=batch_id,
         ended=body.get("processing_status") == "ended",
         created=_moment(body.get("created_at")),
         counts={str(name): value for name, value in counts.items() if type(value) is int and value >= 0},

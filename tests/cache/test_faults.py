@@ -147,6 +147,7 @@ def test_a_locked_database(tmp_path: Path, locked: sqlite3.Connection, monkeypat
             assert cache.get(A) is not None
             assert cache.delete(A) is False
         assert len(caught) == 1
+        assert "cannot be written now" in str(caught[0].message)
         # The only full wait is the first; after it the cache is left alone for a while, and then does not wait.
         assert len(waits) < 20
         assert waits[0] == lifecycle.LOCK_WAIT_SECONDS
@@ -250,6 +251,25 @@ def test_the_cache_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         now[0] += 300
         assert cache.put(A, answer())
         assert cache.get(A)
+    cache.close()
+
+
+def test_a_place_that_cannot_be_opened_to_write_is_not_opened_to_read_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One failure is enough for both, and the warning does not speak of writing alone."""
+    tries = []
+    real = lifecycle.StoreLifecycle._open
+    monkeypatch.setattr(
+        lifecycle.StoreLifecycle, "_open", lambda self, keyed: (tries.append(keyed), real(self, keyed))[1]
+    )
+    cache = make_cache(_file(tmp_path))
+    with at_most_one_warning() as caught:
+        assert not cache.put(A, answer())
+        assert cache.get(A) is None
+        assert not cache.put(A, answer())
+    assert "cannot be used now" in str(caught[0].message)
+    assert len(tries) == 1
     cache.close()
 
 

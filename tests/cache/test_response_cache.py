@@ -56,6 +56,18 @@ def test_an_answer_comes_back_as_cached(tmp_path: Path) -> None:
         assert stats.hit_rate == 0.75
 
 
+def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
+    """Each look once, the first one like those that follow."""
+    with make_cache(tmp_path) as cache:
+        for misses in (1, 2, 3):
+            assert cache.get(A) is None
+            assert (cache.stats().hits, cache.stats().misses) == (0, misses)
+        cache.put(A, answer())
+        for hits in (1, 2, 3):
+            assert cache.get(A)
+            assert (cache.stats().hits, cache.stats().misses) == (hits, 3)
+
+
 def test_results_of_two_hits_are_independent(tmp_path: Path) -> None:
     """A result that somebody changes by force does not change the next one."""
     with make_cache(tmp_path) as cache:

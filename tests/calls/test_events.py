@@ -17,6 +17,9 @@ def test_an_event_has_what_it_was_made_of() -> None:
     """Each listener is told the same, the first one first; whoever unsubscribed is told nothing more."""
     told: List[Any] = []
     emitter = EventEmitter(lambda: 7.5, lambda event: told.append(("first", event)))
+    emitter.emit("queued", REQUEST)
+    assert [(name, event.kind) for name, event in told] == [("first", "queued")]
+    told.clear()
     remove = emitter.add(lambda event: told.append(("second", event)))
     error = ValueError("no")
     emitter.emit("retry", REQUEST, attempt=2, delay=1.5, error=error)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import claude_force_nb
+from claude_force_nb.costs.model_prices import ModelPrices
 from claude_force_nb.costs.pricing import PriceTable, load_prices, resolve_model
 from claude_force_nb.errors import OptionError, UnknownModelError
 from claude_force_nb.messages.usage import Usage
@@ -235,6 +236,16 @@ def test_find_does_not_guess(name):
     """A name that the source does not match has no price."""
     assert TABLE.find(name) is None
     assert TABLE.context_window(name) is None
+
+
+def test_spellings_of_every_kind():
+    """A name, its beginning, a part of it, or a regular expression; each as it stands, and in order."""
+    prices = TABLE.find("claude-haiku-4-5").periods
+    spelled = ModelPrices("m", ("name", "begin*", "*part*", r"/^x-[0-9]+$/"), prices)
+    for name in ("name", "begin", "begin-and-more", "part", "a-part-of-it", "x-1", "x-123"):
+        assert spelled.matches(name), name
+    for name in ("names", "a-name", "not-begin", "par", "art", "y-x-1", "-1", "x-", "x-1a", ""):
+        assert not spelled.matches(name), name
 
 
 def test_every_model_finds_itself():
