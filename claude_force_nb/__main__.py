@@ -1,4 +1,4 @@
-"""``python -m claude_force_nb demo | simulator | cache | cost``."""
+"""``claude-force-nb demo | simulator | cache | cost | doctor``, which is also ``python -m claude_force_nb``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _COMMANDS = {
     "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
     "cache": (".cache.cli", "look into the response cache, verify or clear it"),
     "cost": (".costs.cli", "show what was spent and saved"),
+    "doctor": (".notebook.doctor.cli", "say what works on this machine, and what to do about what does not"),
 }
 
 
@@ -28,7 +29,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Windows writes files in an old encoding, which has no bars and few names; a question mark is better than no table.
         sys.stdout.reconfigure(errors="replace")
-    parser = argparse.ArgumentParser(prog="python -m claude_force_nb", description="Claude in notebooks: side tools.")
+    parser = argparse.ArgumentParser(prog="claude-force-nb", description="Claude in notebooks: side tools.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     chosen = words[0] if words else ""

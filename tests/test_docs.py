@@ -111,9 +111,11 @@ def test_commands_run(page: Path, simulator: Simulator, tmp_path: Path) -> None:
     assert commands
     for command in commands:
         words = command.split()
-        assert words[0] == "python", command
+        # The console script calls the same main; see test_the_console_script.
+        ways = {"python": [], "claude-force-nb": ["-m", "claude_force_nb"]}
+        assert words[0] in ways, command
         done = subprocess.run(
-            [sys.executable, *words[1:]],
+            [sys.executable, *ways[words[0]], *words[1:]],
             env=environment(simulator.url),
             cwd=str(tmp_path),
             stdout=subprocess.PIPE,
@@ -121,6 +123,16 @@ def test_commands_run(page: Path, simulator: Simulator, tmp_path: Path) -> None:
             timeout=60,
         )
         assert done.returncode == 0, (command, done.stdout.decode("utf-8", "replace"))
+
+
+def test_the_console_script() -> None:
+    """``claude-force-nb`` is ``python -m claude_force_nb``."""
+    from claude_force_nb.__main__ import main
+
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^\[project.scripts\]\nclaude-force-nb = "([\w.]+):(\w+)"$', text, re.MULTILINE)
+    assert found is not None
+    assert getattr(importlib.import_module(found.group(1)), found.group(2)) is main
 
 
 @pytest.mark.slow

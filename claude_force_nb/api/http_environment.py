@@ -10,7 +10,7 @@ from urllib.request import getproxies
 
 from claude_force_nb.errors import ConfigurationError
 
-__all__ = ["is_loopback", "make_http_client"]
+__all__ = ["environment_problem", "is_loopback", "make_http_client"]
 
 
 def is_loopback(server: str) -> bool:
@@ -33,18 +33,11 @@ def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> A
         If the environment names certificates that are not there or a proxy that cannot be one. A proxy's address is not shown: it
         may hold a password.
     """
-    for variable, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
-        path = os.environ.get(variable)
-        if path and not exists(path):
-            raise ConfigurationError(
-                f"{variable} names {path}, which is not there; correct or unset it; nothing was sent"
-            )
-    if is_loopback(server) and urlsplit(server).scheme == "http":
+    problem = environment_problem(server)
+    if problem is not None:
+        raise ConfigurationError(f"{problem}; correct or unset it; nothing was sent")
+    if _stays_here(server):
         options["trust_env"] = False
-    else:
-        problem = _problem_of_proxies()
-        if problem is not None:
-            raise ConfigurationError(f"{problem}; correct or unset it; nothing was sent")
     try:
         return make(**options)
     except Exception as error:
@@ -52,6 +45,22 @@ def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> A
         raise ConfigurationError(
             f"no connection can be made ({reason}); check SSL_CERT_FILE, SSL_CERT_DIR and the proxy variables; nothing was sent"
         ) from None
+
+
+def environment_problem(server: str) -> Optional[str]:
+    """Return what is wrong with the certificates or the proxy that the environment names for a server, or None.
+
+    A proxy's address is not in it: it may hold a password.
+    """
+    for variable, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
+        path = os.environ.get(variable)
+        if path and not exists(path):
+            return f"{variable} names {path}, which is not there"
+    return None if _stays_here(server) else _problem_of_proxies()
+
+
+def _stays_here(server: str) -> bool:
+    return is_loopback(server) and urlsplit(server).scheme == "http"
 
 
 def _problem_of_proxies() -> Optional[str]:

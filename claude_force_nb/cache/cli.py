@@ -1,4 +1,4 @@
-"""``python -m claude_force_nb cache stats|verify|clear|path``."""
+"""``claude-force-nb cache stats|verify|clear|path``."""
 
 from __future__ import annotations
 

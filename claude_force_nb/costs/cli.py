@@ -1,4 +1,4 @@
-"""``python -m claude_force_nb cost``: what was spent and saved, in a terminal."""
+"""``claude-force-nb cost``: what was spent and saved, in a terminal."""
 
 from __future__ import annotations
 

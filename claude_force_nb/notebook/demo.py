@@ -1,4 +1,4 @@
-"""``python -m claude_force_nb demo``: the quickstart notebook in a real kernel, twice, against the simulator."""
+"""``claude-force-nb demo``: the quickstart notebook in a real kernel, twice, against the simulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m claude_force_nb simulator``."""
+"""``claude-force-nb simulator``."""
 
 from __future__ import annotations
 

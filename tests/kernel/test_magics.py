@@ -439,3 +439,15 @@ def test_model_output_is_never_live_html(shared: LiveKernel) -> None:
     assert "\\$5 or \\$6" in data["text/markdown"]
     assert "```\n<b>$1</b>\n```" in data["text/markdown"]
     assert "<script>alert(1)</script>" in data["text/plain"]
+
+
+def test_the_doctor_reports_in_the_notebook(shared: LiveKernel, server: Simulator) -> None:
+    """One line for each check, at once and awaited; no call that could cost anything, and no key."""
+    calls = server.counters.by_endpoint.get("messages", 0)
+    cell = shared.run("%claude_doctor")
+    shown = only_answer(cell)["text/plain"]
+    for subject in ("Python", "Front end", "SDK", "Key", "Server", "Cache", "Ledger", "Leftovers"):
+        assert re.search(rf"^ok +{subject} ", shown, re.MULTILINE), shown
+    assert server.counters.by_endpoint.get("messages", 0) == calls
+    assert KEY not in json.dumps(cell.outputs)
+    assert "did you mean '--online'" in one_line(shared.run("%claude_doctor --onlin"))

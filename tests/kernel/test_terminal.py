@@ -107,7 +107,7 @@ def test_the_commands_of_the_package(environment: Dict[str, str]) -> None:
         command = [sys.executable, "-m", "claude_force_nb", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=100)
 
-    assert {"demo", "simulator", "cache", "cost"} <= set(
+    assert {"demo", "simulator", "cache", "cost", "doctor"} <= set(
         run("--help").stdout.replace(",", " ").replace("{", " ").split()
     )
     assert run("cache", "path").stdout.strip() == environment["CLAUDE_CACHE_DIR"]

@@ -154,6 +154,7 @@ class Walk:
             "cost --csv costs.csv",
             "cost --csv ~/costs.csv",
             "cost --prune 90d",
+            "doctor",
         ):
             self.step(line, lambda line=line: one(*line.split()))
         for action in ("stats", "verify", "clear"):

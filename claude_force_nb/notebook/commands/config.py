@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Tuple
 
-from claude_force_nb.api.credentials import find_credentials
 from claude_force_nb.costs.user_prices import read_prices
-from claude_force_nb.errors import MissingApiKeyError, OptionError
+from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import normalise_base_url
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.notebook.options.key import describe_key
 from claude_force_nb.notebook.options.line import parse_pairs
 from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.notebook.options.table import SETTINGS, read_setting
@@ -18,11 +18,6 @@ from .reference import Reference, wants_help
 
 __all__ = ["REFERENCE", "config", "config_bundle"]
 
-# Variables that hold a key, the first before the second.
-_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
-# Of a key this many characters are shown, and none where that would be a large part of it.
-_KEY_END = 4
-_SHORTEST_KEY = 20
 REFERENCE = Reference(
     magic="%claude_config",
     summary="Shows what is set and from where, or sets some; key=default takes a value back.",
@@ -100,7 +95,8 @@ def config_bundle(settings: Settings, environ: Mapping[str, str], *, everything:
         elif source == "default" and not everything:
             continue
         rows.append((name, _shown(value), source, option.meaning))
-    rows.append(("API key", *_key(environ), "never shown, logged or kept"))
+    key = describe_key(environ)
+    rows.append(("API key", key.shown, key.source, "never shown, logged or kept"))
     project = settings.project
     if project.path is not None:
         state = "on" if project.trusted else "changed since" if project.changed else "off"
@@ -113,15 +109,3 @@ def _shown(value: Any) -> str:
     if value is None:
         return ""
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-
-def _key(environ: Mapping[str, str]) -> Tuple[str, str]:
-    """Return the key, masked, and the variable that holds it; or what the SDK signs calls with where there is none."""
-    for name in _KEYS:
-        key = environ.get(name, "").strip()
-        if key:
-            return "…" + key[-_KEY_END:] if len(key) >= _SHORTEST_KEY else "set", name
-    try:
-        return find_credentials(None, environ, "").chain, "the SDK's own"
-    except MissingApiKeyError:
-        return "none", "ANTHROPIC_API_KEY"

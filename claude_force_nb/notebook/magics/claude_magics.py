@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AWAITABLE", "ClaudeMagics"]
 
 # Magics that have an awaitable twin.
-AWAITABLE = ("claude", "claude_batch", "claude_jobs")
+AWAITABLE = ("claude", "claude_batch", "claude_jobs", "claude_doctor")
 
 
 @magics_class
@@ -102,6 +102,23 @@ class ClaudeMagics(Magics):
         from claude_force_nb.notebook.commands.jobs import jobs
 
         self._show(await jobs(self.session, line, now=time.time()))
+
+    @no_var_expand
+    @line_magic
+    def claude_doctor(self, line: str) -> None:
+        """Say what works here, and what to do about what does not: `%claude_doctor [--online]`."""
+        run_blocking(lambda: self._doctor(line))
+
+    @no_var_expand
+    @line_magic
+    def claude_doctor_async(self, line: str) -> Any:
+        """Return the awaitable of `%claude_doctor`; cells are rewritten to await it."""
+        return self._doctor(line)
+
+    async def _doctor(self, line: str) -> None:
+        from claude_force_nb.notebook.commands.doctor import doctor
+
+        self._show(await doctor(self.session, line))
 
     @no_var_expand
     @line_magic

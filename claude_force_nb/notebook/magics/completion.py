@@ -44,6 +44,8 @@ def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
         from claude_force_nb.notebook.commands.cache import ACTIONS
 
         found = list(ACTIONS)
+    elif magic in ("claude_doctor", "claude_doctor_async"):
+        found = ["--online", "--help"]
     elif magic == "claude_cost":
         from claude_force_nb.costs.report import GROUPS
         from claude_force_nb.notebook.commands.cost import COST_OPTIONS

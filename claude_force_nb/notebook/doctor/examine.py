@@ -1,0 +1,69 @@
+"""All checks together, and one call where that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any, Callable, List, Mapping
+
+from claude_force_nb.costs.report import dollars
+from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.notebook.display.preview import mask, secrets_of
+from claude_force_nb.notebook.options.settings import Settings
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.text_tables import one_line
+
+from .finding import PROBLEM, Finding
+from .places import look_at_places
+from .server import look_at_server
+from .software import look_at_software
+
+__all__ = ["ask_once", "examine"]
+
+ONLINE_DOLLARS = Decimal("0.001")
+"""Most that the call of ``--online`` may cost."""
+
+
+async def examine(settings: Settings, environ: Mapping[str, str], *, shell: Any) -> List[Finding]:
+    """Return what every check has found; one that fails says so and ends no other.
+
+    Parameters
+    ----------
+    settings : Settings
+    environ : mapping
+        Environment variables.
+    shell : InteractiveShell or None
+    """
+    # In a thread: a server may take seconds to answer, and may run in this very loop.
+    server = await asyncio.get_running_loop().run_in_executor(None, _tried, look_at_server, settings, environ)
+    findings = [*_tried(look_at_software, shell), *server, *_tried(look_at_places, settings, environ)]
+    secrets = secrets_of(environ)
+    return [_masked(finding, secrets) for finding in findings]
+
+
+def _tried(look: Callable[..., List[Finding]], *given: Any) -> List[Finding]:
+    try:
+        return look(*given)
+    except Exception as error:
+        subject = look.__name__.replace("look_at_", "").capitalize()
+        return [Finding(subject, f"cannot be looked at: {one_line(repr(error))}", PROBLEM)]
+
+
+def _masked(finding: Finding, secrets: List[str]) -> Finding:
+    """Return a finding without secrets: an error of a library may repeat anything."""
+    return Finding(finding.subject, mask(finding.says, secrets)[0], finding.state, mask(finding.remedy, secrets)[0])
+
+
+async def ask_once(orchestrator: AsyncAgentOrchestrator) -> Finding:
+    """Make one call of at most `ONLINE_DOLLARS`, past the cache."""
+    try:
+        result = await orchestrator.run(
+            "Answer with the word yes.", model="haiku", max_tokens=64, cache="off", budget=ONLINE_DOLLARS
+        )
+    except ClaudeForceError as error:
+        return Finding("One call", one_line(error), PROBLEM)
+    finally:
+        if orchestrator.ledger is not None:
+            orchestrator.ledger.flush()
+    cost = "price unknown" if result.cost is None else dollars(result.cost)
+    return Finding("One call", f"{result.model} answered in {result.duration_seconds:.1f} s for {cost}")

@@ -1,0 +1,42 @@
+"""What one check has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List
+
+__all__ = ["NOTE", "OK", "PROBLEM", "Finding", "as_lines"]
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes
+    ----------
+    subject : str
+        What was looked at.
+    says : str
+        What was found; never a secret.
+    state : str
+        ``ok``, ``note`` (works, but there is something to know) or ``problem``.
+    remedy : str
+        What to do; "" where nothing is to be done.
+    """
+
+    subject: str
+    says: str
+    state: str = OK
+    remedy: str = ""
+
+
+def as_lines(findings: List[Finding]) -> List[str]:
+    """Return the report as text, one line for each finding."""
+    width = max(len(finding.subject) for finding in findings)
+    return [
+        f"{finding.state:<7}  {finding.subject:<{width}}  {finding.says}"
+        + (f" -> {finding.remedy}" if finding.remedy else "")
+        for finding in findings
+    ]

@@ -1,0 +1,165 @@
+"""Cache, ledger and secret: where they are, whether they can be used, who can read them, and what was left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Iterator, List, Mapping, Tuple, Union
+
+from claude_force_nb.batches.store import default_jobs_path
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.cache.secret import KEY_FILE_NAME, find_secrets
+from claude_force_nb.costs.ledger import Ledger, default_ledger_path
+from claude_force_nb.costs.report import dollars
+from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.notebook.options.settings import Settings
+from claude_force_nb.storage.user_folders import APPLICATION, is_temporary, user_folder
+from claude_force_nb.text_tables import one_line
+
+from .finding import NOTE, PROBLEM, Finding
+
+__all__ = ["look_at_places"]
+
+# Databases that were moved out of the way, and drafts of a key whose maker was killed.
+_LEFTOVER = re.compile(r".*\.unusable-\d+|cache\.key\.[0-9a-f]{16}")
+# A temporary folder of this age belongs to no session that still runs.
+_OLD_SECONDS = 7 * 86400
+
+
+def look_at_places(settings: Settings, environ: Mapping[str, str]) -> List[Finding]:
+    """Look at secret, cache, ledger, permissions and leftovers. Makes no file and no folder."""
+    with warnings.catch_warnings():
+        # What a cache warns of is a line of this report.
+        warnings.simplefilter("ignore")
+        cache = _open_cache(settings, environ)
+        ledger = default_ledger_path(environ)
+        folders = [user_folder("config", environ), ledger.parent, default_jobs_path(environ).parent]
+        if isinstance(cache, ResponseCache):
+            folders.append(cache.directory)
+        folders = sorted(set(folders))
+        return [
+            _secret(environ, user_folder("config", environ)),
+            cache if isinstance(cache, Finding) else _cache(cache),
+            _ledger(ledger),
+            _permissions(folders),
+            _leftovers(folders),
+        ]
+
+
+def _shown(path: Path) -> str:
+    """Return a path without the user's name where it is below the home folder."""
+    home = os.path.expanduser("~")
+    text = str(path)
+    return "~" + text[len(home) :] if len(home) > 1 and text.startswith(home + os.sep) else text
+
+
+def _secret(environ: Mapping[str, str], folder: Path) -> Finding:
+    try:
+        current, _, complaints = find_secrets(None, environ)
+    except ClaudeForceError as error:
+        return Finding("Cache secret", one_line(error), PROBLEM)
+    if complaints:
+        return Finding("Cache secret", complaints[0], PROBLEM, "make a random one: openssl rand -hex 32")
+    if current is not None:
+        return Finding("Cache secret", "CLAUDE_CACHE_SECRET is set")
+    path = folder / KEY_FILE_NAME
+    if os.path.lexists(str(path)):
+        return Finding("Cache secret", f"a random key of this machine, in {_shown(path)}")
+    return Finding("Cache secret", "none yet; a random key is made with the first answer that is kept")
+
+
+def _open_cache(settings: Settings, environ: Mapping[str, str]) -> Union[ResponseCache, Finding]:
+    try:
+        return ResponseCache(
+            settings.value("cache_dir"),
+            ttl_hours=settings.value("cache_ttl_hours"),
+            max_size_mb=settings.value("cache_max_size_mb"),
+            environ=environ,
+        )
+    except ClaudeForceError as error:
+        return Finding("Cache", one_line(error), PROBLEM)
+
+
+def _cache(cache: ResponseCache) -> Finding:
+    where = _shown(cache.directory)
+    if is_temporary(cache.directory):
+        return Finding("Cache", f"only for this session, in {where}", NOTE, "set CLAUDE_FORCE_HOME to keep answers")
+    if not cache.directory.is_dir():
+        return Finding("Cache", f"none yet, in {where}")
+    if not os.access(str(cache.directory), os.W_OK | os.X_OK):
+        return Finding("Cache", f"{where} cannot be written", PROBLEM, "set CLAUDE_CACHE_DIR to a folder of yours")
+    with warnings.catch_warnings(record=True) as caught, cache:
+        warnings.simplefilter("always")
+        stats = cache.stats()
+    if caught:
+        return Finding("Cache", one_line(caught[0].message), PROBLEM, "%claude_cache verify")
+    size, limit = stats.size_bytes / 1e6, stats.max_size_bytes / 1e6
+    return Finding("Cache", f"{stats.entries:,} answers, {size:,.1f} of {limit:,.0f} MB, in {where}")
+
+
+def _ledger(path: Path) -> Finding:
+    if not path.exists():
+        return Finding("Ledger", f"none yet, in {_shown(path)}")
+    ledger = Ledger(path)
+    try:
+        total = ledger.total(since=time.time() - 86400)
+    except ClaudeForceError as error:
+        return Finding("Ledger", one_line(error), PROBLEM)
+    finally:
+        ledger.close()
+    if not os.access(str(path), os.W_OK):
+        return Finding("Ledger", f"{_shown(path)} cannot be written", PROBLEM, "give yourself write access to it")
+    return Finding("Ledger", f"{dollars(total.cost)} in the last 24 hours, in {_shown(path)}")
+
+
+def _files(folders: List[Path]) -> Iterator[Tuple[Path, os.stat_result]]:
+    for folder in folders:
+        try:
+            names = [folder, *sorted(folder.iterdir())]
+        except OSError:
+            continue
+        for path in names:
+            try:
+                yield path, path.lstat()
+            except OSError:
+                continue
+
+
+def _permissions(folders: List[Path]) -> Finding:
+    if os.name != "posix":
+        return Finding("Permissions", "those of the user's profile")
+    for path, status in _files(folders):
+        if status.st_uid != os.geteuid():
+            return Finding(
+                "Permissions", f"{_shown(path)} belongs to another user", PROBLEM, "remove it, or use a folder of yours"
+            )
+        if stat.S_ISLNK(status.st_mode):
+            return Finding("Permissions", f"{_shown(path)} is a symbolic link", NOTE, "put the file itself there")
+    for path, status in _files(folders):
+        if status.st_mode & 0o022 and not stat.S_ISLNK(status.st_mode):
+            return Finding("Permissions", f"others can write {_shown(path)}", PROBLEM, f"chmod go-rwx {_shown(path)}")
+    for folder in folders:
+        if folder.is_dir() and folder.stat().st_mode & 0o077:
+            return Finding("Permissions", f"others can look into {_shown(folder)}", NOTE, f"chmod 700 {_shown(folder)}")
+    return Finding("Permissions", "nobody else can read or write what is kept")
+
+
+def _leftovers(folders: List[Path]) -> Finding:
+    found = [path for path, _ in _files(folders) if _LEFTOVER.fullmatch(path.name)]
+    now = time.time()
+    for path in Path(tempfile.gettempdir()).glob(APPLICATION + "-*"):
+        try:
+            if path.lstat().st_mtime < now - _OLD_SECONDS:
+                found.append(path)
+        except OSError:
+            continue
+    if not found:
+        return Finding("Leftovers", "none")
+    first = _shown(found[0])
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return Finding("Leftovers", f"{first}{more}", NOTE, "not used any more; look at them and remove them")

@@ -1,0 +1,146 @@
+"""The key, the server, the way to it, and its clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from typing import Any, List, Mapping, NamedTuple, Optional
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener, getproxies
+
+from claude_force_nb.api.http_environment import environment_problem, is_loopback
+from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.messages.request import DEFAULT_BASE_URL, normalise_base_url
+from claude_force_nb.notebook.options.addresses import check_address
+from claude_force_nb.notebook.options.key import describe_key
+from claude_force_nb.notebook.options.settings import Settings
+from claude_force_nb.text_tables import one_line
+
+from .finding import NOTE, OK, PROBLEM, Finding
+
+__all__ = ["look_at_server"]
+
+_WAIT_SECONDS = 5.0
+# Of what answers, no more is read than tells what it is.
+_MOST_BYTES = 20_000
+# The API checks no clock, but dates of receipts and the day of a daily budget come from this machine's.
+_CLOCK_SECONDS = 60.0
+
+
+class _Answer(NamedTuple):
+    """What came back from a server: status 0 where nothing did."""
+
+    status: int
+    says: str
+    clock: Optional[float]
+
+
+def look_at_server(settings: Settings, environ: Mapping[str, str]) -> List[Finding]:
+    """Look at the key, the address and what answers there, proxy and certificates, and the clock.
+
+    One GET without a key leaves the machine; it takes up to 5 s.
+    """
+    findings = [_key(settings, environ)]
+    try:
+        address, source = settings.lookup("base_url")
+        server = normalise_base_url(address)
+        check_address(address, allow_http=settings.value("allow_http"))
+    except ClaudeForceError as error:
+        return [*findings, Finding("Address", one_line(error), PROBLEM, "%claude_config base_url=https://…")]
+    findings.append(Finding("Address", f"{server} (from {source})"))
+    findings.append(_way(server))
+    if findings[-1].state == PROBLEM:
+        return findings
+    answer = _ask(server)
+    findings.append(_answer(server, answer))
+    if answer.clock is not None:
+        findings.append(_clock(answer.clock, time.time()))
+    return findings
+
+
+def _key(settings: Settings, environ: Mapping[str, str]) -> Finding:
+    try:
+        key = describe_key(environ)
+    except ClaudeForceError as error:
+        return Finding("Key", one_line(error), PROBLEM, "copy the key again")
+    if not key.found:
+        return Finding("Key", "none", PROBLEM, "set ANTHROPIC_API_KEY, or %claude_config base_url=simulator")
+    return Finding("Key", f"{key.shown} (from {key.source})")
+
+
+def _way(server: str) -> Finding:
+    problem = environment_problem(server)
+    if problem is not None:
+        return Finding("Proxy and certificates", problem, PROBLEM, "correct or unset it")
+    certificates = [f"{name} is set" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+    if is_loopback(server):
+        proxies = ["none used on this machine"]
+    else:
+        proxies = [
+            f"{scheme} proxy {urlsplit(address if '://' in address else 'http://' + address).hostname}"
+            for scheme, address in sorted(getproxies().items())
+            if scheme in ("http", "https", "all") and address
+        ] or ["no proxy"]
+    return Finding("Proxy and certificates", ", ".join([*proxies, *(certificates or ["the system's certificates"])]))
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _ask(server: str) -> _Answer:
+    """Ask for the list of models without a key: a Messages API refuses that in its own way, and nothing else does."""
+    handlers = [_NoRedirect(), *([ProxyHandler({})] if is_loopback(server) else [])]
+    request = Request(server + "/v1/models", headers={"anthropic-version": "2023-06-01", "accept": "application/json"})
+    try:
+        with build_opener(*handlers).open(request, timeout=_WAIT_SECONDS) as response:
+            return _Answer(response.status, _kind(response.read(_MOST_BYTES)), _date(response.headers))
+    except HTTPError as error:
+        with error:
+            return _Answer(error.code, _kind(error.read(_MOST_BYTES)), _date(error.headers))
+    except URLError as error:
+        return _Answer(0, one_line(error.reason), None)
+    except (OSError, ValueError, HTTPException) as error:
+        return _Answer(0, one_line(error) or type(error).__name__, None)
+
+
+def _kind(body: bytes) -> str:
+    """Return "Messages API" for a body that only such an API gives, else what it looks like."""
+    try:
+        found = json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return "a web page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
+    if isinstance(found, dict) and (found.get("type") == "error" or isinstance(found.get("data"), list)):
+        return "Messages API"
+    return "JSON of another kind"
+
+
+def _date(headers: Any) -> Optional[float]:
+    try:
+        return parsedate_to_datetime(headers.get("date") or "").timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+
+
+def _answer(server: str, answer: _Answer) -> Finding:
+    if answer.status == 0:
+        remedy = "start the server" if is_loopback(server) else "check network, proxy and firewall"
+        return Finding("Server", f"nothing answers ({answer.says})", PROBLEM, remedy)
+    if answer.says != "Messages API":
+        remedy = "check base_url" + ("" if server != DEFAULT_BASE_URL else ", or the proxy that answers in its place")
+        return Finding("Server", f"{answer.says} answers, with status {answer.status}", PROBLEM, remedy)
+    simulated = " on this machine: its answers cost no money" if is_loopback(server) else ""
+    return Finding("Server", "a Messages API answers" + simulated)
+
+
+def _clock(theirs: float, ours: float) -> Finding:
+    ahead = ours - theirs
+    if abs(ahead) <= _CLOCK_SECONDS:
+        return Finding("Clock", "as the server's", OK)
+    says = f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    return Finding("Clock", says, NOTE, "set the clock of this machine: daily budgets and the age of answers follow it")
