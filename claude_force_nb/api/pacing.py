@@ -126,9 +126,9 @@ class FamilyPacer:
                     slots.put_back()
                 else:
                     self._dequeue(waiter)
-                self.pump()
+                    self.pump()
             if permit is not None:
-                slots.serve()
+                self._serve(slots)
             raise
         assert waiter.permit is not None
         return waiter.permit
@@ -153,9 +153,14 @@ class FamilyPacer:
             if pause_seconds > 0:
                 self.limits.pause(pause_seconds, now)
             slots.put_back()
-            if self._queues:
-                self.pump()
+        self._serve(slots)
+
+    def _serve(self, slots: Slots) -> None:
+        """Let go whoever may now that a call has ended: first the one that has waited longest for its slot, of whatever family."""
         slots.serve()
+        # Those of this family that wait for this slot alone have just been looked at.
+        if self._queues and (len(self._queues) > 1 or slots not in self._queues):
+            self.pump()
 
     def paused_seconds(self) -> float:
         """Return how long the family still pauses, 0.0 if it does not."""

@@ -58,6 +58,21 @@ def test_bucket_refills_continuously_up_to_what_it_was_seen_to_hold() -> None:
     assert bucket.level == 20.0
 
 
+def test_a_bucket_tells_what_may_still_arrive_later() -> None:
+    """What was taken within the last tenth of a second, or in the one before it: calls may overtake each other so far."""
+    bucket = TokenBucket(0.0, 100.0, 100.0, 0.0)
+
+    def take(amount: float, now: float) -> float:
+        bucket.refill(now)
+        return bucket.take(amount)
+
+    assert [take(5.0, 0.0), take(3.0, 0.05), take(1.0, 0.1)] == [0.0, 5.0, 8.0]
+    assert [take(2.0, 0.15), take(1.0, 0.16)] == [9.0, 11.0]
+    assert take(4.0, 0.30) == 3.0  # of the span before, and not of the one before that
+    assert take(1.0, 0.55) == 0.0  # too long ago
+    assert bucket.level == pytest.approx(83.0)
+
+
 def test_a_call_larger_than_the_bucket_needs_a_full_one() -> None:
     """It could never leave otherwise."""
     bucket = TokenBucket(600.0, 20.0, 20.0, 0.0)
@@ -226,6 +241,27 @@ def test_without_headers_concurrency_halves_once_a_jam_and_grows_by_one_a_round(
         for permit in round_of[1:]:
             limits.settle(permit, 0.0, verdict="failed")
     assert 14.9 < limits.window < 15.1
+
+
+def test_a_refusal_narrows_only_where_nothing_else_says_how_much_may_leave() -> None:
+    """Without headers a 429 means fewer at once; with them the buckets know, and while it probes the API itself says it."""
+    unknown = FamilyLimits()
+    unknown.settle(unknown.take(Need(), 0.0), 0.0)
+    permits = [unknown.take(Need(), 0.0) for _ in range(10)]
+    unknown.settle(permits[0], 0.0, verdict="limited")
+    assert unknown.window == pytest.approx(7.0)
+    unknown.settle(permits[1], 0.0, verdict="overloaded")  # of the same jam
+    assert unknown.window == pytest.approx(7.0)
+    known = learned(100)
+    known.settle(known.take(Need(), 0.0), 0.0, verdict="limited")
+    assert known.window is None
+    known.settle(known.take(Need(), 0.0), 0.0, verdict="overloaded")
+    assert known.window == 1.0
+    probing = FamilyLimits()
+    probing.settle(probing.take(Need(), 0.0), 0.0)
+    probing.pause(1.0, 0.0)
+    probing.settle(probing.take(Need(), 1.0), 1.0, verdict="limited")
+    assert probing.window is None
 
 
 def test_output_is_reserved_by_what_answers_really_were() -> None:

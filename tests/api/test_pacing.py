@@ -105,6 +105,41 @@ def test_a_pause_holds_one_family_and_no_slot(run: Callable[..., Any]) -> None:
     run(main())
 
 
+def test_a_slot_that_one_family_gives_back_is_anothers(run: Callable[..., Any]) -> None:
+    """One that waits for nothing but the slot has it at once, the oldest first whichever family it is of."""
+
+    async def main() -> None:
+        slots = Slots(1)
+        first, second, third = await opened(slots), await opened(slots), await opened(slots)
+        held = await enter(first, slots)
+        order: List[str] = []
+
+        async def one(name: str, pacer: FamilyPacer) -> None:
+            permit = await enter(pacer, slots)
+            order.append(name)
+            pacer.leave(permit, slots)
+
+        tasks = []
+        for name, pacer in (("a", third), ("b", second), ("c", third), ("d", first)):
+            tasks.append(asyncio.ensure_future(one(name, pacer)))
+            await asyncio.sleep(0)
+        first.leave(held, slots)
+        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+        assert order == ["a", "b", "c", "d"]
+        # Also one that is cancelled in the moment in which it was let go.
+        held = await enter(first, slots)
+        cancelled = asyncio.ensure_future(enter(first, slots))
+        await asyncio.sleep(0)
+        other = asyncio.ensure_future(enter(second, slots))
+        await asyncio.sleep(0)
+        first.leave(held, slots)
+        cancelled.cancel()
+        second.leave(await asyncio.wait_for(other, 5), slots)
+        assert slots.free == 1
+
+    run(main())
+
+
 def test_after_a_pause_two_go_ahead(run: Callable[..., Any]) -> None:
     """When a pause ends the waiters do not leave all at once: the others follow its answer."""
 

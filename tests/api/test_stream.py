@@ -50,6 +50,17 @@ def test_blocks_keep_their_order_and_their_deltas() -> None:
     assert [block["text"] for block in body["content"]] == ["ac", "zb"]
 
 
+def test_blocks_that_are_not_numbered_follow_each_other() -> None:
+    """A delta continues the last block, the first one where there is none; a start begins the next one."""
+    unnumbered = [dict(event) for event in (text("a"), text("b"), begin(), text("c"), begin(), text("d"))]
+    for event in unnumbered:
+        del event["index"]
+    body = assembled(START, *unnumbered, text("!", 0), STOP)
+    assert [block["text"] for block in body["content"]] == ["ab!", "c", "d"]
+    strange = {**text("a"), "index": -1}
+    assert [block["text"] for block in assembled(START, strange, text("b", 0), STOP)["content"]] == ["ab"]
+
+
 def test_what_follows_the_end_is_passed_over() -> None:
     """Neither text nor an error changes a message that is complete."""
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}

@@ -335,6 +335,22 @@ def test_one_credential_whatever_the_environment_holds(
     assert "of-the-environment" not in "".join(seen)
 
 
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_closed_transport_sends_nothing_more(run: Any, simulator: Simulator, used: bool, blocking: bool) -> None:
+    """However it was closed, and whether or not it had sent anything before."""
+    way = transport(simulator.url)
+    if used:
+        run(way.send(request(), timeout_seconds=20))
+    if blocking:
+        way.close_blocking()
+    else:
+        run(way.close())
+    with pytest.raises(TransportClosedError):
+        run(way.send(request(), timeout_seconds=20))
+    assert simulator.counters.calls == used
+
+
 @pytest.mark.parametrize("environ", [{}, {"ANTHROPIC_API_KEY": " \n"}])
 @pytest.mark.parametrize("url", [None, "http://127.0.0.1:1"])
 def test_no_key(run: Any, environ: Dict[str, str], url: Optional[str]) -> None:
