@@ -263,7 +263,7 @@ def load_prices() -> PriceTable:
     """Return the table that is shipped with the package; read once per process."""
     import pkgutil
 
-    data = pkgutil.get_data(__package__ or "claude_force_nb.costs", "prices.json")
+    data = pkgutil.get_data("claude_force_nb.costs", "prices.json")
     if data is None:
         raise OSError("prices.json is missing from the installed package; install it again")
     return _read(data)

@@ -243,6 +243,19 @@ def test_without_headers_concurrency_halves_once_a_jam_and_grows_by_one_a_round(
     assert 14.9 < limits.window < 15.1
 
 
+def test_sizes_are_learned_from_what_has_a_size() -> None:
+    """One token is one; an answer that says nothing of its input, or had none, teaches nothing of it."""
+    limits = learned(100)
+    for sent, used in ((0, 5), (4, 0), (0, 0)):
+        limits.learn(MODEL, input_bytes=lambda sent=sent: sent, input_tokens=used, output_tokens=1)
+        assert limits.need(MODEL, input_bytes=lambda: 100, max_tokens=10).input_tokens == pytest.approx(35.0)
+    limits.learn(MODEL, input_bytes=lambda: 4, input_tokens=1, output_tokens=1)
+    assert limits.need(MODEL, input_bytes=lambda: 100, max_tokens=10).input_tokens == pytest.approx(25.0)
+    unlimited = FamilyLimits()
+    unlimited.learn(MODEL, input_bytes=no_bytes, input_tokens=1, output_tokens=1)
+    assert unlimited.need(MODEL, input_bytes=no_bytes, max_tokens=10) == Need()
+
+
 def test_a_refusal_narrows_only_where_nothing_else_says_how_much_may_leave() -> None:
     """Without headers a 429 means fewer at once; with them the buckets know, and while it probes the API itself says it."""
     unknown = FamilyLimits()

@@ -31,6 +31,14 @@ chances = st.floats(0, 1, exclude_max=True)
 attempts = st.integers(1, 10_000)
 
 
+def test_who_was_told_how_long_to_wait_waits_a_little_longer() -> None:
+    """By a tenth of that and of the backoff, and by a second at the most."""
+    told = RateLimitError("x", retry_after_seconds=2.0)
+    waits = [delay_seconds(told, attempt, random=lambda: 0.5) for attempt in (1, 2, 3, 4, 10)]
+    assert waits == pytest.approx([2.125, 2.15, 2.2, 2.3, 2.5])
+    assert delay_seconds(told, 1, random=lambda: 0.0) == 2.0
+
+
 @given(attempts, chances)
 def test_full_jitter(attempt: int, chance: float) -> None:
     """Without retry-after the wait is anywhere from 0 to a bound that doubles with each attempt up to its maximum."""

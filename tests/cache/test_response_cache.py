@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cache_tools import SECRET, Clock, answer, at_most_one_warning, database_of, fingerprint, make_cache, stored
 
-from claude_force_nb.cache import CacheStats, ResponseCache, VerifyReport, cli, entries
+from claude_force_nb.cache import CacheStats, ResponseCache, VerifyReport, cli, entries, lifecycle
 from claude_force_nb.cache.entries import CLOCK_SKEW_SECONDS
 from claude_force_nb.cache.response_cache import MAX_ENTRY_BYTES
 from claude_force_nb.cache.signing import OVERHEAD_BYTES
@@ -66,6 +66,24 @@ def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
         for hits in (1, 2, 3):
             assert cache.get(A)
             assert (cache.stats().hits, cache.stats().misses) == (hits, 3)
+
+
+def test_the_file_is_looked_at_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is still the same one; in between hits and misses ask it nothing but for their row."""
+    looks = []
+    real = lifecycle.StoreLifecycle._open
+    monkeypatch.setattr(
+        lifecycle.StoreLifecycle, "_open", lambda self, keyed: (looks.append(keyed), real(self, keyed))[1]
+    )
+    clock = Clock()
+    with make_cache(tmp_path, clock=clock) as cache:
+        cache.put(A, answer())
+        for seconds, expected in ((0.0, 1), (0.9, 1), (0.2, 2), (0.9, 2), (-5.0, 3)):
+            clock.sleep(seconds)
+            for _ in range(3):
+                assert seconds < 0 or cache.get(A)
+                assert cache.get(B) is None
+            assert len(looks) == expected
 
 
 def test_results_of_two_hits_are_independent(tmp_path: Path) -> None:

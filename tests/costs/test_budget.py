@@ -170,6 +170,14 @@ def test_a_bad_limit_is_one_line(value):
         parse_budget(value, name="daily_budget")
 
 
+def test_a_long_value_that_is_no_limit_is_cut():
+    """At 40 characters, its quotes among them."""
+    for value, shown in (("x" * 38, repr("x" * 38)), ("x" * 39, "'" + "x" * 38 + "…")):
+        with pytest.raises(OptionError) as raised:
+            parse_budget(value)
+        assert str(raised.value).endswith(f"not {shown}")
+
+
 @given(steps)
 def test_no_order_of_steps_passes_the_limit(steps):
     """With actual <= reserved, spent + reserved <= limit after every step, and spent is exactly what was settled."""

@@ -109,16 +109,24 @@ def test_who_waits_on_a_loop_that_is_gone_is_passed_over(run: Any) -> None:
     async def join() -> Waiter:
         return queue.join()
 
-    gone = asyncio.new_event_loop()
-    for _ in range(2):
-        gone.run_until_complete(join())
-    dead = gone.run_until_complete(join())
-    gone.close()
-    dead.wake()  # does nothing, and raises nothing
+    def leave_dead_ones() -> None:
+        gone = asyncio.new_event_loop()
+        for _ in range(2):
+            dead = gone.run_until_complete(join())
+        gone.close()
+        dead.wake()  # does nothing, and raises nothing
+
+    leave_dead_ones()
+    other = asyncio.new_event_loop()
+    waiter = other.run_until_complete(join())
+    assert (len(queue), queue.is_first(waiter), len(queue)) == (3, True, 1)
+    queue.leave(waiter)
+    other.close()
+    leave_dead_ones()
 
     async def main() -> None:
         first, second = queue.join(), queue.join()
-        assert len(queue) == 5
+        assert len(queue) == 4
         queue.wake_first()
         assert len(queue) == 2
         await asyncio.wait_for(first.wait(), 5)
