@@ -5,6 +5,10 @@ export UV_SYSTEM_CERTS := true
 export UV_NATIVE_TLS := true
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Containers often tell Python to keep no bytecode: each kernel that a test starts would compile its libraries anew, for seconds.
+# It is kept here, with the rest of what these commands make.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX ?= $(abspath $(VENV))/bytecode
 
 .PHONY: demo test lab lint types docs bench check clean help
 

@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 from pathlib import Path
-from typing import Any, Callable, Coroutine, Iterator, List, TypeVar
+from typing import Any, Callable, Coroutine, Generator, Iterator, List, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.examples import FULL
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
 
-# No test is timed: a busy machine is not a mistake.
+# "quick" is what runs unless pytest is given --hypothesis-profile. No test is timed: a busy machine is not a mistake.
 # In CI the same examples each time, so that what lands does not hang on luck; elsewhere new ones each time.
-settings.register_profile(
-    "untimed", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("untimed")
+for _profile, _examples in (("quick", 20), ("full", FULL)):
+    settings.register_profile(
+        _profile,
+        deadline=None,
+        derandomize="CI" in os.environ,
+        max_examples=_examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile("quick")
 
 T = TypeVar("T")
 TEST_SECRET = "test-secret-of-32-characters-xyz"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Collect no garbage while modules are imported, and never look at what they made: it stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are not there yet, one after the other."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Home, config, cache and data beside `tmp_path`; no key, address or setting of whoever runs the tests."""
+def isolated_environment(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Home, config, cache and data of its own for each test; no key, address or setting of whoever runs the tests."""
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "CLAUDE_")) and name != "CLAUDE_FORCE_RECORDINGS":
             monkeypatch.delenv(name)
-    # Beside it, since some tests look at everything that is in tmp_path.
-    home = tmp_path.parent / (tmp_path.name + "-home")
+    # Not in tmp_path: some tests look at everything that is there, and most need no folder.
+    home = next(homes)
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))

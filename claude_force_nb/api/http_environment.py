@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -38,6 +39,8 @@ def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> A
         raise ConfigurationError(f"{problem}; correct or unset it; nothing was sent")
     if _stays_here(server):
         options["trust_env"] = False
+        # No certificate is looked at there, and reading those of the machine takes longer than a call; this context trusts none.
+        options["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return make(**options)
     except Exception as error:

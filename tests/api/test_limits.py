@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from claude_force_nb.api.bucket import TokenBucket
 from claude_force_nb.api.limits import _APART_SECONDS, FIRST_CALLS, RAMP_SECONDS, FamilyLimits, Need, parse_time
@@ -393,7 +394,7 @@ class World:
 
 
 # How much of a rate is used is a figure, not an invariant: the same worlds in every run.
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=examples(30), deadline=None, derandomize=True)
 @given(
     rpm=st.integers(60, 6000),
     burst=st.floats(1.0, 60.0),
@@ -426,7 +427,7 @@ def test_request_limits_are_kept_and_used(
 
 
 # How much of a rate is used is a figure, not an invariant: the same worlds in every run.
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=examples(30), deadline=None, derandomize=True)
 @given(
     which=st.sampled_from(["input_tokens_per_minute", "output_tokens_per_minute"]),
     per_second=st.integers(500, 5000),

@@ -18,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.cache_tools import Clock, answer, database_of, fingerprint, make_cache, stored, writer
+from support.examples import examples
 
 from claude_force_nb.cache import ResponseCache, database
 from claude_force_nb.storage.database import mark
@@ -145,7 +146,7 @@ def _size_of_empty() -> int:
 
 SIZE_OF_EMPTY = _size_of_empty()
 TestCacheMachine = CacheMachine.TestCase
-TestCacheMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestCacheMachine.settings = settings(max_examples=examples(40), stateful_step_count=40, deadline=None)
 TestCacheMachine.pytestmark = [pytest.mark.filterwarnings("ignore::claude_force_nb.errors.CacheIntegrityWarning")]
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from claude_force_nb.agents import Agent, AgentLibrary
 from claude_force_nb.api.transport import SdkTransport
@@ -127,7 +128,7 @@ def as_asked(options: Dict[str, Any]) -> Dict[str, Any]:
     return body
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(GIVEN)
 def test_what_is_sent_is_taken_and_what_is_refused_would_be_refused(api: Simulator, options: Dict[str, Any]) -> None:
     """Whatever is combined: a request that the API takes, or one line about a request that it would not have taken."""
@@ -258,7 +259,6 @@ NEWER = frozenset(["between_tools"])
 
 
 @pytest.mark.skipif(find_spec("llm_comply") is None, reason="llm-comply, a description of the API, is not installed")
-@settings(max_examples=100)
 @given(GIVEN)
 def test_what_is_sent_fits_an_independent_description(options: Dict[str, Any]) -> None:
     """Each body is valid under the schema of CreateMessageParams."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 import claude_force_nb
 from claude_force_nb.costs.model_prices import ModelPrices
@@ -154,7 +155,7 @@ def test_flat_prices_add_up(model, one, two):
     st.booleans(),
     st.sampled_from(["2026-03-12", "2026-03-13", "2026-11-01"]),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_a_bound_holds_for_every_usage_within_it(model, input_tokens, max_tokens, shares, caching, batch, day):
     """No usage that a request may meet costs more than its bound, on the day of sending or the next."""
     on = datetime.date.fromisoformat(day)

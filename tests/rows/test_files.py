@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -315,7 +316,7 @@ def test_parquet_without_pyarrow(run: Any, make: Make, tmp_path: Path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     runs=st.lists(st.lists(st.sampled_from("abcdef"), max_size=6, unique=True), min_size=1, max_size=4),
     seed=st.integers(0, 10**9),

@@ -11,6 +11,7 @@ from typing import Any, Callable, List
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from claude_force_nb.errors import OptionError, SourceError, UndefinedNameError
 from claude_force_nb.messages.result import ClaudeResult
@@ -128,7 +129,7 @@ def test_a_run_that_was_stopped_gives_what_it_has(run: Any, make: Make, simulato
     assert simulator.counters.calls == calls + 4
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     first=st.lists(st.sampled_from("abcdefghij"), max_size=8),
     second=st.lists(st.sampled_from("abcdefghij"), max_size=12),
