@@ -71,8 +71,8 @@ def isolated_environment(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    """A Messages API on a free port of this machine."""
-    with Simulator() as running:
+    """A Messages API on a free port of this machine, whose message batches end soon."""
+    with Simulator(batch_seconds=0.05) as running:
         yield running
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Dict, Iterator, Tuple
 
 import pytest
 
@@ -12,7 +12,6 @@ import claude_force_nb
 
 PACKAGE = Path(claude_force_nb.__file__).resolve().parent
 TESTS = Path(__file__).resolve().parent
-MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MOST_ROOT_MODULES = 8
 MOST_MODULE_LINES = 400
@@ -23,13 +22,25 @@ def _name(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
-def _functions(path: Path) -> Iterator[Tuple[str, int]]:
+def _functions(tree: ast.AST) -> Iterator[Tuple[str, int]]:
     """Give each function of a module with the number of lines of its body, without its docstring."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             if body:
                 yield node.name, (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+@pytest.fixture(scope="module")
+def sources() -> Dict[str, str]:
+    """The text of each module."""
+    return {_name(path): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@pytest.fixture(scope="module")
+def trees(sources: Dict[str, str]) -> Dict[str, ast.AST]:
+    """The syntax tree of each module."""
+    return {name: ast.parse(text) for name, text in sources.items()}
 
 
 def test_the_root_of_the_package_is_small() -> None:
@@ -37,11 +48,13 @@ def test_the_root_of_the_package_is_small() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_ROOT_MODULES
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=_name(path)) for path in MODULES])
-def test_modules_and_functions_fit_on_a_few_screens(path: Path) -> None:
+def test_modules_and_functions_fit_on_a_few_screens(sources: Dict[str, str], trees: Dict[str, ast.AST]) -> None:
     """A module has at most 400 lines, and the body of a function at most 60."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_MODULE_LINES
-    assert [(name, lines) for name, lines in _functions(path) if lines > MOST_FUNCTION_LINES] == []
+    lengths = {name: len(text.splitlines()) for name, text in sources.items()}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_MODULE_LINES} == {}
+    functions = [(name, *found) for name, tree in trees.items() for found in _functions(tree)]
+    assert len(functions) > 1000
+    assert [found for found in functions if found[2] > MOST_FUNCTION_LINES] == []
 
 
 def test_each_room_says_what_lives_there() -> None:
@@ -62,19 +75,14 @@ def test_tests_stand_in_the_room_of_what_they_test() -> None:
     assert folders <= rooms | {"browser", "kernel"}
 
 
-def _private_uses(path: Path) -> List[str]:
-    """Return the private names that a module takes from another one."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [
-        f"{node.module}.{alias.name}"
+def test_nothing_private_is_imported(trees: Dict[str, ast.AST]) -> None:
+    """What begins with an underscore is used in its own module only."""
+    private = [
+        f"{name} takes {node.module}.{alias.name}"
+        for name, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
         if alias.name.startswith("_") and not alias.name.startswith("__")
     ]
-
-
-@pytest.mark.parametrize("path", [pytest.param(path, id=_name(path)) for path in MODULES])
-def test_nothing_private_is_imported(path: Path) -> None:
-    """What begins with an underscore is used in its own module only."""
-    assert _private_uses(path) == []
+    assert private == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Optional
+from typing import Any, Optional
 
 import pytest
 from support.batches import QUICK, Build, quick_batches
@@ -11,16 +11,8 @@ from support.http_server import serve
 from claude_force_nb.batches.context import BatchLimits
 from claude_force_nb.batches.polling import PollSchedule
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.simulator import Simulator
 
-__all__ = ["build", "serve", "simulator"]
-
-
-@pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    """A Messages API whose batches end soon."""
-    with Simulator(batch_seconds=0.05) as running:
-        yield running
+__all__ = ["build", "serve"]
 
 
 @pytest.fixture

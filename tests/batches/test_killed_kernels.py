@@ -104,7 +104,7 @@ def again(orchestrator: AsyncAgentOrchestrator, rows: int = ROWS, step: int = -1
 
 @pytest.mark.parametrize(
     ("kind", "endpoint"),
-    [pytest.param(*step, marks=pytest.mark.slow if number in (0, 3) else []) for number, step in enumerate(STEPS)],
+    [pytest.param(*step, marks=[] if number == 2 else pytest.mark.slow) for number, step in enumerate(STEPS)],
 )
 def test_running_the_cell_again_pays_for_nothing_twice(
     simulator: Simulator, start: Any, build: Any, run: Any, kind: str, endpoint: str
@@ -129,10 +129,8 @@ def test_running_the_cell_again_pays_for_nothing_twice(
     run(main())
 
 
-@pytest.mark.parametrize(
-    ("kind", "endpoint"),
-    [pytest.param(*step, marks=[] if number == 2 else pytest.mark.slow) for number, step in enumerate(STEPS)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "endpoint"), STEPS)
 def test_attach_collects_what_was_sent(
     simulator: Simulator, start: Any, build: Any, run: Any, kind: str, endpoint: str
 ) -> None:

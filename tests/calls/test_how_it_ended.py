@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import pytest
+from support.batches import quick_batches
 
 from claude_force_nb.errors import SchemaError
 from claude_force_nb.messages.result import ClaudeResult
@@ -79,7 +80,7 @@ def test_rows_are_counted_shown_and_asked_again(run: Any, make: Make, simulator:
     prompts = rows_with_every_end(simulator, via)
 
     async def main() -> None:
-        async with make() as orchestrator:
+        async with quick_batches(make()) as orchestrator:
             batch = await orchestrator.run_many(prompts, via=via, **NO_THINKING)
             assert [row.status for row in batch] == ["ok", "refused", "failed", "ok"]
             assert (batch.counts["refused"], batch.counts["cut_off"], batch.counts["ok"]) == (1, 0, 2)

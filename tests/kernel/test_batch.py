@@ -67,6 +67,7 @@ def stop_at(kernel: LiveKernel, server: Simulator, message: str, line: str, *, i
         kernel.on_message = None
 
 
+@pytest.mark.slow
 def test_a_batch_is_shown_once_and_kept(kernel: LiveKernel) -> None:
     """The cell ends with a summary in three forms, once; Out and into= hold the same batch, in input order."""
     cell = kernel.run("%%claude_batch reviews model=haiku into=labels\nLabel {{ text }} with {{ stars }} stars")

@@ -13,10 +13,11 @@ from typing import Any, List
 
 import nbformat
 import pytest
-from nbconvert import HTMLExporter, LatexExporter, MarkdownExporter, PDFExporter
 from support.live_kernel import LiveKernel, kernel_environment
 
 from claude_force_nb.simulator import Simulator
+
+pytestmark = pytest.mark.slow
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # The last line of an answer; its two dollars would be a formula if they were left alone.
@@ -82,7 +83,6 @@ def receipts(notebook: Any) -> List[str]:
     return [text.rstrip().rpartition("\n")[2] for text in texts]
 
 
-@pytest.mark.slow
 def test_receipts_are_in_the_file(notebook: Any) -> None:
     """Fresh, cached and odd: the last line of each, in the three forms that a front end or a code host may choose from."""
     fresh, cached, odd = receipts(notebook)
@@ -95,9 +95,16 @@ def test_receipts_are_in_the_file(notebook: Any) -> None:
         assert line in Page(output["data"]["text/html"]).seen
 
 
+def exported(notebook: Any, exporter: str) -> Any:
+    """Return what a class of nbconvert makes, which takes long to import."""
+    import nbconvert
+
+    return getattr(nbconvert, exporter)().from_notebook_node(notebook)[0]
+
+
 def test_html(notebook: Any) -> None:
     """``nbconvert --to html``: every receipt and number, nothing of a name or an answer as an element or a formula."""
-    page, _ = HTMLExporter().from_notebook_node(notebook)
+    page = exported(notebook, "HTMLExporter")
     body = Page(page)
     for line in (*receipts(notebook), "It costs $5, not $6_a$;", "printf $x $y", "█ spent ░ saved"):
         assert line in body.seen, line
@@ -111,7 +118,7 @@ def test_html(notebook: Any) -> None:
 
 def test_markdown(notebook: Any) -> None:
     """``nbconvert --to markdown``: the lines are there, whichever form the exporter takes."""
-    text, _ = MarkdownExporter().from_notebook_node(notebook)
+    text = exported(notebook, "MarkdownExporter")
     assert [line for line in receipts(notebook) if line not in Page(text).seen] == []
 
 
@@ -142,11 +149,10 @@ def pandoc() -> str:
     return os.path.dirname(binary.get_pandoc_path())
 
 
-@pytest.mark.slow
 def test_latex(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """``nbconvert --to latex``: the receipts with every special character escaped, and no formula anywhere in them."""
     monkeypatch.setenv("PATH", os.pathsep.join([pandoc(), os.environ["PATH"]]))
-    text, _ = LatexExporter().from_notebook_node(notebook)
+    text = exported(notebook, "LatexExporter")
     body = text[text.index(r"\begin{document}") :]
     # No formula, and every character that means something to LaTeX is escaped.
     assert not re.search(r"\\\(|\\\[", re.sub(r"\\(begin|end)\{[a-zA-Z]*\}\[[^]]*\]", "", body))
@@ -162,11 +168,10 @@ def words_of(content: bytes) -> str:
     return " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages).split())
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 def test_pdf(notebook: Any, tmp_path: Path) -> None:
     """The page printed by Chromium, as ``nbconvert --to webpdf`` does: the receipts are text in it."""
-    page, _ = HTMLExporter().from_notebook_node(notebook)
+    page = exported(notebook, "HTMLExporter")
     (tmp_path / "n.html").write_text(page, encoding="utf-8")
     assert CHROMIUM is not None
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir=" + str(tmp_path / "profile")]
@@ -177,14 +182,13 @@ def test_pdf(notebook: Any, tmp_path: Path) -> None:
         assert line in text, line
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("xelatex") is None, reason="xelatex, which nbconvert makes a PDF with, is not installed"
 )
 def test_pdf_by_latex(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """``nbconvert --to pdf``: the receipts are text in it, however its lines are broken."""
     monkeypatch.setenv("PATH", os.pathsep.join([pandoc(), os.environ["PATH"]]))
-    content, _ = PDFExporter().from_notebook_node(notebook)
+    content = exported(notebook, "PDFExporter")
     text = words_of(content).replace(" ", "")
     for line in receipts(notebook):
         assert line.replace(" ", "") in text, line

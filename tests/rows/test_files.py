@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.batches import quick_batches
 from support.examples import examples
 
 from claude_force_nb.errors import SourceError
@@ -285,7 +286,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def test_rows_of_message_batches_go_to_a_file(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
     """via=batches writes the same lines, and sends only what the file has no answer to."""
     path = tmp_path / "out.jsonl"
-    orchestrator = make(enable_cache=False)
+    orchestrator = quick_batches(make(enable_cache=False))
     run(orchestrator.run_stream(["a", "b"], model="haiku", into=path))
     summary = run(orchestrator.run_stream(["b", "c", "a"], model="haiku", into=path, via="batches"))
     assert summary.counts == {"ok": 1, "cached": 2, "failed": 0, "not_sent": 0}

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from pydantic import BaseModel, Field
+from support.batches import quick_batches
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.costs.bounds import input_bound_tokens
@@ -265,7 +266,7 @@ def test_rows_of_a_message_batch_are_checked_and_repaired_by_a_retry(
     simulator.fail(["wrong_json"], endpoint="batch_item", contains="mend me")
 
     async def main() -> None:
-        async with make() as orchestrator:
+        async with quick_batches(make()) as orchestrator:
             batch = await orchestrator.run_many(
                 ["good", "mend me"], model="haiku", schema=Review, via="batches", budget=1
             )
