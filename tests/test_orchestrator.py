@@ -303,7 +303,7 @@ def test_a_cell_has_its_time_from_its_start(run: Any, make: Make, simulator: Sim
 
 def test_who_joins_another_loops_call_waits_no_longer_than_he_said(make: Make, simulator: Simulator) -> None:
     """The same bound across threads, for a row from the moment in which the other loop's call leaves."""
-    simulator.fail("slow", delay_seconds=2)
+    simulator.fail("slow", delay_seconds=1)
     orchestrator = make()
     orchestrator.pause()
     ended: List[Any] = []

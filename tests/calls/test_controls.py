@@ -377,15 +377,16 @@ def test_answers_in_flight_at_stop_are_kept(run: Any, make: Make) -> None:
         assert quick.counters.aborted_by_client == 0
 
 
-def test_no_interrupt_pays_twice_for_what_had_come_back(run: Any, make: Make) -> None:
-    """Fifty interrupts over a batch, at any moment of its calls: no answer that came is asked for again."""
+@pytest.mark.parametrize("interrupts", [11, pytest.param(50, marks=pytest.mark.slow)])
+def test_no_interrupt_pays_twice_for_what_had_come_back(run: Any, make: Make, interrupts: int) -> None:
+    """Interrupts over a batch, at any moment of its calls: no answer that came is asked for again."""
     with Simulator(latency_seconds=0.05) as quick:
         orchestrator = make(base_url=quick.url, max_concurrent=5)
         prompts = [f"p{number}" for number in range(120)]
 
         async def main() -> None:
             await orchestrator.run("warm up")
-            for number in range(50):
+            for number in range(interrupts):
                 batch = asyncio.ensure_future(orchestrator.run_many(prompts))
                 await asyncio.wait([batch], timeout=0.007 * (number % 11))
                 batch.cancel()

@@ -285,7 +285,7 @@ def test_calls_at_once_all_miss_where_none_was_first() -> None:
             cold = await asyncio.gather(*[one() for _ in range(5)])
             return [*cold, await one()]
 
-    with Simulator(latency_seconds=0.5) as simulator:
+    with Simulator(latency_seconds=0.2) as simulator:
         assert asyncio.run(main(simulator)) == [0, 0, 0, 0, 0, 600]
 
 
