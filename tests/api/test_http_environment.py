@@ -43,6 +43,16 @@ def test_what_is_on_this_machine(server: str, expected: bool) -> None:
     assert is_loopback(server) is expected
 
 
+@pytest.mark.parametrize("server", ["http://127.0.0.1:8080", "http://localhost.:1/v1", "http://[::1]:80"])
+def test_a_plain_server_on_this_machine_needs_no_certificates(server: str) -> None:
+    """None are read, which takes long, and none are trusted either."""
+    context = make_http_client(client, server)["verify"]
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.cert_store_stats()["x509"] == 0
+    for other in (SERVER, "https://127.0.0.1", "http://10.0.0.1"):
+        assert make_http_client(client, other) == {}
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -64,7 +74,8 @@ def test_a_proxy_that_cannot_be_one_is_named(
 ) -> None:
     """In one line, and without what may be its password; what goes to this machine needs no proxy."""
     monkeypatch.setenv(variable, address)
-    assert make_http_client(client, "http://127.0.0.1:1", timeout=5) == {"timeout": 5, "trust_env": False}
+    options = make_http_client(client, "http://127.0.0.1:1", timeout=5)
+    assert (options["timeout"], options["trust_env"]) == (5, False)
     if said is None:
         assert make_http_client(client, SERVER, timeout=5) == {"timeout": 5}
         return
