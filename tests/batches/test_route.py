@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
-from support.batches import ask
+from support.batches import ask, until_sent
 
 from claude_force_nb.errors import OptionError
+from claude_force_nb.simulator import Simulator
 from claude_force_nb.testing import FakeTransport
 
 
@@ -43,3 +44,23 @@ def test_a_transport_without_batches_says_so(make: Any, run: Any) -> None:
                 await task
 
     run(main())
+
+
+def test_a_run_is_ended_at_the_api_where_it_has_batches_there(build: Any, run: Any) -> None:
+    """What was answered is kept and the rest is told apart; a run that has none is cancelled itself."""
+
+    async def main(simulator: Simulator) -> None:
+        async with build(base_url=simulator.url) as orchestrator:
+            task = asyncio.ensure_future(ask(orchestrator, ["a", "b"]))
+            await until_sent(orchestrator.message_batches)
+            plain = asyncio.ensure_future(asyncio.sleep(60))
+            orchestrator.cancel_run(plain)
+            orchestrator.cancel_run(task)
+            await asyncio.wait([plain], timeout=5)
+            assert plain.cancelled()
+            batch = await asyncio.wait_for(task, 20)
+            assert batch.counts["not_sent"] == 2
+            assert [state.state for state in orchestrator.message_batches.all()] == ["done"]
+
+    with Simulator(batch_seconds=600) as simulator:
+        run(main(simulator))
