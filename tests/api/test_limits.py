@@ -74,6 +74,27 @@ def test_a_bucket_tells_what_may_still_arrive_later() -> None:
     assert bucket.level == pytest.approx(83.0)
 
 
+def test_what_the_api_said_is_taken_as_far_as_it_is_news() -> None:
+    """Below and above the range that our own books allow, less what rounding hides; a 0 stands for any debt, and says nothing."""
+
+    def corrected(level: float, remaining: float, lowest: float, highest: float) -> float:
+        bucket = TokenBucket(600.0, level, 1000.0, 0.0)
+        bucket.correct(remaining, lowest=lowest, highest=highest, below=10.0, above=20.0)
+        assert bucket.correction == bucket.level - level
+        return bucket.level
+
+    assert corrected(50.0, 100.0, 40.0, 90.0) == 50.0
+    assert corrected(50.0, 100.0, 40.0, 89.0) == 51.0
+    assert corrected(50.0, 100.0, 120.0, 130.0) == 50.0
+    assert corrected(50.0, 100.0, 121.0, 130.0) == 49.0
+    assert corrected(50.0, 5000.0, 40.0, 90.0) == 1000.0  # never above what it holds
+    assert corrected(-50.0, 0.0, -60.0, -40.0) == -50.0
+    bucket = TokenBucket(600.0, 50.0, 1000.0, 0.0)
+    for said, level in ((60.0, 50.0), (50.0, 50.0), (20.0, 20.0), (0.0, 0.0)):
+        bucket.lower(said)
+        assert (bucket.level, bucket.correction) == (level, level - 50.0)
+
+
 def test_a_call_larger_than_the_bucket_needs_a_full_one() -> None:
     """It could never leave otherwise."""
     bucket = TokenBucket(600.0, 20.0, 20.0, 0.0)
@@ -255,6 +276,37 @@ def test_sizes_are_learned_from_what_has_a_size() -> None:
     unlimited = FamilyLimits()
     unlimited.learn(MODEL, input_bytes=no_bytes, input_tokens=1, output_tokens=1)
     assert unlimited.need(MODEL, input_bytes=no_bytes, max_tokens=10) == Need()
+
+
+def test_tokens_are_told_in_thousands_and_requests_one_by_one() -> None:
+    """A round number of tokens may be up to 500 less; any other, and any number of requests, is what it says."""
+    limits = FamilyLimits()
+    said = headers(
+        requests_limit=5000, requests_remaining=3000,
+        input_tokens_limit=50000, input_tokens_remaining=3000,
+        output_tokens_limit=50000, output_tokens_remaining=3001,
+    )  # fmt: skip
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers=said)
+    levels = {name: bucket.level for name, bucket in limits.buckets.items()}
+    assert levels == {"requests": 3000.0, "input-tokens": 2500.0, "output-tokens": 3001.0}
+
+
+def test_after_a_refusal_each_request_counts_for_a_little_more() -> None:
+    """A small bucket loses what refills while a call is late; tokens count for what they are."""
+    limits = FamilyLimits()
+    said = headers(requests_limit=600, requests_remaining=100, input_tokens_limit=6000, input_tokens_remaining=1001)
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers=said)
+
+    def taken() -> Tuple[float, float]:
+        before = {name: bucket.level for name, bucket in limits.buckets.items()}
+        limits.take(Need(1.0, 10.0, 0.0), 0.0)
+        after = limits.buckets
+        return before["requests"] - after["requests"].level, before["input-tokens"] - after["input-tokens"].level
+
+    assert taken() == pytest.approx((1.0, 10.0))
+    for lateness in (0.03, 0.05, 0.05):
+        limits.settle(limits.take(Need(), 0.0), 0.0, verdict="limited")
+        assert taken() == pytest.approx((1.0 + lateness, 10.0))
 
 
 def test_a_refusal_narrows_only_where_nothing_else_says_how_much_may_leave() -> None:

@@ -270,6 +270,25 @@ def test_a_batch_of_the_same_size_is_ours_only_by_its_results(run: Any, sender: 
     assert server.downloads == ["msgbatch_stranger", "msgbatch_ours"]
 
 
+def test_a_batch_without_results_is_not_ours(run: Any, sender: Any) -> None:
+    """One of the same size whose rows were all somebody else's, or that has none to look at: ours is sent again."""
+    server = BatchServer()
+    lost = [True]
+
+    def lose(requests: List[Any]) -> Any:
+        if lost and lost.pop():
+            for number in range(2):
+                server.add(f"msgbatch_empty{number}", 1)
+            server.results["msgbatch_empty0"] = lambda: []
+            server.results["msgbatch_empty1"] = lambda: ["no line of ours"]
+            return None
+        return server.make(requests)
+
+    server.on_create = lose
+    assert run(sender(server)()) == "msgbatch_2"
+    assert sorted(server.downloads) == ["msgbatch_empty0", "msgbatch_empty1"]
+
+
 def test_an_id_that_would_lead_elsewhere_is_never_a_path(run: Any, sender: Any) -> None:
     """Nothing but the list and the creates is asked for."""
     server = BatchServer()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.cache_tools import answer
 
 from claude_force_nb.cache import entries
-from claude_force_nb.cache.entries import Entry, Verified
+from claude_force_nb.cache.entries import Entry, Verified, encode
 
 
 def test_the_least_recently_verified_goes_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +31,11 @@ def test_the_least_recently_verified_goes_when_there_is_no_room(monkeypatch: pyt
     assert (list(verified), verified.size_bytes) == (["c"], size)
     verified.forget_all()
     assert (len(verified), verified.size_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_what_json_cannot_hold_is_not_kept(number: float) -> None:
+    """Another reader of JSON would refuse it, or take it for something else."""
+    assert encode(answer(parsed={"x": 1.5}))
+    with pytest.raises(ValueError, match="JSON"):
+        encode(answer(call_seconds=number))

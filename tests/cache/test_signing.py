@@ -160,6 +160,7 @@ WEAK = [
     "0123456789abcde",
     "aaaaaaaaaaaaaaaaaaaaaaaa",
     "xxxxxxxxxxxxxxxx",
+    "vwxyvwxyvwxyvwxy",
     "replace-me-with-a-secret",
 ]
 
@@ -178,9 +179,17 @@ def test_weak_secrets_are_known(secret: str, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("secret", ["0123456789abcdef", "correct horse battery", "5f4dcc3b5aa765d61d8327deb882cf99"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "0123456789abcdef",
+        "vwxyzvwxyzvwxyzv",
+        "correct horse battery",
+        "5f4dcc3b5aa765d61d8327deb882cf99",
+    ],
+)
 def test_other_secrets_are_taken_without_a_word(secret: str, tmp_path: Path) -> None:
-    """16 characters are enough; no warning, also where a secret is required."""
+    """16 characters, five of them different, are enough; no warning, also where a secret is required."""
     ResponseCache(tmp_path, environ={"CLAUDE_CACHE_SECRET": secret, "CLAUDE_FORCE_REQUIRE_SECRET": "1"})
     ResponseCache(tmp_path, secret=secret.encode())
 

@@ -11,9 +11,10 @@ from support.http_server import serve
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.api.pacing import FamilyPacer, FamilyPacers
+from claude_force_nb.api.retry import RetryBudget
 from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.costs.bounds import paced_bytes
-from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.errors import BrokenConnectionError, ClaudeForceError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
 
@@ -80,6 +81,26 @@ def test_sizes_are_learned_from_answers(run: Any, make: Make) -> None:
                 for _ in range(3):
                     await orchestrator.run("What is a monad?", cache="off", **PLAIN)
                 assert 1.0 < need().output_tokens / result.usage.output_tokens < 1.5
+
+    run(main())
+
+
+def test_every_call_pays_for_a_fifth_of_a_retry(run: Any, make: Make, simulator: Simulator) -> None:
+    """Where the reserve is used up, so many calls have to be made before one may be made again."""
+
+    async def main() -> None:
+        async with make(ledger=None, enable_cache=False) as orchestrator:
+            retries = RetryBudget(1.0, clock=lambda: 0.0)
+            orchestrator._answerer._caller._retries = retries
+            while retries.allows():
+                pass
+            simulator.fail(["drop"])
+            with pytest.raises(BrokenConnectionError):
+                await orchestrator.run("p", **PLAIN)
+            for _ in range(4):
+                assert (await orchestrator.run("p", **PLAIN)).attempts == 1
+            simulator.fail(["drop"])
+            assert (await orchestrator.run("p", **PLAIN)).attempts == 2
 
     run(main())
 

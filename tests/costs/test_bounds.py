@@ -152,6 +152,26 @@ def test_tools_and_schemas_come_with_a_system_prompt_of_the_api(body: Dict[str, 
     assert paced_bytes(request(**body)) - content_bytes(request(**body)) == added
 
 
+def test_the_price_of_fast_output_bounds_what_is_asked_to_be_fast() -> None:
+    """Where the model has one; and that of the region that is asked for."""
+    prices = load_prices()
+    for speed, fast in (("fast", True), ("standard", False), (None, False)):
+        body = request(model="claude-opus-5-5", speed=speed)
+        bound = prices.bound(
+            "claude-opus-5-5",
+            input_tokens=input_bound_tokens(body),
+            max_tokens=100,
+            on=DAY,
+            batch=False,
+            prompt_caching=False,
+            fast=fast,
+            inference_geo="global",
+        )
+        assert price_bound(body, prices, on=DAY) == bound
+    slow, quick = (price_bound(request(model="claude-opus-5-5", speed=each), prices, on=DAY) for each in (None, "fast"))
+    assert slow != quick
+
+
 def test_pacing_takes_images_and_documents_for_what_they_usually_are() -> None:
     """An image for 1,600 tokens of four bytes, however few bytes it has; a PDF for its bytes, up to 100 long pages."""
     plain = content_bytes(asking())
