@@ -32,6 +32,7 @@ from .costs.ledger import Ledger
 from .costs.pricing import PriceTable
 from .errors import ClaudeForceError, TransportClosedError
 from .memory.conversations import Memory
+from .messages.addresses import is_loopback
 from .messages.request import ClaudeRequest
 from .messages.result import ClaudeResult
 from .rows.results import BatchResult, BatchSummary
@@ -79,7 +80,7 @@ class AsyncAgentOrchestrator:
     on_event : callable, optional
         Called with each `Event`, on the loop where it happens; must not block.
     ledger : Ledger, None or "default"
-        Where answers are accounted; the user's own by default (``CLAUDE_FORCE_DATA_DIR``), None for nowhere.
+        Where answers are accounted; the user's own by default, or that of servers on this machine; None for nowhere.
     prices : PriceTable, optional
         The shipped table by default.
     default_model, default_max_tokens
@@ -142,6 +143,7 @@ class AsyncAgentOrchestrator:
             notebook=notebook,
             allow_unknown_price=allow_unknown_price,
             environ=environ,
+            local=is_loopback(self.transport.base_url),
         )
         self.prices, self.ledger = accounts.prices, accounts.ledger
         self.budget, self.daily_budget = accounts.budget, accounts.daily_budget

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from claude_force_nb.costs.ledger import Ledger
+from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.errors import (
     ApiError,
     AuthenticationError,
@@ -233,7 +233,7 @@ def test_killed_in_the_middle_a_rerun_pays_only_for_what_had_not_come_back(tmp_p
         assert cached >= len(rows)
         # Paid twice are at most the eight calls that were under way, and the three answers that may wait to be written meanwhile.
         assert simulator.counters.completed <= 200 + 8 + 3
-    ledger = Ledger(Path(os.environ["CLAUDE_FORCE_DATA_DIR"], "ledger.db"))
+    ledger = Ledger(default_ledger_path(os.environ, local=True))
     try:
         assert ledger.total().calls >= len(rows) + fresh
     finally:

@@ -63,8 +63,12 @@ def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_ur
     chain = _in_chain(environ) if environ is os.environ else ""
     if not chain:
         hint = "" if "api.anthropic.com" in base_url else " (any text will do where the server asks for none)"
-        also = f"; {_TOKEN}, a profile of `ant auth login` and workload identity were looked for too"
-        raise MissingApiKeyError(f"no API key: set {_KEY}{hint}{also}; nothing was sent")
+        ways = (
+            f"set {_KEY} in the environment{hint}, or in a notebook with %env {_KEY}=…,"
+            " or try without one: %claude_config base_url=simulator"
+        )
+        also = f"{_TOKEN}, a profile of `ant auth login` and workload identity were looked for too"
+        raise MissingApiKeyError(f"no API key: {ways} ({also}; nothing was sent)")
     if not _sdk_has_chain():
         raise MissingApiKeyError(
             f"the installed anthropic package cannot use the {chain}: upgrade it, or set {_KEY}; nothing was sent"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 from typing import Any, Callable, Optional
@@ -10,17 +9,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from claude_force_nb.errors import ConfigurationError
+from claude_force_nb.messages.addresses import is_loopback
 
-__all__ = ["environment_problem", "is_loopback", "make_http_client"]
-
-
-def is_loopback(server: str) -> bool:
-    """Return whether an address is on this machine: ``localhost``, ``127.0.0.0/8`` or ``::1``."""
-    host = (urlsplit(server).hostname or "").rstrip(".")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+__all__ = ["environment_problem", "make_http_client"]
 
 
 def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> Any:

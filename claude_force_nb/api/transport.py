@@ -19,6 +19,7 @@ from claude_force_nb.errors import (
     OptionError,
     TransportClosedError,
 )
+from claude_force_nb.messages.addresses import is_loopback
 from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
@@ -26,7 +27,6 @@ from .client import HttpCall, LoopClient, close_in, make_client
 from .credentials import Credentials, find_credentials
 from .decoding import Redactor, decode_json, is_web_page
 from .failures import error_from_answer, map_exception
-from .http_environment import is_loopback
 from .pacing import credential_id
 from .reading import iter_events, read_body
 from .stream import MessageAssembler

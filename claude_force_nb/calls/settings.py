@@ -115,12 +115,16 @@ class Accounts:
         notebook: Optional[str],
         allow_unknown_price: bool,
         environ: Mapping[str, str],
+        local: bool,
     ) -> Accounts:
-        """Make what was not given ready-made; arguments as of `AsyncAgentOrchestrator`, settings of a cache to open."""
+        """Make what was not given ready-made; arguments as of `AsyncAgentOrchestrator`, settings of a cache to open.
+
+        With `local` the server is on this machine; see `default_ledger_path`.
+        """
         owns_cache, owns_daily_budget = isinstance(cache, CacheSettings), not isinstance(daily_budget, DailyBudget)
-        book = Ledger(default_ledger_path(environ)) if isinstance(ledger, str) else ledger
+        book = Ledger(default_ledger_path(environ, local=local)) if isinstance(ledger, str) else ledger
         if daily_budget is not None and not isinstance(daily_budget, DailyBudget):
-            path = default_ledger_path(environ) if book is None else book.path
+            path = default_ledger_path(environ, local=local) if book is None else book.path
             daily_budget = DailyBudget(daily_budget, path, allow_unknown_price=allow_unknown_price)
         if not isinstance(budget, Budget):
             budget = Budget(budget, allow_unknown_price=allow_unknown_price)

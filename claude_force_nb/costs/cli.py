@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("CLAUDE_FORCE_DAILY_BUDGET", "none"),
         help="say how much of it is left (default: CLAUDE_FORCE_DAILY_BUDGET)",
     )
+    parser.add_argument(
+        "--local",
+        action="store_true",
+        help="what servers on this machine answered, such as the simulator, apart from real spending",
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--csv", metavar="FILE", help="write every answer to a .csv file instead")
     instead.add_argument("--prune", metavar="AGE", help="remove answers older than 90d, for one, instead")
@@ -36,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table, write the file, or prune; return the exit status."""
-    path = default_ledger_path(os.environ)
+    path = default_ledger_path(os.environ, local=arguments.local)
     ledger, daily = Ledger(path), DailyBudget(arguments.daily_budget, path)
     now = time.time()
     try:

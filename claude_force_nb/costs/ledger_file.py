@@ -8,7 +8,7 @@ from typing import Mapping, Union
 from claude_force_nb.storage.shared_file import SharedFile
 from claude_force_nb.storage.user_folders import user_folder
 
-__all__ = ["LedgerFile", "default_ledger_path"]
+__all__ = ["LedgerFile", "default_ledger_path", "is_local"]
 
 _APPLICATION_ID = 0x436C4C31  # "ClL1"
 _SCHEMA_VERSION = 1
@@ -64,6 +64,22 @@ class LedgerFile(SharedFile):
         )
 
 
-def default_ledger_path(environ: Mapping[str, str]) -> Path:
-    """Return the user's ledger, in the data directory."""
-    return user_folder("data", environ) / "ledger.db"
+_LOCAL_NAME = "ledger-local.db"
+
+
+def default_ledger_path(environ: Mapping[str, str], *, local: bool = False) -> Path:
+    """Return the user's ledger, in the data directory.
+
+    Parameters
+    ----------
+    environ : mapping
+        Environment variables.
+    local : bool
+        True for what servers on this machine answer: nobody bills it, so it must neither look like spending nor use up a budget.
+    """
+    return user_folder("data", environ) / (_LOCAL_NAME if local else "ledger.db")
+
+
+def is_local(path: Path) -> bool:
+    """Return whether a ledger is that of servers on this machine."""
+    return path.name == _LOCAL_NAME

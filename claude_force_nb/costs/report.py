@@ -15,6 +15,7 @@ from claude_force_nb.vocabulary import did_you_mean
 
 from .budget import Budget, DailyBudget
 from .ledger import Ledger, LedgerRow, parse_since
+from .ledger_file import is_local
 
 __all__ = [
     "GROUPS",
@@ -178,6 +179,8 @@ def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Itera
     rows = tuple(ledger.summary(by=by, since=moment))
     parts = [] if rows else ["nothing was asked yet"]
     kept = "this process only, and nothing is kept: there is no home folder for it"
+    if is_local(ledger.path):
+        parts.append("answered by servers on this machine, apart from real spending")
     parts.append(
         (kept if is_temporary(ledger.path) else "all notebooks of this user") + (f", since {since}" if since else "")
     )

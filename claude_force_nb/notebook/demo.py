@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
-from claude_force_nb.costs.ledger import Ledger, LedgerRow
+from claude_force_nb.costs.ledger import Ledger, LedgerRow, default_ledger_path
 from claude_force_nb.errors import ClaudeForceError, ConfigurationError
 from claude_force_nb.simulator import Simulator
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         state = state.resolve()
     except OSError as error:
         raise ConfigurationError(f"{state} cannot be made: {error.strerror or error}; give another --output") from None
-    ledger = Ledger(state / "data" / "ledger.db")
+    ledger = Ledger(default_ledger_path(_environment("", state), local=True))
     runs: List[LedgerRow] = []
     receipts: List[List[str]] = []
     with Simulator(latency_seconds=arguments.latency, tokens_per_second=200) as simulator:

@@ -60,7 +60,13 @@ class SimulatorProcess:
         # A file, since a pipe that nobody reads would stop the process once it is full.
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
             process = subprocess.Popen(
-                self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+                self._command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                # Stop in a notebook interrupts the whole group of the kernel's process.
+                start_new_session=True,
             )
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -101,6 +107,11 @@ class SimulatorProcess:
         if self._url is None:
             raise RuntimeError("the simulator was never started")
         return self._url
+
+    @property
+    def running(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:

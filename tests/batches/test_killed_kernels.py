@@ -78,7 +78,7 @@ def kill_once_stuck(child: subprocess.Popen[str], simulator: Simulator, kind: st
     assert child.stdout is not None
     assert child.stdout.readline() == "running\n"
     until_stuck(simulator, kind)
-    ledger = Ledger(default_ledger_path(os.environ))
+    ledger = Ledger(default_ledger_path(os.environ, local=True))
     until = time.monotonic() + (30 if kind == "silent" else 0)
     while not ledger.total().calls and time.monotonic() < until:
         time.sleep(0.02)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.costs.budget import DailyBudget
+from claude_force_nb.costs.ledger import default_ledger_path
 from claude_force_nb.errors import ApiError, BrokenConnectionError, BudgetExceededError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
@@ -198,7 +199,7 @@ def kernels_on_one_day(tmp_path: Path, limit: Decimal, kernels: int, kills: int)
                 process.communicate()
         while simulator.counters.in_flight:  # what the killed ones had asked for
             time.sleep(0.05)
-        day = DailyBudget(limit, Path(os.environ["CLAUDE_FORCE_DATA_DIR"], "ledger.db"))
+        day = DailyBudget(limit, default_ledger_path(os.environ, local=True))
         try:
             check(simulator, day, limit)
             # The money was the reason to stop: most of it is spent, or was set aside by what was killed, sent or not.

@@ -73,7 +73,7 @@ def test_a_budget_in_the_cell_is_the_calls(kernels: Kernels, server: Simulator) 
 def test_a_daily_budget_is_one_for_all_kernels(kernels: Kernels, server: Simulator, folder: Path) -> None:
     """Two kernels spend from the same; one line refuses in both when it is gone, and one line warned before."""
     one, two = kernels
-    day = DailyBudget(3, folder / "data" / "ledger.db")
+    day = DailyBudget(3, folder / "data" / "ledger-local.db")
     try:
         with pytest.warns(ClaudeForceWarning, match="daily budget is spent"):
             day.reserve(day.left - Decimal("0.6")).settle(None)

@@ -42,7 +42,7 @@ def agent(session: NotebookSession, line: str, body: Optional[str]) -> Bundle:
         line,
         body,
         cell=session.front_end.cell_run().label,
-        base_url=session.settings.value("base_url"),
+        base_url=session.orchestrators.base_url,
         prices=session.orchestrators.prices,
     )
 

@@ -54,7 +54,7 @@ class Plan:
     into: Optional[str] = None
     more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
     path: Optional[str] = None
-    server_note: Callable[[str], str] = field(default=lambda base_url: "")
+    server_note: Callable[..., str] = field(default=lambda base_url, asked: "")
 
 
 class BatchRun:
@@ -208,7 +208,7 @@ class BatchRun:
         where = None if self._plan.path is None else f"in {self._plan.path}"
         # What the cache or a file answered says nothing of this server.
         asked = any(batch.counts.get(status, 0) for status in ("ok", "cut_off", "refused"))
-        server = self._plan.server_note(self.orchestrator.transport.base_url) if asked else ""
+        server = self._plan.server_note(self.orchestrator.transport.base_url, asked=asked)
         self.line.finish(bundle_of(batch, note=" · ".join(part for part in (note, where, server) if part) or None))
 
 

@@ -168,7 +168,7 @@ class _Question:
         finally:
             if self.orchestrator.ledger is not None:
                 self.orchestrator.ledger.flush()
-        note = "" if result.cached else self.session.server_note(self.orchestrator.transport.base_url)
+        note = self.session.server_note(self.orchestrator.transport.base_url, asked=not result.cached)
         if note:
             result = replace(result, notice=" · ".join(part for part in (result.notice, note) if part))
         if self.stream:

@@ -9,6 +9,7 @@ from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import normalise_base_url
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.notebook.options.addresses import SIMULATOR
 from claude_force_nb.notebook.options.key import describe_key
 from claude_force_nb.notebook.options.line import parse_pairs
 from claude_force_nb.notebook.options.settings import Settings
@@ -90,13 +91,16 @@ def config_bundle(settings: Settings, environ: Mapping[str, str], *, everything:
     rows: List[Tuple[str, str, str, str]] = []
     for name, option in SETTINGS.items():
         value, source = settings.lookup(name)
-        if name == "base_url":
+        if name == "base_url" and value != SIMULATOR:
             value = normalise_base_url(value)  # without credentials
         elif source == "default" and not everything:
             continue
         rows.append((name, _shown(value), source, option.meaning))
-    key = describe_key(environ)
-    rows.append(("API key", key.shown, key.source, "never shown, logged or kept"))
+    if settings.value("base_url") == SIMULATOR:
+        rows.append(("API key", "not needed", "", "the simulator is not shown any"))
+    else:
+        key = describe_key(environ)
+        rows.append(("API key", key.shown, key.source, "never shown, logged or kept"))
     project = settings.project
     if project.path is not None:
         state = "on" if project.trusted else "changed since" if project.changed else "off"

@@ -45,9 +45,10 @@ def cost(session: NotebookSession, line: str, *, now: float) -> Bundle:
     if wants_help(line):
         return REFERENCE.bundle()
     given = parse_pairs(line, COST_OPTIONS, "%claude_cost")
-    ledger = session.orchestrator.ledger
-    assert ledger is not None
-    return do_cost(given, ledger, budgets=[*session.budgets], names=session.front_end.names, now=now)
+    orchestrator = session.orchestrator
+    assert orchestrator.ledger is not None
+    budgets = [budget for budget in (orchestrator.budget, orchestrator.daily_budget) if budget is not None]
+    return do_cost(given, orchestrator.ledger, budgets=budgets, names=session.front_end.names, now=now)
 
 
 def do_cost(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 from claude_force_nb.cache import CacheStats
 from claude_force_nb.calls.snapshot import Headroom, ModelSums, Snapshot, Tally
 from claude_force_nb.costs.report import dollars
+from claude_force_nb.messages.addresses import is_loopback
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.notebook.display.bundles import bundle
 from claude_force_nb.text_tables import one_line
@@ -71,6 +72,8 @@ class DashboardState:
         See `Tally.hit_rates`.
     failed : int
         Requests of this session that got no answer.
+    local : bool
+        True where a server on this machine answers, whose dollars are not spending.
     """
 
     snapshot: Snapshot
@@ -78,6 +81,7 @@ class DashboardState:
     models: Tuple[ModelSums, ...] = ()
     hit_rates: Tuple[Tuple[float, float], ...] = ()
     failed: int = 0
+    local: bool = False
 
     def __post_init__(self) -> None:
         # BatchOutcome seconds: nobody reads more, and what reads the same is the same.
@@ -98,6 +102,7 @@ def state_of(orchestrator: AsyncAgentOrchestrator, tally: Tally) -> DashboardSta
         models=tuple(tally.models()),
         hit_rates=tuple(tally.hit_rates()),
         failed=tally.failed,
+        local=is_loopback(orchestrator.transport.base_url),
     )
 
 
@@ -222,7 +227,10 @@ def _models(state: DashboardState) -> Section:
             )
         )
     header = ("model", "calls", "from cache", "spent", "saved")
-    return Section("models", "By model, in this session", header=header, rows=tuple(rows))
+    title = "By model, in this session"
+    if state.local:
+        title += ", by a server on this machine: apart from real spending"
+    return Section("models", title, header=header, rows=tuple(rows))
 
 
 def _cache(state: DashboardState) -> Section:

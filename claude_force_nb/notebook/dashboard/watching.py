@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 from claude_force_nb.calls.events import Listener
 from claude_force_nb.calls.snapshot import Tally
 from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.messages.addresses import is_loopback
 
 from .view import DashboardState, state_of
 
@@ -38,9 +39,11 @@ class Watching:
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
         # Those before it, for as long as a job of theirs goes on.
         self._earlier: List[weakref.ref[AsyncAgentOrchestrator]] = []
-        # From the start, so that a dashboard opened later knows what came before it.
-        self.tally = Tally()
-        self._listeners: Dict[Listener, Callable[[], None]] = {self.tally: _nothing}
+        # From the start, so that a dashboard opened later knows what came before it. What servers on this machine answer is
+        # summed apart: it is not spending.
+        self._tallies = {local: Tally() for local in (False, True)}
+        self._listeners: Dict[Listener, Callable[[], None]] = {}
+        self._stop_summing: Callable[[], None] = _nothing
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
@@ -64,9 +67,13 @@ class Watching:
             alive = [each for each in self._earlier if each() is not None]
             self._earlier = [*alive, weakref.ref(self._orchestrator)]
         self._orchestrator = orchestrator
+        self._stop_summing = _both(self._stop_summing, orchestrator.add_listener(self._tally(orchestrator)))
         for listener, remove in list(self._listeners.items()):
             added = orchestrator.add_listener(listener)
             self._listeners[listener] = _both(remove, added)
+
+    def _tally(self, orchestrator: AsyncAgentOrchestrator) -> Tally:
+        return self._tallies[is_loopback(orchestrator.transport.base_url)]
 
     def orchestrators(self) -> List[AsyncAgentOrchestrator]:
         """Return the session's orchestrator, and those before it whose jobs may still go on."""
@@ -76,7 +83,7 @@ class Watching:
     def state(self) -> DashboardState:
         """Return what a dashboard shows of this moment; what is under way counts whichever settings it began with."""
         present, *earlier = self.orchestrators()
-        state = state_of(present, self.tally)
+        state = state_of(present, self._tally(present))
         busy = [each for each in (orchestrator.snapshot() for orchestrator in earlier) if each.busy]
         if not busy:
             return state
@@ -92,6 +99,7 @@ class Watching:
 
     def close(self) -> None:
         """Stop listening."""
+        self._stop_summing()
         for remove in self._listeners.values():
             remove()
         self._listeners.clear()

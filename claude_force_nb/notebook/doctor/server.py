@@ -12,10 +12,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener, getproxies
 
-from claude_force_nb.api.http_environment import environment_problem, is_loopback
+from claude_force_nb.api.http_environment import environment_problem
 from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.messages.addresses import is_loopback
 from claude_force_nb.messages.request import DEFAULT_BASE_URL, normalise_base_url
-from claude_force_nb.notebook.options.addresses import check_address
+from claude_force_nb.notebook.options.addresses import SIMULATOR, check_address
 from claude_force_nb.notebook.options.key import describe_key
 from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.text_tables import one_line
@@ -29,6 +30,7 @@ _WAIT_SECONDS = 5.0
 _MOST_BYTES = 20_000
 # The API checks no clock, but dates of receipts and the day of a daily budget come from this machine's.
 _CLOCK_SECONDS = 60.0
+_NEW_ADDRESS = "%claude_config base_url=https://…"
 
 
 class _Answer(NamedTuple):
@@ -44,13 +46,20 @@ def look_at_server(settings: Settings, environ: Mapping[str, str]) -> List[Findi
 
     One GET without a key leaves the machine; it takes up to 5 s.
     """
-    findings = [_key(settings, environ)]
     try:
         address, source = settings.lookup("base_url")
+        if address == SIMULATOR:
+            return [
+                Finding("Address", f"a simulator of this session (from {source}): no key is needed, nothing is spent")
+            ]
+    except ClaudeForceError as error:
+        return [_key(environ), Finding("Address", one_line(error), PROBLEM, _NEW_ADDRESS)]
+    findings = [_key(environ)]
+    try:
         server = normalise_base_url(address)
         check_address(address, allow_http=settings.value("allow_http"))
     except ClaudeForceError as error:
-        return [*findings, Finding("Address", one_line(error), PROBLEM, "%claude_config base_url=https://…")]
+        return [*findings, Finding("Address", one_line(error), PROBLEM, _NEW_ADDRESS)]
     findings.append(Finding("Address", f"{server} (from {source})"))
     findings.append(_way(server))
     if findings[-1].state == PROBLEM:
@@ -62,7 +71,7 @@ def look_at_server(settings: Settings, environ: Mapping[str, str]) -> List[Findi
     return findings
 
 
-def _key(settings: Settings, environ: Mapping[str, str]) -> Finding:
+def _key(environ: Mapping[str, str]) -> Finding:
     try:
         key = describe_key(environ)
     except ClaudeForceError as error:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Optional
 from urllib.parse import urlsplit
 
 from claude_force_nb.errors import OptionError
+from claude_force_nb.messages.addresses import is_loopback
 from claude_force_nb.messages.request import DEFAULT_BASE_URL, normalise_base_url
 
-__all__ = ["check_address", "is_loopback", "other_host"]
+__all__ = ["SIMULATOR", "check_address", "other_host"]
 
 
-def is_loopback(url: str) -> bool:
-    """Return whether a URL names this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+SIMULATOR = "simulator"
+"""Instead of an address: a simulator that the session starts."""
 
 
 def check_address(base_url: Optional[str], *, allow_http: bool) -> None:

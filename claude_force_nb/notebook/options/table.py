@@ -299,8 +299,8 @@ OPTIONS: Dict[str, Option] = {
         Option(
             "base_url",
             read_server,
-            "URL",
-            "server that speaks the Messages API",
+            "URL or simulator",
+            "server that speaks the Messages API; simulator starts one for this session, without key and cost",
             line=False,
             setting=True,
             project="personal",

@@ -102,10 +102,11 @@ def read_thinking(value: str) -> str:
 
 
 def read_server(value: str) -> str:
-    """Return a server's address, checked."""
+    """Return a server's address, checked, or ``simulator``."""
     from claude_force_nb.messages.request import normalise_base_url
 
-    normalise_base_url(value)
+    if value != "simulator":
+        normalise_base_url(value)
     return value
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Mapping, Union
+from decimal import Decimal
+from typing import Mapping, NamedTuple, Optional, Union
 
 from claude_force_nb.costs.budget import Budget, DailyBudget, parse_budget
 from claude_force_nb.costs.ledger import default_ledger_path
 from claude_force_nb.notebook.options.settings import Settings
 
-__all__ = ["SessionBudgets"]
+__all__ = ["BudgetPair", "SessionBudgets"]
 
 
-class SessionBudgets:
-    """What the session and the user's day may cost: kept whatever is set in between, so that a new limit forgets no spending.
-
-    Parameters
-    ----------
-    environ : mapping
-        Environment variables, which say where the ledger is.
+class BudgetPair(NamedTuple):
+    """The budgets that every call has to fit.
 
     Attributes
     ----------
@@ -27,12 +23,42 @@ class SessionBudgets:
         Of all notebooks of the user in a day (UTC).
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.session = Budget(None, name="session_budget", option="%claude_config budget")
-        self.daily = DailyBudget(None, default_ledger_path(environ), option="%claude_config daily_budget")
+    session: Budget
+    daily: DailyBudget
 
-    def __iter__(self) -> Iterator[Union[Budget, DailyBudget]]:
-        return iter((self.session, self.daily))
+
+def _pair(environ: Mapping[str, str], local: bool) -> BudgetPair:
+    path = default_ledger_path(environ, local=local)
+    return BudgetPair(
+        Budget(None, name="session_budget", option="%claude_config budget"),
+        DailyBudget(None, path, option="%claude_config daily_budget"),
+    )
+
+
+class SessionBudgets:
+    """What the session and the user's day may cost: kept whatever is set in between, so that a new limit forgets no spending.
+
+    What servers on this machine answer is accounted in budgets of its own, with the same limits: it is not real money, and must
+    not use up what real money may be spent.
+
+    Parameters
+    ----------
+    environ : mapping
+        Environment variables, which say where the ledger is.
+
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._pairs = {local: _pair(environ, local) for local in (False, True)}
+
+    def of(self, *, local: bool) -> BudgetPair:
+        """Return the budgets of calls to servers on this machine, or to any other."""
+        return self._pairs[local]
+
+    def close(self) -> None:
+        """Close the files of the daily budgets."""
+        for pair in self._pairs.values():
+            pair.daily.close()
 
     def apply(self, settings: Settings) -> None:
         """Take the limits that the settings give.
@@ -42,8 +68,14 @@ class SessionBudgets:
         OptionError
             If a setting cannot be used.
         """
-        for budget, setting in ((self.session, "budget"), (self.daily, "daily_budget")):
-            budget.allow_unknown_price = settings.value("allow_unknown_price")
-            limit = parse_budget(settings.value(setting))
-            if limit != budget.limit:
-                budget.limit = limit
+        allow_unknown_price = settings.value("allow_unknown_price")
+        session, daily = (parse_budget(settings.value(setting)) for setting in ("budget", "daily_budget"))
+        for pair in self._pairs.values():
+            _limit(pair.session, session, allow_unknown_price)
+            _limit(pair.daily, daily, allow_unknown_price)
+
+
+def _limit(budget: Union[Budget, DailyBudget], limit: Optional[Decimal], allow_unknown_price: bool) -> None:
+    budget.allow_unknown_price = allow_unknown_price
+    if limit != budget.limit:
+        budget.limit = limit

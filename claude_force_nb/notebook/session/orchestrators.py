@@ -9,13 +9,16 @@ from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable, load_prices
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning
 from claude_force_nb.memory.conversations import Memory
-from claude_force_nb.notebook.options.addresses import check_address
+from claude_force_nb.messages.addresses import is_loopback
+from claude_force_nb.messages.request import normalise_base_url
+from claude_force_nb.notebook.options.addresses import SIMULATOR, check_address
 from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.warn import warn
 
 from .background_runs import BackgroundRuns
 from .budgets import SessionBudgets
+from .simulator import SessionSimulator
 
 __all__ = ["Orchestrators"]
 
@@ -44,6 +47,8 @@ class Orchestrators:
     memory : Memory
     background : BackgroundRuns
         An orchestrator is closed after the runs that use it.
+    simulator : SessionSimulator
+        Started where ``base_url=simulator``.
     notebook_name : callable
         Gives the name for the ledger.
     on_made : callable
@@ -57,6 +62,7 @@ class Orchestrators:
         agents: AgentLibrary,
         memory: Memory,
         background: BackgroundRuns,
+        simulator: SessionSimulator,
         *,
         notebook_name: Callable[[], str],
         on_made: Callable[[AsyncAgentOrchestrator], None],
@@ -66,6 +72,7 @@ class Orchestrators:
         self._agents = agents
         self._memory = memory
         self._background = background
+        self._simulator = simulator
         self._notebook_name = notebook_name
         self._on_made = on_made
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
@@ -79,6 +86,12 @@ class Orchestrators:
         return load_prices() if given is None else given.table
 
     @property
+    def base_url(self) -> Optional[str]:
+        """Address of the server, as set; None for the official API. Starts the simulator where that is what is set."""
+        value: Optional[str] = self._settings.value("base_url")
+        return self._simulator.url if value == SIMULATOR else value
+
+    @property
     def current(self) -> AsyncAgentOrchestrator:
         """The orchestrator of the present settings.
 
@@ -88,15 +101,19 @@ class Orchestrators:
             If a setting cannot be used.
         """
         values = {name: self._settings.value(name) for name in _BUILD_SETTINGS}
+        if values["base_url"] == SIMULATOR:
+            # It takes any key, and must not be shown a real one.
+            values.update(base_url=self.base_url, api_key=SIMULATOR)
         built_with = {**values, "prices": self._settings.value("prices")}
         check_address(values["base_url"], allow_http=values["allow_http"])
         self._budgets.apply(self._settings)
         if self._orchestrator is None or built_with != self._built_with:
             self._close_after_runs()
+            budgets = self._budgets.of(local=is_loopback(normalise_base_url(values["base_url"])))
             self._orchestrator = AsyncAgentOrchestrator(
                 **values,
-                budget=self._budgets.session,
-                daily_budget=self._budgets.daily,
+                budget=budgets.session,
+                daily_budget=budgets.daily,
                 prices=self.prices,
                 agents=self._agents,
                 memory=self._memory,

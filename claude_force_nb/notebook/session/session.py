@@ -17,6 +17,7 @@ from .background_runs import BackgroundRuns
 from .budgets import SessionBudgets
 from .front_end import FrontEnd
 from .orchestrators import Orchestrators
+from .simulator import SessionSimulator
 
 if TYPE_CHECKING:
     from claude_force_nb.notebook.dashboard.panel import Dashboards
@@ -42,6 +43,8 @@ class NotebookSession:
         The conversations.
     budgets : SessionBudgets
     background : BackgroundRuns
+    simulator : SessionSimulator
+        Runs where ``base_url=simulator``.
     orchestrators : Orchestrators
     watching : Watching
         Listens to the orchestrators for the dashboards.
@@ -54,6 +57,7 @@ class NotebookSession:
         self.memory = Memory()
         self.budgets = SessionBudgets(os.environ)
         self.background = BackgroundRuns()
+        self.simulator = SessionSimulator()
         self.watching = Watching(shell, lambda: self.orchestrator)
         self.orchestrators = Orchestrators(
             self.settings,
@@ -61,6 +65,7 @@ class NotebookSession:
             self.agents,
             self.memory,
             self.background,
+            self.simulator,
             notebook_name=self.front_end.notebook_name,
             on_made=self.watching.follow,
         )
@@ -88,10 +93,16 @@ class NotebookSession:
         if self._dashboards is not None:
             self._dashboards.close()
 
-    def server_note(self, base_url: str) -> str:
-        """Return who answers, for the first answer of a server that is neither the official API nor this machine; then ""."""
+    def server_note(self, base_url: str, *, asked: bool = True) -> str:
+        """Return what a receipt says of who answers.
+
+        ``simulated`` for every answer of the session's simulator, also from the cache; the host for the first one of a server that
+        is neither the official API nor this machine, where it was `asked`; then "".
+        """
+        if self.simulator.is_at(base_url):
+            return "simulated"
         host = other_host(base_url)
-        if not host or host in self._named_hosts:
+        if not asked or not host or host in self._named_hosts:
             return ""
         self._named_hosts.add(host)
         return f"answered by {host}"
@@ -113,10 +124,12 @@ class NotebookSession:
         self.watching.close()
         self.background.leave()
         self.orchestrators.close()
-        self.budgets.daily.close()
+        self.budgets.close()
+        self.simulator.close()
 
     def close_at_exit(self) -> None:
         """Cancel background runs, close connections and files when the process ends."""
         self.background.cancel_at_exit()
         self.orchestrators.close_blocking()
-        self.budgets.daily.close()
+        self.budgets.close()
+        self.simulator.close()

@@ -1,0 +1,17 @@
+"""What an address of a server says about it. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+__all__ = ["is_loopback"]
+
+
+def is_loopback(server: str) -> bool:
+    """Return whether an address is on this machine: ``localhost``, ``127.0.0.0/8`` or ``::1``."""
+    try:
+        host = (urlsplit(server).hostname or "").rstrip(".")
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

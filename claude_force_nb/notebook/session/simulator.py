@@ -1,0 +1,55 @@
+"""The simulator that a session runs for ``base_url=simulator``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional
+
+from claude_force_nb.errors import ConfigurationError
+from claude_force_nb.text_tables import one_line
+
+if TYPE_CHECKING:
+    from claude_force_nb.simulator.process import SimulatorProcess
+
+__all__ = ["SessionSimulator"]
+
+# As a first try should feel: an answer that is seen to arrive.
+_LATENCY_SECONDS = 0.2
+_TOKENS_PER_SECOND = 150.0
+
+
+class SessionSimulator:
+    """A simulator in a process of its own, started when it is first needed; it ends with the session, or with its process."""
+
+    def __init__(self) -> None:
+        self._process: Optional[SimulatorProcess] = None
+
+    @property
+    def url(self) -> str:
+        """Address of the simulator, which is started where it does not run; that takes about a second.
+
+        Raises
+        ------
+        ConfigurationError
+            Where it cannot be started.
+        """
+        if self._process is None or not self._process.running:
+            self.close()
+            from claude_force_nb.simulator.process import SimulatorProcess
+
+            process = SimulatorProcess(latency_seconds=_LATENCY_SECONDS, tokens_per_second=_TOKENS_PER_SECOND)
+            try:
+                process.start()
+            except (OSError, RuntimeError) as error:
+                raise ConfigurationError(f"the simulator cannot be started: {one_line(error)}") from None
+            self._process = process
+        return self._process.url
+
+    def is_at(self, server: str) -> bool:
+        """Return whether an address is that of the simulator that runs."""
+        return self._process is not None and self._process.url == server
+
+    def close(self) -> None:
+        """End it; a later use starts another one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
