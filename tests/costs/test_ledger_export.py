@@ -10,6 +10,7 @@ import pytest
 from support.ledgers import NOW, Clock, answer
 
 from claude_force_nb.costs.ledger import Ledger
+from claude_force_nb.errors import OptionError
 
 
 @pytest.fixture
@@ -62,3 +63,25 @@ def test_a_frame_has_numbers_and_moments(ledger):
     empty = ledger.to_frame(since=NOW + 1)
     assert len(empty) == 0
     assert (empty["cost"].dtype, empty["input_tokens"].dtype, empty["cached"].dtype) == ("float64", "int64", "bool")
+
+
+@pytest.mark.skipif(find_spec("polars") is None, reason="polars is not installed")
+def test_a_frame_of_polars_has_them_too(ledger, monkeypatch):
+    """Where pandas is not there; with neither of them one line says what to install."""
+    import polars
+
+    missing = ["pandas"]
+    monkeypatch.setattr(
+        "claude_force_nb.costs.ledger_export.find_spec", lambda name: None if name in missing else find_spec(name)
+    )
+    ledger.append(answer("0.25"))
+    ledger.append(answer(None))
+    frame = ledger.to_frame()
+    assert frame["cost"].to_list() == [0.25, None]
+    assert (frame["cost"].dtype, frame["cached"].dtype) == (polars.Float64, polars.Boolean)
+    assert [moment.isoformat()[:19] for moment in frame["time"]] == ["2026-11-01T12:00:00"] * 2
+    empty = ledger.to_frame(since=NOW + 1)
+    assert (len(empty), empty["saved"].dtype, empty["attempts"].dtype) == (0, polars.Float64, polars.Int64)
+    missing.append("polars")
+    with pytest.raises(OptionError, match="needs pandas or polars"):
+        ledger.to_frame()
