@@ -185,6 +185,16 @@ def test_a_corrected_level_is_not_corrected_again_by_headers_of_the_same_moment(
     assert limits.buckets["requests"].level == pytest.approx(level)
 
 
+def test_a_level_that_was_corrected_is_corrected_back_by_what_is_news_after_it() -> None:
+    """What was remembered before the correction is compared in today's terms."""
+    limits = learned(100)
+    first, second = limits.take(Need(), 0.0), limits.take(Need(), 0.0)
+    limits.settle(first, 0.0, headers=requests_left(10))
+    assert limits.buckets["requests"].level == pytest.approx(11.0)
+    limits.settle(second, 0.0, headers=requests_left(60))
+    assert 55.0 < limits.buckets["requests"].level <= 60.0
+
+
 def test_reset_says_what_the_bucket_holds() -> None:
     """An empty bucket that is full again in a minute holds a minute's worth, less what whole seconds hide."""
     limits = FamilyLimits()
@@ -263,6 +273,41 @@ def test_without_headers_concurrency_halves_once_a_jam_and_grows_by_one_a_round(
         for permit in round_of[1:]:
             limits.settle(permit, 0.0, verdict="failed")
     assert 14.9 < limits.window < 15.1
+
+
+def test_what_a_call_really_took_is_taken_instead_of_what_was_set_aside() -> None:
+    """More or less of either kind of token; a call that failed gives its output back, of its input nothing is known."""
+    limits = FamilyLimits()
+    said = headers(
+        input_tokens_limit=60000, input_tokens_remaining=9001, output_tokens_limit=60000, output_tokens_remaining=9001
+    )
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers=said)
+
+    def left() -> Tuple[float, float]:
+        return limits.buckets["input-tokens"].level, limits.buckets["output-tokens"].level
+
+    permit = limits.take(Need(1.0, 100.0, 400.0), 0.0)
+    assert left() == pytest.approx((8901.0, 8601.0))
+    limits.settle(permit, 0.0, used=(120, 300))
+    assert left() == pytest.approx((8881.0, 8701.0))
+    limits.settle(limits.take(Need(1.0, 100.0, 400.0), 0.0), 0.0, used=(80, 500))
+    assert left() == pytest.approx((8801.0, 8201.0))
+    limits.settle(limits.take(Need(1.0, 100.0, 400.0), 0.0), 0.0, verdict="failed")
+    assert left() == pytest.approx((8701.0, 8201.0))
+    limits.settle(limits.take(Need(1.0, 100.0, 400.0), 0.0), 0.0, verdict="limited")
+    assert left() == pytest.approx((8701.0, 8201.0))
+
+
+def test_an_estimate_follows_what_answers_turn_out_to_be() -> None:
+    """By half of the difference at first, by a third then, and so on down to a fiftieth; and it is less careful each time."""
+    limits = learned(100)
+    mean, weight = 0.0, 1.0
+    for output in (10, 110, 30, 30, 1000) + (200,) * 100:
+        limits.learn(MODEL, input_bytes=lambda: 100, input_tokens=output, output_tokens=output)
+        mean, weight = mean + (output - mean) * weight, max(0.02, weight / (1.0 + weight))
+        need = limits.need(MODEL, input_bytes=lambda: 100, max_tokens=100_000)
+        assert need == pytest.approx((1.0, mean, mean * (1.0 + math.sqrt(weight))))
+    assert 200.0 < mean < 220.0
 
 
 def test_sizes_are_learned_from_what_has_a_size() -> None:
