@@ -14,6 +14,7 @@ __all__ = [
     "JOB_ACTIONS",
     "MEMORY_ACTIONS",
     "MISSING_MODES",
+    "PROMPT_CACHE_MODES",
     "ROUTES",
     "did_you_mean",
     "is_name",
@@ -29,6 +30,8 @@ ROUTES = ("api", "batches")
 INJECTION_MODES = ("warn", "block", "off")
 # What a row without a value for its template does: it is not asked, asked with nothing in the value's place, or with "None" there.
 MISSING_MODES = ("skip", "empty", "keep")
+# What is marked for the prompt cache of the API, and for how long it keeps it.
+PROMPT_CACHE_MODES = ("auto", "off", "5m", "1h")
 DEFAULT_MODEL = "sonnet"
 # Room for thinking, which counts as output, and for a long answer. Under 21,333, from which on the SDK asks for a stream.
 DEFAULT_MAX_TOKENS = 16_000

@@ -29,6 +29,16 @@ class PartialAnswer:
         self._text: List[str] = []
         self._thinking: List[str] = []
         self._redact: Callable[[str], str] = str
+        self._on_begin: Optional[Callable[[], None]] = None
+
+    def tell_begin(self, on_begin: Callable[[], None]) -> None:
+        """Have `on_begin` called when the API begins to answer."""
+        self._on_begin = on_begin
+
+    def begin(self) -> None:
+        """Say that the API has begun to answer."""
+        if self._on_begin is not None:
+            self._on_begin()
 
     def hide(self, redact: Callable[[str], str]) -> None:
         """Pass what is read through `redact`, which takes out what nobody may see."""

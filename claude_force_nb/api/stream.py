@@ -53,6 +53,7 @@ class MessageAssembler:
         if self.complete:
             return
         if kind == "message_start":
+            self._partial.begin()
             self._message = dict(_mapping(event.get("message")))
             self._message["usage"] = dict(_mapping(self._message.get("usage")))
         elif kind == "content_block_start":

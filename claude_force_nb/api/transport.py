@@ -208,7 +208,7 @@ class SdkTransport:
             Whatever went wrong; see `api.failures`.
         """
         started = time.perf_counter()
-        body = request.body if partial is None else {**request.body, "stream": True}
+        body = request.sent_body if partial is None else {**request.sent_body, "stream": True}
         call = HttpCall("post", _MESSAGES_PATH, _versions(request), timeout_seconds, _encoded(body))
         async with self.response(call) as response:
             headers = self.headers_of(response)

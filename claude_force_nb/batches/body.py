@@ -23,7 +23,7 @@ _HEAD, _TAIL = b'{"requests":[', b"]}"
 
 def row_bytes(request: ClaudeRequest) -> bytes:
     """Return a request as it stands in a batch; its ``custom_id`` is its fingerprint."""
-    return f'{{"custom_id":"{request.fingerprint}","params":{_encode(request.body)}}}'.encode()
+    return f'{{"custom_id":"{request.fingerprint}","params":{_encode(request.sent_body)}}}'.encode()
 
 
 class BatchBody:

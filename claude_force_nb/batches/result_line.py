@@ -88,7 +88,10 @@ class ResultLine:
                 )
             usage = replace(result.usage, service_tier="batch")
             cost = prices.cost(result.model, usage, on=on)
-            return replace(result, usage=usage, cost=cost, request_id=self.message_id, attempts=1)
+            saving = prices.prompt_cache_saving(result.model, usage, on=on)
+            return result.changed(
+                usage=usage, cost=cost, prompt_cache_saved=saving, request_id=self.message_id, attempts=1
+            )
         if self.kind in _NOT_BILLED:
             error = NotAnsweredError(_NOT_BILLED[self.kind])
             return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="not_sent", error=error)

@@ -9,6 +9,7 @@ from claude_force_nb.costs.budget import Budget
 from claude_force_nb.messages.request import ClaudeRequest
 
 from .options import CallOptions
+from .prompt_cache import PromptCacheGate
 from .status import CallStatus
 
 __all__ = ["Call"]
@@ -32,6 +33,8 @@ class Call:
         Where given, it says at any moment what the call waits for.
     on_arrival : callable, optional
         Called when the answer is there and has only to be recorded.
+    gate : PromptCacheGate, optional
+        Of the run, for requests that are marked for the prompt cache.
     is_cell : bool
         True where its time runs from when it is asked for, a schema's repair included; else from when a request first leaves.
 
@@ -41,7 +44,18 @@ class Call:
         When its time is up, in monotonic seconds, where it runs.
     """
 
-    __slots__ = ("budget", "cell", "ends_at", "is_cell", "on_arrival", "options", "partial", "request", "status")
+    __slots__ = (
+        "budget",
+        "cell",
+        "ends_at",
+        "gate",
+        "is_cell",
+        "on_arrival",
+        "options",
+        "partial",
+        "request",
+        "status",
+    )
 
     def __init__(
         self,
@@ -53,6 +67,7 @@ class Call:
         cell: Optional[str] = None,
         status: Optional[CallStatus] = None,
         on_arrival: Optional[Callable[[], None]] = None,
+        gate: Optional[PromptCacheGate] = None,
         is_cell: bool = False,
     ) -> None:
         self.request = request
@@ -62,6 +77,7 @@ class Call:
         self.cell = cell
         self.status = status or CallStatus()
         self.on_arrival = on_arrival
+        self.gate = gate
         self.is_cell = is_cell
         self.ends_at: Optional[float] = None
         self.status.partial = partial

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Optional, Sequence, Tuple
 
 from claude_force_nb.agents import Agent, AgentLibrary
 from claude_force_nb.costs.pricing import PriceTable, resolve_model
@@ -24,6 +24,7 @@ from claude_force_nb.vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 from claude_force_nb.warn import warn
 
 from .options import CallOptions
+from .prompt_cache import MarkChooser
 
 __all__ = ["RequestMaker"]
 
@@ -71,11 +72,27 @@ class RequestMaker:
         self._chosen: Optional[_Chosen] = None
         # By whether the system prompt has to say what a fence is.
         self._shared: Dict[bool, SharedFields] = {}
+        self._marks: Optional[MarkChooser] = None
 
     def request(
-        self, prompt: str, variables: Optional[Mapping[str, Any]] = None, turns: Sequence[Turn] = ()
+        self,
+        prompt: str,
+        variables: Optional[Mapping[str, Any]] = None,
+        turns: Sequence[Turn] = (),
+        *,
+        varying: Optional[Collection[str]] = None,
     ) -> ClaudeRequest:
         """Return the request for a prompt, below earlier `turns` of its conversation.
+
+        Parameters
+        ----------
+        prompt : str
+            A ``{{ }}`` template where `variables` are given.
+        variables : mapping, optional
+        turns : sequence of Turn
+        varying : collection of str, optional
+            For one of many rows, the names whose values differ from row to row: what stands before the first of them is shared, and marked
+            for the prompt cache where it is long enough.
 
         Raises
         ------
@@ -87,7 +104,7 @@ class RequestMaker:
             If a ``{{ }}`` cannot be filled.
         """
         options = self._options
-        rendered = _render(prompt, variables, options)
+        rendered = _render(prompt, variables, options, varying or ())
         chosen = self._chosen = self._chosen or self._look_up()
         if rendered.attachments:
             check_blocks(rendered.attachments, context_window=self._prices.context_window(chosen.model))
@@ -101,7 +118,7 @@ class RequestMaker:
         shared = self._shared.get(fenced)
         if shared is not None:
             check_messages({**shared.body, "messages": messages}, chosen.rules)
-            return shared.request(messages, notices=said)
+            return self._marked(shared.request(messages, notices=said), rendered, fenced, turns, varying)
         body, adjustments = _body_or_without_the_agents_thinking(
             chosen, options, messages, DATA_NOTICE if fenced else None
         )
@@ -115,7 +132,21 @@ class RequestMaker:
             adjustments=adjustments,
         )
         self._shared[fenced] = SharedFields(request)
-        return request
+        return self._marked(request, rendered, fenced, turns, varying)
+
+    def _marked(
+        self,
+        request: ClaudeRequest,
+        rendered: RenderedPrompt,
+        fenced: bool,
+        turns: Sequence[Turn],
+        varying: Optional[Collection[str]],
+    ) -> ClaudeRequest:
+        if self._marks is None:
+            self._marks = MarkChooser(self._options.prompt_cache or "auto", rules_for(request.model))
+        if varying is None:
+            return request.marked(self._marks.of_call(request.body, has_turns=bool(turns)))
+        return request.marked(self._marks.of_row(request.body, rendered.shared_characters, fenced=fenced))
 
     def _look_up(self) -> _Chosen:
         options = self._options
@@ -189,14 +220,16 @@ def _max_tokens(chosen: _Chosen, options: CallOptions) -> Tuple[int, Tuple[str, 
     return wanted or chosen.default_max_tokens, ()
 
 
-def _render(prompt: str, variables: Optional[Mapping[str, Any]], options: CallOptions) -> RenderedPrompt:
+def _render(
+    prompt: str, variables: Optional[Mapping[str, Any]], options: CallOptions, varying: Collection[str]
+) -> RenderedPrompt:
     if not isinstance(prompt, str):
         raise OptionError(f"a prompt must be text, not {type(prompt).__name__}")
     prompt = well_formed(prompt)
     rendered = RenderedPrompt(prompt)
     if variables is not None:
         look = options.on_injection != "off"
-        rendered = render(prompt, variables, look=look, missing=options.missing or "keep")
+        rendered = render(prompt, variables, look=look, missing=options.missing or "keep", varying=varying)
         apply_injection_policy(rendered, options.on_injection)
     if not rendered.text.strip():
         raise EmptyPromptError("the prompt is empty; nothing was sent")

@@ -17,6 +17,7 @@ from claude_force_nb.vocabulary import (
     EFFORTS,
     INJECTION_MODES,
     MISSING_MODES,
+    PROMPT_CACHE_MODES,
     did_you_mean,
     is_name,
     whole_number_fault,
@@ -55,6 +56,8 @@ class CallOptions:
         Texts that end the answer.
     sample : int
         Number of an independent answer, >= 1.
+    prompt_cache : str
+        ``auto``, ``off``, ``5m`` or ``1h``: what is marked for the API's prompt cache, see `prompt_cache.MarkChooser`; ``auto`` by default.
     cache : str
         ``on``, ``off``, ``refresh`` or ``only``; the agent's, then ``on`` by default.
     timeout_seconds : float
@@ -93,6 +96,7 @@ class CallOptions:
     effort: Optional[str] = None
     stop: Union[str, Sequence[str], None] = None
     sample: int = 1
+    prompt_cache: Optional[str] = None
     cache: Optional[str] = None
     timeout_seconds: Optional[float] = None
     budget: Any = None
@@ -125,6 +129,9 @@ class CallOptions:
         if self.cache is not None and self.cache not in CACHE_MODES:
             near = did_you_mean(str(self.cache), CACHE_MODES)
             raise OptionError(f"cache must be on, off, refresh or only, not {self.cache!r}{near}")
+        if self.prompt_cache is not None and self.prompt_cache not in PROMPT_CACHE_MODES:
+            near = did_you_mean(str(self.prompt_cache), PROMPT_CACHE_MODES)
+            raise OptionError(f"prompt_cache must be auto, off, 5m or 1h, not {self.prompt_cache!r}{near}")
         if self.on_injection not in INJECTION_MODES:
             near = did_you_mean(str(self.on_injection), INJECTION_MODES)
             raise OptionError(f"on_injection must be warn, block or off, not {self.on_injection!r}{near}")

@@ -76,6 +76,7 @@ _WORDS = {
     "rate_limit": "rate limit",
     "queued": "queued",
     "retry": "waiting for the next attempt",
+    "prompt_cache": "waiting for a call that writes what they share to the prompt cache",
     "sent": "waiting for the answer",
     "thinking": "thinking",
     "writing": "writing",

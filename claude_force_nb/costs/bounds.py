@@ -7,6 +7,7 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any, Mapping, Optional, Tuple
 
+from claude_force_nb.messages.cache_mark import has_cache_control
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.prompts.attachments import IMAGE_BOUND_TOKENS, is_image, is_pdf
 
@@ -90,10 +91,17 @@ def price_bound(
         max_tokens=request.max_tokens,
         on=on,
         batch=batch,
-        prompt_caching="cache_control" in repr(request.body),
+        cache_ttl=_cache_ttl(request),
         fast=request.body.get("speed") == "fast",
         inference_geo=str(request.body.get("inference_geo") or "global"),
     )
+
+
+def _cache_ttl(request: ClaudeRequest) -> Optional[str]:
+    """Return the longest lifetime for which the prompt may be written to the prompt cache; None where it is not marked."""
+    if has_cache_control(request.body):
+        return "1h"
+    return None if request.cache_mark is None else request.cache_mark.ttl
 
 
 def input_bound_tokens(request: ClaudeRequest) -> int:

@@ -34,11 +34,12 @@ class Rates:
         total = add(total, multiply(self.cache_write_5m_mtok, usage.cache_write_5m_tokens))
         return add(total, multiply(self.cache_write_1h_mtok, usage.cache_write_1h_tokens))
 
-    def highest_input_mtok(self, prompt_caching: bool) -> Decimal:
-        """Return the highest price an input token may meet."""
-        if not prompt_caching:
+    def highest_input_mtok(self, cache_ttl: Optional[str]) -> Decimal:
+        """Return the highest price an input token may meet, where it may be written to the prompt cache for `cache_ttl`."""
+        if cache_ttl is None:
             return self.input_mtok
-        return max(self.input_mtok, self.cache_read_mtok, self.cache_write_5m_mtok, self.cache_write_1h_mtok)
+        highest = max(self.input_mtok, self.cache_read_mtok, self.cache_write_5m_mtok)
+        return max(highest, self.cache_write_1h_mtok) if cache_ttl == "1h" else highest
 
 
 Tiers = Tuple[Rates, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
@@ -136,6 +137,20 @@ class PriceTable:
             total = EXACT.add(total, EXACT.multiply(period.web_searches_kcount, usage.web_searches * 1000))
         return _dollars(total)
 
+    def prompt_cache_saving(self, model: str, usage: Usage, *, on: Optional[datetime.date] = None) -> Optional[Decimal]:
+        """Return by how many US dollars the API's prompt cache made an answer cheaper; below 0 where it only wrote. None if unknown."""
+        if not (usage.cache_read_tokens or usage.cache_write_5m_tokens or usage.cache_write_1h_tokens):
+            return Decimal(0)
+        plain = replace(
+            usage,
+            input_tokens=usage.total_input_tokens,
+            cache_read_tokens=0,
+            cache_write_5m_tokens=0,
+            cache_write_1h_tokens=0,
+        )
+        paid, without = self.cost(model, usage, on=on), self.cost(model, plain, on=on)
+        return None if paid is None or without is None else EXACT.subtract(without, paid)
+
     def bound(
         self,
         model: str,
@@ -144,7 +159,7 @@ class PriceTable:
         max_tokens: int,
         on: Optional[datetime.date] = None,
         batch: bool = False,
-        prompt_caching: bool = False,
+        cache_ttl: Optional[str] = None,
         fast: bool = False,
         web_searches: int = 0,
         inference_geo: str = "global",
@@ -163,8 +178,8 @@ class PriceTable:
             Day of sending, UTC; today where it is not given. The day after counts too, since the answer may come on it.
         batch : bool
             True where the call is sure to be billed as part of a message batch.
-        prompt_caching : bool
-            True where the request has a ``cache_control``: every input token may then be a one-hour cache write.
+        cache_ttl : str, optional
+            ``5m`` or ``1h`` where the prompt is marked for the prompt cache: every input token may then be a write of that lifetime.
         fast : bool
             True where fast speed is asked for.
         web_searches : int
@@ -190,7 +205,7 @@ class PriceTable:
             for rates in tiers:
                 if rates is not tiers[0] and input_tokens <= rates.over_input_tokens:
                     break
-                total = EXACT.multiply(rates.highest_input_mtok(prompt_caching), input_tokens)
+                total = EXACT.multiply(rates.highest_input_mtok(cache_ttl), input_tokens)
                 total = EXACT.add(total, EXACT.multiply(rates.output_mtok, max_tokens))
                 total = EXACT.multiply(total, geo_factor)
                 if batch:

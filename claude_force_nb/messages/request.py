@@ -13,6 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import whole_number_fault
 
+from .cache_mark import CacheMark, marked_body
+
 __all__ = [
     "API_VERSION",
     "DEFAULT_BASE_URL",
@@ -135,6 +137,8 @@ class ClaudeRequest:
     adjustments : tuple of str
         What was asked for and is sent otherwise, because the model takes it so; shown by ``--dry-run`` and in receipts, never
         part of the fingerprint.
+    cache_mark : CacheMark, optional
+        Where the prompt is marked for the API's prompt cache when it is sent; never part of the fingerprint.
 
     Raises
     ------
@@ -150,6 +154,7 @@ class ClaudeRequest:
     agent: Optional[str] = field(default=None, compare=False)
     notices: Tuple[str, ...] = field(default=(), compare=False)
     adjustments: Tuple[str, ...] = field(default=(), compare=False)
+    cache_mark: Optional[CacheMark] = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("model", "max_tokens", "messages"):
@@ -185,6 +190,19 @@ class ClaudeRequest:
         """Upper bound of the answer, in tokens."""
         max_tokens: int = self.body["max_tokens"]
         return max_tokens
+
+    @property
+    def sent_body(self) -> Dict[str, Any]:
+        """The body with its mark for the prompt cache."""
+        return self.body if self.cache_mark is None else marked_body(self.body, self.cache_mark)
+
+    def marked(self, mark: Optional[CacheMark]) -> ClaudeRequest:
+        """Return the same request with another mark, or none."""
+        if mark is self.cache_mark:
+            return self
+        copy = object.__new__(ClaudeRequest)
+        copy.__dict__.update(self.__dict__, cache_mark=mark)
+        return copy
 
     @property
     def fingerprint(self) -> str:

@@ -97,6 +97,8 @@ class ClaudeResult:
         The answer as an instance of the schema's class, or as JSON data; None without ``schema``, or where it does not fit.
     repaired : bool
         True where a first answer did not fit the schema and a second call was made: usage, cost and attempts are of both.
+    prompt_cache_saved : Decimal or None
+        US dollars by which the API's prompt cache made this call cheaper, below 0 where it only wrote; None where that is unknown.
     """
 
     text: str = ""
@@ -120,6 +122,7 @@ class ClaudeResult:
     notice: str = field(default="", compare=False)
     parsed: Any = None
     repaired: bool = False
+    prompt_cache_saved: Optional[Decimal] = field(default=Decimal(0), compare=False)
 
     def __str__(self) -> str:
         return self.text

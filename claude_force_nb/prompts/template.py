@@ -10,7 +10,7 @@ from __future__ import annotations
 import builtins
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.errors import MissingValueError, PromptError, TemplateError, UndefinedNameError
 from claude_force_nb.messages.text import well_formed
@@ -71,6 +71,8 @@ class RenderedPrompt:
     content : str or list
         The message's content: `text`, or content blocks where an image or document was inserted.
     attachments : tuple of Attachment
+    shared_characters : int
+        How much of the text comes before the first value that differs from row to row; 0 where that is not asked.
     """
 
     text: str
@@ -79,6 +81,7 @@ class RenderedPrompt:
     suspicions: Tuple[Suspicion, ...] = ()
     content: Union[str, List[Dict[str, Any]]] = ""
     attachments: Tuple[Attachment, ...] = ()
+    shared_characters: int = 0
 
     def __post_init__(self) -> None:
         if not self.attachments:
@@ -103,7 +106,14 @@ def names(template: str) -> Tuple[str, ...]:
     return tuple(sorted({name for part in parse(template) if isinstance(part, Expression) for name in part.names}))
 
 
-def render(template: str, variables: Mapping[str, Any], *, look: bool = True, missing: str = "keep") -> RenderedPrompt:
+def render(
+    template: str,
+    variables: Mapping[str, Any],
+    *,
+    look: bool = True,
+    missing: str = "keep",
+    varying: Collection[str] = (),
+) -> RenderedPrompt:
     """Insert the values of `variables` into ``{{ expression }}``.
 
     Expressions are Jinja2's, in its sandbox. A value is turned into text, or into a content block, cleaned, fenced unless it is a
@@ -119,6 +129,8 @@ def render(template: str, variables: Mapping[str, Any], *, look: bool = True, mi
         What a value that is missing - None, NaN, NaT, NA - does: ``skip`` raises, ``empty``
         inserts nothing, ``keep`` inserts it as Python writes it. Where it is not kept, what is missing is None in expressions, so that
         ``{{ text or "nothing" }}`` means what it says.
+    varying : collection of str
+        Names whose values differ from row to row, for `RenderedPrompt.shared_characters`.
 
     Raises
     ------
@@ -138,6 +150,8 @@ def render(template: str, variables: Mapping[str, Any], *, look: bool = True, mi
         if isinstance(part, str):
             made.texts.append(part)
             continue
+        if varying and made.shared_characters is None and any(name in varying for name in part.names):
+            made.shared_characters = sum(map(len, made.texts))
         value = _evaluate(part, variables, missing)
         if isinstance(value, (Attachment, RawAttachment)):
             made.attach(part.source, value)
@@ -162,6 +176,7 @@ class _Prompt:
         self._fenced = False
         self._removed: Dict[str, int] = {}
         self._suspicions: List[Suspicion] = []
+        self.shared_characters: Optional[int] = None
 
     def insert(self, source: str, value: str) -> None:
         """Insert a text."""
@@ -213,7 +228,13 @@ class _Prompt:
     def rendered(self) -> RenderedPrompt:
         """Return the whole."""
         if not self._attachments:
-            return RenderedPrompt("".join(self.texts), self._fenced, self._removed, tuple(self._suspicions))
+            return RenderedPrompt(
+                "".join(self.texts),
+                self._fenced,
+                self._removed,
+                tuple(self._suspicions),
+                shared_characters=self.shared_characters or 0,
+            )
         self._end_text()
         return RenderedPrompt(
             "".join(self._shown),

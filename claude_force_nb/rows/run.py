@@ -119,13 +119,14 @@ class Rows:
                 item = item.item
             if self._template is None:
                 check_given(item, "the prompt", call.missing)
-                return self._maker_for(call).request(item, call.variables)
+                return self._maker_for(call).request(item, call.variables, varying=())
             variables = item if type(item) is dict or isinstance(item, Mapping) else {"item": item}
             if call.missing != "keep":
                 variables = _without_blanks(variables)
+            varying = variables.keys()
             if call.variables:
                 variables = ChainMap(variables, call.variables)  # type: ignore[arg-type]
-            return self._maker_for(call).request(self._template, variables)
+            return self._maker_for(call).request(self._template, variables, varying=varying)
         except ClaudeForceError as error:
             raise type(error)(f"row {row}: {error}") from error.__cause__
 
@@ -148,6 +149,11 @@ class Rows:
     def has_ended(self, row: int) -> bool:
         """Return whether a row was ended by `fail_early`."""
         return row in self._ended_early
+
+    @property
+    def total(self) -> Optional[int]:
+        """How many rows there are, where the source tells."""
+        return self._total
 
     @property
     def left(self) -> int:

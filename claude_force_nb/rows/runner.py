@@ -208,6 +208,9 @@ class RowRunner:
         if run.agent_column is not None or run.model_column is not None:
             source.take_options_from(agent_column=run.agent_column, model_column=run.model_column)
         source.check(run.template, call.variables)
+        if run.via == "batches" and call.prompt_cache in (None, "auto"):
+            # Message batches take longer than five minutes; a single row has nobody to share with.
+            call = call.changed(prompt_cache="off" if source.total == 1 else "1h")
         with ExitStack() as stack:
             written: Optional[RowFile] = None
             known: Optional[Known] = None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Awaitable, Callable, Dict, Optional, Sequence
+from weakref import WeakSet
 
 from claude_force_nb.calls.call import Call
 from claude_force_nb.calls.grace import wait_for_moment
 from claude_force_nb.calls.options import CallOptions
+from claude_force_nb.calls.prompt_cache import PromptCacheGate
 from claude_force_nb.calls.status import STOP_GRACE_SECONDS, CallStatus
 from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.messages.cache_mark import CacheMark
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 
@@ -18,6 +21,9 @@ from .run import Rows
 from .yielding import LoopYielder
 
 __all__ = ["RowWorkers"]
+
+# How long the first row that is to write the prompt cache waits for a second one to share it with.
+_LONE_SECONDS = 0.25
 
 
 class RowWorkers:
@@ -53,6 +59,8 @@ class RowWorkers:
         self._most = most
         self._places = asyncio.Semaphore(most)
         self._yielder = LoopYielder()
+        self._gate = PromptCacheGate()
+        self._lone = _LoneRows()
         self._stopping = False
         self._under_way: Dict[asyncio.Task[Any], CallStatus] = {}
 
@@ -95,6 +103,7 @@ class RowWorkers:
                 row, item = await self._feed.__anext__()
             except StopAsyncIteration:
                 place.give_back()
+                self._lone.no_more()
                 return
             try:
                 await self._end_row(row, item, place)
@@ -119,6 +128,8 @@ class RowWorkers:
             if result is None:
                 # When the answer is there and has only to be put away, the next row may begin.
                 call.on_arrival = place.give_back
+                call.gate = self._gate
+                call.request = await self._lone.without_mark(request, more=rows.left != 0 or rows.total is None)
                 result = await self._wait_for(row, call)
         except ClaudeForceError as error:
             rows.fail(row, request, error, status)
@@ -137,6 +148,45 @@ class RowWorkers:
             raise
         finally:
             del self._under_way[task]
+
+
+class _LoneRows:
+    """Takes the mark for the prompt cache off a row that nobody shares it with: writing costs more, and nobody would read."""
+
+    def __init__(self) -> None:
+        self._waiting: Dict[CacheMark, asyncio.Future[bool]] = {}
+        self._shared: WeakSet[CacheMark] = WeakSet()
+        self._ended = False
+
+    async def without_mark(self, request: ClaudeRequest, *, more: bool) -> ClaudeRequest:
+        """Return the request as it is to be sent; wait a moment for another with the same mark where more rows may come."""
+        mark = request.cache_mark
+        if mark is None or mark in self._shared:
+            return request
+        if mark in self._waiting:
+            self._shared.add(mark)
+            waiting = self._waiting.pop(mark)
+            if not waiting.done():
+                waiting.set_result(True)
+            return request
+        if self._ended or not more:
+            return request.marked(None)
+        waiting = self._waiting[mark] = asyncio.get_running_loop().create_future()
+        try:
+            shared = await asyncio.wait_for(waiting, _LONE_SECONDS)
+        except asyncio.TimeoutError:  # a slow source: others will come within the lifetime
+            shared = True
+            self._shared.add(mark)
+        finally:
+            self._waiting.pop(mark, None)
+        return request if shared else request.marked(None)
+
+    def no_more(self) -> None:
+        """Say that every row was looked at."""
+        self._ended = True
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result(False)
 
 
 class _Place:

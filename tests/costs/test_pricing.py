@@ -166,11 +166,13 @@ def test_a_bound_holds_for_every_usage_within_it(model, input_tokens, max_tokens
     else:
         usage = Usage(sum(parts), max_tokens * shares[0] // 100, service_tier="batch" if batch else "standard")
     bound = TABLE.bound(
-        model, input_tokens=input_tokens, max_tokens=max_tokens, on=on, batch=batch, prompt_caching=caching
+        model, input_tokens=input_tokens, max_tokens=max_tokens, on=on, batch=batch, cache_ttl="1h" if caching else None
     )
     assert TABLE.cost(model, usage, on=on) <= bound
     assert TABLE.cost(model, usage, on=on + datetime.timedelta(days=1)) <= bound
-    unbatched = TABLE.bound(model, input_tokens=input_tokens, max_tokens=max_tokens, on=on, prompt_caching=caching)
+    unbatched = TABLE.bound(
+        model, input_tokens=input_tokens, max_tokens=max_tokens, on=on, cache_ttl="1h" if caching else None
+    )
     assert bound <= unbatched
 
 
@@ -181,7 +183,7 @@ def test_bounds_are_the_worst_case():
         return TABLE.bound(model, input_tokens=1000, max_tokens=1000, on=ON, **extra)
 
     assert bound() == Decimal("0.012")
-    assert bound(prompt_caching=True) == Decimal("0.014")
+    assert bound(cache_ttl="1h") == Decimal("0.014")
     assert bound(batch=True) == Decimal("0.006")
     assert bound(web_searches=2) == Decimal("0.032")
     assert bound(web_searches=2, batch=True) == Decimal("0.026")

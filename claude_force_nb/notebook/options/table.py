@@ -13,6 +13,7 @@ from claude_force_nb.vocabulary import (
     EFFORTS,
     INJECTION_MODES,
     MISSING_MODES,
+    PROMPT_CACHE_MODES,
     ROUTES,
     did_you_mean,
 )
@@ -111,6 +112,14 @@ OPTIONS: Dict[str, Option] = {
         Option("temperature", read_number, "0 to 1", "randomness of the answer", setting=True),
         Option("thinking", read_thinking, "on, off, adaptive or tokens", "thinking before the answer", setting=True),
         Option("effort", read_text, "level", "how much work the answer is worth", choices=EFFORTS, setting=True),
+        Option(
+            "prompt_cache",
+            read_text,
+            "mode",
+            "what the API's prompt cache keeps: auto what rows and turns share, or all that it can for 5m or 1h",
+            choices=PROMPT_CACHE_MODES,
+            setting=True,
+        ),
         Option(
             "schema",
             read_text,
