@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from contextlib import asynccontextmanager
+from typing import AsyncIterator, Callable, Optional
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.costs.budget import Budget
@@ -12,7 +13,7 @@ from .options import CallOptions
 from .prompt_cache import PromptCacheGate
 from .status import CallStatus
 
-__all__ = ["Call"]
+__all__ = ["Call", "prompt_cache_turn"]
 
 
 class Call:
@@ -81,3 +82,25 @@ class Call:
         self.is_cell = is_cell
         self.ends_at: Optional[float] = None
         self.status.partial = partial
+
+
+@asynccontextmanager
+async def prompt_cache_turn(call: Call) -> AsyncIterator[Optional[PartialAnswer]]:
+    """Wait until a marked request may leave, and tell its gate what became of it; gives what its answer is to stream into."""
+    gate, mark = call.gate, call.request.cache_mark
+    if gate is None or mark is None:
+        yield call.partial
+        return
+    call.status.enter("prompt_cache")
+    write = await gate.enter(mark)
+    left = gate.now()
+    partial = call.partial
+    if write is not None:  # streamed, so that the beginning of the answer is seen
+        partial = partial or PartialAnswer()
+        partial.tell_begin(write.begin)
+    try:
+        yield partial
+        gate.keep(mark, left)
+    finally:
+        if write is not None:
+            write.end()

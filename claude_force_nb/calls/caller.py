@@ -9,7 +9,7 @@ import time
 from decimal import Decimal
 from typing import Callable, Mapping, Optional, Tuple
 
-from claude_force_nb.api.answer import Answer, PartialAnswer
+from claude_force_nb.api.answer import Answer
 from claude_force_nb.api.failures import map_exception
 from claude_force_nb.api.limits import PacerWait
 from claude_force_nb.api.pacing import FamilyPacers
@@ -32,10 +32,9 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.messages.result import ClaudeResult
 
-from .call import Call
+from .call import Call, prompt_cache_turn
 from .deadline import Deadline
 from .events import EventEmitter
-from .prompt_cache import PromptCacheWrite
 from .recorder import Recorder
 from .settings import Accounts, CallSettings
 
@@ -198,23 +197,12 @@ class Caller:
         verdict, pause_seconds = "failed", 0.0
         headers: Optional[Mapping[str, str]] = None
         used: Optional[Tuple[int, int]] = None
-        write: Optional[PromptCacheWrite] = None
-        partial = call.partial
         try:
-            gate, mark = call.gate, request.cache_mark
-            if gate is not None and mark is not None:
-                call.status.enter("prompt_cache")
-                write = await gate.enter(mark)
-                began = gate.now()
-            if write is not None:  # streamed, so that the beginning of the answer is seen
-                partial = partial or PartialAnswer()
-                partial.tell_begin(write.begin)
-            timeout_seconds = deadline.leave()
-            self._emit("sent", request, attempt=attempt)
-            call.status.sent()
-            answer = await self._transport.send(request, timeout_seconds=timeout_seconds, partial=partial)
-            if gate is not None and mark is not None:
-                gate.keep(mark, began)
+            async with prompt_cache_turn(call) as partial:
+                timeout_seconds = deadline.leave()
+                self._emit("sent", request, attempt=attempt)
+                call.status.sent()
+                answer = await self._transport.send(request, timeout_seconds=timeout_seconds, partial=partial)
             verdict, headers, used = "ok", answer.headers, answer.counted_tokens
             return answer
         except asyncio.CancelledError:
@@ -236,8 +224,6 @@ class Caller:
                 raise
             raise failure from None
         finally:
-            if write is not None:
-                write.end()
             call.status.in_flight = False
             pacer.leave(permit, self.slots, headers=headers, used=used, verdict=verdict, pause_seconds=pause_seconds)
             if used is not None:

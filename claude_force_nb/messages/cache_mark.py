@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Dict, List
 
-__all__ = ["CacheMark", "has_cache_control", "marked_body"]
+__all__ = ["CacheMark", "has_cache_control", "marked_body", "shared_part"]
 
 # What cannot carry a mark ("Prompt caching", "What can be cached").
 _NOT_MARKED = ("thinking", "redacted_thinking")
@@ -73,6 +73,16 @@ def _marked_end(content: Any, control: Mapping[str, Any]) -> Any:
         return content
     blocks: List[Any] = [*content[:-1], {**last, "cache_control": control}]
     return blocks
+
+
+def shared_part(body: Mapping[str, Any], mark: CacheMark) -> List[Any]:
+    """Return what stands before the mark: tools, system prompt, and messages or the beginning of the last one."""
+    before = [body.get("tools"), body.get("system") if mark.place != "tools" else None]
+    if mark.place == "end":
+        return [*before, body["messages"]]
+    if mark.place == "prompt":
+        return [*before, body["messages"][-1]["content"][: mark.shared_characters]]
+    return before
 
 
 def has_cache_control(body: Mapping[str, Any]) -> bool:

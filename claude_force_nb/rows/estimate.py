@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.messages.cache_mark import CacheMark, shared_part
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.messages.tokens import CHARACTERS_PER_TOKEN
+from claude_force_nb.messages.tokens import CHARACTERS_PER_TOKEN, content_tokens
 from claude_force_nb.messages.usage import Usage
 
 __all__ = ["BatchEstimate", "Sampled", "minutes_at_limits"]
@@ -43,6 +44,8 @@ class Sampled:
     max_tokens: int = 0
     # By fingerprint, whether the cache has the answer.
     _seen: Dict[bytes, bool] = field(default_factory=dict)
+    # By mark for the prompt cache, how many requests have it, and which share of each stands before it.
+    shared: Dict[CacheMark, Tuple[int, float]] = field(default_factory=dict)
     # The same rows give the same sample each time.
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
@@ -72,6 +75,10 @@ class Sampled:
         """Count a prompt that would be sent, and perhaps keep it for the sample."""
         self.to_send += 1
         self.to_send_bytes += size_bytes
+        mark = request.cache_mark
+        if mark is not None:
+            number, share = self.shared.get(mark) or (0, _share_before(request, mark))
+            self.shared[mark] = number + 1, share
         self.model, self.max_tokens = request.model, max(self.max_tokens, request.max_tokens)
         if len(self.sample) < self.size:
             self.sample.append((request, size_bytes))
@@ -120,8 +127,13 @@ class BatchEstimate:
         error = _ERRORS * total * math.sqrt(spread / number * (1 - number / total))
         return cls(sampled, ratio * sampled.to_send_bytes, error, _mean(sampled.output_tokens))
 
-    def price(self, prices: PriceTable, *, output_tokens: float, via: str, on: Any) -> Optional[Decimal]:
-        """Return US dollars for all that would be sent, at so many tokens an answer; None where the price is unknown."""
+    def price(
+        self, prices: PriceTable, *, output_tokens: float, via: str, on: Any, prompt_cache: bool = False
+    ) -> Optional[Decimal]:
+        """Return US dollars for all that would be sent, at so many tokens an answer; None where the price is unknown.
+
+        With `prompt_cache` the first request of those that share their beginning writes it, and the others read it.
+        """
         number = self.sampled.to_send
         if not number:
             return Decimal(0)
@@ -131,7 +143,23 @@ class BatchEstimate:
             service_tier="batch" if via == "batches" else "standard",
         )
         one = prices.cost(self.sampled.model, usage, on=on)
-        return None if one is None else one * number
+        if one is None:
+            return None
+        total = one * number
+        for sharing, share in self.sampled.shared.values() if prompt_cache else ():
+            shared = min(round(usage.input_tokens * share), usage.input_tokens)
+            rest = replace(usage, input_tokens=usage.input_tokens - shared)
+            write = prices.cost(self.sampled.model, replace(rest, cache_write_5m_tokens=shared), on=on)
+            read = prices.cost(self.sampled.model, replace(rest, cache_read_tokens=shared), on=on)
+            if sharing > 1 and write is not None and read is not None:
+                total += (write - one) + (read - one) * (sharing - 1)
+        return total
+
+
+def _share_before(request: ClaudeRequest, mark: CacheMark) -> float:
+    body = request.body
+    whole = content_tokens([body.get("tools"), body.get("system"), body["messages"]])
+    return min(1.0, content_tokens(shared_part(body, mark)) / max(1, whole))
 
 
 def _mean(values: Sequence[int]) -> Optional[float]:

@@ -60,6 +60,8 @@ class BatchSummary:
         US dollars paid, and not paid because the cache answered; None where one price is unknown.
     input_tokens, output_tokens : int
         Of all answers, cached ones included.
+    prompt_cache_saved : Decimal
+        US dollars by which the API's prompt cache made the calls cheaper.
     duration_seconds : float
         Wall time of the whole run.
     """
@@ -69,6 +71,7 @@ class BatchSummary:
     saved: Optional[Decimal] = Decimal(0)
     input_tokens: int = 0
     output_tokens: int = 0
+    prompt_cache_saved: Decimal = Decimal(0)
     duration_seconds: float = 0.0
 
     @classmethod
@@ -80,6 +83,7 @@ class BatchSummary:
             saved=tally.saved,
             input_tokens=tally.input_tokens,
             output_tokens=tally.output_tokens,
+            prompt_cache_saved=tally.prompt_cache_saved,
             duration_seconds=duration_seconds,
         )
 
@@ -217,6 +221,11 @@ class BatchResult(Sequence[ClaudeResult]):
     def saved(self) -> Optional[Decimal]:
         """US dollars not paid because the cache answered; None where one price is unknown."""
         return sum_dollars(result.saved for result in self._results)
+
+    @property
+    def prompt_cache_saved(self) -> Decimal:
+        """US dollars by which the API's prompt cache made the calls cheaper, as far as that is known."""
+        return sum_dollars(result.prompt_cache_saved or Decimal(0) for result in self._results) or Decimal(0)
 
     @property
     def usage(self) -> Usage:

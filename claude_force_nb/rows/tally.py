@@ -22,16 +22,19 @@ class RowTally:
         US dollars paid, and not paid because the cache answered; None once one price was not known.
     known_cost : Decimal
         US dollars of those whose price is known.
+    prompt_cache_saved : Decimal
+        US dollars by which the API's prompt cache made them cheaper, as far as that is known.
     input_tokens, output_tokens : int
     """
 
-    __slots__ = ("cost", "counts", "input_tokens", "known_cost", "output_tokens", "saved")
+    __slots__ = ("cost", "counts", "input_tokens", "known_cost", "output_tokens", "prompt_cache_saved", "saved")
 
     def __init__(self) -> None:
         self.counts = StatusCounts()
         self.cost: Optional[Decimal] = Decimal(0)
         self.saved: Optional[Decimal] = Decimal(0)
         self.known_cost = Decimal(0)
+        self.prompt_cache_saved = Decimal(0)
         self.input_tokens = 0
         self.output_tokens = 0
 
@@ -50,5 +53,7 @@ class RowTally:
             self.saved = None
         elif result.saved and self.saved is not None:
             self.saved = add_dollars(self.saved, result.saved)
+        if result.prompt_cache_saved:
+            self.prompt_cache_saved = add_dollars(self.prompt_cache_saved, result.prompt_cache_saved)
         self.input_tokens += result.usage.total_input_tokens
         self.output_tokens += result.usage.output_tokens

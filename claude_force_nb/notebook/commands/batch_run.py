@@ -142,15 +142,7 @@ class BatchRun:
         """Return what there is; see `ResultCollector.batch`."""
         seconds = time.monotonic() - self._started
         if self._plan.path is not None:
-            progress = self.progress
-            return BatchSummary(
-                counts=dict(progress.counts),
-                cost=progress.cost if progress.price_known else None,
-                saved=progress.saved,
-                input_tokens=progress.input_tokens,
-                output_tokens=progress.output_tokens,
-                duration_seconds=seconds,
-            )
+            return BatchSummary.of(self.progress.tally, duration_seconds=seconds)
         return self.collected.batch(stopped=stopped, again=self._again, duration_seconds=seconds, more=self._plan.more)
 
     async def _again(self, numbers: Sequence[int], tell: Tell) -> Mapping[int, ClaudeResult]:

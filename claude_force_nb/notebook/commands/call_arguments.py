@@ -13,7 +13,17 @@ from claude_force_nb.prompts.injection_policy import forget_warnings
 __all__ = ["call_arguments", "memory_arguments", "take_option"]
 
 # Options of a cell that a setting may give.
-_SETTINGS = ("agent", "model", "max_tokens", "temperature", "thinking", "effort", "prompt_cache", "cache", "on_injection")
+_SETTINGS = (
+    "agent",
+    "model",
+    "max_tokens",
+    "temperature",
+    "thinking",
+    "effort",
+    "prompt_cache",
+    "cache",
+    "on_injection",
+)
 
 
 def take_option(options: Dict[str, Any], name: str, settings: Settings) -> Any:

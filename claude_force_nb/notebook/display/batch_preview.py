@@ -113,15 +113,25 @@ def _tokens_out(estimate: BatchEstimate) -> str:
 
 
 def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: str) -> str:
-    def at(output_tokens: float) -> Optional[Decimal]:
-        return estimate.price(orchestrator.prices, output_tokens=output_tokens, via=via, on=today())
+    # In message batches what is shared may be read from the prompt cache or not, so that is not counted on.
+    uses_cache = via == "api" and any(number > 1 for number, _ in estimate.sampled.shared.values())
+
+    def at(output_tokens: float, *, prompt_cache: bool = uses_cache) -> Optional[Decimal]:
+        return estimate.price(
+            orchestrator.prices, output_tokens=output_tokens, via=via, on=today(), prompt_cache=prompt_cache
+        )
 
     most = at(estimate.sampled.max_tokens)
     if most is None:
         return "price unknown"
     if estimate.output_tokens is None:
-        return f"{dollars(at(0))} for the prompts, at most {dollars(most)} with answers of any length"
-    return f"about {dollars(at(estimate.output_tokens))}, at most {dollars(most)}"
+        words = f"{dollars(at(0))} for the prompts, at most {dollars(most)} with answers of any length"
+    else:
+        words = f"about {dollars(at(estimate.output_tokens))}, at most {dollars(most)}"
+    if uses_cache:
+        without = at(estimate.output_tokens or 0, prompt_cache=False)
+        words += f"; without the prompt cache {dollars(without)}"
+    return words
 
 
 def _time(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate) -> str:

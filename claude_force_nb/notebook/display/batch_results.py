@@ -34,6 +34,8 @@ def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
     parts.append(cost)
     if counts["cached"]:
         parts.append("saved " + saved)
+    if batch.prompt_cache_saved > 0:
+        parts.append(f"prompt cache saved {dollars(batch.prompt_cache_saved)}")
     parts.append(f"{batch.duration_seconds:.1f} s")
     return " · ".join(parts)
 

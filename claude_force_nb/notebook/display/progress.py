@@ -11,7 +11,7 @@ from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
 
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.result import ClaudeResult, StatusCounts
-from claude_force_nb.messages.usage import add_dollars
+from claude_force_nb.rows.tally import RowTally
 
 from .screen import REFRESH_SECONDS, show_bundle
 from .stop_button import StopButton
@@ -61,26 +61,26 @@ class Progress:
         self._started = clock()
         # Time, rows that had ended by then, and what they had cost.
         self._seen: Deque[Tuple[float, int, Decimal]] = deque([(self._started, 0, Decimal(0))])
-        self.counts = StatusCounts()
-        self.cost = Decimal(0)
-        self.price_known = True
-        self.saved: Optional[Decimal] = Decimal(0)
-        self.input_tokens = self.output_tokens = 0
+        self.tally = RowTally()
 
     def ended(self, result: ClaudeResult) -> None:
         """Count one row."""
-        self.counts[result.status] += 1
-        cost = result.cost
-        if cost is None:
-            self.price_known = False
-        elif cost:
-            self.cost = add_dollars(self.cost, cost)
-        if result.saved is None or self.saved is None:
-            self.saved = None
-        elif result.saved:
-            self.saved = add_dollars(self.saved, result.saved)
-        self.input_tokens += result.usage.total_input_tokens
-        self.output_tokens += result.usage.output_tokens
+        self.tally.add(result)
+
+    @property
+    def counts(self) -> StatusCounts:
+        """Rows by status."""
+        return self.tally.counts
+
+    @property
+    def cost(self) -> Decimal:
+        """US dollars of the rows whose price is known."""
+        return self.tally.known_cost
+
+    @property
+    def price_known(self) -> bool:
+        """Whether the price of every row is known."""
+        return self.tally.cost is not None
 
     @property
     def total(self) -> Optional[int]:

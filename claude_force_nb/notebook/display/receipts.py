@@ -36,6 +36,9 @@ def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
         usage = result.usage
         parts.append(f"{usage.total_input_tokens}→{usage.output_tokens} tok")
         parts.append(dollars(result.cost))
+        if result.prompt_cache_saved:
+            verb = "saved" if result.prompt_cache_saved > 0 else "written for"
+            parts.append(f"prompt cache {verb} {dollars(abs(result.prompt_cache_saved))}")
         parts.append(f"{result.duration_seconds:.1f} s")
     if result.status == "failed":
         parts.append("does not fit the schema")

@@ -34,7 +34,7 @@ def test_the_projection_goes_by_the_last_seconds() -> None:
     for _ in range(700):
         progress.ended(PAID)
     assert progress.projected_cost == progress.cost == Decimal("10.00")
-    assert (progress.fraction, progress.saved) == (1.0, Decimal("10.00"))
+    assert (progress.fraction, progress.tally.saved) == (1.0, Decimal("10.00"))
 
 
 def test_a_price_that_is_not_known_is_not_projected() -> None:
