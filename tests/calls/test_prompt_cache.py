@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from decimal import Decimal
 from typing import Any, Callable, Dict, List, Optional
 
@@ -13,7 +14,10 @@ from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.days import today
 from claude_force_nb.messages.cache_mark import CacheMark
 from claude_force_nb.messages.models import rules_for
+from claude_force_nb.messages.usage import Usage
+from claude_force_nb.notebook.display.batch_preview import preview_batch
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.sources import open_source
 from claude_force_nb.simulator import Simulator
 
 Make = Callable[..., AsyncAgentOrchestrator]
@@ -205,7 +209,8 @@ def test_models_that_nobody_knows_are_marked_only_where_it_is_asked_for() -> Non
     rules = rules_for("some-local-model")
     assert MarkChooser("auto", rules).of_row(body, 0, fenced=False) is None
     asked = MarkChooser("5m", rules).of_row(body, 0, fenced=False)
-    assert asked is not None and asked.place == "system"
+    assert asked is not None
+    assert asked.place == "system"
 
 
 def test_the_gate_knows_how_long_a_prompt_is_kept(run: Any) -> None:
@@ -253,5 +258,29 @@ def test_sums_stay_exact(run: Any, make: Make, simulator: Simulator) -> None:
             spent = orchestrator.ledger.total().cost
             assert batch.cost == simulator.counters.dollars == spent
             assert isinstance(batch.cost, Decimal)
+
+    run(main())
+
+
+def test_a_dry_run_quotes_the_bill(run: Any, make: Make, simulator: Simulator) -> None:
+    """What the dry run says the prompts cost, with and without the prompt cache, is what they cost."""
+
+    async def main() -> None:
+        async with make(enable_cache=False) as orchestrator:
+            source = open_source(rows(50))
+            arguments = {"template": FIRST, "variables": {"handbook": HANDBOOK}, **OPTIONS}
+            shown = (await preview_batch(orchestrator, source, arguments))["text/plain"]
+            quoted = [Decimal(amount) for amount in re.findall(r"\$([0-9.]+)", shown)]
+            price, most, without = quoted[:3]
+            batch = await ask(orchestrator, rows(50))
+            plain = await ask(orchestrator, rows(50), prompt_cache="off")
+            answers = [
+                orchestrator.prices.cost(each.model, Usage(output_tokens=each.usage.output_tokens)) for each in batch
+            ]
+            prompts = batch.cost - sum(answers)
+            assert abs(price - prompts) < prompts / 20
+            assert abs(without - (plain.cost - sum(answers))) < without / 20
+            assert price < without / 4
+            assert batch.cost < most
 
     run(main())
