@@ -35,8 +35,8 @@ UNKNOWN = {"name": "own", "skip_reason": "Dependency not found on PyPI and could
             0,
             "not audited: the service that pip-audit asks knows none of the 1 packages",
         ),
-        ("", 0, "not audited: pip-audit could not ask for known vulnerabilities (no way to pypi.org)"),
-        ("[]", 0, "not audited: pip-audit could not ask for known vulnerabilities (no way to pypi.org)"),
+        ("", 0, "not audited: pip-audit could not ask for known vulnerabilities (no way to the registry)"),
+        ("[]", 0, "not audited: pip-audit could not ask for known vulnerabilities (no way to the registry)"),
     ],
 )
 def test_what_the_audit_says(tmp_path: Path, answer: str, status: int, line: str) -> None:
@@ -44,7 +44,7 @@ def test_what_the_audit_says(tmp_path: Path, answer: str, status: int, line: str
     script = tmp_path / "pip-audit"
     # Complains and exits with 1, as pip-audit does of vulnerabilities and of a service that it cannot reach alike.
     script.write_text(
-        f"#!{sys.executable}\nimport sys\nprint({answer!r})\nsys.exit('a traceback\\nno way to pypi.org')\n"
+        f"#!{sys.executable}\nimport sys\nprint({answer!r})\nsys.exit('a traceback\\nno way to the registry')\n"
     )
     script.chmod(0o755)
     command = [sys.executable, str(TOOL), str(script), str(tmp_path)]

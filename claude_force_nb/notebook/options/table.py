@@ -116,7 +116,7 @@ OPTIONS: Dict[str, Option] = {
             "prompt_cache",
             read_text,
             "mode",
-            "what the API's prompt cache keeps: auto what rows and turns share, or all that it can for 5m or 1h",
+            "what the API's prompt cache keeps",
             choices=PROMPT_CACHE_MODES,
             setting=True,
         ),
