@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.options.line import parse_line
-from claude_force_nb.notebook.options.table import LINE_OPTIONS, OPTIONS, SETTINGS, read_setting
+from claude_force_nb.notebook.options.reading import read_setting
+from claude_force_nb.notebook.options.table import LINE_OPTIONS, OPTIONS, SETTINGS
 
 VALUE = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1)
 

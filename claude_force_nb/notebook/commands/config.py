@@ -12,8 +12,9 @@ from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.notebook.options.addresses import SIMULATOR
 from claude_force_nb.notebook.options.key import describe_key
 from claude_force_nb.notebook.options.line import parse_pairs
+from claude_force_nb.notebook.options.reading import read_setting
 from claude_force_nb.notebook.options.settings import Settings
-from claude_force_nb.notebook.options.table import SETTINGS, read_setting
+from claude_force_nb.notebook.options.table import SETTINGS
 
 from .reference import Reference, wants_help
 

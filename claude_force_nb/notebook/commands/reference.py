@@ -7,7 +7,7 @@ from typing import Sequence, Tuple
 
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
-from claude_force_nb.notebook.options.table import help_rows
+from claude_force_nb.notebook.options.reading import help_rows
 
 __all__ = ["Reference", "wants_help"]
 

@@ -12,7 +12,8 @@ from claude_force_nb.errors import OptionError, SourceError
 from claude_force_nb.vocabulary import did_you_mean
 
 from .line import Invocation
-from .table import BATCH_OPTIONS, OPTIONS, read_option
+from .reading import read_option
+from .table import BATCH_OPTIONS, OPTIONS
 
 __all__ = ["evaluate_source", "is_path", "parse_batch_line"]
 

@@ -10,7 +10,9 @@ from typing import Any, Collection, Dict, Iterable, Mapping, Tuple
 from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import did_you_mean
 
-from .table import LINE_OPTIONS, OPTIONS, Option, read_option
+from .option import Option
+from .reading import read_option
+from .table import LINE_OPTIONS, OPTIONS
 
 __all__ = ["Invocation", "parse_line", "parse_pairs"]
 

@@ -10,7 +10,8 @@ from claude_force_nb.errors import ClaudeForceWarning, OptionError
 from claude_force_nb.warn import warn
 
 from .project import ProjectFile, read_project
-from .table import SETTINGS, is_tighter, read_setting
+from .reading import is_tighter, read_setting
+from .table import SETTINGS
 from .trust import TrustStore
 
 if TYPE_CHECKING:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Tuple
+from typing import Dict
 
-from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import (
     CACHE_MODES,
     DEFAULT_MAX_TOKENS,
@@ -15,9 +13,9 @@ from claude_force_nb.vocabulary import (
     MISSING_MODES,
     PROMPT_CACHE_MODES,
     ROUTES,
-    did_you_mean,
 )
 
+from .option import Option
 from .values import (
     read_days,
     read_dollars,
@@ -33,67 +31,8 @@ from .values import (
     read_whole_number,
 )
 
-__all__ = [
-    "AGENT_OPTIONS",
-    "BATCH_OPTIONS",
-    "OPTIONS",
-    "SETTINGS",
-    "Option",
-    "help_rows",
-    "is_tighter",
-    "read_option",
-    "read_setting",
-]
+__all__ = ["AGENT_OPTIONS", "BATCH_OPTIONS", "LINE_OPTIONS", "OPTIONS", "SETTINGS"]
 
-
-@dataclass(frozen=True)
-class Option:
-    """One row of the table.
-
-    Attributes
-    ----------
-    name : str
-        As typed.
-    read : callable
-        Turns the text into the value; raises ValueError where it cannot, or OptionError to say why.
-    takes : str
-        What the value is, for help and errors.
-    meaning : str
-        One line.
-    choices : tuple of str
-        The only values, where there are only some.
-    flag : bool
-        True where it takes no value.
-    line : bool
-        True where it is an option of ``%%claude`` and ``%claude``.
-    setting : bool
-        True where ``%claude_config``, traitlets, the environment and pyproject.toml may set it.
-    path : bool
-        True where it is a path, which pyproject.toml gives relative to its own folder.
-    default : object
-        Value of the setting where nobody sets it.
-    project : str
-        What a project file may do with the setting: ``free``, ``tighten`` (only towards less), or ``personal`` (nothing,
-        unless the user trusts the file), since it decides where the key goes, what is billed, or what is written or removed.
-    """
-
-    name: str
-    read: Callable[[str], Any]
-    takes: str
-    meaning: str
-    choices: Tuple[str, ...] = ()
-    flag: bool = False
-    line: bool = True
-    setting: bool = False
-    path: bool = False
-    default: Any = None
-    project: str = "free"
-
-
-# From the least strict.
-_STRICTNESS = ("off", "warn", "block")
-# More than any setting needs; an error repeats what it cannot read.
-_LONGEST_VALUE = 2000
 
 OPTIONS: Dict[str, Option] = {
     option.name: option
@@ -335,67 +274,3 @@ BATCH_OPTIONS = (
 )
 AGENT_OPTIONS = ("model", "temperature", "max_tokens", "description")
 SETTINGS: Dict[str, Option] = {name: option for name, option in OPTIONS.items() if option.setting}
-
-
-def _value(option: Option, text: Any, where: str = "") -> Any:
-    if option.choices and text not in option.choices:
-        near = did_you_mean(text, option.choices)
-        allowed = ", ".join(option.choices)
-        raise OptionError(f"{where}{option.name} must be one of {allowed}, not {text!r}{near}")
-    try:
-        return option.read(text)
-    except OptionError as error:
-        raise OptionError(f"{where}{error}") from None
-    except (ValueError, OverflowError):
-        takes = "a variable name" if option.read is read_name else option.takes
-        raise OptionError(f"{where}{option.name} takes {takes}, not {text!r}") from None
-
-
-def read_option(name: str, text: str) -> Any:
-    """Return the value of an option given as text; raises OptionError where it cannot take it."""
-    return _value(OPTIONS[name], text)
-
-
-def read_setting(name: str, text: Any, *, where: str) -> Any:
-    """Return the value of a setting given as text, or as a number, boolean or mapping of TOML or traitlets.
-
-    Raises
-    ------
-    OptionError
-        If there is no such setting or it cannot take the value; says where it was set.
-    """
-    if name not in SETTINGS:
-        raise OptionError(f"{where}: unknown setting {name!r}{did_you_mean(name, SETTINGS)}")
-    if isinstance(text, bool):
-        text = "on" if text else "off"
-    if name != "prices":
-        text = str(text)
-        if len(text) > _LONGEST_VALUE:
-            raise OptionError(f"{where}: the value of {name} is longer than {_LONGEST_VALUE} characters")
-    return _value(SETTINGS[name], text, where + ": ")
-
-
-def is_tighter(name: str, value: Any, default: Any) -> bool:
-    """Return whether a value of a ``tighten`` setting allows no more than its default."""
-    if name == "on_injection":
-        return _STRICTNESS.index(value) >= _STRICTNESS.index(default)
-    # By default there is no budget; any is less.
-    return default is None or bool(value <= default)
-
-
-def help_rows(names: Iterable[str] = LINE_OPTIONS) -> List[Tuple[str, str, str]]:
-    """Return the reference of ``%%claude`` from the table: as typed, meaning, what it takes and its default."""
-    rows = []
-    for name in names:
-        option = OPTIONS[name]
-        typed = "--" + name if option.flag else name + "="
-        takes = ", ".join(option.choices) or option.takes
-        default = "" if option.default is None else f"default {_shown(option.default)}"
-        rows.append((typed, option.meaning, "; ".join(part for part in (takes, default) if part)))
-    return rows
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,52 @@
+"""One option: what it is called, what it takes, where it may be set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Tuple
+
+__all__ = ["Option"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        As typed.
+    read : callable
+        Turns the text into the value; raises ValueError where it cannot, or OptionError to say why.
+    takes : str
+        What the value is, for help and errors.
+    meaning : str
+        One line.
+    choices : tuple of str
+        The only values, where there are only some.
+    flag : bool
+        True where it takes no value.
+    line : bool
+        True where it is an option of ``%%claude`` and ``%claude``.
+    setting : bool
+        True where ``%claude_config``, traitlets, the environment and pyproject.toml may set it.
+    path : bool
+        True where it is a path, which pyproject.toml gives relative to its own folder.
+    default : object
+        Value of the setting where nobody sets it.
+    project : str
+        What a project file may do with the setting: ``free``, ``tighten`` (only towards less), or ``personal`` (nothing,
+        unless the user trusts the file), since it decides where the key goes, what is billed, or what is written or removed.
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    takes: str
+    meaning: str
+    choices: Tuple[str, ...] = ()
+    flag: bool = False
+    line: bool = True
+    setting: bool = False
+    path: bool = False
+    default: Any = None
+    project: str = "free"

@@ -1,0 +1,83 @@
+"""Values of options and settings as they are typed, and what ``--help`` says of them; the table is in `table`."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, List, Tuple
+
+from claude_force_nb.errors import OptionError
+from claude_force_nb.vocabulary import did_you_mean
+
+from .option import Option
+from .table import LINE_OPTIONS, OPTIONS, SETTINGS
+from .values import read_name
+
+__all__ = ["help_rows", "is_tighter", "read_option", "read_setting"]
+
+# From the least strict.
+_STRICTNESS = ("off", "warn", "block")
+# More than any setting needs; an error repeats what it cannot read.
+_LONGEST_VALUE = 2000
+
+
+def _value(option: Option, text: Any, where: str = "") -> Any:
+    if option.choices and text not in option.choices:
+        near = did_you_mean(text, option.choices)
+        allowed = ", ".join(option.choices)
+        raise OptionError(f"{where}{option.name} must be one of {allowed}, not {text!r}{near}")
+    try:
+        return option.read(text)
+    except OptionError as error:
+        raise OptionError(f"{where}{error}") from None
+    except (ValueError, OverflowError):
+        takes = "a variable name" if option.read is read_name else option.takes
+        raise OptionError(f"{where}{option.name} takes {takes}, not {text!r}") from None
+
+
+def read_option(name: str, text: str) -> Any:
+    """Return the value of an option given as text; raises OptionError where it cannot take it."""
+    return _value(OPTIONS[name], text)
+
+
+def read_setting(name: str, text: Any, *, where: str) -> Any:
+    """Return the value of a setting given as text, or as a number, boolean or mapping of TOML or traitlets.
+
+    Raises
+    ------
+    OptionError
+        If there is no such setting or it cannot take the value; says where it was set.
+    """
+    if name not in SETTINGS:
+        raise OptionError(f"{where}: unknown setting {name!r}{did_you_mean(name, SETTINGS)}")
+    if isinstance(text, bool):
+        text = "on" if text else "off"
+    if name != "prices":
+        text = str(text)
+        if len(text) > _LONGEST_VALUE:
+            raise OptionError(f"{where}: the value of {name} is longer than {_LONGEST_VALUE} characters")
+    return _value(SETTINGS[name], text, where + ": ")
+
+
+def is_tighter(name: str, value: Any, default: Any) -> bool:
+    """Return whether a value of a ``tighten`` setting allows no more than its default."""
+    if name == "on_injection":
+        return _STRICTNESS.index(value) >= _STRICTNESS.index(default)
+    # By default there is no budget; any is less.
+    return default is None or bool(value <= default)
+
+
+def help_rows(names: Iterable[str] = LINE_OPTIONS) -> List[Tuple[str, str, str]]:
+    """Return the reference of ``%%claude`` from the table: as typed, meaning, what it takes and its default."""
+    rows = []
+    for name in names:
+        option = OPTIONS[name]
+        typed = "--" + name if option.flag else name + "="
+        takes = ", ".join(option.choices) or option.takes
+        default = "" if option.default is None else f"default {_shown(option.default)}"
+        rows.append((typed, option.meaning, "; ".join(part for part in (takes, default) if part)))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
