@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Mapping, Optional, Union
 
 from claude_force_nb.errors import CacheSecretWarning, SecretError
+from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets, read_or_make_key
 from claude_force_nb.storage.user_folders import is_temporary, user_folder
 from claude_force_nb.warn import warn
 
 from .notices import Notices
-from .secret import KEY_FILE_NAME, find_secrets, read_or_make_key
 from .signing import KeyRing, RecordKeys
 
 __all__ = ["KeySource", "record_keys"]

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.cache.secret import KEY_FILE_NAME, find_secrets, read_or_make_key, weakness
 from claude_force_nb.cache.signing import (
     NEVER,
     OVERHEAD_BYTES,
@@ -23,6 +22,7 @@ from claude_force_nb.cache.signing import (
     UnknownKeyError,
 )
 from claude_force_nb.errors import CacheSecretWarning, SecretError
+from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets, read_or_make_key, weakness
 
 SECRET = b"a secret of this test, 0123456789"
 FINGERPRINT = bytes(range(32))
@@ -349,7 +349,7 @@ def test_looking_needs_no_key(tmp_path: Path) -> None:
 _MAKE = """
 import sys, time
 from pathlib import Path
-from claude_force_nb.cache.secret import read_or_make_key
+from claude_force_nb.storage.secret import read_or_make_key
 while time.time() < float(sys.argv[2]): pass
 secret, message = read_or_make_key(Path(sys.argv[1]))
 print(secret.decode(), "made" if message else "read")

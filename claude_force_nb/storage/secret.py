@@ -1,4 +1,4 @@
-"""Where the cache's secret comes from: argument, environment, or a key file made once. Never shown, never logged."""
+"""Where the user's secret comes from: argument, environment, or a key file made once. Never shown, never logged."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from pathlib import Path
 from typing import List, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.errors import SecretError
-from claude_force_nb.storage.private import make_private_folder
 
-__all__ = ["KEY_FILE_NAME", "MINIMUM_CHARACTERS", "find_secrets", "read_or_make_key", "requires_secret", "weakness"]
+from .private import make_private_folder
+
+__all__ = [
+    "KEY_FILE_NAME",
+    "MINIMUM_CHARACTERS",
+    "find_secrets",
+    "read_key",
+    "read_or_make_key",
+    "requires_secret",
+    "weakness",
+]
 
 KEY_FILE_NAME = "cache.key"
 MINIMUM_CHARACTERS = 16
@@ -168,10 +177,10 @@ def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
     """
     for _ in range(3):
         try:
-            return _read_key(path)
+            return read_key(path)
         except FileNotFoundError:
             if _make_key(path):
-                return _read_key(path)[0], (
+                return read_key(path)[0], (
                     f"CLAUDE_CACHE_SECRET is not set: made a random key for the response cache in {path}"
                 )
     raise SecretError(f"the cache key {path} comes and goes")
@@ -204,7 +213,8 @@ def _make_key(path: Path) -> bool:
             os.unlink(str(draft))
 
 
-def _read_key(path: Path) -> Tuple[bytes, Optional[str]]:
+def read_key(path: Path) -> Tuple[bytes, Optional[str]]:
+    """Return what `read_or_make_key` does, and make nothing: raises FileNotFoundError where there is no key file."""
     remedy = "; remove it, or set CLAUDE_CACHE_SECRET"
     if stat.S_ISLNK(os.lstat(str(path)).st_mode):
         raise SecretError(f"the cache key {path} is a symbolic link{remedy}")
