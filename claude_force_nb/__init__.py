@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .agents import Agent as Agent
     from .agents import AgentLibrary as AgentLibrary
+    from .answers import AnswerFile as AnswerFile
     from .cache import CacheStats as CacheStats
     from .cache import ResponseCache as ResponseCache
     from .calls.events import Event as Event
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _LAZY_EXPORTS = {
     "Agent": "agents",
     "AgentLibrary": "agents",
+    "AnswerFile": "answers",
     "ApiError": "errors",
     "AsyncAgentOrchestrator": "orchestrator",
     "BatchResult": "rows.results",

@@ -11,6 +11,7 @@
     │   ├── MissingApiKeyError
     │   ├── SourceError                  the rows of a batch cannot be read, or there are none
     │   ├── UnknownJobError              no batch job has this id
+    │   ├── AnswerFileError              an answer file cannot be read or written, or is not one
     │   └── SecretError                  the cache secret is unusable or forbidden by a setting
     ├── PromptError                      the prompt cannot be made
     │   ├── EmptyPromptError
@@ -20,6 +21,7 @@
     │   ├── AttachmentError              a file, image or document that cannot be sent
     │   └── PromptInjectionError         on_injection=block, and a value holds a phrase like an instruction
     ├── CacheMissError                   cache=only, and the answer is not there
+    │   └── AnswerMissError              answers are frozen, and the file does not have this one
     ├── BudgetExceededError              the worst case of the call does not fit the budget
     ├── SchemaError                      the answer does not fit the schema, also after one repair
     ├── ApiError                         what came back, or did not, once something was sent
@@ -47,6 +49,7 @@
     ClaudeForceWarning (UserWarning)
     ├── CacheWarning                     the cache is unusable or refused an entry; answers go on without it
     │   └── CacheIntegrityWarning        an entry failed its check
+    ├── AnswerFileWarning                lines of an answer file do not count, or it cannot be written
     ├── CacheSecretWarning               the cache secret is generated, a placeholder or short
     ├── ModelRetirementWarning           the model is retired, or may be within 30 days
     ├── AgentFileWarning                 an agent file was passed over
@@ -61,7 +64,7 @@ from typing import Any, Iterable, List, Mapping, Optional
 from .text_tables import one_line
 
 __all__ = [
-    "AgentFileError", "AgentFileWarning", "ApiError", "AttachmentError", "AuthenticationError",
+    "AgentFileError", "AgentFileWarning", "AnswerFileError", "AnswerFileWarning", "AnswerMissError", "ApiError", "AttachmentError", "AuthenticationError",
     "BrokenConnectionError", "BudgetExceededError", "CacheIntegrityWarning", "CacheMissError", "CacheSecretWarning",
     "CacheWarning", "CallTimeoutError", "ClaudeForceError", "ClaudeForceWarning", "ConfigurationError",
     "ContextTooLongError", "EmptyPromptError", "InvalidRequestError", "JobError", "MalformedAnswerError",
@@ -114,6 +117,10 @@ class UnknownJobError(ConfigurationError):
     """No batch job has this id."""
 
 
+class AnswerFileError(ConfigurationError):
+    """An answer file cannot be read or written, or is not one."""
+
+
 class SecretError(ConfigurationError):
     """The cache secret cannot be used."""
 
@@ -152,6 +159,10 @@ class PromptInjectionError(PromptError):
 
 class CacheMissError(ClaudeForceError):
     """``cache=only`` was asked for and the answer is not in the cache."""
+
+
+class AnswerMissError(CacheMissError):
+    """Answers are frozen, and the answer file does not have this one."""
 
 
 class BudgetExceededError(ClaudeForceError):
@@ -355,6 +366,10 @@ class CacheWarning(ClaudeForceWarning):
 
 class CacheIntegrityWarning(CacheWarning):
     """A cache entry failed its check and was evicted."""
+
+
+class AnswerFileWarning(ClaudeForceWarning):
+    """Lines of an answer file do not count, or it cannot be written."""
 
 
 class CacheSecretWarning(ClaudeForceWarning):

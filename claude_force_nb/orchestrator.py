@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, AsyncGenerator, Callable, Mapping, Optional, Tuple, Type, Union
 
 from .agents import AgentLibrary
+from .answers import AnswerFile, open_answers
 from .api.answer import PartialAnswer
 from .api.transport import SdkTransport, Transport
 from .batches.message_batches import MessageBatches, open_message_batches
@@ -61,6 +62,8 @@ class AsyncAgentOrchestrator:
         A cache to share; it is not closed with the orchestrator.
     cache_dir, cache_max_size_mb, cache_secret
         See `ResponseCache`.
+    answers, answers_mode
+        A file of answers that goes before the cache, by its path or opened, and its mode: see `answers.RecordedAnswers`.
     api_key, base_url, allow_http
         See `api.transport.SdkTransport`.
     transport : Transport, optional
@@ -92,8 +95,8 @@ class AsyncAgentOrchestrator:
 
     Raises
     ------
-    OptionError
-        If a bound is broken.
+    OptionError or AnswerFileError
+        If a bound is broken, or the file of answers cannot be used.
     """
 
     def __init__(
@@ -107,6 +110,8 @@ class AsyncAgentOrchestrator:
         cache_dir: Optional[Union[str, os.PathLike[str]]] = None,
         cache_max_size_mb: float = 500.0,
         cache_secret: Optional[str] = None,
+        answers: Union[AnswerFile, str, os.PathLike[str], None] = None,
+        answers_mode: str = "use",
         api_key: Optional[str] = None,
         base_url: Optional[str] = None,
         allow_http: bool = False,
@@ -135,6 +140,7 @@ class AsyncAgentOrchestrator:
         settings_of_cache = CacheSettings(cache_dir, cache_ttl_hours, cache_max_size_mb, cache_secret)
         accounts = Accounts.open(
             cache=cache if cache is not None else settings_of_cache if enable_cache else None,
+            answers=open_answers(answers, answers_mode, environ),
             cache_secret=cache_secret,
             prices=prices,
             budget=budget,
@@ -147,7 +153,7 @@ class AsyncAgentOrchestrator:
         )
         self.prices, self.ledger = accounts.prices, accounts.ledger
         self.budget, self.daily_budget = accounts.budget, accounts.daily_budget
-        self.cache = accounts.cache
+        self.cache, self.answers = accounts.cache, accounts.answers
         self._closed = False
         self._accounts = accounts
         self._emitter = EventEmitter(time.monotonic, on_event)
@@ -163,10 +169,8 @@ class AsyncAgentOrchestrator:
             caller, accounts, emitter, settings, check_open=self._check_open, check_sending=transport.check
         )
         self._controls = Controls(caller, self._answerer.flights, accounts)
-        retries = settings.max_retries
-        self._batches = LazyBatches(
-            functools.partial(open_message_batches, transport, environ, accounts, emitter=emitter, max_retries=retries)
-        )
+        more: Mapping[str, Any] = {"emitter": emitter, "max_retries": settings.max_retries}
+        self._batches = LazyBatches(functools.partial(open_message_batches, transport, environ, accounts, **more))
         self._rows = RowRunner(
             self._composer, self._answerer, accounts, self._controls, self._check_open, self._batches.open
         )
@@ -245,7 +249,7 @@ class AsyncAgentOrchestrator:
         ConfigurationError or PromptError
             Nothing was sent.
         CacheMissError
-            With ``cache="only"``, where the answer is not there.
+            With ``cache="only"``, where the answer is not there; AnswerMissError where answers are frozen.
         BudgetExceededError
             Where the worst case does not fit; nothing was sent.
         SchemaError
@@ -337,9 +341,7 @@ class AsyncAgentOrchestrator:
     ) -> BatchSummary:
         """Do what `run_many` does and keep no row, so that a source may have any length.
 
-        Results go to `on_result`, and to the file `into`: see `runner.RunOptions`.
-
-        What was in the file counts as cached. Raises as `run_many`, and SourceError if the file cannot be used.
+        Results go to `on_result`, and to the file `into`: see `runner.RunOptions`. What was in it counts as cached. Raises as `run_many`, and SourceError if the file cannot be used.
         """
         run = RunOptions(template, on_result, cell, via, max_concurrent, into, agent_column, model_column, trust_file)
         return await self._rows.run_stream(prompts, run, options)

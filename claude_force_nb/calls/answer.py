@@ -55,6 +55,7 @@ class Answerer:
         check_sending: Callable[[], None],
     ) -> None:
         self._cache = accounts.cache
+        self._answers = accounts.answers
         self.flights: SingleFlight[Tuple[ClaudeResult, Optional[ResponseCache]]] = SingleFlight()
         self._caller = caller
         self._accounts = accounts
@@ -65,18 +66,22 @@ class Answerer:
         self._timeout_seconds = settings.timeout_seconds
 
     def find(self, call: Call) -> Optional[ClaudeResult]:
-        """Return the cached answer; None where the request is to be sent, and can be.
+        """Return the answer of the answer file or of the cache; None where the request is to be sent, and can be.
 
         Raises
         ------
         CacheMissError
-            With ``cache="only"``, where the answer is not there.
+            With ``cache="only"``, where the answer is not there; AnswerMissError where answers are frozen.
         ConfigurationError or TransportClosedError
             Where nothing can be sent.
         """
         self._check_open()
+        started = time.perf_counter()
+        if self._answers is not None:
+            hit = self._answers.find(call.request, reads_cache=call.options.reads_cache)
+            if hit is not None:
+                return self.hit(call.request, hit, started, call.cell)
         if self._cache is not None and call.options.reads_cache:
-            started = time.perf_counter()
             hit = self._cache.get(call.request)
             if hit is not None:
                 return self.hit(call.request, hit, started, call.cell)
@@ -128,6 +133,8 @@ class Answerer:
         if joined:
             return self.hit(call.request, result.shared(), started, call.cell)
         result = result.changed(duration_seconds=time.perf_counter() - started)
+        if self._answers is not None:
+            self._answers.keep(call.request, result, replace=True)
         emit("done", call.request, attempt=result.attempts, result=result)
         return result
 
@@ -186,6 +193,8 @@ class Answerer:
             Cell id for the ledger.
         """
         accounts = self._accounts
+        if self._answers is not None and isinstance(request, ClaudeRequest):
+            self._answers.keep(request, hit, replace=False)
         hit = hit.changed(
             cost=Decimal(0),
             saved=self._price(hit.model, hit.usage),

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Callable, Mapping, Optional, Tuple, Union
 
+from claude_force_nb.answers import RecordedAnswers
 from claude_force_nb.cache import RecordKeys, ResponseCache, record_keys
 from claude_force_nb.costs.budget import Budget, DailyBudget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
@@ -75,6 +76,8 @@ class Accounts:
     Attributes
     ----------
     cache : ResponseCache or None
+    answers : RecordedAnswers or None
+        The answer file, which goes before the cache.
     record_keys : callable
         Gives what signs the rows of a file, with the secret of the cache; raises SecretError where there is none to be had.
     prices : PriceTable
@@ -92,6 +95,7 @@ class Accounts:
     """
 
     cache: Optional[ResponseCache]
+    answers: Optional[RecordedAnswers]
     record_keys: Callable[[], RecordKeys]
     prices: PriceTable
     budget: Budget
@@ -107,6 +111,7 @@ class Accounts:
         cls,
         *,
         cache: Union[ResponseCache, CacheSettings, None],
+        answers: Optional[RecordedAnswers],
         cache_secret: Optional[str],
         prices: Optional[PriceTable],
         budget: Union[Budget, Decimal, float, str, None],
@@ -128,10 +133,11 @@ class Accounts:
             daily_budget = DailyBudget(daily_budget, path, allow_unknown_price=allow_unknown_price)
         if not isinstance(budget, Budget):
             budget = Budget(budget, allow_unknown_price=allow_unknown_price)
-        answers = cache.open(environ) if isinstance(cache, CacheSettings) else cache
+        kept = cache.open(environ) if isinstance(cache, CacheSettings) else cache
         return cls(
-            cache=answers,
-            record_keys=partial(record_keys, cache_secret, environ) if answers is None else answers.record_keys,
+            cache=kept,
+            answers=answers,
+            record_keys=partial(record_keys, cache_secret, environ) if kept is None else kept.record_keys,
             prices=prices or load_prices(),
             budget=budget,
             daily_budget=daily_budget,
@@ -152,7 +158,9 @@ class Accounts:
         return None if options.budget is None else Budget(options.budget, allow_unknown_price=self.allow_unknown_price)
 
     def close(self) -> None:
-        """Close the files that were opened here, and the ledger."""
+        """Close the files that were opened here, and the ledger; write what an answer file has not yet."""
+        if self.answers is not None:
+            self.answers.file.flush()
         if self.cache is not None and self.owns_cache:
             self.cache.close()
         if self.daily_budget is not None and self.owns_daily_budget:

@@ -242,7 +242,9 @@ class RowRunner:
             stack.enter_context(self._controls.under_way(rows))
             if written is None and run.via == "api":
                 rows.fail_early(source.in_memory())
-            answer_all = self._run_batches if run.via == "batches" else self._run_calls
+            # Frozen, nothing is sent: no route is needed.
+            frozen = self._accounts.answers is not None and self._accounts.answers.frozen
+            answer_all = self._run_batches if run.via == "batches" and not frozen else self._run_calls
             summary = await answer_all(rows, run, known, budget)
             if written is not None:
                 await written.finish()
@@ -286,13 +288,20 @@ class RowRunner:
 
         find = _first_of(known, self._answerer.find)
 
+        recorded = self._accounts.answers
+
         def look_up(request: ClaudeRequest) -> Optional[ClaudeResult]:
-            return find(Call(request, call, cell=run.cell))
+            found = find(Call(request, call, cell=run.cell))
+            if found is None and recorded is not None:
+                recorded.expect(request)
+            return found
 
         def share(asked: RequestInfo, result: ClaudeResult) -> ClaudeResult:
             return self._answerer.hit(asked, result, time.perf_counter(), run.cell)
 
         def check(result: ClaudeResult) -> ClaudeResult:
+            if recorded is not None:
+                recorded.keep_expected(result)
             return checked(result, call.schema)
 
         return await self._batches().run(

@@ -1,0 +1,375 @@
+"""AnswerFile: an answer file as a store."""
+
+from __future__ import annotations
+
+import os
+import time
+from threading import RLock
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
+
+from claude_force_nb import __version__
+from claude_force_nb.errors import AnswerFileError, AnswerFileWarning, OptionError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.storage.regular_file import own_target, project_of, read_regular, replace_file
+from claude_force_nb.warn import warn
+
+from .keys import AnswerKeys, find_keys
+from .lines import AnswerLine, KnownAnswer, LineFault, header, join_lines, make_line, split_lines
+from .nearest import describe_nearest
+
+__all__ = ["MAX_FILE_BYTES", "REDACTIONS", "AnswerFile"]
+
+MAX_FILE_BYTES = 512 * 2**20
+"""Largest file that is read, in bytes."""
+
+REDACTIONS = ("none", "prompts")
+
+# A warning names so many lines; the others are counted.
+_MOST_NAMED = 5
+# Looking for the nearest entry reads the whole file: it is done for so many misses.
+_MOST_DESCRIBED = 20
+# Writing the file takes at most one part in so many of the time.
+_SAVE_SHARE = 20
+
+
+class AnswerFile:
+    """Answers in a file beside a notebook. For every thread; each line is checked by itself, and one that fails does not count.
+
+    Nothing is read before the first use. The file is written as a whole, into a new file that takes its place; what another kernel
+    wrote into it meanwhile stays.
+
+    Parameters
+    ----------
+    path : str or path
+        By convention ``NAME.answers.jsonl`` beside ``NAME.ipynb``. ``~`` is expanded; a relative one is of the working directory of
+        this moment.
+    redact : str
+        ``none``, or ``prompts`` to write fingerprints and answers only; a miss can then not say what differs.
+    max_age_days : float, optional
+        Age from which an answer does not count, over 0; without it none is too old.
+    secret : str or bytes, optional
+        Signs what is written; by default as for the cache, but no key is made for it: without a secret lines are unsigned.
+    environ : mapping
+        Environment.
+    clock : callable
+        Seconds since 1970 UTC.
+
+    Raises
+    ------
+    OptionError
+        If `redact` or `max_age_days` cannot be used.
+
+    Warns
+    -----
+    AnswerFileWarning
+        When the file is read, if lines do not count; it names them by number. When it cannot be written while answers arrive.
+
+    Notes
+    -----
+    A line without signature, or signed by somebody else's secret, counts: it is as trustworthy as what the file came with.
+    """
+
+    def __init__(
+        self,
+        path: Union[str, os.PathLike[str]],
+        *,
+        redact: str = "none",
+        max_age_days: Optional[float] = None,
+        secret: Union[str, bytes, None] = None,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if redact not in REDACTIONS:
+            raise OptionError(f"redact must be one of {', '.join(REDACTIONS)}, not {redact!r}")
+        number = isinstance(max_age_days, (int, float)) and not isinstance(max_age_days, bool)
+        if max_age_days is not None and not (number and 0 < max_age_days < float("inf")):
+            raise OptionError(f"max_age_days must be over 0, or None for no limit, not {max_age_days!r}")
+        self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        self.name = os.path.basename(self.path)
+        self._redact = redact == "prompts"
+        self._max_age_seconds = None if max_age_days is None else max_age_days * 86_400.0
+        self._secret = secret
+        self._environ = environ
+        self._clock = clock
+        self._lock = RLock()
+        self._loaded = False
+        self._keys = AnswerKeys()
+        self._header = b""
+        self._lines: Dict[str, AnswerLine] = {}
+        self._known: Dict[str, KnownAnswer] = {}
+        self._faults: List[LineFault] = []
+        self._used: Set[str] = set()
+        self._removed: Set[str] = set()
+        self._on_disk: Any = None
+        self._changed = False
+        self._described = 0
+        self._saved_at, self._save_seconds = float("-inf"), 0.0
+
+    def __repr__(self) -> str:
+        return f"AnswerFile({self.path!r})"
+
+    def __len__(self) -> int:
+        with self._opened():
+            return len(self._lines)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, fingerprint: object) -> bool:
+        with self._opened():
+            return fingerprint in self._lines
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def faults(self) -> List[LineFault]:
+        """Why lines of the file do not count, by number."""
+        with self._opened():
+            return list(self._faults)
+
+    @property
+    def unsigned(self) -> int:
+        """How many answers carry no signature of one of the user's keys."""
+        with self._opened():
+            return sum(not line.signed for line in self._lines.values())
+
+    @property
+    def unused(self) -> List[str]:
+        """Fingerprints of answers that nobody has asked for or recorded since the file was opened."""
+        with self._opened():
+            return sorted(set(self._lines) - self._used)
+
+    def exists(self) -> bool:
+        """Return whether there is a file."""
+        return os.path.lexists(self.path)
+
+    def load(self) -> None:
+        """Read the file now, if it was not read yet; a missing one is empty.
+
+        Raises
+        ------
+        AnswerFileError
+            If it cannot be read, or is not an answer file.
+        """
+        with self._opened():
+            pass
+
+    def get(self, request: ClaudeRequest) -> Optional[ClaudeResult]:
+        """Return the answer to a request, as from a cache; None where the file has none."""
+        fingerprint = request.fingerprint
+        with self._opened():
+            known = self.entry(fingerprint)
+            if known is None:
+                return None
+            self._used.add(fingerprint)
+        return known.result.changed(age_seconds=max(0.0, self._clock() - known.created))
+
+    def entry(self, fingerprint: str) -> Optional[KnownAnswer]:
+        """Return the entry of a fingerprint, decoded once; None where there is none. Does not count as its use."""
+        with self._opened():
+            known = self._known.get(fingerprint)
+            if known is not None:
+                return known
+            line = self._lines.get(fingerprint)
+            if line is None:
+                return None
+            try:
+                known = self._known[fingerprint] = line.decode()
+            except ValueError as error:
+                self._refuse(line, str(error))
+                return None
+            return known
+
+    def fingerprints(self) -> List[str]:
+        """Return the fingerprints of all answers, sorted."""
+        with self._opened():
+            return sorted(self._lines)
+
+    def line(self, fingerprint: str) -> Optional[AnswerLine]:
+        """Return the line of a fingerprint."""
+        with self._opened():
+            return self._lines.get(fingerprint)
+
+    def describe_miss(self, request: ClaudeRequest) -> str:
+        """Return how a request differs from the nearest one in the file, in one line; "" where that cannot be told."""
+        with self._opened():
+            self._described += 1
+            if self._described > _MOST_DESCRIBED:
+                return ""
+            entries = (self.entry(fingerprint) for fingerprint in list(self._lines))
+            return describe_nearest(request, [entry for entry in entries if entry is not None])
+
+    # ------------------------------------------------------------------ writing
+
+    def put(self, request: ClaudeRequest, result: ClaudeResult, *, replace: bool = False) -> bool:
+        """Take an answer in; return whether it is new. It is on disk after the next `save`, which may be at once.
+
+        Parameters
+        ----------
+        request : ClaudeRequest
+        result : ClaudeResult
+            An answer, complete or not; a failed one is passed over.
+        replace : bool
+            True where it takes the place of an earlier answer to the same request.
+        """
+        if not result.answered or result.error is not None:
+            return False
+        fingerprint = request.fingerprint
+        with self._opened():
+            self._used.add(fingerprint)
+            if fingerprint in self._lines and not replace:
+                return False
+            created = max(0.0, self._clock() - result.age_seconds)
+            try:
+                line = make_line(request, result, created=created, keys=self._keys, with_prompt=not self._redact)
+            except (TypeError, ValueError):
+                warn(f"{self.name}: an answer cannot be written as JSON and was not recorded", AnswerFileWarning)
+                return False
+            self._lines[fingerprint] = line
+            self._known.pop(fingerprint, None)
+            self._removed.discard(fingerprint)
+            self._changed = True
+        self._save_if_due()
+        return True
+
+    def prune(self) -> int:
+        """Remove the answers that nobody has used since the file was opened, and save; return how many they were.
+
+        Raises
+        ------
+        AnswerFileError
+            See `save`.
+        """
+        with self._opened():
+            unused = self.unused
+            for fingerprint in unused:
+                self._remove(fingerprint)
+            self._removed.update(unused)
+            self._changed = self._changed or bool(unused)
+            self.save()
+        return len(unused)
+
+    def save(self) -> bool:
+        """Write the file if there is anything new, or no file; return whether it was written. Lines that did not count are not written again.
+
+        Raises
+        ------
+        AnswerFileError
+            If it cannot be written, or holds a merge of git that is not resolved.
+        """
+        with self._opened():
+            if not self._changed and self.exists():
+                return False
+            started = time.monotonic()
+            try:
+                self._write()
+            except OSError as error:
+                raise AnswerFileError(f"{self.path} cannot be written: {error.strerror or error}") from None
+            self._changed = False
+            self._removed.clear()
+            self._saved_at = time.monotonic()
+            self._save_seconds = self._saved_at - started
+            return True
+
+    def flush(self) -> None:
+        """Do what `save` does; where it fails, warn."""
+        try:
+            self.save()
+        except AnswerFileError as error:
+            warn(f"{error}; answers are not recorded", AnswerFileWarning)
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self._saved_at >= _SAVE_SHARE * self._save_seconds:
+            self.flush()
+
+    def _write(self) -> None:
+        target = own_target(self.path)
+        if self._state() != self._on_disk:
+            self._take_in_what_others_wrote()
+        if any("conflict marker" in fault.reason for fault in self._faults):
+            raise AnswerFileError(f"{self.name}: {self._faults[0]}; nothing was written")
+        data = join_lines(self._header or header(__version__), self._lines)
+        with replace_file(target, binary=True) as file:
+            if os.name == "posix" and os.path.exists(target):
+                os.fchmod(file.fileno(), os.stat(target).st_mode & 0o777)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self._on_disk = self._state()
+        self._faults = []
+
+    def _take_in_what_others_wrote(self) -> None:
+        first, lines, faults = self._read()
+        self._header = first or self._header
+        self._faults = faults
+        for line in lines:
+            if line.fingerprint not in self._removed:
+                self._lines.setdefault(line.fingerprint, line)
+
+    # ------------------------------------------------------------------ the file
+
+    def _opened(self) -> RLock:
+        """Return the lock, to be held while what was read is used; the first use reads the file."""
+        if not self._loaded:
+            with self._lock:
+                if not self._loaded:
+                    self._load()
+        return self._lock
+
+    def _load(self) -> None:
+        self._keys = find_keys(self._secret, self._environ)
+        self._on_disk = self._state()
+        self._header, lines, self._faults = self._read()
+        self._lines = {line.fingerprint: line for line in lines}
+        self._loaded = True
+        self._refuse_old()
+        serious = [fault for fault in self._faults if not fault.harmless]
+        if serious:
+            warn(f"{self.name}: {describe_faults(serious)}", AnswerFileWarning)
+
+    def _read(self) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
+        try:
+            within = project_of(self.path, or_working_directory=False)
+            data = read_regular(self.path, max_bytes=MAX_FILE_BYTES, within=within)
+        except FileNotFoundError:
+            return b"", [], []
+        except OSError as error:
+            raise AnswerFileError(f"{self.path} cannot be read: {error.strerror or error}") from None
+        if not data:
+            return b"", [], []
+        try:
+            return split_lines(data, self._keys)
+        except AnswerFileError as error:
+            raise AnswerFileError(f"{self.path}: {error}") from None
+
+    def _state(self) -> Any:
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _refuse_old(self) -> None:
+        if self._max_age_seconds is None:
+            return
+        oldest = self._clock() - self._max_age_seconds
+        for line in list(self._lines.values()):
+            known = self.entry(line.fingerprint)
+            if known is not None and known.created < oldest:
+                self._refuse(line, "is expired")
+
+    def _refuse(self, line: AnswerLine, reason: str) -> None:
+        self._remove(line.fingerprint)
+        self._faults.append(LineFault(line.number, reason))
+
+    def _remove(self, fingerprint: str) -> None:
+        self._lines.pop(fingerprint, None)
+        self._known.pop(fingerprint, None)
+
+
+def describe_faults(faults: List[LineFault]) -> str:
+    """Return which lines do not count and why, in one line of bounded length."""
+    named = ", ".join(map(str, faults[:_MOST_NAMED]))
+    more = f", and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
+    return f"{named}{more}; what is not valid does not count, the other answers do"

@@ -1,0 +1,81 @@
+"""The keys that sign lines of an answer file, made from the user's secret; other keys than those of the cache."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any, Dict, Iterable, Mapping, Optional, Union
+
+from claude_force_nb.errors import SecretError
+from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets, read_key
+from claude_force_nb.storage.user_folders import user_folder
+
+__all__ = ["AnswerKeys", "find_keys"]
+
+_KEY_ID_BYTES = 8
+
+
+class AnswerKeys:
+    """Keys made from secrets: the first signs, all check.
+
+    Parameters
+    ----------
+    secrets : iterable of bytes
+        The current one first, none empty; there may be none at all. They are not kept: only keys derived from them are.
+    """
+
+    __slots__ = ("_keys", "_signs_with")
+
+    def __init__(self, secrets: Iterable[bytes] = ()) -> None:
+        self._keys: Dict[str, bytes] = {}
+        self._signs_with = ""
+        for secret in secrets:
+            key_id = _derive(secret, b"key id, version 1")[:_KEY_ID_BYTES].hex()
+            self._keys.setdefault(key_id, _derive(secret, b"signing key, version 1"))
+            self._signs_with = self._signs_with or key_id
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def __repr__(self) -> str:
+        return f"AnswerKeys({len(self._keys)} keys)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("keys cannot be pickled")
+
+    def sign(self, content: bytes) -> Dict[str, Any]:
+        """Return what a line carries as its signature; {} where there is no key."""
+        if not self._signs_with:
+            return {}
+        code = hmac.digest(self._keys[self._signs_with], content, "sha256").hex()
+        return {"signature": {"code": code, "key": self._signs_with}}
+
+    def check(self, content: bytes, code: str, key_id: str) -> Optional[bool]:
+        """Return True for a signature that is right, False for one of a key that is not known, None for one that is wrong."""
+        key = self._keys.get(key_id)
+        if key is None:
+            return False
+        return hmac.compare_digest(hmac.digest(key, content, "sha256").hex(), code) or None
+
+
+def find_keys(secret: Union[str, bytes, None], environ: Mapping[str, str]) -> AnswerKeys:
+    """Return the keys of the user: of the secret given or in the environment, else of the key file where there is one.
+
+    No key file is made: who has no secret signs nothing.
+
+    Raises
+    ------
+    SecretError
+        See `storage.secret.find_secrets`.
+    """
+    current, previous, _ = find_secrets(secret, environ)
+    if current is None:
+        try:
+            current = read_key(user_folder("config", environ) / KEY_FILE_NAME)[0]
+        except (OSError, SecretError):
+            # Without a key, or with one that others could have written, lines are unsigned, and signed ones are those of others.
+            current = None
+    return AnswerKeys([*([current] if current else []), *previous])
+
+
+def _derive(secret: bytes, purpose: bytes) -> bytes:
+    return hmac.digest(secret, b"claude_force_nb answer file, " + purpose, "sha256")

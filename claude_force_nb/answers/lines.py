@@ -1,0 +1,264 @@
+"""The format of an answer file: a header, then one line of canonical JSON for each answer. Pure.
+
+::
+
+    {"format":"claude_force_nb answers","package":"0.1.0","version":1}
+    {"answer":{"agent":…,"date":…,"request":…,"result":…},"fingerprint":"…","sha256":"…","signature":{"code":"…","key":"…"}}
+
+Keys are sorted, there is no white space, text is UTF-8, each line ends with a line feed. ``sha256`` is that of the line from its
+beginning to the end of the fingerprint; the signature, where there is one, covers the same. So every byte of a line is checked before
+anything of it is decoded, and which lines count depends on no other line.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from claude_force_nb.errors import AnswerFileError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+
+from .keys import AnswerKeys
+
+__all__ = ["AnswerLine", "KnownAnswer", "LineFault", "header", "join_lines", "make_line", "split_lines"]
+
+FORMAT = "claude_force_nb answers"
+VERSION = 1
+
+_HEADER = re.compile(rb'\{"format":"claude_force_nb answers","package":"[^"\\]{0,64}","version":([0-9]{1,9})\}')
+_LINE = re.compile(
+    rb'\{"answer":\{.*\},"fingerprint":"([0-9a-f]{64})"'
+    rb'(,"sha256":"([0-9a-f]{64})"(?:,"signature":\{"code":"([0-9a-f]{64})","key":"([0-9a-f]{16})"\})?\})',
+    re.DOTALL,
+)
+_CONFLICT = re.compile(rb"(?:<{7}|\|{7}|={7}|>{7})(?: .*)?", re.DOTALL)
+_DATE = "%Y-%m-%dT%H:%M:%SZ"
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True)
+class LineFault:
+    """Why a line does not count.
+
+    Attributes
+    ----------
+    number : int
+        Of the line, from 1.
+    reason : str
+        Behind the line's number: ``was changed``, ``is cut short``, …
+    harmless : bool
+        True for the exact copy of an earlier line, as a merge by lines may leave it: nothing is lost with it.
+    """
+
+    number: int
+    reason: str
+    harmless: bool = False
+
+    def __str__(self) -> str:
+        return f"line {self.number} {self.reason}"
+
+
+@dataclass(frozen=True)
+class KnownAnswer:
+    """One answer of a file, decoded.
+
+    Attributes
+    ----------
+    agent : str or None
+        Name of the agent that asked.
+    created : float
+        When the answer was made, in seconds since 1970 UTC.
+    request : mapping or None
+        ``body``, ``base_url``, ``api_version``, ``betas`` and ``sample``; None where prompts were left out.
+    result : ClaudeResult
+        As from a cache, its age 0.
+    """
+
+    agent: Optional[str]
+    created: float
+    request: Optional[Mapping[str, Any]]
+    result: ClaudeResult
+
+
+@dataclass(frozen=True)
+class AnswerLine:
+    """One line whose checksum is right, and its signature where the key is known.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Of the request.
+    data : bytes
+        The line as it stands in the file, without its end.
+    number : int
+        Of the line, from 1; 0 for one that is new.
+    signed : bool
+        True where it carries a signature that one of the keys made.
+    """
+
+    fingerprint: str
+    data: bytes
+    number: int
+    signed: bool
+
+    @property
+    def content(self) -> bytes:
+        """What the checksum covers."""
+        return self.data[: self.data.rindex(b',"sha256":"')]
+
+    def decode(self) -> KnownAnswer:
+        """Return what the line says.
+
+        Raises
+        ------
+        ValueError
+            If it is not an answer that this version knows, though its checksum is right.
+        """
+        try:
+            answer: Dict[str, Any] = json.loads(self.data.decode("utf-8"))["answer"]
+            agent, request, record = answer["agent"], answer["request"], answer["result"]
+            date = datetime.datetime.strptime(answer["date"], _DATE).replace(tzinfo=datetime.timezone.utc)
+            result = ClaudeResult.from_record(record, fingerprint=self.fingerprint, age_seconds=0.0)
+            texts = (result.text, result.model, result.thinking)
+            optional = (agent, result.stop_reason, result.request_id)
+            fits = all(isinstance(text, str) for text in texts)
+            fits = fits and all(text is None or isinstance(text, str) for text in optional)
+            fits = fits and type(result.call_seconds) in (int, float) and isinstance(request, (dict, type(None)))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
+            fits = False
+        if not fits:
+            raise ValueError("is not an answer of this version")
+        return KnownAnswer(agent, date.timestamp(), request, result)
+
+    def asks_what_it_says(self) -> bool:
+        """Return whether the request of the line, where it has one, is the one that its fingerprint stands for."""
+        request = self.decode().request
+        if request is None:
+            return True
+        try:
+            made = ClaudeRequest(
+                body=request["body"],
+                base_url=request["base_url"],
+                api_version=request["api_version"],
+                betas=tuple(request["betas"]),
+                sample=request["sample"],
+            )
+        except Exception:
+            return False
+        return made.fingerprint == self.fingerprint
+
+
+def header(package: str) -> bytes:
+    """Return the first line of a file that this version of the package makes, without its end."""
+    return _encode({"format": FORMAT, "package": package, "version": VERSION}).encode("ascii")
+
+
+def make_line(
+    request: ClaudeRequest, result: ClaudeResult, *, created: float, keys: AnswerKeys, with_prompt: bool = True
+) -> AnswerLine:
+    """Return the line of an answer.
+
+    Parameters
+    ----------
+    request : ClaudeRequest
+    result : ClaudeResult
+    created : float
+        When the answer was made, in seconds since 1970 UTC.
+    keys : AnswerKeys
+        Sign the line where there is one that does.
+    with_prompt : bool
+        False leaves out what was asked.
+
+    Raises
+    ------
+    TypeError or ValueError
+        If the answer cannot be written as JSON.
+    """
+    asked = None
+    if with_prompt:
+        asked = {
+            "api_version": request.api_version,
+            "base_url": request.base_url,
+            "betas": list(request.betas),
+            "body": request.body,
+            "sample": request.sample,
+        }
+    date = datetime.datetime.fromtimestamp(int(created), datetime.timezone.utc).strftime(_DATE)
+    answer = {"agent": request.agent, "date": date, "request": asked, "result": result.to_record()}
+    # Half of a surrogate pair, which a model may write, has no UTF-8 form: it is written as JSON escapes it.
+    text = _encode({"answer": answer, "fingerprint": request.fingerprint}).encode("utf-8", "backslashreplace")
+    content = text[:-1]
+    tail = {"sha256": sha256(content).hexdigest(), **keys.sign(content)}
+    data = content + b"," + _encode(tail).encode("ascii")[1:]
+    return AnswerLine(request.fingerprint, data, 0, bool(keys))
+
+
+def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
+    """Return the header, the lines that count and why others do not, of a whole file.
+
+    Raises
+    ------
+    AnswerFileError
+        If it is not an answer file, or one of a version that is not known; behind the file's name.
+    """
+    found: Dict[str, AnswerLine] = {}
+    faults: List[LineFault] = []
+    first, _, rest = data.partition(b"\n")
+    first = first.rstrip(b"\r")
+    match = _HEADER.fullmatch(first)
+    if match is None:
+        raise AnswerFileError("line 1 is not the header of an answer file")
+    if int(match.group(1)) != VERSION:
+        raise AnswerFileError("line 1: it was made by another version of claude_force_nb; use that, or record it again")
+    conflicts = []
+    for number, line in enumerate(rest.split(b"\n"), 2):
+        line = line.rstrip(b"\r")
+        # A merge by lines may keep the headers of both.
+        if not line or _HEADER.fullmatch(line):
+            continue
+        if _is_conflict(line):
+            conflicts.append(number)
+            continue
+        read = _read(line, number, keys)
+        if isinstance(read, LineFault):
+            faults.append(read)
+        elif read.fingerprint in found:
+            earlier = found[read.fingerprint]
+            faults.append(LineFault(number, f"repeats line {earlier.number}", harmless=line == earlier.data))
+        else:
+            found[read.fingerprint] = read
+    if conflicts:
+        last = f" to line {conflicts[-1]}" if len(conflicts) > 1 else ""
+        faults.insert(0, LineFault(conflicts[0], f"is a conflict marker of git{last}: resolve the merge, keeping both"))
+    return first, list(found.values()), faults
+
+
+def join_lines(first: bytes, lines: Mapping[str, AnswerLine]) -> bytes:
+    """Return a whole file: the header, then the lines by fingerprint."""
+    parts = [first, *(lines[fingerprint].data for fingerprint in sorted(lines)), b""]
+    return b"\n".join(parts)
+
+
+def _is_conflict(line: bytes) -> bool:
+    return line[:7] in (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>") and _CONFLICT.fullmatch(line) is not None
+
+
+def _read(line: bytes, number: int, keys: AnswerKeys) -> Any:
+    """Return a line that counts, or why it does not: `AnswerLine` or `LineFault`."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        cut = line.startswith(b'{"answer":') and not line.endswith(b"}")
+        return LineFault(number, "is cut short" if cut else "was changed, or is not an answer")
+    content = line[: match.start(2)]
+    fingerprint, checksum, code, key_id = (group.decode("ascii") if group else "" for group in match.group(1, 3, 4, 5))
+    if sha256(content).hexdigest() != checksum:
+        return LineFault(number, "was changed")
+    signed = keys.check(content, code, key_id) if code else False
+    if signed is None:
+        return LineFault(number, "was changed after it was signed")
+    return AnswerLine(fingerprint, line, number, signed)

@@ -1,0 +1,124 @@
+"""What calls ask of an answer file: whether it has the answer, and to take a new one in."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Mapping, Optional, Union
+
+from claude_force_nb.errors import AnswerFileError, AnswerMissError, OptionError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.text_tables import one_line
+from claude_force_nb.vocabulary import did_you_mean
+
+from .answer_file import AnswerFile
+
+__all__ = ["ANSWER_MODES", "RecordedAnswers", "open_answers"]
+
+ANSWER_MODES = ("use", "record", "frozen")
+
+# Requests whose answers come later, of message batches, are kept so that their lines hold what was asked.
+_MOST_EXPECTED = 100_000
+
+
+class RecordedAnswers:
+    """An answer file in one of its modes.
+
+    Parameters
+    ----------
+    file : AnswerFile
+    mode : str
+        ``use`` (the file, then the cache, then a call), ``record`` (the same, and every answer goes into the file) or ``frozen`` (the
+        file, and nothing else).
+
+    Raises
+    ------
+    OptionError
+        On another mode.
+    AnswerFileError
+        If there is no file, and the mode is not ``record``.
+    """
+
+    def __init__(self, file: AnswerFile, mode: str = "use") -> None:
+        if mode not in ANSWER_MODES:
+            near = did_you_mean(str(mode), ANSWER_MODES)
+            raise OptionError(f"answers_mode must be one of {', '.join(ANSWER_MODES)}, not {mode!r}{near}")
+        if mode != "record" and not file.exists():
+            raise AnswerFileError(f"there is no answer file {file.path}; record one with %claude_answers record")
+        file.load()
+        self.file = file
+        self.mode = mode
+        self._expected: OrderedDict[str, ClaudeRequest] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"RecordedAnswers({self.file!r}, {self.mode!r})"
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing but the file answers."""
+        return self.mode == "frozen"
+
+    @property
+    def recording(self) -> bool:
+        """Whether answers go into the file."""
+        return self.mode == "record"
+
+    def find(self, request: ClaudeRequest, *, reads_cache: bool) -> Optional[ClaudeResult]:
+        """Return the file's answer; None where the call is to go on without it.
+
+        Parameters
+        ----------
+        request : ClaudeRequest
+        reads_cache : bool
+            False for ``cache=off`` and ``cache=refresh``, which ask again where the mode allows it.
+
+        Raises
+        ------
+        AnswerMissError
+            In ``frozen`` mode, where the file does not have it.
+        """
+        found = self.file.get(request) if reads_cache or self.frozen else None
+        if found is None and self.frozen:
+            raise AnswerMissError(self._miss(request))
+        return found
+
+    def _miss(self, request: ClaudeRequest) -> str:
+        who = f"{request.agent} ({request.model})" if request.agent else request.model
+        nearest = self.file.describe_miss(request)
+        said = f"; {nearest}" if nearest else ""
+        return one_line(f"{self.file.name} has no answer to this prompt to {who}{said}; record it, or run unfrozen")
+
+    def expect(self, request: ClaudeRequest) -> None:
+        """Remember a request whose answer will come with its fingerprint only."""
+        if self.recording:
+            self._expected[request.fingerprint] = request
+            if len(self._expected) > _MOST_EXPECTED:
+                self._expected.popitem(last=False)
+
+    def keep_expected(self, result: ClaudeResult) -> None:
+        """Take the answer to a request of `expect` into the file; any other is passed over."""
+        request = self._expected.pop(result.fingerprint, None)
+        if request is not None:
+            self.keep(request, result, replace=True)
+
+    def keep(self, request: ClaudeRequest, result: ClaudeResult, *, replace: bool) -> None:
+        """Take an answer into the file, where the mode is ``record``; see `AnswerFile.put`."""
+        if self.recording:
+            self.file.put(request, result, replace=replace)
+
+
+def open_answers(
+    answers: Union[AnswerFile, str, os.PathLike[str], None], mode: str, environ: Mapping[str, str]
+) -> Optional[RecordedAnswers]:
+    """Return an answer file in its mode, opened where only its path is given; None where there is none.
+
+    Raises
+    ------
+    OptionError or AnswerFileError
+        See `RecordedAnswers` and `AnswerFile.load`.
+    """
+    if answers is None:
+        return None
+    file = answers if isinstance(answers, AnswerFile) else AnswerFile(answers, environ=environ)
+    return RecordedAnswers(file, mode)
