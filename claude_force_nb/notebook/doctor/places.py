@@ -13,11 +13,11 @@ from typing import Iterator, List, Mapping, Tuple, Union
 
 from claude_force_nb.batches.store import default_jobs_path
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.cache.secret import KEY_FILE_NAME, find_secrets
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.notebook.options.settings import Settings
+from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets
 from claude_force_nb.storage.user_folders import APPLICATION, is_temporary, user_folder
 from claude_force_nb.text_tables import one_line
 
