@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from importlib import metadata
 from threading import RLock
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
 
-from claude_force_nb import __version__
 from claude_force_nb.errors import AnswerFileError, AnswerFileWarning, OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
@@ -289,7 +289,7 @@ class AnswerFile:
             self._take_in_what_others_wrote()
         if any("conflict marker" in fault.reason for fault in self._faults):
             raise AnswerFileError(f"{self.name}: {self._faults[0]}; nothing was written")
-        data = join_lines(self._header or header(__version__), self._lines)
+        data = join_lines(self._header or header(_package_version()), self._lines)
         with replace_file(target, binary=True) as file:
             if os.name == "posix" and os.path.exists(target):
                 os.fchmod(file.fileno(), os.stat(target).st_mode & 0o777)
@@ -366,6 +366,13 @@ class AnswerFile:
     def _remove(self, fingerprint: str) -> None:
         self._lines.pop(fingerprint, None)
         self._known.pop(fingerprint, None)
+
+
+def _package_version() -> str:
+    try:
+        return metadata.version("claude_force_nb")
+    except metadata.PackageNotFoundError:  # imported from a folder
+        return "unknown"
 
 
 def describe_faults(faults: List[LineFault]) -> str:
