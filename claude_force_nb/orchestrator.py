@@ -88,10 +88,8 @@ class AsyncAgentOrchestrator:
         The shipped table by default.
     default_model, default_max_tokens
         For calls and agents that name none.
-    environ : mapping, optional
-        ``os.environ`` by default.
-    notebook : str, optional
-        Name for the ledger.
+    environ, notebook
+        Environment variables, by default those of the process; name for the ledger.
 
     Raises
     ------
