@@ -30,10 +30,9 @@ _APART_SECONDS = 0.002
 # A call that leaves so soon after one has ended takes its place, and adds nothing.
 _REPLACES_SECONDS = 0.02
 
-# After a pause so many leave at first, twice as many after the next one if all were refused again, and so on up to the most:
-# an API that refuses a number of calls is soon through with them, one that refuses for a time costs each call few tries.
-_FIRST_PROBES = 2
-_MOST_PROBES = 5
+# After a pause so many leave at first, and so many after the next ones if all were refused again. An API that refuses a number of
+# calls is through with them after two pauses; one that refuses for a time costs each call few tries.
+_PROBES = (16, 16, 2)
 
 _DECREASE = 0.7
 # What a call needs is an estimate; this much more has to be there before it leaves, so that a longer one is not refused.
@@ -119,6 +118,7 @@ class FamilyLimits:
         self._ramp_sent = 0
         self._ramping = True
         self._probes = 0
+        self._pauses = 0
         self._next_added = -math.inf
         self._ended = 0
         self._ended_at = -math.inf
@@ -274,7 +274,7 @@ class FamilyLimits:
             self._lateness = min(0.05, max(0.03, 2.0 * self._lateness))
         elif verdict == "ok":
             self._ramping = False
-            self._probes = 0
+            self._probes = self._pauses = 0
             self._lateness *= 0.995
             if self.window is not None and self.in_flight + 1 >= int(self.window):
                 self.window += 1.0 / self.window
@@ -292,7 +292,8 @@ class FamilyLimits:
     def pause(self, seconds: float, now: float) -> None:
         """Let no call go for `seconds`; never shortens a pause. After it a few go ahead of the others until one was answered."""
         if now >= self.paused_until:  # else it belongs to the burst that made the pause
-            self._probes = min(_MOST_PROBES, 2 * self._probes) or _FIRST_PROBES
+            self._probes = _PROBES[min(self._pauses, len(_PROBES) - 1)]
+            self._pauses += 1
         until = now + seconds
         if until > self.paused_until:
             self.paused_until = until
