@@ -21,6 +21,9 @@ _ROWS = 200
 # Excel writes the delimiter above everything, and reads it there.
 _SEP_LINE = re.compile(r'\ufeff?"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)
 
+# A name of a column that nobody would take for a sentence.
+_WORD = re.compile(r"\w[\w.-]*")
+
 
 @dataclass(frozen=True)
 class CsvDialect:
@@ -114,8 +117,10 @@ def _score(dialect: CsvDialect, sample: str, is_whole: bool) -> Optional[Tuple[f
     torn = sum(_is_torn(field, dialect) for row in rows for field in row)
     # Names of columns seldom have quotes of their own, so that torn ones tell more than torn values.
     whole_names = not any(_is_torn(field, dialect) for field in rows[0])
-    # A single column fits whatever is not a delimiter: only where nothing else does.
-    several = width > 1 and fitting > 0
+    # A single column fits whatever is not a delimiter: only where nothing else does. Words side by side are names of columns, also
+    # above rows that all have too many fields or too few.
+    named = all(_WORD.fullmatch(field) for field in rows[0]) and any(len(row) > 1 for row in others)
+    several = width > 1 and (fitting > 0 or named)
     return (float(several), float(whole_names), round(fitting, 2), -torn / len(rows), float(width))
 
 

@@ -10,6 +10,8 @@ from claude_force_nb.errors import SourceError
 from claude_force_nb.prompts.plain import free_name
 from claude_force_nb.prompts.tables import column_name, index_names
 
+from .columns import distinct_names
+
 __all__ = ["Table", "as_table", "assemble"]
 
 _INSTALL = "pip install 'claude_force_nb[dataframe]'"
@@ -112,12 +114,11 @@ def as_table(value: Any, name: str) -> Optional[Table]:
     if find_spec("narwhals") is None:
         raise SourceError(f"{name} is a {type(value).__name__}; reading it needs {_INSTALL}")
     narwhals = import_module("narwhals.stable.v1")
-    # Before narwhals refuses them, in several lines; 1 and "1" are one name in a template.
+    # narwhals refuses them; 1 and "1" are one name in a template.
     columns = getattr(value, "columns", ()) if _is_pandas(value) else getattr(value, "column_names", ())
     names = list(map(column_name, columns))
-    twice = next((each for each in names if names.count(each) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise SourceError(f"{name} has two columns named {twice!r}")
+    if len(set(names)) < len(names):
+        value = _renamed(value, distinct_names(names, source=name))
     seen = narwhals.from_native(value, pass_through=True, allow_series=True)
     if isinstance(seen, narwhals.LazyFrame):
         raise SourceError(f"{name} is lazy: its rows are not there yet; collect it first")
@@ -129,6 +130,10 @@ def as_table(value: Any, name: str) -> Optional[Table]:
     if isinstance(seen, narwhals.DataFrame):
         return Table(value, seen)
     return None
+
+
+def _renamed(value: Any, names: List[str]) -> Any:
+    return value.set_axis(names, axis=1) if _is_pandas(value) else value.rename_columns(names)
 
 
 def assemble(numbers: Sequence[int], columns: Mapping[str, List[Any]], added: Mapping[str, List[Any]]) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, AsyncIterable, AsyncIterator, BinaryIO, Dict, Iterable, 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.storage.regular_file import open_regular, project_of
 
+from .columns import distinct_names
 from .csv_dialect import CsvDialect, find_dialect, fits, header_names
 from .feed import BrokenRow
 
@@ -237,13 +238,10 @@ class FileRows:
         try:
             with self._text() as file:
                 # A name may have line ends of its own.
-                names = header_names(next(filter(None, self._dialect.reader(self._lines(file))), []))
+                header = next(filter(None, self._dialect.reader(self._lines(file))), [])
         except csv.Error as error:
             raise SourceError(f"the header of {self.path.name}: {error}") from None
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise SourceError(f"{self.path.name} has two columns named {twice[0]!r}")
-        self.columns = tuple(names)
+        self.columns = tuple(distinct_names(header_names(header), source=self.path.name))
 
     def _records(self, lines: Iterable[str]) -> Iterator[Any]:
         names = self.columns or ()

@@ -25,6 +25,7 @@ from claude_force_nb.prompts.plain import find_name, is_absent
 from claude_force_nb.prompts.template import BUILTIN_NAMES, names
 from claude_force_nb.vocabulary import did_you_mean, whole_number_fault
 
+from .columns import named_values
 from .feed import BrokenRow, NumberedRows, OwnOptions
 from .frames import Table, as_table, assemble
 from .readers import FILE_KINDS, AsyncBufferedIterator, BufferedIterator, FileRows, file_kind
@@ -356,8 +357,16 @@ def open_source(
     if hasattr(value, "__len__"):
         # A copy: what is done to the list meanwhile does not move its rows.
         rows = value if isinstance(value, (tuple, range)) else tuple(value)
+        if rows and named_values(rows[0]) is not None:
+            rows = tuple(map(_with_names, rows))
         return make(rows, total=len(rows))
-    return make(BufferedIterator(iter(value), keep))
+    return make(BufferedIterator(map(_with_names, value), keep))
+
+
+def _with_names(row: Any) -> Any:
+    """Return a row whose values have names as a mapping, any other as it is."""
+    named = named_values(row) if type(row) is not dict and type(row) is not str else None
+    return row if named is None else named
 
 
 def _open_file(value: Any, make: Callable[..., Source]) -> Source:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import pickle
 import sys
+from collections import namedtuple
 from pathlib import Path
 from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Optional
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_force_nb.errors import SourceError, UndefinedNameError
+from claude_force_nb.errors import ClaudeForceWarning, SourceError, UndefinedNameError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.rows.feed import BrokenRow, Feed
 from claude_force_nb.rows.results import BatchResult
@@ -300,7 +301,7 @@ def test_pandas_keeps_its_index() -> None:
 
 
 def test_frames_with_odd_columns(frame: Frame) -> None:
-    """Names that are there twice are one line, of pandas also where they are the same only as text; no column is a frame too."""
+    """Names that are there twice get a number, of pandas also where they are the same only as text; no column is a frame too."""
     library = type(frame({"a": [1]})).__module__.partition(".")[0]
     if library == "polars":
         return
@@ -312,9 +313,33 @@ def test_frames_with_odd_columns(frame: Frame) -> None:
         empty = BatchResult(results("x", "y"), source=opened(pandas.DataFrame(index=[4, 5]), "hello")).to_frame()
         assert list(empty.index) == [4, 5]
         assert list(empty["answer"]) == ["x", "y"]
-    for table in twice:
-        with pytest.raises(SourceError, match="reviews has two columns named"):
-            opened(table)
+    for number, table in enumerate(twice):
+        with pytest.warns(ClaudeForceWarning, match="has columns with the same name: the later ones are"):
+            source = open_source(table, name=f"{library} {number}")
+        first, second = source.columns or ()
+        assert second == first + "_2"
+        assert [dict(row) for row in source.feed()] == [{first: 1, second: 2}]
+        frame = BatchResult(results("x"), source=source).to_frame()
+        columns = frame.column_names if library == "pyarrow" else list(frame.columns)
+        assert columns[:3] == [first, second, "answer"]
+
+
+def test_rows_whose_values_have_names() -> None:
+    """What `itertuples` gives, named tuples of one's own and records of numpy are rows with columns, in a list or one by one."""
+    pair = namedtuple("pair", "text stars")
+    rows = [pair("good", 5), pair("bad", None)]
+    expected = [{"text": "good", "stars": 5}, {"text": "bad", "stars": None}]
+    for value in (rows, tuple(rows), iter(rows)):
+        source = open_source(value, name="reviews")
+        source.check("{{ text }} {{ stars }}")
+        assert list(source.feed()) == expected
+    # A pair without names is an agent and a prompt, not a row.
+    assert list(open_source([("reviewer", "x")], name="reviews").feed()) == [("reviewer", "x")]
+    pandas, numpy = pytest.importorskip("pandas"), pytest.importorskip("numpy")
+    frame = pandas.DataFrame({"text": ["good"]}, index=[7])
+    assert list(open_source(frame.itertuples(), name="reviews").feed()) == [{"Index": 7, "text": "good"}]
+    records = numpy.array([("good", 5)], dtype=[("text", "U9"), ("stars", "i4")])
+    assert list(open_source(records, name="reviews").feed()) == [{"text": "good", "stars": 5}]
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
