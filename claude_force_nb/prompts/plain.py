@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import datetime
 import math
+import struct
 import unicodedata
 from decimal import Decimal
 from enum import Enum
@@ -15,13 +16,25 @@ from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Seq
 
 from claude_force_nb.messages.text import well_formed
 
-__all__ = ["find_name", "free_name", "is_absent", "is_missing", "json_data", "literal", "scalar"]
+__all__ = [
+    "find_name",
+    "free_name",
+    "is_absent",
+    "is_missing",
+    "json_data",
+    "literal",
+    "scalar",
+    "shortest",
+    "single_precision",
+]
 
 _PLAIN = (str, int, float, bool, type(None))
 # Types that are nothing else than their text, and hold nothing that would have to be looked at.
 _EXACT = {str, int, bool, type(None)}
 # More digits than a number of JSON keeps everywhere (IEEE 754 double precision).
 _SAFE_DIGITS = 15
+# IEEE 754 single precision.
+_MOST_SINGLE = 3.4028234663852886e38
 
 
 def is_missing(value: Any) -> bool:
@@ -70,6 +83,22 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     while free in taken:
         free, number = f"{name}_{number}", number + 1
     return free
+
+
+def single_precision(dtypes: Iterable[Any]) -> List[int]:
+    """Return the places of the columns whose numbers have 32 bits, of any library of data frames."""
+    return [place for place, dtype in enumerate(dtypes) if str(dtype).lower() == "float32"]
+
+
+def shortest(value: Any) -> Any:
+    """Return a number that had 32 bits as the shortest one that means the same: 0.1, not 0.10000000149011612."""
+    if type(value) is not float or not math.isfinite(value):
+        return value
+    for digits in range(1, 10):
+        rounded = float(f"{value:.{digits}g}")
+        if abs(rounded) <= _MOST_SINGLE and struct.pack("f", rounded) == struct.pack("f", value):
+            return rounded
+    return value
 
 
 def scalar(value: Any) -> Any:

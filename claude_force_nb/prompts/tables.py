@@ -7,13 +7,13 @@ import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from io import StringIO
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from claude_force_nb.errors import TemplateError
 from claude_force_nb.messages.text import well_formed
 from claude_force_nb.vocabulary import whole_number_fault
 
-from .plain import free_name, json_data, literal, scalar
+from .plain import free_name, json_data, literal, scalar, shortest, single_precision
 
 __all__ = [
     "COLUMNS_SHOWN",
@@ -207,13 +207,20 @@ def index_names(levels: Sequence[Any], columns: Sequence[str]) -> List[str]:
     return names
 
 
+def _shortened(rows: Iterable[Sequence[Any]], places: Collection[int]) -> List[Sequence[Any]]:
+    """Return rows with the numbers of these columns as `shortest` has them."""
+    if not places:
+        return list(rows)
+    return [[shortest(cell) if place in places else cell for place, cell in enumerate(row)] for row in rows]
+
+
 def _from_pandas(value: Any, most: int) -> Table:
     count = len(value)
     frame = value.head(most)
     if type(value).__name__ == "Series":
         frame = frame.to_frame(name="value" if value.name is None else value.name)
     columns = list(frame.columns)
-    rows = list(frame.itertuples(index=False, name=None))
+    rows = _shortened(frame.itertuples(index=False, name=None), single_precision(frame.dtypes))
     # An index that only counts the rows says nothing.
     index = frame.index
     counts = type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1
@@ -229,10 +236,11 @@ def _from_polars(value: Any, most: int) -> Table:
     kind = type(value).__name__
     if kind == "LazyFrame":
         frame = value.head(most + 1).collect()
-        rows = frame.rows()
+        rows = _shortened(frame.rows(), single_precision(frame.dtypes))
         return _made(frame.columns, rows, len(rows) if len(rows) <= most else None, most)
     frame = value.to_frame(value.name or "value") if kind == "Series" else value
-    return _made(frame.columns, frame.head(most).rows(), frame.height, most)
+    rows = _shortened(frame.head(most).rows(), single_precision(frame.dtypes))
+    return _made(frame.columns, rows, frame.height, most)
 
 
 def _from_narwhals(value: Any, most: int) -> Table:
@@ -247,7 +255,7 @@ def _from_narwhals(value: Any, most: int) -> Table:
         frame = frame.to_frame()
     head = frame.head(most + 1)
     head = head.collect() if hasattr(head, "collect") else head
-    rows = head.rows()
+    rows = _shortened(head.rows(), single_precision(head.schema.values()))
     count = len(frame) if hasattr(frame, "shape") else len(rows) if len(rows) <= most else None
     return _made(head.columns, rows, count, most)
 

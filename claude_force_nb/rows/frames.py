@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from claude_force_nb.errors import SourceError
-from claude_force_nb.prompts.plain import free_name
+from claude_force_nb.prompts.plain import free_name, shortest, single_precision
 from claude_force_nb.prompts.tables import column_name, index_names
 
 from .columns import distinct_names
@@ -47,13 +47,22 @@ class Table:
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         names = self.columns
         if not self.index_names:
-            for row in self._frame.iter_rows():
+            for row in self._values():
                 yield dict(zip(names, row))
             return
         several = len(self.index_names) > 1
-        for label, row in zip(self._native.index, self._frame.iter_rows()):
+        for label, row in zip(self._native.index, self._values()):
             levels = dict(zip(self.index_names, label if several else (label,)))
             yield {**dict(zip(names, row)), **levels}
+
+    def _values(self) -> Iterator[Sequence[Any]]:
+        places = single_precision(self._frame.schema.values())
+        if not places:
+            return iter(self._frame.iter_rows())
+        return (
+            [shortest(cell) if place in places else cell for place, cell in enumerate(row)]
+            for row in self._frame.iter_rows()
+        )
 
     def with_columns(self, numbers: Sequence[int], added: Mapping[str, List[Any]]) -> Any:
         """Return the rows with these numbers, as the user's library has them, with further columns behind their own."""

@@ -15,13 +15,14 @@ from types import SimpleNamespace
 from typing import Any, Dict
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.errors import TemplateError
-from claude_force_nb.prompts.plain import find_name, free_name, is_missing, json_data, literal
+from claude_force_nb.prompts.plain import find_name, free_name, is_missing, json_data, literal, shortest
 from claude_force_nb.prompts.tables import cell_text, json_text, read_table
 from claude_force_nb.prompts.template import render
+from claude_force_nb.rows.frames import as_table
 
 numpy = pytest.importorskip("numpy")
 pandas = pytest.importorskip("pandas")
@@ -212,3 +213,28 @@ def test_any_value_is_json(value: Any) -> None:
     data = json.loads(text, parse_constant=pytest.fail)
     assert json_data(data) == data
     assert (data is None) == (is_missing(value) or (isinstance(value, (float, Decimal)) and not math.isfinite(value)))
+
+
+@given(st.floats(width=32))
+@example(0.1)
+@example(3.4028234663852886e38)
+@example(1e-45)
+def test_numbers_of_32_bits_are_as_short_as_they_can_be(value: float) -> None:
+    """What stands for one means the same 32 bits, and is what numpy writes."""
+    single = numpy.float32(value)
+    found = shortest(float(single))
+    if math.isfinite(value):
+        assert numpy.float32(found) == single
+        assert found == float(str(single))
+    else:
+        assert str(found) == str(value)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_columns_of_32_bits(library: str) -> None:
+    """In a table, its JSON, and the rows of a batch."""
+    frames = pytest.importorskip(library)
+    values = numpy.array([0.1, 2.5], dtype="float32")
+    frame = frames.DataFrame({"n": ["a", "b"], "x": values})
+    assert read_table(frame).records() == [{"n": "a", "x": 0.1}, {"n": "b", "x": 2.5}]
+    assert [dict(row) for row in as_table(frame, "frame")] == [{"n": "a", "x": 0.1}, {"n": "b", "x": 2.5}]
