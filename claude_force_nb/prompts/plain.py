@@ -33,8 +33,8 @@ _PLAIN = (str, int, float, bool, type(None))
 _EXACT = {str, int, bool, type(None)}
 # More digits than a number of JSON keeps everywhere (IEEE 754 double precision).
 _SAFE_DIGITS = 15
-# IEEE 754 single precision.
-_MOST_SINGLE = 3.4028234663852886e38
+# IEEE 754 single precision: from here on a number is rounded to infinity.
+_TOO_LARGE = 3.4028235677973366e38
 
 
 def is_missing(value: Any) -> bool:
@@ -96,7 +96,7 @@ def shortest(value: Any) -> Any:
         return value
     for digits in range(1, 10):
         rounded = float(f"{value:.{digits}g}")
-        if abs(rounded) <= _MOST_SINGLE and struct.pack("f", rounded) == struct.pack("f", value):
+        if abs(rounded) < _TOO_LARGE and struct.pack("f", rounded) == struct.pack("f", value):
             return rounded
     return value
 
