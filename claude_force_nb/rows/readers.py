@@ -238,7 +238,7 @@ class FileRows:
         try:
             with self._text() as file:
                 # A name may have line ends of its own.
-                header = next(filter(None, self._dialect.reader(self._lines(file))), [])
+                header: List[str] = next(filter(None, self._dialect.reader(self._lines(file))), [])
         except csv.Error as error:
             raise SourceError(f"the header of {self.path.name}: {error}") from None
         self.columns = tuple(distinct_names(header_names(header), source=self.path.name))
