@@ -29,6 +29,7 @@ __all__ = [
     "RenderedPrompt",
     "Suspicion",
     "check_given",
+    "constants_behind",
     "names",
     "render",
 ]
@@ -104,6 +105,16 @@ def names(template: str) -> Tuple[str, ...]:
     if "{{" not in template:
         return ()
     return tuple(sorted({name for part in parse(template) if isinstance(part, Expression) for name in part.names}))
+
+
+def constants_behind(template: str, varying: Collection[str]) -> Tuple[str, ...]:
+    """Return the expressions behind the first one with a name in `varying` that have none themselves: all rows share their values."""
+    expressions = [part for part in parse(template) if isinstance(part, Expression)] if "{{" in template else []
+    differs = [any(name in varying for name in part.names) for part in expressions]
+    if True not in differs:
+        return ()
+    first = differs.index(True)
+    return tuple(part.source for part, own in zip(expressions[first:], differs[first:]) if part.names and not own)
 
 
 def render(

@@ -15,7 +15,7 @@ from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.tokens import CHARACTERS_PER_TOKEN, content_tokens
 from claude_force_nb.messages.usage import Usage
 
-__all__ = ["BatchEstimate", "Sampled", "minutes_at_limits"]
+__all__ = ["BatchEstimate", "Sampled", "minutes_at_limits", "prompt_cache_saving"]
 
 SAMPLE_SIZE = 20
 # Two standard errors: 19 of 20 such estimates are nearer than this.
@@ -154,6 +154,16 @@ class BatchEstimate:
             if sharing > 1 and write is not None and read is not None:
                 total += (write - one) + (read - one) * (sharing - 1)
         return total
+
+
+def prompt_cache_saving(prices: PriceTable, model: str, *, tokens: int, rows: int, on: Any) -> Decimal:
+    """Return US dollars that `rows` requests save, >= 0, where the first writes so many tokens and the others read them; 0 where unknown."""
+    plain = prices.cost(model, Usage(input_tokens=tokens), on=on)
+    write = prices.cost(model, Usage(cache_write_5m_tokens=tokens), on=on)
+    read = prices.cost(model, Usage(cache_read_tokens=tokens), on=on)
+    if plain is None or write is None or read is None:
+        return Decimal(0)
+    return max(Decimal(0), plain * rows - write - read * (rows - 1))
 
 
 def _share_before(request: ClaudeRequest, mark: CacheMark) -> float:

@@ -284,3 +284,23 @@ def test_a_dry_run_quotes_the_bill(run: Any, make: Make, simulator: Simulator) -
             assert batch.cost < most
 
     run(main())
+
+
+def test_a_dry_run_says_what_would_save_more(run: Any, make: Make) -> None:
+    """A long value that all rows share, behind the first of a row, is named with what moving it saves."""
+
+    async def shown(template: str, **more: Any) -> str:
+        async with make(enable_cache=False) as orchestrator:
+            source = open_source(rows(50))
+            source.check(template, {"handbook": HANDBOOK})
+            arguments = {"template": template, "variables": {"handbook": HANDBOOK}, **OPTIONS, **more}
+            return (await preview_batch(orchestrator, source, arguments))["text/plain"]
+
+    async def main() -> None:
+        last = await shown("Label {{ text }} by {{ handbook }}")
+        assert "put {{ handbook }} at the front of the template: about $0.0" in last
+        assert "to save more" not in await shown(FIRST)
+        assert "to save more" not in await shown("Label {{ text }} by {{ handbook[:100] }}")
+        assert "to save more" not in await shown("Label {{ text }} by {{ handbook }}", prompt_cache="off")
+
+    run(main())

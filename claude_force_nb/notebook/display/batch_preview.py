@@ -13,8 +13,11 @@ from claude_force_nb.costs.bounds import content_bytes
 from claude_force_nb.costs.days import today
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.errors import ApiError, ClaudeForceError
+from claude_force_nb.messages.models import rules_for
+from claude_force_nb.messages.tokens import text_tokens
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.rows.estimate import BatchEstimate, Sampled, minutes_at_limits
+from claude_force_nb.prompts.template import constants_behind, render
+from claude_force_nb.rows.estimate import BatchEstimate, Sampled, minutes_at_limits, prompt_cache_saving
 from claude_force_nb.rows.sources import Source
 from claude_force_nb.rows.yielding import LoopYielder
 
@@ -54,6 +57,7 @@ async def preview_batch(
         rows.append(("tokens out", _tokens_out(estimate)))
         rows.append(("price", _price(orchestrator, estimate, "api")))
         rows.append(("price via=batches", _price(orchestrator, estimate, "batches")))
+        rows += _moved_to_the_front(orchestrator, source, sampled, options)
         rows.append(("time", _time(orchestrator, estimate)))
     return table_bundle(("dry run", "estimate"), rows, footer="nothing was sent")
 
@@ -132,6 +136,26 @@ def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: s
         without = at(estimate.output_tokens or 0, prompt_cache=False)
         words += f"; without the prompt cache {dollars(without)}"
     return words
+
+
+def _moved_to_the_front(
+    orchestrator: AsyncAgentOrchestrator, source: Source, sampled: Sampled, options: Mapping[str, Any]
+) -> List[Tuple[str, str]]:
+    """Return what the template would save if values that all rows share stood before those of a row, where that is worth a word."""
+    template, variables = options.get("template"), options.get("variables") or {}
+    if template is None or options.get("prompt_cache") == "off":
+        return []
+    moved = constants_behind(template, source.columns or ("item",))
+    if not moved:
+        return []
+    tokens = text_tokens(render(" ".join(f"{{{{ {each} }}}}" for each in moved), variables, look=False).text)
+    if tokens < rules_for(sampled.model).min_cache_tokens:
+        return []
+    saving = prompt_cache_saving(orchestrator.prices, sampled.model, tokens=tokens, rows=sampled.to_send, on=today())
+    shown = " and ".join(f"{{{{ {each} }}}}" for each in moved)
+    return (
+        [("to save more", f"put {shown} at the front of the template: about {dollars(saving)} less")] if saving else []
+    )
 
 
 def _time(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate) -> str:
