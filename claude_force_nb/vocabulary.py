@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Iterable
 
 __all__ = [
+    "ANSWER_MODES",
     "CACHE_MODES",
     "DEFAULT_CONVERSATION",
     "DEFAULT_MAX_TOKENS",
@@ -21,6 +22,8 @@ __all__ = [
     "whole_number_fault",
 ]
 
+# What an answer file is for: it goes before the cache; it also takes in what is answered; it is the only one that answers.
+ANSWER_MODES = ("use", "record", "frozen")
 CACHE_MODES = ("on", "off", "refresh", "only")
 JOB_ACTIONS = ("list", "attach", "cancel", "forget")
 MEMORY_ACTIONS = ("show", "clear", "undo")

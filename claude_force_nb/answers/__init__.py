@@ -8,6 +8,6 @@ calls ask, by mode. Others use `AnswerFile` and `RecordedAnswers`. Nothing here 
 from __future__ import annotations
 
 from .answer_file import AnswerFile
-from .recorded import ANSWER_MODES, RecordedAnswers, open_answers
+from .recorded import RecordedAnswers, open_answers
 
-__all__ = ["ANSWER_MODES", "AnswerFile", "RecordedAnswers", "open_answers"]
+__all__ = ["AnswerFile", "RecordedAnswers", "open_answers"]

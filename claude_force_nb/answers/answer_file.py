@@ -140,6 +140,11 @@ class AnswerFile:
         with self._opened():
             return sorted(set(self._lines) - self._used)
 
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything that is not on disk yet."""
+        return self._changed
+
     def exists(self) -> bool:
         """Return whether there is a file."""
         return os.path.lexists(self.path)

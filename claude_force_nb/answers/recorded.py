@@ -10,13 +10,11 @@ from claude_force_nb.errors import AnswerFileError, AnswerMissError, OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.text_tables import one_line
-from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.vocabulary import ANSWER_MODES, did_you_mean
 
 from .answer_file import AnswerFile
 
-__all__ = ["ANSWER_MODES", "RecordedAnswers", "open_answers"]
-
-ANSWER_MODES = ("use", "record", "frozen")
+__all__ = ["RecordedAnswers", "open_answers"]
 
 # Requests whose answers come later, of message batches, are kept so that their lines hold what was asked.
 _MOST_EXPECTED = 100_000

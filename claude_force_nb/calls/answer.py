@@ -99,8 +99,7 @@ class Answerer:
             See `AsyncAgentOrchestrator.run`.
         """
         result = await self._fitting(call)
-        adjustments = call.request.adjustments
-        return result.changed(notice=" · ".join(adjustments)) if adjustments else result
+        return result.changed(model_asked=call.request.model, notice=" · ".join(call.request.adjustments))
 
     async def _fitting(self, call: Call) -> ClaudeResult:
         schema = call.options.schema

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Callable, Optional, Protocol, Tuple
 
@@ -55,6 +55,8 @@ class Event:
         For ``retry`` and ``failed``.
     result : ClaudeResult or None
         For ``hit`` and ``done``.
+    request : RequestInfo or None
+        What was asked; the whole request but for rows of message batches.
     """
 
     kind: str
@@ -65,6 +67,7 @@ class Event:
     delay_seconds: float = 0.0
     error: Optional[BaseException] = None
     result: Optional[ClaudeResult] = None
+    request: Optional[RequestInfo] = field(default=None, repr=False, compare=False)
 
 
 class EventEmitter:
@@ -130,7 +133,7 @@ class EventEmitter:
         listeners = self.listeners
         if not listeners:
             return
-        event = Event(kind, request.fingerprint, request.model, self._clock(), attempt, delay, error, result)
+        event = Event(kind, request.fingerprint, request.model, self._clock(), attempt, delay, error, result, request)
         for listener in listeners:
             try:
                 listener(event)

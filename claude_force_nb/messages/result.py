@@ -99,6 +99,8 @@ class ClaudeResult:
         True where a first answer did not fit the schema and a second call was made: usage, cost and attempts are of both.
     prompt_cache_saved : Decimal or None
         US dollars by which the API's prompt cache made this call cheaper, below 0 where it only wrote; None where that is unknown.
+    model_asked : str or None
+        Full name of the model that was asked, which may be an alias of the one that answered; None in rows of a batch.
     """
 
     text: str = ""
@@ -122,6 +124,7 @@ class ClaudeResult:
     notice: str = field(default="", compare=False)
     parsed: Any = None
     repaired: bool = False
+    model_asked: Optional[str] = field(default=None, compare=False)
     prompt_cache_saved: Optional[Decimal] = field(default=Decimal(0), compare=False)
 
     def __str__(self) -> str:

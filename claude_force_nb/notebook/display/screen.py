@@ -12,6 +12,7 @@ from claude_force_nb.text_tables import without_controls
 
 from .answers import answer_bundle, result_bundle
 from .bundles import bundle, line_bundle
+from .provenance import provenance
 from .receipts import receipt
 
 __all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"]
@@ -70,14 +71,14 @@ class NotebookScreen:
 
     def finish(self, result: ClaudeResult) -> None:
         """Show the complete result with its receipt."""
-        self._put(result_bundle(result))
+        self._put(result_bundle(result), provenance(result))
 
-    def _put(self, shown: Mapping[str, str]) -> None:
+    def _put(self, shown: Mapping[str, str], metadata: Optional[Mapping[str, Any]] = None) -> None:
         self._waits = False
         if self._handle is None:
-            self._handle = show_bundle(shown, display_id=True)
+            self._handle = show_bundle(shown, display_id=True, metadata=metadata)
         else:
-            self._handle.update(shown, raw=True)
+            self._handle.update(shown, raw=True, metadata=metadata)
 
 
 class TerminalScreen:
@@ -140,8 +141,10 @@ async def follow(
             screen.wait(line)
 
 
-def show_bundle(bundle: Mapping[str, Any], *, display_id: bool = False) -> Any:
+def show_bundle(
+    bundle: Mapping[str, Any], *, display_id: bool = False, metadata: Optional[Mapping[str, Any]] = None
+) -> Any:
     """Display a bundle of forms; return its handle where `display_id` asks for one."""
     from IPython.display import display
 
-    return display(bundle, raw=True, display_id=display_id or None)  # type: ignore[no-untyped-call]
+    return display(bundle, raw=True, display_id=display_id or None, metadata=metadata)  # type: ignore[no-untyped-call]

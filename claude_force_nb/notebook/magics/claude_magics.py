@@ -154,6 +154,14 @@ class ClaudeMagics(Magics):
 
     @no_var_expand
     @line_magic
+    def claude_answers(self, line: str) -> None:
+        """Keep answers in a file beside the notebook: `%claude_answers record|use|frozen|off|save|status|prune [PATH]`."""
+        from claude_force_nb.notebook.commands.answers import answers
+
+        self._show(answers(self.session, line, environ=os.environ))
+
+    @no_var_expand
+    @line_magic
     def claude_cost(self, line: str) -> None:
         """Show what was spent and saved: `%claude_cost [by=model|agent|day|notebook] [since=7d]`.
 

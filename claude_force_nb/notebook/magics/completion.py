@@ -44,6 +44,10 @@ def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
         from claude_force_nb.notebook.commands.cache import ACTIONS
 
         found = list(ACTIONS)
+    elif magic == "claude_answers":
+        from claude_force_nb.notebook.commands.answers import ACTIONS as ANSWER_ACTIONS
+
+        found = list(ANSWER_ACTIONS) if first else []
     elif magic in ("claude_doctor", "claude_doctor_async"):
         found = ["--online", "--help"]
     elif magic == "claude_cost":

@@ -108,9 +108,13 @@ class _Extension:
             raise NotImplementedError  # IPython's way of saying: show it as usual
 
     def _bundle(self, result: Any, include: Any = None, exclude: Any = None) -> Any:
+        from claude_force_nb.messages.result import ClaudeResult
         from claude_force_nb.notebook.display.batch_results import bundle_of
+        from claude_force_nb.notebook.display.provenance import provenance
 
-        return bundle_of(result) if self.magics.session.front_end.in_kernel else {}
+        if not self.magics.session.front_end.in_kernel:
+            return {}
+        return bundle_of(result), provenance(result) if isinstance(result, ClaudeResult) else {}
 
     def _plain(self, result: Any, printer: Any, cycle: bool) -> None:
         from claude_force_nb.notebook.display.batch_results import bundle_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict
 
 from claude_force_nb.vocabulary import (
+    ANSWER_MODES,
     CACHE_MODES,
     DEFAULT_MAX_TOKENS,
     DEFAULT_MEMORY_TOKENS,
@@ -172,6 +173,27 @@ OPTIONS: Dict[str, Option] = {
             setting=True,
             default=4,
             project="tighten",
+        ),
+        Option(
+            "answers",
+            read_text,
+            "path",
+            "file of answers, which answers before the cache",
+            line=False,
+            setting=True,
+            path=True,
+            project="personal",
+        ),
+        Option(
+            "answers_mode",
+            read_text,
+            "mode",
+            "use the file of answers, record into it, or ask nothing else",
+            choices=ANSWER_MODES,
+            line=False,
+            setting=True,
+            default="use",
+            project="personal",
         ),
         Option(
             "cache_dir",

@@ -16,6 +16,7 @@ from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.warn import warn
 
+from .answers import SessionAnswers
 from .background_runs import BackgroundRuns
 from .budgets import SessionBudgets
 from .simulator import SessionSimulator
@@ -32,6 +33,8 @@ _BUILD_SETTINGS = (
     "base_url",
     "allow_http",
     "allow_unknown_price",
+    "answers",
+    "answers_mode",
 )
 _SECONDS_A_DAY = 86400
 
@@ -53,6 +56,8 @@ class Orchestrators:
         Gives the name for the ledger.
     on_made : callable
         Called with each new orchestrator.
+    answers : SessionAnswers
+        Opens the file of answers.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Orchestrators:
         *,
         notebook_name: Callable[[], str],
         on_made: Callable[[AsyncAgentOrchestrator], None],
+        answers: SessionAnswers,
     ) -> None:
         self._settings = settings
         self._budgets = budgets
@@ -75,6 +81,7 @@ class Orchestrators:
         self._simulator = simulator
         self._notebook_name = notebook_name
         self._on_made = on_made
+        self._answers = answers
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
         self._built_with: Dict[str, Any] = {}
         self._pruned = False
@@ -104,6 +111,8 @@ class Orchestrators:
         if values["base_url"] == SIMULATOR:
             # It takes any key, and must not be shown a real one.
             values.update(base_url=self.base_url, api_key=SIMULATOR)
+        if values["answers"] is not None:
+            values["answers"] = self._answers.file(values["answers"])
         built_with = {**values, "prices": self._settings.value("prices")}
         check_address(values["base_url"], allow_http=values["allow_http"])
         self._budgets.apply(self._settings)
@@ -121,6 +130,7 @@ class Orchestrators:
             )
             self._built_with = built_with
             self._prune(self._orchestrator.ledger)
+            self._answers.follow(self._orchestrator)
             self._on_made(self._orchestrator)
         return self._orchestrator
 

@@ -13,6 +13,7 @@ from claude_force_nb.notebook.options.addresses import other_host
 from claude_force_nb.notebook.options.settings import Settings, folder_of_notebook
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
+from .answers import SessionAnswers
 from .background_runs import BackgroundRuns
 from .budgets import SessionBudgets
 from .front_end import FrontEnd
@@ -45,6 +46,8 @@ class NotebookSession:
     background : BackgroundRuns
     simulator : SessionSimulator
         Runs where ``base_url=simulator``.
+    answers : SessionAnswers
+        The file of answers, and what was answered last.
     orchestrators : Orchestrators
     watching : Watching
         Listens to the orchestrators for the dashboards.
@@ -58,6 +61,7 @@ class NotebookSession:
         self.budgets = SessionBudgets(os.environ)
         self.background = BackgroundRuns()
         self.simulator = SessionSimulator()
+        self.answers = SessionAnswers()
         self.watching = Watching(shell, lambda: self.orchestrator)
         self.orchestrators = Orchestrators(
             self.settings,
@@ -68,6 +72,7 @@ class NotebookSession:
             self.simulator,
             notebook_name=self.front_end.notebook_name,
             on_made=self.watching.follow,
+            answers=self.answers,
         )
         self._dashboards: Optional[Dashboards] = None
         self._previewed_run = ""
@@ -113,6 +118,7 @@ class NotebookSession:
 
     def cell_done(self) -> None:
         """Say that the running cell has ended well: what it asked in earlier runs only leaves the conversations."""
+        self.answers.flush()
         cell_run = self.front_end.cell_run()
         if cell_run.run != self._previewed_run:
             self.memory.finish(cell_run)

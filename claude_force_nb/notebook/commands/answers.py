@@ -1,0 +1,131 @@
+"""%claude_answers: keep answers in a file beside the notebook, and run it again from that."""
+
+from __future__ import annotations
+
+import os
+from typing import Mapping, Tuple
+
+from claude_force_nb.answers import AnswerFile
+from claude_force_nb.errors import AnswerFileError, OptionError
+from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
+from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.notebook.session.session import NotebookSession
+from claude_force_nb.storage.regular_file import project_of
+from claude_force_nb.vocabulary import ANSWER_MODES, did_you_mean
+
+from .reference import Reference, wants_help
+
+__all__ = ["ACTIONS", "REFERENCE", "answers"]
+
+ACTIONS = ("record", "use", "frozen", "off", "save", "status", "prune")
+SUFFIX = ".answers.jsonl"
+MERGE_LINE = "*.answers.jsonl merge=union -text"
+REFERENCE = Reference(
+    magic="%claude_answers",
+    summary="Keeps answers in a file beside the notebook, so that it runs again anywhere with the same answers.",
+    words=(
+        ("record", "the answers of this session so far, and each one from now on, go into the file", "a path"),
+        ("use", "the file answers, then the cache, then a call", "a path"),
+        ("frozen", "nothing but the file answers: no key, no network", "a path"),
+        ("off", "use no file", ""),
+        ("save", "write the file now; it is also written after each cell", ""),
+        ("status", "mode, answers, and which lines do not count; this is the default", ""),
+        ("prune", "remove the answers that this run did not use", ""),
+    ),
+    examples=(
+        ("%claude_answers record review.answers.jsonl", "before the file is committed"),
+        ("%claude_answers frozen review.answers.jsonl", "the same answers, for nothing"),
+    ),
+    page="replay.md",
+)
+
+
+def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) -> Bundle:
+    """Do one of `ACTIONS`, and return what to show.
+
+    Where ``CLAUDE_FORCE_ANSWERS_MODE=frozen`` freezes the run, as ``replay`` does, file and mode stay what they are.
+
+    Raises
+    ------
+    OptionError
+        On another word, or where no file is named.
+    AnswerFileError
+        If the file cannot be read or written.
+    """
+    if wants_help(line):
+        return REFERENCE.bundle()
+    action, _, rest = line.strip().partition(" ")
+    action, path = action or "status", rest.strip().strip("\"'")
+    if action not in ACTIONS:
+        near = did_you_mean(action, ACTIONS)
+        raise OptionError(f"%claude_answers knows {', '.join(ACTIONS)}, not {action!r}{near}")
+    if environ.get("CLAUDE_FORCE_ANSWERS_MODE", "").strip() == "frozen" and action in (*ANSWER_MODES, "off"):
+        return line_bundle("answers are frozen by CLAUDE_FORCE_ANSWERS_MODE; nothing was changed")
+    if action == "off":
+        for name in ("answers", "answers_mode"):
+            session.settings.set(name, "default")
+        session.answers.flush()
+        return line_bundle("no answer file is used from now on")
+    if action in ANSWER_MODES:
+        return _set_mode(session, action, path or _usual_path(session))
+    recorded = session.orchestrator.answers
+    if recorded is None:
+        raise OptionError(f"no answer file is used; name one: %claude_answers record review{SUFFIX}")
+    if action == "save":
+        recorded.file.save()
+        return line_bundle(f"{len(recorded.file):,} answers are in {recorded.file.name}")
+    if action == "prune":
+        return line_bundle(f"removed {recorded.file.prune():,} answers that this run did not use")
+    return _status(recorded.file, recorded.mode)
+
+
+def _usual_path(session: NotebookSession) -> str:
+    """Return the path that is set, else that beside the notebook, where its name is known."""
+    known = session.settings.value("answers")
+    if known:
+        return str(known)
+    notebook = os.path.basename(session.front_end.notebook_name())
+    if notebook.endswith(".ipynb"):
+        return notebook[: -len(".ipynb")] + SUFFIX
+    raise OptionError(f"the notebook's name is not known here; name the file, such as review{SUFFIX}")
+
+
+def _set_mode(session: NotebookSession, mode: str, path: str) -> Bundle:
+    file = session.answers.file(path)
+    file.load()
+    if mode != "record" and not file.exists():
+        raise AnswerFileError(f"there is no answer file {path}; record one: %claude_answers record {path}")
+    session.settings.set("answers", path)
+    session.settings.set("answers_mode", mode)
+    if mode == "record":
+        session.answers.record_remembered(file)
+        file.save()
+        return line_bundle(f"answers are recorded into {file.name}{_merge_hint(file.path)}")
+    trust = f"; {file.unsigned:,} of them not signed by you: trust them as you trust where the file is from"
+    also = "" if mode == "frozen" else " first"
+    return line_bundle(f"{file.name} answers{also}: {len(file):,} answers{trust if file.unsigned else ''}")
+
+
+def _merge_hint(path: str) -> str:
+    """Return what git needs to merge the file, where it lies in a project that does not say so."""
+    project = project_of(path, or_working_directory=False)
+    if project is None or not os.path.isdir(os.path.join(project, ".git")):
+        return ""
+    try:
+        with open(os.path.join(project, ".gitattributes"), encoding="utf-8", errors="replace") as file:
+            known = SUFFIX in file.read(1_000_000)
+    except OSError:
+        known = False
+    return "" if known else f"; for git to merge it, add to .gitattributes: {MERGE_LINE}"
+
+
+def _status(file: AnswerFile, mode: str) -> Bundle:
+    rows: Tuple[Tuple[str, str], ...] = (
+        ("file", file.name),
+        ("mode", mode),
+        ("answers", f"{len(file):,}"),
+        ("not signed by you", f"{file.unsigned:,}"),
+        ("not used in this run", f"{len(file.unused):,}"),
+    )
+    faults = [(f"line {fault.number}", fault.reason) for fault in file.faults]
+    return table_bundle(("answers", "value"), [*rows, *faults])

@@ -1,0 +1,55 @@
+"""The file of answers of a session, and what was answered before there was one."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Optional, Tuple
+
+from claude_force_nb.answers import AnswerFile
+from claude_force_nb.calls.events import Event
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+
+__all__ = ["SessionAnswers"]
+
+# Answers that are remembered, so that a file that is begun late has them.
+_MOST_REMEMBERED = 1000
+
+
+class SessionAnswers:
+    """Opens the file of answers once, and remembers what was answered last."""
+
+    def __init__(self) -> None:
+        self._file: Optional[AnswerFile] = None
+        self._remembered: OrderedDict[str, Tuple[ClaudeRequest, ClaudeResult]] = OrderedDict()
+
+    def file(self, path: str) -> AnswerFile:
+        """Return the file at a path, the same one as long as it is the same path."""
+        if self._file is None or self._file.path != os.path.abspath(os.path.expanduser(path)):
+            self.flush()
+            self._file = AnswerFile(path)
+        return self._file
+
+    def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
+        """Remember what this one is answered."""
+        orchestrator.add_listener(self._note)
+
+    def _note(self, event: Event) -> None:
+        if event.result is None or not isinstance(event.request, ClaudeRequest):
+            return
+        remembered = self._remembered
+        remembered[event.fingerprint] = event.request, event.result
+        if len(remembered) > _MOST_REMEMBERED:
+            remembered.popitem(last=False)
+
+    def record_remembered(self, file: AnswerFile) -> None:
+        """Take what was answered in this session into a file."""
+        for request, result in list(self._remembered.values()):
+            file.put(request, result)
+
+    def flush(self) -> None:
+        """Write what the file has not yet."""
+        if self._file is not None and self._file.changed:
+            self._file.flush()
