@@ -6,6 +6,9 @@ import asyncio
 import gc
 import itertools
 import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Coroutine, Generator, Iterator, List, TypeVar
 
@@ -111,3 +114,14 @@ def make(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., AsyncAg
     yield build
     for orchestrator in made:
         orchestrator.close_blocking()
+
+
+@pytest.fixture
+def memory_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where the machine has one: what is written and forgotten thousands of times need not wait for a disk."""
+    if not sys.platform.startswith("linux") or not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(str(folder))

@@ -18,7 +18,16 @@ ERRORS = (DamagedError, ForeignError, diskcache.Timeout, OSError, *SQLITE_ERRORS
 
 # Parts of SQLite's messages for a file whose content is wrong (sqlite3ErrStr and the parser); Python has result codes only
 # from 3.11 on.
-_DAMAGE = ("malformed", "not a database", "no such", "no column", "not authorized", "prohibited", "cannot modify")
+_DAMAGE = (
+    "malformed",
+    "not a database",
+    "no such",
+    "no column",
+    "not authorized",
+    "prohibited",
+    "cannot modify",
+    "interrupted",
+)
 _USELESS = ("unable to open", "readonly", "full", "out of memory", "permission")
 
 

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import diskcache
 from diskcache.core import MODE_RAW
 
-from claude_force_nb.storage.database import SQLITE_ERRORS, connect, mark, schema_of, switch_to_wal
+from claude_force_nb.storage.database import SQLITE_ERRORS, WorkLimit, connect, mark, schema_of, switch_to_wal
 from claude_force_nb.storage.private import make_private_file, make_private_folder
 
 from . import database
@@ -45,6 +45,8 @@ _SETTINGS: Dict[str, Any] = {
 }
 
 _FIRST_ROWID = -(2**63)
+# Work that a transaction may take beside that of the file's size; see `WorkLimit`. Reads find one row by its key, and need no limit.
+_INSTRUCTIONS = 50_000_000
 
 # Bytes of a value; only for a value that is not a blob, and so not ours, is it read to be counted.
 _LENGTH = "CASE typeof(value) WHEN 'blob' THEN length(value) ELSE coalesce(length(CAST(value AS BLOB)), 0) END"
@@ -119,6 +121,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         database.make_way(self._path)
         make_private_file(self._path)
         self._writer = self._connect()
+        self._work = WorkLimit(self._writer, self._path)
+        self._work.begin(_INSTRUCTIONS)
         sql = self._writer.execute
         found = schema_of(self._writer)
         if not found:
@@ -208,6 +212,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             return None
         rows = self.read(self._scan_statement, (start,)).fetchall()
         for rowid, key, raw, *row in rows:
+            if type(rowid) is not int or rowid < start:
+                raise DamagedError("the rows are not in order")
             return Scanned(rowid, key, raw, Row(*row))
         return None
 
@@ -297,6 +303,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     @contextmanager
     def _changing(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        self._work.begin(_INSTRUCTIONS)
         with self._transact():
             sql = self._con.execute
             # A trigger that was added since the tables were looked at would run now.
@@ -306,9 +313,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def _evict(self, rowids: List[Tuple[int]]) -> int:
         """Remove rows: the one way out of the cache for the expired, the evicted and the corrupt."""
-        if rowids:
-            self._con.executemany("DELETE FROM Cache WHERE rowid = ?", rowids)
-        return len(rowids)
+        return int(self._con.executemany("DELETE FROM Cache WHERE rowid = ?", rowids).rowcount) if rowids else 0
 
     def _make_room(self, max_size_bytes: int, *, spare: str, added_bytes: int, moment: float) -> int:
         """Evict least-recently-used entries other than `spare` until the sum is at most `max_size_bytes`; return how many."""
@@ -334,7 +339,10 @@ class Store(diskcache.Cache):  # type: ignore[misc]
                 excess -= row_size if type(row_size) is int else 0
                 if excess <= 0:
                     break
-            evicted += self._evict(chosen)
+            removed = self._evict(chosen)
+            if not removed:
+                raise DamagedError("rows that are listed are not there")
+            evicted += removed
             size = self._sums().size_bytes
         return evicted
 

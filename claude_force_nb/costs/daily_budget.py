@@ -240,7 +240,10 @@ class DailyBudget:
         )
         start = start_of(day)
         last, total = seen.last_id, seen.total
-        for number, cost in connection.execute(query, (last, start, start + DAY_SECONDS)).fetchall():
+        for number, cost in connection.execute(query, (last, start, start + DAY_SECONDS)):
+            # In a damaged file the same rows may come again and again.
+            if type(number) is not int or number <= last:
+                raise ValueError("its rows are not in order")
             last, total = number, EXACT.add(total, amount_of(cost))
         self._seen = _Seen(day, last, total)
         return total

@@ -214,11 +214,14 @@ class Ledger:
             # Page by page, so that no transaction stays open while the caller thinks.
             page = self._select(query, (last, since or 0.0))
             for number, *row in page:
-                last = number
                 try:
+                    # In a damaged file the same rows may come again and again.
+                    if type(number) is not int or number <= last:
+                        raise ValueError("its rows are not in order")
                     entry = entry_of(row)
                 except ValueError as error:
                     raise self._unreadable(error) from None
+                last = number
                 yield entry
             if not page:
                 return

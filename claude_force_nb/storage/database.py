@@ -14,6 +14,7 @@ from .private import read_start
 
 __all__ = [
     "SQLITE_ERRORS",
+    "WorkLimit",
     "belongs_to_other_program",
     "connect",
     "mark",
@@ -28,6 +29,44 @@ SQLITE_ERRORS = (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError, OverflowErr
 # SQLite file format: user version at 60, application id at 68, four bytes each, big-endian.
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
+
+
+# Instructions of SQLite's virtual machine: between two looks, and for each byte of a file. A row takes some ten of them, and has more bytes.
+_STEP = 100_000
+_INSTRUCTIONS_PER_BYTE = 20
+
+
+class WorkLimit:
+    """Ends a query that takes more work than its file can need, with an OperationalError that says "interrupted".
+
+    The pages of a database are a tree. In one that somebody has changed, many branches may lead to the same page: a query over 64 KB has
+    more rows then than anybody lives to see.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    path : str
+        Of its file.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._path = path
+        self._left = 0
+        connection.set_progress_handler(self._step, _STEP)
+
+    def begin(self, instructions: int) -> None:
+        """Allow so much work from now on, and what a file of this size can need."""
+        size = 0
+        for name in (self._path, self._path + "-wal"):
+            try:
+                size += os.stat(name).st_size
+            except OSError:
+                pass
+        self._left = (instructions + _INSTRUCTIONS_PER_BYTE * size) // _STEP
+
+    def _step(self) -> bool:
+        self._left -= 1
+        return self._left < 0
 
 
 def belongs_to_other_program(path: str, application_id: int, user_version: Optional[int] = None) -> bool:

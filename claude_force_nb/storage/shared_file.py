@@ -16,6 +16,10 @@ from .private import make_private_file, make_private_folder
 
 __all__ = ["SharedFile"]
 
+# Work that queries may take beside that of their file's size (see `database.WorkLimit`): some milliseconds; a transaction may write much.
+_READING = 2_000_000
+_WRITING = 50_000_000
+
 # Connections inherited through fork. SQLite forbids to use or close them in the child, so they are kept, untouched.
 _inherited: List[sqlite3.Connection] = []
 _files: weakref.WeakSet[SharedFile] = weakref.WeakSet()
@@ -75,6 +79,7 @@ class SharedFile:
         self._durable = durable
         self.lock = threading.RLock()
         self._connection: Optional[sqlite3.Connection] = None
+        self._work: Optional[database.WorkLimit] = None
         self._owner = 0
         self._schema_version: Any = None
         self._finalizer: Optional[weakref.finalize] = None  # type: ignore[type-arg]
@@ -93,14 +98,14 @@ class SharedFile:
         OSError, sqlite3.Error
             If the file cannot be opened, is not of this kind, or has tables, triggers or views that are not ours.
         """
-        with self._opened() as connection:
+        with self._opened(_READING) as connection:
             self._check_unchanged(connection)
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the connection inside a write transaction, which is rolled back if the body raises."""
-        with self._opened() as connection:
+        with self._opened(_WRITING) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 self._check_unchanged(connection)
@@ -118,11 +123,13 @@ class SharedFile:
             self._connection = self._finalizer = None
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self, instructions: int) -> Iterator[sqlite3.Connection]:
         with self.lock, _plain_errors():
             if self._connection is None or self._owner != os.getpid():
                 self._open()
             assert self._connection is not None
+            assert self._work is not None
+            self._work.begin(instructions)
             yield self._connection
 
     def _open(self) -> None:
@@ -133,12 +140,14 @@ class SharedFile:
             raise sqlite3.DatabaseError("it is not a file of claude_force_nb")
         make_private_file(path)
         connection = database.connect(path, timeout_seconds=self._timeout)
+        work = database.WorkLimit(connection, path)
+        work.begin(_WRITING)
         try:
             self._prepare(connection)
         except BaseException:
             connection.close()
             raise
-        self._connection, self._owner = connection, os.getpid()
+        self._connection, self._work, self._owner = connection, work, os.getpid()
         self._finalizer = weakref.finalize(self, _close, connection, self._owner)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -182,6 +191,10 @@ def _plain_errors() -> Iterator[None]:
         yield
     except (UnicodeDecodeError, OverflowError) as error:
         raise sqlite3.DatabaseError(database.reason_of(error)) from None
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            raise sqlite3.DatabaseError("it takes more work than a file of its size can need; it is damaged") from None
+        raise
 
 
 def _renew_locks() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 from support.batches import JOB, OWNER
+from support.changed_bytes import SWEEPS, offsets
 
 from claude_force_nb.batches.store import JobStore
 from claude_force_nb.errors import ClaudeForceError
@@ -140,17 +141,46 @@ def test_another_schema_is_one_line(filled: Callable[[], JobStore], statement: s
     use(store)
 
 
-def test_bytes_changed_at_random_are_one_line(filled: Callable[[], JobStore]) -> None:
-    """60 files with some bytes changed: an error of the package's or a result, never another exception."""
-    chosen = random.Random(20261127)
-    for _ in range(60):
-        store = filled()
-        with sqlite3.connect(str(store.path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        connection.close()
-        data = bytearray(store.path.read_bytes())
-        for _ in range(chosen.choice((1, 1, 3, 30))):
-            data[chosen.randrange(len(data))] = chosen.randrange(256)
-        store.path.write_bytes(bytes(data))
-        use(store)
-        store.close()
+def content_of(store: JobStore) -> bytes:
+    with sqlite3.connect(str(store.path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.close()
+    return store.path.read_bytes()
+
+
+def use_changed(folder: Path, content: bytes) -> None:
+    for leftover in folder.iterdir():
+        leftover.unlink()
+    store = JobStore(folder / "jobs.db")
+    store.path.write_bytes(content)
+    use(store)
+    store.close()
+    assert store.path.exists()
+
+
+@pytest.mark.parametrize("edits", [40, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_random_edits_of_the_file(
+    filled: Callable[[], JobStore], memory_folder: Path, edits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes changed anywhere, also in runs: an error of the package's or a result, never another exception."""
+    monkeypatch.setattr("claude_force_nb.batches.store._BUSY_TIMEOUT_SECONDS", 0.02)
+    content = content_of(filled())
+    chance = random.Random(20261127)
+    for _ in range(edits):
+        changed = bytearray(content)
+        for _ in range(chance.choice((1, 1, 3, 30))):
+            at = chance.randrange(len(content)) if chance.random() < 0.7 else chance.randrange(200)
+            for offset in range(at, min(len(content), at + chance.choice((1, 1, 4, 60)))):
+                changed[offset] = chance.randrange(256)
+        use_changed(memory_folder, bytes(changed))
+
+
+@pytest.mark.parametrize(("every", "unused"), SWEEPS)
+def test_every_byte_of_the_file(
+    filled: Callable[[], JobStore], memory_folder: Path, every: int, unused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed one at a time: an error of the package's or a result, and the file is never removed."""
+    monkeypatch.setattr("claude_force_nb.batches.store._BUSY_TIMEOUT_SECONDS", 0.02)
+    content = content_of(filled())
+    for offset in offsets(content, every, unused):
+        use_changed(memory_folder, content[:offset] + bytes([content[offset] ^ 0xFF]) + content[offset + 1 :])

@@ -27,6 +27,7 @@ from support.cache_tools import (
     stored,
     writer,
 )
+from support.changed_bytes import SWEEPS, offsets
 
 from claude_force_nb.cache import ResponseCache
 
@@ -552,7 +553,7 @@ def use_everything(directory: Path) -> None:
     with make_cache(directory) as cache, at_most_one_warning():
         for key, text in TEXTS.items():
             found = cache.get(key)
-            assert found is None or found.text == text
+            assert found is None or found.text in (text, text[:100])
         cache.put(C, answer("the answer to C"))
         cache.delete(B)
         cache.verify()
@@ -565,26 +566,25 @@ def changed(directory: Path, content: bytes, offset: int, new: bytes) -> None:
     _path(directory).write_bytes(content[:offset] + new + content[offset + len(new) :])
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        211,
-        pytest.param(53, marks=pytest.mark.slow),
-        pytest.param(1, marks=[pytest.mark.exhaustive, pytest.mark.timeout(1800)]),
-    ],
-)
-def test_every_byte_of_the_first_pages(step: int, directory: Path) -> None:
+@pytest.mark.parametrize(("every", "unused"), SWEEPS)
+def test_every_byte_of_the_file(every: int, unused: int, memory_folder: Path) -> None:
     """Changed one at a time: never an exception, and the header's marks do not both go with one byte."""
-    content = _path(directory).read_bytes()
-    for offset in range(0, 3 * 4096, step):
-        changed(directory, content, offset, bytes([content[offset] ^ 0xFF]))
-        use_everything(directory)
+    place = memory_folder / "cache"
+    with make_cache(place) as cache:
+        for key in TEXTS:
+            assert cache.put(key, answer(TEXTS[key][:100]))
+    content = _path(place).read_bytes()
+    for offset in offsets(content, every, unused):
+        changed(place, content, offset, bytes([content[offset] ^ 0xFF]))
+        use_everything(place)
 
 
-@pytest.mark.parametrize("edits", [40, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
-def test_random_edits_of_the_file(edits: int, directory: Path) -> None:
+@pytest.mark.parametrize("edits", [50, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_random_edits_of_the_file(edits: int, directory: Path, memory_folder: Path) -> None:
     """Runs of random bytes anywhere, also invalid UTF-8 in names that SQLite quotes in its errors."""
     content = _path(directory).read_bytes()
+    directory = memory_folder / "cache"
+    directory.mkdir()
     chance = random.Random(20261102)
     for _ in range(edits):
         offset = chance.randrange(len(content) if chance.random() < 0.6 else 8192)

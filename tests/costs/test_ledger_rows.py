@@ -13,6 +13,7 @@ from typing import Any, Iterator, List
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.changed_bytes import SWEEPS, offsets
 from support.ledgers import Clock, answer, hit
 
 from claude_force_nb.costs.daily_budget import DailyBudget
@@ -167,13 +168,16 @@ def put(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("edits", [60, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_random_edits_of_the_file(ledger: Ledger, edits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_edits_of_the_file(
+    ledger: Ledger, memory_folder: Path, edits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bytes changed anywhere, in runs of up to a page: an answer or one line, and the file is never removed."""
     monkeypatch.setattr("claude_force_nb.costs.ledger._BUSY_TIMEOUT_SECONDS", 0.02)
     monkeypatch.setattr("claude_force_nb.costs.daily_budget._BUSY_TIMEOUT_SECONDS", 0.02)
     ledger.append_many([answer("0.1", model=f"m{number}") for number in range(100)])
     ledger.close()
     content = ledger.path.read_bytes()
+    path = memory_folder / "ledger.db"
     chance = random.Random(20261101)
     for _ in range(edits):
         changed = bytearray(content)
@@ -181,19 +185,22 @@ def test_random_edits_of_the_file(ledger: Ledger, edits: int, monkeypatch: pytes
             at = chance.randrange(len(content)) if chance.random() < 0.7 else chance.randrange(200)
             for offset in range(at, min(len(content), at + chance.choice((1, 1, 4, 60)))):
                 changed[offset] = chance.randrange(256)
-        put(ledger.path, bytes(changed))
-        use_everything(ledger.path)
-        assert ledger.path.exists()
+        put(path, bytes(changed))
+        use_everything(path)
+        assert path.exists()
 
 
-@pytest.mark.exhaustive
-@pytest.mark.timeout(900)
-def test_every_byte_of_the_first_pages(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("every", "unused"), SWEEPS)
+def test_every_byte_of_the_file(
+    ledger: Ledger, memory_folder: Path, every: int, unused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed one at a time: an answer or one line, and the file is never removed."""
     monkeypatch.setattr("claude_force_nb.costs.ledger._BUSY_TIMEOUT_SECONDS", 0.02)
     monkeypatch.setattr("claude_force_nb.costs.daily_budget._BUSY_TIMEOUT_SECONDS", 0.02)
     ledger.close()
     content = ledger.path.read_bytes()
-    for offset in range(min(len(content), 2 * 4096)):
-        put(ledger.path, content[:offset] + bytes([content[offset] ^ 0xFF]) + content[offset + 1 :])
-        use_everything(ledger.path)
-        assert ledger.path.exists()
+    path = memory_folder / "ledger.db"
+    for offset in offsets(content, every, unused):
+        put(path, content[:offset] + bytes([content[offset] ^ 0xFF]) + content[offset + 1 :])
+        use_everything(path)
+        assert path.exists()

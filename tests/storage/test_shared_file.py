@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from support.changed_bytes import SWEEPS, offsets
 
 from claude_force_nb.storage.shared_file import SharedFile
 
@@ -146,14 +148,15 @@ def test_many_that_start_at_once_make_one_file(path: Path) -> None:
     file.close()
 
 
-@pytest.mark.parametrize("step", [211, pytest.param(7, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)])])
-def test_each_changed_byte_of_the_first_pages_is_an_error_of_sqlite_or_none(path: Path, step: int) -> None:
+@pytest.mark.parametrize(("every", "unused"), SWEEPS)
+def test_each_changed_byte_is_an_error_of_sqlite_or_none(memory_folder: Path, every: int, unused: int) -> None:
+    path = memory_folder / "file.db"
     file = shared(path, busy_timeout_seconds=0.05)
     with file.transaction() as connection:
         connection.executemany("INSERT INTO t (x) VALUES (?)", [(f"row {number}",) for number in range(50)])
     file.close()
     content = path.read_bytes()
-    for offset in [*range(0, 100, 1 if step < 100 else 5), *range(100, len(content), step)]:
+    for offset in offsets(content, every, unused):
         for new in (content[offset] ^ 0xFF, content[offset] ^ 0x80):
             path.write_bytes(content[:offset] + bytes([new]) + content[offset + 1 :])
             try:
@@ -168,3 +171,55 @@ def test_each_changed_byte_of_the_first_pages_is_an_error_of_sqlite_or_none(path
                 leftover = Path(str(path) + ending)
                 if leftover.exists():
                     leftover.unlink()
+
+
+def looping(content: bytes, root: int) -> bytes:
+    """Return a database whose table at page `root` has branches without end: every page of six floors leads to the next one only."""
+    size = int.from_bytes(content[16:18], "big")
+    pages = [content[start : start + size] for start in range(0, len(content), size)]
+    leaves = [number for number, page in enumerate(pages, 1) if page[0] == 13 and number != root]
+    floors = [root, *leaves[:6]]
+    cells = 300
+    for floor, below in zip(floors, [*leaves[:6], leaves[6]]):
+        page = bytearray(size)
+        start = size - 5 * cells
+        page[:12] = b"\x05\0\0" + cells.to_bytes(2, "big") + start.to_bytes(2, "big") + b"\0" + below.to_bytes(4, "big")
+        for cell in range(cells):
+            at = start + 5 * cell
+            page[12 + 2 * cell : 14 + 2 * cell] = at.to_bytes(2, "big")
+            page[at : at + 5] = below.to_bytes(4, "big") + b"\x7f"
+        pages[floor - 1] = bytes(page)
+    return b"".join(pages)
+
+
+def test_a_query_without_end_ends(path: Path) -> None:
+    """A file of 200 KB whose pages make more rows than anybody lives to see: one error, soon."""
+    file = shared(path)
+    with file.transaction() as connection:
+        connection.executemany("INSERT INTO t (x) VALUES (?)", [("x" * 400,) for _ in range(300)])
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 't'").fetchone()
+    file.close()
+    path.write_bytes(looping(path.read_bytes(), root))
+    with closing(sqlite3.connect(str(path))) as plain:
+        rows = plain.execute("SELECT id FROM t").fetchmany(100_000)
+        assert len(rows) == 100_000  # of 300
+    for use in (file.connection, file.transaction):
+        began = time.process_time()
+        with pytest.raises(
+            sqlite3.DatabaseError, match="more work than a file of its size can need"
+        ), use() as connection:
+            connection.execute("SELECT sum(id) FROM t").fetchall()
+        assert time.process_time() - began < 60
+    file.close()
+
+
+def test_honest_work_is_not_ended(path: Path) -> None:
+    """A transaction may write much more than the file has, and a query may read the whole of it, again and again."""
+    file = shared(path)
+    with file.transaction() as connection:
+        connection.executemany("INSERT INTO t (x) VALUES (?)", ((f"row {number}",) for number in range(50_000)))
+    for _ in range(3):
+        with file.connection() as connection:
+            query = "SELECT count(*) FROM (SELECT x, sum(id) FROM t GROUP BY x ORDER BY 2 DESC)"
+            assert connection.execute(query).fetchone() == (50_000,)
+    file.close()
