@@ -22,7 +22,9 @@ _COUNTS = (*(name for name in COLUMNS if name.endswith("_tokens")), "web_searche
 _DOLLARS = ("cost", "saved")
 # Controls, and what Unicode has as ends of lines.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+# At the beginning, and behind a semicolon: where the comma is the decimal mark, spreadsheets take that for the end of a cell, whatever
+# quotes there are.
+_FORMULA = re.compile(r"(\A|;)(?=\s*[=+\-@＝＋－＠])")
 _TEXTS = tuple(name for name in COLUMNS if name not in (*_COUNTS, *_DOLLARS, "time", "cached"))
 
 
@@ -86,5 +88,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str):
         # A bare carriage return would begin another line, and that a formula.
         plain = _CONTROL.sub(" ", value)
-        return "'" + plain if plain.lstrip()[:1] in _FORMULA_STARTS else plain
+        return _FORMULA.sub(r"\1'", plain)
     return value

@@ -47,6 +47,16 @@ def test_no_cell_of_a_csv_file_begins_with_a_formula(ledger, tmp_path, start):
     assert not any(cell.strip()[:1] in ("=", "+", "-", "@", "＝") for cell in row if cell)
 
 
+@pytest.mark.parametrize("text", ["a;=cmd()", "a; +1", 'a";=1', "a;\t@x", ";;-1", "=1;=2"])
+def test_no_formula_begins_where_a_semicolon_separates(ledger, tmp_path, text):
+    """Where the comma is the decimal mark, spreadsheets part the line at semicolons, and quotes within it do not hold them off."""
+    ledger.append(answer(agent=text), notebook=text)
+    ledger.export_csv(tmp_path / "out.csv")
+    row = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()[1]
+    assert len(row.split(";")) > 2
+    assert not any(cell.strip()[:1] in ("=", "+", "-", "@") for cell in row.split(";"))
+
+
 @pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
 def test_a_frame_has_numbers_and_moments(ledger):
     """Amounts are floating point, missing where not known; times are moments in UTC, not numbers."""
