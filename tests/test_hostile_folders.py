@@ -9,16 +9,22 @@ import os
 import re
 import threading
 import warnings
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Iterator, List
 
 import pytest
+from support.batches import JOB
 from support.live_kernel import KEY, LiveKernel, kernel_environment
 
 from claude_force_nb import AgentLibrary, AsyncAgentOrchestrator, file
+from claude_force_nb.batches.owner import Owner
+from claude_force_nb.batches.store import JobStore
 from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.user_prices import read_prices
 from claude_force_nb.errors import AgentFileError, AttachmentError, ClaudeForceError, OptionError, SourceError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.options.trust import TrustStore
 from claude_force_nb.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices of POSIX")
@@ -336,21 +342,33 @@ def test_prices_and_exports_are_regular_files(repository: Path, tmp_path: Path) 
     assert victim.read_text() == SECRET + "\n"
 
 
-def test_files_that_are_made_are_private_whatever_the_umask(simulator: Simulator, tmp_path: Path) -> None:
-    """Under umask 0 what a batch, an export and the ledger write is 0600, and no name of a draft can be guessed."""
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o022, 0o277], ids=oct)
+def test_files_that_are_made_are_private_whatever_the_umask(simulator: Simulator, tmp_path: Path, umask: int) -> None:
+    """What a batch, an export, ledger, jobs, workers and trust write is 0600 at the most, and the folders on the way there 0700."""
+    home = tmp_path / "deep" / "er"
+    before = os.umask(umask)
     try:
         ask(simulator, ["a", "b"], into=str(tmp_path / "answers.jsonl"))
-        ledger = Ledger(tmp_path / "deep" / "er" / "ledger.db")
-        ledger.prune(0)
+        ledger = Ledger(home / "ledger" / "ledger.db")
+        ledger.append(ClaudeResult(text="hi", model="m", cost=Decimal("0.5")))
         ledger.export_csv(tmp_path / "costs.csv")
+        store = JobStore(home / "data" / "jobs.db")
+        owner = Owner(store.owners)
+        store.plan(JOB, [b"x" * 32], owner.token, None)
+        (tmp_path / "pyproject.toml").write_text("[tool.claude_force_nb]\n")
+        os.chmod(str(tmp_path / "pyproject.toml"), 0o644)
+        TrustStore(home / "config" / "ours").trust(tmp_path / "pyproject.toml", b"[tool.claude_force_nb]\n")
+        modes = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+        owner.release()
+        store.close()
         ledger.close()
     finally:
         os.umask(before)
-    modes: Dict[str, int] = {}
-    for path in (tmp_path / "answers.jsonl", tmp_path / "costs.csv"):
-        modes[path.name] = path.stat().st_mode & 0o777
-    assert modes == {"answers.jsonl": 0o600, "costs.csv": 0o600}
+    made = {name: mode for name, mode in modes.items() if name.startswith(("deep", "answers", "costs"))}
+    assert {Path(name).suffix for name in made} >= {"", ".jsonl", ".csv", ".db", ".lock", ".json"}
+    # A umask may take away what the owner could have had.
+    assert {name: oct(mode) for name, mode in made.items() if mode & ~(0o600 if Path(name).suffix else 0o700)} == {}
+    assert all(mode == 0o700 for name, mode in made.items() if not Path(name).suffix)
 
 
 def test_an_agent_cannot_be_exchanged_for_a_link_while_it_is_known(repository: Path, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ class Owner:
         self.token = uuid.uuid4().hex
         self._path = _path(folder, self.token)
         self._handle: Optional[int] = os.open(str(self._path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        if os.name == "posix":  # a umask may have taken away what other processes of the owner need
+            os.fchmod(self._handle, 0o600)
         self._process = os.getpid()
         try_lock(self._handle, shared_by_process=True)
         _own[self.token] = self._process
