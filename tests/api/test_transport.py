@@ -275,6 +275,15 @@ def test_a_path_in_the_address(run: Any, serve: Callable[[Handler], str]) -> Non
     assert paths == ["/gateway/a/v1/messages"]
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("end", ["/v1", "/v1/", "/gateway/v1"])
+def test_an_address_that_ends_in_v1(run: Any, simulator: Simulator, end: str, streaming: bool) -> None:
+    """The API has no such page, and the one line about it says what to leave out."""
+    with pytest.raises(NotFoundError, match="leave out the /v1") as raised:
+        run(send(simulator.url + end, request(), PartialAnswer() if streaming else None))
+    assert "\n" not in str(raised.value)
+
+
 def test_what_is_sent(run: Any, simulator: Simulator) -> None:
     """The body is the request's, the version and betas are its own, and there is one credential."""
     asked = request(temperature=0.5, top_k=5, metadata={"user_id": "u"}, system="s")
