@@ -29,9 +29,9 @@ _FORMATS = {
 _DEEPEST = 12
 
 
-def _json_behind(pattern: re.Pattern[str], text: Any) -> Mapping[str, Any]:
-    """Return the last JSON object that stands behind `pattern` in a text, {} where there is none."""
-    found: Mapping[str, Any] = {}
+def _json_behind(pattern: re.Pattern[str], text: Any) -> Optional[Mapping[str, Any]]:
+    """Return the last JSON object that stands behind `pattern` in a text, None where there is none."""
+    found: Optional[Mapping[str, Any]] = None
     for match in pattern.finditer(text) if isinstance(text, str) else ():
         try:
             value, _ = json.JSONDecoder().raw_decode(text, match.end())
@@ -52,7 +52,7 @@ def asked_schema(body: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
     system = body.get("system")
     if isinstance(system, list):
         system = "\n".join(str(block.get("text", "")) for block in system if isinstance(block, dict))
-    return _json_behind(_NAMED, system) or None
+    return _json_behind(_NAMED, system)
 
 
 def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -61,6 +61,9 @@ def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
         if not isinstance(reference, str) or not reference.startswith("#"):
             break
         found: Any = root
+        if not reference.startswith("#/") and reference != "#":
+            schema = _anchored(root, reference[1:])
+            continue
         for part in reference.lstrip("#/").split("/"):
             if part:
                 found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, dict) else {}
@@ -70,13 +73,28 @@ def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
     return schema
 
 
-def _number(schema: Mapping[str, Any]) -> float:
-    value: float = 0
-    if "exclusiveMinimum" in schema:
-        value = max(value, schema["exclusiveMinimum"] + 1)
-    value = max(value, schema.get("minimum", value))
-    if "exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"]:
-        value = schema["exclusiveMaximum"] - 1
+def _anchored(part: Any, name: str) -> Mapping[str, Any]:
+    """Return what an anchor stands at, {} where there is none of that name."""
+    if isinstance(part, Mapping):
+        if part.get("$anchor") == name:
+            return part
+        part = list(part.values())
+    for item in part if isinstance(part, list) else ():
+        found = _anchored(item, name) if isinstance(item, (Mapping, list)) else {}
+        if found:
+            return found
+    return {}
+
+
+def _number(schema: Mapping[str, Any], *, whole: bool = False) -> float:
+    """Return a number within the bounds, as near to 0 as they allow but for fractions between two bounds that are close."""
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    value: float = max(0, schema.get("minimum", 0), 0 if above is None else above + 1 if above >= 0 else 0)
+    if below is not None and value >= below:
+        value = below - 1
+        least = max((bound for bound in (above, schema.get("minimum")) if bound is not None), default=value - 1)
+        if not whole and value <= least:
+            value = (least + below) / 2
     value = min(value, schema.get("maximum", value))
     step = schema.get("multipleOf")
     if step:
@@ -100,16 +118,28 @@ def _object(schema: Mapping[str, Any], digest: str, root: Mapping[str, Any], dep
     # Optional properties are given as well, but not in a schema that may contain itself.
     wanted = properties if depth < 4 else {name: properties.get(name, {}) for name in required}
     value = {name: _value(part, digest, root, depth + 1) for name, part in wanted.items()}
-    for name in required:
-        value.setdefault(name, "simulated")
+    also = schema.get("dependentRequired", {})
+    needed = [*required, *(name for given in list(value) for name in also.get(given, ()))]
+    for name in needed:
+        value.setdefault(name, _value(properties.get(name, {}), digest, root, depth + 1))
     return value
+
+
+def _array(schema: Mapping[str, Any], digest: str, root: Mapping[str, Any], depth: int) -> Any:
+    first = schema.get("prefixItems") or ()
+    count = max(schema.get("minItems", 0), 1 if depth < 4 and schema.get("maxItems", 1) else 0)
+    if first:
+        count = min(max(count, len(first)), schema.get("maxItems", max(count, len(first))))
+    more = schema.get("items", {"type": "string"})
+    parts = [first[place] if place < len(first) else more for place in range(count)]
+    return [_value(part, digest, root, depth + 1) for part in parts if part is not False]
 
 
 def _value(schema: Any, digest: str, root: Mapping[str, Any], depth: int) -> Any:
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return None
     schema = _resolve(schema, root)
-    schema = {**_json_behind(_TOLD, schema.get("description")), **schema}
+    schema = {**(_json_behind(_TOLD, schema.get("description")) or {}), **schema}
     if "const" in schema:
         return schema["const"]
     choices = schema.get("enum")
@@ -137,10 +167,9 @@ def _value(schema: Any, digest: str, root: Mapping[str, Any], depth: int) -> Any
     if kind == "object" or (kind is None and "properties" in schema):
         return _object(schema, digest, root, depth)
     if kind == "array":
-        count = max(schema.get("minItems", 0), 1 if depth < 4 and schema.get("maxItems", 1) else 0)
-        return [_value(schema.get("items", {"type": "string"}), digest, root, depth + 1) for _ in range(count)]
+        return _array(schema, digest, root, depth)
     if kind == "integer":
-        return int(_number(schema))
+        return int(_number(schema, whole=True))
     if kind == "number":
         return _number(schema)
     if kind == "boolean":

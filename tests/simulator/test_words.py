@@ -142,6 +142,29 @@ SCHEMAS: Dict[str, Any] = {
     "choice": {"enum": ["x", "y"]},
     "either": {"type": ["null", "boolean"]},
     "anything": {},
+    "tuple": {
+        "type": "array",
+        "prefixItems": [{"type": "integer"}, {"type": "string"}],
+        "items": False,
+        "minItems": 2,
+    },
+    "tuple and more": {"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "null"}, "minItems": 3},
+    "tuple cut short": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "maxItems": 1},
+    "between": {"type": "number", "exclusiveMinimum": 3, "exclusiveMaximum": 4},
+    "between whole numbers": {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 5},
+    "below nothing": {"type": "number", "exclusiveMinimum": -0.5, "exclusiveMaximum": 0},
+    "from below": {"type": "number", "minimum": -2, "exclusiveMaximum": -1.5},
+    "anchor": {
+        "type": "object",
+        "properties": {"a": {"$ref": "#at"}},
+        "$defs": {"at": {"$anchor": "at", "type": "integer"}},
+    },
+    "needs another": {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "integer"}},
+        "required": ["a"],
+        "dependentRequired": {"a": ["b"]},
+    },
 }
 
 
