@@ -110,6 +110,20 @@ def test_the_first_calls_leave_one_by_one_until_there_is_an_answer() -> None:
     assert send_all(limits, 10 * RAMP_SECONDS + 1e-9) == 10
 
 
+def test_a_first_call_that_was_not_sent_leaves_its_place_to_another() -> None:
+    """One that was sent and failed does not: nobody has learned anything from it."""
+    limits = FamilyLimits()
+    permits = [limits.take(Need(), 0.0) for _ in range(FIRST_CALLS)]
+    limits.settle(permits[0], 0.0, verdict="failed")
+    assert limits.wait_seconds(Need(), 0.0) == pytest.approx(RAMP_SECONDS)
+    limits.settle(permits[1], 0.0, verdict="unsent")
+    assert limits.wait_seconds(Need(), 0.0) == 0.0
+    limits.take(Need(), 0.0)
+    assert limits.wait_seconds(Need(), 0.0) == pytest.approx(RAMP_SECONDS)
+    limits.settle(permits[2], 0.0)
+    assert limits.wait_seconds(Need(), 0.0) == 0.0
+
+
 @pytest.fixture
 def in_one_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that are added leave at the same moment."""
