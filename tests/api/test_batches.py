@@ -28,12 +28,14 @@ class Endpoint:
         self.answer: Any = BATCH
         self.headers: Dict[str, str] = {}
         self.asked: List[str] = []
+        self.times: List[str] = []
         self._url = serve(self._handle)
         self._run = run
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         beta = incoming.headers.get("anthropic-beta", "")
         self.asked.append(" ".join([incoming.method, incoming.path_qs, beta]).strip())
+        self.times.append(incoming.headers["x-stainless-timeout"])
         if isinstance(self.answer, bytes):
             return web.Response(body=self.answer, headers=self.headers)
         return web.json_response(self.answer, headers=self.headers)
@@ -72,13 +74,17 @@ def test_a_batch_is_read(endpoint: Endpoint) -> None:
         endpoint.headers.clear()
         assert await api.cancel("msgbatch_1") == BatchInfo("msgbatch_1", True, 0.0, {"c": 2}, None)
         await api.create(b'{"requests":[]}', api_version="2023-06-01", betas=("a", "b"))
+        await api.create(b'{"requests":["' + b"x" * 1000 + b'"]}', api_version="2023-06-01", betas=())
 
     endpoint.run(work)
     assert endpoint.asked == [
         "GET /v1/messages/batches/msgbatch_1",
         "POST /v1/messages/batches/msgbatch_1/cancel",
         "POST /v1/messages/batches a,b",
+        "POST /v1/messages/batches",
     ]
+    # What is long takes its time to be sent.
+    assert [float(each) for each in endpoint.times] == [60.0, 60.0, 60.0, 900.0]
 
 
 def test_a_page_of_the_list_is_read(endpoint: Endpoint) -> None:
@@ -101,6 +107,7 @@ def test_a_page_of_the_list_is_read(endpoint: Endpoint) -> None:
     assert endpoint.asked == [
         f"GET /v1/messages/batches?{query}" for query in ("limit=2", "limit=5&after_id=x", "limit=5")
     ]
+    assert {float(each) for each in endpoint.times} == {60.0}
 
 
 def test_what_is_not_a_batch_is_one_line(endpoint: Endpoint) -> None:

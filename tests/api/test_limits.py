@@ -368,6 +368,24 @@ def test_after_a_refusal_each_request_counts_for_a_little_more() -> None:
         assert taken() == pytest.approx((1.0 + lateness, 10.0))
 
 
+def test_a_quarter_more_has_to_be_there_than_a_prompt_is_taken_to_need() -> None:
+    """Of its tokens an estimate is all that is known; of output as much as is set aside, and one token at the least."""
+    limits = FamilyLimits()
+    said = headers(
+        requests_limit=60000, requests_remaining=1000,
+        input_tokens_limit=60000, input_tokens_remaining=1001,
+        output_tokens_limit=60000, output_tokens_remaining=501,
+    )  # fmt: skip
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers=said)
+    held = limits.take(Need(1.0, 401.0, 101.0), 0.0)
+    assert limits.wait_seconds(Need(1.0, 480.0, 0.0), 0.0) == 0.0
+    assert limits.wait_seconds(Need(1.0, 484.0, 0.0), 0.0) == pytest.approx(0.005)
+    assert limits.wait_seconds(Need(1.0, 0.0, 400.0), 0.0) == 0.0
+    assert limits.wait_seconds(Need(1.0, 0.0, 401.0), 0.0) == pytest.approx(0.001)
+    limits.settle(held, 0.0, used=(401, 501))
+    assert limits.wait_seconds(Need(1.0, 0.0, 0.0), 0.0) == pytest.approx(0.001)
+
+
 def test_a_refusal_narrows_only_where_nothing_else_says_how_much_may_leave() -> None:
     """Without headers a 429 means fewer at once; with them the buckets know, and while it probes the API itself says it."""
     unknown = FamilyLimits()

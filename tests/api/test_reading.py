@@ -82,8 +82,10 @@ def test_packed_answers_are_read(run: Any, serve: Serve) -> None:
         (plain, "gzip", MalformedAnswerError),
         (gzip.compress(plain)[:-20], "gzip", StreamCutError),
     ):
-        with pytest.raises(error):
+        with pytest.raises(error) as caught:
             run(send(serve(answer_with(body, **{"content-encoding": encoding})), request()))
+        # Of an answer: it is billed.
+        assert caught.value.status == (200 if error is MalformedAnswerError else None)
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -17,6 +18,7 @@ from support.transports import transport
 from claude_force_nb.api.batches import SdkBatches
 from claude_force_nb.api.reading import Pace
 from claude_force_nb.batches.collector import Collector
+from claude_force_nb.batches.polling import Backoff, PollSchedule
 from claude_force_nb.batches.store import JobStore
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.errors import (
@@ -99,7 +101,14 @@ def test_a_batch_that_the_key_cannot_see_ends_its_rows_and_keeps_the_job(simulat
 def collect(tmp_path: Path, serve: Any) -> Callable[..., Any]:
     """``collect(server, lines)`` gives what became of three requests whose batch has these lines, and the part afterwards."""
 
-    def make(server: BatchServer, run: Any, *, read: bool = False, prompts: Any = ("a", "b", "c")) -> Any:
+    def make(
+        server: BatchServer,
+        run: Any,
+        *,
+        read: bool = False,
+        prompts: Any = ("a", "b", "c"),
+        schedule: PollSchedule = QUICK,
+    ) -> Any:
         url = serve(server.handle)
         store = JobStore(tmp_path / "jobs.db")
         prints = [bytes.fromhex(request(prompt).fingerprint) for prompt in prompts]
@@ -116,7 +125,7 @@ def collect(tmp_path: Path, serve: Any) -> Callable[..., Any]:
 
         async def main() -> None:
             way = transport(url)
-            collector = Collector(SdkBatches(way), store, load_prices(), None, QUICK)
+            collector = Collector(SdkBatches(way), store, load_prices(), None, schedule)
             if read:
                 await collector.read("msgbatch_x", JOB, set(prints), deliver)
             else:
@@ -135,12 +144,21 @@ def fingerprint(prompt: str) -> str:
     return request(prompt).fingerprint
 
 
-def test_missing_rows_are_downloaded_again(run: Any, collect: Any) -> None:
-    """The second download has the row that the first one lacked; what was there is taken once."""
+def test_missing_rows_are_downloaded_again(run: Any, collect: Any, monkeypatch: Any) -> None:
+    """A little later: the second download has the row that the first one lacked; what was there is taken once."""
     server = BatchServer()
     lines = [answered(fingerprint(prompt), prompt) for prompt in "abc"]
-    server.results["msgbatch_x"] = lambda: lines[: 2 if len(server.downloads) == 1 else 3]
-    results, part = collect(server, run)
+    times: List[float] = []
+
+    def results_of_now() -> List[Any]:
+        times.append(time.monotonic())
+        return lines[: 2 if len(times) == 1 else 3]
+
+    server.results["msgbatch_x"] = results_of_now
+    # Each wait is as short as it may be: a tenth of its cap.
+    monkeypatch.setattr("claude_force_nb.batches.collector.Backoff", partial(Backoff, draw=lambda: 0.0))
+    results, part = collect(server, run, schedule=PollSchedule(first_seconds=0.5, longest_seconds=0.5))
+    assert times[1] - times[0] >= 0.05
     assert [result.text for result, paid in results if paid] == ["a", "b", "c"]
     assert len(server.downloads) == 2
     assert (part.succeeded, part.failed, part.unanswered) == (3, 0, 0)

@@ -8,12 +8,31 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict
 
+import psutil
 import pytest
 from support.batches import JOB
 
 from claude_force_nb.batches.owner import Owner, is_alive
 from claude_force_nb.batches.store import JobStore
 from claude_force_nb.errors import JobError
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file descriptors")
+def test_looking_leaves_no_file_open(tmp_path: Path) -> None:
+    """The file of a worker that is gone is removed with the first look."""
+    folder = tmp_path / "owners"
+    Owner(folder).release()
+    process = psutil.Process()
+    before = process.num_fds()
+    for number in range(5):
+        dead = folder / f"{number:032}.lock"
+        dead.touch()
+        assert not is_alive(folder, f"{number:032}")
+        assert not dead.exists()
+        owner = Owner(folder)
+        owner.release()
+        owner.release()
+    assert process.num_fds() == before
 
 
 def test_an_owner_lives_as_long_as_its_process(tmp_path: Path) -> None:

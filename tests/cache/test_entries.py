@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from support.cache_tools import answer
+from support.cache_tools import SECRET, answer, fingerprint
 
 from claude_force_nb.cache import entries
-from claude_force_nb.cache.entries import Entry, Verified, encode
+from claude_force_nb.cache.entries import Entry, Verified, answer_of, encode, read
+from claude_force_nb.cache.signing import KeyRing
 
 
 def test_the_least_recently_verified_goes_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +42,20 @@ def test_what_json_cannot_hold_is_not_kept(number: float) -> None:
     assert encode(answer(parsed={"x": 1.5}))
     with pytest.raises(ValueError, match="JSON"):
         encode(answer(call_seconds=number))
+
+
+@pytest.mark.parametrize("where", ["record", "usage"])
+def test_a_record_of_another_version_is_refused(where: str) -> None:
+    """Signed by us, and with a field that this version does not know, in the answer or in its usage alone."""
+    ring = KeyRing([SECRET.encode()])
+    record = json.loads(encode(answer()))
+    key = fingerprint(1)
+
+    def decoded() -> Entry:
+        body = json.dumps(record).encode()
+        return read(ring, key, ring.sign(body, fingerprint=bytes.fromhex(key), created=1000, expires=2000), None)
+
+    assert answer_of(decoded(), 1.5).text == answer().text
+    (record if where == "record" else record["usage"])["of_another_version"] = 1
+    with pytest.raises(TypeError, match="another version"):
+        decoded()

@@ -191,6 +191,24 @@ def test_closing_does_not_wait_for_a_lock(tmp_path: Path, locked: sqlite3.Connec
     locked.execute("COMMIT")
 
 
+def test_uses_that_cannot_be_written_down_are_let_go(tmp_path: Path) -> None:
+    """Without a wait or a warning; the database is opened anew, since nobody knows how far that came."""
+    with make_cache(tmp_path, max_size_mb=0.01) as cache:
+        cache.put(A, answer())
+        assert cache.get(A)
+        with database_of(tmp_path) as other, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            other.execute("BEGIN IMMEDIATE")
+            cache._lifecycle.flush_uses()
+            assert cache._lifecycle.store is None
+            assert not cache._uses.times
+            assert cache.get(A)
+            other.execute("COMMIT")
+            cache._lifecycle.flush_uses()
+            assert cache._lifecycle.store is not None
+            assert cache.put(B, answer())
+
+
 _FULL = """
 import resource, sys, warnings
 sys.path.insert(0, sys.argv[1])
