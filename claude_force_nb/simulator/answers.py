@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .bound_thinking import call_id, prompt_digest, sign
 from .catalogue import Model
@@ -51,6 +51,8 @@ class Answer:
         ``new_fields``, ``new_events``, ``new_block`` or ``new_stop_reason``: what it has that no client knows yet. "" for nothing.
     diagnostics : dict or None
         What the request asked about the prompt cache.
+    declined : tuple of Answer
+        Refusals of other models in whose place it is.
     """
 
     model: Model
@@ -65,11 +67,13 @@ class Answer:
     speed: Optional[str] = None
     extra: str = ""
     diagnostics: Optional[Dict[str, Any]] = None
+    declined: Tuple[Answer, ...] = ()
 
     @property
     def billed(self) -> bool:
         """False for a refusal that costs nothing, though its usage has tokens."""
-        return self.stop_reason != "refusal" or bool(self.content) or self.category in _BILLED_CATEGORIES
+        said = any(block["type"] != "fallback" for block in self.content)
+        return self.stop_reason != "refusal" or said or self.category in _BILLED_CATEGORIES
 
     @property
     def stop_details(self) -> Optional[Dict[str, Any]]:
@@ -96,7 +100,42 @@ class Answer:
         }
         if self.speed is not None:
             found["speed"] = self.speed
+        if self.declined:
+            found["iterations"] = [
+                *(
+                    each._iteration("message" if not place else "fallback_message")
+                    for place, each in enumerate(self.declined)
+                ),
+                self._iteration("fallback_message"),
+            ]
         return found
+
+    def _iteration(self, kind: str) -> Dict[str, Any]:
+        usage = self.usage
+        return {
+            "type": kind,
+            "model": self.model.name,
+            "input_tokens": usage.input_tokens,
+            "cache_creation_input_tokens": usage.write_5m_tokens + usage.write_1h_tokens,
+            "cache_read_input_tokens": usage.read_tokens,
+            "output_tokens": usage.output_tokens,
+        }
+
+    def instead_of(self, declined: Sequence[Answer]) -> Answer:
+        """Return the answer as it comes after others that were declined: behind what they said, and a block for each."""
+        content: List[Dict[str, Any]] = []
+        followers = [*declined[1:], self]
+        for before, after in zip(declined, followers):
+            content += before.content
+            content.append(
+                {
+                    "type": "fallback",
+                    "from": {"model": before.model.name},
+                    "to": {"model": after.model.name},
+                    "trigger": {"type": "refusal", "category": before.category},
+                }
+            )
+        return replace(self, content=(*content, *self.content), declined=tuple(declined))
 
     def message(self, message_id: str, *, started_only: bool = False) -> Dict[str, Any]:
         """Return the complete ``message`` object, or the one with which a stream starts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, FrozenSet, List, Mapping
+from typing import Any, Dict, FrozenSet, List, Mapping, Sequence
 
 from .catalogue import Model
 from .failures import ApiFailure, invalid
@@ -10,12 +10,14 @@ from .model_rules import check_model_rules
 from .models import ModelTable
 from .shapes import integer, list_of, literal, mapping, nullable, record, text
 
-__all__ = ["as_sent_to", "check_fallbacks"]
+__all__ = ["as_sent_to", "check_fallbacks", "entries_of"]
 
 _BETAS = frozenset(["server-side-fallback-2026-07-01", "server-side-fallback-2026-06-01"])
 _DEFAULT_BETA = "server-side-fallback-2026-07-01"
 _MAX_ENTRIES = 3
 _LINE_WITHOUT = "haiku"
+# Which model "default" means is the API's own affair; here one that has no classifiers.
+_DEFAULT_MODEL = "claude-opus-4-8"
 _OVERRIDES = ("max_tokens", "thinking", "output_config", "speed")
 _ENTRIES = list_of(
     record(
@@ -57,6 +59,14 @@ def check_fallbacks(body: Mapping[str, Any], model: Model, models: ModelTable, b
             check_model_rules(as_sent_to(body, entry, other), other, betas=betas, counting=False, batch=False)
         except ApiFailure as failure:
             raise invalid(f"fallbacks.{place}: {failure.message}") from None
+
+
+def entries_of(body: Mapping[str, Any], model: Model) -> Sequence[Mapping[str, Any]]:
+    """Return the models that may answer a valid request in the place of `model`, in their order."""
+    fallbacks = body.get("fallbacks")
+    if fallbacks != "default":
+        return fallbacks or ()
+    return () if _LINE_WITHOUT in model.name or model.name == _DEFAULT_MODEL else ({"model": _DEFAULT_MODEL},)
 
 
 def as_sent_to(body: Mapping[str, Any], entry: Mapping[str, Any], model: Model) -> Dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
 from aiohttp import web
 
@@ -12,13 +12,14 @@ from .answers import Answer, make_answer
 from .counters import Flight
 from .exchange import ClientLeft, Exchange, compact
 from .failures import ApiFailure
+from .fallbacks import as_sent_to, entries_of
 from .fault_effects import STREAM_ENDINGS, end_stream, instead_of_answer, spoil_answer
 from .faults import Fault
 from .models import Model, family
 from .prices import Terms
 from .state import ServerState
 from .streams import stream_events
-from .validation import check_headers
+from .validation import Headers, check_headers
 
 __all__ = ["Messages"]
 
@@ -54,7 +55,8 @@ class Messages:
 
     async def _answer(self, exchange: Exchange, flight: Flight) -> web.StreamResponse:
         body: Any = await exchange.read()
-        checked = self._state.validator.check(body, check_headers(exchange.request.headers))
+        headers = check_headers(exchange.request.headers)
+        checked = self._state.validator.check(body, headers)
         model = checked.model
         use = self._state.look_up(checked)
         # What is read from the prompt cache does not count towards the limit of the input.
@@ -69,6 +71,8 @@ class Messages:
             if instead is not None:
                 return instead
         answer = make_answer(body, checked, use.usage, answer_bytes=self._options.answer_bytes, fault=fault)
+        if answer.stop_reason == "refusal" and body.get("fallbacks"):
+            answer = self._fall_back(body, headers, answer)
         message_id = self._state.next_id("msg")
         answer.diagnostics = self._state.prompts.diagnose(message_id, body, model.name, checked.input_tokens)
         terms = Terms.of(body, batch=False, fast=checked.fast)
@@ -86,6 +90,27 @@ class Messages:
         self._add_limit_headers(exchange, model)
         message = add_to_message(answer.message(message_id), answer.extra)
         return await spoil_answer(exchange, fault, exchange.bytes(compact(message).encode("ascii"), "application/json"))
+
+    def _fall_back(self, body: Mapping[str, Any], headers: Headers, refused: Answer) -> Answer:
+        """Return the answer of the first of a request's fallbacks that does not refuse; else the refusal of the last."""
+        declined = []
+        answer = refused
+        for entry in entries_of(body, refused.model):
+            declined.append(answer)
+            other = self._state.models.get(entry["model"])
+            assert other is not None
+            sent = as_sent_to(body, entry, other)
+            checked = self._state.validator.check(sent, headers)
+            use = self._state.look_up(checked)
+            self._state.prompt_cache.keep(use)
+            fault = self._state.faults.next("messages", sent)
+            refuses = fault is not None and fault.kind in ("refusal", "refusal_midway")
+            answer = make_answer(
+                sent, checked, use.usage, answer_bytes=self._options.answer_bytes, fault=fault if refuses else None
+            )
+            if answer.stop_reason != "refusal":
+                break
+        return answer.instead_of(declined) if declined else answer
 
     def _admit(self, exchange: Exchange, model: Model, input_tokens: int) -> None:
         now = time.monotonic()
@@ -112,6 +137,9 @@ class Messages:
     def _settle(self, answer: Answer, terms: Terms, output_tokens: int, *, complete: bool) -> None:
         """Bill what was produced."""
         model = answer.model
+        for declined in answer.declined:
+            if declined.billed:
+                self._book.billed(declined.model.name, declined.usage, terms)
         if answer.billed:
             self._book.billed(model.name, answer.usage._replace(output_tokens=output_tokens), terms)
         if complete:

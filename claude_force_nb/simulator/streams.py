@@ -78,6 +78,8 @@ class _Stream:
         elif kind == "text":
             yield self._opened(index, {"type": "text", "text": ""})
             yield from self._said(index, "text_delta", "text", block["text"])
+        elif kind == "fallback":
+            yield self._opened(index, dict(block))
         else:
             yield self._opened(index, dict(block))
             yield self._emit("content_block_delta", {"index": index, "delta": {"type": ADDED + "_delta", "value": 1}})
@@ -109,6 +111,8 @@ class _Stream:
         answer = self._answer
         usage = answer.usage_so_far(answer.usage.output_tokens)
         told = {name: usage[name] for name in _TOLD_AT_THE_END}
+        if "iterations" in usage:
+            told["iterations"] = usage["iterations"]
         told["output_tokens_details"] = {"thinking_tokens": answer.thinking_tokens}
         delta = {
             "stop_reason": answer.stop_reason,
