@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # The last line of an answer; its two dollars would be a formula if they were left alone.
 RECEIPT = "a_b · claude_*odd*<b> · 512→230 tok · $0.0033 · 1.9 s"
-ANSWER = "It costs $5, not $6_a$; `echo $HOME` and\n\n```sh\nprintf $x $y\n```\n\nhave dollars too. <script>alert(1)</script>"
+ANSWER = (
+    "It costs $5, not $6_a; `echo $HOME` and\n\n```sh\nprintf $x $y\n```\n\nhave dollars too. <script>alert(1)</script>"
+)
 CELLS = [
     "%load_ext claude_force_nb",
     "%%claude agent=reviewer model=sonnet\nIs 1 + 1 = 2 in `bool`?",
@@ -106,7 +108,7 @@ def test_html(notebook: Any) -> None:
     """``nbconvert --to html``: every receipt and number, nothing of a name or an answer as an element or a formula."""
     page = exported(notebook, "HTMLExporter")
     body = Page(page)
-    for line in (*receipts(notebook), "It costs $5, not $6_a$;", "printf $x $y", "█ spent ░ saved"):
+    for line in (*receipts(notebook), "It costs $5, not $6_a;", "printf $x $y", "█ spent ░ saved"):
         assert line in body.seen, line
     assert "<script>alert(1)</script>" in body.seen
     # MathJax looks for pairs within one run of text, and never in an element of the class that it is told to pass over.
@@ -135,7 +137,7 @@ def test_the_markdown_form_reads_the_same(notebook: Any) -> None:
     seen = Page(MarkdownIt("commonmark").enable("table").render(text)).seen
     for line in receipts(notebook):
         assert line in seen, line
-    assert "It costs $5, not $6_a$;" in seen
+    assert "It costs $5, not $6_a;" in seen
     outside_code = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
     assert not re.search(r"(?<!\\)\$", outside_code)
     assert not re.search(r"<(?!/?(?:td|tr)\b)\w", outside_code.replace("&lt;", "").replace("\\<", ""))
@@ -158,7 +160,7 @@ def test_latex(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not re.search(r"\\\(|\\\[", re.sub(r"\\(begin|end)\{[a-zA-Z]*\}\[[^]]*\]", "", body))
     flat = body.replace(r"\textgreater", ">").replace("{", "").replace("}", "")
     flat = re.sub(r"\s+", " ", re.sub(r"\\textless\s?", "<", flat))
-    for line in (*receipts(notebook), "It costs $5, not $6_a$;"):
+    for line in (*receipts(notebook), "It costs $5, not $6_a;"):
         assert line.replace("_", r"\_").replace("$", r"\$") in flat, line
 
 

@@ -44,6 +44,33 @@ def stopped(kernel: LiveKernel, simulator: Simulator, code: str) -> Cell:
     return kernel.wait(message_id)
 
 
+@pytest.mark.slow
+def test_half_an_answer_is_marked_where_it_ends(kernel: LiveKernel) -> None:
+    """What had come when Stop was pressed, or when the connection broke, stays, and says that it is not all."""
+    with Simulator(tokens_per_second=12) as slow:
+        kernel.run(f"%claude_config base_url={slow.url} max_retries=1")
+        kernel.run("%claude model=haiku max_tokens=5 hello")  # imports the SDK
+        sent = kernel.send(
+            "%%claude model=haiku thinking=off\nTell me at length about the history of the printing press."
+        )
+        time.sleep(3.0)
+        kernel.interrupt()
+        text = only_text(kernel.wait(sent))
+        assert text.endswith("\n[the answer broke off here]")
+        slow.fail("cut", after_events=12)
+        text = only_text(
+            kernel.run("%%claude model=haiku thinking=off\nTell me about the history of the printing press.")
+        )
+        assert text.endswith("\n[the answer broke off here]")
+
+
+def only_text(cell: Cell) -> str:
+    """Return the plain text of the only display of a cell that failed."""
+    assert cell.status == "error"
+    (output,) = [output for output in cell.outputs if "data" in output]
+    return str(output["data"]["text/plain"])
+
+
 def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Simulator) -> None:
     """Stop ends the cell with one line, into= holds what there was, the call is cancelled, and the next cell works."""
     # It came while the cell did something else, and is not forgotten.

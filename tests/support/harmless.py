@@ -46,6 +46,8 @@ HARMLESS = {
             "hr",
             "br",
             "span",
+            "s",
+            "sup",
         ]
     ),
     *(["table", "thead", "tbody", "tr", "th", "td"]),
@@ -57,7 +59,26 @@ HOSTILE = st.lists(
         [
             *("<script>", "<img src=x onerror=alert(1)>", "![a](http://e/)", "[a](javascript:alert(1))", "$x$", "```"),
             *("<details>", "&lt;b&gt;", "<!--", "|a|b|\n|-|-|\n|c|d|", "    ", "> ", "- ", "[r]: data:text/html,x"),
-            *("</div>", "text", "`", "\n"),
+            *(
+                "</div>",
+                "text",
+                "`",
+                "\n",
+                "$$\n<img src=x>\n$$",
+                "\\(<script>\\)",
+                "\\[\\href{javascript:x}{y}\\]",
+                "[^1]",
+                "^[<b>]",
+            ),
+            *(
+                "[^1]: <img src=x>",
+                "- [x] <b>",
+                "~~<i>~~",
+                "https://e/<script>",
+                "javascript:alert(1)",
+                "\\begin{align}<b>\\end{align}",
+            ),
+            *("```<script>\n", '```py"onclick="x\n', "ftp://e/", "//e/x", "$\\unicode{x}$", "$$a$$ (<b>)"),
         ]
     )
 ).map("".join)

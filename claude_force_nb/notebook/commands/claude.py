@@ -151,9 +151,7 @@ class _Question:
         try:
             result = await interruptible(self._work(), self._describe)
         except (RunInterrupted, StoppedError) as interruption:
-            if self._partial is not None:
-                self._screen.show(self._partial)
-            self._screen.leave()
+            self._screen.leave(self._partial)
             text = "" if self._partial is None else self._partial.text
             self._keep(ClaudeResult(text=text, status="failed", error=interruption, cost=None))
             raise
@@ -166,7 +164,7 @@ class _Question:
             self._screen.leave()
             raise AnswerMissError(f"cell {self.session.front_end.cell_run().label}: {error}") from None
         except BaseException:
-            self._screen.leave()
+            self._screen.leave(self._partial)
             raise
         finally:
             if self.orchestrator.ledger is not None:

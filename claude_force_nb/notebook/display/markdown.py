@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, Dict
 
+from .code import code_html
+from .formulas import formula
 from .safe_markdown import safe_markdown
 
 if TYPE_CHECKING:
@@ -14,28 +16,145 @@ if TYPE_CHECKING:
 
 __all__ = ["markdown_as_html", "markdown_of"]
 
+# The search for the end of a formula in brackets begins anew at each beginning: this many characters are looked at.
+_MOST_STEPS = 20_000_000
+# A formula is typeset although the answer around it is not looked at; see `bundles`.
+_TYPESET = 'class="mathjax_process tex2jax_process"'
+# A lone sign in its own element is never one of a pair that MathJax would take for a formula.
+_SIGNS = re.compile(r"\$|(?<=\\)[(\[]")
 
-@lru_cache(maxsize=1)
-def _parser() -> MarkdownIt:
+
+# A price, and words behind it.
+_PRICE = re.compile(r"\$\d[\d,.]*\s+\W*[^\W\d_]{2}")
+
+
+def _parser_for(text: str) -> MarkdownIt:
+    beginnings = text.count("\\(") + text.count("\\[")
+    return _parser(beginnings * len(text) <= _MOST_STEPS)
+
+
+@lru_cache(maxsize=2)
+def _parser(brackets: bool) -> MarkdownIt:
     from markdown_it import MarkdownIt
+    from mdit_py_plugins.amsmath import amsmath_plugin
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
+    from mdit_py_plugins.dollarmath.index import math_inline_dollar
+    from mdit_py_plugins.footnote import footnote_plugin
+    from mdit_py_plugins.tasklists import tasklists_plugin
+    from mdit_py_plugins.texmath import texmath_plugin
 
-    # HTML in an answer is text; links to scripts are refused by the parser; an image would call its server, so it is a link.
-    parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table")
-
-    def image(tokens: Any, index: int, options: Any, env: Any) -> str:
-        token = tokens[index]
-        address = html.escape(str(token.attrGet("src") or ""))
-        return f'<a href="{address}" rel="noopener noreferrer">{html.escape(token.content or address)}</a>'
-
-    parser.renderer.rules["image"] = image  # type: ignore[attr-defined]
+    # HTML in an answer is text; links to scripts are refused by the parser.
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": True}).enable(["table", "strikethrough", "linkify"])
+    # With a scheme only: "main.py" is no address. Neither is "//" or anything that is not of the web.
+    assert parser.linkify is not None
+    parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+    parser.linkify.add("//", None).add("ftp:", None)
+    parser.use(
+        dollarmath_plugin,
+        allow_labels=False,
+        allow_space=False,
+        allow_digits=False,
+        allow_blank_lines=False,
+        double_inline=True,
+    )
+    in_dollars = math_inline_dollar(allow_space=False, allow_digits=False, allow_double=True)
+    parser.inline.ruler.at("math_inline", _unless_prose(in_dollars))
+    if brackets:
+        parser.use(texmath_plugin, delimiters="brackets")
+    # A footnote within its line makes the search for its end begin anew at each beginning.
+    parser.use(amsmath_plugin).use(footnote_plugin).use(tasklists_plugin).disable("footnote_inline")
+    parser.renderer.rules.update(_RULES)  # type: ignore[attr-defined]
     return parser
+
+
+def _unless_prose(rule: Callable[[Any, bool], bool]) -> Callable[[Any, bool], bool]:
+    """Return a rule of the inline parser that leaves alone what only looks like a formula: ``$5, see `$HOME` `` and ``$A/$B``."""
+
+    def strict(state: Any, silent: bool) -> bool:
+        start, tokens, pending = state.pos, len(state.tokens), state.pending
+        if not rule(state, silent):
+            return False
+        source, following = state.src[start : state.pos], state.src[state.pos : state.pos + 1]
+        if "`" not in source and not following.isalnum() and not _PRICE.match(source):
+            return True
+        state.pos, state.pending = start, pending
+        del state.tokens[tokens:], state.tokens_meta[tokens:]
+        return False
+
+    return strict
+
+
+def _rule(render: Callable[[Any], str]) -> Callable[..., str]:
+    def rule(tokens: Any, index: int, options: Any, env: Any) -> str:
+        return render(tokens[index])
+
+    return rule
+
+
+def _text(text: str) -> str:
+    return _SIGNS.sub(lambda sign: f"<span>{sign.group()}</span>", html.escape(text))
+
+
+def _image(token: Any) -> str:
+    # It would call its server, so it is a link.
+    address = html.escape(str(token.attrGet("src") or ""))
+    return f'<a href="{address}" rel="noopener noreferrer">{_text(token.content or address)}</a>'
+
+
+def _fence(token: Any) -> str:
+    return code_html(token.content, (token.info or "").strip().split(" ")[0][:30])
+
+
+def _checkbox(token: Any) -> str:
+    # The plugin of task lists makes these tokens, and the parser makes none where HTML is text.
+    return "☑" if "checked=" in token.content else "☐"
+
+
+def _inline_formula(token: Any) -> str:
+    tex = formula(token.content)
+    if tex is None:
+        return f"<code>{_text(token.markup + token.content + _CLOSING.get(token.markup, token.markup))}</code>"
+    return f"<span {_TYPESET}>\\({html.escape(tex)}\\)</span>"
+
+
+def _display_formula(token: Any) -> str:
+    tex = formula(token.content)
+    if tex is None:
+        return f"<pre><code>{_text(token.content.strip())}</code></pre>\n"
+    return f"<div {_TYPESET}>\\[{html.escape(tex)}\\]</div>\n"
+
+
+def _footnote_number(token: Any) -> str:
+    return f"<sup>[{token.meta['id'] + 1}]</sup>"
+
+
+_CLOSING = {"\\(": "\\)", "\\[": "\\]"}
+_RULES: Dict[str, Callable[..., str]] = {
+    "text": _rule(lambda token: _text(token.content)),
+    "code_inline": _rule(lambda token: f"<code>{_text(token.content)}</code>"),
+    "code_block": _rule(lambda token: code_html(token.content, "")),
+    "fence": _rule(_fence),
+    "image": _rule(_image),
+    "html_inline": _rule(_checkbox),
+    "math_inline": _rule(_inline_formula),
+    "math_inline_double": _rule(_display_formula),
+    "math_block": _rule(_display_formula),
+    "math_block_eqno": _rule(_display_formula),
+    "amsmath": _rule(_display_formula),
+    # Without their links: the page has other answers with footnotes of the same numbers.
+    "footnote_ref": _rule(_footnote_number),
+    "footnote_anchor": _rule(lambda token: ""),
+    "footnote_block_open": _rule(lambda token: "<hr><ol>\n"),
+    "footnote_block_close": _rule(lambda token: "</ol>\n"),
+    "footnote_open": _rule(lambda token: "<li>"),
+    "footnote_close": _rule(lambda token: "</li>\n"),
+}
 
 
 def markdown_as_html(text: str) -> str:
     """Return Markdown as HTML in which nothing is live."""
-    rendered: str = _parser().render(text)
-    # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
-    return rendered.replace("$", "<span>$</span>") if "$" in rendered else rendered
+    rendered: str = _parser_for(text).render(text)
+    return rendered
 
 
 # A text without any of these means the same to every program that reads Markdown, and is not live in any.
@@ -44,4 +163,4 @@ _SUSPICIOUS = re.compile(r"[\\$<{!&\[\]^@~]|^ {0,3}[%:=-]|://|^ *(?:```|~~~)", r
 
 def markdown_of(text: str) -> str:
     """Return Markdown in which nothing is live; see `safe_markdown`."""
-    return safe_markdown(_parser().parse(text)) if _SUSPICIOUS.search(text) else text
+    return safe_markdown(_parser_for(text).parse(text)) if _SUSPICIOUS.search(text) else text

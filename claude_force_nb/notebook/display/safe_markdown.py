@@ -2,7 +2,7 @@
 
 What a program takes for HTML, an image, a formula, a LaTeX command, an attribute or metadata is decided by that program: pandoc runs
 ``\\input`` in plain text. So no part of the source is passed on as it is. Text is escaped, and what is written around it is a small set
-of CommonMark: paragraphs, headings, lists, quotes, tables, code, emphasis and links.
+of Markdown: paragraphs, headings, lists, quotes, tables, code, emphasis, links, footnotes, and formulas that only set type.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Callable, Dict, List
 from urllib.parse import quote
+
+from .formulas import formula, in_table_cell
 
 if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
@@ -67,9 +69,13 @@ def _heading(node: SyntaxTreeNode) -> str:
 
 def _fence(node: SyntaxTreeNode) -> str:
     code = node.content if node.content.endswith("\n") or not node.content else node.content + "\n"
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
     named = _LANGUAGE.fullmatch((node.info or "").split(" ")[0]) if node.type == "fence" else None
-    return f"{fence}{named.group() if named else ''}\n{code}{fence}"
+    return _fenced(code, named.group() if named else "")
+
+
+def _fenced(code: str, language: str) -> str:
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return f"{fence}{language}\n{code}{fence}"
 
 
 def _quote(node: SyntaxTreeNode) -> str:
@@ -102,6 +108,21 @@ def _table(node: SyntaxTreeNode) -> str:
     return "\n".join(lines)
 
 
+def _display_formula(node: SyntaxTreeNode) -> str:
+    tex = formula(node.content)
+    if tex is None:
+        return _fenced(node.content.strip() + "\n", "")
+    return f"$${tex}$$"
+
+
+def _footnote(node: SyntaxTreeNode) -> str:
+    return _indented(_blocks(node.children), f"[^{_number(node)}]: ", "    ")
+
+
+def _number(node: SyntaxTreeNode) -> int:
+    return int(node.meta["id"]) + 1
+
+
 _ALIGNMENTS = {"text-align:left": ":---", "text-align:right": "---:", "text-align:center": ":---:"}
 _BLOCKS: Dict[str, Callable[[SyntaxTreeNode], str]] = {
     "paragraph": _paragraph,
@@ -113,6 +134,11 @@ _BLOCKS: Dict[str, Callable[[SyntaxTreeNode], str]] = {
     "ordered_list": _list,
     "table": _table,
     "hr": lambda node: "* * *",
+    "math_block": _display_formula,
+    "math_block_eqno": _display_formula,
+    "amsmath": _display_formula,
+    "footnote_block": lambda node: _blocks(node.children),
+    "footnote": _footnote,
 }
 
 
@@ -137,7 +163,29 @@ def _inline(node: SyntaxTreeNode) -> str:
         address = str(node.attrGet("href" if node.type == "link" else "src") or "")
         # An image would be fetched from its server by whoever looks at the notebook.
         return _link(address, _inline_of(node) if node.children else _escape(node.content or address))
+    if node.type in ("math_inline", "math_inline_double"):
+        return _formula(node)
+    if node.type == "html_inline":  # of a task list; the parser makes none where HTML is text
+        return "[x]" if "checked=" in node.content else "[ ]"
+    if node.type == "footnote_ref":
+        return f"[^{_number(node)}]"
     return _inline_of(node) if node.children else _escape(node.content)
+
+
+def _formula(node: SyntaxTreeNode) -> str:
+    tex = formula(node.content)
+    if tex is None:
+        return _code(node.markup + node.content + {"\\(": "\\)"}.get(node.markup, node.markup))
+    if _is_in_table(node):
+        tex = in_table_cell(tex)
+    return f"${tex}$" if node.type == "math_inline" else f"$${tex}$$"
+
+
+def _is_in_table(node: SyntaxTreeNode) -> bool:
+    parent = node.parent
+    while parent is not None and parent.type not in ("td", "th"):
+        parent = parent.parent
+    return parent is not None
 
 
 def _code(content: str) -> str:

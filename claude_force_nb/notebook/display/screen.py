@@ -10,7 +10,7 @@ from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.text_tables import without_controls
 
-from .answers import answer_bundle, result_bundle
+from .answers import answer_bundle, broken_off, result_bundle
 from .bundles import bundle, line_bundle
 from .provenance import provenance
 from .receipts import receipt
@@ -21,6 +21,7 @@ __all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"
 REFRESH_SECONDS = 0.1
 # An answer from the cache is there before this; a reader who waits longer wants to see that something is under way.
 _WAIT_SECONDS = 0.4
+_BROKEN_OFF = "the answer broke off here"
 
 
 class Screen(Protocol):
@@ -32,8 +33,8 @@ class Screen(Protocol):
     def show(self, partial: PartialAnswer, line: str = "") -> None:
         """Show what has come so far, and what is waited for where that is not text yet."""
 
-    def leave(self) -> None:
-        """Take away what `wait` showed, if nothing has come in its place."""
+    def leave(self, partial: Optional[PartialAnswer] = None) -> None:
+        """Take away what `wait` showed; mark what has come of an answer that comes no further."""
 
     def finish(self, result: ClaudeResult) -> None:
         """Show the complete result with its receipt."""
@@ -54,9 +55,11 @@ class NotebookScreen:
             self._put(line_bundle(line))
             self._waits = True
 
-    def leave(self) -> None:
-        """Take away what `wait` showed, if nothing has come in its place."""
-        if self._waits:
+    def leave(self, partial: Optional[PartialAnswer] = None) -> None:
+        """Take away what `wait` showed; mark what has come of an answer that comes no further."""
+        if partial is not None and partial.text:
+            self._put(answer_bundle(partial.text, partial.thinking, mark=_BROKEN_OFF))
+        elif self._waits:
             self._put(bundle("", "", ""))
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
@@ -90,8 +93,12 @@ class TerminalScreen:
     def wait(self, line: str) -> None:
         """Show nothing: what is written to a terminal stays there."""
 
-    def leave(self) -> None:
-        """Do nothing, as `wait`."""
+    def leave(self, partial: Optional[PartialAnswer] = None) -> None:
+        """Mark what has come of an answer that comes no further."""
+        if partial is not None and partial.text:
+            self.show(partial)
+            sys.stdout.write(f"\n[{_BROKEN_OFF}]\n")
+            sys.stdout.flush()
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
         """Write what is new."""
@@ -111,7 +118,9 @@ class TerminalScreen:
         if not text.startswith(self._written):
             sys.stdout.write("\n")
             self._written = ""
-        sys.stdout.write(f"{text[len(self._written) :]}\n{receipt(result)}\n")
+        mark = broken_off(result)
+        below = f"[{mark}]\n{receipt(result)}" if mark else receipt(result)
+        sys.stdout.write(f"{text[len(self._written) :]}\n{below}\n")
         sys.stdout.flush()
 
 

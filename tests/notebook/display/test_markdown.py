@@ -1,0 +1,192 @@
+"""What of an answer's Markdown is set, and how."""
+
+from __future__ import annotations
+
+import re
+import time
+from html.parser import HTMLParser
+from typing import Any, List
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.harmless import HARMLESS, Tags
+
+from claude_force_nb.errors import StreamCutError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.display.answers import result_bundle
+from claude_force_nb.notebook.display.code import code_html
+from claude_force_nb.notebook.display.formulas import formula
+from claude_force_nb.notebook.display.markdown import markdown_as_html, markdown_of
+
+
+class Texts(HTMLParser):
+    """The texts of a page, and those that stand in elements which MathJax looks at."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.text = ""
+        self.formulas: List[str] = []
+        self._open: List[bool] = []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in ("br", "hr"):
+            self._open.append("mathjax_process" in (dict(attrs).get("class") or ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._open and self._open[-1]:
+            self.formulas.append(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "formulas"),
+    [
+        ("$x^2$ and $a < b$", [r"\(x^2\)", r"\(a < b\)"]),
+        (r"\(\alpha\) and \[ \frac{1}{2} \]", [r"\(\alpha\)"]),
+        ("\\[\n\\frac{1}{2}\n\\]", [r"\[\frac{1}{2}\]"]),
+        ("$$\nx = y\n$$", [r"\[x = y\]"]),
+        ("so $$x = y$$ holds", [r"\[x = y\]"]),
+        ("\\begin{align}\na &= b \\tag{1}\n\\end{align}", [r"\[\begin{aligned} a &= b \qquad(1) \end{aligned}\]"]),
+        ("$5 and $10", []),
+        ("from $5/$10 to $20, or US$5 and A$6", []),
+        ("costs $5, see `$HOME` and `$x$`", []),
+        ("in $HOME/$USER", []),
+        ("a price of $3 (that is 10$)", []),
+        ("```\n$x$\n```", []),
+    ],
+)
+def test_what_is_a_formula(text: str, formulas: List[str]) -> None:
+    """Mathematics is left to MathJax; prices, variables of a shell and code are text."""
+    assert Texts(markdown_as_html(text)).formulas == formulas
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\href{javascript:alert(1)}{x}",
+        r"\input{x}",
+        r"\class{a}{b}",
+        r"\style{color:red}{b}",
+        r"\require{html}",
+        r"\def\x{\x}\x",
+        r"\newcommand{\x}{y}",
+        r"\unicode{x41}",
+        r"x^^5cinput{y}",
+        r"a % comment",
+        r"\begin{document}",
+        r"\begin{align}a",
+        r"\begin{matrix}a\end{cases}",
+        r"a}b{",
+        r"{{a}",
+        r"\left( a",
+        r"\csname input\endcsname",
+        r"\text{$\input{x}$}",
+        r"\verb|a|",
+        "\\",
+        "a\u202eb",
+        "x" * 6000,
+    ],
+)
+def test_what_is_not_typeset(tex: str) -> None:
+    """A command that does more than set type, or a formula that does not end where it should, is shown as its source."""
+    assert formula(tex) is None
+    for text in (f"${tex}$", f"\\({tex}\\)", f"$$\n{tex}\n$$"):
+        assert Texts(markdown_as_html(text)).formulas == []
+        assert "mathjax_process" not in markdown_as_html(text)
+
+
+@given(st.text(alphabet="\\{}[]()<>&$%^_ !ab`|#:/", max_size=30))
+def test_a_formula_is_never_more_to_a_reader_who_knows_none(tex: str) -> None:
+    """No tag, link, picture or code begins in what is passed on, and it ends where it should."""
+    found = formula(tex)
+    if found is None:
+        return
+    assert not re.search(r"<[^ ]|\]\(|\]\[|\]:|`|\$", found)
+    assert r"\)" not in found
+    assert r"\]" not in found
+    assert "\n" not in found
+
+
+def test_code_has_its_colours_name_and_exact_text() -> None:
+    """Classes of pygments, variables of Jupyter with fallbacks, the language's name, and not one character changed."""
+    code = 'def f(x):\n\treturn "<b>$&"  # c\n\n'
+    shown = code_html(code, "python")
+    assert '<span class="k" style="color:var(--jp-mirror-editor-keyword-color,#' in shown
+    assert "background:var(--jp-cell-editor-background,rgba(" in shown
+    assert Texts(shown).text.strip("\n").startswith("python" + code.split("\n")[0])
+    for language in ("nosuchlanguage", "", '"><script>', "html+php"):
+        block = Texts(code_html("<a> $x$", language))
+        assert block.text.endswith("<a> $x$\n") or block.text.endswith("<a> $x$")
+        assert {tag for tag, _, _ in Tags(code_html("<a> $x$", language)).found} <= HARMLESS
+
+
+@given(st.text(), st.sampled_from(["python", "html", "bash", "json", "sql", "diff", "latex", "js", ""]))
+def test_highlighting_changes_no_text(code: str, language: str) -> None:
+    """Whatever the code is, the block says it as it was written."""
+    inner = re.search(r"<code>(.*)</code>", code_html(code, language), re.DOTALL)
+    assert inner is not None
+    expected = code.replace("\r\n", "\n").replace("\r", "\n")
+    assert Texts(inner.group(1)).text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "") == expected.replace(
+        "\0", ""
+    )
+
+
+def test_what_else_is_set() -> None:
+    """Task lists, strikethrough, bare links and footnotes, in HTML and in Markdown."""
+    text = "- [x] done\n- [ ] todo\n\n~~gone~~ https://example.com main.py ftp://e/ //e/x a note[^n].\n\n[^n]: Said so."
+    shown = markdown_as_html(text)
+    assert "☑ done" in shown
+    assert "☐ todo" in shown
+    assert "<s>gone</s>" in shown
+    links = [value for tag, name, value in Tags(shown).found if (tag, name) == ("a", "href")]
+    assert links == ["https://example.com"]
+    assert "note<sup>[1]</sup>" in shown
+    assert "id=" not in shown
+    markdown = markdown_of(text)
+    assert "- [x] done\n- [ ] todo" in markdown
+    assert "~~gone~~" in markdown
+    assert "a note[^1]." in markdown
+    assert markdown.endswith("[^1]: Said so.")
+
+
+def test_a_bar_in_a_formula_ends_no_cell() -> None:
+    """In a table of Markdown it is written as a command."""
+    assert "| $\\vert x\\vert$ |" in markdown_of("| a |\n| --- |\n| $\\|x\\|$ |").replace(
+        "\\vert ", "\\vert", 9
+    ).replace("\\vertx", "\\vert x")
+
+
+def test_half_an_answer_is_marked() -> None:
+    """Cut off, refused and broken off: the text says where it ends, in every form; a whole one says nothing."""
+    cases = [
+        (ClaudeResult(text="Half", stop_reason="max_tokens", status="cut_off"), "the answer is cut off here"),
+        (ClaudeResult(text="Half", stop_reason="refusal", status="refused"), "the model refused to go on here"),
+        (ClaudeResult(text="Half", status="failed", error=StreamCutError("cut")), "the answer broke off here"),
+    ]
+    for result, mark in cases:
+        shown = result_bundle(result)
+        for form in shown.values():
+            assert form.index("Half") < form.index(mark)
+        assert shown["text/plain"].startswith(f"Half\n[{mark}]\n\n")
+    for whole in (
+        ClaudeResult(text="All", stop_reason="end_turn"),
+        ClaudeResult(stop_reason="refusal", status="refused"),
+    ):
+        assert not any("here" in form for form in result_bundle(whole).values())
+
+
+def test_a_long_answer_is_shown_in_time() -> None:
+    """200 kB with 50 blocks of code, and what would make a search begin again and again."""
+    block = "```python\n" + "def half(number):\n    return number / 2  # half\n" * 20 + "```\n"
+    text = (("word " * 600 + "\n\n") + block) * 50
+    markdown_as_html(block + "$x$")  # the imports
+    for hostile in (text, "\\(" * 40_000, "\\[\n" * 20_000, "$" * 80_000, "[^1]" * 10_000, "^[" * 20_000):
+        began = time.perf_counter()
+        markdown_as_html(hostile)
+        assert time.perf_counter() - began < 10.0, hostile[:20]
