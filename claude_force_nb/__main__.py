@@ -19,6 +19,8 @@ _COMMANDS = {
     "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
     "cache": (".cache.cli", "look into the response cache, verify or clear it"),
     "cost": (".costs.cli", "show what was spent and saved"),
+    "replay": (".replay.cli", "run a notebook again from its answer file, and check it"),
+    "audit": (".replay.audit_cli", "say where each answer that a notebook shows is from"),
     "doctor": (".notebook.doctor.cli", "say what works on this machine, and what to do about what does not"),
 }
 

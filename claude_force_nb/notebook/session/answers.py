@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from claude_force_nb.answers import AnswerFile
 from claude_force_nb.calls.events import Event
@@ -48,6 +48,10 @@ class SessionAnswers:
         """Take what was answered in this session into a file."""
         for request, result in list(self._remembered.values()):
             file.put(request, result)
+
+    def unused(self) -> List[str]:
+        """Return the fingerprints of the file's answers that nobody has asked for."""
+        return [] if self._file is None else self._file.unused
 
     def flush(self) -> None:
         """Write what the file has not yet."""

@@ -50,7 +50,13 @@ class FrontEnd:
 
     def cell_run(self) -> CellRun:
         """Return which cell runs, and which run of it this is."""
-        return cell_run(self._message(), self.shell.execution_count)
+        return cell_run(self._message(), self._number())
+
+    def _number(self) -> int:
+        """Return the number of the running cell: newer IPythons count it as over while it runs, its inputs are kept in all."""
+        history = getattr(self.shell, "history_manager", None)
+        inputs = getattr(history, "input_hist_parsed", ())
+        return len(inputs) - 1 if len(inputs) > 1 else int(self.shell.execution_count)
 
     def _message(self) -> Any:
         return getattr(self.shell, "get_parent", dict)()

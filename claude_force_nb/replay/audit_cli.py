@@ -1,0 +1,80 @@
+"""``claude-force-nb audit notebook.ipynb [--answers FILE] [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from claude_force_nb.answers import AnswerFile
+from claude_force_nb.cache import ResponseCache
+from claude_force_nb.errors import AnswerFileError, ConfigurationError
+from claude_force_nb.text_tables import one_line, plain_table
+
+from .auditing import AuditedAnswer, audit
+from .cli import answers_beside
+from .saved import read_notebook, shown_answers
+
+__all__ = ["add_arguments", "run"]
+
+_LONGEST = 40
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to `parser`."""
+    parser.description = (
+        "List the answers that a notebook shows: where each is from, and whether file or cache has it as it is shown. Exit status: 0"
+        " where all are known and the same, 1 where not, 2 where it could not be read."
+    )
+    parser.add_argument("notebook", type=Path, help="notebook to read; nothing of it is run")
+    parser.add_argument("--answers", type=Path, help="answer file (default: NAME.answers.jsonl beside NAME.ipynb)")
+    parser.add_argument("--json", action="store_true", help="one JSON array, for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    try:
+        shown = list(shown_answers(read_notebook(str(arguments.notebook))))
+        answers = AnswerFile(arguments.answers or answers_beside(arguments.notebook))
+        if answers.exists():
+            answers.load()
+        elif arguments.answers is not None:
+            raise AnswerFileError(f"there is no answer file {answers.path}")
+        with ResponseCache() as cache:
+            # Looking at a cache must not make one.
+            found = audit(shown, answers, cache if cache.directory.is_dir() else None)
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(json.dumps([answer.to_record() for answer in found], indent=1, sort_keys=True))
+    else:
+        _print_table(found)
+    return 0 if all(answer.ok for answer in found) else 1
+
+
+def _print_table(found: list[AuditedAnswer]) -> None:
+    if not found:
+        print("the notebook shows no answer that says where it is from")
+        return
+    header = ("cell", "agent", "model", "date", "cost", "request", "in", "text")
+    same = {True: "the same", False: "differs", None: "not known"}
+    rows = [
+        tuple(
+            one_line(value or "")[:_LONGEST]
+            for value in (
+                str(each.cell),
+                each.agent,
+                each.model,
+                each.date,
+                each.cost,
+                each.request_id,
+                each.found_in,
+                same[each.same_text],
+            )
+        )
+        for each in found
+    ]
+    for line in plain_table(header, rows, right=(0,)):
+        print(line)

@@ -1,0 +1,132 @@
+"""A notebook run frozen: in a fresh kernel without network, from its answer file, leaving no trace in the user's folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+
+from claude_force_nb.answers import AnswerFile
+from claude_force_nb.errors import ConfigurationError, SourceError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+__all__ = ["Replayed", "run_frozen"]
+
+# Never given to the kernel: nothing is asked of the API.
+_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE", "ANTHROPIC_CONFIG_DIR")
+_UNUSED = """
+import json
+magics = get_ipython().magics_manager.registry.get("ClaudeMagics")
+print(json.dumps(None if magics is None else magics.session.answers.unused()))
+"""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of it.
+
+    Attributes
+    ----------
+    notebook : NotebookNode
+        As it ran.
+    unused : list of str or None
+        Fingerprints of the file's answers that nobody asked for; None where the notebook did not come so far.
+    """
+
+    notebook: NotebookNode
+    unused: Optional[List[str]]
+
+
+def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], timeout_seconds: float) -> Replayed:
+    """Run a notebook; a cell that fails does not end it.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook; it runs in its own folder.
+    answers : AnswerFile
+    environ : mapping
+        Environment variables; keys are left out of it.
+    timeout_seconds : float
+        Of one cell, over 0.
+
+    Raises
+    ------
+    ConfigurationError
+        If nbclient or ipykernel is not installed.
+    SourceError
+        If the file is not a notebook.
+    """
+    try:
+        import nbclient
+        import nbformat
+        from jupyter_client.kernelspec import KernelSpec
+        from jupyter_client.manager import AsyncKernelManager
+    except ImportError:
+        raise ConfigurationError("replay needs nbclient and ipykernel: pip install 'claude_force_nb[replay]'") from None
+
+    class ClosedKernelManager(AsyncKernelManager):
+        """Starts kernels of this interpreter, without network."""
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            command = [sys.executable, "-m", "claude_force_nb.replay.closed_kernel", "-f", "{connection_file}"]
+            command.append("--IPKernelApp.log_level=40")  # it warns of channels that are not encrypted
+            return KernelSpec(argv=command, display_name="replay", language="python")
+
+    try:
+        notebook = nbformat.read(str(path), as_version=4)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise SourceError(f"{path} is not a notebook: {type(error).__name__}") from None
+    saved_kernel = dict(notebook.metadata)
+    notebook.cells.append(nbformat.v4.new_code_cell(_UNUSED))  # type: ignore[no-untyped-call]
+    with tempfile.TemporaryDirectory(prefix="claude-replay-") as state:
+        client = nbclient.NotebookClient(
+            notebook,
+            kernel_manager_class=ClosedKernelManager,
+            kernel_name="python3",
+            allow_errors=True,
+            record_timing=False,
+            timeout=timeout_seconds,
+            resources={"metadata": {"path": str(path.resolve().parent)}},
+        )
+        client.execute(env=_environment(answers, environ, state))
+    unused = _printed(notebook.cells.pop())
+    notebook.metadata = nbformat.from_dict(saved_kernel)  # type: ignore[no-untyped-call]
+    return Replayed(notebook, unused)
+
+
+def _environment(answers: AnswerFile, environ: Mapping[str, str], state: str) -> Dict[str, str]:
+    """Return the kernel's environment: frozen, keyless, with the server that the file was recorded from, which is never asked."""
+    environment = {name: value for name, value in environ.items() if name not in _KEYS}
+    environment.update(
+        CLAUDE_FORCE_ANSWERS=answers.path,
+        CLAUDE_FORCE_ANSWERS_MODE="frozen",
+        CLAUDE_FORCE_ALLOW_HTTP="on",
+        CLAUDE_CACHE_DIR=os.path.join(state, "cache"),
+        CLAUDE_FORCE_DATA_DIR=os.path.join(state, "data"),
+    )
+    servers = set()
+    for fingerprint in answers.fingerprints():
+        entry = answers.entry(fingerprint)
+        servers.add(None if entry is None or entry.request is None else entry.request.get("base_url"))
+    if len(servers) == 1:
+        (server,) = servers
+        if isinstance(server, str):
+            environment["ANTHROPIC_BASE_URL"] = server
+    return environment
+
+
+def _printed(cell: Any) -> Optional[List[str]]:
+    text = "".join(output.get("text", "") for output in cell.outputs)
+    try:
+        printed = json.loads(text)
+    except ValueError:
+        return None
+    return printed if isinstance(printed, list) else None

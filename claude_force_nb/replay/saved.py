@@ -1,0 +1,95 @@
+"""A notebook file, and what its outputs say of the answers that they show."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Mapping
+
+from claude_force_nb.errors import SourceError
+from claude_force_nb.storage.regular_file import read_regular
+
+__all__ = ["ShownAnswer", "code_cells", "is_about_the_run", "read_notebook", "shown_answers", "without_receipt"]
+
+_MAX_BYTES = 256 * 2**20
+_METADATA_KEY = "claude_force_nb"
+# Cells that show what is set, kept and spent here: it is about the run.
+_ABOUT_THE_RUN = re.compile(r"^\s*%claude_(?:answers|cache|config|cost|dashboard|doctor|jobs)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ShownAnswer:
+    """One output of a notebook that shows an answer.
+
+    Attributes
+    ----------
+    cell : int
+        Number of the code cell, from 1.
+    text : str
+        What is shown as plain text, without the receipt.
+    provenance : mapping
+        ``fingerprint``, ``request_id``, ``model``, ``model_asked``, ``agent``, ``date``, ``cost``, ``package``, ``repaired``; what a
+        notebook may hold of these is believed no further than it is shown.
+    """
+
+    cell: int
+    text: str
+    provenance: Mapping[str, Any]
+
+
+def read_notebook(path: str) -> Dict[str, Any]:
+    """Return a notebook of version 4 as JSON data.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, or is not one.
+    """
+    try:
+        notebook: Any = json.loads(read_regular(path, max_bytes=_MAX_BYTES).decode("utf-8"))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise SourceError(f"{path} is not a notebook: it is not valid JSON") from None
+    if not isinstance(notebook, dict):
+        raise SourceError(f"{path} is not a notebook of version 4")
+    cells = notebook.get("cells")
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
+        raise SourceError(f"{path} is not a notebook of version 4")
+    return notebook
+
+
+def code_cells(notebook: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+    """Return the code cells, in order."""
+    return [cell for cell in notebook["cells"] if cell.get("cell_type") == "code"]
+
+
+def is_about_the_run(cell: Mapping[str, Any]) -> bool:
+    """Return whether a cell shows settings, costs or the like, which are not the same elsewhere."""
+    return _ABOUT_THE_RUN.search(_joined(cell.get("source"))) is not None
+
+
+def shown_answers(notebook: Mapping[str, Any]) -> Iterator[ShownAnswer]:
+    """Give the answers that the outputs show and say where they are from."""
+    for number, cell in enumerate(code_cells(notebook), 1):
+        outputs = cell.get("outputs")
+        for output in outputs if isinstance(outputs, list) else ():
+            metadata = output.get("metadata") if isinstance(output, dict) else None
+            said = metadata.get(_METADATA_KEY) if isinstance(metadata, dict) else None
+            if isinstance(said, dict) and isinstance(said.get("fingerprint"), str):
+                data = output.get("data")
+                plain = _joined(data.get("text/plain")) if isinstance(data, dict) else ""
+                yield ShownAnswer(number, without_receipt(plain), said)
+
+
+def without_receipt(plain: str) -> str:
+    """Return what an answer's plain text shows above its receipt."""
+    return plain.rpartition("\n\n")[0]
+
+
+def _joined(text: Any) -> str:
+    """Return the text of a notebook, which may be one text or a list of lines."""
+    if isinstance(text, list):
+        return "".join(line for line in text if isinstance(line, str))
+    return text if isinstance(text, str) else ""
