@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, ContextManager, Iterator, List
 
 import pytest
 from support.batches import JOB, OWNER
@@ -63,6 +64,11 @@ def filled(tmp_path: Path) -> Iterator[Callable[[], JobStore]]:
         store.close()
 
 
+def opened(store: JobStore) -> ContextManager[sqlite3.Connection]:
+    """The file of a store, as somebody else would open it to change it."""
+    return closing(sqlite3.connect(str(store.path), isolation_level=None))
+
+
 def use(store: JobStore) -> None:
     """Do everything with a store; each step works or raises one line of the package's own."""
     said: List[str] = []
@@ -107,12 +113,11 @@ def test_any_value_in_any_column_is_one_line(filled: Callable[[], JobStore], tmp
         for name in names:
             for value in [*values, str(bystander)[: -len(".lock")]]:
                 store = filled()
-                with sqlite3.connect(str(store.path)) as connection:
+                with opened(store) as connection:
                     try:
                         connection.execute(f"UPDATE {table} SET {name} = ?", (value,))
                     except sqlite3.IntegrityError:  # null where the table allows none
                         continue
-                connection.close()
                 use(store)
                 store.close()
     assert bystander.read_text() == "not ours"
@@ -133,18 +138,16 @@ def test_any_value_in_any_column_is_one_line(filled: Callable[[], JobStore], tmp
 )
 def test_another_schema_is_one_line(filled: Callable[[], JobStore], statement: str) -> None:
     store = filled()
-    with sqlite3.connect(str(store.path)) as connection:
+    with opened(store) as connection:
         connection.executescript(statement)
-    connection.close()
     with pytest.raises(ClaudeForceError):
         store.jobs()
     use(store)
 
 
 def content_of(store: JobStore) -> bytes:
-    with sqlite3.connect(str(store.path)) as connection:
+    with opened(store) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    connection.close()
     return store.path.read_bytes()
 
 

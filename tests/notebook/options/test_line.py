@@ -1,4 +1,4 @@
-"""How a magic's line and a setting are read."""
+"""How a magic's line is read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.options.line import parse_line
-from claude_force_nb.notebook.options.reading import read_setting
-from claude_force_nb.notebook.options.table import LINE_OPTIONS, OPTIONS, SETTINGS
 
 VALUE = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1)
 
@@ -43,16 +41,6 @@ def test_the_prompt_keeps_its_quotes() -> None:
     invocation = parse_line('model=opus --refresh  What\'s "x=1" in {{ x }}? --raw', free_text=True)
     assert invocation.options == {"model": "opus", "refresh": True}
     assert invocation.rest == 'What\'s "x=1" in {{ x }}? --raw'
-
-
-def test_settings_read_what_toml_and_traitlets_give() -> None:
-    """Numbers and booleans are read like their texts; an unknown setting names its nearest."""
-    assert read_setting("stream", False, where="x") is False
-    assert read_setting("max_tokens", 12, where="x") == 12
-    with pytest.raises(OptionError, match="x: unknown setting 'modl'; did you mean 'model'"):
-        read_setting("modl", 1, where="x")
-    assert set(SETTINGS) <= set(OPTIONS)
-    assert "into" in LINE_OPTIONS
 
 
 @pytest.mark.parametrize("name", ["1x", "a b", "class"])
