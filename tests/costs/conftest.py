@@ -1,4 +1,4 @@
-"""What the tests of budgets share."""
+"""What the tests of budgets and ledgers share."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 from support.budgets import NOON
+from support.ledgers import clock, ledger
 
 from claude_force_nb.costs.budget import DailyBudget
+
+__all__ = ["clock", "daily", "ledger", "path"]
 
 
 @pytest.fixture

@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
 import time
-from decimal import Decimal as D
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
+from support.ledgers import Clock, paid
 
 from claude_force_nb.__main__ import main
-from claude_force_nb.costs.ledger import Ledger, default_ledger_path
-from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.messages.usage import Usage
+from claude_force_nb.costs.ledger import Ledger
 
-NOON = 1_793_534_400.0  # 2026-11-01 12:00 UTC
 DAY = 86400.0
-
-
-class Clock:
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(NOON)
-
-
-@pytest.fixture
-def ledger(clock: Clock) -> Iterator[Ledger]:
-
-    made = Ledger(default_ledger_path(os.environ), clock=clock)
-    yield made
-    made.close()
-
-
-def paid(cost: Any, model: str = "claude-opus-5-5", agent: Any = None) -> ClaudeResult:
-    usage = Usage(input_tokens=1000, output_tokens=200)
-    return ClaudeResult(model=model, agent=agent, usage=usage, cost=None if cost is None else D(cost))
-
-
-def hit(saved: Any, model: str = "claude-opus-5-5") -> ClaudeResult:
-    return ClaudeResult(model=model, cached=True, status="cached", cost=D(0), saved=None if saved is None else D(saved))
 
 
 def test_the_command_does_the_same(

@@ -1,10 +1,14 @@
-"""What the tests of the ledger share: a clock, a paid answer, a cached one."""
+"""What the tests of the ledger share: a clock, the user's ledger, a paid answer, a cached one."""
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
+import pytest
+
+from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
 
@@ -27,3 +31,26 @@ def answer(cost: Optional[str] = "0.003324", **fields: Any) -> ClaudeResult:
 
 def hit(saved: Optional[str] = "0.003324", **fields: Any) -> ClaudeResult:
     return answer("0", saved=None if saved is None else Decimal(saved), cached=True, status="cached", **fields)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(clock: Clock) -> Iterator[Ledger]:
+    """That of the user, where commands look for it."""
+    made = Ledger(default_ledger_path(os.environ), clock=clock)
+    yield made
+    made.close()
+
+
+def paid(cost: Optional[str], model: str = "claude-opus-5-5", agent: Optional[str] = None) -> ClaudeResult:
+    """An answer of round numbers."""
+    return answer(cost, model=model, agent=agent, usage=Usage(1000, 200))
+
+
+def hit_of(saved: Optional[str], model: str = "claude-opus-5-5") -> ClaudeResult:
+    """A cached answer without tokens or agent."""
+    return hit(saved, model=model, agent=None, usage=Usage())

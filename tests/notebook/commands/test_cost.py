@@ -7,18 +7,17 @@ import re
 import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.ledgers import Clock, hit_of, paid
 
 from claude_force_nb.costs.budget import Budget
-from claude_force_nb.costs.ledger import Ledger, default_ledger_path
+from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.report import budget_line
 from claude_force_nb.errors import ClaudeForceError, OptionError
-from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.messages.usage import Usage
 from claude_force_nb.notebook.commands.cost import cost_bundle, do_cost
 from claude_force_nb.notebook.display.bars import Bar
 from claude_force_nb.notebook.display.tables import table_bundle
@@ -29,37 +28,6 @@ DAY = 86400.0
 EVIL = "<img src=x onerror=alert(1)> $1 and $2 | `b` *c* [d](e)"
 
 
-class Clock:
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(NOON)
-
-
-@pytest.fixture
-def ledger(clock: Clock) -> Iterator[Ledger]:
-    import os
-
-    made = Ledger(default_ledger_path(os.environ), clock=clock)
-    yield made
-    made.close()
-
-
-def paid(cost: Any, model: str = "claude-opus-5-5", agent: Any = None) -> ClaudeResult:
-    usage = Usage(input_tokens=1000, output_tokens=200)
-    return ClaudeResult(model=model, agent=agent, usage=usage, cost=None if cost is None else D(cost))
-
-
-def hit(saved: Any, model: str = "claude-opus-5-5") -> ClaudeResult:
-    return ClaudeResult(model=model, cached=True, status="cached", cost=D(0), saved=None if saved is None else D(saved))
-
-
 def lines(bundle: Dict[str, str]) -> List[List[str]]:
     """The cells of the table in text, split where at least two blanks stand."""
     return [re.split(r" {2,}", line.strip()) for line in bundle["text/plain"].splitlines() if line]
@@ -67,7 +35,9 @@ def lines(bundle: Dict[str, str]) -> List[List[str]]:
 
 def test_a_row_each_with_a_bar_and_a_total(ledger: Ledger) -> None:
     """Dearest first; the longest bar is the largest sum, spent is filled and saved is light; the numbers are the ledger's."""
-    ledger.append_many([paid("1.5"), paid("0.25", "claude-haiku-5-5"), hit("0.5"), hit("0.25", "claude-haiku-5-5")])
+    ledger.append_many(
+        [paid("1.5"), paid("0.25", "claude-haiku-5-5"), hit_of("0.5"), hit_of("0.25", "claude-haiku-5-5")]
+    )
     rows = lines(cost_bundle(ledger, "model", "", now=NOON))
     assert rows[0] == ["model", "calls", "cached", "tokens in", "tokens out", "cost", "saved", "█ spent ░ saved"]
     assert rows[1] == ["claude-opus-5-5", "1", "1", "1,000", "200", "$1.50", "$0.5000", "█" * 15 + "░" * 5]
@@ -78,7 +48,7 @@ def test_a_row_each_with_a_bar_and_a_total(ledger: Ledger) -> None:
 
 def test_what_is_not_known_is_never_nothing(ledger: Ledger) -> None:
     """An unknown price is counted apart, on both sides; where nothing else is known there is no $0."""
-    ledger.append_many([paid("0.5"), paid(None), paid(None, "odd"), hit(None, "odd"), hit(None), hit("0.1")])
+    ledger.append_many([paid("0.5"), paid(None), paid(None, "odd"), hit_of(None, "odd"), hit_of(None), hit_of("0.1")])
     rows = {row[0]: row for row in lines(cost_bundle(ledger, "model", "", now=NOON))}
     assert rows["claude-opus-5-5"][5:7] == ["$0.5000 + 1 price unknown", "$0.1000 + 1 price unknown"]
     assert rows["odd"][5:] == ["price unknown", "price unknown"]
@@ -176,7 +146,7 @@ def ask(ledger: Ledger, names: Any = None, **options: str) -> str:
 
 def test_export_writes_every_answer(ledger: Ledger, tmp_path: Path) -> None:
     """As CSV, with ``since``; another ending or a folder that is not there is one line."""
-    ledger.append_many([paid("0.5"), hit("0.25")])
+    ledger.append_many([paid("0.5"), hit_of("0.25")])
     path = tmp_path / "costs.csv"
     assert ask(ledger, export=str(path)) == f"2 answers written to {path}"
     assert len(path.read_text(encoding="utf-8").splitlines()) == 3
@@ -215,7 +185,7 @@ def test_a_frame_has_a_row_for_each_answer(ledger: Ledger, library: str, monkeyp
     assert isinstance(names["empty"], module.DataFrame)
     assert len(names["empty"]) == 0
     ledger.append_many([paid("0.5"), paid(None)], notebook="a.ipynb")
-    ledger.append(hit("0.25"))
+    ledger.append(hit_of("0.25"))
     assert ask(ledger, names, into="frame") == "3 answers in frame"
     frame = names["frame"]
     assert list(frame.columns) == list(names["empty"].columns)
