@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
+from .code import CodeBlock, code_blocks
 from .usage import Usage
 
 __all__ = ["ClaudeResult", "StatusCounts", "status_of"]
@@ -143,6 +144,11 @@ class ClaudeResult:
     def incomplete(self) -> bool:
         """Whether the answer is cut off or refused, so that asking again may be worth it."""
         return self.answered and status_of(self.stop_reason) != "ok"
+
+    @property
+    def code(self) -> Tuple[CodeBlock, ...]:
+        """The blocks of code in the text, each with its language."""
+        return code_blocks(self.text)
 
     @property
     def shortcoming(self) -> str:

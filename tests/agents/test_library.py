@@ -11,7 +11,7 @@ import pytest
 from claude_force_nb.agents import BUILT_IN, Agent, AgentLibrary, parse_agent
 from claude_force_nb.errors import AgentFileError, AgentFileWarning, OptionError, UnknownAgentError
 
-BUILT_IN_NAMES = ["explainer", "labeller", "reviewer", "summariser", "tester"]
+BUILT_IN_NAMES = ["explainer", "fixer", "labeller", "reviewer", "summariser", "tester"]
 
 
 def parse(text: str) -> Agent:

@@ -31,6 +31,7 @@ class Cell:
     status: str = ""
     error: Optional[Dict[str, Any]] = None
     seconds: float = 0.0
+    payload: List[Dict[str, Any]] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -169,6 +170,7 @@ class LiveKernel:
                 raise AssertionError("the kernel went idle without a reply") from None
             if reply["parent_header"].get("msg_id") == message_id:
                 cell.status = reply["content"]["status"]
+                cell.payload = reply["content"].get("payload", [])
                 break
         cell.seconds = time.monotonic() - began
         return cell

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from typing import Any, Dict, Mapping, MutableMapping, Union
+from types import MappingProxyType
+from typing import Any, Dict, Mapping, MutableMapping, Union, cast
 
 from claude_force_nb.memory.conversations import CellRun
 from claude_force_nb.notebook.options.names import find_schema
@@ -33,7 +34,12 @@ def take_option(options: Dict[str, Any], name: str, settings: Settings) -> Any:
 
 
 def call_arguments(
-    options: Mapping[str, Any], settings: Settings, local_names: Mapping[str, Any], names: MutableMapping[str, Any]
+    options: Mapping[str, Any],
+    settings: Settings,
+    local_names: Mapping[str, Any],
+    names: MutableMapping[str, Any],
+    *,
+    further: Mapping[str, Any] = MappingProxyType({}),
 ) -> Dict[str, Any]:
     """Return the arguments of `AsyncAgentOrchestrator.run`: what the cell says, then what the settings say.
 
@@ -46,6 +52,8 @@ def call_arguments(
         Names of the calling function, which go before those of the notebook.
     names : mapping
         Names of the notebook.
+    further : mapping
+        Names that a template may use where the notebook has none such.
 
     Raises
     ------
@@ -71,7 +79,7 @@ def call_arguments(
     if "schema" in options:
         options["schema"] = find_schema(options["schema"], visible)
     if not options.pop("raw", False):
-        call["variables"] = visible
+        call["variables"] = ChainMap(visible, cast(MutableMapping[str, Any], further))
     call.update(options)
     return call
 

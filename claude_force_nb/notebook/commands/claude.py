@@ -24,6 +24,7 @@ from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
 from .call_arguments import call_arguments, memory_arguments, take_option
+from .next_cell import put_code_below
 from .reference import Reference
 
 __all__ = ["REFERENCE", "ask"]
@@ -75,15 +76,16 @@ async def ask(
         return None
     prompt = _prompt(invocation.rest, cell)
     into = options.pop("into", None)
+    as_code = options.pop("as", None) == "code"
     dry_run = options.pop("dry-run", False)
     stream = take_option(options, "stream", session.settings)
     memory = take_option(options, "memory", session.settings)
     turn = session.front_end.cell_run()
-    call = call_arguments(options, session.settings, local_names, session.front_end.names)
+    call = call_arguments(options, session.settings, local_names, session.front_end.names, further=session.recent_cells)
     call.update(memory_arguments(memory, session.settings.value("memory_tokens"), turn))
     if dry_run:
         return _preview(session, prompt, call)
-    return await _Question(session, session.orchestrator, prompt, call, stream, into).run()
+    return await _Question(session, session.orchestrator, prompt, call, stream, into, as_code).run()
 
 
 def _prompt(rest: str, cell: Optional[str]) -> str:
@@ -140,6 +142,7 @@ class _Question:
     call: Dict[str, Any]
     stream: bool
     into: Optional[str]
+    as_code: bool
 
     def __post_init__(self) -> None:
         self._partial = PartialAnswer() if self.stream else None
@@ -169,9 +172,12 @@ class _Question:
         finally:
             if self.orchestrator.ledger is not None:
                 self.orchestrator.ledger.flush()
-        note = self.session.server_note(self.orchestrator.transport.base_url, asked=not result.cached)
-        if note:
-            result = replace(result, notice=" · ".join(part for part in (result.notice, note) if part))
+        notes = [result.notice, self.session.server_note(self.orchestrator.transport.base_url, asked=not result.cached)]
+        if self.as_code and not put_code_below(self.session.front_end.shell, result.code):
+            notes.append("no code in the answer")
+        notice = " · ".join(filter(None, notes))
+        if notice != result.notice:
+            result = replace(result, notice=notice)
         if self.stream:
             self._screen.finish(result)
             self.session.front_end.mark_shown(result)

@@ -61,7 +61,7 @@ _REWRITTEN = (
 _COMMAND = re.compile(r"\\([A-Za-z]+|.|\Z)", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(begin|end)(\{[^{}]*\}|.|\Z)", re.DOTALL)
 # A formula would end, a comment begin, a character be named by its number, or code begin to a reader that takes no notice of formulas.
-_FORBIDDEN = re.compile(r"(?<!\\)[%#]|\$|\^\^|`")
+_FORBIDDEN = re.compile(r"[%#$`]|\^\^")
 
 
 def formula(source: str) -> Optional[str]:
@@ -76,7 +76,7 @@ def formula(source: str) -> Optional[str]:
     for pattern, replacement in _REWRITTEN:
         text = pattern.sub(replacement, text)
     text = _OUTER.sub(lambda match: f"{match.group(1)}{{{_INNER[match.group(2)]}}}", text)
-    if not text or len(text) > LONGEST_FORMULA or _FORBIDDEN.search(text) or not text.isprintable():
+    if not text or len(text) > LONGEST_FORMULA or _FORBIDDEN.search(_COMMAND.sub(" ", text)) or not text.isprintable():
         return None
     for match in _COMMAND.finditer(text):
         name = match.group(1)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AWAITABLE", "ClaudeMagics"]
 
 # Magics that have an awaitable twin.
-AWAITABLE = ("claude", "claude_batch", "claude_jobs", "claude_doctor")
+AWAITABLE = ("claude", "claude_batch", "claude_jobs", "claude_doctor", "claude_fix")
 
 
 @magics_class
@@ -36,6 +36,7 @@ class ClaudeMagics(Magics):
         super().__init__(shell)
         self._claude_configurable = configurable
         self._session: Optional[NotebookSession] = None
+        self._last_failure: Optional[str] = None
 
     @property
     def session(self) -> NotebookSession:
@@ -43,7 +44,9 @@ class ClaudeMagics(Magics):
         if self._session is None:
             from claude_force_nb.notebook.session.session import NotebookSession
 
-            self._session = NotebookSession(self.shell, self._claude_configurable)
+            self._session = NotebookSession(
+                self.shell, self._claude_configurable, last_failure=lambda: self._last_failure
+            )
         return self._session
 
     @no_var_expand
@@ -102,6 +105,25 @@ class ClaudeMagics(Magics):
         from claude_force_nb.notebook.commands.jobs import jobs
 
         self._show(await jobs(self.session, line, now=time.time()))
+
+    @no_var_expand
+    @needs_local_scope
+    @line_magic
+    def claude_fix(self, line: str, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Ask about the last error: `%claude_fix [options] [words]`; `as=code` puts the mended cell below."""
+        return run_blocking(lambda: self._fix(line, local_ns))
+
+    @no_var_expand
+    @needs_local_scope
+    @line_magic
+    def claude_fix_async(self, line: str, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Return the awaitable of `%claude_fix`; cells are rewritten to await it."""
+        return self._fix(line, local_ns)
+
+    def _fix(self, line: str, local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
+        from claude_force_nb.notebook.commands.fix import fix
+
+        return fix(self.session, line, local_ns or {})
 
     @no_var_expand
     @line_magic
@@ -191,6 +213,14 @@ class ClaudeMagics(Magics):
     def _show(self, bundle: Optional[Bundle]) -> None:
         if bundle is not None:
             self.session.front_end.show(bundle)
+
+    def cell_failed(self, source: str, error: BaseException) -> None:
+        """Keep what `{{ last_error }}` says of a cell that has failed."""
+        from claude_force_nb.notebook.session.recent import describe_failure
+
+        told = describe_failure(source, error)
+        if told is not None:
+            self._last_failure = told
 
     def cell_done(self) -> None:
         """Say that a cell has ended well."""

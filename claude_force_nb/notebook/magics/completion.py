@@ -58,7 +58,7 @@ def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
         word = value if equals else word
     elif magic == "claude_config":
         found, word = (_values(magics, name), value) if equals else ([each + "=" for each in SETTINGS], word)
-    elif magic in ("claude", "claude_async", "claude_batch", "claude_batch_async"):
+    elif magic in ("claude", "claude_async", "claude_fix", "claude_fix_async", "claude_batch", "claude_batch_async"):
         before = rest[: len(rest) - len(word)].split()
         after_dashes = before[-1][2:].replace("-", "_") if before and before[-1].startswith("--") else ""
         if equals:

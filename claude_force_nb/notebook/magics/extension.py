@@ -85,6 +85,10 @@ class _Extension:
         self._waker.stop()
         if getattr(result, "success", False):
             self.magics.cell_done()
+            return
+        error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
+        if error is not None and result.info is not None:
+            self.magics.cell_failed(result.info.raw_cell or "", error)
 
     def _watch_cells(self) -> None:
         for event, callback in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):

@@ -89,6 +89,13 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option("into", read_name, "name", "variable that receives the result"),
         Option(
+            "as",
+            read_text,
+            "form",
+            "put the code of the answer into a new cell below, which is not run",
+            choices=("code",),
+        ),
+        Option(
             "on_injection",
             read_text,
             "mode",
@@ -287,7 +294,7 @@ BATCH_OPTIONS = (
     "max_concurrent",
     "missing",
     "via",
-    *(name for name in LINE_OPTIONS if name not in ("memory", "raw", "stream", "refresh", "dry-run", "help")),
+    *(name for name in LINE_OPTIONS if name not in ("as", "memory", "raw", "stream", "refresh", "dry-run", "help")),
     "trust_file",
     "background",
     "refresh",

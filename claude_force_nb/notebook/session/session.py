@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from typing import TYPE_CHECKING, Any, Optional, Set
+from typing import TYPE_CHECKING, Any, Callable, Optional, Set
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.memory.conversations import Memory
@@ -18,6 +18,7 @@ from .background_runs import BackgroundRuns
 from .budgets import SessionBudgets
 from .front_end import FrontEnd
 from .orchestrators import Orchestrators
+from .recent import RecentCells
 from .simulator import SessionSimulator
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class NotebookSession:
     shell : InteractiveShell
     configurable : ClaudeForce, optional
         The traitlets object; see `settings.make_configurable`.
+    last_failure : callable
+        Gives the last cell that failed and its traceback, as text; None where none has.
 
     Attributes
     ----------
@@ -49,11 +52,15 @@ class NotebookSession:
     answers : SessionAnswers
         The file of answers, and what was answered last.
     orchestrators : Orchestrators
+    recent_cells : RecentCells
+        What templates may say of the notebook itself.
     watching : Watching
         Listens to the orchestrators for the dashboards.
     """
 
-    def __init__(self, shell: Any, configurable: Any = None) -> None:
+    def __init__(
+        self, shell: Any, configurable: Any = None, *, last_failure: Callable[[], Optional[str]] = lambda: None
+    ) -> None:
         self.front_end = FrontEnd(shell, os.environ)
         self.settings = Settings(configurable=configurable, environ=os.environ, folder=folder_of_notebook())
         self.agents = AgentLibrary()
@@ -74,6 +81,7 @@ class NotebookSession:
             on_made=self.watching.follow,
             answers=self.answers,
         )
+        self.recent_cells = RecentCells(shell, last_failure)
         self._dashboards: Optional[Dashboards] = None
         self._previewed_run = ""
         self._named_hosts: Set[str] = set()

@@ -1,0 +1,56 @@
+"""The code in an answer. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Tuple
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+__all__ = ["CodeBlock", "code_blocks"]
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """One block of code. ``str(block)`` is the code.
+
+    Attributes
+    ----------
+    language : str
+        As named in the answer, in small letters; "" where it names none.
+    text : str
+        The code, without the line end before its last fence.
+    """
+
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def code_blocks(markdown: str) -> Tuple[CodeBlock, ...]:
+    """Return the fenced blocks of code in a text, in its order, also those in lists and quotes.
+
+    A block that the text ends in, as that of an answer that was cut off, is one too.
+    """
+    if "```" not in markdown and "~~~" not in markdown:
+        return ()
+    return tuple(
+        CodeBlock(
+            (token.info or "").strip().split(" ")[0].lower(),
+            token.content[:-1] if token.content.endswith("\n") else token.content,
+        )
+        for token in _parser().parse(markdown)
+        if token.type == "fence"
+    )
+
+
+@lru_cache(maxsize=1)
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    # What stands within a line is of no use here.
+    return MarkdownIt("commonmark").disable("inline")

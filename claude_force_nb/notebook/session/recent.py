@@ -1,0 +1,122 @@
+"""What has happened in the notebook, for ``{{ last_error }}`` and ``{{ history(5) }}``."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+
+from claude_force_nb.errors import ClaudeForceError, PromptError, RunInterrupted
+from claude_force_nb.vocabulary import whole_number_fault
+
+__all__ = ["RecentCells", "describe_failure"]
+
+MOST_CELL_CHARACTERS = 4000
+MOST_OUTPUT_CHARACTERS = 1000
+MOST_TRACEBACK_CHARACTERS = 6000
+MOST_CELLS = 50
+
+# What IPython calls the source of a cell; the name differs from run to run, and says nothing.
+_CELL_FILE = re.compile(r'File "[^"\n]*(?:ipykernel_\d+[/\\]\d+\.py|<ipython-input-[^"\n]*)"')
+_OF_IPYTHON = re.compile(r"[/\\]IPython[/\\]core[/\\]|[/\\]ipykernel[/\\]")
+
+
+def cut(text: str, most: int, *, end: bool = False) -> str:
+    """Return a text of at most about `most` characters, from its beginning or its `end`, which says what was cut."""
+    if len(text) <= most:
+        return text
+    left = f"[{len(text) - most:,} characters cut]"
+    return f"{left}\n{text[-most:]}" if end else f"{text[:most]}\n{left}"
+
+
+def describe_failure(source: str, error: BaseException) -> Optional[str]:
+    """Return a cell that failed and its traceback as text; None for what is no failure of the cell's own code.
+
+    The text is made at once: a traceback kept would keep everything that the cell held.
+    """
+    if isinstance(error, (ClaudeForceError, RunInterrupted, KeyboardInterrupt, SystemExit)):
+        return None
+    frames = error.__traceback__
+    while frames is not None and _OF_IPYTHON.search(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    lines = traceback.TracebackException(type(error), error, frames).format()
+    told = _CELL_FILE.sub('File "<cell>"', "".join(lines)).rstrip()
+    python = ".".join(map(str, sys.version_info[:2]))
+    return (
+        f"The cell that failed (Python {python}):\n\n{cut(source.strip(), MOST_CELL_CHARACTERS)}\n\n"
+        f"{cut(told, MOST_TRACEBACK_CHARACTERS, end=True)}"
+    )
+
+
+class RecentCells(Mapping[str, Any]):
+    """Names that a template may use beside those of the notebook, and behind them.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    last_failure : callable
+        Gives the text of `describe_failure` of the last cell that failed, or None.
+    """
+
+    def __init__(self, shell: Any, last_failure: Callable[[], Optional[str]]) -> None:
+        self._shell = shell
+        self._names: Dict[str, Callable[[], Any]] = {"last_error": self._last_error, "history": lambda: self.history}
+        self._last_failure = last_failure
+
+    def __getitem__(self, name: str) -> Any:
+        return self._names[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def _last_error(self) -> str:
+        failure = self._last_failure()
+        if failure is None:
+            raise PromptError(
+                "there is no last_error: no cell has failed since the extension was loaded; nothing was sent"
+            )
+        return failure
+
+    def history(self, cells: int = 5) -> str:
+        """Return the last cells before this one, each with its output, as text.
+
+        At most 4,000 characters of a cell and 1,000 of an output; what is cut is said. From IPython 8.37 and 9.1 on what a
+        cell printed is an output too, before that its value only.
+
+        Parameters
+        ----------
+        cells : int
+            1 to 50.
+        """
+        fault = whole_number_fault(cells, "history() takes the number of cells, which", 1)
+        if fault or cells > MOST_CELLS:
+            raise PromptError(f"{fault or f'history() takes at most {MOST_CELLS} cells'}; nothing was sent")
+        manager = self._shell.history_manager
+        sources: List[str] = manager.input_hist_raw
+        # The last one is the cell that asks.
+        numbers = [number for number in range(1, len(sources) - 1) if sources[number].strip()][-cells:]
+        if not numbers:
+            raise PromptError("there is no history: no cell was run before this one; nothing was sent")
+        return "\n\n".join(self._cell(number, sources[number].strip()) for number in numbers)
+
+    def _cell(self, number: int, source: str) -> str:
+        text = f"In [{number}]:\n{cut(source, MOST_CELL_CHARACTERS)}"
+        output = self._output(number).strip()
+        return f"{text}\n\nOut [{number}]:\n{cut(output, MOST_OUTPUT_CHARACTERS)}" if output else text
+
+    def _output(self, number: int) -> str:
+        kept = getattr(self._shell.history_manager, "outputs", None)
+        if kept is not None:
+            parts = []
+            for output in kept.get(number, ()):
+                shown = output.bundle.get("text/plain") or output.bundle.get("stream") or ""
+                parts.append(shown if isinstance(shown, str) else "".join(shown))
+            return "\n".join(parts)
+        return str(self._shell.history_manager.output_hist_reprs.get(number, ""))

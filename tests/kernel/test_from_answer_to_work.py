@@ -1,0 +1,80 @@
+"""From an answer to the next cell, and from a cell that failed to a question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+from support.live_kernel import LiveKernel, kernel_environment, one_line, only_answer
+
+from claude_force_nb.simulator import Simulator
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveKernel]:
+    folder = tmp_path_factory.mktemp("kernel")
+    with Simulator() as simulator, LiveKernel(kernel_environment(simulator.url, Path(folder)), str(folder)) as kernel:
+        kernel.run("%load_ext claude_force_nb")
+        yield kernel
+
+
+def dry(kernel: LiveKernel, prompt: str) -> str:
+    """Return what a prompt would send."""
+    return str(only_answer(kernel.run(f"%%claude --dry-run\n{prompt}"))["text/plain"])
+
+
+def test_code_goes_into_the_next_cell_and_is_not_run(kernel: LiveKernel) -> None:
+    """One cell with the Python of the answer; without code the receipt says so."""
+    cell = kernel.run(
+        "%%claude agent=tester as=code into=answer\nWrite a test for\n```python\ndef half(x):\n    return x / 2\n```"
+    )
+    (payload,) = [each for each in cell.payload if each["source"] == "set_next_input"]
+    assert payload["replace"] is False
+    assert payload["text"] == kernel.value("answer.code[0]")
+    assert kernel.value("answer.code[0].language, 'test_half' in globals()") == "python False"
+    cell = kernel.run("%claude as=code What is a monad?")
+    assert not cell.payload
+    assert only_answer(cell)["text/plain"].endswith("no code in the answer")
+    assert "as must be one of code, not 'cod'; did you mean 'code'?" in one_line(kernel.run("%claude as=cod hello"))
+
+
+def test_the_last_error_is_data_for_a_prompt(kernel: LiveKernel) -> None:
+    """The cell and its traceback, fenced, the same from run to run; errors of ours do not take its place."""
+    kernel.run("def half(text):\n    return text / 2\n\nhalf('a')")
+    one_line(kernel.run("%claude modle=haiku hello"))
+    sent = dry(kernel, "{{ last_error }}")
+    assert '<data name="last_error">' in sent
+    for part in ("def half(text):", 'File "<cell>", line 4', "TypeError: unsupported operand", "return text / 2"):
+        assert part in sent
+    assert "interactiveshell" not in sent
+    assert "ipykernel" not in sent
+    answer = only_answer(kernel.run("%claude_fix model=haiku into=fixed the text comes from a form"))["text/plain"]
+    assert answer.splitlines()[-1].startswith("fixer · claude-haiku")
+    assert kernel.value("fixed.agent") == "fixer"
+
+
+@pytest.mark.slow
+def test_without_an_error_there_is_nothing_to_mend(tmp_path: Path) -> None:
+    """One line, and nothing is sent."""
+    with Simulator() as simulator, LiveKernel(kernel_environment(simulator.url, tmp_path), str(tmp_path)) as kernel:
+        kernel.run("%load_ext claude_force_nb")
+        line = one_line(kernel.run("%claude_fix"))
+        assert "no cell has failed since the extension was loaded; nothing was sent" in line
+        assert simulator.counters.calls == 0
+        kernel.run("last_error = 'mine'")
+        assert "mine" in dry(kernel, "{{ last_error }}")
+
+
+def test_the_last_cells_with_their_outputs(kernel: LiveKernel) -> None:
+    """As many as asked for, without the cell that asks; what is long is cut, and that is said."""
+    kernel.run("'first ' + 'value'")
+    kernel.run("'x' * 5000")
+    kernel.run("y = 3")
+    sent = dry(kernel, "{{ history(3) }}")
+    assert "'first ' + 'value'" in sent
+    assert "'first value'" in sent
+    assert "characters cut]" in sent
+    assert "y = 3" in sent
+    assert "history(3)" not in sent.split("<data", 1)[1].split("</data>")[0]
+    assert "history() takes" in one_line(kernel.run("%%claude --dry-run\n{{ history(0) }}"))
