@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
@@ -126,6 +127,8 @@ def test_rows_fail_alone(kernel: LiveKernel, server: Simulator) -> None:
     calls = server.counters.calls
     retried = kernel.run("labels = await labels.retry()\nprint([row.status for row in labels])")
     assert "['ok', 'ok', 'failed', 'ok']" in retried.text
+    shown = [output["data"]["text/plain"] for output in retried.outputs if "data" in output]
+    assert any(re.match(r"retry: sends 1 of 4 rows, about \$0\.\d+, at most \$0\.\d+$", line) for line in shown), shown
     assert server.counters.calls == calls + 1
 
 
