@@ -110,6 +110,9 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
     front = read_front_matter(text, source)
     title = _one_line(front, "name") or default_name
     description = front.take("description")
+    if not isinstance(description, (str, list, type(None))):
+        # Whatever YAML takes it for: "no", a date, a mapping in braces.
+        description = front.written("description")
     agent = Agent(
         name=slug(title) or slug(default_name) or "agent-" + hashlib.sha256(title.encode()).hexdigest()[:8],
         prompt=front.prompt,

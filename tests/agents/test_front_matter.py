@@ -19,6 +19,11 @@ from claude_force_nb.errors import AgentFileError
 # How a description is written, and how it begins and ends when it is read.
 DESCRIPTIONS: Dict[str, Tuple[str, str, str]] = {
     "plain": ("description: Brews tea", "Brews tea", "Brews tea"),
+    "a word of YAML": ("description: no", "no", "no"),
+    "a date": ("description: 2026-01-02", "2026-01-02", "2026-01-02"),
+    "a number": ("description: 1_000.50", "1_000.50", "1_000.50"),
+    "braces": ("description: {name} brews tea", "{name} brews", "tea"),
+    "a mapping": ("description: {tea: green}", "{tea: green}", "{tea: green}"),
     "quoted": ('description: "Brews tea: green, black"', "Brews tea: green, black", "black"),
     "colons": ("description: Use when: tea is wanted. Note: no coffee # ever", "Use when: tea", "# ever"),
     "folded": ("description: >\n  Brews tea\n  when asked: always", "Brews tea when asked", "always"),
