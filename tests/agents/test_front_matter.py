@@ -1,4 +1,4 @@
-"""Front matter as people write it: 112 files of every shape that was seen, and what is kept of each."""
+"""Front matter as people write it: 152 files of every shape that was seen, and what is kept of each."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_shape_is_read(description: str, layout: str) -> None:
 
 
 def test_a_library_of_all_of_them(tmp_path: Path) -> None:
-    """All 112 in one folder are found, with no warning, though broken ones lie between them."""
+    """All 152 in one folder are found, with no warning, though broken ones lie between them."""
     folder = tmp_path / ".claude" / "agents"
     assert len(FILES) >= 100
     for number, (description, layout) in enumerate(FILES):
