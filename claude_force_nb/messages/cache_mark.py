@@ -55,7 +55,9 @@ def marked_body(body: Mapping[str, Any], mark: CacheMark) -> Dict[str, Any]:
         content = last["content"]
         if mark.place == "prompt":
             shared, rest = content[: mark.shared_characters], content[mark.shared_characters :]
-            parts: Any = [*_marked_end(shared, control), {"type": "text", "text": rest}]
+            # The API takes no block of nothing but white space.
+            whole = shared.strip() and rest.strip()
+            parts: Any = [*_marked_end(shared, control), {"type": "text", "text": rest}] if whole else content
         else:
             parts = _marked_end(content, control)
         marked["messages"] = [*before, {**last, "content": parts}]
