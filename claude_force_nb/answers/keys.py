@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+from binascii import unhexlify
 from typing import Any, Dict, Iterable, Mapping, Optional, Union
 
 from claude_force_nb.errors import SecretError
+from claude_force_nb.storage.mac import Mac
 from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets, read_key
 from claude_force_nb.storage.user_folders import user_folder
 
@@ -26,11 +28,11 @@ class AnswerKeys:
     __slots__ = ("_keys", "_signs_with")
 
     def __init__(self, secrets: Iterable[bytes] = ()) -> None:
-        self._keys: Dict[str, bytes] = {}
-        self._signs_with = ""
+        self._keys: Dict[bytes, Mac] = {}
+        self._signs_with = b""
         for secret in secrets:
-            key_id = _derive(secret, b"key id, version 1")[:_KEY_ID_BYTES].hex()
-            self._keys.setdefault(key_id, _derive(secret, b"signing key, version 1"))
+            key_id = _derive(secret, b"key id, version 1")[:_KEY_ID_BYTES].hex().encode("ascii")
+            self._keys.setdefault(key_id, Mac(_derive(secret, b"signing key, version 1")))
             self._signs_with = self._signs_with or key_id
 
     def __bool__(self) -> bool:
@@ -42,19 +44,19 @@ class AnswerKeys:
     def __reduce__(self) -> str:
         raise TypeError("keys cannot be pickled")
 
-    def sign(self, content: bytes) -> Dict[str, Any]:
-        """Return what a line carries as its signature; {} where there is no key."""
+    def sign(self, checksum: bytes) -> Dict[str, Any]:
+        """Return what a line with this checksum carries as its signature; {} where there is no key."""
         if not self._signs_with:
             return {}
-        code = hmac.digest(self._keys[self._signs_with], content, "sha256").hex()
-        return {"signature": {"code": code, "key": self._signs_with}}
+        code = self._keys[self._signs_with].digest(b"", checksum).hex()
+        return {"signature": {"code": code, "key": self._signs_with.decode("ascii")}}
 
-    def check(self, content: bytes, code: str, key_id: str) -> Optional[bool]:
+    def check(self, checksum: bytes, code: bytes, key_id: bytes) -> Optional[bool]:
         """Return True for a signature that is right, False for one of a key that is not known, None for one that is wrong."""
         key = self._keys.get(key_id)
         if key is None:
             return False
-        return hmac.compare_digest(hmac.digest(key, content, "sha256").hex(), code) or None
+        return hmac.compare_digest(key.digest(b"", checksum), unhexlify(code)) or None
 
 
 def find_keys(secret: Union[str, bytes, None], environ: Mapping[str, str]) -> AnswerKeys:

@@ -6,7 +6,7 @@
     {"answer":{"agent":…,"date":…,"request":…,"result":…},"fingerprint":"…","sha256":"…","signature":{"code":"…","key":"…"}}
 
 Keys are sorted, there is no white space, text is UTF-8, each line ends with a line feed. ``sha256`` is that of the line from its
-beginning to the end of the fingerprint; the signature, where there is one, covers the same. So every byte of a line is checked before
+beginning to the end of the fingerprint; the signature, where there is one, is that of the SHA-256. So every byte of a line is checked before
 anything of it is decoded, and which lines count depends on no other line.
 """
 
@@ -15,9 +15,10 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from binascii import unhexlify
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from claude_force_nb.errors import AnswerFileError
 from claude_force_nb.messages.request import ClaudeRequest
@@ -31,11 +32,14 @@ FORMAT = "claude_force_nb answers"
 VERSION = 1
 
 _HEADER = re.compile(rb'\{"format":"claude_force_nb answers","package":"[^"\\]{0,64}","version":([0-9]{1,9})\}')
-_LINE = re.compile(
-    rb'\{"answer":\{.*\},"fingerprint":"([0-9a-f]{64})"'
-    rb'(,"sha256":"([0-9a-f]{64})"(?:,"signature":\{"code":"([0-9a-f]{64})","key":"([0-9a-f]{16})"\})?\})',
-    re.DOTALL,
+_START = b'{"answer":{'
+# What stands behind an answer has a fixed length, without and with a signature.
+_TAIL = re.compile(rb'\},"fingerprint":"([0-9a-f]{64})"(,"sha256":"([0-9a-f]{64})"\})')
+_SIGNED_TAIL = re.compile(
+    rb'\},"fingerprint":"([0-9a-f]{64})"'
+    rb'(,"sha256":"([0-9a-f]{64})","signature":\{"code":"([0-9a-f]{64})","key":"([0-9a-f]{16})"\}\})'
 )
+_TAIL_BYTES, _SIGNED_TAIL_BYTES = 159, 272
 _CONFLICT = re.compile(rb"(?:<{7}|\|{7}|={7}|>{7})(?: .*)?", re.DOTALL)
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -85,8 +89,7 @@ class KnownAnswer:
     result: ClaudeResult
 
 
-@dataclass(frozen=True)
-class AnswerLine:
+class AnswerLine(NamedTuple):
     """One line whose checksum is right, and its signature where the key is known.
 
     Attributes
@@ -193,7 +196,8 @@ def make_line(
     # Half of a surrogate pair, which a model may write, has no UTF-8 form: it is written as JSON escapes it.
     text = _encode({"answer": answer, "fingerprint": request.fingerprint}).encode("utf-8", "backslashreplace")
     content = text[:-1]
-    tail = {"sha256": sha256(content).hexdigest(), **keys.sign(content)}
+    checksum = sha256(content).hexdigest()
+    tail = {"sha256": checksum, **keys.sign(checksum.encode("ascii"))}
     data = content + b"," + _encode(tail).encode("ascii")[1:]
     return AnswerLine(request.fingerprint, data, 0, bool(keys))
 
@@ -218,12 +222,13 @@ def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine],
     conflicts = []
     for number, line in enumerate(rest.split(b"\n"), 2):
         line = line.rstrip(b"\r")
-        # A merge by lines may keep the headers of both.
-        if not line or _HEADER.fullmatch(line):
-            continue
-        if _is_conflict(line):
-            conflicts.append(number)
-            continue
+        if not line.startswith(_START):
+            # A merge by lines may keep the headers of both.
+            if not line or _HEADER.fullmatch(line):
+                continue
+            if _is_conflict(line):
+                conflicts.append(number)
+                continue
         read = _read(line, number, keys)
         if isinstance(read, LineFault):
             faults.append(read)
@@ -250,15 +255,17 @@ def _is_conflict(line: bytes) -> bool:
 
 def _read(line: bytes, number: int, keys: AnswerKeys) -> Any:
     """Return a line that counts, or why it does not: `AnswerLine` or `LineFault`."""
-    match = _LINE.fullmatch(line)
+    match = _SIGNED_TAIL.fullmatch(line, max(0, len(line) - _SIGNED_TAIL_BYTES))
     if match is None:
+        match = _TAIL.fullmatch(line, max(0, len(line) - _TAIL_BYTES))
+    if match is None or not line.startswith(_START):
         cut = line.startswith(b'{"answer":') and not line.endswith(b"}")
         return LineFault(number, "is cut short" if cut else "was changed, or is not an answer")
     content = line[: match.start(2)]
-    fingerprint, checksum, code, key_id = (group.decode("ascii") if group else "" for group in match.group(1, 3, 4, 5))
-    if sha256(content).hexdigest() != checksum:
+    checksum = match.group(3)
+    if sha256(content).digest() != unhexlify(checksum):
         return LineFault(number, "was changed")
-    signed = keys.check(content, code, key_id) if code else False
+    signed = keys.check(checksum, *match.group(4, 5)) if match.re is _SIGNED_TAIL else False
     if signed is None:
         return LineFault(number, "was changed after it was signed")
-    return AnswerLine(fingerprint, line, number, signed)
+    return AnswerLine(match.group(1).decode("ascii"), line, number, signed)

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hmac
 import struct
-from hashlib import sha256
 from typing import Dict, Iterable, Tuple
 from zlib import crc32
+
+from claude_force_nb.storage.mac import Mac
 
 __all__ = [
     "NEVER",
@@ -33,7 +34,6 @@ __all__ = [
 _VERSION = b"CFN1"
 _HEADER = struct.Struct(">4s8sQQ32sI")
 _MAC_BYTES = 32
-_BLOCK_BYTES = 64  # of SHA-256
 _unpack = _HEADER.unpack_from
 _compare = hmac.compare_digest
 
@@ -66,26 +66,6 @@ class UnknownKeyError(SignatureError):
         self.key_id = key_id
 
 
-class _Mac:
-    """HMAC-SHA256 (RFC 2104) with one key, whose two blocks are hashed once: `hmac.HMAC.copy` takes twice as long as the digest."""
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, key: bytes) -> None:
-        block = key.ljust(_BLOCK_BYTES, b"\0")  # a key of ours is shorter than a block
-        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
-
-    def digest(self, header: bytes, body: bytes) -> bytes:
-        """Return the code of header and body together."""
-        inner = self._inner.copy()
-        inner.update(header)
-        inner.update(body)
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return outer.digest()
-
-
 def _derive(secret: bytes, purpose: bytes) -> bytes:
     return hmac.digest(secret, b"claude_force_nb response cache, " + purpose, "sha256")
 
@@ -107,13 +87,13 @@ class KeyRing:
     __slots__ = ("_keys", "_signer", "key_id")
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._keys: Dict[bytes, _Mac] = {}
+        self._keys: Dict[bytes, Mac] = {}
         self.key_id = b""
         for secret in secrets:
             if not secret:
                 raise ValueError("a secret is empty")
             key_id = _derive(secret, b"key id, version 1")[:8]
-            self._keys.setdefault(key_id, _Mac(_derive(secret, b"signing key, version 1")))
+            self._keys.setdefault(key_id, Mac(_derive(secret, b"signing key, version 1")))
             self.key_id = self.key_id or key_id
         if not self.key_id:
             raise ValueError("a key ring needs a secret")
@@ -184,7 +164,7 @@ class RecordKeys:
     __slots__ = ("_keys",)
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._keys = [_Mac(_derive(secret, b"signing key of records, version 1")) for secret in secrets]
+        self._keys = [Mac(_derive(secret, b"signing key of records, version 1")) for secret in secrets]
 
     def __repr__(self) -> str:
         return f"RecordKeys({len(self._keys)} keys)"
