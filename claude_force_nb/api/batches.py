@@ -15,7 +15,7 @@ from claude_force_nb.messages.request import API_VERSION
 
 from .client import HttpCall
 from .failures import retry_after_seconds
-from .reading import Pace, iter_lines
+from .reading import SLOWEST, iter_lines
 from .transport import SdkTransport
 
 __all__ = ["BatchInfo", "BatchPage", "SdkBatches"]
@@ -32,8 +32,8 @@ _CREATE_SECONDS = 900.0
 _CALL_SECONDS = 60.0
 # Between two pieces of the results.
 _RESULTS_SECONDS = 120.0
-# Results of a quarter of a gigabyte may take their hours, but no connection that works is slower than this.
-_RESULTS_PACE = Pace(least_bytes=10_000, seconds=120.0)
+# Results of a quarter of a gigabyte may take their hours.
+_PACE = SLOWEST
 # A batch has at most 100,000 requests, and each one line.
 _MOST_LINES = 200_000
 
@@ -136,7 +136,7 @@ class SdkBatches:
         headers = {"anthropic-version": API_VERSION}
         call = HttpCall("get", f"{_path(batch_id)}/results", headers, _RESULTS_SECONDS)
         async with self._transport.response(call) as response:
-            lines = iter_lines(response, _MOST_LINE_BYTES, _MOST_SKIPPED_BYTES, _RESULTS_PACE)
+            lines = iter_lines(response, _MOST_LINE_BYTES, _MOST_SKIPPED_BYTES, _PACE)
             seen = 0
             try:
                 async for line in lines:
@@ -165,7 +165,7 @@ class SdkBatches:
         if betas:
             headers["anthropic-beta"] = ",".join(betas)
         async with self._transport.response(HttpCall(method, path, headers, seconds, body, query or {})) as response:
-            decoded = await self._transport.read_json(response)
+            decoded = await self._transport.read_json(response, pace=_PACE)
             if not isinstance(decoded, dict):
                 raise MalformedAnswerError(
                     "the server answered with something that is not a batch; check base_url", status=200

@@ -9,7 +9,7 @@ from typing import Any, AsyncGenerator, Callable, Iterator, List, Optional
 
 from claude_force_nb.errors import CallTimeoutError, MalformedAnswerError, StreamCutError
 
-__all__ = ["MOST_BODY_BYTES", "Pace", "iter_events", "iter_lines", "read_body", "read_head"]
+__all__ = ["MOST_BODY_BYTES", "SLOWEST", "Pace", "iter_events", "iter_lines", "read_body", "read_head"]
 
 # The API takes 32 MB and sends less: 128,000 tokens of an answer are about half a megabyte.
 MOST_BODY_BYTES = 32_000_000
@@ -37,6 +37,10 @@ class Pace:
 
     least_bytes: int
     seconds: float
+
+
+SLOWEST = Pace(least_bytes=10_000, seconds=120.0)
+"""Of a body that is there when its headers are: no connection that works is slower."""
 
 
 async def _paced(
@@ -104,11 +108,23 @@ def _unpacked(unpacker: Any, packed: bytes) -> Iterator[bytes]:
         packed = unpacker.unconsumed_tail
 
 
-async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES) -> bytes:
-    """Return a whole body; raises MalformedAnswerError where it has more than `most_bytes`, and whatever `iter_pieces` does."""
+async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES, *, pace: Optional[Pace] = None) -> bytes:
+    """Return a whole body.
+
+    Raises
+    ------
+    MalformedAnswerError
+        If it has more than `most_bytes`.
+    CallTimeoutError
+        If it comes more slowly than `pace`.
+    Exception
+        Whatever `iter_pieces` raises.
+    """
     body: List[bytes] = []
     size = 0
     pieces = iter_pieces(response)
+    if pace is not None:
+        pieces = _paced(pieces, pace)
     try:
         async for piece in pieces:
             size += len(piece)
@@ -123,13 +139,13 @@ async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES) -> bytes:
 async def read_head(response: Any, most_bytes: int) -> bytes:
     """Return the first bytes of a body, as many as can be read."""
     body = b""
-    pieces = iter_pieces(response)
+    pieces = _paced(iter_pieces(response), SLOWEST)
     try:
         async for piece in pieces:
             body += piece
             if len(body) >= most_bytes:
                 break
-    except MalformedAnswerError:
+    except (MalformedAnswerError, CallTimeoutError):
         pass
     finally:
         await pieces.aclose()

@@ -28,7 +28,7 @@ from .credentials import Credentials, find_credentials
 from .decoding import Redactor, decode_json, is_web_page
 from .failures import error_from_answer, map_exception
 from .pacing import credential_id
-from .reading import iter_events, read_body
+from .reading import Pace, iter_events, read_body
 from .stream import MessageAssembler
 
 __all__ = ["SdkTransport", "Transport"]
@@ -267,8 +267,8 @@ class SdkTransport:
                 logger.debug("call failed: %s", mapped)
                 raise mapped from None
 
-    async def read_json(self, response: Any) -> Any:
-        """Read a body and decode it, bounded and without our credentials.
+    async def read_json(self, response: Any, *, pace: Optional[Pace] = None) -> Any:
+        """Read a body and decode it, bounded and without our credentials; `pace` is for a call whose time nobody else bounds.
 
         Raises
         ------
@@ -276,7 +276,7 @@ class SdkTransport:
             If it is not JSON that can be used.
         """
         with self._errors_of_body():
-            body = await read_body(response)
+            body = await read_body(response, pace=pace)
             try:
                 return self.redactor.decode(body)
             except MalformedAnswerError:

@@ -22,6 +22,7 @@ from claude_force_nb.batches.polling import Backoff, PollSchedule
 from claude_force_nb.batches.store import JobStore
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.errors import (
+    CallTimeoutError,
     InvalidRequestError,
     JobError,
     NotAnsweredError,
@@ -293,7 +294,7 @@ class SlowServer(BatchServer):
 @pytest.mark.parametrize("endless", [b" ", b"\n", b'{"custom_id": "another"}\n'])
 def test_a_trickle_of_results_ends(run: Any, collect: Any, monkeypatch: Any, endless: bytes) -> None:
     """A server that sends a byte now and then holds nobody: after three downloads without a further row the job is put off."""
-    monkeypatch.setattr("claude_force_nb.api.batches._RESULTS_PACE", Pace(least_bytes=2000, seconds=0.3))
+    monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=2000, seconds=0.3))
     server = SlowServer(0.05, endless=endless)
     server.results["msgbatch_x"] = list
     began = time.monotonic()
@@ -305,7 +306,7 @@ def test_a_trickle_of_results_ends(run: Any, collect: Any, monkeypatch: Any, end
 
 def test_a_trickle_keeps_what_it_brought(run: Any, collect: Any, monkeypatch: Any) -> None:
     """Rows that came before the trickle are taken, and what a download brings beyond the last one goes on counting."""
-    monkeypatch.setattr("claude_force_nb.api.batches._RESULTS_PACE", Pace(least_bytes=2000, seconds=0.2))
+    monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=2000, seconds=0.2))
     server = SlowServer(0.0, endless=b" ")
     lines = [answered(fingerprint(prompt), prompt) for prompt in "abc"]
     server.results["msgbatch_x"] = lambda: lines[: len(server.downloads)]
@@ -316,7 +317,7 @@ def test_a_trickle_keeps_what_it_brought(run: Any, collect: Any, monkeypatch: An
 
 def test_a_slow_and_honest_download_is_read_to_its_end(run: Any, collect: Any, monkeypatch: Any) -> None:
     """Many times the bound of one wait may pass in all, as long as enough arrives in each."""
-    monkeypatch.setattr("claude_force_nb.api.batches._RESULTS_PACE", Pace(least_bytes=100, seconds=0.1))
+    monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=100, seconds=0.1))
     server = SlowServer(0.06)
     filler = [answered("ab" * 32, "x" * 200) for _ in range(10)]
     server.results["msgbatch_x"] = lambda: filler + [answered(fingerprint(prompt), prompt) for prompt in "abc"]
@@ -332,3 +333,31 @@ def test_more_lines_than_a_batch_has(run: Any, collect: Any, monkeypatch: Any) -
     server.results["msgbatch_x"] = list
     with pytest.raises(JobError, match="more than 1,000 lines"):
         collect(server, run)
+
+
+def test_a_trickle_instead_of_a_batch_ends(run: Any, serve: Any, monkeypatch: Any) -> None:
+    """What the API says of a batch is bounded in time like its results, and so is a refusal."""
+    monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=2000, seconds=0.3))
+    monkeypatch.setattr("claude_force_nb.api.reading.SLOWEST", Pace(least_bytes=2000, seconds=0.3))
+    status = 200
+
+    async def trickle(incoming: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status)
+        await response.prepare(incoming)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.02)
+
+    async def main() -> None:
+        nonlocal status
+        way = transport(serve(trickle))
+        api = SdkBatches(way)
+        for call in (lambda: api.retrieve("msgbatch_x"), lambda: api.recent(limit=5), lambda: api.cancel("msgbatch_x")):
+            with pytest.raises(CallTimeoutError, match="which would never end"):
+                await asyncio.wait_for(call(), 10)
+        status = 400
+        with pytest.raises(InvalidRequestError):
+            await asyncio.wait_for(api.retrieve("msgbatch_x"), 10)
+        await way.close()
+
+    run(main())
