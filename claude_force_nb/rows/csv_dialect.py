@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -140,11 +141,14 @@ def _is_torn(field: str, dialect: CsvDialect) -> bool:
 def header_names(fields: Sequence[str]) -> List[str]:
     """Return the names of the columns: without blanks around them, and ``column_3`` for the third one where it has none."""
     stripped = [field.strip() for field in fields]
+    times = Counter(stripped)
     names: List[str] = []
+    taken = set(stripped)
     for place, (name, field) in enumerate(zip(stripped, fields)):
         if not name:
-            name = free_name(f"column_{place + 1}", [*stripped, *names])
-        elif stripped.count(name) > 1:
+            name = free_name(f"column_{place + 1}", taken)
+        elif times[name] > 1:
             name = field
         names.append(name)
+        taken.add(name)
     return names

@@ -46,6 +46,8 @@ _IN_FILE = "in the file"
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 # How much further the number of a row may be than the bytes of the file allow: rows of message batches end in any order.
 _MOST_AHEAD = 1_000_000
+# Far more than a request and its answer can have; a file without line ends must not be read into memory as a whole.
+_MOST_LINE_BYTES = 256_000_000
 _STATUSES = ("ok", "cached", "cut_off", "refused", "failed", "not_sent")
 
 
@@ -208,8 +210,10 @@ class RowFile:
         """Read what an earlier run wrote; return where its last whole line ends."""
         offset = 0
         with open_regular(self._log) as lines:
-            for line in lines:
+            for line in iter(lambda: lines.readline(_MOST_LINE_BYTES), b""):
                 self._go_on()
+                if len(line) == _MOST_LINE_BYTES:
+                    raise self._foreign()
                 if not line.endswith(b"\n"):
                     if line[: len(_HEAD)] != _HEAD[: len(line)]:
                         raise self._foreign()
@@ -229,7 +233,7 @@ class RowFile:
                 self._note_answer(_key(fingerprint), record, offset)
             _put(self._known_rows, row, offset)
             self._there += 1
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise self._foreign() from None
 
     def _note_answer(self, key: int, record: Mapping[str, Any], offset: int) -> None:

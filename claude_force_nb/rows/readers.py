@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import zlib
+from collections import Counter
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -267,7 +268,7 @@ class FileRows:
             raise SourceError(f"reading {self.path.name} needs pip install pyarrow; or give a .csv or .jsonl file")
         with self._parquet() as file:
             names = list(file.schema_arrow.names)
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
         if twice:
             raise SourceError(f"{self.path.name} has two columns named {twice[0]!r}")
         self.columns = tuple(names)

@@ -410,7 +410,9 @@ def test_a_long_source_needs_little_memory(tmp_path: Path) -> None:
     assert (tmp_path / "big.jsonl").stat().st_size > 150e6
 
 
-@pytest.mark.parametrize("row", ["1e3", "-1", "99999999999999", "true", "[0]", "null"])
+@pytest.mark.parametrize(
+    "row", ["1e3", "-1", "99999999999999", "true", "[0]", "null", "[" * 100_000 + "]" * 100_000, "9" * 10_000]
+)
 def test_row_numbers_are_checked(run: Any, make: Make, simulator: Simulator, tmp_path: Path, row: str) -> None:
     """A file whose rows have numbers that no batch gives was not written by one: it is left alone, and costs no memory."""
     path = tmp_path / "out.jsonl"
