@@ -189,6 +189,8 @@ def test_a_create_that_was_refused_is_not_sent_again_at_once(run: Any, sender: A
     )
     assert run(sender(server)()) == "msgbatch_0"
     assert server.created[1] - server.created[0] >= 0.1
+    # It was refused for sure: the newest batch is asked for before each create, and nothing is looked for between them.
+    assert len(server.paths) == 4
 
 
 def test_tries_come_to_an_end(run: Any, sender: Any) -> None:
