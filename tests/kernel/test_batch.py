@@ -349,7 +349,7 @@ def test_rows_go_to_a_file(kernel: LiveKernel, server: Simulator, folder: Path) 
         "%claude_batch ('f%d' % number for number in range(20)) model=haiku into=out.jsonl cache=off max_concurrent=2"
     )
     stopped = stop_at(kernel, server, kernel.send(code), "6 ", in_flight=2)
-    assert stopped.traceback == ["Interrupted: 6 done; run again to continue"]
+    assert stopped.traceback == ["Interrupted: 6 done; 2 calls were in flight and may be billed; run again to continue"]
     server.heal()
     assert len((folder / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 6
     cell = kernel.run(code)

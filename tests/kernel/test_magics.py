@@ -20,15 +20,6 @@ def server() -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture(scope="module")
-def shared(server: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveKernel]:
-    """One kernel with the extension loaded, for tests that leave nothing behind in it."""
-    folder = tmp_path_factory.mktemp("kernel")
-    with LiveKernel(kernel_environment(server.url, folder), str(folder)) as kernel:
-        assert kernel.run("%load_ext claude_force_nb").status == "ok"
-        yield kernel
-
-
 @pytest.fixture
 def fresh(server: Simulator, tmp_path: Path) -> Iterator[LiveKernel]:
     """A kernel of its own, nothing loaded."""

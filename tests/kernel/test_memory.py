@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List
 
 import nbformat
 import pytest
@@ -27,21 +27,6 @@ NOTEBOOK = [
     "%claude memory=colours And blue?\n%claude memory=off Alone.",
     "%%claude agent=reviewer into=end\nWhat did you say of {{ len(table) }}?",
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Simulator]:
-    with Simulator() as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def shared(server: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveKernel]:
-    """One kernel for all tests that leave their conversations empty or named differently."""
-    folder = tmp_path_factory.mktemp("kernel")
-    with LiveKernel(kernel_environment(server.url, folder), str(folder)) as kernel:
-        assert kernel.run("%load_ext claude_force_nb").status == "ok"
-        yield kernel
 
 
 def sent(server: Simulator, since: int) -> List[Dict[str, Any]]:
