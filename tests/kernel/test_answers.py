@@ -78,6 +78,7 @@ def test_a_kernel_that_is_frozen_shows_the_same(recorded: Dict[str, Any], tmp_pa
         assert [line.split()[-1] for line in status.splitlines() if "not used" in line] == ["1"]
 
 
+@pytest.mark.slow
 def test_words_that_are_wrong_are_shown(recorded: Dict[str, Any], tmp_path: Path) -> None:
     """No file, no such word, a file that is none: nothing changes."""
     with LiveKernel(kernel_environment(recorded["url"], tmp_path), str(tmp_path)) as kernel:
