@@ -102,6 +102,9 @@ def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
 class _Rows(Protocol):
     """What a batch needs of the rows that it answered; `sources.Source` is one."""
 
+    def inputs(self, numbers: Iterable[int]) -> Mapping[int, Mapping[Any, Any]]:
+        """Return the values of the rows with these numbers, by number."""
+
     def frame(self, numbers: Tuple[int, ...], added: Mapping[str, List[Any]]) -> Any:
         """Return the rows with these numbers as a data frame with further columns."""
 
@@ -161,12 +164,27 @@ class BatchResult(Sequence[ClaudeResult]):
     def __getitem__(self, index: int) -> ClaudeResult: ...
 
     @overload
-    def __getitem__(self, index: slice) -> BatchResult: ...
+    def __getitem__(self, index: Union[slice, BatchResult, Sequence[int], Sequence[bool]]) -> BatchResult: ...
 
-    def __getitem__(self, index: Union[int, slice]) -> Union[ClaudeResult, BatchResult]:
+    def __getitem__(
+        self, index: Union[int, slice, BatchResult, Sequence[int], Sequence[bool]]
+    ) -> Union[ClaudeResult, BatchResult]:
+        """Return a row, or some of them as a batch: a slice, positions, one True or False for each row, or a part such as `failed`."""
         if isinstance(index, slice):
             return self._part(range(len(self))[index])
-        return self._results[index]
+        if isinstance(index, BatchResult):
+            wanted = set(index.numbers)
+            return self._part([place for place, number in enumerate(self._numbers) if number in wanted])
+        chosen: Any = index
+        if isinstance(chosen, str) or not hasattr(chosen, "__len__"):
+            row: ClaudeResult = self._results[chosen]
+            return row
+        chosen = list(chosen)
+        if chosen and all(type(each) is bool or type(each).__name__ in ("bool_", "bool") for each in chosen):
+            if len(chosen) != len(self):
+                raise OptionError(f"there are {len(self)} rows, and {len(chosen)} times True or False")
+            return self._part([place for place, each in enumerate(chosen) if each])
+        return self._part([range(len(self))[place] for place in chosen])
 
     def __len__(self) -> int:
         return len(self._results)
@@ -203,6 +221,10 @@ class BatchResult(Sequence[ClaudeResult]):
     def failed(self) -> BatchResult:
         """The rows with status ``failed``, with their numbers and their part of the source."""
         return self._part([place for place, row in enumerate(self._results) if row.status == "failed"])
+
+    def inputs(self, numbers: Iterable[int]) -> Mapping[int, Mapping[Any, Any]]:
+        """Return what the source has in the rows with these numbers, by number; {} where there is no source."""
+        return {} if self._source is None else self._source.inputs(numbers)
 
     @property
     def counts(self) -> StatusCounts:

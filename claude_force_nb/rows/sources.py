@@ -293,20 +293,23 @@ class Source:
         """
         if self._table is not None:
             return self._table.with_columns(numbers, added)
-        wanted = set(numbers)
-        rows = self._rows.taken if isinstance(self._rows, BufferedIterator) else self._known()
-        found = {
-            number: row for number, row in enumerate(islice(rows, max(wanted, default=-1) + 1)) if number in wanted
-        }
+        found = self.inputs(numbers)
         columns: Dict[str, List[Any]] = {}
         for place, number in enumerate(numbers):
-            row = found.get(number)
-            row = (
-                {} if row is None or isinstance(row, BrokenRow) else row if isinstance(row, Mapping) else {"item": row}
-            )
-            for name, value in row.items():
+            for name, value in found.get(number, {}).items():
                 columns.setdefault(str(name), [None] * len(numbers))[place] = value
         return assemble(numbers, columns, added)
+
+    def inputs(self, numbers: Iterable[int]) -> Dict[int, Mapping[Any, Any]]:
+        """Return the values of the rows with these numbers, by number; plain values are called ``item``."""
+        wanted = set(numbers)
+        rows = self._rows.taken if isinstance(self._rows, BufferedIterator) else self._known()
+        found = enumerate(islice(rows, max(wanted, default=-1) + 1))
+        return {number: _values(row) for number, row in found if number in wanted}
+
+
+def _values(row: Any) -> Mapping[Any, Any]:
+    return {} if row is None or isinstance(row, BrokenRow) else row if isinstance(row, Mapping) else {"item": row}
 
 
 def open_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.costs.report import dollars, known_dollars
 from claude_force_nb.messages.result import ClaudeResult
@@ -20,6 +20,8 @@ __all__ = ["batch_bundle", "bundle_of", "summary_line"]
 _FIRST_ROWS = 5
 _FIRST_ERRORS = 5
 _CELL_CHARACTERS = 80
+# A source is read up to this row for what is shown beside an answer.
+_LAST_INPUT = 10_000
 
 
 def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
@@ -53,24 +55,57 @@ def _short(text: str) -> str:
     return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
 
 
-def _row(number: int, result: ClaudeResult) -> Tuple[str, str, str]:
+def _row(number: int, result: ClaudeResult, given: Optional[Mapping[Any, Any]]) -> Tuple[str, ...]:
     shown = result.shortcoming or result.text if result.error is None else f"{result.error}"
-    return str(number), result.status.replace("_", " "), _short(shown)
+    if result.shortcoming and result.text:
+        shown = f"{shown}: {result.text}"
+    return str(number), result.status.replace("_", " "), _input(given), _short(shown)
+
+
+def _input(given: Optional[Mapping[Any, Any]]) -> str:
+    """Return a row of the source on one line; one value without its name."""
+    if not given:
+        return ""
+    texts = [_text_of(value) for value in given.values()]
+    if len(texts) == 1:
+        return _short(texts[0])
+    return _short(" · ".join(f"{name}: {text}" for name, text in zip(given, texts)))
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)[: 4 * _CELL_CHARACTERS]
+    except Exception:  # an object of the notebook may do anything
+        return type(value).__name__
+
+
+def _inputs(batch: BatchResult, numbers: Sequence[int]) -> Mapping[int, Mapping[Any, Any]]:
+    try:
+        return batch.inputs(numbers)
+    except Exception:  # the source is read again, and may be gone; the answers are there all the same
+        return {}
 
 
 def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Bundle:
-    """Return the bundle of a batch: its first rows, the first ones without an answer, and the sums."""
+    """Return the bundle of a batch: first the rows without a complete answer, then others, each beside what it asked, and the sums."""
     pairs: Sequence[Tuple[int, ClaudeResult]] = list(zip(batch.numbers, batch))
-    rows: List[Sequence[Any]] = [_row(*pair) for pair in pairs[:_FIRST_ROWS]]
-    bad = [pair for pair in pairs[_FIRST_ROWS:] if pair[1].error is not None or pair[1].incomplete]
-    shown = bad[:_FIRST_ERRORS]
-    if len(pairs) > _FIRST_ROWS and (not shown or shown[0][0] != pairs[_FIRST_ROWS][0]):
-        rows.append(("…", "", ""))
-    rows += [_row(*pair) for pair in shown]
-    if len(bad) > len(shown):
-        rows.append(("…", "", f"{len(bad) - len(shown):,} more rows without a complete answer"))
+    bad = [pair for pair in pairs if pair[1].error is not None or pair[1].incomplete]
+    good = [pair for pair in pairs if pair[1].error is None and not pair[1].incomplete]
+    rows: List[Sequence[Any]] = []
+    shown = [*bad[:_FIRST_ERRORS], *good[:_FIRST_ROWS]]
+    inputs = _inputs(batch, [number for number, _ in shown if number < _LAST_INPUT])
+    for some, most, kind in ((bad, _FIRST_ERRORS, "without a complete answer"), (good, _FIRST_ROWS, "with an answer")):
+        rows += [_row(number, result, inputs.get(number)) for number, result in some[:most]]
+        if len(some) > most:
+            rows.append(("…", "", "", f"{len(some) - most:,} more {kind}"))
+    if not any(inputs.values()):
+        rows = [(number, status, answer) for number, status, _, answer in rows]
     footer = summary_line(batch) if note is None else f"{note} · {summary_line(batch)}"
-    return table_bundle(("row", "status", "answer"), rows, footer=footer)
+    return table_bundle(
+        ("row", "status", "input", "answer") if any(inputs.values()) else ("row", "status", "answer"),
+        rows,
+        footer=footer,
+    )
 
 
 def bundle_of(value: Any, *, note: Optional[str] = None) -> Bundle:

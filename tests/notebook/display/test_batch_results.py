@@ -5,10 +5,12 @@ from __future__ import annotations
 from decimal import Decimal as D
 from typing import Any
 
+from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
-from claude_force_nb.notebook.display.batch_results import summary_line
+from claude_force_nb.notebook.display.batch_results import batch_bundle, summary_line
 from claude_force_nb.rows.results import BatchResult
+from claude_force_nb.rows.sources import open_source
 
 
 def paid(cost: Any, model: str = "claude-opus-5-5", agent: Any = None) -> ClaudeResult:
@@ -27,3 +29,36 @@ def test_a_batch_counts_unknown_prices_apart() -> None:
     assert "· price unknown ·" in summary_line(BatchResult([paid(None), paid(None), hit("0.1")]))
     assert "· $0.5000 ·" in summary_line(BatchResult([paid("0.5")]))
     assert "· $0 · saved $0.1000" in summary_line(BatchResult([hit("0.1")]))
+
+
+def test_inputs_stand_beside_answers_and_what_went_wrong_comes_first() -> None:
+    """Failed, cut off and refused rows lead, marked; each row shows what it asked; what is left out is counted."""
+    results = [ClaudeResult(text=f"answer {number}") for number in range(20)]
+    results[17] = ClaudeResult(status="failed", error=OptionError("no such thing"))
+    results[18] = ClaudeResult(text="Half", status="cut_off", stop_reason="max_tokens")
+    results[19] = ClaudeResult(status="refused", stop_reason="refusal")
+    source = open_source([{"name": f"row <{number}>", "size": number} for number in range(20)])
+    lines = batch_bundle(BatchResult(results, source=source))["text/plain"].splitlines()
+    cells = [line.split("  ") for line in lines]
+    assert [cell[0] for cell in cells[1:5]] == ["17", "18", "19", "0"]
+    assert "name: row <17> · size: 17" in lines[1]
+    assert "no such thing" in lines[1]
+    assert "cut off at max_tokens; raise it: Half" in lines[2]
+    assert "refused" in lines[3]
+    assert "answer 0" in lines[4]
+    assert any("12 more with an answer" in line for line in lines)
+    plain = batch_bundle(BatchResult(results[:2], source=open_source(["hello <b>", "you"])))
+    assert "hello &lt;b&gt;" in plain["text/html"]
+    assert "item:" not in plain["text/plain"]
+    assert batch_bundle(BatchResult(results[:1]))["text/plain"].splitlines()[0].split() == ["row", "status", "answer"]
+
+
+def test_a_value_that_cannot_be_written_is_named_by_its_type() -> None:
+    """An object whose __str__ fails costs nobody the table."""
+
+    class Odd:
+        def __str__(self) -> str:
+            raise ValueError
+
+    batch = BatchResult([ClaudeResult(text="yes")], source=open_source([{"thing": Odd()}]))
+    assert "Odd" in batch_bundle(batch)["text/plain"]
