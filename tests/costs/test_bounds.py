@@ -163,7 +163,6 @@ def test_the_price_of_fast_output_bounds_what_is_asked_to_be_fast() -> None:
             max_tokens=100,
             on=DAY,
             batch=False,
-            prompt_caching=False,
             fast=fast,
             inference_geo="global",
         )
