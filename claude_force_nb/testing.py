@@ -1,11 +1,12 @@
 """What users import to test their own notebooks and code: no network, no key, no money.
 
-With ``pytest_plugins = ["claude_force_nb.testing"]`` in a conftest.py the fixture ``claude_fake`` is there as well.
+Where the package is installed, pytest has the fixtures ``claude_fake`` and ``claude_answers``.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Iterator, List, Mapping, Optional, Union
 
@@ -119,6 +120,34 @@ if "pytest" in sys.modules:  # as it is where pytest loads this module as a plug
             options.setdefault("cache_secret", "only-for-tests-" * 3)
             options.setdefault("environ", {"CLAUDE_FORCE_DATA_DIR": str(tmp_path / "claude-data")})
             made.append(AsyncAgentOrchestrator(**options))
+            return made[-1]
+
+        yield make
+        for orchestrator in made:
+            orchestrator.close_blocking()
+
+    @pytest.fixture
+    def claude_answers(
+        request: pytest.FixtureRequest, tmp_path: Path
+    ) -> Iterator[Callable[..., AsyncAgentOrchestrator]]:
+        """``claude_answers(path=None, **options)`` gives an orchestrator that only an answer file answers: frozen, no key, no network.
+
+        By default the file lies beside the test's module, ``test_x.answers.jsonl`` for ``test_x.py``. Where
+        ``CLAUDE_FORCE_ANSWERS_MODE=record`` is set, answers are asked for and recorded into it instead. The ledger is under
+        `tmp_path`, and there is no cache.
+        """
+        from .orchestrator import AsyncAgentOrchestrator
+
+        made: List[AsyncAgentOrchestrator] = []
+
+        def make(path: Union[str, os.PathLike[str], None] = None, **options: Any) -> AsyncAgentOrchestrator:
+            mode = "record" if os.environ.get("CLAUDE_FORCE_ANSWERS_MODE", "").strip() == "record" else "frozen"
+            beside = os.path.splitext(str(request.path))[0] + ".answers.jsonl"
+            environ = {**os.environ, "CLAUDE_FORCE_DATA_DIR": str(tmp_path / "claude-data")}
+            options.setdefault("environ", environ)
+            options.setdefault("enable_cache", False)
+            options.setdefault("answers_mode", mode)
+            made.append(AsyncAgentOrchestrator(answers=beside if path is None else path, **options))
             return made[-1]
 
         yield make

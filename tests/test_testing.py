@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -119,3 +120,40 @@ def test_as_a_plugin(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)]
     done = subprocess.run(command, cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout.decode()
+
+
+USES_ANSWERS = """
+import asyncio
+import pytest
+from claude_force_nb.errors import AnswerMissError
+from claude_force_nb.testing import FakeTransport
+
+
+def test_mine(claude_answers):
+    orchestrator = claude_answers()
+    assert asyncio.run(orchestrator.run("What is a monad?")).text == "recorded"
+    with pytest.raises(AnswerMissError, match="functor"):
+        asyncio.run(orchestrator.run("What is a functor?"))
+"""
+RECORDS_ANSWERS = """
+import asyncio
+from claude_force_nb.testing import FakeTransport
+
+
+def test_mine(claude_answers):
+    orchestrator = claude_answers(transport=FakeTransport(lambda request: "recorded"))
+    assert asyncio.run(orchestrator.run("What is a monad?")).text == "recorded"
+"""
+
+
+def test_answers_of_a_test_are_recorded_and_then_frozen(tmp_path: Path) -> None:
+    """Recorded where the environment says so, into the file beside the module; without it nothing else answers."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE_"))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "claude_force_nb.testing"]
+    for source, more in ((RECORDS_ANSWERS, {"CLAUDE_FORCE_ANSWERS_MODE": "record"}), (USES_ANSWERS, {})):
+        (tmp_path / "test_mine.py").write_text(source)
+        done = subprocess.run(
+            [*command, str(tmp_path)], cwd=str(tmp_path), env={**environment, **more}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+        assert (tmp_path / "test_mine.answers.jsonl").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -93,7 +94,7 @@ def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], t
             kernel_name="python3",
             allow_errors=True,
             record_timing=False,
-            timeout=timeout_seconds,
+            timeout=math.ceil(timeout_seconds),
             resources={"metadata": {"path": str(path.resolve().parent)}},
         )
         client.execute(env=_environment(answers, environ, state))

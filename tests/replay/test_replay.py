@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from support.notebooks import CELLS, command, edit, outputs, record, write_noteb
 from claude_force_nb.answers import AnswerFile
 from claude_force_nb.replay.comparing import changed_cells, failed_cells, missed_cells
 from claude_force_nb.simulator import Simulator
+
+# An interpreter of another version, for the tests marked slow.
+OTHER_PYTHON = os.environ.get("OTHER_PYTHON", "")
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +163,16 @@ def test_what_counts_as_a_change() -> None:
     miss = dict(error, ename="AnswerMissError", evalue="cell [1]: x")
     assert missed_cells(notebook([miss])) == {1: "cell [1]: x"}
     assert failed_cells(notebook([]), notebook([miss])) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not OTHER_PYTHON, reason="OTHER_PYTHON names no interpreter that has the package and its extra replay"
+)
+def test_a_notebook_runs_again_on_another_python(copied: Path) -> None:
+    """Recorded here, replayed there, in another home: the same, and audited as the same."""
+    home = copied / "elsewhere"
+    done = command("replay", "review.ipynb", "--check", folder=copied, home=home, python=OTHER_PYTHON)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    done = command("audit", "review.ipynb", folder=copied, home=home, python=OTHER_PYTHON)
+    assert (done.returncode, done.stdout.count("the same")) == (0, 3)

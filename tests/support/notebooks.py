@@ -20,7 +20,7 @@ CELLS = [
     "%%claude memory=talk\nRemember the number seven.",
     "%%claude memory=talk thinking=1024 max_tokens=4000\nWhich number was it?",
     "rows = ['red', 'green', 'red']",
-    "batch = %claude_batch rows\nbatch.to_frame()[['item', 'answer']]",
+    "batch = %claude_batch rows\n[result.text for result in batch]",
     "1 / 0",
 ]
 
