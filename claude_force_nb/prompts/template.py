@@ -290,7 +290,7 @@ def _evaluate(
         if isinstance(value, (int, float, complex)) and not isinstance(value, (bool, Enum)):
             return _Number(value)
         if _is_undefined(value):
-            str(value)  # raises with the reason
+            raise _undefined(expression, value)
         # Turned into text here, so that an object whose __str__ fails stops the prompt like any other failure.
         return insertable(value)
     except PromptError:
@@ -329,6 +329,26 @@ def _is_undefined(value: Any) -> bool:
     from jinja2 import StrictUndefined
 
     return isinstance(value, StrictUndefined)
+
+
+def _undefined(expression: Expression, value: Any) -> PromptError:
+    """Return what is raised where something has no such part: Jinja's reason, and the nearest part that there is."""
+    from jinja2 import UndefinedError
+
+    try:
+        str(value)
+        reason = "it is undefined"
+    except UndefinedError as error:
+        reason = short(error.message)
+    near = ""
+    name, holder = value._undefined_name, value._undefined_obj
+    if isinstance(name, str):
+        try:
+            parts = [*holder] if isinstance(holder, Mapping) else [*getattr(holder, "columns", ()), *dir(holder)]
+            near = did_you_mean(name, [each for each in parts if isinstance(each, str) and not each.startswith("_")])
+        except Exception:  # an object of the notebook may do anything
+            near = ""
+    return UndefinedNameError(f"{reason} in {expression}; nothing was sent{near}")
 
 
 def _failure(expression: Expression, error: Exception) -> PromptError:

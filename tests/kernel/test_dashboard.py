@@ -140,7 +140,7 @@ def test_numbers_follow_what_cells_do(kernel: LiveKernel, server: Simulator) -> 
     """A paid and a cached answer change spend, savings, rate and entries, in the widget and, at rest, in the copy."""
     browser, _ = opened(kernel)
     spent_before = server.counters.dollars
-    assert kernel.run("%claude_cache clear").status == "ok"
+    assert kernel.run("%claude_cache clear --yes").status == "ok"
     cost = Decimal(kernel.run("a = %claude model=sonnet numbers\nprint(a.cost)").stdout.split()[-1])
     assert server.counters.dollars - spent_before == cost
     browser.until(f"Spent ${cost:.4f}", "Entries 1", f"claude-sonnet-5-5 1 0 ${cost:.4f}")
@@ -284,7 +284,7 @@ def test_stop_all_ends_a_cell_as_stop_does(kernel: LiveKernel, server: Simulator
 
 def test_clearing_the_cache_asks(kernel: LiveKernel) -> None:
     """Clear cache asks first; Keep keeps, Yes clears."""
-    kernel.run("%claude_cache clear")
+    kernel.run("%claude_cache clear --yes")
     kernel.run("e = %claude model=haiku keep me")
     browser, _ = opened(kernel)
     browser.click("Clear cache")

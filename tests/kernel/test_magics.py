@@ -442,3 +442,43 @@ def test_the_doctor_reports_in_the_notebook(shared: LiveKernel, server: Simulato
     assert server.counters.by_endpoint.get("messages", 0) == calls
     assert KEY not in json.dumps(cell.outputs)
     assert "did you mean '--online'" in one_line(shared.run("%claude_doctor --onlin"))
+
+
+def test_a_wrong_word_gets_the_nearest_right_one(shared: LiveKernel, server: Simulator) -> None:
+    """In a setting, without its option, in a part of a value, and where it would hide a name of Python's own."""
+    calls = server.counters.calls
+    shared.run("class Frame:\n    columns = ['price', 'size']\nframe = Frame(); record = {'amount': 1}")
+    for code, said in (
+        ("%claude_config model=hiku", "did you mean 'haiku'?"),
+        ("%%claude haiku\nhello", "did you mean 'model=haiku'?"),
+        ("%%claude refresh\nhello", "did you mean '--refresh'?"),
+        ("%%claude into\nhello", "did you mean 'into=…'?"),
+        ("%%claude\n{{ frame.prise }}", "nothing was sent; did you mean 'price'?"),
+        ("%%claude\n{{ record.amuont }}", "nothing was sent; did you mean 'amount'?"),
+        ("%%claude into=print\nhello", "into=print would hide Python's own print"),
+        ("%claude_batch ['a'] into=list", "into=list would hide Python's own list"),
+        ("%claude_cache cleer", "did you mean 'clear'?"),
+    ):
+        assert said in one_line(shared.run(code)), code
+    assert server.counters.calls == calls
+    assert shared.value("print is __import__('builtins').print") == "True"
+
+
+def test_aliases_come_before_full_names_and_newer_models_before_older(shared: LiveKernel) -> None:
+    """Tab offers what people mean first, where IPython keeps an order."""
+    found = shared.complete("%claude model=")
+    assert {"haiku", "opus", "sonnet"} <= set(found)
+    if int(IPython.__version__.split(".")[0]) >= 9:
+        first_full = min(found.index(name) for name in found if name.startswith("claude-"))
+        assert all(found.index(alias) < first_full for alias in ("haiku", "opus", "sonnet"))
+        assert found.index("claude-opus-5-5") < found.index("claude-opus-4-1")
+
+
+def test_the_cache_is_cleared_when_it_is_sure(shared: LiveKernel) -> None:
+    """Without --yes it asks; where nobody can be asked it says so, and keeps every answer."""
+    shared.run("%claude model=haiku kept")
+    message_id = shared.client.execute("%claude_cache clear", store_history=True, allow_stdin=False)
+    assert "%claude_cache clear --yes" in one_line(shared.wait(message_id))
+    assert "cached" in only_answer(shared.run("%claude model=haiku kept"))["text/plain"]
+    assert only_answer(shared.run("%claude_cache clear --yes"))["text/plain"].startswith("cleared ")
+    assert " · cached" not in only_answer(shared.run("%claude model=haiku kept"))["text/plain"]

@@ -62,7 +62,7 @@ CELLS = (
     "%claude_config cache_dir=~/other-cache",
     "%claude model=haiku with another cache",
     "%claude_jobs",
-    "%claude_cache clear",
+    "%claude_cache clear --yes",
     "%unload_ext claude_force_nb",
 )
 

@@ -9,6 +9,7 @@ from claude_force_nb.errors import ClaudeForceWarning, EmptyPromptError, OptionE
 from claude_force_nb.notebook.display.batch_preview import preview_batch
 from claude_force_nb.notebook.kernel.stopping import ending_on_stop
 from claude_force_nb.notebook.options.batch_line import evaluate_source, is_path, parse_batch_line
+from claude_force_nb.notebook.options.names import check_target
 from claude_force_nb.notebook.options.table import BATCH_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.rows.results import frame_parts
@@ -67,6 +68,7 @@ async def batch(
         raise OptionError("--background needs a notebook: in a terminal nothing runs between two inputs; leave it out")
     dry_run = options.pop("dry-run", False)
     path, into = _target(options.pop("into", None))
+    check_target(into, session.front_end.names)
     if path is None and "trust_file" in options:
         raise OptionError("--trust_file is for into= the name of a file; nothing was sent")
     expression = invocation.rest

@@ -19,10 +19,15 @@ REFERENCE = Reference(
     words=(
         ("stats", "entries, size, hits and misses; this is the default", ""),
         ("verify", "read and check every entry; what is corrupt is removed", ""),
-        ("clear", "remove every entry", ""),
+        ("clear", "remove every entry; asks first", ""),
+        ("--yes", "clear without asking", ""),
         ("path", "the folder", ""),
     ),
-    examples=(("%claude_cache", "the numbers"), ("%claude_cache verify", "check every entry")),
+    examples=(
+        ("%claude_cache", "the numbers"),
+        ("%claude_cache verify", "check every entry"),
+        ("%claude_cache clear --yes", "empty it"),
+    ),
     page="guide.md",
 )
 
@@ -37,7 +42,9 @@ def cache(session: NotebookSession, line: str) -> Bundle:
     """
     if wants_help(line):
         return REFERENCE.bundle()
-    action = line.strip() or "stats"
+    words = line.split()
+    sure = "--yes" in words
+    action = " ".join(word for word in words if word != "--yes") or "stats"
     if action not in ACTIONS:
         near = did_you_mean(action, ACTIONS)
         raise OptionError(f"%claude_cache knows {', '.join(ACTIONS)}, not {action!r}{near}")
@@ -46,7 +53,24 @@ def cache(session: NotebookSession, line: str) -> Bundle:
     if action == "path":
         return line_bundle(str(response_cache.directory))
     if action == "clear":
+        if not sure and not _agreed(response_cache.stats().entries, str(response_cache.directory)):
+            return line_bundle("nothing was removed")
         return line_bundle(f"cleared {response_cache.clear():,} entries")
     report = vars(response_cache.stats() if action == "stats" else response_cache.verify())
     rows = [(name.replace("_", " "), f"{value:,}") for name, value in report.items() if type(value) is int]
     return table_bundle(("cache", "value"), rows, footer=str(response_cache.directory))
+
+
+def _agreed(entries: int, directory: str) -> bool:
+    """Ask whether to clear.
+
+    Raises
+    ------
+    OptionError
+        Where nobody can be asked.
+    """
+    try:
+        answer = input(f"remove {entries:,} answers from {directory}? [y/N] ")
+    except (EOFError, RuntimeError):  # ipykernel raises a kind of RuntimeError where the front end takes no input
+        raise OptionError("nobody can be asked here: %claude_cache clear --yes removes every entry") from None
+    return answer.strip().lower() in ("y", "yes")

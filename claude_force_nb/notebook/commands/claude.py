@@ -19,6 +19,7 @@ from claude_force_nb.notebook.display.preview import Preview, make_preview, repa
 from claude_force_nb.notebook.display.screen import NotebookScreen, Screen, TerminalScreen, follow
 from claude_force_nb.notebook.kernel.stopping import interruptible
 from claude_force_nb.notebook.options.line import parse_line
+from claude_force_nb.notebook.options.names import check_target
 from claude_force_nb.notebook.options.table import LINE_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -76,6 +77,7 @@ async def ask(
         return None
     prompt = _prompt(invocation.rest, cell)
     into = options.pop("into", None)
+    check_target(into, session.front_end.names)
     as_code = options.pop("as", None) == "code"
     dry_run = options.pop("dry-run", False)
     stream = take_option(options, "stream", session.settings)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Tuple
 
+from claude_force_nb.costs.pricing import load_prices, resolve_model
 from claude_force_nb.costs.user_prices import read_prices
 from claude_force_nb.errors import OptionError
-from claude_force_nb.messages.request import normalise_base_url
+from claude_force_nb.messages.request import DEFAULT_BASE_URL, normalise_base_url
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.notebook.options.addresses import SIMULATOR
@@ -71,11 +72,26 @@ def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: 
     for name, value in values.items():
         if value != "default":
             read_setting(name, value, where="%claude_config")
+    _check_model(settings, values)
     if trust is not None:
         settings.trust_project(trust == "on")
     for name, value in values.items():
         settings.set(name, value)
     return config_bundle(settings, environ, everything=everything)
+
+
+def _check_model(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Raise UnknownModelError where a model is a slip of an alias, before it fails in each cell."""
+    model = values.get("model", "default")
+    if model == "default":
+        return
+    given = {
+        name: read_setting(name, value, where="%claude_config") for name, value in values.items() if value != "default"
+    }
+    prices = given.get("prices", settings.value("prices"))
+    server = given.get("base_url", settings.value("base_url"))
+    official = server in (None, SIMULATOR) or normalise_base_url(server) == DEFAULT_BASE_URL
+    resolve_model(model, load_prices() if prices is None else prices.table, official=official)
 
 
 def config_bundle(settings: Settings, environ: Mapping[str, str], *, everything: bool = False) -> Bundle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, List, Sequence
+from typing import Any, Callable, List, Sequence, Tuple
 
 from claude_force_nb.notebook.options.table import AGENT_OPTIONS, BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS
 from claude_force_nb.vocabulary import MEMORY_ACTIONS
@@ -85,7 +85,7 @@ def _values(magics: ClaudeMagics, name: str) -> List[str]:
         return _agents(magics)
     if name == "model":
         prices = magics.session.orchestrators.prices
-        return [*sorted(prices.aliases), *prices.models()]
+        return [*sorted(prices.aliases), *sorted(prices.models(), key=_age)]
     if name == "memory":
         return ["on", "off", *magics.session.memory.names()]
     if name == "schema":
@@ -94,6 +94,13 @@ def _values(magics: ClaudeMagics, name: str) -> List[str]:
     if option is None or option.flag:
         return []
     return list(option.choices) or (["on", "off"] if option.takes.startswith("on") else [])
+
+
+def _age(model: str) -> Tuple[List[int], str]:
+    """Sort newer versions before older ones: of ``claude-opus-4-1-20250805`` the 4.1 counts, and then the date."""
+    numbers = [int(number) for number in re.findall(r"\d+", model)]
+    version = [number for number in numbers if number < 1000]
+    return [-number for number in [*version, 0, 0][:2]], model
 
 
 def _is_schema(name: str, value: Any) -> bool:
@@ -120,6 +127,8 @@ def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
     @context_matcher()  # type: ignore[untyped-decorator]
     def claude_matcher(context: Any) -> Any:
         found = complete(magics, context.text_until_cursor)
-        return {"completions": [SimpleCompletion(text=item, type="magic") for item in found], "suppress": bool(found)}
+        completions = [SimpleCompletion(text=item, type="magic") for item in found]
+        # In our order: aliases before full names, and the newest first.
+        return {"completions": completions, "suppress": bool(found), "ordered": True}
 
     return claude_matcher  # type: ignore[no-any-return]

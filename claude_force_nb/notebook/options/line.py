@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from dataclasses import dataclass
 from io import StringIO
@@ -62,8 +63,25 @@ def parse_line(line: str, *, allowed: Iterable[str] = LINE_OPTIONS, free_text: b
                 raise OptionError(f"{name} is given twice")
             options[name] = read_option(name, text)
     if rest and not free_text:
-        raise OptionError(f"{_cut(rest)[0]!r} is not an option; write key=value, or the prompt below the line")
+        word = _cut(rest)[0]
+        raise OptionError(
+            f"{word!r} is not an option; write key=value, or the prompt below the line{_meant(word, known)}"
+        )
     return Invocation(options, rest)
+
+
+def _meant(word: str, known: Mapping[str, Option]) -> str:
+    """Return ``"; did you mean 'model=haiku'?"`` for a value that stands without its option, or a flag without its dashes; else ""."""
+    from claude_force_nb.costs.pricing import load_prices
+
+    pairs = {f"{name}={choice}" for name, option in known.items() for choice in option.choices}
+    if "model" in known:
+        pairs |= {f"model={alias}" for alias in load_prices().aliases}
+    typed = {pair.partition("=")[2]: pair for pair in sorted(pairs)}
+    typed.update((name, "--" + name) for name, option in known.items() if option.flag)
+    typed.update((name, name + "=…") for name, option in known.items() if not option.flag)
+    near = [word] if word in typed else difflib.get_close_matches(word, typed, n=1, cutoff=0.7)
+    return f"; did you mean {typed[near[0]]!r}?" if near else ""
 
 
 def _option_name(rest: str, known: Mapping[str, Option], *, strict: bool) -> Tuple[str, bool]:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional
 
 from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.schemas.answer import AnswerSchema, schema_of
 from claude_force_nb.vocabulary import did_you_mean
 
-__all__ = ["find_schema"]
+__all__ = ["check_target", "find_schema"]
+
+
+def check_target(name: Optional[str], names: Mapping[str, Any]) -> None:
+    """Refuse an ``into=`` that would hide a name of Python's own, such as ``print``, from every later cell.
+
+    Raises
+    ------
+    OptionError
+        If it would; a name that the notebook has already made its own is taken.
+    """
+    if name is not None and hasattr(builtins, name) and name not in names:
+        raise OptionError(
+            f"into={name} would hide Python's own {name} in every later cell: choose another name; nothing was sent"
+        )
 
 
 def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
