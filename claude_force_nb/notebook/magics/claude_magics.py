@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AWAITABLE", "ClaudeMagics"]
 
 # Magics that have an awaitable twin.
-AWAITABLE = ("claude", "claude_batch", "claude_jobs", "claude_doctor", "claude_fix")
+AWAITABLE = ("claude", "claude_batch", "claude_compare", "claude_jobs", "claude_doctor", "claude_fix")
 
 
 @magics_class
@@ -88,6 +88,27 @@ class ClaudeMagics(Magics):
         from claude_force_nb.notebook.commands.batch import batch
 
         return batch(self.session, line, cell, local_ns or {})
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude_compare(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
+        """Ask several models and agents the same: `%%claude_compare models=haiku,sonnet agents=a,b samples=2` above a prompt."""
+        return run_blocking(lambda: self._compare(line, cell, local_ns))
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def claude_compare_async(
+        self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None
+    ) -> Any:
+        """Return the awaitable of `%%claude_compare`; cells are rewritten to await it."""
+        return self._compare(line, cell, local_ns)
+
+    def _compare(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
+        from claude_force_nb.notebook.commands.compare import compare
+
+        return compare(self.session, line, cell, local_ns or {})
 
     @no_var_expand
     @line_magic

@@ -20,6 +20,7 @@ SHOWN = (
     ("claude_force_nb.rows.results", "BatchSummary"),
     ("claude_force_nb.notebook.commands.background_run", "BackgroundRun"),
     ("claude_force_nb.notebook.display.preview", "Preview"),
+    ("claude_force_nb.notebook.display.comparison", "Comparison"),
 )
 
 

@@ -32,7 +32,7 @@ from .values import (
     read_whole_number,
 )
 
-__all__ = ["AGENT_OPTIONS", "BATCH_OPTIONS", "LINE_OPTIONS", "OPTIONS", "SETTINGS"]
+__all__ = ["AGENT_OPTIONS", "BATCH_OPTIONS", "COMPARE_OPTIONS", "LINE_OPTIONS", "OPTIONS", "SETTINGS"]
 
 
 OPTIONS: Dict[str, Option] = {
@@ -241,6 +241,9 @@ OPTIONS: Dict[str, Option] = {
             setting=True,
             default=DEFAULT_MEMORY_TOKENS,
         ),
+        Option("models", read_text, "names, separated by commas", "models that are compared", line=False),
+        Option("agents", read_text, "names, separated by commas", "agents that are compared", line=False),
+        Option("samples", read_whole_number, "number", "independent answers of each", line=False),
         Option("column", read_text, "name", "the one column of the source that is read", line=False),
         Option("agent_column", read_text, "name", "column that names the agent of each row", line=False),
         Option("model_column", read_text, "name", "column that names the model of each row", line=False),
@@ -299,6 +302,17 @@ BATCH_OPTIONS = (
     "background",
     "refresh",
     "dry-run",
+    "help",
+)
+COMPARE_OPTIONS = (
+    "models",
+    "agents",
+    "samples",
+    *(
+        name
+        for name in LINE_OPTIONS
+        if name not in ("agent", "as", "dry-run", "help", "memory", "model", "sample", "stream")
+    ),
     "help",
 )
 AGENT_OPTIONS = ("model", "temperature", "max_tokens", "description")

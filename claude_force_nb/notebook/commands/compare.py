@@ -1,0 +1,133 @@
+"""%%claude_compare: one prompt to several models, agents and samples, side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from decimal import Decimal
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from claude_force_nb.calls.status import CallStatus
+from claude_force_nb.errors import ApiError, BudgetExceededError, EmptyPromptError, OptionError, SchemaError
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.display.comparison import ComparedAnswer, Comparison
+from claude_force_nb.notebook.kernel.stopping import interruptible
+from claude_force_nb.notebook.options.line import parse_line
+from claude_force_nb.notebook.options.table import COMPARE_OPTIONS
+from claude_force_nb.notebook.session.session import NotebookSession
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+
+from .call_arguments import call_arguments
+from .reference import Reference
+
+__all__ = ["REFERENCE", "compare"]
+
+_MOST_ANSWERS = 100
+REFERENCE = Reference(
+    magic="%%claude_compare",
+    summary="Asks several models and agents the same, and shows the answers side by side; the cell's value is a Comparison.",
+    options=COMPARE_OPTIONS,
+    examples=(
+        ("%%claude_compare models=haiku,sonnet", "above a prompt"),
+        (
+            "%%claude_compare models=haiku agents=reviewer,tester samples=2 into=grid",
+            "grid.to_frame() has a row for each",
+        ),
+    ),
+    page="guide.md#compare",
+)
+
+# One of the answers: model, agent, number of the sample.
+_Place = Tuple[Optional[str], Optional[str], int]
+
+
+async def compare(
+    session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
+) -> Optional[Comparison]:
+    """Ask, and return the answers, agents within models and samples within agents; one that failed is among them with its error.
+
+    Raises
+    ------
+    ClaudeForceError
+        One line; nothing was sent where one of the requests cannot be made.
+    RunInterrupted
+        On Stop; the answers that have come are in the cache.
+    """
+    options = dict(parse_line(line, allowed=COMPARE_OPTIONS).options)
+    if options.pop("help", False):
+        session.front_end.show(REFERENCE.bundle())
+        return None
+    prompt = (cell or "").strip("\n")
+    if not prompt.strip():
+        raise EmptyPromptError("the prompt is empty; write it below the %%claude_compare line; nothing was sent")
+    into = options.pop("into", None)
+    models, agents = _names(options.pop("models", None)), _names(options.pop("agents", None))
+    samples = options.pop("samples", 1)
+    places = [(model, agent, sample) for model in models for agent in agents for sample in range(1, samples + 1)]
+    if not 1 <= len(places) <= _MOST_ANSWERS:
+        raise OptionError(f"a comparison has 1 to {_MOST_ANSWERS} answers, not {len(places)}; nothing was sent")
+    calls = [_call(session, options, local_names, place) for place in places]
+    orchestrator = session.orchestrator
+    for call in calls:
+        orchestrator.request(prompt, **call)
+    began = time.monotonic()
+
+    def stopped() -> str:
+        return f"stopped after {time.monotonic() - began:.0f} s; the answers that have come are in the cache; run again for the others"
+
+    results = await interruptible(_ask_all(orchestrator, prompt, calls, session.front_end.cell_id()), stopped)
+    if orchestrator.ledger is not None:
+        orchestrator.ledger.flush()
+    made = Comparison(tuple(ComparedAnswer(*place, result) for place, result in zip(places, results)))
+    session.front_end.show(made.bundle())
+    session.front_end.mark_shown(made)
+    if into:
+        session.front_end.names[into] = made
+    return made
+
+
+def _names(text: Optional[str]) -> Sequence[Optional[str]]:
+    """Return the names of a list with commas; one that is not given stands for the usual."""
+    if text is None:
+        return (None,)
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise OptionError(f"names are separated by commas, each given once, not {text!r}; nothing was sent")
+    return names
+
+
+def _call(
+    session: NotebookSession, options: Mapping[str, Any], local_names: Mapping[str, Any], place: _Place
+) -> Dict[str, Any]:
+    model, agent, sample = place
+    own = {name: value for name, value in (("model", model), ("agent", agent)) if value is not None}
+    return call_arguments({**options, **own, "sample": sample}, session.settings, local_names, session.front_end.names)
+
+
+async def _ask_all(
+    orchestrator: AsyncAgentOrchestrator, prompt: str, calls: Sequence[Mapping[str, Any]], cell: Optional[str]
+) -> List[ClaudeResult]:
+    async def ask(call: Mapping[str, Any]) -> ClaudeResult:
+        status = CallStatus()
+        try:
+            return await orchestrator.run(prompt, cell=cell, status=status, **call)
+        except SchemaError as error:
+            return error.result if error.result is not None else _failed(call, error, "failed")
+        except ApiError as error:
+            return _failed(call, error, "failed")
+        except BudgetExceededError as error:
+            return _failed(call, error, "not_sent")
+
+    tasks = [asyncio.ensure_future(ask(call)) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _failed(call: Mapping[str, Any], error: Exception, status: str) -> ClaudeResult:
+    # What was sent may have been billed.
+    cost = None if status == "failed" else Decimal(0)
+    return ClaudeResult(model=call.get("model") or "", agent=call.get("agent"), status=status, error=error, cost=cost)

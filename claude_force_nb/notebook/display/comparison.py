@@ -1,0 +1,157 @@
+"""The same prompt to several models and agents: answers side by side, with what each costs and which words differ."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+from claude_force_nb.costs.report import dollars
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.rows.frames import assemble
+from claude_force_nb.text_tables import escape_markdown, one_line, without_controls
+
+from .bundles import Bundle, bundle, escape_html
+from .markdown import markdown_of
+from .tables import table_bundle
+
+__all__ = ["ComparedAnswer", "Comparison"]
+
+_PIECES = re.compile(r"\s+|\w+|[^\w\s]")
+# Pieces of an answer whose words are compared; what follows is shown as it is.
+_MOST_PIECES = 4000
+_CELL_STYLE = "vertical-align:top;text-align:left;white-space:pre-wrap;max-width:40em"
+
+
+@dataclass(frozen=True)
+class ComparedAnswer:
+    """One answer of a comparison.
+
+    Attributes
+    ----------
+    model, agent : str or None
+        As asked for; None for the usual one.
+    sample : int
+        From 1.
+    result : ClaudeResult
+        A failed one has its error.
+    """
+
+    model: Optional[str]
+    agent: Optional[str]
+    sample: int
+    result: ClaudeResult
+
+    @property
+    def name(self) -> str:
+        """What stands above it."""
+        sample = f"sample {self.sample}" if self.sample > 1 else ""
+        return " · ".join(part for part in (self.agent, self.model or self.result.model, sample) if part)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Answers to one prompt; the first is the one that the others are compared with.
+
+    Attributes
+    ----------
+    answers : tuple of ComparedAnswer
+        Agents within models, samples within agents.
+    """
+
+    answers: Tuple[ComparedAnswer, ...]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(answer.name for answer in self.answers)})"
+
+    @property
+    def results(self) -> List[ClaudeResult]:
+        """The results, in order."""
+        return [answer.result for answer in self.answers]
+
+    def similarity(self, number: int) -> float:
+        """Return how alike the words of an answer and of the first one are, 0 to 1: twice what they share over all of both."""
+        first, other = (_pieces(self.answers[at].result.text) for at in (0, number))
+        return difflib.SequenceMatcher(None, first, other, autojunk=False).ratio()
+
+    def to_frame(self) -> Any:
+        """Return one row for each answer: model, agent, sample, answer, status, cost (US dollars), seconds, similarity and error.
+
+        Raises
+        ------
+        SourceError
+            If neither pandas nor polars is installed.
+        """
+        rows: Dict[str, List[Any]] = {}
+        for number, answer in enumerate(self.answers):
+            result = answer.result
+            cost = result.saved if result.cached else result.cost
+            row = {
+                "model": result.model or answer.model,
+                "agent": answer.agent,
+                "sample": answer.sample,
+                "answer": result.text,
+                "status": result.status,
+                "cost": None if cost is None else float(cost),
+                "seconds": result.call_seconds,
+                "similarity": self.similarity(number),
+                "error": None if result.error is None else one_line(result.error),
+            }
+            for name, value in row.items():
+                rows.setdefault(name, []).append(value)
+        return assemble(list(range(len(self.answers))), {}, rows)
+
+    def bundle(self) -> Bundle:
+        """Return a table of what each took, and below it the answers; words that the first has otherwise are marked."""
+        header = ("answer", "status", "tokens", "cost", "seconds", "like the first")
+        rows = [self._row(number) for number in range(len(self.answers))]
+        table = table_bundle(header, rows, right=(2, 3, 4, 5))
+        texts = [(answer.name, _shown(answer.result)) for answer in self.answers]
+        plain = "\n\n".join([table["text/plain"], *(f"--- {name}\n{text}" for name, text in texts)])
+        quoted = ["\n".join("> " + line for line in markdown_of(text).split("\n")) for _, text in texts]
+        named = [f"**{escape_markdown(one_line(name))}**\n\n{text}" for (name, _), text in zip(texts, quoted)]
+        return bundle(plain, "\n\n".join([table["text/markdown"], *named]), table["text/html"] + self._grid())
+
+    def _row(self, number: int) -> Tuple[str, ...]:
+        answer = self.answers[number]
+        result = answer.result
+        if result.error is not None:
+            return (answer.name, f"{result.status}: {one_line(result.error)}", "", "", "", "")
+        cost = result.saved if result.cached else result.cost
+        tokens = f"{result.usage.total_input_tokens}→{result.usage.output_tokens}"
+        alike = f"{self.similarity(number):.0%}" if number else ""
+        # As when it was asked: a rerun shows the same.
+        status = "ok" if result.status == "cached" else result.status
+        return (answer.name, status, tokens, dollars(cost), f"{result.call_seconds:.1f}", alike)
+
+    def _grid(self) -> str:
+        heads = "".join(f'<th style="text-align:left">{escape_html(answer.name)}</th>' for answer in self.answers)
+        first = _shown(self.answers[0].result)
+        cells = [escape_html(first)]
+        cells += [_marked(first, _shown(answer.result)) for answer in self.answers[1:]]
+        body = "".join(f'<td style="{_CELL_STYLE}">{cell}</td>' for cell in cells)
+        return f"<table><thead><tr>{heads}</tr></thead><tbody><tr>{body}</tr></tbody></table>"
+
+
+def _shown(result: ClaudeResult) -> str:
+    return without_controls(result.text) if result.error is None else one_line(result.error)
+
+
+def _pieces(text: str) -> List[str]:
+    return [piece for piece in _PIECES.findall(text)[:_MOST_PIECES] if not piece.isspace()]
+
+
+def _marked(first: str, other: str) -> str:
+    """Return a text as HTML, the words that the first text does not have there in bold."""
+    before, after = _PIECES.findall(first)[:_MOST_PIECES], _PIECES.findall(other)
+    after, rest = after[:_MOST_PIECES], "".join(after[_MOST_PIECES:])
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    parts = []
+    for tag, _, _, start, end in matcher.get_opcodes():
+        text = escape_html("".join(after[start:end]))
+        parts.append(text if tag == "equal" or not text.strip() else f"<b>{text}</b>")
+    return "".join(parts) + escape_html(rest)
