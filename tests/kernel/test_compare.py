@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-from support.live_kernel import LiveKernel, kernel_environment, only_answer, one_line
+from support.live_kernel import LiveKernel, kernel_environment, one_line, only_answer
 
 from claude_force_nb.simulator import Simulator
 
@@ -29,7 +28,7 @@ def test_models_agents_and_samples_side_by_side(tmp_path: Path) -> None:
         assert "What is 2?" in shown["text/plain"]
         first = json.loads(kernel.value("grid.to_frame().to_json()").strip("'").replace("\\\\", "\\"))
         assert list(first)[:4] == ["model", "agent", "sample", "answer"]
-        assert list(first["similarity"].values())[0] == 1.0
+        assert first["similarity"]["0"] == 1.0
         assert all(0 < value <= 1 for value in first["similarity"].values())
         again = only_answer(kernel.run(code))["text/plain"]
         assert server.counters.completed == 8
