@@ -136,7 +136,7 @@ def test_the_cost_of_all_kernels_is_shown(kernels: Kernels, folder: Path) -> Non
     assert "written to costs.csv" in two.run("%claude_cost export=costs.csv").text
     assert (folder / "costs.csv").read_text(encoding="utf-8").startswith("time,notebook,cell,agent,model,")
     assert "did you mean 'since'?" in one_line(one.run("%claude_cost sinc=7d"))
-    assert one.complete("%claude_cost ") == ["by=", "export=", "into=", "prune=", "since="]
+    assert sorted(one.complete("%claude_cost ")) == ["by=", "export=", "into=", "prune=", "since="]
 
 
 def test_prices_of_the_user(kernels: Kernels, server: Simulator, folder: Path) -> None:
