@@ -50,7 +50,7 @@ def code_html(code: str, language: str) -> str:
     """
     name = f'<div style="{_NAME}">{html.escape(language)}</div>' if language else ""
     inner = _highlighted(code, language) if language and len(code) <= _LONGEST_HIGHLIGHTED else html.escape(code)
-    block = f'<div class="highlight" style="{_BLOCK}">{name}<pre style="background:none;margin:0"><code>{inner}</code></pre></div>\n'
+    block = f'<div class="highlight" style="{_BLOCK}">{name}<pre style="background:none;margin:0"><code style="background:none">{inner}</code></pre></div>\n'
     # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
     return block.replace("$", "<span>$</span>")
 
