@@ -141,6 +141,11 @@ class AnswerFile:
             return sorted(set(self._lines) - self._used)
 
     @property
+    def missed(self) -> int:
+        """How many questions were asked of it, frozen, that it does not answer."""
+        return self._described
+
+    @property
     def changed(self) -> bool:
         """Whether there is anything that is not on disk yet."""
         return self._changed

@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     again = replayed.notebook
     missed, failed = missed_cells(again), failed_cells(saved, again)
     problems = [f"cell {number} has no answer: {line}" for number, line in missed.items()]
+    if replayed.missed > len(missed):
+        problems.append(f"{replayed.missed - len(missed)} questions in batches or loops have no answer")
     problems += [f"cell {number} failed: {line}" for number, line in failed.items()]
     if arguments.check:
         changed = [number for number in changed_cells(saved, again) if number not in missed and number not in failed]

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.answers import AnswerFile
 from claude_force_nb.errors import ConfigurationError, SourceError
@@ -24,7 +24,8 @@ _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE", "ANTH
 _UNUSED = """
 import json
 magics = get_ipython().magics_manager.registry.get("ClaudeMagics")
-print(json.dumps(None if magics is None else magics.session.answers.unused()))
+answers = None if magics is None else magics.session.answers
+print(json.dumps(None if answers is None else [answers.missed, answers.unused()]))
 """
 
 
@@ -36,11 +37,14 @@ class Replayed:
     ----------
     notebook : NotebookNode
         As it ran.
+    missed : int
+        Questions that the file did not answer, also those of rows of a batch.
     unused : list of str or None
         Fingerprints of the file's answers that nobody asked for; None where the notebook did not come so far.
     """
 
     notebook: NotebookNode
+    missed: int
     unused: Optional[List[str]]
 
 
@@ -98,9 +102,9 @@ def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], t
             resources={"metadata": {"path": str(path.resolve().parent)}},
         )
         client.execute(env=_environment(answers, environ, state))
-    unused = _printed(notebook.cells.pop())
+    missed, unused = _printed(notebook.cells.pop())
     notebook.metadata = nbformat.from_dict(saved_kernel)  # type: ignore[no-untyped-call]
-    return Replayed(notebook, unused)
+    return Replayed(notebook, missed, unused)
 
 
 def _environment(answers: AnswerFile, environ: Mapping[str, str], state: str) -> Dict[str, str]:
@@ -124,10 +128,11 @@ def _environment(answers: AnswerFile, environ: Mapping[str, str], state: str) ->
     return environment
 
 
-def _printed(cell: Any) -> Optional[List[str]]:
+def _printed(cell: Any) -> Tuple[int, Optional[List[str]]]:
     text = "".join(output.get("text", "") for output in cell.outputs)
     try:
         printed = json.loads(text)
-    except ValueError:
-        return None
-    return printed if isinstance(printed, list) else None
+        missed, unused = printed
+    except (ValueError, TypeError):
+        return 0, None
+    return missed, unused

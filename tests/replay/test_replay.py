@@ -81,6 +81,15 @@ def test_a_word_that_was_changed_is_named(copied: Path) -> None:
 
 
 @pytest.mark.slow
+def test_rows_without_an_answer_are_counted(copied: Path) -> None:
+    """A batch ends with rows that were not sent and raises nothing; the command says so without --check as well."""
+    edit(copied / "review.ipynb", "'green'", "'blue'")
+    done = command("replay", "review.ipynb", folder=copied, home=copied / "elsewhere")
+    assert done.returncode == 1
+    assert done.stdout.startswith("1 questions in batches or loops have no answer\n")
+
+
+@pytest.mark.slow
 def test_code_that_wants_the_network_gets_none(copied: Path) -> None:
     """What a cell opens itself is refused as well."""
     edit(copied / "review.ipynb", "1 / 0", "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9/')")

@@ -53,6 +53,11 @@ class SessionAnswers:
         """Return the fingerprints of the file's answers that nobody has asked for."""
         return [] if self._file is None else self._file.unused
 
+    @property
+    def missed(self) -> int:
+        """How many questions the file did not answer while nothing else was asked."""
+        return 0 if self._file is None else self._file.missed
+
     def flush(self) -> None:
         """Write what the file has not yet."""
         if self._file is not None and self._file.changed:
