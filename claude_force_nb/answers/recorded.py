@@ -81,6 +81,10 @@ class RecordedAnswers:
             raise AnswerMissError(self._miss(request))
         return found
 
+    def answers(self, request: ClaudeRequest, *, reads_cache: bool) -> bool:
+        """Return whether `find` would give an answer; counts as no use of it."""
+        return (reads_cache or self.frozen) and request.fingerprint in self.file
+
     def _miss(self, request: ClaudeRequest) -> str:
         who = f"{request.agent} ({request.model})" if request.agent else request.model
         nearest = self.file.describe_miss(request)
@@ -114,9 +118,11 @@ def open_answers(
     Raises
     ------
     OptionError or AnswerFileError
-        See `RecordedAnswers` and `AnswerFile.load`.
+        See `RecordedAnswers` and `AnswerFile.load`; also where a mode is set and no file: frozen, that would ask the API after all.
     """
     if answers is None:
+        if mode != "use":
+            raise OptionError(f"answers_mode={mode} needs the file of answers; nothing was sent")
         return None
     file = answers if isinstance(answers, AnswerFile) else AnswerFile(answers, environ=environ)
     return RecordedAnswers(file, mode)

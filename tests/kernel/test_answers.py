@@ -68,6 +68,7 @@ def test_a_kernel_that_is_frozen_shows_the_same(recorded: Dict[str, Any], tmp_pa
             (output,), (earlier,) = cell.outputs, first.outputs
             assert output["metadata"] == earlier["metadata"]
             assert output["metadata"]["claude_force_nb"]["model"].startswith("claude-haiku")
+        assert "cached: free" in kernel.run("%claude memory=off --dry-run And colours?").text
         missed = kernel.run("%claude memory=off stream=off And odours?")
         assert missed.status == "error"
         (line,) = missed.traceback
@@ -107,6 +108,8 @@ def test_save_prune_and_off(recorded: Dict[str, Any], tmp_path: Path) -> None:
     with LiveKernel(kernel_environment(recorded["url"], tmp_path), str(tmp_path)) as kernel:
         kernel.run("%load_ext claude_force_nb")
         kernel.run("%claude_answers use y.answers.jsonl")
+        # The name means the same file wherever the notebook goes.
+        kernel.run("import os\nos.mkdir('below')\nos.chdir('below')")
         kernel.run("%claude_config model=haiku")
         assert only_answer(kernel.run(CELLS[-1]))
         assert shown(kernel.run("%claude_answers prune")) == "removed 3 answers that this run did not use"

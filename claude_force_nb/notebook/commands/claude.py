@@ -124,11 +124,15 @@ def preview_call(orchestrator: AsyncAgentOrchestrator, prompt: str, call: Mappin
         notes.append(str(look(options.conversation, options.turn, limit_tokens=options.memory_tokens)))
     if options.schema is not None:
         notes.append(repair_note(request, orchestrator.prices, on=today()))
-    cache = None if options.cache == "off" else orchestrator.cache
+    recorded = orchestrator.answers
+    cached: Optional[bool] = recorded is not None and recorded.answers(request, reads_cache=options.reads_cache)
+    if not cached and (recorded is None or not recorded.frozen):
+        cache = None if options.cache == "off" else orchestrator.cache
+        cached = None if cache is None else cache.get(request) is not None
     return make_preview(
         request,
         most=price_bound(request, orchestrator.prices, on=today()),
-        cached=None if cache is None else cache.get(request) is not None,
+        cached=cached,
         secrets=secrets_of(os.environ),
         notes=notes,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from typing import List, Optional, Tuple
 
@@ -23,13 +22,14 @@ class SessionAnswers:
 
     def __init__(self) -> None:
         self._file: Optional[AnswerFile] = None
+        self._given = ""
         self._remembered: OrderedDict[str, Tuple[ClaudeRequest, ClaudeResult]] = OrderedDict()
 
     def file(self, path: str) -> AnswerFile:
-        """Return the file at a path, the same one as long as it is the same path."""
-        if self._file is None or self._file.path != os.path.abspath(os.path.expanduser(path)):
+        """Return the file at a path, the same one as long as the same is given, wherever the notebook goes meanwhile."""
+        if self._file is None or path != self._given:
             self.flush()
-            self._file = AnswerFile(path)
+            self._file, self._given = AnswerFile(path), path
         return self._file
 
     def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
