@@ -21,6 +21,7 @@ _COMMANDS = {
     "cost": (".costs.cli", "show what was spent and saved"),
     "replay": (".replay.cli", "run a notebook again from its answer file, and check it"),
     "audit": (".replay.audit_cli", "say where each answer that a notebook shows is from"),
+    "keys": (".answers.cli", "make a key that signs answer files, or trust somebody's"),
     "doctor": (".notebook.doctor.cli", "say what works on this machine, and what to do about what does not"),
 }
 

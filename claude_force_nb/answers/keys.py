@@ -11,9 +11,14 @@ from claude_force_nb.storage.mac import Mac
 from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets, read_key
 from claude_force_nb.storage.user_folders import user_folder
 
-__all__ = ["AnswerKeys", "find_keys"]
+from .public_keys import PublicKeys
+
+__all__ = ["PUBLIC_CODE_DIGITS", "AnswerKeys", "find_keys"]
 
 _KEY_ID_BYTES = 8
+
+PUBLIC_CODE_DIGITS = 128
+"""Hexadecimal digits of an Ed25519 signature; those of a secret have half as many."""
 
 
 class AnswerKeys:
@@ -23,11 +28,14 @@ class AnswerKeys:
     ----------
     secrets : iterable of bytes
         The current one first, none empty; there may be none at all. They are not kept: only keys derived from them are.
+    public : PublicKeys, optional
+        A signing key in it goes before the secrets.
     """
 
-    __slots__ = ("_keys", "_signs_with")
+    __slots__ = ("_keys", "_public", "_signs_with")
 
-    def __init__(self, secrets: Iterable[bytes] = ()) -> None:
+    def __init__(self, secrets: Iterable[bytes] = (), public: Optional[PublicKeys] = None) -> None:
+        self._public = public
         self._keys: Dict[bytes, Mac] = {}
         self._signs_with = b""
         for secret in secrets:
@@ -36,7 +44,7 @@ class AnswerKeys:
             self._signs_with = self._signs_with or key_id
 
     def __bool__(self) -> bool:
-        return bool(self._keys)
+        return bool(self._keys) or bool(self._public and self._public.signs_with)
 
     def __repr__(self) -> str:
         return f"AnswerKeys({len(self._keys)} keys)"
@@ -46,6 +54,9 @@ class AnswerKeys:
 
     def sign(self, checksum: bytes) -> Dict[str, Any]:
         """Return what a line with this checksum carries as its signature; {} where there is no key."""
+        if self._public is not None and self._public.signs_with:
+            key_id = self._public.signs_with.decode("ascii")
+            return {"signature": {"code": self._public.sign(checksum), "key": key_id}}
         if not self._signs_with:
             return {}
         code = self._keys[self._signs_with].digest(b"", checksum).hex()
@@ -53,6 +64,8 @@ class AnswerKeys:
 
     def check(self, checksum: bytes, code: bytes, key_id: bytes) -> Optional[bool]:
         """Return True for a signature that is right, False for one of a key that is not known, None for one that is wrong."""
+        if len(code) == PUBLIC_CODE_DIGITS:
+            return False if self._public is None else self._public.check(checksum, code, key_id)
         key = self._keys.get(key_id)
         if key is None:
             return False
@@ -70,13 +83,14 @@ def find_keys(secret: Union[str, bytes, None], environ: Mapping[str, str]) -> An
         See `storage.secret.find_secrets`.
     """
     current, previous, _ = find_secrets(secret, environ)
+    folder = user_folder("config", environ)
     if current is None:
         try:
-            current = read_key(user_folder("config", environ) / KEY_FILE_NAME)[0]
+            current = read_key(folder / KEY_FILE_NAME)[0]
         except (OSError, SecretError):
             # Without a key, or with one that others could have written, lines are unsigned, and signed ones are those of others.
             current = None
-    return AnswerKeys([*([current] if current else []), *previous])
+    return AnswerKeys([*([current] if current else []), *previous], PublicKeys(folder))
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:

@@ -39,7 +39,8 @@ _SIGNED_TAIL = re.compile(
     rb'\},"fingerprint":"([0-9a-f]{64})"'
     rb'(,"sha256":"([0-9a-f]{64})","signature":\{"code":"([0-9a-f]{64})","key":"([0-9a-f]{16})"\}\})'
 )
-_TAIL_BYTES, _SIGNED_TAIL_BYTES = 159, 272
+_PUBLIC_TAIL = re.compile(_SIGNED_TAIL.pattern.replace(b'"code":"([0-9a-f]{64})"', b'"code":"([0-9a-f]{128})"'))
+_TAILS = ((_SIGNED_TAIL, 272), (_TAIL, 159), (_PUBLIC_TAIL, 336))
 _CONFLICT = re.compile(rb"(?:<{7}|\|{7}|={7}|>{7})(?: .*)?", re.DOTALL)
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -255,9 +256,9 @@ def _is_conflict(line: bytes) -> bool:
 
 def _read(line: bytes, number: int, keys: AnswerKeys) -> Any:
     """Return a line that counts, or why it does not: `AnswerLine` or `LineFault`."""
-    match = _SIGNED_TAIL.fullmatch(line, max(0, len(line) - _SIGNED_TAIL_BYTES))
-    if match is None:
-        match = _TAIL.fullmatch(line, max(0, len(line) - _TAIL_BYTES))
+    match = None
+    for pattern, length in _TAILS:
+        match = match or pattern.fullmatch(line, max(0, len(line) - length))
     if match is None or not line.startswith(_START):
         cut = line.startswith(b'{"answer":') and not line.endswith(b"}")
         return LineFault(number, "is cut short" if cut else "was changed, or is not an answer")
@@ -265,7 +266,7 @@ def _read(line: bytes, number: int, keys: AnswerKeys) -> Any:
     checksum = match.group(3)
     if sha256(content).digest() != unhexlify(checksum):
         return LineFault(number, "was changed")
-    signed = keys.check(checksum, *match.group(4, 5)) if match.re is _SIGNED_TAIL else False
+    signed = keys.check(checksum, *match.group(4, 5)) if match.re is not _TAIL else False
     if signed is None:
         return LineFault(number, "was changed after it was signed")
     return AnswerLine(match.group(1).decode("ascii"), line, number, signed)
