@@ -51,6 +51,7 @@ def texts(cells: List[Cell]) -> List[str]:
     return [only_answer(cell)["text/plain"].rpartition("\n\n")[0] for cell in cells]
 
 
+@pytest.mark.slow
 def test_a_kernel_that_is_frozen_shows_the_same(recorded: Dict[str, Any], tmp_path: Path) -> None:
     """Templates, an agent and a conversation: the same text with no key, and a miss names cell, agent and word."""
     answers = Path(recorded["folder"], "x.answers.jsonl")

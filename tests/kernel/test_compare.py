@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.live_kernel import LiveKernel, kernel_environment, one_line, only_answer
 
 from claude_force_nb.simulator import Simulator
 
 
+@pytest.mark.slow
 def test_models_agents_and_samples_side_by_side(tmp_path: Path) -> None:
     """One row for each, the same answers again for nothing, words that differ marked, and all of it as a frame."""
     with Simulator() as server, LiveKernel(kernel_environment(server.url, tmp_path), str(tmp_path)) as kernel:
@@ -37,6 +39,7 @@ def test_models_agents_and_samples_side_by_side(tmp_path: Path) -> None:
     assert len((tmp_path / "x.answers.jsonl").read_bytes().splitlines()) == 9
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line_and_what_fails_is_shown(tmp_path: Path) -> None:
     """Nothing is sent where a name is wrong; one call that fails costs its own column only."""
     with Simulator() as server, LiveKernel(kernel_environment(server.url, tmp_path), str(tmp_path)) as kernel:

@@ -44,6 +44,7 @@ def _accounted(folder: Path, name: str) -> Tuple[int, int]:
         ledger.close()
 
 
+@pytest.mark.slow
 def test_without_a_key_one_setting_gives_answers(kernel: LiveKernel, folder: Path) -> None:
     """The error names the three ways; after the third the same cell is answered, marked, and accounted apart."""
     line = one_line(kernel.run("%claude model=haiku hello"))

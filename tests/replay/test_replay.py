@@ -44,6 +44,7 @@ def text_of(output: Any) -> str:
     return "".join(output["data"]["text/plain"]).rpartition("\n\n")[0]
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_again_elsewhere_and_is_the_same(copied: Path) -> None:
     """No key, no cache, another home, the server gone: each cell shows what it showed, and the check says so."""
     assert len(AnswerFile(copied / "review.answers.jsonl")) == 5
@@ -100,6 +101,7 @@ def test_code_that_wants_the_network_gets_none(copied: Path) -> None:
     assert "the network is closed to a notebook that is replayed" in (copied / "again.ipynb").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_audit_knows_each_answer(copied: Path) -> None:
     """From the file, with model, agent and cost; a text that somebody changed in the notebook is said to differ."""
     done = command("audit", "review.ipynb", folder=copied, home=copied / "elsewhere")

@@ -181,6 +181,7 @@ def test_half_an_answer_is_marked() -> None:
         assert not any("here" in form for form in result_bundle(whole).values())
 
 
+@pytest.mark.slow
 def test_a_long_answer_is_shown_in_time() -> None:
     """200 kB with 50 blocks of code, and what would make a search begin again and again."""
     block = "```python\n" + "def half(number):\n    return number / 2  # half\n" * 20 + "```\n"

@@ -199,6 +199,7 @@ def test_one_call(make: Callable[..., AsyncAgentOrchestrator], simulator: Simula
     assert asyncio.run(ask()).state == "problem"
 
 
+@pytest.mark.slow
 def test_the_command(simulator: Simulator) -> None:
     """One line for each check, and an exit status that a script can use."""
     command = [sys.executable, "-m", "claude_force_nb", "doctor"]
