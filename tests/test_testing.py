@@ -146,6 +146,7 @@ def test_mine(claude_answers):
 """
 
 
+@pytest.mark.slow
 def test_answers_of_a_test_are_recorded_and_then_frozen(tmp_path: Path) -> None:
     """Recorded where the environment says so, into the file beside the module; without it nothing else answers."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE_"))}

@@ -10,6 +10,8 @@ from support.live_kernel import LiveKernel, kernel_environment, one_line, only_a
 
 from claude_force_nb.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveKernel]:
@@ -54,7 +56,6 @@ def test_the_last_error_is_data_for_a_prompt(kernel: LiveKernel) -> None:
     assert kernel.value("fixed.agent") == "fixer"
 
 
-@pytest.mark.slow
 def test_without_an_error_there_is_nothing_to_mend(tmp_path: Path) -> None:
     """One line, and nothing is sent."""
     with Simulator() as simulator, LiveKernel(kernel_environment(simulator.url, tmp_path), str(tmp_path)) as kernel:
