@@ -319,8 +319,9 @@ def test_the_schema_is_part_of_the_fingerprint(make: Make) -> None:
     assert len({request.fingerprint for request in requests}) == 3
     same = orchestrator.request("q", model="haiku", schema=json.loads(json.dumps(Review.model_json_schema())))
     assert same.fingerprint == requests[0].fingerprint
+    here = Path(__file__).parent
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_repair import Review; "
+        f"import sys; sys.path[:0] = {[str(here), str(here.parent)]!r}; from test_repair import Review; "
         "from claude_force_nb.testing import FakeTransport; from claude_force_nb import AsyncAgentOrchestrator; "
         "o = AsyncAgentOrchestrator(transport=FakeTransport(lambda r: ''), enable_cache=False, ledger=None, base_url=None); "
         f"print([o.request('q', model=m, schema=Review).fingerprint for m in {MODELS!r}])"
