@@ -136,7 +136,8 @@ def test_rows_fail_alone(kernel: LiveKernel, server: Simulator) -> None:
 def test_stop_counts_what_is_in_flight_for_a_file_too(kernel: LiveKernel, server: Simulator) -> None:
     """Rows that go to a file are as much billed as others."""
     server.fail([None] * 10 + ["hang"] * 60)
-    message = kernel.send(f"%claude_batch {PROMPTS.format(40)} model=haiku into=labels.jsonl max_concurrent=4")
+    others = "['of a file %d' % number for number in range(40)]"  # nothing that other tests here have in the cache
+    message = kernel.send(f"%claude_batch {others} model=haiku into=labels.jsonl max_concurrent=4")
     cell = stop_at(kernel, server, message, "10 of 40 ", in_flight=4)
     assert cell.traceback == [
         "Interrupted: 10 of 40 done; 4 calls were in flight and may be billed; run again to continue"
