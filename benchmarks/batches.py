@@ -36,7 +36,13 @@ def peak_mb() -> float:
 async def answered(orchestrator: AsyncAgentOrchestrator, rows: int) -> Dict[str, int]:
     source = ({"text": REVIEW.format(number)} for number in range(rows))
     summary = await orchestrator.run_stream(
-        source, template=TEMPLATE, via="batches", model="haiku", max_tokens=200, on_result=lambda row, result: None
+        source,
+        template=TEMPLATE,
+        via="batches",
+        model="haiku",
+        max_tokens=2000,
+        thinking="off",
+        on_result=lambda row, result: None,
     )
     return dict(summary.counts)
 

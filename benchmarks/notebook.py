@@ -37,9 +37,9 @@ client = anthropic.AsyncAnthropic(max_retries=0, http_client=anthropic.DefaultAi
 """
 BARE_CELL = """
 message = await client.messages.create(
-    model="claude-sonnet-5-5", max_tokens=4096, messages=[{{"role": "user", "content": "hello {}"}}]
+    model="claude-sonnet-5-5", max_tokens=4096, thinking={{"type": "between_tools"}}, messages=[{{"role": "user", "content": "hello {}"}}]
 )
-message.content[0].text
+message.content[-1].text
 """
 
 
@@ -72,13 +72,13 @@ def cell_times(url: str, cells: int) -> Dict[str, List[float]]:
     with tempfile.TemporaryDirectory() as folder, LiveKernel(environment(url, folder), folder) as kernel:
         assert kernel.run(BARE_CLIENT).error is None
         kernel.run("%load_ext claude_force_nb")
-        kernel.run("%%claude\nwarm up")
+        kernel.run("%%claude thinking=off\nwarm up")
         kernel.run(BARE_CELL.format("warm up"))
         for number in range(cells):
             for name, code in (
                 ("bare", BARE_CELL.format(number)),
-                ("claude", f"%%claude\nhello {number}"),
-                ("cached", f"%%claude\nhello {number}"),
+                ("claude", f"%%claude thinking=off\nhello {number}"),
+                ("cached", f"%%claude thinking=off\nhello {number}"),
             ):
                 cell = kernel.run(code)
                 assert cell.error is None, cell.traceback
