@@ -28,7 +28,7 @@ class _Extension:
     """Everything that loading adds to a shell, and how each of it is taken away."""
 
     def __init__(self, shell: Any) -> None:
-        from claude_force_nb.notebook.options.settings import make_configurable
+        from claude_force_nb.notebook.options.configurable import make_configurable
 
         self.shell = shell
         configurable = make_configurable()(parent=shell)

@@ -17,23 +17,11 @@ from .trust import TrustStore
 if TYPE_CHECKING:
     from traitlets.config import Configurable
 
-__all__ = ["Settings", "folder_of_notebook", "make_configurable"]
+__all__ = ["Settings", "folder_of_notebook"]
 
 ENVIRONMENT_PREFIX = "CLAUDE_FORCE_"
 # Names that the environment had before this package, or that it shares with the SDK.
 _OTHER_NAMES = {"cache_dir": "CLAUDE_CACHE_DIR", "base_url": "ANTHROPIC_BASE_URL"}
-
-
-def make_configurable() -> type:
-    """Return the traitlets class behind ``c.ClaudeForce.…`` and ``%config ClaudeForce``, one trait for each setting."""
-    from traitlets import Any as AnyTrait
-    from traitlets.config import Configurable
-
-    traits = {
-        name: AnyTrait(None, allow_none=True, help=f"{option.meaning} [{option.takes}]").tag(config=True)
-        for name, option in SETTINGS.items()
-    }
-    return type("ClaudeForce", (Configurable,), {"__doc__": "Settings of claude_force_nb.", **traits})
 
 
 class Settings:

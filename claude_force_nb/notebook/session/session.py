@@ -34,7 +34,7 @@ class NotebookSession:
     ----------
     shell : InteractiveShell
     configurable : ClaudeForce, optional
-        The traitlets object; see `settings.make_configurable`.
+        The traitlets object; see `configurable.make_configurable`.
     last_failure : callable
         Gives the last cell that failed and its traceback, as text; None where none has.
 
