@@ -176,7 +176,7 @@ class AnswerFile:
         return known.result.changed(age_seconds=max(0.0, self._clock() - known.created))
 
     def entry(self, fingerprint: str) -> Optional[KnownAnswer]:
-        """Return the entry of a fingerprint, decoded once; None where there is none. Does not count as its use."""
+        """Return the entry of a fingerprint, decoded once, or None if it is missing. Does not count as a use."""
         with self._opened():
             known = self._known.get(fingerprint)
             if known is not None:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; return its exit status: 0, 1 where there is no key, 2 for wrong use."""
+    """Run the command; return its exit status: 0 on success, 1 if no key exists, 2 on incorrect usage."""
     folder = user_folder("config", os.environ)
     try:
         if arguments.action == "new":
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             public = own_public_key(folder)
             if public is None:
-                print("there is no signing key; make one: claude-force-nb keys new", file=sys.stderr)
+                print("no signing key found; create one with: claude-force-nb keys new", file=sys.stderr)
                 return 1
             print(public)
     except ConfigurationError as error:

@@ -53,7 +53,7 @@ class AnswerKeys:
         raise TypeError("keys cannot be pickled")
 
     def sign(self, checksum: bytes) -> Dict[str, Any]:
-        """Return what a line with this checksum carries as its signature; {} where there is no key."""
+        """Return what a line with this checksum carries as its signature; {} without a key."""
         if self._public is not None and self._public.signs_with:
             key_id = self._public.signs_with.decode("ascii")
             return {"signature": {"code": self._public.sign(checksum), "key": key_id}}

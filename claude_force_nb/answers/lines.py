@@ -5,7 +5,7 @@
     {"format":"claude_force_nb answers","package":"0.1.0","version":1}
     {"answer":{"agent":…,"date":…,"request":…,"result":…},"fingerprint":"…","sha256":"…","signature":{"code":"…","key":"…"}}
 
-Keys are sorted, there is no white space, text is UTF-8, each line ends with a line feed. ``sha256`` is that of the line from its
+Keys are sorted, the JSON is compact, text is UTF-8, and each line ends with a line feed. ``sha256`` is that of the line from its
 beginning to the end of the fingerprint; the signature, where there is one, is that of the SHA-256. So every byte of a line is checked before
 anything of it is decoded, and which lines count depends on no other line.
 """

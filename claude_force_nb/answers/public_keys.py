@@ -101,7 +101,7 @@ def make_signing_key(folder: Path) -> str:
 
 
 def own_public_key(folder: Path) -> Optional[str]:
-    """Return the public key of the user's signing key; None where there is none."""
+    """Return the public key of the user's signing key, or None if the user has no signing key."""
     seed, library = _read(folder / _SIGNING_KEY).strip(), _library()
     if library is None or not _HEX_KEY.match(seed):
         return None

@@ -35,7 +35,7 @@ class RecordedAnswers:
     OptionError
         On another mode.
     AnswerFileError
-        If there is no file, and the mode is not ``record``.
+        If the file does not exist and the mode is not ``record``.
     """
 
     def __init__(self, file: AnswerFile, mode: str = "use") -> None:
@@ -43,7 +43,7 @@ class RecordedAnswers:
             near = did_you_mean(str(mode), ANSWER_MODES)
             raise OptionError(f"answers_mode must be one of {', '.join(ANSWER_MODES)}, not {mode!r}{near}")
         if mode != "record" and not file.exists():
-            raise AnswerFileError(f"there is no answer file {file.path}; record one with %claude_answers record")
+            raise AnswerFileError(f"answer file {file.path} not found; record one with %claude_answers record")
         file.load()
         self.file = file
         self.mode = mode

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         if answers.exists():
             answers.load()
         elif arguments.answers is not None:
-            raise AnswerFileError(f"there is no answer file {answers.path}")
+            raise AnswerFileError(f"answer file {answers.path} not found")
         with ResponseCache() as cache:
             # Looking at a cache must not make one.
             found = audit(shown, answers, cache if cache.directory.is_dir() else None)

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         saved = read_notebook(str(arguments.notebook))
         answers = AnswerFile(arguments.answers or answers_beside(arguments.notebook))
         if not answers.exists():
-            raise AnswerFileError(f"there is no answer file {answers.path}; record one: %claude_answers record")
+            raise AnswerFileError(f"answer file {answers.path} not found; record one: %claude_answers record")
         answers.load()
         replayed = run_frozen(
             arguments.notebook, answers, environ=os.environ, timeout_seconds=max(arguments.timeout, 0.001)

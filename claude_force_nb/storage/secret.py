@@ -120,7 +120,7 @@ def find_secrets(
     Raises
     ------
     SecretError
-        If `secret` is empty or no text; or if ``CLAUDE_FORCE_REQUIRE_SECRET`` is set and there is no secret, or a weak one.
+        If `secret` is empty or not text; or if ``CLAUDE_FORCE_REQUIRE_SECRET`` is set and there is no secret, or a weak one.
     """
     name = "CLAUDE_CACHE_SECRET" if secret is None else "the cache secret"
     if secret is None:

@@ -135,7 +135,7 @@ def test_rows_are_recorded_with_their_prompts_and_replayed(
 
 def test_no_file_and_no_mode(tmp_path: Path) -> None:
     """Both are said when the orchestrator is made."""
-    with pytest.raises(AnswerFileError, match=r"there is no answer file .*x\.answers\.jsonl; record one"):
+    with pytest.raises(AnswerFileError, match=r"answer file .*x\.answers\.jsonl not found; record one"):
         AsyncAgentOrchestrator(answers=tmp_path / "x.answers.jsonl")
     with pytest.raises(OptionError, match="answers_mode must be one of"):
         AsyncAgentOrchestrator(answers=tmp_path / "x.answers.jsonl", answers_mode="play")

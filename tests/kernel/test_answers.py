@@ -89,7 +89,7 @@ def test_words_that_are_wrong_are_shown(recorded: Dict[str, Any], tmp_path: Path
         for line, said in {
             "": "no answer file is used; name one: %claude_answers record review.answers.jsonl",
             "frosen x": "did you mean 'frozen'?",
-            "use missing.jsonl": "there is no answer file missing.jsonl; record one",
+            "use missing.jsonl": "answer file missing.jsonl not found; record one",
             "record": "the notebook's name is not known here; name the file",
             "record other.jsonl": "line 1 is not the header of an answer file",
         }.items():

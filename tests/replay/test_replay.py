@@ -132,7 +132,7 @@ def test_audit_knows_each_answer(copied: Path) -> None:
     [
         (["replay", "missing.ipynb"], "missing.ipynb cannot be read: No such file"),
         (["replay", "text.ipynb"], "text.ipynb is not a notebook: it is not valid JSON"),
-        (["replay", "empty.ipynb"], "there is no answer file"),
+        (["replay", "empty.ipynb"], "not found; record one"),
         (["audit", "list.ipynb"], "list.ipynb is not a notebook of version 4"),
         (["audit", "empty.ipynb", "--answers", "text.ipynb"], "line 1 is not the header of an answer file"),
     ],

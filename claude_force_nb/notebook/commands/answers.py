@@ -94,7 +94,7 @@ def _set_mode(session: NotebookSession, mode: str, path: str) -> Bundle:
     file = session.answers.file(path)
     file.load()
     if mode != "record" and not file.exists():
-        raise AnswerFileError(f"there is no answer file {path}; record one: %claude_answers record {path}")
+        raise AnswerFileError(f"answer file {path} not found; record one: %claude_answers record {path}")
     session.settings.set("answers", path)
     session.settings.set("answers_mode", mode)
     if mode == "record":
