@@ -8,7 +8,7 @@ from typing import Container, Iterable, List, Sequence
 __all__ = ["escape_markdown", "markdown_table", "one_line", "plain_table", "without_controls"]
 
 # Characters that Markdown could take for more than themselves.
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>$|~#]|&(?=#?\w+;))")
+_MARKDOWN = r"([\\`*_\[\]<>$|~#]|&(?=#?\w+;))"
 # What a terminal could take for a command: C0 but tab and line feed, DEL, C1; and what turns the order of characters round.
 _CONTROLS = {
     **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}"),
@@ -34,7 +34,7 @@ def one_line(text: object) -> str:
 
 def escape_markdown(line: str) -> str:
     """Return plain text as Markdown that shows it as it is."""
-    return _MARKDOWN.sub(r"\\\1", line)
+    return re.sub(_MARKDOWN, r"\\\1", line)
 
 
 def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int] = ()) -> List[str]:

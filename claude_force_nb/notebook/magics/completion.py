@@ -12,7 +12,7 @@ from .claude_magics import ClaudeMagics
 
 __all__ = ["complete", "make_matcher"]
 
-_MAGIC = re.compile(r"(?:^|=)\s*%{1,2}(claude\w*)\s+(.*)$", re.DOTALL)
+_MAGIC = r"(?s)(?:^|=)\s*%{1,2}(claude\w*)\s+(.*)$"
 # What pydantic models, dataclasses and TypedDicts have.
 _OF_SCHEMAS = ("model_json_schema", "__dataclass_fields__", "__total__", "__fields__")
 
@@ -26,7 +26,7 @@ def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
     text_until_cursor : str
         The line with the magic, up to the cursor. IPython's words end at ``=``: behind one, only the value is completed.
     """
-    match = _MAGIC.search(text_until_cursor)
+    match = re.search(_MAGIC, text_until_cursor)
     if match is None:
         return []
     magic, rest = match.groups()

@@ -91,8 +91,8 @@ def _awaited(call: ast.Call) -> str:
     return "(await get_ipython().{}({}))".format(kind, ", ".join(map(repr, arguments)))
 
 
-_QUESTION = re.compile(r"^([ \t]*(?:[A-Za-z_][^=%#'\"]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*(\r?\n?)$")
-_TRIPLE = re.compile(r"\"\"\"|'''")
+_QUESTION = r"^([ \t]*(?:[A-Za-z_][^=%#'\"]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*(\r?\n?)$"
+_TRIPLE = r"\"\"\"|'''"
 
 
 def protect_questions(lines: List[str], names: Tuple[str, ...]) -> List[str]:
@@ -102,11 +102,11 @@ def protect_questions(lines: List[str], names: Tuple[str, ...]) -> List[str]:
     protected = []
     quotes = 0
     for line in lines:
-        match = _QUESTION.match(line) if quotes % 2 == 0 else None
+        match = re.match(_QUESTION, line) if quotes % 2 == 0 else None
         if match and match.group(2) in names:
             head, name, text, end = match.groups()
             line = f"{head}get_ipython().run_line_magic({name!r}, {text!r}){end}"
         else:
-            quotes += len(_TRIPLE.findall(line))
+            quotes += len(re.findall(_TRIPLE, line))
         protected.append(line)
     return protected
