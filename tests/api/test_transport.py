@@ -533,6 +533,15 @@ def test_closing_without_a_loop(simulator: Simulator, running: bool) -> None:
     loop.close()
 
 
+async def call_under_way(way: SdkTransport, simulator: Simulator, streaming: bool) -> asyncio.Future[Any]:
+    """Return a call that the server has begun to answer."""
+    partial = PartialAnswer() if streaming else None
+    call = asyncio.ensure_future(way.send(request(), timeout_seconds=60, partial=partial))
+    while not simulator.counters.in_flight:  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+    return call
+
+
 @pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
 def test_cancelling_closes_the_connection(run: Any, simulator: Simulator, streaming: bool) -> None:
     """A cancelled call leaves the server at once, and the transport stays usable."""
@@ -540,11 +549,7 @@ def test_cancelling_closes_the_connection(run: Any, simulator: Simulator, stream
 
     async def main() -> None:
         way = transport(simulator.url)
-        call = asyncio.ensure_future(
-            way.send(request(), timeout_seconds=60, partial=PartialAnswer() if streaming else None)
-        )
-        while not simulator.counters.in_flight:  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+        call = await call_under_way(way, simulator, streaming)
         call.cancel()
         await asyncio.wait([call])
         assert call.cancelled()
@@ -564,11 +569,7 @@ def test_closing_ends_calls_under_way(run: Any, simulator: Simulator, streaming:
 
     async def main() -> None:
         way = transport(simulator.url)
-        call = asyncio.ensure_future(
-            way.send(request(), timeout_seconds=60, partial=PartialAnswer() if streaming else None)
-        )
-        while not simulator.counters.in_flight:  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+        call = await call_under_way(way, simulator, streaming)
         await way.close()
         with pytest.raises(ClaudeForceError) as raised:
             await call

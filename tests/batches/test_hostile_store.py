@@ -12,7 +12,7 @@ from typing import Any, Callable, ContextManager, Iterator, List
 
 import pytest
 from support.batches import JOB, OWNER
-from support.changed_bytes import SWEEPS, offsets
+from support.changed_bytes import SWEEPS, offsets, with_random_edits
 
 from claude_force_nb.batches.store import JobStore
 from claude_force_nb.errors import ClaudeForceError
@@ -170,12 +170,7 @@ def test_random_edits_of_the_file(
     content = content_of(filled())
     chance = random.Random(20261127)
     for _ in range(edits):
-        changed = bytearray(content)
-        for _ in range(chance.choice((1, 1, 3, 30))):
-            at = chance.randrange(len(content)) if chance.random() < 0.7 else chance.randrange(200)
-            for offset in range(at, min(len(content), at + chance.choice((1, 1, 4, 60)))):
-                changed[offset] = chance.randrange(256)
-        use_changed(memory_folder, bytes(changed))
+        use_changed(memory_folder, with_random_edits(content, chance))
 
 
 @pytest.mark.parametrize(("every", "unused"), SWEEPS)

@@ -13,7 +13,7 @@ from typing import Any, Iterator, List
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.changed_bytes import SWEEPS, offsets
+from support.changed_bytes import SWEEPS, offsets, with_random_edits
 from support.ledgers import Clock, answer, hit
 
 from claude_force_nb.costs.daily_budget import DailyBudget
@@ -180,12 +180,7 @@ def test_random_edits_of_the_file(
     path = memory_folder / "ledger.db"
     chance = random.Random(20261101)
     for _ in range(edits):
-        changed = bytearray(content)
-        for _ in range(chance.choice((1, 1, 2, 10))):
-            at = chance.randrange(len(content)) if chance.random() < 0.7 else chance.randrange(200)
-            for offset in range(at, min(len(content), at + chance.choice((1, 1, 4, 60)))):
-                changed[offset] = chance.randrange(256)
-        put(path, bytes(changed))
+        put(path, with_random_edits(content, chance))
         use_everything(path)
         assert path.exists()
 

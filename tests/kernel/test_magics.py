@@ -9,7 +9,14 @@ from typing import Iterator
 
 import IPython
 import pytest
-from support.live_kernel import KEY, LiveKernel, kernel_environment, one_line, only_answer
+from support.live_kernel import (
+    KEY,
+    LiveKernel,
+    assert_one_line_and_nothing_sent,
+    kernel_environment,
+    one_line,
+    only_answer,
+)
 
 from claude_force_nb.simulator import Simulator
 
@@ -168,11 +175,7 @@ MISTAKES = {
 @pytest.mark.parametrize("code", MISTAKES, ids=lambda code: code.splitlines()[0])
 def test_a_mistake_is_one_line_and_sends_nothing(shared: LiveKernel, server: Simulator, code: str) -> None:
     """What the user got wrong is named in one line with the remedy, and nothing has left."""
-    calls = server.counters.calls
-    line = one_line(shared.run(code))
-    for part in MISTAKES[code]:
-        assert part in line
-    assert server.counters.calls == calls
+    assert_one_line_and_nothing_sent(shared, server, code, MISTAKES[code])
 
 
 @pytest.mark.slow

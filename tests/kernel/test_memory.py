@@ -9,7 +9,14 @@ from typing import Any, Dict, List
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from support.live_kernel import Cell, LiveKernel, kernel_environment, one_line, only_answer
+from support.live_kernel import (
+    Cell,
+    LiveKernel,
+    assert_one_line_and_nothing_sent,
+    kernel_environment,
+    one_line,
+    only_answer,
+)
 
 from claude_force_nb.simulator import Simulator
 
@@ -219,11 +226,7 @@ MISTAKES = {
 @pytest.mark.parametrize("code", MISTAKES, ids=lambda code: code.splitlines()[0])
 def test_a_mistake_is_one_line_and_sends_nothing(shared: LiveKernel, server: Simulator, code: str) -> None:
     """What the user got wrong is named in one line, nothing has left and no agent is defined."""
-    calls = server.counters.calls
-    line = one_line(shared.run(code))
-    for part in MISTAKES[code]:
-        assert part in line
-    assert server.counters.calls == calls
+    assert_one_line_and_nothing_sent(shared, server, code, MISTAKES[code])
     assert "unknown agent 'a'" in one_line(shared.run("%claude_agents a"))
 
 

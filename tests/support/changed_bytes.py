@@ -1,12 +1,13 @@
-"""Files of which one byte after the other is changed."""
+"""Files of which bytes are changed: one after the other, or at random."""
 
 from __future__ import annotations
 
+import random
 from typing import List
 
 import pytest
 
-__all__ = ["SWEEPS", "offsets"]
+__all__ = ["SWEEPS", "offsets", "with_random_edits"]
 
 # After so many zeros a byte belongs to room that nothing uses; SQLite keeps its numbers in fewer.
 _USED_ZEROS = 8
@@ -37,3 +38,13 @@ def offsets(content: bytes, every: int, unused: int) -> List[int]:
         if zeros <= _USED_ZEROS or zeros % unused == 0:
             chosen.append(offset)
     return chosen[::every]
+
+
+def with_random_edits(content: bytes, chance: random.Random) -> bytes:
+    """Return the content with 1 to 30 runs of 1 to 60 bytes changed, more often in its first 200 bytes than elsewhere."""
+    changed = bytearray(content)
+    for _ in range(chance.choice((1, 1, 3, 30))):
+        at = chance.randrange(len(content)) if chance.random() < 0.7 else chance.randrange(200)
+        for offset in range(at, min(len(content), at + chance.choice((1, 1, 4, 60)))):
+            changed[offset] = chance.randrange(256)
+    return bytes(changed)

@@ -11,10 +11,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
+
+from claude_force_nb.simulator import Simulator
 
 REPLY_SECONDS = 60.0
 # Must not be shown anywhere.
@@ -228,3 +230,12 @@ def one_line(cell: Cell) -> str:
     assert "\n" not in cell.traceback[0]
     assert KEY not in json.dumps(cell.outputs) + cell.traceback[0]
     return cell.traceback[0]
+
+
+def assert_one_line_and_nothing_sent(kernel: LiveKernel, server: Simulator, code: str, parts: Iterable[str]) -> None:
+    """Assert that a cell ends in one line that holds all `parts`, and that nothing has left."""
+    calls = server.counters.calls
+    line = one_line(kernel.run(code))
+    for part in parts:
+        assert part in line
+    assert server.counters.calls == calls
