@@ -123,6 +123,8 @@ class ModelSums:
         Answers of the API whose price is not known; they are not in `cost`.
     unknown_saved : int
         Answers of the cache whose price is not known; they are not in `saved`.
+    prompt_cache_saved : Decimal
+        US dollars that the API's prompt cache saved; below 0 where more was written than read.
     """
 
     model: str
@@ -132,14 +134,15 @@ class ModelSums:
     saved: Decimal = Decimal(0)
     unknown_price: int = 0
     unknown_saved: int = 0
+    prompt_cache_saved: Decimal = Decimal(0)
 
 
 class _Sums:
-    __slots__ = ("calls", "cost", "hits", "saved", "unknown_price", "unknown_saved")
+    __slots__ = ("calls", "cost", "hits", "prompt_cache_saved", "saved", "unknown_price", "unknown_saved")
 
     def __init__(self) -> None:
         self.calls = self.hits = self.unknown_price = self.unknown_saved = 0
-        self.cost = self.saved = Decimal(0)
+        self.cost = self.saved = self.prompt_cache_saved = Decimal(0)
 
     def add_hit(self, saved: Optional[Decimal]) -> None:
         self.hits += 1
@@ -148,12 +151,14 @@ class _Sums:
         else:
             self.saved = add_dollars(self.saved, saved)
 
-    def add_call(self, cost: Optional[Decimal]) -> None:
+    def add_call(self, cost: Optional[Decimal], prompt_cache_saved: Optional[Decimal] = None) -> None:
         self.calls += 1
         if cost is None:
             self.unknown_price += 1
         else:
             self.cost = add_dollars(self.cost, cost)
+        if prompt_cache_saved:
+            self.prompt_cache_saved = add_dollars(self.prompt_cache_saved, prompt_cache_saved)
 
     def of(self, model: str) -> ModelSums:
         return ModelSums(model, **{name: getattr(self, name) for name in self.__slots__})
@@ -196,8 +201,10 @@ class Tally:
                 sums = self._models[event.model] = _Sums()
             if kind == "hit":
                 sums.add_hit(None if result is None else result.saved)
+            elif result is None:
+                sums.add_call(None)
             else:
-                sums.add_call(None if result is None else result.cost)
+                sums.add_call(result.cost, result.prompt_cache_saved)
             self._remember(event.at_seconds, kind == "hit")
 
     def _remember(self, at_seconds: float, hit: bool) -> None:

@@ -186,8 +186,8 @@ class Ledger:
         if by not in _KEYS:
             raise OptionError(f"by must be model, agent, day or notebook, not {by!r}")
         query = (
-            f"SELECT {_KEYS[by]}, cached, cost, saved, COUNT(*), SUM(input_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
-            " + cache_read_tokens), SUM(output_tokens) FROM entries WHERE time >= ? GROUP BY 1, 2, 3, 4"
+            f"SELECT {_KEYS[by]}, cached, cost, saved, prompt_cache_saved, COUNT(*), SUM(input_tokens + cache_write_5m_tokens"
+            " + cache_write_1h_tokens + cache_read_tokens), SUM(output_tokens) FROM entries WHERE time >= ? GROUP BY 1, 2, 3, 4, 5"
         )
         groups = (Group(*row) for row in self._select(query, (since or 0.0,)))
         try:
@@ -349,6 +349,7 @@ def _row(result: ClaudeResult, now: float, notebook: Optional[str], cell: Option
         _name(usage.speed),
         _amount(result.cost),
         _amount(result.saved),
+        "0" if result.prompt_cache_saved == 0 else _amount(result.prompt_cache_saved),
         int(result.cached),
         _name(result.fingerprint),
         _name(result.request_id),

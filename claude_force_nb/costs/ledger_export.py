@@ -19,7 +19,7 @@ from .ledger_rows import COLUMNS, LedgerEntry
 __all__ = ["frame_of", "write_csv"]
 
 _COUNTS = (*(name for name in COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
-_DOLLARS = ("cost", "saved")
+_DOLLARS = ("cost", "saved", "prompt_cache_saved")
 # Controls, and what Unicode has as ends of lines.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # At the beginning, and behind a semicolon: where the comma is the decimal mark, spreadsheets take that for the end of a cell, whatever

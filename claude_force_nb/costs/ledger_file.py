@@ -11,7 +11,7 @@ from claude_force_nb.storage.user_folders import user_folder
 __all__ = ["LedgerFile", "default_ledger_path", "is_local"]
 
 _APPLICATION_ID = 0x436C4C31  # "ClL1"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS entries (
     speed TEXT NOT NULL,
     cost TEXT,
     saved TEXT,
+    prompt_cache_saved TEXT,
     cached INTEGER NOT NULL,
     fingerprint TEXT NOT NULL,
     request_id TEXT,

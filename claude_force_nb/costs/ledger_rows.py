@@ -26,6 +26,7 @@ class LedgerEntry:
 
     Attributes are those of `ClaudeResult` and `Usage` of the same name, and ``time`` (Unix seconds), ``notebook`` and
     ``cell``. ``cost`` is None where the price is unknown. The tokens of a cached answer are those it was made with.
+    ``prompt_cache_saved`` is below 0 where an answer only wrote to the API's prompt cache.
     """
 
     time: float
@@ -43,6 +44,7 @@ class LedgerEntry:
     speed: str
     cost: Optional[Decimal]
     saved: Optional[Decimal]
+    prompt_cache_saved: Optional[Decimal]
     cached: bool
     fingerprint: str
     request_id: Optional[str]
@@ -70,6 +72,9 @@ class LedgerRow:
         US dollars.
     unknown_saved : int
         Cached answers whose price is not known; they are not in `saved`.
+    prompt_cache_saved : Decimal
+        US dollars by which the API's prompt cache made the calls cheaper; below 0 where more was written than read. Calls without
+        a known price are not in it.
     """
 
     key: str
@@ -81,6 +86,7 @@ class LedgerRow:
     cost: Decimal = Decimal(0)
     saved: Decimal = Decimal(0)
     unknown_saved: int = 0
+    prompt_cache_saved: Decimal = Decimal(0)
 
 
 COLUMNS = tuple(item.name for item in fields(LedgerEntry))
@@ -91,21 +97,21 @@ _OPTIONAL_TEXTS = ("notebook", "cell", "agent", "request_id")
 _TEXTS = ("model", "service_tier", "speed", "fingerprint", "status")
 
 
-def amount_of(value: Any) -> Decimal:
-    """Return an amount as the ledger's file has it, US dollars; raises ValueError if it is not one."""
+def amount_of(value: Any, *, signed: bool = False) -> Decimal:
+    """Return an amount as the ledger's file has it, US dollars, >= 0 unless it is `signed`; raises ValueError if it is not one."""
     if type(value) is not str or len(value) > _LONGEST_AMOUNT:
         raise ValueError("a cost is not an amount")
     try:
         amount = Decimal(value)
-        if not 0 <= amount <= _LARGEST_AMOUNT or amount.adjusted() < -_LONGEST_AMOUNT:
+        if not (-_LARGEST_AMOUNT if signed else 0) <= amount <= _LARGEST_AMOUNT or amount.adjusted() < -_LONGEST_AMOUNT:
             raise ValueError
     except (ValueError, ArithmeticError):
         raise ValueError("a cost is not an amount") from None
     return amount
 
 
-def _known_amount(value: Any) -> Optional[Decimal]:
-    return None if value is None else amount_of(value)
+def _known_amount(value: Any, *, signed: bool = False) -> Optional[Decimal]:
+    return None if value is None else amount_of(value, signed=signed)
 
 
 def entry_of(row: Iterable[Any]) -> LedgerEntry:
@@ -121,16 +127,18 @@ def entry_of(row: Iterable[Any]) -> LedgerEntry:
             raise ValueError(f"{name} is not text")
     named["cached"] = bool(named["cached"])
     named["cost"], named["saved"] = _known_amount(named["cost"]), _known_amount(named["saved"])
+    named["prompt_cache_saved"] = _known_amount(named["prompt_cache_saved"], signed=True)
     return LedgerEntry(**named)
 
 
 class Group(NamedTuple):
-    """Answers with the same key, cost and saving, as SQLite groups them: how many `answers`, and the sums of their tokens."""
+    """Answers with the same key, cost and savings, as SQLite groups them: how many `answers`, and the sums of their tokens."""
 
     key: str
     cached: int
     cost: Optional[str]
     saved: Optional[str]
+    prompt_cache_saved: Optional[str]
     answers: int
     input_tokens: int
     output_tokens: int
@@ -141,10 +149,11 @@ class _Sums:
 
     def __init__(self) -> None:
         self.calls = self.hits = self.unknown_price = self.unknown_saved = self.input_tokens = self.output_tokens = 0
-        self.cost = self.saved = Decimal(0)
+        self.cost = self.saved = self.prompt_cache_saved = Decimal(0)
 
     def add(self, group: Group) -> None:
         cost, saved = _known_amount(group.cost), _known_amount(group.saved)
+        by_prompt_cache = _known_amount(group.prompt_cache_saved, signed=True)
         if any(type(number) is not int or number < 0 for number in (group.input_tokens, group.output_tokens)):
             raise ValueError("a number of tokens is not one")
         if group.cached:
@@ -157,6 +166,8 @@ class _Sums:
             self.output_tokens += group.output_tokens
         self.cost = EXACT.add(self.cost, EXACT.multiply(cost or Decimal(0), group.answers))
         self.saved = EXACT.add(self.saved, EXACT.multiply(saved or Decimal(0), group.answers))
+        if by_prompt_cache:
+            self.prompt_cache_saved = EXACT.add(self.prompt_cache_saved, EXACT.multiply(by_prompt_cache, group.answers))
 
 
 def sum_groups(groups: Iterable[Group], *, keys: Iterable[str] = ()) -> List[LedgerRow]:

@@ -20,7 +20,6 @@ from .ledger_file import is_local
 __all__ = [
     "GROUPS",
     "LEGEND",
-    "NUMBER_COLUMNS",
     "CostReport",
     "answers",
     "bar_blocks",
@@ -33,19 +32,21 @@ __all__ = [
 ]
 
 GROUPS = ("model", "agent", "day", "notebook")
-# Columns of a report that hold numbers.
-NUMBER_COLUMNS = range(1, 7)
+# Those that every report has, behind what it is grouped by.
+_COLUMNS = ("calls", "cached", "tokens in", "tokens out", "cost", "saved")
 _BAR_WIDTH = 20
 _SPENT, _SAVED = "█", "░"
 LEGEND = f"{_SPENT} spent {_SAVED} saved"
 
 
 def dollars(amount: Optional[Decimal]) -> str:
-    """Return US dollars as read by people: ``$0``, ``$0.0033``, ``$12.35``, or ``price unknown``."""
+    """Return US dollars as read by people: ``$0``, ``$0.0033``, ``-$0.0033``, ``$12.35``, or ``price unknown``."""
     if amount is None:
         return "price unknown"
     if amount == 0:
         return "$0"
+    if amount < 0:
+        return f"-{dollars(-amount)}"
     if amount < Decimal("0.0001"):
         return "<$0.0001"
     return f"${amount:.4f}" if amount < 1 else f"${amount:,.2f}"
@@ -111,8 +112,17 @@ class CostReport:
 
     @property
     def header(self) -> Tuple[str, ...]:
-        """Names of the columns, without that of the bars."""
-        return (self.by, "calls", "cached", "tokens in", "tokens out", "cost", "saved")
+        """Names of the columns, without that of the bars; one for the API's prompt cache where it was used."""
+        return (self.by, *_COLUMNS, "saved by prompt cache") if self._prompt_cache_used else (self.by, *_COLUMNS)
+
+    @property
+    def number_columns(self) -> Sequence[int]:
+        """Places of the columns that hold numbers."""
+        return range(1, len(self.header))
+
+    @property
+    def _prompt_cache_used(self) -> bool:
+        return any(row.prompt_cache_saved for row in self.rows)
 
     @property
     def lines(self) -> List[LedgerRow]:
@@ -125,7 +135,13 @@ class CostReport:
         counts = (f"{number:,}" for number in (row.calls, row.hits, row.input_tokens, row.output_tokens))
         cost = known_dollars(row.cost, row.unknown_price, row.calls)
         saved = known_dollars(row.saved, row.unknown_saved, row.hits)
-        return (name, *counts, cost, saved)
+        cells = (name, *counts, cost, saved)
+        return (*cells, dollars(row.prompt_cache_saved)) if self._prompt_cache_used else cells
+
+    def bar_label(self, row: LedgerRow) -> str:
+        """Return what the bar of one of `lines` says, in words."""
+        name, *_, cost, saved = self.cells(row)[: 1 + len(_COLUMNS)]
+        return f"{name}: {cost} spent, {saved} saved"
 
     def has_bar(self, row: LedgerRow) -> bool:
         """Return True where a bar says how much a row is beside the others."""
@@ -135,14 +151,14 @@ class CostReport:
         """Return the report for a terminal."""
         if not self.rows:
             return self.footer
-        return "\n".join([*plain_table(*self._table(), right=NUMBER_COLUMNS), "", self.footer])
+        return "\n".join([*plain_table(*self._table(), right=self.number_columns), "", self.footer])
 
     def markdown(self) -> str:
         """Return the report in Markdown."""
         footer = f"*{escape_markdown(self.footer)}*"
         if not self.rows:
             return footer
-        return "\n".join([*markdown_table(*self._table(), right=NUMBER_COLUMNS), "", footer])
+        return "\n".join([*markdown_table(*self._table(), right=self.number_columns), "", footer])
 
     def _table(self) -> Tuple[Sequence[str], List[Sequence[str]]]:
         longest = self.longest

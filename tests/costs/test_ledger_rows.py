@@ -113,24 +113,30 @@ def test_sums_of_groups() -> None:
     """Hits bring savings, calls bring costs and tokens; what has no price is counted apart."""
     rows = sum_groups(
         [
-            Group("m", 0, "0.1", None, 3, 30, 6),
-            Group("m", 0, None, None, 2, 20, 4),
-            Group("m", 1, "0", "0.2", 5, 50, 10),
-            Group("m", 1, "0", None, 1, 1, 1),
+            Group("m", 0, "0.1", None, "-0.5", 1, 10, 2),
+            Group("m", 0, "0.1", None, "0.75", 2, 20, 4),
+            Group("m", 0, None, None, None, 2, 20, 4),
+            Group("m", 1, "0", "0.2", "0", 5, 50, 10),
+            Group("m", 1, "0", None, "0", 1, 1, 1),
         ],
         keys=("none",),
     )
-    assert rows == [LedgerRow("none"), LedgerRow("m", 5, 6, 2, 50, 10, Decimal("0.3"), Decimal("1.0"), 1)]
+    assert rows == [
+        LedgerRow("none"),
+        LedgerRow("m", 5, 6, 2, 50, 10, Decimal("0.3"), Decimal("1.0"), 1, Decimal("1.00")),
+    ]
 
 
 @pytest.mark.parametrize(
     "group",
     [
-        Group(b"m", 0, "0", None, 1, 1, 1),  # type: ignore[arg-type]
-        Group("m", 0, "0", None, 1, -1, 1),
-        Group("m", 0, "0", None, 1, 1, 0.5),  # type: ignore[arg-type]
-        Group("m", 0, "-1", None, 1, 1, 1),
-        Group("m", 1, "0", "x", 1, 1, 1),
+        Group(b"m", 0, "0", None, "0", 1, 1, 1),  # type: ignore[arg-type]
+        Group("m", 0, "0", None, "0", 1, -1, 1),
+        Group("m", 0, "0", None, "0", 1, 1, 0.5),  # type: ignore[arg-type]
+        Group("m", 0, "-1", None, "0", 1, 1, 1),
+        Group("m", 1, "0", "x", "0", 1, 1, 1),
+        Group("m", 0, "0", None, "much", 1, 1, 1),
+        Group("m", 0, "0", None, f"-{10**13}", 1, 1, 1),
     ],
 )
 def test_a_group_that_we_did_not_write_is_refused(group: Group) -> None:

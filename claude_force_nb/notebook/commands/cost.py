@@ -7,7 +7,7 @@ from typing import Any, Iterable, List, Mapping, MutableMapping, Sequence, Union
 
 from claude_force_nb.costs.budget import Budget, DailyBudget
 from claude_force_nb.costs.ledger import Ledger, parse_since
-from claude_force_nb.costs.report import NUMBER_COLUMNS, answers, budget_line, cost_report, export, prune
+from claude_force_nb.costs.report import answers, budget_line, cost_report, export, prune
 from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.display.bars import Bar, Legend
 from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
@@ -106,9 +106,7 @@ def cost_bundle(ledger: Ledger, by: str, since: str, *, now: float, below: Itera
         return line_bundle(report.footer)
     rows: List[Sequence[Any]] = []
     for row in report.lines:
-        cells = report.cells(row)
-        label = f"{cells[0]}: {cells[-2]} spent, {cells[-1]} saved"
-        bar = Bar(row.cost, row.saved, report.longest, label) if report.has_bar(row) else ""
-        rows.append((*cells, bar))
+        bar = Bar(row.cost, row.saved, report.longest, report.bar_label(row)) if report.has_bar(row) else ""
+        rows.append((*report.cells(row), bar))
     header = (*report.header, Legend() if report.longest else "")
-    return table_bundle(header, rows, footer=report.footer, right=NUMBER_COLUMNS)
+    return table_bundle(header, rows, footer=report.footer, right=report.number_columns)
