@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Optional
 import pytest
 
 from claude_force_nb.calls.prompt_cache import MarkChooser, PromptCacheGate
+from claude_force_nb.calls.snapshot import Tally
 from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.days import today
 from claude_force_nb.messages.cache_mark import CacheMark
@@ -253,12 +254,15 @@ def test_sums_stay_exact(run: Any, make: Make, simulator: Simulator) -> None:
 
     async def main() -> None:
         async with make(max_concurrent=8) as orchestrator:
+            tally = Tally()
+            orchestrator.add_listener(tally)
             batch = await ask(orchestrator, rows(40), max_tokens=200)
             assert orchestrator.ledger is not None
             await ask(orchestrator, rows(40), max_tokens=200)  # from our own cache: that saves nothing more at the API
             total = orchestrator.ledger.total()
             assert batch.cost == simulator.counters.dollars == total.cost
             assert batch.prompt_cache_saved == total.prompt_cache_saved > 0
+            assert sum(model.prompt_cache_saved for model in tally.models()) == total.prompt_cache_saved
             assert isinstance(batch.cost, Decimal)
 
     run(main())

@@ -180,11 +180,13 @@ def _overview(state: DashboardState) -> Section:
     facts = [
         ("Spent", _known(spent, sum(row.unknown_price for row in models), calls)),
         ("Saved", _known(saved, sum(row.unknown_saved for row in models), hits)),
-        *_prompt_cache(sum_dollars(row.prompt_cache_saved for row in models) or Decimal(0)),
         ("Hit rate", Cell(_rate(state.cache))),
         ("In flight", Cell(f"{now.in_flight:,}", f"of {now.max_concurrent:,}")),
         ("Queue", Cell(f"{now.queued:,}")),
     ]
+    by_prompt_cache = sum_dollars(row.prompt_cache_saved for row in models)
+    if by_prompt_cache:
+        facts.insert(2, ("Saved by prompt cache", Cell(dollars(by_prompt_cache))))
     for budget in now.budgets:
         label = "Left today" if budget.name == "daily_budget" else "Budget left"
         if budget.left is None:
@@ -199,11 +201,6 @@ def _overview(state: DashboardState) -> Section:
     for family, seconds in now.paused_families:
         alerts.append(f"The API asked {family} to wait: {seconds:.0f} s left.")
     return Section("overview", facts=tuple(facts), alerts=tuple(alerts), large=True)
-
-
-def _prompt_cache(saved: Decimal) -> List[Tuple[str, Cell]]:
-    """Return what the API's prompt cache saved, where it was used."""
-    return [("Saved by prompt cache", Cell(dollars(saved)))] if saved else []
 
 
 def _known(known: Optional[Decimal], unknown: int, count: int, share: Optional[float] = None, colour: str = "") -> Cell:

@@ -41,6 +41,15 @@ def _state(*models: ModelSums) -> DashboardState:
     return DashboardState(_snapshot(), stats, models, ((0.0, 0.0), (1.0, 0.5), (2.0, 1.0)), failed=6)
 
 
+def test_what_the_prompt_cache_saved_is_shown_where_it_was_used() -> None:
+    """Two models count together."""
+    assert "prompt cache" not in dashboard_bundle(_state(ModelSums("m-1", 5)))["text/plain"]
+    two = [ModelSums(name, 5, prompt_cache_saved=Decimal("0.75")) for name in ("m-1", "m-2")]
+    bundle = dashboard_bundle(_state(*two))
+    assert "Saved by prompt cache $1.50" in " ".join(bundle["text/plain"].split())
+    assert "Saved by prompt cache" in bundle["text/html"]
+
+
 def test_plain_text_says_everything() -> None:
     """Spend, savings, cache, limits, budgets, pauses: each number is in the plain text, and reads as expected."""
     plain = dashboard_bundle(_state(ModelSums("m-1", 5, 6, Decimal("1.25"), Decimal("0.5"), 2)))["text/plain"]
