@@ -1,4 +1,4 @@
-"""``claude-force-nb demo | simulator | cache | cost | doctor``, which is also ``python -m claude_force_nb``."""
+"""The console command ``claude-force-nb``, also ``python -m claude_force_nb``: one subcommand for each entry of `_COMMANDS`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .text_tables import one_line
 _COMMANDS = {
     "demo": (".notebook.demo", "run the quickstart notebook twice against the simulator"),
     "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
-    "cache": (".cache.cli", "look into the response cache, verify or clear it"),
+    "cache": (".cache.cli", "inspect, verify or clear the response cache"),
     "cost": (".costs.cli", "show what was spent and saved"),
     "replay": (".replay.cli", "run a notebook again from its answer file, and check it"),
-    "audit": (".replay.audit_cli", "say where each answer that a notebook shows is from"),
-    "keys": (".answers.cli", "make a key that signs answer files, or trust somebody's"),
-    "doctor": (".notebook.doctor.cli", "say what works on this machine, and what to do about what does not"),
+    "audit": (".replay.audit_cli", "show where each answer in a notebook comes from"),
+    "keys": (".answers.cli", "make a key to sign answer files, or trust somebody else's"),
+    "doctor": (".notebook.doctor.cli", "check this machine, and say how to fix what does not work"),
 }
 
 

@@ -7,15 +7,15 @@
     │   ├── OptionError                  an unknown option, or a value that an option cannot take
     │   ├── UnknownAgentError
     │   ├── UnknownModelError
-    │   ├── AgentFileError               an agent file that cannot be read as one (file and line are named)
+    │   ├── AgentFileError               an agent file that is not valid (file and line are named)
     │   ├── MissingApiKeyError
     │   ├── SourceError                  the rows of a batch cannot be read, or there are none
     │   ├── UnknownJobError              no batch job has this id
-    │   ├── AnswerFileError              an answer file cannot be read or written, or is not one
+    │   ├── AnswerFileError              an answer file cannot be read or written, or is not valid
     │   └── SecretError                  the cache secret is unusable or forbidden by a setting
     ├── PromptError                      the prompt cannot be made
     │   ├── EmptyPromptError
-    │   ├── MissingValueError            a row has no value for its template, and is not asked
+    │   ├── MissingValueError            a row has no value for its template, and is skipped
     │   ├── UndefinedNameError           a name in {{ }} that the notebook does not have
     │   ├── TemplateError                a {{ }} that is not an expression, or fails while it is computed
     │   ├── AttachmentError              a file, image or document that cannot be sent
@@ -23,22 +23,22 @@
     ├── CacheMissError                   cache=only, and the answer is not there
     │   └── AnswerMissError              answers are frozen, and the file does not have this one
     ├── BudgetExceededError              the worst case of the call does not fit the budget
-    ├── SchemaError                      the answer does not fit the schema, also after one repair
-    ├── ApiError                         what came back, or did not, once something was sent
+    ├── SchemaError                      the answer does not fit the schema, even after one repair
+    ├── ApiError                         a call was sent and failed
     │   ├── AuthenticationError          401
     │   ├── PermissionDeniedError        403
     │   ├── InvalidRequestError          400, 413, 422 and every other 4xx not named here
     │   │   └── ContextTooLongError
     │   ├── NotFoundError                404
     │   ├── RateLimitError               429
-    │   │   └── SpendLimitError          402, or a 429 that no waiting mends
+    │   │   └── SpendLimitError          402, or a 429 that waiting does not fix
     │   ├── ServerError                  408, 409, 5xx
     │   │   └── OverloadedError          529
     │   ├── BrokenConnectionError        refused, reset, unresolved
     │   │   └── StreamCutError           the answer ended before its last event
     │   ├── CallTimeoutError             timeout_seconds passed
     │   ├── RedirectedError              3xx: redirects are not followed
-    │   ├── NotAnsweredError             its batch ended without an answer to it
+    │   ├── NotAnsweredError             its message batch ended without an answer
     │   └── MalformedAnswerError         a 200 that is not a Messages API answer
     ├── StoppedError                     stop_all() ended it
     ├── JobError                         a batch job cannot be kept, sent or collected now
@@ -47,12 +47,12 @@
     RunInterrupted (KeyboardInterrupt)   Stop; one line as well
 
     ClaudeForceWarning (UserWarning)
-    ├── CacheWarning                     the cache is unusable or refused an entry; answers go on without it
+    ├── CacheWarning                     the cache is unusable or refused an entry; work continues without it
     │   └── CacheIntegrityWarning        an entry failed its check
-    ├── AnswerFileWarning                lines of an answer file do not count, or it cannot be written
+    ├── AnswerFileWarning                lines of an answer file are not valid, or it cannot be written
     ├── CacheSecretWarning               the cache secret is generated, a placeholder or short
     ├── ModelRetirementWarning           the model is retired, or may be within 30 days
-    ├── AgentFileWarning                 an agent file was passed over
+    ├── AgentFileWarning                 an agent file was skipped
     └── PromptInjectionWarning           a value holds a phrase like an instruction
 """
 
@@ -82,7 +82,7 @@ def _one_line(error: BaseException) -> str:
 
 
 class ClaudeForceError(Exception):
-    """Base of every error raised by this package. Its message is one line that names the thing and the remedy."""
+    """Base of every error raised by this package. The message is one line that names the problem and the remedy."""
 
     def _render_traceback_(self) -> List[str]:
         # IPython asks an exception for this method before it formats a traceback; no import of IPython is needed.
@@ -118,7 +118,7 @@ class UnknownJobError(ConfigurationError):
 
 
 class AnswerFileError(ConfigurationError):
-    """An answer file cannot be read or written, or is not one."""
+    """An answer file cannot be read or written, or is not valid."""
 
 
 class SecretError(ConfigurationError):
@@ -134,11 +134,11 @@ class PromptError(ClaudeForceError):
 
 
 class EmptyPromptError(PromptError):
-    """There is no prompt."""
+    """The prompt is empty."""
 
 
 class MissingValueError(PromptError):
-    """A row has no value for its template - None, NaN, an empty cell - and is not asked; see ``missing``."""
+    """A row has no value for its template - None, NaN, an empty cell - and is skipped; see ``missing``."""
 
 
 class UndefinedNameError(PromptError):
@@ -171,7 +171,7 @@ class BudgetExceededError(ClaudeForceError):
     Attributes
     ----------
     left_if_calls_are_free : Decimal or None
-        US dollars that are left if the calls under way turn out to cost nothing; None where that does not matter.
+        US dollars that would be left if the calls in flight cost nothing; None if that does not matter.
     """
 
     left_if_calls_are_free: Optional[Decimal] = None
@@ -191,7 +191,7 @@ class SchemaError(ClaudeForceError):
     text : str
         The answer as it came.
     repairable : bool
-        False where asking again would not help.
+        False if asking again would not help.
 
     Attributes
     ----------
@@ -225,7 +225,7 @@ class ApiError(ClaudeForceError):
     message : str
         One line, without secrets.
     status : int, optional
-        HTTP status of the answer; None where there was none.
+        HTTP status of the answer; None if there was no answer.
     error_type : str, optional
         ``error.type`` of the API's error body, such as ``"overloaded_error"``.
     error_code : str, optional
@@ -238,11 +238,11 @@ class ApiError(ClaudeForceError):
     Attributes
     ----------
     retryable : bool
-        True where the same request may succeed later.
+        True if the same request may succeed later.
     limits : mapping of str to str, or None
-        The answer's ``anthropic-ratelimit-…`` headers; None where there were none.
+        The answer's ``anthropic-ratelimit-…`` headers; None if it had none.
     never_left : bool
-        True where it is sure that nothing was sent, since no connection came about.
+        True if nothing can have been sent, because no connection was made.
     """
 
     retryable = False
@@ -340,7 +340,7 @@ class NotAnsweredError(ApiError):
 
 
 class MalformedAnswerError(ApiError):
-    """The server answered 200 with something that is not a Messages API answer, or with more than one may have."""
+    """The server answered 200 with something that is not a Messages API answer, or with too much."""
 
     retryable = True
 
@@ -361,7 +361,7 @@ class ClaudeForceWarning(UserWarning):
 
 
 class CacheWarning(ClaudeForceWarning):
-    """The cache cannot be used, or refused an entry; answers go on without it."""
+    """The cache cannot be used, or refused an entry; work continues without it."""
 
 
 class CacheIntegrityWarning(CacheWarning):
@@ -369,7 +369,7 @@ class CacheIntegrityWarning(CacheWarning):
 
 
 class AnswerFileWarning(ClaudeForceWarning):
-    """Lines of an answer file do not count, or it cannot be written."""
+    """Lines of an answer file are not valid, or it cannot be written."""
 
 
 class CacheSecretWarning(ClaudeForceWarning):
@@ -381,7 +381,7 @@ class ModelRetirementWarning(ClaudeForceWarning):
 
 
 class AgentFileWarning(ClaudeForceWarning):
-    """An agent file cannot be read and was passed over."""
+    """An agent file cannot be read and was skipped."""
 
 
 class PromptInjectionWarning(ClaudeForceWarning):

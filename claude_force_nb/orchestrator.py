@@ -251,7 +251,7 @@ class AsyncAgentOrchestrator:
         BudgetExceededError
             Where the worst case does not fit; nothing was sent.
         SchemaError
-            Where the answer does not fit ``schema``, also after one repair.
+            Where the answer does not fit ``schema``, even after one repair.
         ApiError
             Where the call failed for good.
         TransportClosedError

@@ -1,6 +1,6 @@
 """What users import to test their own notebooks and code: no network, no key, no money.
 
-Where the package is installed, pytest has the fixtures ``claude_fake`` and ``claude_answers``.
+If the package is installed, pytest has the fixtures ``claude_fake`` and ``claude_answers``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class FakeTransport:
     Parameters
     ----------
     handler : callable
-        Takes the `ClaudeRequest`; returns the answer's text or the fields of a ``message`` object that are not the usual
-        ones, or raises one of the errors of `claude_force_nb.errors`. May be asynchronous.
+        Takes the `ClaudeRequest`. Returns the answer's text, or a mapping of those ``message`` fields that differ from the
+        usual ones; or raises one of the errors of `claude_force_nb.errors`. May be asynchronous.
 
     Attributes
     ----------
@@ -52,12 +52,12 @@ class FakeTransport:
         self._closed = False
 
     def check(self) -> None:
-        """Nothing is missing: no key is needed."""
+        """Do nothing: no key is needed."""
 
     async def send(
         self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
     ) -> Answer:
-        """Return what the handler says; usage is four characters a token where the handler gives none."""
+        """Return what the handler returns. Usage is estimated at four characters per token if the handler gives none."""
         if self._closed:
             raise TransportClosedError("the orchestrator is closed; make a new one")
         self.requests.append(request)
@@ -69,8 +69,7 @@ class FakeTransport:
         elif isinstance(reply, Mapping):
             body = {**_message(request, ""), "content": [], **reply}
         else:
-            message = "the handler must return text or a message object, not {}"
-            raise TypeError(message.format(type(reply).__name__))
+            raise TypeError(f"the handler must return text or a message object, not {type(reply).__name__}")
         if partial is not None:
             for block in body.get("content", ()):
                 partial.add_text(str(block.get("text") or ""))
@@ -98,14 +97,14 @@ def _message(request: ClaudeRequest, text: str) -> Dict[str, Any]:
     }
 
 
-if "pytest" in sys.modules:  # as it is where pytest loads this module as a plugin; nobody else pays for it
+if "pytest" in sys.modules:  # true when pytest loads this module as a plugin; nobody else pays for the import
     import pytest
 
     @pytest.fixture
     def claude_fake(tmp_path: Path) -> Iterator[Callable[..., AsyncAgentOrchestrator]]:
-        """``claude_fake(handler, **options)`` gives an orchestrator on a `FakeTransport`; a text is answered to everything.
+        """``claude_fake(handler, **options)`` gives an orchestrator with a `FakeTransport`. If the handler is a text, it is the answer to every prompt.
 
-        Cache and ledger are under `tmp_path`, no environment variable counts, and all is closed at the end of the test.
+        Cache and ledger are under `tmp_path`, environment variables are ignored, and everything is closed at the end of the test.
         ``orchestrator.transport.requests`` is what was sent.
         """
         from .orchestrator import AsyncAgentOrchestrator
@@ -130,11 +129,11 @@ if "pytest" in sys.modules:  # as it is where pytest loads this module as a plug
     def claude_answers(
         request: pytest.FixtureRequest, tmp_path: Path
     ) -> Iterator[Callable[..., AsyncAgentOrchestrator]]:
-        """``claude_answers(path=None, **options)`` gives an orchestrator that only an answer file answers: frozen, no key, no network.
+        """``claude_answers(path=None, **options)`` gives an orchestrator that answers only from an answer file: frozen, no key, no network.
 
-        By default the file lies beside the test's module, ``test_x.answers.jsonl`` for ``test_x.py``. Where
-        ``CLAUDE_FORCE_ANSWERS_MODE=record`` is set, answers are asked for and recorded into it instead. The ledger is under
-        `tmp_path`, and there is no cache.
+        By default the file is next to the test's module, ``test_x.answers.jsonl`` for ``test_x.py``. With
+        ``CLAUDE_FORCE_ANSWERS_MODE=record``, the API is asked and its answers are recorded in the file. The ledger is under
+        `tmp_path`, and the cache is disabled.
         """
         from .orchestrator import AsyncAgentOrchestrator
 

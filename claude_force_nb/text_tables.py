@@ -1,4 +1,4 @@
-"""Tables of text for terminals and Markdown, and what makes a text safe to show there. Pure, and imports nothing at start-up."""
+"""Tables for terminals and Markdown, and functions that make text safe to show there. Pure, and imports nothing at start-up."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Container, Iterable, List, Sequence
 
 __all__ = ["escape_markdown", "markdown_table", "one_line", "plain_table", "without_controls"]
 
-# Characters that Markdown could take for more than themselves.
+# Characters that Markdown could interpret as markup.
 _MARKDOWN = r"([\\`*_\[\]<>$|~#]|&(?=#?\w+;))"
-# What a terminal could take for a command: C0 but tab and line feed, DEL, C1; and what turns the order of characters round.
+# What a terminal could interpret as a command: C0 except tab and line feed, DEL, C1; and characters that change the text direction.
 _CONTROLS = {
     **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}"),
     **dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\N{REPLACEMENT CHARACTER}"),
@@ -18,7 +18,7 @@ del _CONTROLS[ord("\n")], _CONTROLS[ord("\t")]
 
 
 def without_controls(text: str) -> str:
-    """Return a text in which no character commands a terminal: escape sequences, bells and the like become U+FFFD.
+    """Return a text without characters that control a terminal: those of escape sequences, bells and the like become U+FFFD.
 
     Line ends stay, each as a line feed; so do tabs.
     """
@@ -28,17 +28,17 @@ def without_controls(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    """Return a text on one line, without controls, with single blanks."""
+    """Return a text on one line, without control characters and with single spaces."""
     return " ".join(without_controls(str(text)).split())
 
 
 def escape_markdown(line: str) -> str:
-    """Return plain text as Markdown that shows it as it is."""
+    """Escape plain text so that Markdown shows it unchanged."""
     return re.sub(_MARKDOWN, r"\\\1", line)
 
 
 def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int] = ()) -> List[str]:
-    """Return the lines of a table in text; the columns numbered in `right` are set right. Every cell is one line already."""
+    """Return the lines of a plain-text table; the columns numbered in `right` are right-aligned. Cells must be single lines."""
     lines = [list(header), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
 

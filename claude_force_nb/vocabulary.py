@@ -1,4 +1,4 @@
-"""Words that options may take, and what to say of a word that is none of them. Pure, and imports nothing at start-up."""
+"""Words that options accept, and what to say about an unknown one. Pure, and imports nothing at start-up."""
 
 from __future__ import annotations
 

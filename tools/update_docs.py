@@ -157,7 +157,7 @@ def models() -> str:
     prefill = ", ".join(f"`{rules.name}`" for rules in CURRENT_MODELS if rules.prefill)
     sources = "; ".join(f"{column.replace('_', ' ')}: {source}" for column, source in COLUMN_SOURCES.items())
     return (
-        f"{table(header, rows)}\n\nAll of them hold an answer to a schema. The beginning of an answer may be given to {prefill} only.\n\n"
+        f"{table(header, rows)}\n\nAll of them can hold an answer to a schema. A prefilled answer is accepted only by {prefill}.\n\n"
         f"Read in the API's documentation in November 2026, by section: {sources}."
     )
 

@@ -44,7 +44,7 @@ class FolderContents:
         """Add an agent; one whose name is taken by an agent that is written otherwise gets a number."""
         taken = self.agents.get(agent.name)
         if taken is not None and taken.title == agent.title:
-            message = f"{agent.source}: passed over, since {taken.source} is called {agent.title} too"
+            message = f"{agent.source}: skipped, because {taken.source} is also called {agent.title}"
             self.remarks.append(AgentFileError(message))
             return
         number, name = 2, agent.name
@@ -99,11 +99,11 @@ class AgentFolder:
             return contents
         home = os.path.realpath(self._path)
         if not self._trusted and home != _unlinked(self._path):
-            message = f"{self._path}: passed over, since it is a link to another folder; put the files there themselves"
+            message = f"{self._path}: skipped, because it is a link to another folder; put the files themselves there"
             contents.remarks.append(AgentFileError(message))
             return contents
         if len(files) > _MOST_FILES:
-            message = f"{self._path}: has more than {_MOST_FILES} agents; the others are passed over"
+            message = f"{self._path}: has more than {_MOST_FILES} agents; the rest are skipped"
             contents.remarks.append(AgentFileError(message))
         for file in files[:_MOST_FILES]:
             stem = os.path.basename(file.path)[: -len(".md")]
@@ -154,7 +154,7 @@ def _text(file: _File, home: Optional[str]) -> str:
     try:
         data = read_regular(file.path, max_bytes=_LARGEST_BYTES, within=home)
     except OSError as error:
-        raise AgentFileError(f"{file.path}: passed over, since {error.strerror or error}") from None
+        raise AgentFileError(f"{file.path}: skipped, because {error.strerror or error}") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

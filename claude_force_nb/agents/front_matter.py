@@ -230,7 +230,9 @@ def _check_tokens(text: str, source: str, first: int) -> None:
         elif isinstance(token, yaml.AliasToken) and token.value in anchors:
             aliases.append(first + token.start_mark.line)
     if aliases:
-        raise AgentFileError(f"{source}, line {aliases[0]}: YAML aliases (*name) are not read; write the value out")
+        raise AgentFileError(
+            f"{source}, line {aliases[0]}: YAML aliases (*name) are not supported; write the value out"
+        )
 
 
 def _well_formed(value: Any) -> Any:

@@ -22,7 +22,7 @@ __all__ = ["CellRun", "Memory", "Place", "Turn"]
 _FENCE_START = '<data name="'
 
 # An answer that ended so is none, or only half of an exchange.
-_NEVER_KEPT = {"refusal": "refused", "tool_use": "a call of a tool", "pause_turn": "paused"}
+_NEVER_KEPT = {"refusal": "refused", "tool_use": "a tool call", "pause_turn": "paused"}
 
 
 def _texts(content: Any) -> List[str]:
@@ -71,7 +71,7 @@ class Turn:
         """The text of the question; images and documents are named."""
         if isinstance(self.asked, str):
             return self.asked
-        parts = [str(block.get("text") or "[{}]".format(block.get("type"))) for block in self.asked]
+        parts = [str(block.get("text") or f"[{block.get('type')}]") for block in self.asked]
         return " ".join(parts)
 
 
@@ -343,10 +343,10 @@ class Memory:
         """Keep a turn; return why it was not kept, or ""."""
         with self._lock:
             if self._conversations.get(place._name) is not place._conversation:
-                return "cleared meanwhile"
+                return "cleared in the meantime"
             block = place._block
             if block.cell is not None and place._run < self._newest[block.cell]:
-                return "the cell was run again meanwhile"
+                return "the cell was run again in the meantime"
             if block.run != place._run:
                 block.run, block.turns = place._run, {}
             block.turns[place._index] = turn
@@ -361,5 +361,5 @@ class Memory:
 
     def _unknown(self, name: str) -> OptionError:
         names = self.names()
-        known = "(there are: {})".format(", ".join(names)) if names else "(none is kept)"
+        known = f"(known: {', '.join(names)})" if names else "(none are kept)"
         return OptionError(f"there is no conversation {name!r}{did_you_mean(name, names)} {known}")

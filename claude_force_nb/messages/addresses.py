@@ -1,4 +1,4 @@
-"""What an address of a server says about it. Pure."""
+"""What a server's address tells about the server. Pure."""
 
 from __future__ import annotations
 

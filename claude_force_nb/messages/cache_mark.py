@@ -1,6 +1,6 @@
 """Where a request marks its prompt for the API's prompt cache. Pure.
 
-A mark changes what a request costs and not what it asks, so it is no part of the fingerprint: it is put into the body when that is sent.
+A mark changes what a request costs, not what it asks. So it is not part of the fingerprint, and is added to the body only on sending.
 Rules: "Prompt caching" in the API's documentation.
 """
 
@@ -12,22 +12,22 @@ from typing import Any, Dict, List
 
 __all__ = ["CacheMark", "has_cache_control", "marked_body", "shared_part"]
 
-# What cannot carry a mark ("Prompt caching", "What can be cached").
+# Block types that cannot carry a mark ("Prompt caching", "What can be cached").
 _NOT_MARKED = ("thinking", "redacted_thinking")
 
 
 @dataclass(frozen=True, eq=False)
 class CacheMark:
-    """One mark; requests that are marked by the same object have the same prompt up to it.
+    """One mark. Requests marked by the same object share their prompt up to the mark.
 
     Attributes
     ----------
     place : str
-        ``tools`` and ``system`` mark their end, ``prompt`` the part of the last message that is shared, ``end`` the end of all.
+        ``tools`` and ``system`` mark their own end, ``prompt`` the shared part of the last message, ``end`` the end of the prompt.
     ttl : str
         Lifetime, ``5m`` or ``1h``; each read renews it.
     shared_characters : int
-        For ``prompt``, where in the text the mark stands: more than 0, and before its end.
+        For ``prompt``, how many characters of the last message come before the mark: more than 0, and not all of them.
     """
 
     place: str
@@ -41,7 +41,7 @@ class CacheMark:
 
 
 def marked_body(body: Mapping[str, Any], mark: CacheMark) -> Dict[str, Any]:
-    """Return a copy of a body with a mark in it; without one where nothing stands at its place that can be marked."""
+    """Return a copy of a body with the mark added, or without it if there is nothing to mark at that place."""
     control: Dict[str, Any] = {"type": "ephemeral"}
     if mark.ttl != "5m":
         control["ttl"] = mark.ttl
@@ -55,7 +55,7 @@ def marked_body(body: Mapping[str, Any], mark: CacheMark) -> Dict[str, Any]:
         content = last["content"]
         if mark.place == "prompt":
             shared, rest = content[: mark.shared_characters], content[mark.shared_characters :]
-            # The API takes no block of nothing but white space.
+            # The API refuses blocks that are only white space.
             whole = shared.strip() and rest.strip()
             parts: Any = [*_marked_end(shared, control), {"type": "text", "text": rest}] if whole else content
         else:
@@ -78,7 +78,7 @@ def _marked_end(content: Any, control: Mapping[str, Any]) -> Any:
 
 
 def shared_part(body: Mapping[str, Any], mark: CacheMark) -> List[Any]:
-    """Return what stands before the mark: tools, system prompt, and messages or the beginning of the last one."""
+    """Return what comes before the mark: tools, system prompt, and messages or the beginning of the last one."""
     before = [body.get("tools"), body.get("system") if mark.place != "tools" else None]
     if mark.place == "end":
         return [*before, body["messages"]]

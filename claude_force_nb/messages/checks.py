@@ -1,7 +1,7 @@
 """What a model is known to refuse, said in one line before anything is sent. Pure.
 
 The rules are those of the API's documentation: "Errors", "Thinking", "Define tools", "Structured outputs" and each model's migration
-guide; what each model takes stands in `models`.
+guide. What each model accepts is in `models`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _NO_SAMPLING_VERSION = "2026-10-21"
 _SAMPLING = ("temperature", "top_p", "top_k")
 _LONG_OUTPUT_BETA = "output-300k-"
 _OFF = ("disabled", "between_tools")
-# "Batch processing": fields that no request of a message batch may have.
+# Fields that a request in a message batch must not have ("Batch processing").
 _NOT_IN_BATCHES = ("speed", "fallbacks", "thread", "diagnostics")
 
 
 def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, betas: Collection[str] = ()) -> None:
-    """Raise OptionError where the API is known to refuse a request body; a model that is not known is let through.
+    """Raise OptionError if the API is known to refuse a request body. Unknown models are let through.
 
     Parameters
     ----------
@@ -50,34 +50,36 @@ def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, 
     _check_effort(body, rules)
     _check_tool_choice(body, rules)
     if _has_format(body) and not rules.structured_outputs:
-        raise OptionError(f"{rules.name} does not take output_config.format; use schema=, which asks it in words")
+        raise OptionError(
+            f"{rules.name} does not take output_config.format; use schema=, which describes the format in the prompt"
+        )
     if body.get("inference_geo") is not None and not rules.inference_geo:
-        raise OptionError(f"{rules.name} does not take inference_geo; models from 4.6 on do")
+        raise OptionError(f"{rules.name} does not take inference_geo; models from 4.6 onwards do")
     check_messages(body, rules)
 
 
 def check_messages(body: Mapping[str, Any], rules: ModelRules) -> None:
-    """Raise OptionError where the API is known to refuse the messages beside the other fields: the part of `check_body` for them."""
+    """Do the part of `check_body` that depends on the messages: raise OptionError if the API is known to refuse them."""
     if not rules.known:
         return
     prefilled = _is_prefilled(body)
     if prefilled and not rules.prefill:
         raise OptionError(
-            f"{rules.name} cannot go on with the beginning of an answer: the last message must be the user's; "
-            "use schema= or the system prompt for the form of the answer"
+            f"{rules.name} does not accept a prefilled answer: the last message must be the user's; "
+            "use schema= or the system prompt to shape the answer"
         )
     if prefilled and _type(body.get("thinking")) in ("enabled", "adaptive"):
-        raise OptionError("the beginning of an answer cannot be given with thinking; leave one of them out")
+        raise OptionError("a prefilled answer cannot be combined with thinking; leave one of them out")
     if not _has_format(body):
         return
     if prefilled:
-        raise OptionError("the beginning of an answer cannot be given with a schema; leave one of them out")
+        raise OptionError("a prefilled answer cannot be combined with a schema; leave one of them out")
     if _has_citations(body["messages"]):
         raise OptionError("citations cannot be used with a schema; leave one of them out")
 
 
 def check_batch_fields(body: Mapping[str, Any]) -> None:
-    """Raise OptionError where a request body, or the part of it that is given, has what a message batch does not take."""
+    """Raise OptionError if a request body, or the given part of one, has a field that message batches do not take."""
     refused = [name for name in _NOT_IN_BATCHES if body.get(name) is not None]
     if body.get("stream"):
         refused.append("stream")
@@ -90,11 +92,12 @@ def check_batch_fields(body: Mapping[str, Any]) -> None:
 
 
 def sampling_problem(body: Mapping[str, Any], rules: ModelRules, *, api_version: str) -> Optional[str]:
-    """Return why a body's temperature, top_p or top_k would be refused; None where they would not."""
+    """Return why a body's temperature, top_p or top_k would be refused; None if they are accepted."""
     given = {name: body[name] for name in _SAMPLING if body.get(name) is not None}
     if not given:
         return None
-    first = "{}={}".format(*next(iter(given.items())))
+    first_name, first_value = next(iter(given.items()))
+    first = f"{first_name}={first_value}"
     if api_version >= _NO_SAMPLING_VERSION:
         return f"API version {api_version} does not take {first} on any model; leave it out"
     if not rules.known:
@@ -125,7 +128,7 @@ def _beyond_default(given: Dict[str, Any], rules: ModelRules) -> Optional[str]:
     only = {"temperature": " (only 1)", "top_p": " (only 0.99, without temperature)", "top_k": ""}[name]
     return (
         f"{rules.name} does not take {name}={given[name]}{only}: leave it out, use sample=N for independent answers, "
-        "or a model that takes it: {}".format(", ".join(models_with_temperature()))
+        f"or a model that takes it: {', '.join(models_with_temperature())}"
     )
 
 
@@ -144,7 +147,7 @@ def _check_max_tokens(body: Mapping[str, Any], rules: ModelRules, betas: Collect
 def _check_stop(body: Mapping[str, Any]) -> None:
     stop = body.get("stop_sequences")
     if isinstance(stop, list) and any(isinstance(text, str) and not text.strip() for text in stop):
-        raise OptionError("the API takes no stop text that is only white space; end the answer at another text")
+        raise OptionError("the API does not accept a stop sequence that is only white space; use another one")
 
 
 def _check_thinking(body: Mapping[str, Any], rules: ModelRules) -> None:
@@ -153,7 +156,7 @@ def _check_thinking(body: Mapping[str, Any], rules: ModelRules) -> None:
         return
     if kind not in rules.thinking:
         remedies = {
-            "enabled": "use thinking=adaptive, and effort= for how much",
+            "enabled": "use thinking=adaptive, and effort= to set how much",
             "adaptive": "use thinking=on, or a number of tokens",
             "disabled": f"leave it out{least_effort(rules)}" if rules.always_thinks else "use thinking=off",
             "between_tools": "use thinking=off",
@@ -167,7 +170,7 @@ def _check_thinking(body: Mapping[str, Any], rules: ModelRules) -> None:
                 f"not {budget}"
             )
     if kind == "between_tools" and len(body["thinking"]) > 1:
-        raise OptionError("thinking.type 'between_tools' takes no other field beside it")
+        raise OptionError("thinking.type 'between_tools' takes no other fields")
 
 
 def _check_effort(body: Mapping[str, Any], rules: ModelRules) -> None:
@@ -187,7 +190,7 @@ def _check_effort(body: Mapping[str, Any], rules: ModelRules) -> None:
 
 
 def _is_prefilled(body: Mapping[str, Any]) -> bool:
-    """Return whether the messages end in the assistant's own text; a turn that paused at a server's tool ends in a block of it."""
+    """Return whether the messages end with a prefilled answer. A turn that paused at a server tool ends with that tool's block instead."""
     last = body["messages"][-1] if isinstance(body["messages"], list) and body["messages"] else None
     if not isinstance(last, Mapping) or last.get("role") != "assistant":
         return False
@@ -204,9 +207,7 @@ def _check_tool_choice(body: Mapping[str, Any], rules: ModelRules) -> None:
     if not rules.forced_tools:
         raise OptionError(f"{rules.name} does not take tool_choice={kind}; use auto, and say in the prompt what to use")
     if _type(body.get("thinking")) == "enabled":
-        raise OptionError(
-            f"tool_choice={kind} cannot be used with a budget for thinking; use auto, or leave thinking out"
-        )
+        raise OptionError(f"tool_choice={kind} cannot be used with a thinking budget; use auto, or leave thinking out")
 
 
 def _has_format(body: Mapping[str, Any]) -> bool:

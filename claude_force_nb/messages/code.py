@@ -19,7 +19,7 @@ class CodeBlock:
     Attributes
     ----------
     language : str
-        As named in the answer, in small letters; "" where it names none.
+        As named in the answer, in lower case; "" if it is not named.
     text : str
         The code, without the line end before its last fence.
     """
@@ -32,9 +32,9 @@ class CodeBlock:
 
 
 def code_blocks(markdown: str) -> Tuple[CodeBlock, ...]:
-    """Return the fenced blocks of code in a text, in its order, also those in lists and quotes.
+    """Return the fenced code blocks of a text in order, including those inside lists and quotes.
 
-    A block that the text ends in, as that of an answer that was cut off, is one too.
+    A block that is not closed counts too, as in an answer that was cut off.
     """
     if "```" not in markdown and "~~~" not in markdown:
         return ()
@@ -52,5 +52,5 @@ def code_blocks(markdown: str) -> Tuple[CodeBlock, ...]:
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    # What stands within a line is of no use here.
+    # Inline markup is not needed here.
     return MarkdownIt("commonmark").disable("inline")

@@ -1,7 +1,7 @@
 """What each model takes: one table of rules, each column with its source. Pure.
 
-A name that the table does not have is treated as the newest model of its line, and nothing is refused for it: it may be newer than
-the table, or another server's.
+A name that is not in the table is treated as the newest model of its line, and nothing is refused for it: it may be newer than
+the table, or belong to another server.
 """
 
 from __future__ import annotations
@@ -52,41 +52,41 @@ _WITHOUT_XHIGH = ("low", "medium", "high", "max")
 
 @dataclass(frozen=True)
 class ModelRules:
-    """What one model takes. The defaults are those of a name that says nothing: everything, since nothing is known to fail.
+    """What one model accepts. The defaults describe an unknown model: everything is accepted, since nothing is known to fail.
 
     Attributes
     ----------
     name : str
         Without date, such as ``claude-opus-4-5``.
     known : bool
-        False where the rules are those of the newest model of its line, or of none: then nothing is refused.
+        False if the rules are borrowed from the newest model of its line, or are the defaults; nothing is refused then.
     context_window, max_output_tokens, batch_output_tokens : int
         Tokens; the last with the ``output-300k`` beta, in message batches only.
     thinks : bool
-        Whether the model thinks where a request says nothing.
+        Whether the model thinks by default.
     thinking : frozenset of str
         Values of ``thinking.type`` that it takes: ``adaptive``, ``enabled`` (with a budget), ``disabled``, ``between_tools``.
     thinking_off_efforts : tuple of str
-        Levels of effort that go with thinking turned off.
+        Levels of effort that can be combined with thinking turned off.
     efforts : tuple of str
-        Levels of effort; empty where there is no such parameter.
+        Levels of effort; empty if the model does not take the parameter.
     default_effort : str or None
     sampling : str
         ``free``: temperature, top_p and top_k; ``one``: not temperature and top_p together; ``default``: the default values only.
     prefill : bool
-        Whether the last message may be the beginning of the answer.
+        Whether the last message may be the beginning of the answer (a prefilled answer).
     forced_tools : bool
         Whether ``tool_choice`` may be ``any`` or ``tool``.
     structured_outputs : bool
-        Whether the API holds the answer to a JSON schema.
+        Whether the API can force the answer to fit a JSON schema.
     inference_geo : bool
         Whether a request may name the region.
     min_cache_tokens : int
-        Shortest prefix that the API's prompt cache keeps.
+        Shortest prefix that the API's prompt cache keeps, in tokens.
     tokenizer : int
-        Generation: 2 makes about 30 % more tokens of a text than 1.
+        Generation: 2 produces about 30 % more tokens from the same text than 1.
     released, retires : datetime.date or None
-        The latter is the day of retirement where `retirement_announced`, else the day before which there is none.
+        `retires` is the day of retirement if `retirement_announced`, else the day until which the model is guaranteed.
     retirement_announced : bool
     line : str or None
         ``opus``, ``sonnet``, ``haiku``, ``fable`` or ``mythos``.
@@ -128,7 +128,7 @@ _ADAPTIVE = frozenset(["adaptive"])
 _ADAPTIVE_OR_OFF = frozenset(["adaptive", "disabled"])
 _MILLION = 1_000_000
 
-# Generations: each is the one before it with what changed. What only one model has stands with that model below.
+# Generations: each is the previous one with its changes. Exceptions of a single model are listed with that model below.
 _BEFORE_4_5 = ModelRules(
     thinking=frozenset(["enabled", "disabled"]), efforts=(), default_effort=None, inference_geo=False
 )
@@ -238,7 +238,7 @@ _GONE: Tuple[ModelRules, ...] = tuple(
 )
 
 _LINE = re.compile("|".join(_LINES))
-# The version stands before or behind the line, with a dash or a dot: claude-3-5-haiku, claude-opus-4.5@20251101.
+# The version comes before or after the line, with a dash or a dot: claude-3-5-haiku, claude-opus-4.5@20251101.
 _VERSION = re.compile(r"claude-(?:[a-z]+-)?([0-9]{1,2})(?![0-9])(?:[-.]([0-9]{1,2})(?![0-9]))?")
 
 
@@ -263,13 +263,13 @@ _UNKNOWN = ModelRules(known=False)
 
 @lru_cache(maxsize=256)
 def rules_for(model: str) -> ModelRules:
-    """Return what a model takes, by any spelling of its name: with a date, a vendor's prefix, or a version behind or before.
+    """Return what a model accepts, by any spelling of its name: with a date, a vendor's prefix, or the version before or after the line.
 
     Returns
     -------
     ModelRules
-        Of the model itself where the table has it. Else ``known`` is False, and the rules are those of the newest model of its
-        line, of the models before 4.5 where its version is older than the table, or of no model at all.
+        The model's own rules if it is in the table. Otherwise ``known`` is False, and the rules are those of the newest model of
+        its line, those of the models before 4.5 if its version is older than the table, or the defaults.
     """
     name = model.lower()
     if name in _BY_NAME:
@@ -282,13 +282,13 @@ def rules_for(model: str) -> ModelRules:
         return replace(_BEFORE_4_5, name=model, known=False)
     if line is not None and (version is None or version > (_key(_NEWEST[line].name)[1] or version)):
         return replace(_NEWEST[line], name=model, known=False, retires=None, line=line)
-    # A version between those of the table, or of a line that it does not have.
+    # A version between those in the table, or an unknown line.
     return replace(_UNKNOWN, name=model, structured_outputs=version is not None)
 
 
 @lru_cache(maxsize=256)
 def retirement_notice(model: str, today: datetime.date) -> Optional[str]:
-    """Return the line for a model that is retired, or may be within 30 days, with its successor; None for any other.
+    """Return the warning for a model that is retired, or may be within 30 days, naming its successor; None for any other model.
 
     Parameters
     ----------
@@ -302,18 +302,18 @@ def retirement_notice(model: str, today: datetime.date) -> Optional[str]:
     newest = _NEWEST[str(rules.line)].name
     instead = f"use {newest} instead" if newest != rules.name else "look for its successor in the API's list of models"
     if not rules.retirement_announced:
-        return f"{rules.name} is only promised until {rules.retires}; {instead}"
+        return f"{rules.name} is guaranteed only until {rules.retires}; {instead}"
     verb = "was retired" if rules.retires <= today else "will be retired"
     return f"{rules.name} {verb} on {rules.retires}; {instead}"
 
 
 def models_with_temperature() -> List[str]:
-    """Return the names of the models that take a temperature other than 1 and are not about to retire, sorted."""
+    """Return the names of the models that accept a temperature other than 1 and are not about to be retired, sorted."""
     return sorted(
         rules.name for rules in CURRENT_MODELS if rules.sampling != "default" and not rules.retirement_announced
     )
 
 
 def takes_schemas(model: str) -> bool:
-    """Return whether a model holds its answer to a JSON schema; False where that is not known."""
+    """Return whether a model supports structured outputs; False if unknown."""
     return rules_for(model).structured_outputs

@@ -26,10 +26,10 @@ __all__ = [
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
-# Sent with every call, whatever the SDK's own default is, so that one request means the same on every installed SDK.
+# Sent with every call, whatever the SDK's default, so that a request means the same with every SDK version.
 API_VERSION = "2023-06-01"
 
-# Raised when the meaning of a fingerprint's input changes: old cache entries then miss instead of answering wrongly.
+# Incremented when the meaning of a fingerprint's input changes: old cache entries then miss instead of giving wrong answers.
 FINGERPRINT_SCHEMA = 1
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -61,21 +61,23 @@ def normalise_base_url(url: Optional[str]) -> str:
 
 
 def _text(value: str, where: str) -> str:
-    """Copy text that can be sent: half of a surrogate pair has no UTF-8 form, and the HTTP libraries would only crash on it."""
+    """Return a plain copy of a text that can be sent. Half of a surrogate pair has no UTF-8 form and would crash the HTTP libraries."""
     if not value.isascii():
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            message = "{} cannot be sent: character {} is half of a surrogate pair ({!a}); decode the text again"
-            raise OptionError(message.format(where, error.start, value[error.start])) from None
+            raise OptionError(
+                f"{where} cannot be sent: character {error.start} is half of a surrogate pair "
+                f"({value[error.start]!a}); decode the text again"
+            ) from None
     return value if type(value) is str else str.__str__(value)
 
 
 def _plain(value: Any, where: str) -> Any:
     """Copy JSON data, writing whole floats as integers so that ``1`` and ``1.0`` are one request."""
     kind = type(value)
-    # Nearly every request is made of these alone; telling them apart by exact type is several times faster. So is asking for
-    # the Mapping of collections.abc instead of typing's, here and wherever each row passes.
+    # Nearly every request consists of these types only, and comparing exact types is several times faster. So is
+    # collections.abc.Mapping compared with typing.Mapping, here and in other code that runs once per row.
     if kind is str:
         return _text(value, where)
     if kind is int or value is None or kind is bool:
@@ -105,7 +107,7 @@ def _json_data(value: Any, where: str) -> Any:
     try:
         return _plain(value, where)
     except RecursionError:
-        raise OptionError("the request is nested too deeply, or holds itself") from None
+        raise OptionError("the request is nested too deeply, or contains itself") from None
 
 
 def _check_messages(messages: Any) -> None:
@@ -115,13 +117,13 @@ def _check_messages(messages: Any) -> None:
 
 @dataclass(frozen=True)
 class ClaudeRequest:
-    """One request to the Messages API, complete but for the key.
+    """One request to the Messages API, complete except for the key.
 
     Parameters
     ----------
     body : mapping
-        JSON body as sent, with at least ``model``, ``max_tokens`` (tokens, >= 1) and ``messages``; ``stream`` is not part
-        of it, since it changes how the answer travels and not what it is. Copied; treat the attribute as read-only.
+        JSON body as sent, with at least ``model``, ``max_tokens`` (tokens, >= 1) and ``messages``. ``stream`` is dropped, since
+        it changes how the answer is delivered, not the answer. Copied; treat the attribute as read-only.
     base_url : str
         Server, normalised by `normalise_base_url`.
     api_version : str
@@ -131,19 +133,19 @@ class ClaudeRequest:
     sample : int
         Number of an independent answer to the same body, >= 1.
     agent : str, optional
-        Name of the agent that wrote it; shown, never part of the fingerprint.
+        Name of the agent that asks; for display only, never part of the fingerprint.
     notices : tuple of str
         What was done to the values of the prompt; shown by ``--dry-run``, never part of the fingerprint.
     adjustments : tuple of str
-        What was asked for and is sent otherwise, because the model takes it so; shown by ``--dry-run`` and in receipts, never
-        part of the fingerprint.
+        Options that were changed to what the model accepts; shown by ``--dry-run`` and in receipts, never part of the
+        fingerprint.
     cache_mark : CacheMark, optional
         Where the prompt is marked for the API's prompt cache when it is sent; never part of the fingerprint.
 
     Raises
     ------
     OptionError
-        If the body is not JSON data or lacks what every request needs, or `sample` is under 1.
+        If the body is not JSON data or lacks a required field, or `sample` is less than 1.
     """
 
     body: Dict[str, Any]
@@ -193,11 +195,11 @@ class ClaudeRequest:
 
     @property
     def sent_body(self) -> Dict[str, Any]:
-        """The body with its mark for the prompt cache."""
+        """The body as it is sent, with the mark for the prompt cache."""
         return self.body if self.cache_mark is None else marked_body(self.body, self.cache_mark)
 
     def marked(self, mark: Optional[CacheMark]) -> ClaudeRequest:
-        """Return the same request with another mark, or none."""
+        """Return the same request with another mark, or without one."""
         if mark is self.cache_mark:
             return self
         copy = object.__new__(ClaudeRequest)
@@ -208,8 +210,8 @@ class ClaudeRequest:
     def fingerprint(self) -> str:
         """SHA-256, 64 hexadecimal digits, of the canonical JSON of everything that decides the answer.
 
-        Equal in every process and on every Python for equal requests. Never part of it: the API key, time-outs, retries and
-        the agent's name.
+        Equal requests have equal fingerprints in every process and on every Python. The API key, time-outs, retries and the
+        agent's name are never part of it.
         """
         cached = self.__dict__.get("_fingerprint")
         if cached is None:
@@ -221,16 +223,15 @@ class ClaudeRequest:
         return str(cached)
 
     def __repr__(self) -> str:
-        return "ClaudeRequest(model={!r}, sample={}, fingerprint={!r})".format(
-            self.model, self.sample, self.fingerprint[:12] + "…"
-        )
+        short = self.fingerprint[:12] + "…"
+        return f"ClaudeRequest(model={self.model!r}, sample={self.sample}, fingerprint={short!r})"
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
 
 class SharedFields:
-    """What requests that differ in their messages only have in common, checked and encoded once.
+    """The common part of requests that differ only in their messages, checked and encoded once.
 
     Parameters
     ----------
@@ -240,21 +241,21 @@ class SharedFields:
 
     def __init__(self, request: ClaudeRequest) -> None:
         self._one = request
-        # The canonical JSON around the messages, made when a second request is asked for: the hash of what stands before, the rest.
+        # The canonical JSON around the messages, made for the second request: the hash state of what comes before them, and what follows.
         self._around: Optional[Tuple[Any, str]] = None
 
     @property
     def body(self) -> Dict[str, Any]:
-        """The body of one of them; the messages are those of that one."""
+        """The body of the request given, with its own messages."""
         return self._one.body
 
     def request(self, messages: Sequence[Any], *, notices: Tuple[str, ...] = ()) -> ClaudeRequest:
-        """Return the request with other messages: the same as one that is made from its whole body, in a quarter of the time.
+        """Return the request with other messages: equal to one made from the whole body, in a quarter of the time.
 
         Raises
         ------
         OptionError
-            If the messages are not JSON data, or there are none.
+            If the messages are not JSON data, or the list is empty.
         """
         plain = _json_data(messages, "body.messages")
         _check_messages(plain)
@@ -273,7 +274,7 @@ class SharedFields:
         return made
 
     def _encode_around(self) -> Tuple[Any, str]:
-        """Return the hash of what stands before the messages in the text of `ClaudeRequest.fingerprint`, and what stands behind."""
+        """Return the hash of what precedes the messages in the text that `ClaudeRequest.fingerprint` hashes, and the text that follows them."""
         one = self._one
         first = {name: value for name, value in one.body.items() if name < "messages"}
         last = {name: value for name, value in one.body.items() if name > "messages"}

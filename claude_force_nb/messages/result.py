@@ -1,4 +1,4 @@
-"""What comes back: usage, one result, a batch of results. Pure."""
+"""What comes back: one result, and the counts of many by status. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CUT_OFF = frozenset(["max_tokens", "model_context_window_exceeded"])
 
 
 def status_of(stop_reason: Optional[str], *, cached: bool = False) -> str:
-    """Return the status of an answer that ended for this reason ("Stop reasons")."""
+    """Return the status of an answer by its stop reason (API documentation, "Stop reasons")."""
     if stop_reason in _CUT_OFF:
         return "cut_off"
     return "refused" if stop_reason == "refusal" else "cached" if cached else "ok"
 
 
 class StatusCounts(Dict[str, int]):
-    """Rows by status. ``cut_off`` and ``refused`` stand in it only where there are such rows; asking for them gives 0 all the same."""
+    """Number of rows by status. ``cut_off`` and ``refused`` are keys only if there are such rows; looking them up gives 0 otherwise."""
 
     def __init__(self) -> None:
         super().__init__(ok=0, cached=0, failed=0, not_sent=0)
@@ -31,77 +31,76 @@ class StatusCounts(Dict[str, int]):
         return 0
 
     def copy(self) -> StatusCounts:
-        """Return counts that do not change with these."""
+        """Return an independent copy."""
         copied = StatusCounts()
         copied.update(self)
         return copied
 
     @property
     def complete(self) -> int:
-        """Rows with all of their answer."""
+        """Rows with a complete answer."""
         return self["ok"] + self["cached"]
 
     @property
     def answered_now(self) -> int:
-        """Rows that the API answered in this run, completely or not."""
+        """Rows that the API answered in this run, including incomplete answers."""
         return self["ok"] + self["cut_off"] + self["refused"]
 
 
 @dataclass(frozen=True)
 class ClaudeResult:
-    """One answer, or why there is none. ``str(result)`` is its text.
+    """One answer, or the reason why there is no answer. ``str(result)`` is its text.
 
     Attributes
     ----------
     text : str
-        The answer; "" where there is none.
+        The answer; "" if there is no answer.
     model : str
         Full name of the model that answered, or that was asked.
     usage : Usage
         What the answer was billed for when it was made.
     cost : Decimal or None
-        US dollars paid for it now: 0 from the cache, None where the model's price is unknown or the server did not say what it
-        bills.
+        US dollars paid for it now: 0 from the cache, None if the model's price is unknown or the server did not report usage.
     saved : Decimal or None
-        US dollars not paid because the cache answered; None where the model's price is unknown.
+        US dollars not paid because the cache answered; None if the model's price is unknown.
     cached : bool
-        True where the cache answered.
+        True if the cache answered.
     age_seconds : float
         Age of a cached answer, 0.0 for a fresh one.
     agent : str or None
         Name of the agent.
     stop_reason : str or None
         ``end_turn``, ``max_tokens``, ``model_context_window_exceeded``, ``stop_sequence``, ``tool_use``, ``pause_turn``,
-        ``refusal``, None, or whatever the API adds to these.
+        ``refusal``, None, or a newer reason of the API.
     stop_details : mapping or None
-        Of a refusal: its ``category`` and ``explanation``, as the API gave them.
+        For a refusal, its ``category`` and ``explanation`` as the API gave them.
     request_id : str or None
         The API's id of the call that made the answer.
     fingerprint : str
         Fingerprint of the request.
     duration_seconds : float
-        From the question to the complete answer, this time.
+        From the question to the complete answer, in this run.
     call_seconds : float
-        Duration of the call that made the answer; for a fresh one without its waiting and retries.
+        Duration of the call that made the answer; for a fresh answer, without waiting and retries.
     attempts : int
-        Calls sent for it this time; 0 from the cache.
+        Calls sent for it in this run; 0 from the cache.
     thinking : str
-        The model's thinking, where it was asked for and shown.
+        The model's thinking, if it was requested and returned.
     status : str
-        ``ok``, ``cached``, ``cut_off`` (at max_tokens, or where the context window ends), ``refused`` (by the model), ``failed`` or
-        ``not_sent``. An answer that is cut off or refused says so from the cache as well.
+        ``ok``, ``cached``, ``cut_off`` (at max_tokens or at the end of the context window), ``refused`` (by the model), ``failed`` or
+        ``not_sent``. An incomplete answer from the cache keeps its status ``cut_off`` or ``refused``.
     error : Exception or None
-        Why there is no answer.
+        The reason why there is no answer.
     notice : str
-        What the receipt says further: the answer's turn of its conversation. "" where there is nothing to say.
+        What else the receipt says, such as the answer's turn in its conversation; "" if nothing.
     parsed : object
-        The answer as an instance of the schema's class, or as JSON data; None without ``schema``, or where it does not fit.
+        The answer as an instance of the schema's class, or as JSON data; None without ``schema``, or if it does not fit.
     repaired : bool
-        True where a first answer did not fit the schema and a second call was made: usage, cost and attempts are of both.
+        True if the first answer did not fit the schema and a second call was made; usage, cost and attempts cover both.
     prompt_cache_saved : Decimal or None
-        US dollars by which the API's prompt cache made this call cheaper, below 0 where it only wrote; None where that is unknown.
+        US dollars that the API's prompt cache saved on this call, negative if it was only written to; None if unknown.
     model_asked : str or None
-        Full name of the model that was asked, which may be an alias of the one that answered; None in rows of a batch.
+        Full name of the model that was asked, possibly an alias of the one that answered; None in rows of a batch.
     """
 
     text: str = ""
@@ -137,7 +136,7 @@ class ClaudeResult:
 
     @property
     def answered(self) -> bool:
-        """Whether the API gave an answer, complete or not."""
+        """Whether there is an answer, complete or not."""
         return self.status not in ("failed", "not_sent")
 
     @property
@@ -152,15 +151,15 @@ class ClaudeResult:
 
     @property
     def shortcoming(self) -> str:
-        """Why an answer is not all of it and what to do, in one line; "" for any other."""
+        """Why the answer is incomplete and what to do, in one line; "" for a complete one."""
         return _shortcoming(self)
 
     def shared(self) -> ClaudeResult:
-        """Return the answer as one who asked for the same gets it: paid for elsewhere, as from the cache."""
+        """Return the result for another caller with the same request: already paid for, as if from the cache."""
         return self.changed(cached=True, status="cached" if self.status == "ok" else self.status, attempts=0)
 
     def changed(self, **values: Any) -> ClaudeResult:
-        """Return a copy with other values in some attributes: `dataclasses.replace` in a fifth of its time."""
+        """Return a copy with some attributes changed: what `dataclasses.replace` does, in a fifth of the time."""
         copy = object.__new__(ClaudeResult)
         fields_of_copy = copy.__dict__
         fields_of_copy.update(self.__dict__)
@@ -168,7 +167,7 @@ class ClaudeResult:
         return copy
 
     def to_record(self) -> Dict[str, Any]:
-        """Return what a cache keeps of an answer, as JSON data: nothing that belongs to one run only."""
+        """Return the part of an answer that a cache keeps, as JSON data: nothing specific to one run."""
         record: Dict[str, Any] = {
             "text": self.text,
             "model": self.model,
@@ -185,7 +184,7 @@ class ClaudeResult:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], *, fingerprint: str, age_seconds: float) -> ClaudeResult:
-        """Inverse of `to_record`, as a cached result. Raises KeyError or TypeError on anything else than such a record."""
+        """Inverse of `to_record`, as a cached result. Raises KeyError or TypeError if `record` has another form."""
         return cls(
             text=record["text"],
             model=record["model"],
@@ -211,9 +210,9 @@ def _shortcoming(result: ClaudeResult) -> str:
         details = result.stop_details or {}
         category, explanation = (" ".join(str(details.get(name) or "").split()) for name in ("category", "explanation"))
         why = ": ".join(part for part in (f"refused ({category})" if category else "refused", explanation) if part)
-        return f"{why.rstrip('.')}; ask otherwise, or another model"
+        return f"{why.rstrip('.')}; rephrase it, or ask another model"
     if result.stop_reason == "model_context_window_exceeded":
-        return "cut off where the context window ends; shorten what is sent"
+        return "cut off at the end of the context window; shorten the prompt"
     if result.usage.thinking_tokens > result.usage.output_tokens // 2:
         return "cut off at max_tokens, most of it thinking; raise max_tokens or lower effort"
     return "cut off at max_tokens; raise it"

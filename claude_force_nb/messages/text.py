@@ -1,4 +1,4 @@
-"""Text that every encoding takes. Pure."""
+"""Text that can be encoded. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ __all__ = ["well_formed"]
 
 
 def well_formed(text: str) -> str:
-    """Return a text whose surrogates are put together to characters; half a pair becomes U+FFFD.
+    """Return a text with surrogate pairs joined into characters; half a pair becomes U+FFFD.
 
-    JSON and YAML can write half a pair (``"\\ud83d"``), and JavaScript cuts emoji into two: such a text cannot be encoded as UTF-8, so
-    neither sent, shown nor written.
+    JSON and YAML can contain half a pair (``"\\ud83d"``), and JavaScript splits emoji into two. Such a text cannot be encoded as UTF-8,
+    so it cannot be sent, shown or written.
     """
     if text.isascii():
         return text

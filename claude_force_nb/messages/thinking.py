@@ -1,6 +1,6 @@
-"""Thinking and effort: what a person asked for, in the form that a model takes. Pure.
+"""Thinking and effort: what a person asked for, in the form that a model accepts. Pure.
 
-What each model takes stands in `models`; the forms are those of the API's documentation, "Thinking" and "Effort".
+What each model accepts is in `models`; the forms are those of the API's documentation, "Thinking" and "Effort".
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["Reasoning", "ThinkingOption", "fit_reasoning", "least_effort", "thin
 ThinkingOption = Union[bool, int, str, None]
 
 LEAST_BUDGET_TOKENS = 1024
-"""Least ``budget_tokens`` ("Thinking", section "Manual mode")."""
+"""Smallest ``budget_tokens`` ("Thinking", section "Manual mode")."""
 
 _OFF = ("disabled", "between_tools")
-# Newer models leave their thinking out of the answer unless asked, and bill it all the same.
+# Newer models omit their thinking from the answer unless asked to include it, and bill it either way.
 _ADAPTIVE: Dict[str, Any] = {"type": "adaptive", "display": "summarized"}
 
 
 @dataclass(frozen=True)
 class Reasoning:
-    """How a request thinks.
+    """The thinking and effort of a request.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Reasoning:
     effort : str or None
         The request's ``output_config.effort``.
     notices : tuple of str
-        What was changed to fit the model, a line each.
+        What was changed to fit the model, one line each.
     """
 
     thinking: Optional[Dict[str, Any]] = None
@@ -46,7 +46,7 @@ class Reasoning:
 
 
 def thinking_body(value: ThinkingOption) -> Optional[Dict[str, Any]]:
-    """Return the plainest ``thinking`` object for ``off``, ``on``, ``adaptive`` or a budget in tokens (>= 1024); None for None.
+    """Return the simplest ``thinking`` object for ``off``, ``on``, ``adaptive`` or a budget in tokens (>= 1024); None for None.
 
     Raises
     ------
@@ -80,17 +80,17 @@ def fit_reasoning(
     ----------
     rules : ModelRules
     max_tokens : int
-        Bound of thinking and answer together, in tokens.
+        Limit of thinking and answer together, in tokens.
     thinking, effort
-        What the caller asked for; goes before the agent's.
+        What the caller asked for; takes precedence over the agent's.
     agent_thinking, agent_effort
-        What the agent's file asks for. The file may be older than the model, so that what the model cannot do is left out or
-        replaced by the nearest it can, with a notice.
+        What the agent's file asks for. The file may be older than the model, so what the model does not support is left out or
+        replaced by the nearest it does support, with a notice.
 
     Raises
     ------
     OptionError
-        Where the caller asked for what the model cannot do; one line that says what it can.
+        If the caller asked for something the model does not support; the line says what it does support.
     """
     if thinking is not None:
         field, notice = _fit_thinking(rules, thinking, max_tokens)
@@ -104,14 +104,14 @@ def fit_reasoning(
 
 
 def least_effort(rules: ModelRules) -> str:
-    """Return the words that offer the least a model can think, to end a sentence with; "" where it has no levels of effort."""
-    return f"; {rules.efforts[0]} effort thinks least: effort={rules.efforts[0]}" if rules.efforts else ""
+    """Return the end of a sentence that suggests the lowest effort; "" if the model has no levels of effort."""
+    return f"; effort={rules.efforts[0]} makes it think least" if rules.efforts else ""
 
 
 def _fit_thinking(
     rules: ModelRules, value: ThinkingOption, max_tokens: int
 ) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
-    """Return the ``thinking`` object, and the line that says what is different from what was asked for."""
+    """Return the ``thinking`` object, and a line that says how it differs from what was asked for."""
     asked = thinking_body(value)
     if asked is None:
         return None, None
@@ -130,8 +130,8 @@ def _fit_thinking(
         _check_room(asked["budget_tokens"], max_tokens)
         return asked, None
     return dict(_ADAPTIVE), (
-        f"{rules.name} takes no number of tokens for thinking: thinking=adaptive is sent instead of {value}; "
-        "effort= says how much it thinks, and max_tokens bounds thinking and answer together"
+        f"{rules.name} does not take a thinking budget in tokens: thinking=adaptive is sent instead of {value}; "
+        "effort= sets how much it thinks, and max_tokens limits thinking and answer together"
     )
 
 
@@ -146,7 +146,7 @@ def _turned_off(rules: ModelRules) -> Dict[str, Any]:
 
 def _check_room(budget: int, max_tokens: int) -> None:
     if budget >= max_tokens:
-        raise OptionError(f"thinking={budget} needs max_tokens above it; max_tokens is {max_tokens}")
+        raise OptionError(f"thinking={budget} must be below max_tokens, which is {max_tokens}; raise max_tokens")
 
 
 def _fit_agent_thinking(
@@ -168,7 +168,7 @@ def _fit_agent_thinking(
 
 
 def _efforts(rules: ModelRules, thinking: Optional[Dict[str, Any]]) -> Tuple[str, ...]:
-    """Return the levels of effort that a model takes beside a ``thinking`` object."""
+    """Return the levels of effort that a model accepts together with a ``thinking`` object."""
     if thinking is not None and thinking.get("type") in _OFF:
         return tuple(level for level in rules.efforts if level in rules.thinking_off_efforts)
     return rules.efforts
@@ -182,5 +182,5 @@ def _fit_agent_effort(
         return effort, None
     below = [level for level in levels if EFFORTS.index(level) < EFFORTS.index(effort)]
     if below:
-        return below[-1], f"the agent's effort={effort}: {rules.name} takes {below[-1]} at the most here"
-    return None, f"the agent's effort={effort}: {rules.name} takes no effort; left out"
+        return below[-1], f"the agent's effort={effort}: {rules.name} takes at most {below[-1]} here"
+    return None, f"the agent's effort={effort}: {rules.name} does not take effort; left out"

@@ -1,4 +1,4 @@
-"""How many tokens something has, estimated: only the API counts them. Pure."""
+"""Estimates of token counts; only the API knows the exact ones. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["CHARACTERS_PER_TOKEN", "content_tokens", "text_tokens"]
 CHARACTERS_PER_TOKEN = 4
 """In Latin script; Anthropic's glossary says about 3.5 for English."""
 
-# What an image costs at the most on models up to 2025 ("Vision", image costs).
+# The most an image costs on models up to 2025 ("Vision", image costs).
 _IMAGE_TOKENS = 1_600
 # A page of a PDF has 1,500 to 3,000 tokens ("PDF support"), and mostly 50 to 100 kB.
 _DOCUMENT_BYTES_PER_TOKEN = 25
-# Keys that give a message its form and that no model reads.
+# Keys of the message format, which the model does not read.
 _FORM = ("type", "role", "content", "text", "source", "data", "media_type", "cache_control")
 
 
 def text_tokens(text: str) -> int:
-    """Return about how many tokens a text has: one for four characters of ASCII, and one for each other character.
+    """Estimate the tokens of a text: one for every four ASCII characters, and one for each other character.
 
     Notes
     -----
@@ -33,12 +33,12 @@ def text_tokens(text: str) -> int:
 
 
 def content_tokens(content: Any, *, documents: bool = True) -> int:
-    """Return about how many tokens a part of a request's body has: the same number in every process and on every Python.
+    """Estimate the tokens of a part of a request's body; the result is the same in every process and on every Python.
 
     Parameters
     ----------
     content : str, list or mapping
-        A message's content, a list of messages, tools; anything else has none.
+        A message's content, a list of messages, or tools; anything else counts as 0.
     documents : bool
         False leaves out documents that are not plain text.
     """

@@ -9,17 +9,17 @@ from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
 
 __all__ = ["EXACT", "Usage", "add_dollars", "sum_dollars"]
 
-# A context of our own, because the notebook may have set the precision of Decimal for its own purposes.
+# Our own context, because the notebook may have changed the precision of the default one.
 EXACT = Context(prec=100)
 
 
 def add_dollars(one: Decimal, other: Decimal) -> Decimal:
-    """Return the exact sum of two amounts, whatever precision the notebook has set for its own."""
+    """Return the exact sum of two amounts, whatever precision the notebook has set."""
     return EXACT.add(one, other)
 
 
 def sum_dollars(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
-    """Return the exact sum of amounts; None where one is not known."""
+    """Return the exact sum of amounts; None if one of them is unknown."""
     total = Decimal(0)
     for amount in amounts:
         if amount is None:
@@ -53,19 +53,19 @@ class Usage:
     web_searches : int
         Server-side web searches.
     service_tier : str
-        ``"standard"``, ``"priority"`` or ``"batch"``; ``"mixed"`` where it is of several kinds.
+        ``"standard"``, ``"priority"`` or ``"batch"``; ``"mixed"`` if it covers several.
     speed : str
         ``"standard"`` or ``"fast"``.
     inference_geo : str
-        ``"global"``, also where the API does not say, or the region that the model had to run in, such as ``"us"``.
+        ``"global"`` (also if the API does not say), or the region that the model had to run in, such as ``"us"``.
     thinking_tokens : int
         How many of `output_tokens` are thinking.
     web_fetches : int
         Server-side fetches of pages, which are free.
     known : bool
-        False where the server did not say what it bills; the numbers are then what little it said, and there is no price.
+        False if the server did not report full usage; the numbers are then incomplete, and the cost is unknown.
     billed : bool
-        False where the API does not bill the answer, as some refusals.
+        False if the API does not bill the answer, as with some refusals.
     other : mapping of str to int
         Further counters of the API, by their path, such as ``server_tool_use.code_execution_requests``.
 
@@ -101,14 +101,14 @@ class Usage:
         Parameters
         ----------
         usage : object
-            Whatever stood there: a server that is not the API may send anything, or nothing.
+            As received: a server other than the API may send anything, or nothing.
         answered : bool
-            Whether the answer has content, which cannot have been written with no token.
+            Whether the answer has content; if so, 0 output tokens cannot be right.
 
         Notes
         -----
-        The tokens of a compaction stand in ``iterations`` only, and are added. What another model read and wrote, as an adviser
-        or in place of the one asked, has another price: then the tier is ``mixed``, for which there is none.
+        The tokens of a compaction are reported in ``iterations`` only, and are added. What another model read and wrote, as an
+        adviser or as a fallback, has a different price: the tier is then ``mixed``, which has no price.
         """
         given = _mapping(usage)
         counted = cls._counted(given)
@@ -180,7 +180,7 @@ class Usage:
 
 
 _DEFAULTS = Usage().__dict__
-# Counters that have a field of their own, by their path in the API's object.
+# Counters with a field of their own, by their path in the API's object.
 _READ = frozenset(
     [
         "input_tokens",
@@ -203,7 +203,7 @@ _LONGEST_NAME = 100
 
 
 def _other_counters(usage: Mapping[str, Any]) -> Iterator[Tuple[str, int]]:
-    """Yield the counters that have no field of their own by their path: the API adds some from time to time."""
+    """Yield the counters without a field of their own, by path: the API adds new ones from time to time."""
     found = 0
     for name, value in usage.items():
         parts = (

@@ -87,7 +87,7 @@ class Attachment:
     def __str__(self) -> str:
         if self.width:
             return f"[image {self.name}, {self.width} x {self.height} pixels]"
-        pages = ", {} page{}".format(self.pages, "" if self.pages == 1 else "s") if self.pages else ""
+        pages = f", {self.pages} page{'' if self.pages == 1 else 's'}" if self.pages else ""
         return f"[PDF {self.name}{pages}, {len(self.data):,} bytes]"
 
     def block(self) -> Dict[str, Any]:
@@ -116,7 +116,7 @@ def attachment(data: bytes, name: str) -> Optional[Attachment]:
     # Two letters may begin a text as well.
     if kind is not None and (b"\x00" in data[:1024] or not data[:1024].isascii()):
         raise AttachmentError(
-            f"{name} is {kind}; PNG, JPEG, GIF and WebP images, PDF and text can be sent, nothing was sent"
+            f"{name} is {kind}; only PNG, JPEG, GIF and WebP images, PDF and text can be sent; nothing was sent"
         )
     return None
 
@@ -133,14 +133,18 @@ def _image(data: bytes, name: str, media_type: str) -> Attachment:
     except (IndexError, ValueError):
         width = height = 0
     if not width or not height:
-        raise AttachmentError(f"{name} is a damaged {media_type}, nothing was sent")
+        raise AttachmentError(f"{name} is a damaged {media_type}; nothing was sent")
     if max(width, height) > MAX_IMAGE_PIXELS:
-        message = "{} has {} x {} pixels and the API takes {} a side; make it smaller, nothing was sent"
-        raise AttachmentError(message.format(name, width, height, MAX_IMAGE_PIXELS))
+        raise AttachmentError(
+            f"{name} is {width} x {height} pixels, but the API takes at most {MAX_IMAGE_PIXELS} a side; "
+            "nothing was sent, make it smaller"
+        )
     encoded = 4 * -(-len(data) // 3)
     if encoded > MAX_IMAGE_BASE64_BYTES:
-        message = "{} has {:.1f} MB as base64 and the API takes {} MB an image; make it smaller, nothing was sent"
-        raise AttachmentError(message.format(name, encoded / 2**20, MAX_IMAGE_BASE64_BYTES // 2**20))
+        raise AttachmentError(
+            f"{name} is {encoded / 2**20:.1f} MB as base64, but the API takes at most "
+            f"{MAX_IMAGE_BASE64_BYTES // 2**20} MB per image; nothing was sent, make it smaller"
+        )
     return Attachment(name, media_type, data, width, height)
 
 
@@ -200,12 +204,14 @@ _INFLATED_BYTES = 4 * 1024 * 1024
 
 def _pdf(data: bytes, name: str) -> Attachment:
     if b"%%EOF" not in data[-2048:] and b"startxref" not in data[-2048:]:
-        raise AttachmentError(f"{name} is a damaged PDF: it has no end; nothing was sent")
+        raise AttachmentError(f"{name} is a damaged PDF: its end is missing; nothing was sent")
     if re.search(rb"/Encrypt\s*(?:\d+\s+\d+\s+R|<<)", data):
-        raise AttachmentError(f"{name} is an encrypted PDF, which the API does not read; nothing was sent")
+        raise AttachmentError(f"{name} is an encrypted PDF, which the API cannot read; nothing was sent")
     if 4 * -(-len(data) // 3) > MAX_REQUEST_BYTES:
-        message = "{} has {:.1f} MB and a request takes 32 MB of base64 in all; split it, nothing was sent"
-        raise AttachmentError(message.format(name, len(data) / 2**20))
+        raise AttachmentError(
+            f"{name} is {len(data) / 2**20:.1f} MB, but a request takes at most 32 MB of base64 in all; "
+            "nothing was sent, split it"
+        )
     return Attachment(name, "application/pdf", data, pages=_pages(data))
 
 
@@ -234,16 +240,21 @@ def check_blocks(attachments: Sequence[Attachment], *, context_window: Optional[
     size_bytes = sum(4 * -(-len(each.data) // 3) for each in attachments)
     for count, what in ((len(images), "images"), (pages, "PDF pages")):
         if count > most:
-            message = "the prompt has {} {} and a request to this model takes {}; nothing was sent"
-            raise AttachmentError(message.format(count, what, most))
+            raise AttachmentError(
+                f"the prompt has {count} {what}, but a request to this model takes at most {most}; nothing was sent"
+            )
     if size_bytes > MAX_REQUEST_BYTES:
-        message = "the images and documents of the prompt have {:.1f} MB as base64 and a request takes 32 MB; nothing was sent"
-        raise AttachmentError(message.format(size_bytes / 2**20))
+        raise AttachmentError(
+            f"the images and documents of the prompt are {size_bytes / 2**20:.1f} MB as base64, "
+            "but a request takes at most 32 MB; nothing was sent"
+        )
     large = [each for each in images if max(each.width, each.height) > MAX_MANY_IMAGE_PIXELS]
     if len(images) > MANY_IMAGES and large:
-        message = "{} has {} x {} pixels; with more than {} images a request takes {} a side, nothing was sent"
         first = large[0]
-        raise AttachmentError(message.format(first.name, first.width, first.height, MANY_IMAGES, MAX_MANY_IMAGE_PIXELS))
+        raise AttachmentError(
+            f"{first.name} is {first.width} x {first.height} pixels, but in a request with more than {MANY_IMAGES} images "
+            f"the API takes at most {MAX_MANY_IMAGE_PIXELS} a side; nothing was sent"
+        )
 
 
 def is_image(block: Mapping[str, Any]) -> bool:

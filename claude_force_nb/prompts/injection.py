@@ -30,7 +30,7 @@ class Finding:
     Attributes
     ----------
     kind : str
-        What it looks like, such as "takes instructions back", after the name of the value.
+        What it looks like, such as "overrides instructions", after the name of the value.
     phrase : str
         As found, on one line and at most 80 characters; what was hidden is written out.
     """
@@ -116,7 +116,7 @@ def scan(text: str) -> Tuple[Finding, ...]:
     if not _ROLE_WORDS.isdisjoint(words):
         marker = _TURN.search(readable)
         if marker is not None:
-            found.append(Finding("holds a role marker", _one_line(marker.group())))
+            found.append(Finding("contains a role marker", _one_line(marker.group())))
     if any(needle in text for needle in _BASE64_NEEDLES):
         found.extend(_encoded(text))
     return tuple({each.kind: each for each in reversed(found)}.values())[::-1] if len(found) > 1 else tuple(found)
@@ -170,7 +170,7 @@ def _hidden(text: str) -> Tuple[List[Finding], str]:
     if selectors is not None:
         found.append(Finding("hides text in invisible variation selectors", _one_line(_selected(selectors.group()))))
     if _BIDI.search(text):
-        found.append(Finding("holds characters that turn the reading direction", ""))
+        found.append(Finding("contains characters that reverse the reading direction", ""))
     return found, _UNSEEN.sub("", text)
 
 
@@ -190,7 +190,7 @@ def _encoded(text: str) -> List[Finding]:
             continue
         # One level deep: what decodes to more of the same is not a phrase.
         for finding in _phrases(decoded.lower(), word_set(decoded)):
-            return [Finding("holds an instruction in base64", finding.phrase)]
+            return [Finding("contains an instruction in base64", finding.phrase)]
     return []
 
 

@@ -41,7 +41,7 @@ def apply_injection_policy(rendered: RenderedPrompt, on_injection: str) -> None:
         return
     if on_injection == "block":
         first = rendered.suspicions[0]
-        raise PromptInjectionError(f"{first}; on_injection=block, nothing was sent")
+        raise PromptInjectionError(f"{first}; on_injection=block, so nothing was sent")
     for suspicion in rendered.suspicions:
         told = _told.setdefault(suspicion.name, set())
         message = str(suspicion)
@@ -50,7 +50,7 @@ def apply_injection_policy(rendered: RenderedPrompt, on_injection: str) -> None:
         told.add(message)
         if len(told) > MOST_PHRASES:
             warn(
-                f"{suspicion.name} holds more phrases like instructions; they are not named",
+                f"{suspicion.name} contains more phrases like instructions; they are not listed",
                 PromptInjectionWarning,
             )
         else:

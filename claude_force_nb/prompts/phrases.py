@@ -65,11 +65,11 @@ _EARLIER = r"(?:previous|prior|above|preceding|earlier|foregoing|initial|origina
 _ORDERS = (
     r"(?:instructions?|prompts?|guidelines?|directives?|directions|programming|training|commands|system messages?)\b"
 )
-_TAKE_BACK = "takes instructions back"
+_TAKE_BACK = "overrides instructions"
 _NEW_ORDERS = "gives new instructions"
-_NEW_ROLE = "gives another role"
-_ROLE_MARKER = "holds a role marker"
-_FALSE_HEADER = "holds a false system header"
+_NEW_ROLE = "assigns another role"
+_ROLE_MARKER = "contains a role marker"
+_FALSE_HEADER = "contains a fake system header"
 _HIDDEN = "hides text in a comment or a style"
 _VERBS = r"\b(?:ignor(?:e|ing)|disregard(?:ing)?|forget|neglect|overlook|bypass|overrid(?:e|ing)|not follow|stop following|n't follow|not obey|no attention to)"
 
@@ -228,7 +228,7 @@ PHRASES: Tuple[Rule, ...] = (
         also="display visibility font opacity color",
     ),
     _rule(
-        "carries data out in a link",
+        "leaks data through a link",
         r"!\[[^\]\n]{0,80}\]\(https?://[^)\s]{1,200}[?&/][^)\s]{0,80}=?(?:\{\{?[^)\s]{1,60}\}|\[[^)\n]{1,60}\]|<[^)\n]{1,60}>|\$\{?[a-z])",
         words="http https",
         marks=("](http",),

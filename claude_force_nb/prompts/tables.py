@@ -277,7 +277,7 @@ def _from_rows(value: Any, most: int) -> Table:
         rows = [list(row) + [None] * (width - len(row)) for row in value[:most]]
         return _made([f"column {at + 1}" for at in range(width)], rows, len(value), most)
     kind = type(value).__name__
-    raise TemplateError(f"{kind} is not a table; a DataFrame, a list of mappings or rows, or a mapping of columns is")
+    raise TemplateError(f"{kind} is not a table; use a DataFrame, a list of mappings or rows, or a mapping of columns")
 
 
 def _is_sequence(value: Any) -> bool:

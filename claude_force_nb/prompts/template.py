@@ -35,9 +35,7 @@ __all__ = [
 ]
 
 
-_NOT_ASKED = (
-    "{} has no value, so it is not asked; missing=empty inserts nothing there, missing=keep inserts it as it is"
-)
+_NOT_ASKED = "{} has no value, so the row is skipped; missing=empty inserts nothing there, missing=keep inserts the value as it is"
 
 # Names that every notebook has and no prompt is about.
 _NOBODY_MEANS = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
@@ -314,7 +312,7 @@ def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[s
                 name, (item for item in variables if not item.startswith("_") and item not in _NOBODY_MEANS)
             )
             raise UndefinedNameError(
-                f"{name!r} in {expression} is not defined, nothing was sent{near}{HOW_TO_SEND_BRACES}"
+                f"{name!r} in {expression} is not defined; nothing was sent{near}{HOW_TO_SEND_BRACES}"
             )
     return known
 
@@ -359,7 +357,6 @@ def _failure(expression: Expression, error: Exception) -> PromptError:
     if isinstance(error, UndefinedError):
         return UndefinedNameError(f"{short(error.message)} in {expression}; nothing was sent")
     if isinstance(error, SecurityError):
-        message = "{} may not do that: {}; compute it in a cell and insert the result"
-        return TemplateError(message.format(expression, short(error)))
+        return TemplateError(f"{expression} is not allowed: {short(error)}; compute it in a cell and insert the result")
     reason = f"{type(error).__name__}: {short(error)}"
     return TemplateError(f"{expression} failed: {reason}; nothing was sent")

@@ -88,7 +88,7 @@ def _bytes_text(data: bytes) -> Union[str, Attachment]:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise TemplateError("bytes that are neither UTF-8 text, an image nor PDF; decode them first") from None
+        raise TemplateError("bytes that are not UTF-8 text, an image or a PDF; decode them first") from None
 
 
 def file(source: Union[str, os.PathLike[str], bytes, Any], name: Optional[str] = None) -> Union[Attachment, NamedText]:
@@ -171,7 +171,7 @@ def _decoded(data: bytes, name: str) -> str:
         text = "\0"
     if "\0" in text:
         raise AttachmentError(
-            f"{name} is neither a PNG, JPEG, GIF or WebP image, nor PDF, nor text in UTF-8 or UTF-16; nothing was sent"
+            f"{name} is not a PNG, JPEG, GIF or WebP image, a PDF, or text in UTF-8 or UTF-16; nothing was sent"
         )
     return text
 
@@ -195,7 +195,7 @@ def _image(value: Any) -> Optional[Attachment]:
         width, height = value.size
         if max(width, height) > 8000:  # before it is compressed for nothing
             raise AttachmentError(
-                f"the image has {width} x {height} pixels and the API takes 8000 a side; use .thumbnail((1568, 1568)) first"
+                f"the image is {width} x {height} pixels, but the API takes at most 8000 a side; use .thumbnail((1568, 1568)) first"
             )
         if value.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
             value = value.convert("RGB")
@@ -205,11 +205,13 @@ def _image(value: Any) -> Optional[Attachment]:
     data = getattr(value, "data", None)
     if hasattr(value, "embed") and hasattr(value, "format"):
         if not isinstance(data, bytes):
-            message = "the image was made with an address and has no bytes; use Image(filename=…) or file(…), nothing was sent"
+            message = (
+                "the image was made from a URL and has no bytes; use Image(filename=…) or file(…); nothing was sent"
+            )
             raise AttachmentError(message)
         found = attachment(data, os.path.basename(getattr(value, "filename", None) or "") or "image")
         if found is None:
-            raise AttachmentError("the image is neither PNG, JPEG, GIF nor WebP; nothing was sent")
+            raise AttachmentError("the image is not PNG, JPEG, GIF or WebP; nothing was sent")
         return found
     return None
 

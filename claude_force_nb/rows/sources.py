@@ -179,7 +179,7 @@ class Source:
                 continue
             near = did_you_mean(missing, known) or "; a row has " + ", ".join(sorted(known))
             raise UndefinedNameError(
-                f"{missing!r} in {{{{ }}}} is not a column of {self.name} and not defined, nothing was sent{near}"
+                f"{missing!r} in {{{{ }}}} is not a column of {self.name} and not defined; nothing was sent{near}"
             )
 
     def is_empty(self) -> bool:

@@ -99,12 +99,12 @@ class AnswerSchema:
                 reason = f"{type(error).__name__}: {error}"
                 message = f"a validator of {self.name} failed with {_shortened(reason)}"
                 raise SchemaError(message, text=text, repairable=False) from error
-        reason = first or ("there is no JSON in it" if text.strip() else "it is empty")
+        reason = first or ("it contains no JSON" if text.strip() else "it is empty")
         raise SchemaError(f"the answer does not fit {self.name}: {reason}", text=text)
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(constant + " is not JSON")
+    raise ValueError(constant + " is not valid JSON")
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse)
@@ -171,8 +171,8 @@ def schema_of(value: Any) -> AnswerSchema:
         except TypeError:  # a class that cannot be hashed
             return _of_type(value)
     if value is None or isinstance(value, (str, bytes, int, float, list, tuple)) or not _is_annotation(value):
-        message = "schema must be a pydantic model, a dataclass, a type or a JSON schema, not {}"
-        raise OptionError(message.format(type(value).__name__))
+        kind = type(value).__name__
+        raise OptionError(f"schema must be a pydantic model, a dataclass, a type or a JSON schema, not {kind}")
     return _of_type(value)
 
 
@@ -265,11 +265,11 @@ def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
     except BadSchema as error:
         where = ".".join(str(part) for part in error.absolute_path)
         raise OptionError(
-            "schema is not a JSON schema: {}{}".format(where and where + ": ", _shortened(error.message))
+            f"schema is not a valid JSON schema: {where and where + ': '}{_shortened(error.message)}"
         ) from None
     if schema and not set(schema) & (set(kind.VALIDATORS) | _ANNOTATIONS):
         raise OptionError(
-            f"schema says nothing of the answer: {_shortened(', '.join(schema))} are not keywords of JSON Schema"
+            f"schema says nothing about the answer: {_shortened(', '.join(schema))} are not keywords of JSON Schema"
         )
     check_references(schema)
     validator = kind(schema, registry=registry_of(schema))

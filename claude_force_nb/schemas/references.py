@@ -78,7 +78,9 @@ class ReferenceResolver:
             resolved = self._resolver.lookup(reference)
         except (Unresolvable, ValueError, TypeError, LookupError) as error:
             if isinstance(error.__cause__ or error, NoSuchResource) or not reference.startswith("#"):
-                raise OptionError(f"schema: $ref {reference!r} is another document; write what it says") from None
+                raise OptionError(
+                    f"schema: $ref {reference!r} points to another document; include its content here"
+                ) from None
             raise OptionError(f"schema: {reference!r} leads nowhere") from None
         return resolved.contents, self._at(resolved.resolver)
 

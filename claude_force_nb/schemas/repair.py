@@ -16,9 +16,9 @@ __all__ = ["checked", "validate_or_repair", "repair_request"]
 
 # Why an answer is none that asking again would mend, by stop reason.
 _UNFINISHED = {
-    "max_tokens": "it was cut off at max_tokens; give more",
-    "model_context_window_exceeded": "it was cut off where the context window ends",
-    "pause_turn": "the model paused before its end",
+    "max_tokens": "it was cut off at max_tokens; raise it",
+    "model_context_window_exceeded": "it was cut off at the end of the context window",
+    "pause_turn": "the model paused before the end",
     "refusal": "the model refused",
     "tool_use": "the model asked for a tool instead",
 }
@@ -86,7 +86,7 @@ async def validate_or_repair(
     try:
         return _parsed(both, schema)
     except SchemaError as error:
-        failure = SchemaError(f"also after one repair {error}", text=both.text)
+        failure = SchemaError(f"even after one repair {error}", text=both.text)
         _failed(both, failure)
         raise failure from error.__cause__
 
@@ -96,8 +96,9 @@ def repair_request(request: ClaudeRequest, text: str, problem: str) -> ClaudeReq
     turns = list(request.body["messages"])
     if text.strip():
         turns.append({"role": "assistant", "content": text})
-    correction = "This answer cannot be used: {}. Answer again, with the corrected JSON value and nothing else."
-    turns.append({"role": "user", "content": correction.format(problem.rstrip("."))})
+    reason = problem.rstrip(".")
+    correction = f"This answer cannot be used: {reason}. Answer again, with the corrected JSON value and nothing else."
+    turns.append({"role": "user", "content": correction})
     return replace(request, body=dict(request.body, messages=turns))
 
 

@@ -61,7 +61,7 @@ def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: 
     try:
         descriptor = os.open(name, flags)
     except ValueError:  # a zero byte in the name
-        raise OSError(errno.EINVAL, "no file can have this name", os.fspath(path)) from None
+        raise OSError(errno.EINVAL, "this is not a valid file name", os.fspath(path)) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -139,7 +139,7 @@ def own_target(path: AnyPath) -> str:
     except FileNotFoundError:
         return name
     except ValueError:
-        raise OSError(errno.EINVAL, "no file can have this name", name) from None
+        raise OSError(errno.EINVAL, "this is not a valid file name", name) from None
     if stat.S_ISLNK(status.st_mode):
         if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
             raise OSError(errno.EPERM, "it is a link that belongs to another user", name)
@@ -196,7 +196,7 @@ def replace_file(path: AnyPath, *, binary: bool = False, newline: Optional[str] 
     except FileNotFoundError:
         pass
     except ValueError:
-        raise OSError(errno.EINVAL, "no file can have this name", name) from None
+        raise OSError(errno.EINVAL, "this is not a valid file name", name) from None
     draft = f"{name}.{secrets.token_hex(8)}.tmp"
     descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _NO_WAITING, 0o600)
     try:

@@ -183,7 +183,7 @@ def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
                 return read_key(path)[0], (
                     f"CLAUDE_CACHE_SECRET is not set: made a random key for the response cache in {path}"
                 )
-    raise SecretError(f"the cache key {path} comes and goes")
+    raise SecretError(f"the cache key {path} keeps disappearing; set CLAUDE_CACHE_SECRET")
 
 
 def _make_key(path: Path) -> bool:
@@ -235,5 +235,5 @@ def read_key(path: Path) -> Tuple[bytes, Optional[str]]:
                 message = f"the cache key {path} could be read by other users; it is 0600 now"
         content = file.read(256)
     if not _KEY_LINE.match(content):
-        raise SecretError(f"the cache key {path} holds no key{remedy}")
+        raise SecretError(f"the cache key {path} does not contain a key{remedy}")
     return content[:64], message

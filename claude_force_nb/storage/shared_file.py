@@ -193,7 +193,9 @@ def _plain_errors() -> Iterator[None]:
         raise sqlite3.DatabaseError(database.reason_of(error)) from None
     except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
-            raise sqlite3.DatabaseError("it takes more work than a file of its size can need; it is damaged") from None
+            raise sqlite3.DatabaseError(
+                "it is damaged: reading it takes more work than a file of its size can need"
+            ) from None
         raise
 
 

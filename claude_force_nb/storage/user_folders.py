@@ -49,7 +49,7 @@ def user_folder(kind: str, environ: Mapping[str, str], *, given: Optional[Union[
         named = os.path.join(shared, kind)
     if named:
         path = absolute_path(named)
-        return _temporary(kind, f"there is no folder that {os.fspath(named)} could be below") if path is None else path
+        return _temporary(kind, f"{os.fspath(named)} cannot be resolved to a folder") if path is None else path
     try:
         import platformdirs
 
@@ -99,7 +99,7 @@ def _temporary(kind: str, reason: str) -> Path:
                 return Path(os.path.sep, APPLICATION, kind)
             atexit.register(_remove, _session, os.getpid())
             message = (
-                f"{reason}: cache, costs and batch jobs are in a temporary folder and are gone when this process ends; "
+                f"{reason}: cache, costs and batch jobs are in a temporary folder and will be gone when this process ends; "
                 "set CLAUDE_FORCE_HOME to a folder that keeps them"
             )
         else:

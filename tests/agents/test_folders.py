@@ -38,7 +38,7 @@ def test_links_out_of_the_folder(agents: Path, tmp_path: Path, target: str) -> N
     (tmp_path / "repository" / "notes.md").write_text("a secret")
     os.symlink(str(tmp_path / "private.md") if target == "absolute" else target, str(agents / "leak.md"))
     library = _library(tmp_path)
-    with pytest.warns(AgentFileWarning, match=r"leak\.md: passed over, since it is a link out of its folder"):
+    with pytest.warns(AgentFileWarning, match=r"leak\.md: skipped, because it is a link out of its folder"):
         found = library.list()
     assert not any("secret" in agent.prompt for agent in found)
     assert library.find("good").prompt == "good"
@@ -65,7 +65,7 @@ def test_a_folder_that_is_a_link(tmp_path: Path, level: str) -> None:
         (tmp_path / "repository" / ".claude").mkdir()
         os.symlink(str(secret), str(tmp_path / "repository" / ".claude" / "agents"))
     library = _library(tmp_path)
-    with pytest.warns(AgentFileWarning, match="passed over, since it is a link to another folder"):
+    with pytest.warns(AgentFileWarning, match="skipped, because it is a link to another folder"):
         library.list()
     with pytest.raises(UnknownAgentError):
         library.find("leak")

@@ -278,7 +278,7 @@ def test_names_that_come_out_alike(library: AgentLibrary, put: Callable[..., Pat
     assert [library.find(each).prompt for each in ("api-tester", "api-tester-2", "api.tester", "Api Tester")] == [
         "one", "two", "two", "one",
     ]  # fmt: skip
-    with pytest.warns(AgentFileWarning, match=r"c\.md: passed over, since .*a\.md is called Api Tester too"):
+    with pytest.warns(AgentFileWarning, match=r"c\.md: skipped, because .*a\.md is also called Api Tester"):
         library.list()
 
 

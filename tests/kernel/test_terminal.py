@@ -70,7 +70,7 @@ def test_a_session_in_the_terminal(environment: Dict[str, str]) -> None:
     assert process.stdout.count("imulated answer") == 2
     assert "Out[3]: 'ok'" in process.stdout
     assert (
-        "OptionError: unknown option 'modle', nothing was sent; did you mean 'model'?"
+        "OptionError: unknown option 'modle'; nothing was sent; did you mean 'model'?"
         in process.stdout + process.stderr
     )
     assert "Traceback" not in process.stdout + process.stderr

@@ -174,11 +174,11 @@ def test_an_answer_that_comes_too_late() -> None:
     old = memory.place("c", CellRun("A", "1"), limit_tokens=ENDLESS)
     ask(memory, CellRun("A", "2"), "new")
     asked = request_of([{"role": "user", "content": "old"}])
-    assert "run again meanwhile" in old.keep(asked, ClaudeResult(text="late")).notice
+    assert "run again in the meantime" in old.keep(asked, ClaudeResult(text="late")).notice
     assert kept(memory) == ["new"]
     late = memory.place("c", CellRun("B", "1"), limit_tokens=ENDLESS)
     assert memory.clear() == 1
-    assert "cleared meanwhile" in late.keep(asked, ClaudeResult(text="late")).notice
+    assert "cleared in the meantime" in late.keep(asked, ClaudeResult(text="late")).notice
     assert memory.names() == []
 
 
@@ -205,7 +205,7 @@ def test_undo_and_clear() -> None:
     ask(memory, "1", "a", name="x")
     ask(memory, "2", "b", name="y")
     assert memory.undo("x")[1].asked == "a"
-    with pytest.raises(OptionError, match=r"no conversation 'yy'; did you mean 'y'\? \(there are: y\)"):
+    with pytest.raises(OptionError, match=r"no conversation 'yy'; did you mean 'y'\? \(known: y\)"):
         memory.clear("yy")
     assert memory.clear("y") == 1
     assert memory.clear() == 0

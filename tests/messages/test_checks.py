@@ -43,7 +43,7 @@ REFUSED = [
     ("opus-5-5", {"thinking": {"type": "disabled"}}, "effort=low"),
     ("sonnet-5-5", {"thinking": {"type": "disabled"}}, "use thinking=off"),
     ("opus-5", {"thinking": {"type": "between_tools"}}, "use thinking=off"),
-    ("sonnet-5-5", {"thinking": {"type": "between_tools", "display": "omitted"}}, "no other field"),
+    ("sonnet-5-5", {"thinking": {"type": "between_tools", "display": "omitted"}}, "no other fields"),
     ("opus-4-6", {"thinking": {"type": "enabled", "budget_tokens": 5000}}, "below max_tokens=5000"),
     ("opus-4-6", {"thinking": {"type": "enabled", "budget_tokens": 1000}}, "from 1024"),
     ("haiku-4-5", {"output_config": {"effort": "low"}}, "does not take effort=low"),
@@ -58,14 +58,14 @@ REFUSED = [
     (
         "haiku-4-5",
         {"messages": prefilled(), "thinking": {"type": "enabled", "budget_tokens": 2000}},
-        "cannot be given with thinking",
+        "cannot be combined with thinking",
     ),
     ("opus-5-5", {"tool_choice": {"type": "any"}}, "does not take tool_choice=any; use auto"),
     ("fable-5-1", {"tool_choice": {"type": "tool", "name": "t"}}, "does not take tool_choice=tool"),
     (
         "opus-4-6",
         {"tool_choice": {"type": "any"}, "thinking": {"type": "enabled", "budget_tokens": 2000}},
-        "cannot be used with a budget for thinking",
+        "cannot be used with a thinking budget",
     ),
     ("opus-4-1", {"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "use schema="),
     (
@@ -76,7 +76,7 @@ REFUSED = [
         },
         "citations cannot be used with a schema",
     ),
-    ("opus-5", {"stop_sequences": ["x", " \n"]}, "no stop text that is only white space"),
+    ("opus-5", {"stop_sequences": ["x", " \n"]}, "a stop sequence that is only white space"),
     ("haiku-4-5", {"inference_geo": "us"}, "does not take inference_geo"),
 ]
 

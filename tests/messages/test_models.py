@@ -79,7 +79,7 @@ def test_the_table_is_sound() -> None:
         ("claude-sonnet-4-5-20250929", "2026-10-31", "will be retired on 2026-11-30; use claude-sonnet-5-5 instead"),
         ("claude-sonnet-4-5", "2026-11-30", "was retired on 2026-11-30"),
         ("claude-opus-4-1", "2026-11-27", "was retired on 2026-08-05; use claude-opus-5-5 instead"),
-        ("claude-opus-4-6", "2027-01-20", "is only promised until 2027-02-05; use claude-opus-5-5 instead"),
+        ("claude-opus-4-6", "2027-01-20", "is guaranteed only until 2027-02-05; use claude-opus-5-5 instead"),
         ("claude-opus-5-5", "2028-01-01", "look for its successor"),
         ("claude-haiku-4-5", "2026-11-27", None),
         ("claude-opus-9", "2030-01-01", None),

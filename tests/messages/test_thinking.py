@@ -69,7 +69,7 @@ def test_thinking(rules: ModelRules, value: Any) -> None:
 def test_a_budget_needs_room(value: Any) -> None:
     """A bound of the whole that is no more than that of the thinking is one line; an agent's thinking is left out."""
     rules = rules_for("claude-haiku-4-5")
-    with pytest.raises(OptionError, match="needs max_tokens above it; max_tokens is 1000"):
+    with pytest.raises(OptionError, match="must be below max_tokens, which is 1000"):
         fit_reasoning(rules, max_tokens=1000, thinking=value)
     fitted = fit_reasoning(rules, max_tokens=1000, agent_thinking=value)
     assert fitted.thinking is None

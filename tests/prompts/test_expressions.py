@@ -55,7 +55,7 @@ MISSING = [None, math.nan, numpy.float64("nan"), numpy.datetime64("NaT"), pandas
 def test_what_is_missing(template: str, value: Any) -> None:
     """A value that is missing is never asked about, whatever is done with it; with ``empty`` nothing stands in its place."""
     names: Dict[str, Any] = {"x": value, "r": {"x": value}}
-    with pytest.raises(MissingValueError, match="has no value, so it is not asked; missing=empty"):
+    with pytest.raises(MissingValueError, match="has no value, so the row is skipped; missing=empty"):
         render(template, names, missing="skip")
     assert render("[" + template + "]", names, missing="empty").text == "[]"
 

@@ -119,7 +119,7 @@ def test_prompts_and_cells(name: str) -> None:
     """A single value reads alike in a prompt, in a list of Python and in a cell of a table."""
     value, expected = VALUES[name]
     if name == "bytes that are not text":
-        with pytest.raises(TemplateError, match="bytes that are neither UTF-8 text, an image nor PDF"):
+        with pytest.raises(TemplateError, match="bytes that are not UTF-8 text, an image or a PDF"):
             render("{{ x }}", {"x": value})
         return
     written = str(value) if isinstance(value, Decimal) else str(expected)

@@ -137,7 +137,7 @@ def test_names_of_a_template() -> None:
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("{{ sorce }}", "'sorce' in {{ sorce }} is not defined, nothing was sent; did you mean 'source'?"),
+        ("{{ sorce }}", "'sorce' in {{ sorce }} is not defined; nothing was sent; did you mean 'source'?"),
         ("{{ source.txt }}", "has no attribute 'txt' in {{ source.txt }}; nothing was sent"),
         ("{{ rows[5] }}", "in {{ rows[5] }}; nothing was sent"),
         ("{{ range(3) }}", "'range' in {{ range(3) }} is not defined"),

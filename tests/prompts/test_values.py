@@ -88,11 +88,11 @@ def test_a_cut_image_is_an_error_of_one_line(kind: str, length: int) -> None:
 def test_images_that_are_too_large() -> None:
     """Pixels and bytes have the API's limits, on each side of them."""
     assert attachment(png(8000, 8000), "x") is not None
-    with pytest.raises(AttachmentError, match="8001 x 1 pixels and the API takes 8000"):
+    with pytest.raises(AttachmentError, match="8001 x 1 pixels, but the API takes at most 8000"):
         attachment(png(8001, 1), "x")
     limit = 10 * 1024 * 1024 // 4 * 3
     assert attachment(png(1, 1, b"\0" * (limit - len(png(1, 1)))), "x") is not None
-    with pytest.raises(AttachmentError, match=r"x has 10\.0 MB as base64"):
+    with pytest.raises(AttachmentError, match=r"x is 10\.0 MB as base64"):
         attachment(png(1, 1, b"\0" * (limit - len(png(1, 1)) + 1)), "x")
 
 
@@ -111,7 +111,7 @@ def test_pdfs() -> None:
     assert broken.pages == 0
     with pytest.raises(AttachmentError, match="encrypted"):
         attachment(pdf(1, b"<< /Encrypt 5 0 R >>"), "x")
-    with pytest.raises(AttachmentError, match="no end"):
+    with pytest.raises(AttachmentError, match="its end is missing"):
         attachment(pdf()[:-40], "x")
     with pytest.raises(AttachmentError, match="split it"):
         attachment(pdf(1, b" " * 26 * 1024 * 1024), "x")
@@ -125,8 +125,8 @@ def test_limits_of_a_whole_request() -> None:
     check_blocks([image] * 600, context_window=1_000_000)
     check_blocks([large] * 20, context_window=None)
     for attachments, window, said in [
-        ([image] * 101, 200_000, "101 images and a request to this model takes 100"),
-        ([image] * 601, 1_000_000, "takes 600"),
+        ([image] * 101, 200_000, "101 images, but a request to this model takes at most 100"),
+        ([image] * 601, 1_000_000, "takes at most 600"),
         ([image] * 20 + [large], None, "l has 2001 x 1 pixels; with more than 20 images"),
         ([Attachment("p", "application/pdf", b"x", pages=60)] * 2, 200_000, "120 PDF pages"),
         ([Attachment("p", "application/pdf", b"x" * 13_000_000)] * 2, None, "32 MB"),
@@ -143,8 +143,8 @@ def test_limits_of_a_whole_request() -> None:
         ("a.bmp", b"BM\x00\x00\x10", "is a BMP image"),
         ("a.heic", b"\x00\x00\x00\x18ftypheic\x00", "is an HEIC or AVIF image"),
         ("a.gz", b"\x1f\x8b\x08\x00\x00", "compressed with gzip"),
-        ("a.bin", b"\x00\x01\x02\xff\xfe", "is neither"),
-        ("a.txt", b"caf\xe9", "is neither"),
+        ("a.bin", b"\x00\x01\x02\xff\xfe", "is not a PNG"),
+        ("a.txt", b"caf\xe9", "is not a PNG"),
         ("a.txt", b"", "is empty"),
     ],
 )

@@ -143,7 +143,7 @@ def test_what_stays_wrong_is_an_error_that_keeps_the_text(run: Any, make: Make, 
         async with make() as orchestrator:
             for cost in (None, Decimal(0)):
                 with pytest.raises(
-                    SchemaError, match=r"^also after one repair the answer does not fit Review: "
+                    SchemaError, match=r"^even after one repair the answer does not fit Review: "
                 ) as raised:
                     await orchestrator.run("Judge it.", model="haiku", schema=Review)
                 error = raised.value
@@ -162,7 +162,7 @@ def test_what_stays_wrong_is_an_error_that_keeps_the_text(run: Any, make: Make, 
 
 @pytest.mark.parametrize(
     ("fault", "options", "why"),
-    [("refusal", {}, "the model refused"), (None, {"max_tokens": 2}, "it was cut off at max_tokens; give more")],
+    [("refusal", {}, "the model refused"), (None, {"max_tokens": 2}, "it was cut off at max_tokens; raise it")],
 )
 def test_no_repair_is_paid_for_what_it_cannot_mend(
     run: Any, make: Make, simulator: Simulator, fault: Any, options: Dict[str, Any], why: str

@@ -1,4 +1,4 @@
-"""%claude_cache: look into the response cache, verify or clear it."""
+"""%claude_cache: inspect, verify or clear the response cache."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def parse_batch_line(line: str) -> Invocation:
             continue
         if name is None:
             shown = (match.group(1) or "") + match.group(2)
-            raise OptionError(f"unknown option {shown!r}, nothing was sent{_near(match.group(2))}")
+            raise OptionError(f"unknown option {shown!r}; nothing was sent{_near(match.group(2))}")
         value = match.group(4) if match.group(3) else None
         if OPTIONS[name].flag:
             if value is not None:

@@ -102,10 +102,10 @@ def _option_name(rest: str, known: Mapping[str, Option], *, strict: bool) -> Tup
         return plain, True
     if (dashed and len(name) > 2) or (equals and strict):
         near = did_you_mean(plain, known)
-        raise OptionError(f"unknown option {name!r}, nothing was sent{near}")
+        raise OptionError(f"unknown option {name!r}; nothing was sent{near}")
     if equals and plain.isidentifier() and did_you_mean(plain, known):
         # In a question "x=1" is an ordinary word, but "modle=opus" is a slip that would cost money.
-        raise OptionError(f"unknown option {name!r}, nothing was sent{did_you_mean(plain, known)}")
+        raise OptionError(f"unknown option {name!r}; nothing was sent{did_you_mean(plain, known)}")
     return plain, False
 
 

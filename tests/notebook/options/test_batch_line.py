@@ -44,8 +44,8 @@ def test_lines(line: str, expression: str, options: Dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("rows modle=haiku", "unknown option 'modle', nothing was sent; did you mean 'model'?"),
-        ("rows --backround", "unknown option '--backround', nothing was sent; did you mean 'background'?"),
+        ("rows modle=haiku", "unknown option 'modle'; nothing was sent; did you mean 'model'?"),
+        ("rows --backround", "unknown option '--backround'; nothing was sent; did you mean 'background'?"),
         ("rows limit=many", "limit takes rows, not 'many'"),
         ("rows limit=", "limit needs a value"),
         ("rows --limit", "limit needs a value"),
