@@ -13,7 +13,7 @@ from .options import CallOptions
 from .prompt_cache import PromptCacheGate
 from .status import CallStatus
 
-__all__ = ["Call", "prompt_cache_turn"]
+__all__ = ["Call", "prompt_cache_turn", "take_mark"]
 
 
 class Call:
@@ -84,6 +84,12 @@ class Call:
         self.status.partial = partial
 
 
+def take_mark(call: Call) -> None:
+    """Have the call leave with the mark that its gate chooses now, before money is set aside for it."""
+    if call.gate is not None and call.request.cache_mark is not None:
+        call.request = call.request.marked(call.gate.choose(call.request.cache_mark))
+
+
 @asynccontextmanager
 async def prompt_cache_turn(call: Call) -> AsyncIterator[Optional[PartialAnswer]]:
     """Wait until a marked request may leave, and tell its gate what became of it; gives what its answer is to stream into."""
@@ -100,7 +106,7 @@ async def prompt_cache_turn(call: Call) -> AsyncIterator[Optional[PartialAnswer]
         partial.tell_begin(write.begin)
     try:
         yield partial
-        gate.keep(mark, left)
+        gate.keep(mark, left, read=write is None)
     finally:
         if write is not None:
             write.end()

@@ -32,7 +32,7 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.messages.result import ClaudeResult
 
-from .call import Call, prompt_cache_turn
+from .call import Call, prompt_cache_turn, take_mark
 from .deadline import Deadline
 from .events import EventEmitter
 from .recorder import Recorder
@@ -110,6 +110,7 @@ class Caller:
             try:
                 if failure is None:
                     status.enter("budget")
+                take_mark(call)
                 reservation = await self._reserve(call)
             except BudgetExceededError:
                 if failure is not None:  # it was sent, and this is why there is no answer

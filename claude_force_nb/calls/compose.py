@@ -146,7 +146,7 @@ class RequestMaker:
             self._marks = MarkChooser(self._options.prompt_cache or "auto", rules_for(request.model))
         if varying is None:
             return request.marked(self._marks.of_call(request.body, has_turns=bool(turns)))
-        return request.marked(self._marks.of_row(request.body, rendered.shared_characters, fenced=fenced))
+        return request.marked(self._marks.of_row(request.body, rendered, fenced=fenced))
 
     def _look_up(self) -> _Chosen:
         options = self._options

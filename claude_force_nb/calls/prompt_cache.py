@@ -8,20 +8,33 @@ when the API can find what was written ("Prompt caching", "Concurrent requests")
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
-from weakref import WeakKeyDictionary
+import json
+import math
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Set, Tuple
 
-from claude_force_nb.messages.cache_mark import CacheMark, has_cache_control
+from claude_force_nb.errors import ClaudeForceWarning
+from claude_force_nb.messages.cache_mark import CacheMark, beginning_of, has_cache_control, prefix_settings, shared_part
 from claude_force_nb.messages.models import ModelRules
-from claude_force_nb.messages.tokens import content_tokens, text_tokens
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.tokens import content_tokens
+from claude_force_nb.prompts.template import RenderedPrompt
+from claude_force_nb.warn import warn
 
-__all__ = ["MarkChooser", "PromptCacheGate", "PromptCacheWrite"]
+__all__ = ["MarkChooser", "PromptCacheGate", "PromptCacheWrite", "SettingsWatch"]
 
 # Calls that wait for one that writes go on after so long, and pay for the prompt as if there were no cache.
 _MOST_WAIT_SECONDS = 60.0
 # The API counts the lifetime from when a request began to be processed, which is a little after it left.
 _MARGIN_SECONDS = 5.0
+# What was idle for so long is surely gone where it was written for five minutes; or would surely still be there, written for an hour.
+_LAPSED_SECONDS = 330.0
+_WITHIN_AN_HOUR_SECONDS = 3600.0 - _MARGIN_SECONDS
+
+# The blocks that rows have in common, and the text behind them.
+_Beginning = Tuple[Sequence[Any], str]
+_NOTHING: _Beginning = (), ""
 
 
 class MarkChooser:
@@ -39,35 +52,41 @@ class MarkChooser:
     def __init__(self, mode: str, rules: ModelRules) -> None:
         self._asked = mode in ("5m", "1h")
         self._ttl = mode if self._asked else "5m"
+        self._adapts = mode == "auto"
         self._off = mode == "off" or not (rules.known or self._asked)
         self._least = rules.min_cache_tokens
-        # By whether the system prompt speaks of fences: the text that the rows have in common, its mark, and the mark before it.
-        self._known: Dict[bool, Tuple[str, Optional[CacheMark], Optional[CacheMark]]] = {}
+        # By whether the system prompt speaks of fences and whether there are blocks: what the rows have in common, its mark, and the
+        # mark before it.
+        self._known: Dict[Tuple[bool, bool], Tuple[_Beginning, Optional[CacheMark], Optional[CacheMark]]] = {}
 
-    def of_row(self, body: Mapping[str, Any], shared_characters: int, *, fenced: bool) -> Optional[CacheMark]:
+    def of_row(self, body: Mapping[str, Any], rendered: RenderedPrompt, *, fenced: bool) -> Optional[CacheMark]:
         """Return the mark of a row's request; rows with the same beginning get the same one.
 
         Parameters
         ----------
         body : mapping
-        shared_characters : int
-            How much of the prompt stands before the first value of the row.
+        rendered : RenderedPrompt
+            Knows how much of the prompt stands before the first value of the row.
         fenced : bool
             Whether the system prompt says what a fence is: such rows have another beginning.
         """
         if self._off:
             return None
         content = body["messages"][-1].get("content")
-        text = content if isinstance(content, str) else ""
-        if fenced not in self._known:
-            self._known[fenced] = self._choose(body, text[:shared_characters])
-        shared, mark, before = self._known[fenced]
+        key = fenced, isinstance(content, list)
+        known = self._known.get(key)
+        if known is not None and known[1] is None:
+            return known[2]
+        beginning = beginning_of(content, rendered.shared_blocks, rendered.shared_characters)
+        if known is None:
+            known = self._known[key] = self._choose(body, beginning)
+        shared, mark, before = known
         if mark is None:
             return before
-        if len(shared) == shared_characters and text.startswith(shared):
-            return mark if text[shared_characters:].strip() else before
+        if beginning == shared:
+            return before if isinstance(content, str) and not content[rendered.shared_characters :].strip() else mark
         # What was taken for constant is not, such as the time: from here on only what stands before it is marked.
-        self._known[fenced] = "", None, before
+        self._known[key] = _NOTHING, None, before
         return before
 
     def of_call(self, body: Mapping[str, Any], *, has_turns: bool) -> Optional[CacheMark]:
@@ -79,14 +98,17 @@ class MarkChooser:
             return self._before(body)
         return CacheMark("end", self._ttl) if fixed + content_tokens(body["messages"]) >= self._least else None
 
-    def _choose(self, body: Mapping[str, Any], shared: str) -> Tuple[str, Optional[CacheMark], Optional[CacheMark]]:
+    def _choose(
+        self, body: Mapping[str, Any], shared: _Beginning
+    ) -> Tuple[_Beginning, Optional[CacheMark], Optional[CacheMark]]:
         if has_cache_control(body):  # the caller's own marks
-            return "", None, None
+            return _NOTHING, None, None
         fixed = _fixed_tokens(body)
-        before = self._before(body) if fixed >= self._least else None
-        if not shared.strip() or fixed + text_tokens(shared) < self._least:
-            return "", None, before
-        return shared, CacheMark("prompt", self._ttl, len(shared)), before
+        before = replace(self._before(body), adapts=self._adapts) if fixed >= self._least else None
+        blocks, text = shared
+        if not (blocks or text.strip()) or fixed + content_tokens([*blocks, text]) < self._least:
+            return _NOTHING, None, before
+        return shared, CacheMark("prompt", self._ttl, len(text), len(blocks), self._adapts), before
 
     def _before(self, body: Mapping[str, Any]) -> CacheMark:
         return CacheMark("system" if body.get("system") else "tools", self._ttl)
@@ -96,11 +118,43 @@ def _fixed_tokens(body: Mapping[str, Any]) -> int:
     return content_tokens([body.get("tools"), body.get("system")])
 
 
+class SettingsWatch:
+    """Warns once of settings that differ between the rows of a run, so that what they share is written to the prompt cache for each."""
+
+    def __init__(self) -> None:
+        self._seen: Set[CacheMark] = set()
+        self._settings: Dict[str, Dict[str, Any]] = {}
+        self._told = False
+
+    def look(self, request: ClaudeRequest) -> None:
+        """Look at the request of a row."""
+        mark = request.cache_mark
+        if mark is None or self._told or mark in self._seen:
+            return
+        self._seen.add(mark)
+        settings = prefix_settings(request.body)
+        _, system, *beginning = shared_part(request.body, mark)
+        words = json.dumps([settings["model"], system, beginning], sort_keys=True)
+        known = self._settings.setdefault(words, settings)
+        differ = [name for name, value in settings.items() if value != known[name]]
+        if differ:
+            self._told = True
+            warn(
+                f"rows differ in {' and '.join(differ)}: what they share is written to the API's prompt cache anew for each",
+                ClaudeForceWarning,
+            )
+
+
 class _Prefix:
     """What is known of one beginning: until when the API keeps it, and who is about to write it."""
 
-    def __init__(self) -> None:
-        self.kept_until = 0.0
+    def __init__(self, mark: CacheMark) -> None:
+        self.mark = mark
+        # That mark, or the same with the longer lifetime.
+        self.current = mark
+        self.kept_until = -math.inf
+        self.last_used: Optional[float] = None
+        self.was_read = False
         self.written: Optional[asyncio.Event] = None
 
 
@@ -109,21 +163,52 @@ class PromptCacheGate:
 
     Parameters
     ----------
-    clock : callable
-        Monotonic seconds.
+    clock : callable, optional
+        Monotonic seconds; the system's by default.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._prefixes: WeakKeyDictionary[CacheMark, _Prefix] = WeakKeyDictionary()
+    def __init__(self, clock: Optional[Callable[[], float]] = None) -> None:
+        self._clock = clock or monotonic
+        self._prefixes: Dict[CacheMark, _Prefix] = {}
+
+    def choose(self, mark: CacheMark) -> Optional[CacheMark]:
+        """Return the mark with which a request is to leave: its own, one that lives longer, or none where nobody reads what it writes.
+
+        Notes
+        -----
+        Five minutes cost 1.25 times the input and an hour costs 2 ("Pricing"), so five are cheaper unless they pass between two
+        requests. Where they have, they will again: calls that take that long, few at a time, rows that come slowly, rate limits.
+        What nobody read, and nobody would have read within an hour either, is not written again.
+        """
+        prefix = self._prefix(mark)
+        now = self._clock()
+        if not prefix.mark.adapts or prefix.last_used is None or now < prefix.kept_until:
+            return prefix.current
+        idle_seconds = now - prefix.last_used
+        if _LAPSED_SECONDS <= idle_seconds < _WITHIN_AN_HOUR_SECONDS:
+            if prefix.current is prefix.mark:
+                prefix.current = replace(prefix.mark, ttl="1h")
+                self._prefixes[prefix.current] = prefix
+            return prefix.current
+        prefix.current = prefix.mark
+        if idle_seconds < _LAPSED_SECONDS or prefix.was_read:
+            return prefix.current
+        prefix.last_used = now
+        return None
+
+    def _prefix(self, mark: CacheMark) -> _Prefix:
+        prefix = self._prefixes.get(mark)
+        if prefix is None:
+            prefix = self._prefixes[mark] = _Prefix(mark)
+        return prefix
 
     async def enter(self, mark: CacheMark) -> Optional[PromptCacheWrite]:
         """Wait until the prompt can be read from the cache, and return None; or, for the one that is to write it, a `PromptCacheWrite`."""
-        prefix = self._prefixes.setdefault(mark, _Prefix())
+        prefix = self._prefix(mark)
         until = self._clock() + _MOST_WAIT_SECONDS
         while self._clock() >= prefix.kept_until:
             if prefix.written is None:
-                prefix.written = asyncio.Event()
+                prefix.written, prefix.was_read = asyncio.Event(), False
                 return PromptCacheWrite(self, mark)
             try:
                 await asyncio.wait_for(prefix.written.wait(), max(0.0, until - self._clock()))
@@ -131,10 +216,12 @@ class PromptCacheGate:
                 return None
         return None
 
-    def keep(self, mark: CacheMark, since: float) -> None:
+    def keep(self, mark: CacheMark, since: float, *, read: bool = False) -> None:
         """Take note that a call which left at a moment (see `clock`) wrote the prompt or read it, which renews its lifetime."""
         prefix = self._prefixes[mark]
         prefix.kept_until = max(prefix.kept_until, since + mark.lifetime_seconds - _MARGIN_SECONDS)
+        prefix.last_used = max(since, prefix.last_used or since)
+        prefix.was_read = prefix.was_read or read
 
     def now(self) -> float:
         """Return the present moment of the gate's clock."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Dict, List, Optional, Tuple, Type, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 from claude_force_nb.errors import OptionError
+from claude_force_nb.messages.cache_mark import prefix_settings
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.tokens import content_tokens, text_tokens
@@ -48,6 +49,8 @@ class Turn:
         Who answered.
     label : str
         The cell, for people.
+    settings : mapping
+        Of the request, see `cache_mark.prefix_settings`.
     """
 
     asked: Any
@@ -55,6 +58,7 @@ class Turn:
     tokens: int
     agent: Optional[str] = None
     label: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def messages(self) -> List[Dict[str, Any]]:
@@ -172,10 +176,20 @@ class Place:
         if not reason:
             asked = request.body["messages"][-1]["content"]
             tokens = content_tokens(asked) + text_tokens(result.text)
-            turn = Turn(asked, result.text, tokens, request.agent, self._label)
+            turn = Turn(asked, result.text, tokens, request.agent, self._label, prefix_settings(request.body))
             reason = self._memory._put(self, turn)
-        notice = " · ".join(part for part in (result.notice, self._notice(reason)) if part)
-        return replace(result, notice=notice)
+        parts = (result.notice, self._notice(reason), self._read_anew(request, result))
+        return replace(result, notice=" · ".join(part for part in parts if part))
+
+    def _read_anew(self, request: ClaudeRequest, result: ClaudeResult) -> str:
+        """Return what was changed since the last turn so that the API's prompt cache did not know the conversation; or ""."""
+        if not self.turns or result.cached or request.cache_mark is None:
+            return ""
+        before = self.turns[-1].settings
+        changed = [
+            name for name, value in prefix_settings(request.body).items() if name in before and before[name] != value
+        ]
+        return f"{' and '.join(changed)} changed: written to the prompt cache anew" if changed else ""
 
     def _notice(self, reason: str = "") -> str:
         """Return what the receipt says: which turn it is, or why it is none, and what is not sent."""

@@ -6,11 +6,11 @@ Rules: "Prompt caching" in the API's documentation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
-__all__ = ["CacheMark", "has_cache_control", "marked_body", "shared_part"]
+__all__ = ["CacheMark", "beginning_of", "has_cache_control", "marked_body", "prefix_settings", "shared_part"]
 
 # Block types that cannot carry a mark ("Prompt caching", "What can be cached").
 _NOT_MARKED = ("thinking", "redacted_thinking")
@@ -27,12 +27,18 @@ class CacheMark:
     ttl : str
         Lifetime, ``5m`` or ``1h``; each read renews it.
     shared_characters : int
-        For ``prompt``, how many characters of the last message come before the mark: more than 0, and not all of them.
+        For ``prompt``, where in the text the mark stands: before its end; 0 where it stands behind a whole block.
+    shared_blocks : int
+        For ``prompt``, how many whole blocks of the last message stand before that text; 0 where its content is text.
+    adapts : bool
+        True where the lifetime was nobody's wish, so that a run in which it turns out to be too short may take the longer one.
     """
 
     place: str
     ttl: str = "5m"
     shared_characters: int = 0
+    shared_blocks: int = 0
+    adapts: bool = False
 
     @property
     def lifetime_seconds(self) -> float:
@@ -54,14 +60,36 @@ def marked_body(body: Mapping[str, Any], mark: CacheMark) -> Dict[str, Any]:
         *before, last = body["messages"]
         content = last["content"]
         if mark.place == "prompt":
-            shared, rest = content[: mark.shared_characters], content[mark.shared_characters :]
-            # The API refuses blocks that are only white space.
-            whole = shared.strip() and rest.strip()
-            parts: Any = [*_marked_end(shared, control), {"type": "text", "text": rest}] if whole else content
+            shared, rest = _split(content, mark)
+            parts: Any = [*_marked_end(shared, control), *rest] if shared else content
         else:
             parts = _marked_end(content, control)
         marked["messages"] = [*before, {**last, "content": parts}]
     return marked
+
+
+def _split(content: Any, mark: CacheMark) -> Tuple[List[Any], List[Any]]:
+    """Return the blocks of a message before a mark and behind it; nothing before it where no block can carry it."""
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    before, rest = blocks[: mark.shared_blocks], blocks[mark.shared_blocks :]
+    text = rest[0].get("text") if rest and mark.shared_characters else None
+    if isinstance(text, str):
+        shared, own = text[: mark.shared_characters], text[mark.shared_characters :]
+        if shared.strip() and own.strip():  # the API refuses blocks that are only white space
+            return [*before, {**rest[0], "text": shared}], [{**rest[0], "text": own}, *rest[1:]]
+        if not own and len(rest) > 1:
+            return [*before, rest[0]], rest[1:]
+    return before, rest
+
+
+def beginning_of(content: Any, shared_blocks: int, shared_characters: int) -> Tuple[Sequence[Any], str]:
+    """Return the first blocks of a message's content, and the first characters of the text behind them."""
+    if isinstance(content, str):
+        return (), content[:shared_characters]
+    if not isinstance(content, list):
+        return (), ""
+    following = content[shared_blocks] if shared_characters and len(content) > shared_blocks else {}
+    return content[:shared_blocks], str(following.get("text") or "")[:shared_characters]
 
 
 def _marked_end(content: Any, control: Mapping[str, Any]) -> Any:
@@ -83,7 +111,8 @@ def shared_part(body: Mapping[str, Any], mark: CacheMark) -> List[Any]:
     if mark.place == "end":
         return [*before, body["messages"]]
     if mark.place == "prompt":
-        return [*before, body["messages"][-1]["content"][: mark.shared_characters]]
+        blocks, text = beginning_of(body["messages"][-1]["content"], mark.shared_blocks, mark.shared_characters)
+        return [*before, [*blocks, text]]
     return before
 
 
@@ -99,3 +128,31 @@ def has_cache_control(body: Mapping[str, Any]) -> bool:
         elif isinstance(value, list):
             todo.extend(value)
     return False
+
+
+def prefix_settings(body: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return what of a request decides whether its prompt is found in the prompt cache, beside the words themselves, by name.
+
+    Notes
+    -----
+    "Prompt caching", "What invalidates the cache": a change of any of these has the messages read anew, and some of them the tools and
+    the system prompt as well.
+    """
+    config = body.get("output_config")
+    config = config if isinstance(config, Mapping) else {}
+    return {
+        "model": body.get("model"),
+        "tools": body.get("tools") or None,
+        "tool_choice": body.get("tool_choice"),
+        "the system prompt": body.get("system") or None,
+        "thinking": body.get("thinking"),
+        "effort": config.get("effort"),
+        "the schema": config.get("format"),
+        "whether there are images": _has_image(body.get("messages")),
+    }
+
+
+def _has_image(messages: Any) -> bool:
+    contents = [message.get("content") for message in messages or () if isinstance(message, Mapping)]
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    return any(isinstance(block, Mapping) and block.get("type") == "image" for block in blocks)

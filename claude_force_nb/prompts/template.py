@@ -70,8 +70,9 @@ class RenderedPrompt:
     content : str or list
         The message's content: `text`, or content blocks where an image or document was inserted.
     attachments : tuple of Attachment
-    shared_characters : int
-        How much of the text comes before the first value that differs from row to row; 0 where that is not asked.
+    shared_blocks, shared_characters : int
+        How many whole blocks of the content come before the first value that differs from row to row, and how much of the text that
+        follows them; 0 where that is not asked.
     """
 
     text: str
@@ -81,6 +82,7 @@ class RenderedPrompt:
     content: Union[str, List[Dict[str, Any]]] = ""
     attachments: Tuple[Attachment, ...] = ()
     shared_characters: int = 0
+    shared_blocks: int = 0
 
     def __post_init__(self) -> None:
         if not self.attachments:
@@ -160,7 +162,7 @@ def render(
             made.texts.append(part)
             continue
         if varying and made.shared_characters is None and any(name in varying for name in part.names):
-            made.shared_characters = sum(map(len, made.texts))
+            made.row_begins()
         value = _evaluate(part, variables, missing)
         if isinstance(value, (Attachment, RawAttachment)):
             made.attach(part.source, value)
@@ -186,6 +188,12 @@ class _Prompt:
         self._removed: Dict[str, int] = {}
         self._suspicions: List[Suspicion] = []
         self.shared_characters: Optional[int] = None
+        self._shared_blocks = 0
+
+    def row_begins(self) -> None:
+        """Take note that all so far is shared by all rows, and what follows is one row's own."""
+        self.shared_characters = sum(map(len, self.texts))
+        self._shared_blocks = len(self._blocks)
 
     def insert(self, source: str, value: str) -> None:
         """Insert a text."""
@@ -252,6 +260,8 @@ class _Prompt:
             tuple(self._suspicions),
             self._blocks,
             tuple(self._attachments),
+            self.shared_characters or 0,
+            self._shared_blocks,
         )
 
 

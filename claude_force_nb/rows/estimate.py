@@ -128,11 +128,19 @@ class BatchEstimate:
         return cls(sampled, ratio * sampled.to_send_bytes, error, _mean(sampled.output_tokens))
 
     def price(
-        self, prices: PriceTable, *, output_tokens: float, via: str, on: Any, prompt_cache: bool = False
+        self,
+        prices: PriceTable,
+        *,
+        output_tokens: float,
+        via: str,
+        on: Any,
+        prompt_cache: bool = False,
+        found: bool = True,
     ) -> Optional[Decimal]:
         """Return US dollars for all that would be sent, at so many tokens an answer; None where the price is unknown.
 
-        With `prompt_cache` the first request of those that share their beginning writes it, and the others read it.
+        With `prompt_cache` the first request of those that share their beginning writes it, and the others read it; unless it is not
+        `found`, when they write it as well.
         """
         number = self.sampled.to_send
         if not number:
@@ -146,13 +154,15 @@ class BatchEstimate:
         if one is None:
             return None
         total = one * number
-        for sharing, share in self.sampled.shared.values() if prompt_cache else ():
+        for mark, (sharing, share) in self.sampled.shared.items() if prompt_cache else ():
             shared = min(round(usage.input_tokens * share), usage.input_tokens)
             rest = replace(usage, input_tokens=usage.input_tokens - shared)
-            write = prices.cost(self.sampled.model, replace(rest, cache_write_5m_tokens=shared), on=on)
+            # Where nobody asked for a lifetime, message batches take the longer one.
+            ttl = "1h" if mark.adapts and via == "batches" else mark.ttl
+            write = prices.cost(self.sampled.model, _written(rest, shared, ttl), on=on)
             read = prices.cost(self.sampled.model, replace(rest, cache_read_tokens=shared), on=on)
             if sharing > 1 and write is not None and read is not None:
-                total += (write - one) + (read - one) * (sharing - 1)
+                total += (write - one) + ((read if found else write) - one) * (sharing - 1)
         return total
 
 
@@ -164,6 +174,13 @@ def prompt_cache_saving(prices: PriceTable, model: str, *, tokens: int, rows: in
     if plain is None or write is None or read is None:
         return Decimal(0)
     return max(Decimal(0), plain * rows - write - read * (rows - 1))
+
+
+def _written(usage: Usage, tokens: int, ttl: str) -> Usage:
+    """Return usage with so many tokens more that were written to the prompt cache for `ttl`."""
+    if ttl == "1h":
+        return replace(usage, cache_write_1h_tokens=tokens)
+    return replace(usage, cache_write_5m_tokens=tokens)
 
 
 def _share_before(request: ClaudeRequest, mark: CacheMark) -> float:

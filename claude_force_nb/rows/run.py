@@ -10,6 +10,7 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterable, Optional, Set, 
 
 from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
+from claude_force_nb.calls.prompt_cache import SettingsWatch
 from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.errors import (
     ApiError,
@@ -73,6 +74,7 @@ class Rows:
         self._maker = maker
         self._makers: Dict[int, Tuple[CallOptions, RequestMaker]] = {}
         self._choose = choose
+        self._settings = SettingsWatch()
         self._ended_early: Set[int] = set()
         self._template = template
         self._on_result = on_result
@@ -119,16 +121,21 @@ class Rows:
                 item = item.item
             if self._template is None:
                 check_given(item, "the prompt", call.missing)
-                return self._maker_for(call).request(item, call.variables, varying=())
+                return self._looked_at(self._maker_for(call).request(item, call.variables, varying=()))
             variables = item if type(item) is dict or isinstance(item, Mapping) else {"item": item}
             if call.missing != "keep":
                 variables = _without_blanks(variables)
             varying = variables.keys()
             if call.variables:
                 variables = ChainMap(variables, call.variables)  # type: ignore[arg-type]
-            return self._maker_for(call).request(self._template, variables, varying=varying)
+            return self._looked_at(self._maker_for(call).request(self._template, variables, varying=varying))
         except ClaudeForceError as error:
             raise type(error)(f"row {row}: {error}") from error.__cause__
+
+    def _looked_at(self, request: ClaudeRequest) -> ClaudeRequest:
+        if request.cache_mark is not None:
+            self._settings.look(request)
+        return request
 
     def _maker_for(self, call: CallOptions) -> RequestMaker:
         # By identity, since options cannot be hashed; those of a run are few, and stay.

@@ -18,6 +18,7 @@ from claude_force_nb.messages.models import rules_for
 from claude_force_nb.messages.usage import Usage
 from claude_force_nb.notebook.display.batch_preview import preview_batch
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.prompts.template import RenderedPrompt
 from claude_force_nb.rows.sources import open_source
 from claude_force_nb.simulator import Simulator
 
@@ -208,8 +209,8 @@ def test_models_that_nobody_knows_are_marked_only_where_it_is_asked_for() -> Non
     """A gateway may not take the field."""
     body = {"system": HANDBOOK, "messages": [{"role": "user", "content": "x"}]}
     rules = rules_for("some-local-model")
-    assert MarkChooser("auto", rules).of_row(body, 0, fenced=False) is None
-    asked = MarkChooser("5m", rules).of_row(body, 0, fenced=False)
+    assert MarkChooser("auto", rules).of_row(body, RenderedPrompt("x"), fenced=False) is None
+    asked = MarkChooser("5m", rules).of_row(body, RenderedPrompt("x"), fenced=False)
     assert asked is not None
     assert asked.place == "system"
 

@@ -103,5 +103,5 @@ def test_what_stands_before_a_mark() -> None:
     """Tools come before the system prompt, and that before the messages."""
     assert shared_part(BODY, CacheMark("tools")) == [BODY["tools"], None]
     assert shared_part(BODY, CacheMark("system")) == [BODY["tools"], "Be brief."]
-    assert shared_part(BODY, CacheMark("prompt", shared_characters=2)) == [BODY["tools"], "Be brief.", "ab"]
+    assert shared_part(BODY, CacheMark("prompt", shared_characters=2)) == [BODY["tools"], "Be brief.", ["ab"]]
     assert shared_part(BODY, CacheMark("end")) == [BODY["tools"], "Be brief.", BODY["messages"]]

@@ -117,15 +117,21 @@ def _tokens_out(estimate: BatchEstimate) -> str:
 
 
 def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: str) -> str:
-    # In message batches what is shared may be read from the prompt cache or not, so that is not counted on.
-    uses_cache = via == "api" and any(number > 1 for number, _ in estimate.sampled.shared.values())
+    # In message batches what is shared may be read from the prompt cache or not: reading is not counted on, and writing is.
+    is_shared = any(number > 1 for number, _ in estimate.sampled.shared.values())
+    uses_cache = via == "api" and is_shared
 
-    def at(output_tokens: float, *, prompt_cache: bool = uses_cache) -> Optional[Decimal]:
+    def at(output_tokens: float, *, prompt_cache: bool = uses_cache, found: bool = True) -> Optional[Decimal]:
         return estimate.price(
-            orchestrator.prices, output_tokens=output_tokens, via=via, on=today(), prompt_cache=prompt_cache
+            orchestrator.prices,
+            output_tokens=output_tokens,
+            via=via,
+            on=today(),
+            prompt_cache=prompt_cache,
+            found=found,
         )
 
-    most = at(estimate.sampled.max_tokens)
+    most = at(estimate.sampled.max_tokens, prompt_cache=is_shared, found=uses_cache)
     if most is None:
         return "price unknown"
     if estimate.output_tokens is None:
