@@ -7,15 +7,11 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import MalformedAnswerError
 from claude_force_nb.messages.result import ClaudeResult, status_of
-from claude_force_nb.messages.usage import Usage
+from claude_force_nb.messages.usage import FREE_REFUSALS, UNKNOWN_CATEGORY, Usage
 
 from .decoding import joined
 
 __all__ = ["Answer", "PartialAnswer"]
-
-# Categories of a refusal that are not billed where nothing was written yet ("Refusals and fallback", October 2026). None stands for
-# a refusal without category. One that is not known here is taken as billed.
-_FREE_REFUSALS = (None, "cyber", "general_harms")
 
 
 class PartialAnswer:
@@ -119,13 +115,18 @@ class Answer:
         blocks = [block for block in content if isinstance(block, dict)]
         stop_reason = None if body.get("stop_reason") is None else str(body["stop_reason"])
         details = body.get("stop_details")
-        usage = Usage.from_api(body.get("usage"), answered=bool(blocks))
-        if stop_reason == "refusal" and not content and _category(details) in _FREE_REFUSALS:
-            usage = replace(usage, billed=False)
+        # What other models wrote before they declined does not make a refusal of the last one an answer.
+        handovers = [place for place, block in enumerate(blocks) if block.get("type") == "fallback"]
+        own = blocks[handovers[-1] + 1 :] if handovers else content
+        usage = Usage.from_api(
+            body.get("usage"), answered=bool(own), declined=[_trigger(blocks[place]) for place in handovers]
+        )
+        if stop_reason == "refusal" and not own and _category(details) in FREE_REFUSALS:
+            usage = replace(usage, billed=False, known=usage.known or not handovers)
         return ClaudeResult(
             text="".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text"),
             thinking="".join(str(block.get("thinking") or "") for block in blocks if block.get("type") == "thinking"),
-            model=str(body.get("model") or ""),
+            model=_answering_model(body, blocks),
             usage=usage,
             cost=None,
             status=status_of(stop_reason),
@@ -140,6 +141,26 @@ class Answer:
 
 def _category(details: Any) -> Any:
     return details.get("category") if isinstance(details, dict) else None
+
+
+def _trigger(handover: Dict[str, Any]) -> Any:
+    """Return the category of the refusal for which another model took over."""
+    trigger = handover.get("trigger")
+    return trigger.get("category") if isinstance(trigger, dict) else UNKNOWN_CATEGORY
+
+
+def _answering_model(body: Dict[str, Any], blocks: List[Dict[str, Any]]) -> str:
+    """Return who gave the answer. A stream names who began it, which after a refusal in the middle is another one."""
+    model = body.get("model")
+    usage = body.get("usage")
+    iterations = usage.get("iterations") if isinstance(usage, dict) else None
+    for block in blocks:
+        successor = block.get("to") if block.get("type") == "fallback" else None
+        model = (successor.get("model") if isinstance(successor, dict) else None) or model
+    for part in iterations if isinstance(iterations, list) else ():
+        if isinstance(part, dict) and part.get("type") == "fallback_message":
+            model = part.get("model") or model
+    return str(model or "")
 
 
 def _whole(value: Any) -> int:

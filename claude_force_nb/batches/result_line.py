@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Mapping, Optional
 
 from claude_force_nb.api.answer import Answer
@@ -86,7 +86,7 @@ class ResultLine:
                 return ClaudeResult(
                     model=model, agent=agent, fingerprint=fingerprint, status="failed", error=error, cost=None
                 )
-            usage = replace(result.usage, service_tier="batch")
+            usage = result.usage.in_batch()
             cost = prices.cost(result.model, usage, on=on)
             saving = prices.prompt_cache_saving(result.model, usage, on=on)
             return result.changed(

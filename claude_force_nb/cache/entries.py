@@ -93,7 +93,10 @@ def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[fl
     record = _decode(body.decode("utf-8", "surrogatepass"))[0]
     # What ClaudeResult.from_record does, in a quarter of its time; a test holds the two together.
     usage = _new_usage(Usage)
-    _set(usage, "__dict__", {**_NO_USAGE, **record["usage"]})
+    told = record["usage"]
+    if "other_models" in told:
+        told = Usage.from_record(told).__dict__
+    _set(usage, "__dict__", {**_NO_USAGE, **told})
     fields = {**_CACHED, **record, "usage": usage, "fingerprint": fingerprint}
     if len(fields) != len(_CACHED) or len(usage.__dict__) != len(_NO_USAGE):
         raise TypeError("a record of another version")

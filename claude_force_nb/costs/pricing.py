@@ -111,10 +111,20 @@ class PriceTable:
         halves the price of every token and not that of web searches; it has no fast speed (Message Batches docs).
         Priority tier costs as standard, since what a commitment saves is between the account and the API.
         """
-        found = self.find(model)
+        total = self._cost_of_one(model, usage, on)
+        for other, part in usage.other_models:
+            price = self._cost_of_one(other, part, on)
+            total = None if total is None or price is None else EXACT.add(total, price)
+        return total
+
+    def _cost_of_one(self, model: str, usage: Usage, on: Optional[datetime.date]) -> Optional[Decimal]:
+        """Return what `usage` costs of the model that answered, without what it has of other models."""
+        if not usage.known:
+            return None
         if not usage.billed:
             return Decimal(0)
-        if found is None or not usage.known:
+        found = self.find(model)
+        if found is None:
             return None
         period = found.period(_day(on))
         tiers = found.tiers_for(period, batch=usage.service_tier == "batch", speed=usage.speed)

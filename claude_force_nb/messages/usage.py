@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
-from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-__all__ = ["EXACT", "Usage", "add_dollars", "sum_dollars"]
+__all__ = ["EXACT", "FREE_REFUSALS", "UNKNOWN_CATEGORY", "Usage", "add_dollars", "sum_dollars"]
+
+FREE_REFUSALS = (None, "cyber", "general_harms")
+"""Categories of a refusal that are not billed where nothing was written yet ("Refusals and fallback", October 2026).
+
+None stands for a refusal without category. One that is not known here is taken as billed.
+"""
+
+UNKNOWN_CATEGORY = object()
+"""Stands for the category of a refusal about which the server said nothing."""
+
+# More tokens than any call has: a number above it is a server's nonsense, and no count.
+_LARGEST_COUNT = 10**12
 
 # Our own context, because the notebook may have changed the precision of the default one.
 EXACT = Context(prec=100)
@@ -29,7 +41,7 @@ def sum_dollars(amounts: Iterable[Optional[Decimal]]) -> Optional[Decimal]:
 
 
 def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value <= _LARGEST_COUNT else 0
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -68,6 +80,9 @@ class Usage:
         False if the API does not bill the answer, as with some refusals.
     other : mapping of str to int
         Further counters of the API, by their path, such as ``server_tool_use.code_execution_requests``.
+    other_models : tuple of (str, Usage)
+        What further models are billed for in the same answer, by their names: an adviser, or a model that began and declined before
+        another took over. The counts above are those of the model that answered.
 
     Notes
     -----
@@ -88,6 +103,7 @@ class Usage:
     known: bool = field(default=True, compare=False)
     billed: bool = True
     other: Mapping[str, int] = field(default_factory=dict, hash=False)
+    other_models: Tuple[Tuple[str, Usage], ...] = ()
 
     @property
     def total_input_tokens(self) -> int:
@@ -95,7 +111,7 @@ class Usage:
         return self.input_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens + self.cache_read_tokens
 
     @classmethod
-    def from_api(cls, usage: Any, *, answered: bool = True) -> Usage:
+    def from_api(cls, usage: Any, *, answered: bool = True, declined: Sequence[Any] = ()) -> Usage:
         """Read the API's ``usage`` object; what is missing, null or not a positive whole number counts as 0.
 
         Parameters
@@ -104,26 +120,40 @@ class Usage:
             As received: a server other than the API may send anything, or nothing.
         answered : bool
             Whether the answer has content; if so, 0 output tokens cannot be right.
+        declined : sequence
+            Category of each refusal after which another model took over, in order; `UNKNOWN_CATEGORY` where it was not reported.
 
         Notes
         -----
-        The tokens of a compaction are reported in ``iterations`` only, and are added. What another model read and wrote, as an
-        adviser or as a fallback, has a different price: the tier is then ``mixed``, which has no price.
+        The counts at the top are those of the attempt that gave the answer. ``iterations`` has what is billed beside it: a compaction,
+        which is added; an adviser, and models that declined, which go to `other_models` ("Refusals and fallback", section "Billing and
+        rate limits"; "Advisor tool"). Who pays for an iteration of any other kind is unknown: the tier is then ``mixed``, which has
+        no price.
         """
         given = _mapping(usage)
         counted = cls._counted(given)
-        iterations = given.get("iterations")
-        for iteration in map(_mapping, iterations if isinstance(iterations, list) else ()):
+        found = given.get("iterations")
+        iterations = [_mapping(iteration) for iteration in found] if isinstance(found, list) else []
+        for iteration in iterations:
             kind = iteration.get("type")
             if kind == "compaction":
-                part = cls._counted(iteration)
-                tiers = (counted.service_tier, counted.speed, counted.inference_geo)
-                counted += replace(part, service_tier=tiers[0], speed=tiers[1], inference_geo=tiers[2])
-            elif kind not in (None, "message"):
+                counted += counted._same_terms(iteration)
+            elif kind not in (None, "message", "fallback_message", "advisor_message"):
                 counted = replace(counted, service_tier="mixed")
-        if counted.total_input_tokens and (counted.output_tokens or not answered):
+        others, sure = _billed_beside(iterations, declined)
+        if others:
+            parts = [(model, counted._same_terms(part)) for model, part in others]
+            counted = replace(counted, other_models=_summed(parts))
+        absurd = any(type(value) is int and value > _LARGEST_COUNT for value in given.values())
+        if sure and not absurd and counted.total_input_tokens and (counted.output_tokens or not answered):
             return counted
         return replace(counted, known=False)
+
+    def _same_terms(self, iteration: Mapping[str, Any]) -> Usage:
+        """Return the counts of an iteration, which says nothing of tier, speed and region itself."""
+        return replace(
+            self._counted(iteration), service_tier=self.service_tier, speed=self.speed, inference_geo=self.inference_geo
+        )
 
     @classmethod
     def _counted(cls, usage: Mapping[str, Any]) -> Usage:
@@ -148,12 +178,23 @@ class Usage:
 
     def to_record(self) -> Dict[str, Any]:
         """Return the fields that differ from their defaults, as JSON data."""
-        return {name: value for name, value in self.__dict__.items() if value != _DEFAULTS[name]}
+        record = {name: value for name, value in self.__dict__.items() if value != _DEFAULTS[name]}
+        if self.other_models:
+            record["other_models"] = [[model, usage.to_record()] for model, usage in self.other_models]
+        return record
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Usage:
-        """Inverse of `to_record`; raises TypeError on unknown fields."""
+        """Inverse of `to_record`; raises TypeError on unknown fields, and ValueError or TypeError on other values of `other_models`."""
+        if "other_models" in record:
+            others = tuple((str(model), cls.from_record(usage)) for model, usage in record["other_models"])
+            record = {**record, "other_models": others}
         return cls(**record)
+
+    def in_batch(self) -> Usage:
+        """Return the same at the prices of a message batch."""
+        others = tuple((model, usage.in_batch()) for model, usage in self.other_models)
+        return replace(self, service_tier="batch", other_models=others)
 
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):
@@ -176,7 +217,52 @@ class Usage:
             known=self.known and other.known,
             billed=self.billed or other.billed,
             other=counters,
+            other_models=_summed((*self.other_models, *other.other_models)),
         )
+
+
+def _summed(parts: Iterable[Tuple[str, Usage]]) -> Tuple[Tuple[str, Usage], ...]:
+    """Return the sum of usages by model."""
+    sums: Dict[str, Usage] = {}
+    for model, usage in parts:
+        sums[model] = sums[model] + usage if model in sums else usage
+    return tuple(sums.items())
+
+
+def _billed_beside(
+    iterations: Sequence[Mapping[str, Any]], declined: Sequence[Any]
+) -> Tuple[List[Tuple[str, Mapping[str, Any]]], bool]:
+    """Return what other models are billed for, each iteration by itself, and whether that is all.
+
+    A declined attempt is one or more ``message`` entries of its model. It is billed if it wrote anything, else by the category of its
+    refusal. Without a ``fallback_message`` entry nobody declined, and every ``message`` entry is part of the answer.
+    """
+    beside = [(str(part.get("model")), part) for part in iterations if part.get("type") == "advisor_message"]
+    sure = all(part.get("model") for _, part in beside)
+    serving = [part.get("model") for part in iterations if part.get("type") == "fallback_message"]
+    if not serving:
+        return beside, sure
+    attempts: List[Tuple[str, List[Mapping[str, Any]]]] = []
+    for part in iterations:
+        model = part.get("model")
+        if part.get("type") != "message" or model == serving[-1]:
+            continue
+        if not isinstance(model, str) or not model:
+            sure = False
+        elif attempts and attempts[-1][0] == model:
+            attempts[-1][1].append(part)
+        else:
+            attempts.append((model, [part]))
+    for place, (model, parts) in enumerate(attempts):
+        category = declined[place] if place < len(declined) else UNKNOWN_CATEGORY
+        if any(_count(part.get("output_tokens")) for part in parts) or category not in (
+            *FREE_REFUSALS,
+            UNKNOWN_CATEGORY,
+        ):
+            beside += [(model, part) for part in parts]
+        elif category is UNKNOWN_CATEGORY:
+            sure = False
+    return beside, sure
 
 
 _DEFAULTS = Usage().__dict__

@@ -72,8 +72,13 @@ class Answer:
     @property
     def billed(self) -> bool:
         """False for a refusal that costs nothing, though its usage has tokens."""
-        said = any(block["type"] != "fallback" for block in self.content)
+        said = bool(self.content) and self.content[-1]["type"] != "fallback"
         return self.stop_reason != "refusal" or said or self.category in _BILLED_CATEGORIES
+
+    @property
+    def beginner(self) -> Model:
+        """The first model that said something, which a stream names when it starts."""
+        return next((each.model for each in self.declined if each.content), self.model)
 
     @property
     def stop_details(self) -> Optional[Dict[str, Any]]:
@@ -102,10 +107,7 @@ class Answer:
             found["speed"] = self.speed
         if self.declined:
             found["iterations"] = [
-                *(
-                    each._iteration("message" if not place else "fallback_message")
-                    for place, each in enumerate(self.declined)
-                ),
+                *(each._iteration("message") for each in self.declined),
                 self._iteration("fallback_message"),
             ]
         return found
@@ -121,12 +123,13 @@ class Answer:
             "output_tokens": usage.output_tokens,
         }
 
-    def instead_of(self, declined: Sequence[Answer]) -> Answer:
-        """Return the answer as it comes after others that were declined: behind what they said, and a block for each."""
+    def instead_of(self, declined: Sequence[Answer], *, stream: bool) -> Answer:
+        """Return the answer as it comes after others that were declined, with a block for each; a stream has what they had said by then."""
         content: List[Dict[str, Any]] = []
         followers = [*declined[1:], self]
         for before, after in zip(declined, followers):
-            content += before.content
+            if stream:
+                content += before.content
             content.append(
                 {
                     "type": "fallback",
@@ -143,7 +146,7 @@ class Answer:
         if not started_only:
             usage["output_tokens_details"] = {"thinking_tokens": self.thinking_tokens}
         return {
-            "model": self.model.name,
+            "model": self.beginner.name if started_only else self.model.name,
             "id": message_id,
             "type": "message",
             "role": "assistant",
@@ -294,7 +297,7 @@ def _draft(body: Mapping[str, Any], checked: CheckedRequest, answer_bytes: Optio
     """Think and speak, within the limit of the request and what is left of the window."""
     model = checked.model
     if kind == "refusal":
-        return _Draft([], 0, 0, "", "refusal", spoken_tokens=1)
+        return _Draft([], 0, 0, "", "refusal")
     most: int = body["max_tokens"]
     if most == 0:
         return _Draft([], 0, 0, "", "max_tokens")

@@ -110,7 +110,7 @@ class Messages:
             )
             if answer.stop_reason != "refusal":
                 break
-        return answer.instead_of(declined) if declined else answer
+        return answer.instead_of(declined, stream=bool(body.get("stream"))) if declined else answer
 
     def _admit(self, exchange: Exchange, model: Model, input_tokens: int) -> None:
         now = time.monotonic()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.errors import OverloadedError
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.messages.usage import Usage
+from claude_force_nb.messages.usage import UNKNOWN_CATEGORY, Usage
 from claude_force_nb.rows.results import BatchResult
 from claude_force_nb.rows.retry import budget_left
 
@@ -68,12 +68,88 @@ def test_usage_of_a_compaction_is_counted() -> None:
     assert usage == Usage(203_000, 4500, cache_read_tokens=7, speed="fast")
 
 
-@pytest.mark.parametrize("kind", ["advisor_message", "fallback_message"])
-def test_usage_of_another_model_has_no_price(kind: str) -> None:
-    """What another model did is not priced as if the one asked had done it."""
-    other = {"type": kind, "model": "claude-opus-5-5", "input_tokens": 5, "output_tokens": 5}
-    usage = Usage.from_api({"input_tokens": 5, "output_tokens": 5, "iterations": [other, None]})
+MILLION = 1_000_000
+
+
+def entry(kind: str, model: Any, input_tokens: int, output_tokens: int) -> Any:
+    return {"type": kind, "model": model, "input_tokens": input_tokens, "output_tokens": output_tokens}
+
+
+# Which attempts are billed beside that of claude-opus-4-8, and what they cost in dollars; None where nobody can say.
+ATTEMPTS: Any = [
+    # Declined before any output: free or not by its category.
+    ([entry("message", "claude-opus-5", MILLION, 0)], ["cyber"], 0),
+    ([entry("message", "claude-opus-5", MILLION, 0)], [None], 0),
+    ([entry("message", "claude-opus-5", MILLION, 0)], ["bio"], 5),
+    ([entry("message", "claude-opus-5", MILLION, 0)], ["a category of tomorrow"], 5),
+    ([entry("message", "claude-opus-5", MILLION, 0)], [UNKNOWN_CATEGORY], None),
+    ([entry("message", "claude-opus-5", MILLION, 0)], [], None),
+    # Declined in the middle: at the rates of the model that ran it.
+    ([entry("message", "claude-fable-5-2", MILLION, MILLION)], ["cyber"], 48),
+    ([entry("message", "claude-fable-5-2", MILLION, MILLION)], [UNKNOWN_CATEGORY], 48),
+    # Each by itself; the turns of one attempt are one.
+    (
+        [entry("message", "claude-fable-5-2", MILLION, 0), entry("message", "claude-opus-5", MILLION, 0)],
+        ["cyber", "frontier_llm"],
+        5,
+    ),
+    ([entry("message", "claude-opus-5", MILLION, MILLION), entry("message", "claude-opus-5", 0, 0)], [None], 30),
+    # Earlier turns of the model that answered are in the counts at the top.
+    ([entry("message", "claude-opus-4-8", MILLION, MILLION)], [], 0),
+    ([entry("message", None, MILLION, MILLION)], [], None),
+    ([entry("message", "a-model-without-a-price", MILLION, 5)], [], None),
+]
+
+
+@pytest.mark.parametrize(("attempts", "declined", "dollars"), ATTEMPTS)
+def test_attempts_of_models_that_declined_are_priced_by_themselves(attempts: Any, declined: Any, dollars: Any) -> None:
+    """The counts at the top are those of the model that answered; what others read and wrote is billed at their own rates."""
+    served = entry("fallback_message", "claude-opus-4-8", MILLION, 0)
+    given = {"input_tokens": MILLION, "output_tokens": MILLION, "iterations": [*attempts, served]}
+    usage = Usage.from_api(given, declined=declined)
+    assert (usage.input_tokens, usage.output_tokens) == (MILLION, MILLION)
+    cost = load_prices().cost("claude-opus-4-8", usage)
+    assert cost == (None if dollars is None else 30 + dollars)
+    again = Usage.from_record(json.loads(json.dumps(usage.to_record())))
+    assert load_prices().cost("claude-opus-4-8", again) == cost
+    assert load_prices().cost("claude-opus-4-8", usage.in_batch()) == (None if cost is None else cost / 2)
+
+
+def test_where_nobody_declined_every_turn_is_in_the_counts() -> None:
+    """A gateway may name the model in its own way, and a model that is asked again after a refusal answers alone."""
+    for iterations in ([entry("message", "vendor/opus", 9, 9)], [entry("fallback_message", "claude-opus-4-8", 9, 9)]):
+        usage = Usage.from_api({"input_tokens": 9, "output_tokens": 9, "iterations": iterations})
+        assert usage == Usage(9, 9)
+        assert usage.known
+
+
+def test_an_adviser_is_paid_beside_the_answer() -> None:
+    """At the rates of its own model; sums keep models apart."""
+    advice = entry("advisor_message", "claude-opus-5-5", MILLION, MILLION)
+    usage = Usage.from_api({"input_tokens": MILLION, "output_tokens": MILLION, "iterations": [advice, None, advice]})
+    assert load_prices().cost("claude-sonnet-5-5", usage) == 12 + 2 * 24
+    assert (usage + usage).other_models == (("claude-opus-5-5", Usage(4 * MILLION, 4 * MILLION)),)
+    nameless = {"input_tokens": 5, "output_tokens": 5, "iterations": [entry("advisor_message", None, 5, 5)]}
+    assert load_prices().cost("claude-sonnet-5-5", Usage.from_api(nameless)) is None
+
+
+def test_an_iteration_of_a_kind_of_tomorrow_has_no_price() -> None:
+    given = {
+        "input_tokens": 5,
+        "output_tokens": 5,
+        "iterations": [entry("message", None, 5, 5), entry("new", "x", 5, 5)],
+    }
+    usage = Usage.from_api(given)
     assert (usage.input_tokens, usage.service_tier) == (5, "mixed")
+    assert load_prices().cost("claude-sonnet-5-5", usage) is None
+
+
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "cache_read_input_tokens"])
+def test_a_count_that_no_call_has_is_no_price(name: str) -> None:
+    """A number of 31 digits would empty every budget."""
+    usage = Usage.from_api({"input_tokens": 5, "output_tokens": 5, name: 10**30})
+    assert not usage.known
+    assert usage.total_input_tokens + usage.output_tokens <= 10
     assert load_prices().cost("claude-sonnet-5-5", usage) is None
 
 

@@ -77,26 +77,59 @@ def test_the_last_refusal_stands(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("kind", ["refusal", "refusal_midway"])
 def test_streams(simulator: Simulator, kind: str) -> None:
-    """A refusal before any output names the other model at once; one in the middle has a block without deltas."""
+    """A refusal before any output names the other model at once; after one in the middle only the end says who went on."""
     simulator.fail(kind, model=OPUS, times=1)
     events = [
         json.loads(line[6:])
         for line in ask(simulator, [{"model": OTHER}], stream=True).splitlines()
         if line[:6] == "data: "
     ]
-    assert events[0]["message"]["model"] == OTHER
-    started = {
-        event["index"]: event["content_block"]["type"] for event in events if event["type"] == "content_block_start"
-    }
-    (place,) = [index for index, name in started.items() if name == "fallback"]
+    assert events[0]["message"]["model"] == (OTHER if kind == "refusal" else OPUS)
+    started = {event["index"]: event["content_block"] for event in events if event["type"] == "content_block_start"}
+    (place,) = [index for index, block in started.items() if block["type"] == "fallback"]
     assert place == (0 if kind == "refusal" else max(started) - 1)
+    assert started[place]["to"] == {"model": OTHER}
     assert not any(event["type"] == "content_block_delta" and event["index"] == place for event in events)
+    assert events[-2]["usage"]["iterations"][-1]["type"] == "fallback_message"
+
+
+def test_a_plain_answer_has_nothing_of_a_model_that_declined_in_the_middle(simulator: Simulator) -> None:
+    """What it wrote is billed all the same, and each attempt is told by itself."""
+    simulator.fail("refusal_midway", model=OPUS, times=1)
+    simulator.fail("refusal", model=OTHER, category="bio", times=1)
+    message = json.loads(ask(simulator, [{"model": OTHER}, {"model": THIRD}]))
+    assert kinds(message) == ["fallback", "fallback", "text"]
+    attempts = message["usage"]["iterations"]
+    assert [each["type"] for each in attempts] == ["message", "message", "fallback_message"]
+    assert [each["model"] for each in attempts] == [OPUS, OTHER, THIRD]
+    assert attempts[0]["output_tokens"] > 0
+    assert attempts[1]["output_tokens"] == 0
+    assert simulator.counters.output_tokens == sum(each["output_tokens"] for each in attempts)
+
+
+# What each model does, the last of them by default to answer: kind of refusal and its category.
+HOPS: List[Any] = [
+    [("refusal", "bio")],
+    [("refusal", "cyber")],
+    [("refusal", None)],
+    [("refusal_midway", "cyber")],
+    [("refusal_midway", "bio"), ("refusal", "general_harms")],
+    [("refusal", "cyber"), ("refusal_midway", None)],
+    [("refusal", "bio"), ("refusal", "frontier_llm")],
+    # All three decline.
+    [("refusal", "bio"), ("refusal_midway", "cyber"), ("refusal", "cyber")],
+    [("refusal", "cyber"), ("refusal", "cyber"), ("refusal_midway", "cyber")],
+    [("refusal_midway", None), ("refusal", None), ("refusal", "reasoning_extraction")],
+]
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_client_reads_it(run: Any, make: Any, simulator: Simulator, stream: bool) -> None:
-    """An answer of the model that gave it; its price is not told, since two models were paid."""
-    simulator.fail("refusal", model=OPUS, category="bio", times=1)
+@pytest.mark.parametrize("hops", HOPS, ids=str)
+def test_the_client_pays_what_the_api_bills(run: Any, make: Any, simulator: Simulator, stream: bool, hops: Any) -> None:
+    """The answer bears the name of the model that gave it, and the price of every attempt that was billed, at its own rates."""
+    models = [OPUS, OTHER, THIRD]
+    for (kind, category), model in zip(hops, models):
+        simulator.fail(kind, model=model, category=category, times=1)
 
     async def main() -> Any:
         async with make() as orchestrator:
@@ -104,10 +137,14 @@ def test_the_client_reads_it(run: Any, make: Any, simulator: Simulator, stream: 
                 "q",
                 model=OPUS,
                 betas=[BETA],
-                body={"fallbacks": [{"model": OTHER}]},
+                body={"fallbacks": [{"model": OTHER}, {"model": THIRD}]},
                 partial=PartialAnswer() if stream else None,
             )
 
     result = run(main())
-    assert (result.status, result.model, result.cost) == ("ok", OTHER, None)
-    assert result.text
+    assert result.model == models[min(len(hops), 2)]
+    assert result.status == ("refused" if len(hops) == len(models) else "ok")
+    assert result.cost == simulator.counters.dollars
+    # A stream has what was said before a refusal in the middle; a plain answer only what the last model said.
+    heard = hops if stream else hops[len(models) - 1 :]
+    assert bool(result.text) == (result.status == "ok" or "refusal_midway" in [kind for kind, _ in heard])
