@@ -45,6 +45,7 @@ class MessageAssembler:
         self._redactor = redactor
         self._message: Dict[str, Any] = {}
         self._blocks: Dict[int, _Block] = {}
+        self._counted = False
         self.complete = False
 
     def add(self, event: Any) -> None:
@@ -62,8 +63,9 @@ class MessageAssembler:
             self._add_delta(event)
         elif kind == "message_delta":
             self._message.update(_told(event.get("delta")))
-            usage = self._message.setdefault("usage", {})
-            usage.update(_told(event.get("usage")))
+            told = _told(event.get("usage"))
+            self._message.setdefault("usage", {}).update(told)
+            self._counted = self._counted or "output_tokens" in told
         elif kind == "message_stop":
             self.complete = True
         elif kind == "error":
@@ -85,6 +87,8 @@ class MessageAssembler:
             raise MalformedAnswerError(
                 "the server sent the end of a stream without a message; check base_url", status=200
             )
+        if not self._counted:  # the start has only what was written by then
+            self._message.setdefault("usage", {}).pop("output_tokens", None)
         content = [self._blocks[index].finish() for index in sorted(self._blocks)]
         message: Dict[str, Any] = self._redactor.clean({**self._message, "content": content})
         return message

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from threading import Lock
 from typing import Any, AsyncGenerator, AsyncIterator, Dict, Iterator, Mapping, Optional, Protocol
-from urllib.parse import urlsplit
 
 from claude_force_nb.errors import (
     ApiError,
@@ -114,7 +113,7 @@ class SdkTransport:
         self._environ = environ
         server = (base_url or environ.get("ANTHROPIC_BASE_URL") or "").strip()
         self.base_url = normalise_base_url(server)
-        if not allow_http and not _is_safe(self.base_url):
+        if not (allow_http or self.base_url.lower().startswith("https:") or is_loopback(self.base_url)):
             raise OptionError(
                 f"{self.base_url} would get the key and every prompt unencrypted; use https, or allow_http=on if that is meant"
             )
@@ -296,6 +295,8 @@ class SdkTransport:
     async def _read_message(self, response: Any, headers: Mapping[str, str], partial: Optional[PartialAnswer]) -> Any:
         if not headers.get("content-type", "").lower().startswith("text/event-stream"):
             message = await self.read_json(response)
+            if isinstance(message, dict) and message.get("type") == "error":  # as an event of a stream may be one
+                raise self._error(200, message, headers)
             if partial is not None:  # a server that knows no streams
                 answer = Answer(message).to_result(fingerprint="", agent=None)
                 partial.add_thinking(answer.thinking)
@@ -336,14 +337,11 @@ class SdkTransport:
             body = decode_json(response.content)
         except MalformedAnswerError:  # a gateway's page
             body = None
-        return error_from_answer(
-            response.status_code,
-            body,
-            self.headers_of(response),
-            now=time.time(),
-            secrets=self.redactor.secrets,
-            base_url=self.base_url,
-        )
+        return self._error(response.status_code, body, self.headers_of(response))
+
+    def _error(self, status: int, body: Any, headers: Mapping[str, str]) -> ApiError:
+        secrets = self.redactor.secrets
+        return error_from_answer(status, body, headers, now=time.time(), secrets=secrets, base_url=self.base_url)
 
     async def close(self) -> None:
         """Close the clients of the running loop and of loops that run in other threads, and refuse further calls.
@@ -382,11 +380,6 @@ class SdkTransport:
                     loop.run_until_complete(client.keeper.aclose())
             except (RuntimeError, TimeoutError, concurrent.futures.TimeoutError) as error:
                 logger.debug("a client could not be closed: %r", error)
-
-
-def _is_safe(base_url: str) -> bool:
-    """Return whether what is sent there is encrypted, or does not leave this machine."""
-    return urlsplit(base_url).scheme == "https" or is_loopback(base_url)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -219,6 +219,8 @@ class ResponseCache:
         fingerprint = fingerprint_of(request)
         if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
             return fingerprint, b""
+        if not result.text.strip():  # nothing was said, or nothing that came could be read: the next time may do better
+            return fingerprint, b""
         try:
             body = entries.encode(result)
         except (TypeError, ValueError):

@@ -44,6 +44,16 @@ def test_deltas_without_a_start_are_read() -> None:
     assert [block["type"] for block in body["content"]] == ["thinking", "text"]
 
 
+@pytest.mark.parametrize("end", [{}, {"usage": None}, {"usage": {"input_tokens": 3}}, None], ids=repr)
+def test_output_that_was_not_counted_has_no_price(end: Any) -> None:
+    """What a start says of the output is only what was written by then."""
+    events = [] if end is None else [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, **end}]
+    answer = Answer(assembled(START, begin(), text("a long answer"), *events, STOP)).to_result(
+        fingerprint="", agent=None
+    )
+    assert (answer.text, answer.usage.known, answer.usage.input_tokens) == ("a long answer", False, 3)
+
+
 def test_blocks_keep_their_order_and_their_deltas() -> None:
     """By index, also where deltas of two blocks come in turn."""
     body = assembled(START, begin(0), begin(1, text="z"), text("a", 0), text("b", 1), text("c", 0), STOP)

@@ -249,6 +249,20 @@ def test_a_server_that_is_not_the_api(
     assert ("http://127.0.0.1" in str(raised.value)) is ("html" in kind or not body)
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
+def test_an_error_that_comes_as_200_is_the_error(run: Any, serve: Callable[[Handler], str], streaming: bool) -> None:
+    """As a stream may have it among its events: a gateway had already begun its answer when the API failed."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        error = {"type": "overloaded_error", "message": f"Overloaded {KEY}"}
+        return web.json_response({"type": "error", "error": error, "request_id": "req_7"})
+
+    with pytest.raises(OverloadedError) as raised:
+        run(send(serve(handler), request(), PartialAnswer() if streaming else None))
+    assert (raised.value.retryable, raised.value.request_id) == (True, "req_7")
+    assert KEY not in str(raised.value)
+
+
 @pytest.mark.parametrize("usage", [None, [], {"input_tokens": "many"}, "x"], ids=repr)
 def test_a_server_with_its_own_idea_of_usage(run: Any, serve: Callable[[Handler], str], usage: Any) -> None:
     """A message without a usable usage is still an answer."""

@@ -48,6 +48,8 @@ def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
         parts.append(f"{result.attempts} attempts")
     if result.incomplete:
         parts += [result.shortcoming, "" if result.cached else "not cached"]
+    elif result.status == "ok" and not result.text.strip():
+        parts += ["no text in the answer", "not cached"]
     parts.append(result.notice)
     # A server may call its model anything; what breaks the line would end the receipt, or begin a heading.
     return " · ".join(one_line(part) for part in parts if part)

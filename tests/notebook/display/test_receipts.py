@@ -26,6 +26,14 @@ def test_receipts() -> None:
     )
 
 
+def test_an_answer_without_text_is_told() -> None:
+    """It was paid for, and is not kept."""
+    empty = ClaudeResult("", "m", Usage(5, 1), Decimal("0.5"), stop_reason="end_turn")
+    assert receipt(empty) == "m · 5→1 tok · $0.5000 · 0.0 s · no text in the answer · not cached"
+    assert "no text" not in receipt(empty.changed(text="x"))
+    assert "no text" not in receipt(empty.changed(stop_reason="refusal", status="refused"))
+
+
 def test_a_receipt_is_one_line_of_text() -> None:
     """Whatever a server calls its model: no line of its own, no heading, no character reference that becomes a tag."""
     shown = result_bundle(ClaudeResult("a", "m\n\n# loud\r&lt;b&gt;", cost=Decimal("0.5"), agent="R&D"))
