@@ -28,8 +28,8 @@ from support.live_kernel import LiveKernel
 from claude_force_nb import AsyncAgentOrchestrator
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.run import ResultCollector, Rows
-from claude_force_nb.rows.sources import open_source
 from claude_force_nb.simulator import SimulatorProcess
 from claude_force_nb.testing import FakeTransport
 

@@ -12,6 +12,7 @@ from claude_force_nb.errors import TemplateError
 
 from .filters import FILTERS
 from .plain import find_name, is_missing
+from .tables import column_name
 from .values import file
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILTIN_NAMES", "HOW_TO_SEND_BRACES", "SAFE_BUILTINS", "Expression", "parse", "short"]
 
-# Of other template languages, which a prompt about a web page has.
-HOW_TO_SEND_BRACES = "; --raw sends {{ }} as typed"
+# For braces of other template languages, which a prompt about a web page has. In a batch they are filled in for each row.
+HOW_TO_SEND_BRACES = "; --raw sends {{ }} as typed (in a batch {{ '{{…}}' }} does)"
 
 
 def _function(builtin: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,7 +56,11 @@ def _environment() -> SandboxedEnvironment:
             return super().getattr(obj, attribute) if found is _NOTHING else found
 
         def getitem(self, obj: Any, argument: Any) -> Any:
-            found = _data(obj, argument) if isinstance(argument, str) else _NOTHING
+            # Columns are texts here, also those of numbers or of several levels: row[2], row["a", "b"].
+            label = (
+                column_name(argument) if isinstance(argument, (int, tuple)) and _has_texts(obj, argument) else argument
+            )
+            found = _data(obj, label) if isinstance(label, str) else _NOTHING
             return super().getitem(obj, argument) if found is _NOTHING else found
 
     environment = Environment(undefined=StrictUndefined)
@@ -66,6 +71,11 @@ def _environment() -> SandboxedEnvironment:
 
 
 _NOTHING = object()
+
+
+def _has_texts(value: Any, label: Any) -> bool:
+    """Return whether a value is a mapping that does not have a label as it is."""
+    return isinstance(value, Mapping) and label not in value
 
 
 def _data(value: Any, name: str) -> Any:

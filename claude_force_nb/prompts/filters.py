@@ -10,6 +10,7 @@ from claude_force_nb.messages.tokens import text_tokens
 from claude_force_nb.vocabulary import whole_number_fault
 
 from .attachments import Attachment
+from .plain import is_missing
 from .tables import ROWS_SHOWN, Table, is_table, json_text, read_table
 from .values import insertable
 
@@ -155,6 +156,14 @@ def _end_of_code(text: str) -> str:
     return opened + "\n" if opened else ""
 
 
+def default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
+    """Return another value where there is none: undefined, None, NaN, NaT, NA; with `boolean` also for what is empty or 0."""
+    from jinja2 import Undefined
+
+    return default_value if isinstance(value, Undefined) or is_missing(value) or (boolean and not value) else value
+
+
 FILTERS: Dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (head, csv, table, json, code, truncate_tokens, fence, raw)
+    **{each.__name__: each for each in (head, csv, table, json, code, truncate_tokens, fence, raw, default)},
+    "d": default,
 }

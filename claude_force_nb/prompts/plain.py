@@ -12,7 +12,7 @@ import struct
 import unicodedata
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Collection, Dict, Iterable, List, Mapping, MappingView, Optional, Sequence
 
 from claude_force_nb.messages.text import well_formed
 
@@ -35,6 +35,8 @@ _EXACT = {str, int, bool, type(None)}
 _SAFE_DIGITS = 15
 # IEEE 754 single precision: from here on a number is rounded to infinity.
 _TOO_LARGE = 3.4028235677973366e38
+# As numpy has it: of a larger array only the edges are written.
+_ITEMS_WRITTEN = 1000
 
 
 def is_missing(value: Any) -> bool:
@@ -178,7 +180,9 @@ def _numpy_scalar(value: Any) -> Any:
     if kind == "f":
         # The shortest text that means the same, so that 0.1 of 32 bits does not become 0.10000000149.
         return float(value) if value.dtype.itemsize == 8 else float(str(value))
-    return value.item() if kind in "biuSU" else str(value)
+    if kind in "SV":
+        return _bytes_text(bytes(value))
+    return value.item() if kind in "biuU" else str(value)
 
 
 def json_data(value: Any) -> Any:
@@ -258,7 +262,7 @@ def _items(value: Any) -> Optional[Sequence[Any]]:
         return sorted(value, key=str)
     if hasattr(type(value), "model_dump") and isinstance(getattr(value, "root", None), (list, tuple, set)):
         return list(value.root)
-    if isinstance(value, Sequence) or type(value).__name__ == "deque":
+    if isinstance(value, (Sequence, MappingView)) or type(value).__name__ == "deque":
         return list(value)
     if getattr(value, "ndim", 0) and hasattr(value, "dtype") and hasattr(value, "__iter__"):
         return list(value)
@@ -266,22 +270,65 @@ def _items(value: Any) -> Optional[Sequence[Any]]:
 
 
 def literal(value: Any) -> Any:
-    """Return a list, tuple, set or dict of Python with every single value in it as `scalar` has it, so that its text is readable.
+    """Return what Python's own lists, tuples, sets and dicts say of a value, down to its last part, so that its text is readable.
 
-    ``str([numpy.float64(0.5)])`` is ``[np.float64(0.5)]``, and a member of an Enum in a list is its repr.
+    ``str([numpy.float64(0.5)])`` is ``[np.float64(0.5)]``, and a member of an Enum in a list is its repr. Single values are as `scalar` has
+    them, records are dicts, and what their class has a text of its own for is that text. Tables are for `tables.without_tables`.
     """
     kind = type(value)
     if kind is str:
         return well_formed(value)
     if kind in _EXACT or kind is float:
         return None if kind is float and math.isnan(value) else value
-    if kind is dict:
-        return {literal(key): literal(item) for key, item in value.items()}
-    if kind in (list, tuple, set, frozenset):
-        items: List[Any] = [literal(item) for item in value]
-        return items if kind is list else kind(items)
-    fields = _fields(value) if kind.__module__ != "numpy" else None
-    if fields is not None and isinstance(value, tuple):
-        return {str(name): literal(item) for name, item in fields.items()}
+    if kind is list or kind is tuple:
+        return kind(map(literal, value))
+    if isinstance(value, Mapping):
+        return _literal_mapping(value)
+    if isinstance(value, (set, frozenset)):
+        items = list(map(literal, value))
+        return set(items) if all(map(_is_hashable, items)) else items
     single = scalar(value)
-    return single if isinstance(single, _PLAIN) else value
+    if isinstance(single, _PLAIN):
+        return single
+    if isinstance(value, range):
+        return value
+    if _has_own_text(kind):
+        return well_formed(str(value))
+    fields = _fields(value)
+    if fields is not None:
+        return {str(name): literal(item) for name, item in fields.items()}
+    if getattr(value, "size", 0) in range(_ITEMS_WRITTEN + 1):
+        found = _items(value)
+        if found is not None:
+            return list(map(literal, found))
+    return well_formed(str(value)) if _has_text(kind) else value
+
+
+def _literal_mapping(value: Mapping[Any, Any]) -> Dict[Any, Any]:
+    found: Dict[Any, Any] = {}
+    for key, item in value.items():
+        name = tuple(map(literal, key)) if isinstance(key, tuple) else literal(key)
+        # A member of an Enum and its value are two keys, and neither is lost.
+        is_free = _is_hashable(name) and name not in found and (name == key or name not in value)
+        found[name if is_free else key] = literal(item)
+    return found
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _has_text(kind: Any) -> bool:
+    """Return whether a class has another text than its repr."""
+    return kind.__str__ is not object.__str__
+
+
+def _has_own_text(kind: Any) -> bool:
+    """Return whether a class says itself how its values are written, rather than a library that makes records."""
+    modules = (kind.__module__ or "", getattr(kind.__str__, "__module__", None) or "")
+    made_by_libraries = any(module.partition(".")[0] in ("pydantic", "numpy", "pandas") for module in modules)
+    return _has_text(kind) and not made_by_libraries

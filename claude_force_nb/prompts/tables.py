@@ -26,6 +26,7 @@ __all__ = [
     "json_text",
     "read_table",
     "table_text",
+    "without_tables",
 ]
 
 _PLAIN = (str, int, float, bool)
@@ -287,16 +288,16 @@ def _is_sequence(value: Any) -> bool:
 def json_text(value: Any, indent: Optional[int]) -> str:
     """Return a value as JSON, tables in it as lists of records; NaN and infinity, which JSON does not have, are null."""
     separators = (",", ":") if indent is None else None
-    data = json_data(_without_tables(value))
+    data = json_data(without_tables(value))
     return json.dumps(data, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
 
 
-def _without_tables(value: Any) -> Any:
-    """Return a value with each table in its lists and dicts as a list of records, as far as it is read."""
+def without_tables(value: Any) -> Any:
+    """Return a value with each table in its lists and dicts as a list of records; a large one as text that says what it leaves out."""
     if is_table(value):
-        return read_table(value).records()
-    if type(value) is dict:
-        return {key: _without_tables(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return [_without_tables(item) for item in value]
-    return value
+        table = read_table(value)
+        return str(table) if table.is_cut else table.records()
+    kind = type(value)
+    if kind is dict:
+        return {key: without_tables(item) for key, item in value.items()}
+    return kind(map(without_tables, value)) if kind is list or kind is tuple else value

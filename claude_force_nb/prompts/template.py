@@ -356,7 +356,7 @@ def _undefined(expression: Expression, value: Any) -> PromptError:
             near = did_you_mean(name, [each for each in parts if isinstance(each, str) and not each.startswith("_")])
         except Exception:  # an object of the notebook may do anything
             near = ""
-    return UndefinedNameError(f"{reason} in {expression}; nothing was sent{near}")
+    return UndefinedNameError(f"{reason} in {expression}; nothing was sent{near}{HOW_TO_SEND_BRACES}")
 
 
 def _failure(expression: Expression, error: Exception) -> PromptError:

@@ -19,7 +19,7 @@ from claude_force_nb.storage.regular_file import open_regular, project_of
 
 from .attachments import MAX_REQUEST_BYTES, Attachment, attachment
 from .plain import is_missing, literal, scalar
-from .tables import is_table, table_text
+from .tables import is_table, table_text, without_tables
 
 __all__ = ["NamedText", "file", "insertable", "source_of"]
 
@@ -38,7 +38,7 @@ def insertable(value: Any) -> Union[str, Attachment]:
     """Return what stands in the prompt for a value.
 
     Text stays what it is, numbers and paths are written out, dates and times are ISO 8601, a member of an Enum is its value. A table becomes CSV with its shape, a function, class or module its
-    source, a figure or an image an image block. Of everything else it is ``str(value)``.
+    source, a figure or an image an image block. A record is written as a dict, and everything else is ``str(value)``.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def insertable(value: Any) -> Union[str, Attachment]:
     if isinstance(value, (str, Attachment)) and not isinstance(value, Enum):
         return value
     if kind in _WRITTEN:
-        return str(literal(value))
+        return str(literal(without_tables(value)))
     if isinstance(value, Decimal) and value.is_finite():
         return str(value)  # with the digits that it was written with
     if isinstance(value, (bytes, bytearray)):
@@ -78,7 +78,7 @@ def insertable(value: Any) -> Union[str, Attachment]:
         return source_of(value)
     if root == "numpy" and hasattr(value, "ndim") and value.ndim:
         return _array_text(value)
-    return str(value)
+    return str(literal(value))
 
 
 def _bytes_text(data: bytes) -> Union[str, Attachment]:
@@ -217,8 +217,12 @@ def _image(value: Any) -> Optional[Attachment]:
 
 
 def _array_text(value: Any) -> str:
-    text = str(value)
-    if value.size <= 1000:  # numpy's own threshold; above it only the edges are written
+    is_small = value.size <= 1000  # numpy's own threshold; above it only the edges are written
+    if is_small and value.dtype.kind not in "biufc":
+        return str(literal(value))
+    with sys.modules["numpy"].printoptions(nanstr="None"):
+        text = str(value)
+    if is_small:
         return text
     return f"array of shape {value.shape}, {value.dtype}; only its edges are shown\n{text}"
 

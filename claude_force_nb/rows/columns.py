@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Dict, List, Optional, Sequence
 
 from claude_force_nb.errors import ClaudeForceWarning
 from claude_force_nb.prompts.plain import free_name
+from claude_force_nb.prompts.tables import column_name, index_names
 from claude_force_nb.warn import warn
 
 __all__ = ["distinct_names", "named_values"]
@@ -27,16 +29,41 @@ def distinct_names(names: Sequence[str], *, source: str) -> List[str]:
     for name in names:
         free = free_name(name, [*names, *found]) if name in found else name
         if free != name:
-            renamed.append(f"{name!r} ({free})")
+            renamed.append(free)
         found.append(free)
-    warn(f"{source} has columns with the same name: the later ones are {', '.join(renamed)}", ClaudeForceWarning)
+    warn(f"{source} has columns with the same name; the later ones are called {', '.join(renamed)}", ClaudeForceWarning)
     return found
 
 
 def named_values(row: Any) -> Optional[Dict[str, Any]]:
-    """Return the values of a row that is a named tuple, as `DataFrame.itertuples` gives, or a record of numpy; None for others."""
-    fields = getattr(row, "_fields", None)
-    if isinstance(row, tuple) and isinstance(fields, tuple):
-        return dict(zip(fields, row))
+    """Return the values of a row that has names for them; None for others.
+
+    These are a named tuple, as `DataFrame.itertuples` gives, a record of numpy, a series of pandas, and a pair of a label and a
+    series, as `DataFrame.iterrows` gives: a label that is not a number stands under ``index``, as that of a data frame.
+    """
+    if isinstance(row, tuple):
+        fields = getattr(row, "_fields", None)
+        if isinstance(fields, tuple):
+            return dict(zip(fields, row))
+        if len(row) == 2 and _is_series(row[1]):
+            return _series_values(row[1], row[0])
+        return None
+    if _is_series(row):
+        return _series_values(row, None)
     fields = getattr(getattr(row, "dtype", None), "names", None)
     return dict(zip(fields, row.tolist())) if fields and getattr(row, "shape", None) == () else None
+
+
+def _is_series(value: Any) -> bool:
+    """Return whether a value is a series of pandas, whose labels are names; those of other libraries have none."""
+    kind = type(value)
+    return kind.__name__ == "Series" and kind.__module__.partition(".")[0] == "pandas"
+
+
+def _series_values(series: Any, label: Any) -> Dict[str, Any]:
+    names = distinct_names([column_name(each) for each in series.index], source="a row")
+    values = dict(zip(names, series.tolist()))
+    if label is None or isinstance(label, Integral):
+        return values
+    levels = label if isinstance(label, tuple) else (label,)
+    return {**values, **dict(zip(index_names([None] * len(levels), names), levels))}

@@ -20,10 +20,10 @@ from claude_force_nb.errors import SourceError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.prompts.plain import json_data
-from claude_force_nb.rows.results import FRAME_COLUMNS, answer_columns
 from claude_force_nb.storage.file_lock import try_lock
 from claude_force_nb.storage.regular_file import open_for_appending, open_regular, own_target, replace_file
 
+from .answer_columns import FRAME_COLUMNS, answer_columns
 from .column_names import free_names
 from .feed import BrokenRow
 from .parquet import ParquetTypeError, parquet_records, write_parquet

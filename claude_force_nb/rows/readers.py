@@ -28,9 +28,20 @@ __all__ = ["FILE_KINDS", "AsyncBufferedIterator", "BufferedIterator", "FileRows"
 FILE_KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 # Longer fields are refused by Python's reader, which was made for spreadsheets and not for documents.
 _FIELD_CHARACTERS = 64 * 1024 * 1024
+# A line behind the last one, which no file has.
+_END_OF_FILE = "\ue000end of the file\ue000"
 # What is looked at to find how a file is written.
 _SAMPLE_CHARACTERS = 256 * 1024
 _PARQUET_ROWS = 1000
+# How packed files begin, and workbooks of Excel, which are often called .csv.
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "a ZIP archive or a workbook of Excel",
+    b"\xfd7zXZ\0": "xz",
+    b"BZh": "bzip2",
+    b"\xd0\xcf\x11\xe0": "a workbook of Excel",
+    b"PAR1": "Parquet",
+}
 
 
 class BufferedIterator:
@@ -174,6 +185,10 @@ class FileRows:
     def _find_encoding(self) -> str:
         with self._binary() as file:
             head = file.read(4096)
+        for mark, what in _PACKED.items():
+            if head.startswith(mark):
+                advice = f"name it {self.path.name}.gz" if what == "gzip" else "unpack it"
+                raise SourceError(f"{self.path.name} is not text but {what}; {advice}")
         if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return "utf-16"
         nothing = (head[1::2].count(0), head[::2].count(0))
@@ -217,7 +232,7 @@ class FileRows:
         try:
             first = json.loads(lines[0])
         except (ValueError, RecursionError):
-            if not (lines[0] in ("[", "{", "[{") or (lines[0][0] in "[{" and lines[0][-1] in ",[{")):
+            if not _goes_on(lines[0]) or (len(lines) > 1 and lines[0] not in ("[", "{") and _is_json(lines[1])):
                 return
         else:
             if len(lines) > 1 or not (
@@ -239,20 +254,33 @@ class FileRows:
         try:
             with self._text() as file:
                 # A name may have line ends of its own.
-                header: List[str] = next(filter(None, self._dialect.reader(self._lines(file))), [])
+                header: List[str] = next(
+                    filter(None, self._dialect.reader(chain(self._lines(file), [_END_OF_FILE]))), []
+                )
         except csv.Error as error:
             raise SourceError(f"the header of {self.path.name}: {error}") from None
+        if header == [_END_OF_FILE]:
+            header = []
+        elif header[-1].endswith(_END_OF_FILE):
+            raise SourceError(f"the header of {self.path.name} begins a quoted name that does not end")
         self.columns = tuple(distinct_names(header_names(header), source=self.path.name))
 
     def _records(self, lines: Iterable[str]) -> Iterator[Any]:
         names = self.columns or ()
-        reader = self._dialect.reader(lines)
+        # Python's reader takes the end of the file for the end of a quote that is never closed: what is read last is known.
+        reader = self._dialect.reader(chain(lines, [_END_OF_FILE]))
         above = self._dialect.lines_above
         try:
-            records = filter(None, reader)
-            next(records, None)
-            for fields in records:
-                if fits(fields, len(names)):
+            next(filter(None, reader), None)
+            end = reader.line_num
+            for fields in reader:
+                line, end = end + 1 + above, reader.line_num
+                if not fields or fields == [_END_OF_FILE]:
+                    continue
+                if fields[-1].endswith(_END_OF_FILE):
+                    message = f"line {line} of {self.path.name} begins a quoted field that does not end, and takes in all lines below"
+                    yield BrokenRow(SourceError(message))
+                elif fits(fields, len(names)):
                     yield dict(zip(names, fields))
                 else:
                     line = reader.line_num + above
@@ -289,6 +317,27 @@ class FileRows:
         with self._parquet() as file:
             batches = (batch.to_pylist() for batch in file.iter_batches(_PARQUET_ROWS))
             yield from chain.from_iterable(batches)
+
+
+def _goes_on(line: str) -> bool:
+    """Return whether a line that is not JSON is the beginning of some: it is right to its end, or to the comma there."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        if line[:1] == "[":
+            return error.pos >= len(line) - (line[-1] == ",")
+        return line[:1] == "{" and error.pos >= len(line)
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class _TwiceError(ValueError):

@@ -26,19 +26,17 @@ from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.errors import OptionError, SchemaError
 from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.messages.usage import Usage, sum_dollars
-from claude_force_nb.schemas.answer import AnswerSchema, as_row
+from claude_force_nb.prompts.plain import free_name
 
+from .answer_columns import answer_columns
 from .frames import assemble
 from .tally import RowTally
 
 __all__ = [
-    "FRAME_COLUMNS",
     "Again",
     "BatchResult",
     "BatchSummary",
     "Tell",
-    "answer_columns",
-    "frame_parts",
     "unanswered",
 ]
 
@@ -108,9 +106,9 @@ class _Rows(Protocol):
     def frame(self, numbers: Tuple[int, ...], added: Mapping[str, List[Any]]) -> Any:
         """Return the rows with these numbers as a data frame with further columns."""
 
-
-# The columns that `BatchResult.to_frame` adds itself.
-FRAME_COLUMNS = ("answer", "status", "stop_reason", "error", "cost")
+    @property
+    def is_table(self) -> bool:
+        """Return whether the rows are those of a data frame or a series."""
 
 
 class BatchResult(Sequence[ClaudeResult]):
@@ -309,6 +307,25 @@ class BatchResult(Sequence[ClaudeResult]):
             return self._source.frame(self._numbers, added)
         return assemble(self._numbers, {}, added)
 
+    @property
+    def is_of_a_table(self) -> bool:
+        """True where the source is a data frame or a series."""
+        return self._source is not None and self._source.is_table
+
+    def records(self) -> List[Dict[str, Any]]:
+        """Return the source's rows as mappings, with the same columns of the answers behind their own as in `to_frame`."""
+        inputs = self.inputs(self._numbers)
+        known = list(dict.fromkeys(str(name) for row in inputs.values() for name in row))
+        names: Dict[str, str] = {}
+        for name in answer_columns(ClaudeResult(), self._more):
+            names[name] = free_name(name, [*known, *names.values()])
+        records = []
+        for number, result in zip(self._numbers, self._results):
+            own = {str(name): value for name, value in inputs.get(number, {}).items()}
+            answered = answer_columns(result, self._more).items()
+            records.append({**dict.fromkeys(known), **own, **{names[name]: value for name, value in answered}})
+        return records
+
     def __repr__(self) -> str:
         return f"BatchResult({_counts_line(len(self), self.counts)})"
 
@@ -350,40 +367,3 @@ def unanswered(
 
 def _is_open(result: ClaudeResult) -> bool:
     return result.error is not None or result.incomplete
-
-
-def answer_columns(
-    result: ClaudeResult, more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
-) -> Dict[str, Any]:
-    """Return what a table says of an answer: itself, its parts where `more` gives them, status, why it is as it is, US dollars.
-
-    The text of one that is cut off is kept. What a model wrote before it refused is not, as the API's documentation advises.
-    """
-    error = result.error
-    columns: Dict[str, Any] = {"answer": None if error is not None or result.status == "refused" else result.text}
-    if more is not None:
-        columns.update(more(result))
-    columns["status"] = result.status
-    columns["stop_reason"] = result.stop_reason
-    shortcoming = result.shortcoming or None
-    columns["error"] = shortcoming if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    columns["cost"] = None if result.cost is None else float(result.cost)
-    return columns
-
-
-def frame_parts(
-    schema: Optional[AnswerSchema], *, taken: Sequence[str] = FRAME_COLUMNS
-) -> Optional[Callable[[ClaudeResult], Mapping[str, Any]]]:
-    """Return what gives a result's parts by column, for `BatchResult.to_frame`; None without schema.
-
-    A part that is called as one of the columns that are `taken` is called ``status_2`` and so on.
-    """
-    if schema is None:
-        return None
-    names: Dict[str, str] = {}
-    for name in schema.columns:
-        number, free = 2, name
-        while free in taken or (free != name and free in schema.columns):
-            free, number = f"{name}_{number}", number + 1
-        names[name] = free
-    return lambda result: {names[name]: value for name, value in as_row(result.parsed, schema).items()}

@@ -27,13 +27,15 @@ from claude_force_nb.schemas.answer import schema_of
 from claude_force_nb.schemas.repair import checked
 from claude_force_nb.vocabulary import ROUTES, did_you_mean
 
+from .answer_columns import frame_parts
 from .files import FILE_COLUMNS, RowFile
+from .opening import open_source
 from .readers import FILE_KINDS, file_kind
-from .results import BatchResult, BatchSummary, Tell, frame_parts
+from .results import BatchResult, BatchSummary, Tell
 from .retry import retry_notice, retry_rows
 from .row_signatures import RowSignatures
 from .run import OnResult, ResultCollector, Rows
-from .sources import Source, open_source
+from .sources import Source
 from .workers import RowWorkers
 
 __all__ = ["BatchRoute", "RowRunner", "RunOptions"]

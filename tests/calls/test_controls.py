@@ -20,8 +20,8 @@ from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.errors import CallTimeoutError, RateLimitError, StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.run import ResultCollector
-from claude_force_nb.rows.sources import open_source
 from claude_force_nb.simulator import Simulator
 
 Make = Callable[..., AsyncAgentOrchestrator]

@@ -64,11 +64,30 @@ def test_what_is_missing(template: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("template", "text"),
     [("{{ x or 'nothing' }}", "nothing"), ("{{ x | default('nothing', true) }}", "nothing"), ("{{ 'no' if x is none else x }}", "no"),
-     ("{{ [1, x] }}", "[1, None]"), ("{{ x | json }}", "null"), ("{{ {'a': x} | json }}", '{"a":null}'), ("{{ y or '' }}", "")],
+     ("{{ [1, x] }}", "[1, None]"), ("{{ x | json }}", "null"), ("{{ {'a': x} | json }}", '{"a":null}'), ("{{ y or '' }}", ""),
+     ("{{ x | default('nothing') }}", "nothing"), ("{{ x | d('-') | upper }}", "-"), ("{{ r.x | default(0) + 1 }}", "1")],
 )  # fmt: skip
 def test_templates_that_know_of_it(template: str, text: str, value: Any) -> None:
     """An expression that says what to do about a missing value is computed."""
-    assert render(template, {"x": value, "y": None}, missing="skip").text == text
+    names = {"x": value, "y": None, "r": {"x": value}}
+    assert [render(template, names, missing=missing).text for missing in ("skip", "empty")] == [text, text]
+
+
+def test_what_is_there_needs_no_default() -> None:
+    """A value stays, also one that is empty or 0, unless the filter is told otherwise."""
+    names = {"zero": 0, "text": "t", "empty": ""}
+    assert render("{{ zero | default(5) }}{{ text | default('x') }}[{{ empty | d('x') }}]", names).text == "0t[]"
+    assert render("{{ zero | default(5, true) }}{{ empty | default('x', boolean=True) }}", names).text == "5x"
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [("{{ row[2] }}", "two"), ("{{ row['a', 'b'] }}", "levels"), ("{{ row[('a', 'b')] }}", "levels"), ("{{ own[2] }}", "number"),
+     ("{{ row['2'] }}", "two"), ("{{ [7, 8][1] }}", "8")],
+)  # fmt: skip
+def test_labels_that_are_not_texts(template: str, text: str) -> None:
+    """A row has texts for the labels of its columns; numbers and several levels find them, as in the data frame."""
+    assert render(template, {"row": {"2": "two", "a / b": "levels"}, "own": {2: "number", "2": "text"}}).text == text
 
 
 def test_missing_is_kept_outside_of_batches() -> None:
@@ -79,12 +98,12 @@ def test_missing_is_kept_outside_of_batches() -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["<p>{{msg}}</p>", "{{#each items}}x{{/each}}", "{{> partial}}", "{{ user.name }}", "{{}}", "{{ a", "{{ x | capitalizeAll }}"],
+    ["<p>{{msg}}</p>", "{{#each items}}x{{/each}}", "{{> partial}}", "{{ user.name }}", "{{ x.msg }}", "{{ rows[0].msg }}", "{{}}", "{{ a", "{{ x | capitalizeAll }}"],
 )  # fmt: skip
 def test_braces_of_other_template_languages(template: str) -> None:
     """A prompt about a template of Vue or Handlebars is one line that says how to send it as typed."""
     with pytest.raises((TemplateError, UndefinedNameError)) as raised:
-        render(template, {"x": 1})
+        render(template, {"x": 1, "rows": [{}]})
     assert "--raw sends {{ }} as typed" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert isinstance(raised.value, PromptError)

@@ -6,7 +6,7 @@ import datetime
 import json
 import math
 import uuid
-from collections import OrderedDict, deque, namedtuple
+from collections import Counter, OrderedDict, deque, namedtuple
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -19,6 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.errors import TemplateError
+from claude_force_nb.prompts.fences import unfence
 from claude_force_nb.prompts.plain import find_name, free_name, is_missing, json_data, literal, shortest
 from claude_force_nb.prompts.tables import cell_text, json_text, read_table
 from claude_force_nb.prompts.template import render
@@ -140,6 +141,75 @@ def test_no_reprs_of_numpy_in_containers() -> None:
     }
     text = render("{{ v }}", {"v": value}).text
     assert text == "{'a': [0.5, (1, {'x'})], 2: 'red', 'n': {'name': 'Ada', 'score': '2026-03-01T12:30:00'}}"
+
+
+class Written:
+    """A class that says itself how its values are written."""
+
+    def __str__(self) -> str:
+        return "as it says"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Part(Decimal("1.5"), Colour.RED), "{'price': 1.5, 'colour': 'red'}"),
+        (Pair("Ada", math.nan), "{'name': 'Ada', 'score': None}"),
+        (OrderedDict(a=Colour.RED), "{'a': 'red'}"),
+        (Counter("aab"), "{'a': 2, 'b': 1}"),
+        (deque([numpy.int64(1), NOON]), "[1, '2026-03-01T12:30:00']"),
+        ({"a": 1}.keys(), "['a']"),
+        (frozenset([Colour.RED]), "{'red'}"),
+        ([uuid.UUID(int=1), PurePosixPath("a/b"), Written()], "['00000000-0000-0000-0000-000000000001', 'a/b', 'as it says']"),
+        ({Pair("a", 1): {Pair("b", 2)}}, "{('a', 1): [{'name': 'b', 'score': 2}]}"),
+        ({"v": numpy.array([1.5, math.nan])}, "{'v': [1.5, None]}"),
+        (numpy.array([1.5, math.nan]), "[ 1.5 None]"),
+        (numpy.array(["2026-03-01", "NaT"], dtype="datetime64[ns]"), "['2026-03-01T00:00:00', None]"),
+        (numpy.array([Colour.RED, None], dtype=object), "['red', None]"),
+        (numpy.array([(1, "a")], dtype=[("n", "i4"), ("t", "U1")])[0], "{'n': 1, 't': 'a'}"),
+        (pandas.Categorical(["a", None]), "['a', None]"),
+        (pandas.Index([1, 2]), "[1, 2]"),
+        ([pandas.Period("2026-03", "M"), pandas.NaT], "['2026-03', None]"),
+        ({"d": pandas.DataFrame({"a": [1.0, math.nan]})}, "{'d': [{'a': 1.0}, {'a': None}]}"),
+        (numpy.void(b"abc"), "abc"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_repr_in_a_prompt(value: Any, text: str) -> None:
+    """Records, collections and arrays are written as Python writes its own data: no repr of a class, no literal NaN."""
+    assert unfence(render("{{ v | fence }}", {"v": value}).text) == text
+
+
+def test_keys_that_would_become_one() -> None:
+    """A member of an Enum and its value are both there."""
+    assert literal({Colour.RED: 1, "red": 2}) == {Colour.RED: 1, "red": 2}
+    assert literal({"red": 2, Colour.RED: 1}) == {"red": 2, Colour.RED: 1}
+
+
+def test_a_large_table_in_a_mapping_says_what_it_leaves_out() -> None:
+    """Where a list of records would be cut, its place has the text that tells of it, in JSON as in a prompt."""
+    value = {"d": pandas.DataFrame({"a": range(101)})}
+    for template in ("{{ v }}", "{{ v | json }}"):
+        assert "101 rows x 1 column; only the first 100 rows shown" in render(template, {"v": value}).text
+    assert "shown" not in render("{{ v | json }}", {"v": {"d": value["d"].head(100)}}).text
+
+
+def test_pydantic_models_in_a_prompt() -> None:
+    """A model is written as the record that it is, members of an Enum inside as their values, also in a list."""
+    pydantic = pytest.importorskip("pydantic", minversion="2")
+
+    class Car(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        colour: Colour
+        built: datetime.date
+
+    class Named(Car):
+        def __str__(self) -> str:
+            return "a red car"
+
+    car = Car(colour="red", built="2026-03-01")
+    assert render("{{ v }}", {"v": car}).text == "{'colour': 'red', 'built': '2026-03-01'}"
+    assert render("{{ v }}", {"v": [car, None]}).text == "[{'colour': 'red', 'built': '2026-03-01'}, None]"
+    assert render("{{ v }}", {"v": Named(colour="red", built="2026-03-01")}).text == "a red car"
 
 
 def test_pydantic_models() -> None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.prompts.plain import json_data
+from claude_force_nb.rows.answer_columns import FRAME_COLUMNS
 from claude_force_nb.rows.files import FILE_COLUMNS, RowFile
-from claude_force_nb.rows.results import FRAME_COLUMNS, BatchResult
-from claude_force_nb.rows.sources import open_source
+from claude_force_nb.rows.opening import open_source
+from claude_force_nb.rows.results import BatchResult
 from claude_force_nb.simulator import Simulator
 
 pandas = pytest.importorskip("pandas")
@@ -165,6 +166,63 @@ def test_three_batches_in_a_chain(suffix: str, run: Any, make: Make, simulator: 
     for step in range(3):
         frame = run(orchestrator.run_many(frame, template=f"{step} {{{{ text }}}}")).to_frame()
     assert all(answer in frame.iloc[0].tolist() for answer in answers)
+
+
+def test_results_are_the_source_of_the_next_batch(run: Any, make: Make, simulator: Simulator) -> None:
+    """Thrice, of rows, of a frame with an index, of a series and of prompts: every column of the source is there and every answer."""
+    orchestrator = make()
+    frame = pandas.DataFrame({"text": ["tea", "milk"], "answer": ["mine", None]}, index=["x", "y"])
+    sources: Any = [
+        [{"text": "tea", "answer": "mine"}, {"text": "milk", "more": 1}],
+        frame,
+        pandas.Series(["tea", "milk"], name="text"),
+        iter([{"text": "tea"}, {"text": "milk"}]),
+    ]
+    for source in sources:
+        result, answers = source, []
+        for step in range(3):
+            result = run(orchestrator.run_many(result, template=f"{step} {{{{ text }}}}"))
+            answers.append(result.texts)
+        row = result.records()[1]
+        assert all(texts[1] in row.values() for texts in answers)
+        assert row["text"] == "milk"
+        assert list(result.to_frame().columns) == [name for name in row if name != "index"]
+    assert list(result.to_frame()["text"]) == ["tea", "milk"]
+    kept = run(
+        orchestrator.run_many(
+            run(orchestrator.run_many(frame, template="{{ text }}")), template="{{ answer_2 }} {{ answer }}"
+        )
+    )
+    assert list(kept.to_frame().index) == ["x", "y"]
+    assert [each.status for each in kept] == ["ok", "not_sent"]
+    prompts = run(orchestrator.run_many(["tea", "milk"]))
+    again = run(orchestrator.run_many(prompts, template="{{ item }}: {{ answer }}"))
+    assert [call.body["messages"][0]["content"][:4] for call in simulator.requests[-2:]] == ["tea:", "milk"]
+    assert [list(each)[:3] for each in again.records()] == [["item", "answer", "status"]] * 2
+    assert run(orchestrator.run_many(prompts[[1]], template="{{ item }}", cache="only")).texts == [prompts.texts[1]]
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_rows_of_iterrows(as_list: bool, run: Any, make: Make, simulator: Simulator) -> None:
+    """Pairs of a label and a row, and rows alone, have the names of their columns; a label that says something is there too."""
+    columns = {"text": ["tea", None], "how many": [1, 2], ("a", "b"): ["x", "y"]}
+    for index, label in (
+        (None, "{{ text }}"),
+        (["p", "q"], "{{ index }}"),
+        (pandas.MultiIndex.from_tuples([("p", 1), ("q", 2)]), '{{ row["level 0"] }}'),
+    ):
+        frame = pandas.DataFrame(columns, index=index)
+        pairs = frame.iterrows() if not as_list else list(frame.iterrows())
+        result = run(
+            make(enable_cache=False).run_many(
+                pairs, template='{{ text }} {{ row["how many"] }} {{ row["a", "b"] }} ' + label
+            )
+        )
+        assert [each.status for each in result] == ["ok", "not_sent"]
+        sent = simulator.requests[-1].body["messages"][0]["content"]
+        assert sent == ("tea 1 x tea" if index is None else "tea 1 x p")
+    rows = [row for _, row in pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]}).iterrows()]
+    assert run(make().run_many(rows, template="{{ a }}{{ b }}")).counts["ok"] == 2
 
 
 VALUES = {

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from claude_force_nb.errors import ClaudeForceWarning, SourceError
 from claude_force_nb.rows.feed import BrokenRow
+from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.readers import FileRows
-from claude_force_nb.rows.sources import open_source
 
 
 def _rows(path: Path) -> List[Any]:
@@ -85,7 +85,9 @@ def test_columns_of_the_same_name_are_all_there(header: str, names: List[str], t
     """Each value has a name, and one warning says which; a warning is shown once, so that each file has a name of its own."""
     values = ",".join(map(str, range(len(names))))
     path = _written(tmp_path, f"{header}\n{values}\n", f"{len(header)}-{names[-1]}.csv")
-    with pytest.warns(ClaudeForceWarning, match=f"{path.name} has columns with the same name: the later ones are '"):
+    with pytest.warns(
+        ClaudeForceWarning, match=f"{path.name} has columns with the same name; the later ones are called "
+    ):
         rows = FileRows(path)
     assert list(rows) == [dict(zip(names, values.split(",")))]
 
@@ -157,6 +159,69 @@ def test_what_cannot_be_read(data: Any, name: str, said: str, tmp_path: Path) ->
         _rows(_written(tmp_path, data, name))
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "line"),
+    [
+        ('a,b\n0,x\n1,"open\n2,x\n3,y\n', ["0"], 3),
+        ('sep=;\na;b\n1;2\n3;"x', ["1"], 4),
+        ('a,b\n1,"two\nlines"\n2,"open, as in 6""\n3,x\n', ["1"], 4),
+        ('a|b\n1|2\n\n3|"x\n\n', ["1"], 4),
+    ],
+)
+def test_a_quote_that_is_never_closed(text: str, rows: List[str], line: int, tmp_path: Path) -> None:
+    """The lines below an open quote are not taken for one value: its row says where it begins."""
+    found = _rows(_written(tmp_path, text))
+    assert [row["a"] for row in found[:-1]] == rows
+    assert isinstance(found[-1], BrokenRow)
+    assert f"line {line} of a.csv begins a quoted field that does not end" in str(found[-1].error)
+
+
+def test_a_header_with_a_quote_that_is_never_closed(tmp_path: Path) -> None:
+    """No row would be left below it."""
+    with pytest.raises(SourceError, match=r"header of a\.csv begins a quoted name that does not end"):
+        _rows(_written(tmp_path, '"a,b\n1,2\n'))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (gzip.compress(b"a,b\n1,2\n"), "gzip; name it a.csv.gz"),
+        (b"PK\3\4rest", "a workbook of Excel; unpack"),
+        (b"BZh91", "bzip2; unpack it"),
+    ],
+)
+def test_packed_files_that_are_not_called_so(data: bytes, said: str, tmp_path: Path) -> None:
+    """What is packed is not taken for text of another encoding."""
+    with pytest.raises(SourceError, match=said):
+        _rows(_written(tmp_path, data))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"a": 1}\n,{"a": 2}\n]',
+        '[{"a": 1},\n{"a": 2}]',
+        '{"a": 1,\n "b": 2}',
+        "[\n1\n]",
+        '{"rows":\n[1]}',
+        '\n[ {\n"a": 1}]',
+        '{"a": [1,\n2]}',
+    ],
+)
+def test_one_value_over_many_lines(text: str, tmp_path: Path) -> None:
+    """JSON that was pretty-printed, in any style, is one line instead of an error for each of its lines."""
+    with pytest.raises(SourceError, match="instead of a JSON value on each line"):
+        _rows(_written(tmp_path, text, "a.jsonl"))
+
+
+@pytest.mark.parametrize("first", ['{"a": 1', '{"a": "x', '{"a": 1},', "nonsense", '["a"'])
+def test_a_torn_first_line_is_its_row_s_error(first: str, tmp_path: Path) -> None:
+    """The other rows are there."""
+    found = _rows(_written(tmp_path, first + '\n{"a": 2}\n', "a.jsonl"))
+    assert "line 1 of a.jsonl is not valid JSON" in str(found[0].error)
+    assert found[1:] == [{"a": 2}]
 
 
 def test_a_name_that_stands_twice_in_a_record(tmp_path: Path) -> None:

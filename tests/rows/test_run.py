@@ -104,8 +104,8 @@ def test_a_batch_made_by_hand_cannot_be_retried(run: Any) -> None:
 
 def test_a_run_that_was_stopped_gives_what_it_has(run: Any, make: Make, simulator: Simulator) -> None:
     """Rows that had ended are there, those under way are failed, the others not sent; and a new run pays for these alone."""
+    from claude_force_nb.rows.opening import open_source
     from claude_force_nb.rows.run import ResultCollector
-    from claude_force_nb.rows.sources import open_source
 
     orchestrator = make(max_concurrent=2)
     prompts = ["a", "b", "hang 1", "hang 2", "c", "d"]

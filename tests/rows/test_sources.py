@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from claude_force_nb.errors import ClaudeForceWarning, SourceError, UndefinedNameError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.rows.feed import BrokenRow, Feed
+from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.results import BatchResult
-from claude_force_nb.rows.sources import Source, open_source
+from claude_force_nb.rows.sources import Source
 
 Frame = Callable[[Dict[str, List[Any]]], Any]
 
@@ -314,7 +315,7 @@ def test_frames_with_odd_columns(frame: Frame) -> None:
         assert list(empty.index) == [4, 5]
         assert list(empty["answer"]) == ["x", "y"]
     for number, table in enumerate(twice):
-        with pytest.warns(ClaudeForceWarning, match="has columns with the same name: the later ones are"):
+        with pytest.warns(ClaudeForceWarning, match="has columns with the same name; the later ones are called"):
             source = open_source(table, name=f"{library} {number}")
         first, second = source.columns or ()
         assert second == first + "_2"

@@ -31,7 +31,7 @@ from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.answers import result_bundle
 from claude_force_nb.notebook.display.receipts import receipt
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
-from claude_force_nb.rows.results import frame_parts
+from claude_force_nb.rows.answer_columns import frame_parts
 from claude_force_nb.schemas.answer import as_row, schema_of
 from claude_force_nb.schemas.repair import checked, repair_request
 from claude_force_nb.simulator import Simulator

@@ -12,8 +12,9 @@ from claude_force_nb.notebook.options.batch_line import evaluate_source, is_path
 from claude_force_nb.notebook.options.names import check_target
 from claude_force_nb.notebook.options.table import BATCH_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
-from claude_force_nb.rows.results import frame_parts
-from claude_force_nb.rows.sources import Source, open_source
+from claude_force_nb.rows.answer_columns import frame_parts
+from claude_force_nb.rows.opening import open_source
+from claude_force_nb.rows.sources import Source
 from claude_force_nb.warn import warn
 
 from .background_run import BackgroundRun

@@ -53,6 +53,10 @@ def parse_batch_line(line: str) -> Invocation:
             continue
         if name is None:
             shown = (match.group(1) or "") + match.group(2)
+            if match.group(2) == "raw":
+                raise OptionError(
+                    "--raw is for %%claude: a batch fills {{ }} in for each row, and {{ '{{…}}' }} sends braces as typed; nothing was sent"
+                )
             raise OptionError(f"unknown option {shown!r}; nothing was sent{_near(match.group(2))}")
         value = match.group(4) if match.group(3) else None
         if OPTIONS[name].flag:

@@ -30,6 +30,8 @@ def _value(option: Option, text: Any, where: str = "") -> Any:
         raise OptionError(f"{where}{error}") from None
     except (ValueError, OverflowError):
         takes = "a variable name" if option.read is read_name else option.takes
+        if option.name == "into" and "." in text:
+            takes += ", and in %claude_batch also a file that ends in .jsonl or .parquet"
         raise OptionError(f"{where}{option.name} takes {takes}, not {text!r}") from None
 
 

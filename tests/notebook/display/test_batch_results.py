@@ -9,8 +9,8 @@ from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
 from claude_force_nb.notebook.display.batch_results import batch_bundle, summary_line
+from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.results import BatchResult
-from claude_force_nb.rows.sources import open_source
 
 
 def paid(cost: Any, model: str = "claude-opus-5-5", agent: Any = None) -> ClaudeResult:

@@ -56,6 +56,14 @@ def test_lines(line: str, expression: str, options: Dict[str, Any]) -> None:
         ("rows via=bathces", "via must be one of"),
         ("rows into=a-b", "into takes a variable name"),
         ("rows stream=on", "unknown option 'stream'"),
+        (
+            "rows --raw",
+            "--raw is for %%claude: a batch fills {{ }} in for each row, and {{ '{{…}}' }} sends braces as typed",
+        ),
+        (
+            "rows into=x.csv",
+            "into takes a variable name, and in %claude_batch also a file that ends in .jsonl or .parquet",
+        ),
     ],
 )
 def test_mistakes(line: str, message: str) -> None:
