@@ -1,120 +1,24 @@
-"""JupyterLab in a real Chromium, against the simulator: what a user sees and presses.
-
-Screenshots of every state go to ``build/screenshots``, or to the folder that ``CLAUDE_FORCE_SCREENSHOTS`` names.
-"""
+"""JupyterLab in a real Chromium, against the simulator: what a user sees and presses."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import time
-import urllib.request
-from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Dict
 
 import pytest
-from support.live_kernel import kernel_environment
-from support.live_lab import BROWSER_ARGUMENTS, DARK, LIGHT, WAIT_SECONDS, Lab, NotebookPage, find_browser
+from support.live_lab import DARK, LIGHT, WAIT_SECONDS, Lab, NotebookPage, OpenNotebook
+from support.screenshots import picture
 
 from claude_force_nb.simulator import Simulator
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (the extra 'browser')")
-pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'browser')")
-if find_browser() is None:
-    pytest.skip("there is no Chromium here (Debian: apt-get install chromium)", allow_module_level=True)
-
-SCREENSHOTS = Path(
-    os.environ.get("CLAUDE_FORCE_SCREENSHOTS")
-    or Path(__file__).resolve().parent.parent.parent / "build" / "screenshots"
-)
 NEVER_SECONDS = 600.0
 
 # Names that would do something if they were ever taken for HTML, for an attribute's end or for a formula.
 EVIL_MODEL = "claude-\"x'><img src=x onerror=\"window.hacked='model'\">"
 EVIL_AGENT = "<img src=x onerror=window.hacked=1>"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Simulator]:
-    with Simulator(
-        requests_per_minute=1000,
-        input_tokens_per_minute=450_000,
-        output_tokens_per_minute=90_000,
-        accept_any_model=True,
-    ) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def lab(server: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("lab")
-    with Lab(folder, kernel_environment(server.url, folder)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-Open = Callable[[List[str]], NotebookPage]
-
-
-@pytest.fixture
-def open_notebook(lab: Lab, chromium: Any, server: Simulator, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """``open_notebook(cells)`` opens a new notebook; a page that fails is photographed, and every kernel is ended."""
-    pages: List[NotebookPage] = []
-
-    def open_(cells: List[str]) -> NotebookPage:
-        name = "{}.ipynb".format(re.sub(r"\W+", "-", request.node.name))
-        lab.write(name, cells)
-        page = chromium.new_page(viewport={"width": 1180, "height": 1150})
-        pages.append(NotebookPage(lab, page, name))
-        return pages[-1]
-
-    failed = request.session.testsfailed
-    yield open_
-    for number, opened in enumerate(pages):
-        if request.session.testsfailed > failed:
-            opened.page.screenshot(path=str(screenshot_path(f"failed-{request.node.name}-{number}")))
-        opened.page.close()
-    server.heal()
-    end_kernels(lab)
-
-
-def end_kernels(lab: Lab) -> None:
-    """Shut every kernel down, as the list of running kernels does."""
-
-    def ask(method: str, path: str) -> bytes:
-        asked = urllib.request.Request(lab.url + path, method=method, headers={"Authorization": "token " + lab.token})
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            body: bytes = answer.read()
-        return body
-
-    for session in json.loads(ask("GET", "/api/sessions")):
-        ask("DELETE", "/api/sessions/" + session["id"])
-
-
-def screenshot_path(name: str) -> Path:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    return SCREENSHOTS / (name + ".png")
-
-
-def picture(notebook: NotebookPage, name: str, cell: int = -1) -> None:
-    """Take a picture, of one cell or of the whole page."""
-    notebook.page.mouse.move(5, 400)  # no tooltip
-    notebook.page.wait_for_timeout(150)
-    if cell >= 0:
-        notebook.cell(cell).scroll_into_view_if_needed()
-        notebook.cell(cell).screenshot(path=str(screenshot_path(name)))
-    else:
-        notebook.page.screenshot(path=str(screenshot_path(name)))
 
 
 def tiles(notebook: NotebookPage, cell: int) -> Dict[str, str]:
@@ -158,7 +62,7 @@ SETUP = (
 )
 
 
-def test_the_dashboard_follows_the_cells(open_notebook: Open, server: Simulator, lab: Lab) -> None:
+def test_the_dashboard_follows_the_cells(open_notebook: OpenNotebook, server: Simulator, lab: Lab) -> None:
     """Load, ask, ask again: spend, savings, hits and limits become what the simulator billed; the rest of the story of a
     notebook follows: reload, save, open it without a kernel, in the dark."""
     billed = server.counters.dollars
@@ -208,7 +112,7 @@ def test_the_dashboard_follows_the_cells(open_notebook: Open, server: Simulator,
     assert "tok · $" in "".join(saved["cells"][2]["outputs"][0]["data"]["text/plain"])
 
     # Without its kernel the notebook still shows receipts and numbers, and nothing broken; here in the dark.
-    end_kernels(lab)
+    lab.end_kernels()
     lab.set_theme(DARK)
     try:
         notebook.open()
@@ -272,7 +176,7 @@ def assert_readable(notebook: NotebookPage, cell: int) -> None:
     assert [each for each in seen if each["contrast"] < 4.5 or not each["fits"]] == []
 
 
-def test_names_are_text(open_notebook: Open) -> None:
+def test_names_are_text(open_notebook: OpenNotebook) -> None:
     """An agent and a model named to break out of HTML are shown as they are called: no element, no script run."""
     notebook = open_notebook(
         [
@@ -294,7 +198,7 @@ def test_names_are_text(open_notebook: Open) -> None:
     picture(notebook, "names-are-text")
 
 
-def test_stop_ends_a_batch(open_notebook: Open, server: Simulator) -> None:
+def test_stop_ends_a_batch(open_notebook: OpenNotebook, server: Simulator) -> None:
     """The notebook's Stop ends a batch in the middle with one line; what was answered is kept, and the dashboard rests."""
     server.fail("slow", delay_seconds=NEVER_SECONDS, contains="never")
     rows = "rows = ['quick %d' % n for n in range(12)] + ['never %d' % n for n in range(28)]"
@@ -321,7 +225,7 @@ def test_stop_ends_a_batch(open_notebook: Open, server: Simulator) -> None:
     assert "12 0 40" in notebook.run(4).inner_text()
 
 
-def test_buttons_work_while_a_cell_waits(open_notebook: Open, server: Simulator) -> None:
+def test_buttons_work_while_a_cell_waits(open_notebook: OpenNotebook, server: Simulator) -> None:
     """In this JupyterLab clicks reach the kernel beside the running cell: pause, resume and stop act at once."""
     server.fail("slow", delay_seconds=NEVER_SECONDS, contains="never")
     notebook = open_notebook(
@@ -350,7 +254,7 @@ def test_buttons_work_while_a_cell_waits(open_notebook: Open, server: Simulator)
     picture(notebook, "stopped-all", 1)
 
 
-def test_the_keyboard_is_enough(open_notebook: Open) -> None:
+def test_the_keyboard_is_enough(open_notebook: OpenNotebook) -> None:
     """Tab reaches every button in the order in which it is read, Enter and Space press it, and clearing asks first."""
     notebook = open_notebook([SETUP, "%claude model=haiku keep this", "%claude_dashboard"])
     for number in range(3):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 from support.live_kernel import kernel_environment
-from support.live_lab import BROWSER_ARGUMENTS, WAIT_SECONDS, Lab, NotebookPage, find_browser
+from support.live_lab import WAIT_SECONDS, Lab, NotebookPage
 
 from claude_force_nb.simulator import Simulator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = [
     "%load_ext claude_force_nb",
@@ -22,23 +22,11 @@ CELLS = [
 ]
 
 
-@pytest.fixture
-def page() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
-    path = find_browser()
-    if path is None:
-        pytest.skip("no Chromium")
-    pytest.importorskip("jupyterlab")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
-        yield browser.new_page()
-        browser.close()
-
-
-def test_restart_and_run_all_in_jupyterlab(page: Any, tmp_path: Path) -> None:
+def test_restart_and_run_all_in_jupyterlab(chromium: Any, tmp_path: Path) -> None:
     """Two cells of the same text are two turns, a cell run again is its own turn, and run all asks for nothing more."""
     with Simulator() as server, Lab(tmp_path, kernel_environment(server.url, tmp_path)) as lab:
         lab.write("talk.ipynb", CELLS)
+        page = chromium.new_page()
         notebook = NotebookPage(lab, page, "talk.ipynb")
         for number in (0, 1, 2, 3, 4, 2, 1):
             notebook.run(number)

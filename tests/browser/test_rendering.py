@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
-from support.live_kernel import kernel_environment
-from support.live_lab import BROWSER_ARGUMENTS, DARK, LIGHT, Lab, NotebookPage, find_browser
+from support.live_lab import DARK, LIGHT, Lab, OpenNotebook
+from support.screenshots import picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (the extra 'browser')")
-pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'browser')")
-if find_browser() is None:
-    pytest.skip("there is no Chromium here (Debian: apt-get install chromium)", allow_module_level=True)
 
-SCREENSHOTS = Path(
-    os.environ.get("CLAUDE_FORCE_SCREENSHOTS")
-    or Path(__file__).resolve().parent.parent.parent / "build" / "screenshots"
-)
 ANSWER = r"""
 The roots are $x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}$, and \(\alpha < \beta\). It costs $5 and $10, or `$HOME/$x$`.
 
@@ -53,53 +43,30 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = tmp_path_factory.mktemp("lab")
-    with Lab(folder, kernel_environment("http://127.0.0.1:9", folder)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGUMENTS)
-        yield browser
-        browser.close()
-
-
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_an_answer_is_set(lab: Lab, chromium: Any, theme: str) -> None:
+def test_an_answer_is_set(lab: Lab, open_notebook: OpenNotebook, theme: str) -> None:
     """Formulas are typeset and prices are not; code has the colours of the theme; nothing runs."""
-    name = f"rendering-{theme.split()[-1].lower()}.ipynb"
     lab.set_theme(theme)
-    lab.write(name, CELLS)
-    page = chromium.new_page(viewport={"width": 1180, "height": 1150})
-    try:
-        opened = NotebookPage(lab, page, name)
-        opened.run(0)
-        cell = opened.run(1)
-        cell.locator("mjx-container").nth(3).wait_for()
-        page.wait_for_timeout(500)
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(SCREENSHOTS / f"rendering-{theme.split()[-1].lower()}.png"))
-        assert cell.locator("mjx-container").count() == 4
-        assert cell.locator("mjx-merror").count() == 0
-        output = cell.locator(".jp-OutputArea-output").last
-        assert "It costs $5 and $10, or $HOME/$x$." in output.inner_text()
-        keyword = output.locator(".highlight .k").first
-        expected = page.evaluate(
-            "() => getComputedStyle(document.body).getPropertyValue('--jp-mirror-editor-keyword-color').trim()"
-        )
-        assert (
-            keyword.evaluate("each => each.style.color") == f"var(--jp-mirror-editor-keyword-color,{_fallback(output)})"
-        )
-        assert expected
-        assert page.evaluate("window.hacked") is None
-        assert output.locator("img").count() == 0
-        assert "the answer is cut off here" in output.inner_text()
-    finally:
-        page.close()
+    opened = open_notebook(CELLS)
+    page = opened.page
+    opened.run(0)
+    cell = opened.run(1)
+    cell.locator("mjx-container").nth(3).wait_for()
+    page.wait_for_timeout(500)
+    picture(opened, f"rendering-{theme.split()[-1].lower()}")
+    assert cell.locator("mjx-container").count() == 4
+    assert cell.locator("mjx-merror").count() == 0
+    output = cell.locator(".jp-OutputArea-output").last
+    assert "It costs $5 and $10, or $HOME/$x$." in output.inner_text()
+    keyword = output.locator(".highlight .k").first
+    expected = page.evaluate(
+        "() => getComputedStyle(document.body).getPropertyValue('--jp-mirror-editor-keyword-color').trim()"
+    )
+    assert keyword.evaluate("each => each.style.color") == f"var(--jp-mirror-editor-keyword-color,{_fallback(output)})"
+    assert expected
+    assert page.evaluate("window.hacked") is None
+    assert output.locator("img").count() == 0
+    assert "the answer is cut off here" in output.inner_text()
 
 
 def _fallback(output: Any) -> str:

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Type
 
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
@@ -131,6 +131,18 @@ class Lab:
             self._process.wait()
         self._log.close()
 
+    def end_kernels(self) -> None:
+        """Shut every kernel down, as the list of running kernels does."""
+        for session in json.loads(self._ask("GET", "/api/sessions")):
+            self._ask("DELETE", "/api/sessions/" + session["id"])
+
+    def _ask(self, method: str, path: str) -> bytes:
+        headers = {"Authorization": "token " + self.token}
+        asked = urllib.request.Request(self.url + path, method=method, headers=headers)
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            body: bytes = answer.read()
+        return body
+
     def write(self, name: str, cells: List[str]) -> None:
         """Write a notebook into the folder that JupyterLab serves."""
         (self.folder / name).write_text(json.dumps(notebook(cells)), encoding="utf-8")
@@ -199,3 +211,7 @@ class NotebookPage:
             assert time.monotonic() < ends, "the notebook was not saved"
             self.page.wait_for_timeout(50)
         return self.lab.read(self.name)
+
+
+# Opens a new notebook of these cells.
+OpenNotebook = Callable[[List[str]], NotebookPage]

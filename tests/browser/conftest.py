@@ -1,0 +1,66 @@
+"""A Chromium, and notebooks opened in a real JupyterLab; what either needs and is not installed skips the test."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator, List
+
+import pytest
+from support.live_kernel import kernel_environment
+from support.live_lab import BROWSER_ARGUMENTS, Lab, NotebookPage, OpenNotebook, find_browser
+from support.screenshots import screenshot_path
+
+from claude_force_nb.simulator import Simulator
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (the extra 'browser')")
+    path = find_browser()
+    if path is None:
+        pytest.skip("there is no Chromium here (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Simulator]:
+    with Simulator(
+        requests_per_minute=1000,
+        input_tokens_per_minute=450_000,
+        output_tokens_per_minute=90_000,
+        accept_any_model=True,
+    ) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def lab(server: Simulator, chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'browser')")
+    folder = tmp_path_factory.mktemp("lab")
+    with Lab(folder, kernel_environment(server.url, folder)) as running:
+        yield running
+
+
+@pytest.fixture
+def open_notebook(lab: Lab, chromium: Any, server: Simulator, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
+    """``open_notebook(cells)`` opens a new notebook; a page that fails is photographed, and every kernel is ended."""
+    pages: List[NotebookPage] = []
+
+    def open_(cells: List[str]) -> NotebookPage:
+        name = "{}-{}".format(re.sub(r"\W+", "-", request.node.name), len(pages))
+        lab.write(name + ".ipynb", cells)
+        page = chromium.new_page(viewport={"width": 1180, "height": 1150})
+        pages.append(NotebookPage(lab, page, name + ".ipynb"))
+        return pages[-1]
+
+    failed = request.session.testsfailed
+    yield open_
+    for number, opened in enumerate(pages):
+        if request.session.testsfailed > failed:
+            opened.page.screenshot(path=str(screenshot_path(f"failed-{request.node.name}-{number}")))
+        opened.page.close()
+    server.heal()
+    lab.end_kernels()
