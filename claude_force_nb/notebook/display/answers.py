@@ -3,44 +3,112 @@
 from __future__ import annotations
 
 import json
-from typing import Optional
+from typing import Dict, Optional, Sequence
 
 from claude_force_nb.errors import SchemaError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.text_tables import escape_markdown, one_line, without_controls
 
-from .bundles import Bundle, bundle, escape_html, footer_html
-from .markdown import markdown_as_html, markdown_of
+from .bundles import Bundle, bundle, escape_html, folded_html, footer_html
+from .code import CODE_STYLE
+from .markdown import Block, MarkdownRenderer, markdown_of
 from .receipts import receipt
 
-__all__ = ["answer_bundle", "broken_off", "result_bundle"]
+__all__ = ["AnswerRenderer", "answer_bundle", "broken_off", "result_bundle"]
 
+# Characters of Markdown. A longer answer is folded behind the block in which so many have been shown.
+_LONGEST_UNFOLDED = 20_000
+_CHARACTERS_BEFORE_FOLD = 6_000
 _MARK_STYLE = "border-top:1px dashed currentColor;opacity:0.8;font-size:0.85em;margin-top:0.4em"
 
 
-def answer_bundle(text: str, thinking: str = "", footer: str = "", *, mark: str = "") -> Bundle:
-    """Return the bundle of an answer, complete or still arriving, with its thinking folded and a line below it.
+class AnswerRenderer:
+    """Renders one answer again and again while it arrives, and when it is complete."""
 
-    Where there is a `mark`, it says at the end of the text that this is not all of it.
-    """
-    text, thinking, footer = without_controls(text), without_controls(thinking), one_line(footer)
-    plain = text if not footer else f"{text}\n\n{footer}"
-    markdown = markdown_of(text)
-    inner = markdown_as_html(text)
-    if mark:
-        plain = f"{text}\n[{mark}]" if not footer else f"{text}\n[{mark}]\n\n{footer}"
-        markdown += f"\n\n**\\[{escape_markdown(mark)}\\]**"
-        inner += f'<div style="{_MARK_STYLE}">{escape_html(mark)}</div>'
-    if thinking:
-        folded = f"<details><summary>Thinking</summary>{markdown_as_html(thinking)}</details>"
-        inner = folded + inner
-        quoted = "\n".join("> " + line for line in markdown_of(thinking).split("\n"))
-        markdown = f"{quoted}\n\n{markdown}"
-        plain = f"[thinking]\n{thinking}\n[/thinking]\n\n{plain}"
-    if footer:
-        markdown = f"{markdown}\n\n*{escape_markdown(footer)}*"
-        inner += footer_html(footer)
-    return bundle(plain, markdown, inner)
+    def __init__(self) -> None:
+        self._text = MarkdownRenderer()
+        self._thinking = MarkdownRenderer()
+
+    def partial(self, text: str, thinking: str = "", footer: str = "") -> Dict[str, str]:
+        """Return what is shown of an answer that still arrives: unfolded, and without Markdown, which nobody saves yet."""
+        text, thinking, footer = without_controls(text), without_controls(thinking), one_line(footer)
+        inner = "".join([block.html for block in self._text.blocks(text)])
+        if thinking:
+            inner = self._folded_thinking(thinking) + inner
+        if footer:
+            inner += footer_html(footer)
+        shown = bundle(text if not footer else f"{text}\n\n{footer}", "", _with_styles(inner))
+        del shown["text/markdown"]
+        return shown
+
+    def complete(self, text: str, thinking: str = "", footer: str = "", *, mark: str = "") -> Bundle:
+        """Return the bundle of an answer with its thinking folded, a long one folded itself, and a line below it.
+
+        Where there is a `mark`, it says at the end of the text that this is not all of it.
+        """
+        text, thinking, footer = without_controls(text), without_controls(thinking), one_line(footer)
+        plain = text if not footer else f"{text}\n\n{footer}"
+        blocks = self._text.blocks(text)
+        markdown = markdown_of(text, blocks)
+        inner = _folded(blocks)
+        if mark:
+            plain = f"{text}\n[{mark}]" if not footer else f"{text}\n[{mark}]\n\n{footer}"
+            markdown += f"\n\n**\\[{escape_markdown(mark)}\\]**"
+            inner += f'<div style="{_MARK_STYLE}">{escape_html(mark)}</div>'
+        if thinking:
+            inner = self._folded_thinking(thinking) + inner
+            quoted = "\n".join("> " + line for line in markdown_of(thinking).split("\n"))
+            markdown = f"{quoted}\n\n{markdown}"
+            plain = f"[thinking]\n{thinking}\n[/thinking]\n\n{plain}"
+        if footer:
+            markdown = f"{markdown}\n\n*{escape_markdown(footer)}*"
+            inner += footer_html(footer)
+        return bundle(plain, markdown, _with_styles(inner))
+
+    def result(self, result: ClaudeResult) -> Bundle:
+        """Return the bundle of a result: answer and receipt, or why there is none. JSON that was asked for is set as JSON."""
+        footer = receipt(result)
+        if result.error is not None:
+            footer = f"{result.status.replace('_', ' ')}: {one_line(result.error)}"
+        indented = _indented(result)
+        if indented is None:
+            return self.complete(result.text, result.thinking, footer, mark=broken_off(result))
+        return {
+            **self.complete(f"```json\n{indented}\n```", result.thinking, footer),
+            "text/plain": self.complete(indented, result.thinking, footer)["text/plain"],
+        }
+
+    def _folded_thinking(self, thinking: str) -> str:
+        inner = "".join([block.html for block in self._thinking.blocks(thinking)])
+        return f"<details><summary>Thinking</summary>{inner}</details>"
+
+
+def answer_bundle(text: str, thinking: str = "", footer: str = "", *, mark: str = "") -> Bundle:
+    """Return the bundle of a complete answer; see `AnswerRenderer.complete`."""
+    return AnswerRenderer().complete(text, thinking, footer, mark=mark)
+
+
+def result_bundle(result: ClaudeResult) -> Bundle:
+    """Return the bundle of a result; see `AnswerRenderer.result`."""
+    return AnswerRenderer().result(result)
+
+
+def _folded(blocks: Sequence[Block]) -> str:
+    """Return an answer, the rest of a long one folded from the end of a block on."""
+    left = sum(block.characters for block in blocks)
+    at = 0
+    if left > _LONGEST_UNFOLDED:
+        before = left - _CHARACTERS_BEFORE_FOLD
+        while at < len(blocks) and left > before:
+            left -= blocks[at].characters
+            at += 1
+    shown = "".join([block.html for block in blocks[: at or len(blocks)]])
+    rest = "".join([block.html for block in blocks[at:]]) if at else ""
+    return shown + folded_html(f"The rest of the answer: {left:,} characters", rest) if rest else shown
+
+
+def _with_styles(inner: str) -> str:
+    return CODE_STYLE + inner if 'class="highlight"' in inner else inner
 
 
 def broken_off(result: ClaudeResult) -> str:
@@ -52,21 +120,6 @@ def broken_off(result: ClaudeResult) -> str:
     if not result.incomplete:
         return ""
     return "the model refused to go on here" if result.stop_reason == "refusal" else "the answer is cut off here"
-
-
-def result_bundle(result: ClaudeResult) -> Bundle:
-    """Return the bundle of a result: answer and receipt, or why there is none. JSON that was asked for is set as JSON."""
-    footer = receipt(result)
-    if result.error is not None:
-        footer = f"{result.status.replace('_', ' ')}: {one_line(result.error)}"
-    shown = answer_bundle(result.text, result.thinking, footer, mark=broken_off(result))
-    indented = _indented(result)
-    if indented is not None:
-        shown = {
-            **answer_bundle(f"```json\n{indented}\n```", result.thinking, footer),
-            "text/plain": answer_bundle(indented, result.thinking, footer)["text/plain"],
-        }
-    return shown
 
 
 def _indented(result: ClaudeResult) -> Optional[str]:

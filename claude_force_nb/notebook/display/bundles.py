@@ -7,9 +7,12 @@ from typing import Dict
 
 from claude_force_nb.text_tables import escape_markdown, one_line
 
-__all__ = ["Bundle", "bundle", "escape_html", "footer_html", "line_bundle"]
+__all__ = ["Bundle", "bundle", "escape_html", "folded_html", "footer_html", "line_bundle"]
 
 Bundle = Dict[str, str]
+_OPEN_ON_PAPER = (
+    "<style>@media print{.claude-force-fold::details-content{content-visibility:visible!important}}</style>"
+)
 _FOOTER_STYLE = "opacity:0.7;font-size:0.85em;margin-top:0.4em"
 
 
@@ -21,6 +24,14 @@ def escape_html(text: str) -> str:
 def footer_html(line: str) -> str:
     """Return the HTML of a line of small type below an answer or a table."""
     return f'<div style="{_FOOTER_STYLE}">{escape_html(line)}</div>'
+
+
+def folded_html(summary: str, inner_html: str) -> str:
+    """Return HTML that is folded behind a summary, a plain text; on paper it is open."""
+    return (
+        f'{_OPEN_ON_PAPER}<details class="claude-force-fold"><summary>{escape_html(summary)}</summary>'
+        f"{inner_html}</details>"
+    )
 
 
 def _wrap(inner: str) -> str:

@@ -1,4 +1,4 @@
-"""Code of an answer as HTML: highlighted, on a background, with the name of its language."""
+"""Code of an answer as HTML: highlighted, on a background, with the name of its language, and selected whole by one click."""
 
 from __future__ import annotations
 
@@ -9,65 +9,89 @@ from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
 
-__all__ = ["code_html"]
+__all__ = ["CODE_STYLE", "code_html"]
 
-# Longer code is shown without colours, which take time.
-_LONGEST_HIGHLIGHTED = 50_000
-# Variables of Jupyter's own style sheets, which follow the theme, and what is used where there are none. The colours can be read on
-# light and dark paper.
-_COLOURS = {
-    "Keyword": ("keyword", "#0a8f3c"),
-    "Name.Builtin": ("builtin", "#0a8f3c"),
-    "Name.Function": ("def", "#3b7ddd"),
-    "Name.Class": ("def", "#3b7ddd"),
-    "Name.Decorator": ("meta", "#a05fd0"),
-    "Name.Tag": ("tag", "#0a8f3c"),
-    "Name.Attribute": ("attribute", "#3b7ddd"),
-    "Literal.Number": ("number", "#0b8a6f"),
-    "Literal.String": ("string", "#c2513f"),
-    "Operator": ("operator", "#a05fd0"),
-    "Comment": ("comment", "#6f8080"),
-    "Generic.Deleted": ("error", "#c2513f"),
-    "Generic.Inserted": ("keyword", "#0a8f3c"),
-    "Generic.Heading": ("header", "#3b7ddd"),
-    "Error": ("error", "#c2513f"),
-}
-_BLOCK = "background:var(--jp-cell-editor-background,rgba(127,127,127,0.12));padding:0.4em 0.7em;overflow-x:auto;margin:0.4em 0"
-_NAME = "opacity:0.7;font-size:0.8em;font-family:var(--jp-ui-font-family,sans-serif)"
+# Longer code is scrolled in its own box.
+_LINES_WITHOUT_BOX = 60
+# Variables of Jupyter's own style sheets, which follow the theme, and what is used where there are none. These colours can be
+# read on light and dark paper. The classes are those of pygments.
+_COLOURS = (
+    ("keyword", "#0a8f3c", "k kc kd kn kp kr kt nt gi"),
+    ("builtin", "#0a8f3c", "nb bp"),
+    ("def", "#3b7ddd", "nf fm nc na gh gu"),
+    ("meta", "#a05fd0", "nd"),
+    ("number", "#0b8a6f", "m mb mf mh mi mo il"),
+    ("string", "#c2513f", "s sa sb sc dl sd s2 se sh si sx sr s1 ss"),
+    ("operator", "#a05fd0", "o ow"),
+    ("comment", "#6f8080", "c ch cm cp cpf c1 cs"),
+    ("error", "#c2513f", "gd err"),
+)
+_CLASSES = frozenset(name for _, _, names in _COLOURS for name in names.split())
+_RULES = "".join(
+    "{}{{color:var(--jp-mirror-editor-{}-color,{})}}".format(
+        ",".join(f".claude-force .highlight .{name}" for name in names.split()), variable, colour
+    )
+    for variable, colour, names in _COLOURS
+)
+CODE_STYLE = (
+    "<style>.claude-force .highlight pre{background:none;margin:0;user-select:all;-webkit-user-select:all}"
+    f"{_RULES}@media print{{.claude-force .highlight{{max-height:none!important;overflow:visible!important}}"
+    ".claude-force .highlight pre{white-space:pre-wrap}}</style>"
+)
+"""Goes with the HTML of an answer that has code. Untrusted notebooks do without: there JupyterLab colours the classes of pygments."""
+# An untrusted notebook knows no variables: the first background stays.
+_BLOCK = (
+    "background:rgba(127,127,127,0.12);background:var(--jp-cell-editor-background,rgba(127,127,127,0.12));"
+    "padding:0.4em 0.7em;overflow-x:auto;margin:0.4em 0"
+)
+_BOX = ";max-height:40em;overflow-y:auto"
+_NAME = "opacity:0.8;font-size:0.8em;font-family:var(--jp-ui-font-family,sans-serif)"
+# An untrusted notebook loses the style sheet and "user-select", but no class. This one is of Lumino, which JupyterLab, Notebook
+# and nbconvert bring along, and gives whatever has it "user-select: all", and the width of what it stands in.
+_SELECTED_WHOLE = "lm-TabBar-tabInput"
 
 
-@lru_cache(maxsize=256)
-def code_html(code: str, language: str) -> str:
-    """Return a block of code as HTML.
-
-    Blocks are kept: an answer that arrives is shown many times, and only its last block changes.
+def code_html(code: str, language: str, *, coloured: bool = True) -> str:
+    """Return a block of code as HTML, which needs `CODE_STYLE` for its colours.
 
     Parameters
     ----------
     code : str
     language : str
         As named in the answer; "" for none.
+    coloured : bool
+        False for code as one text, which takes no time.
     """
-    name = f'<div style="{_NAME}">{html.escape(language)}</div>' if language else ""
-    inner = _highlighted(code, language) if language and len(code) <= _LONGEST_HIGHLIGHTED else html.escape(code)
-    block = f'<div class="highlight" style="{_BLOCK}">{name}<pre style="background:none;margin:0"><code style="background:none">{inner}</code></pre></div>\n'
+    name = f'<div style="{_NAME}">{_text(language)}</div>' if language else ""
+    inner = _highlighted(code, language) if language and coloured else _text(code)
+    style = _BLOCK + _BOX if code.count("\n") > _LINES_WITHOUT_BOX else _BLOCK
+    label = html.escape(f"{language} code".strip())
+    # With a tab index, so that what runs out of the box is reached by keyboard.
+    return (
+        f'<div class="highlight" role="group" aria-label="{label}" tabindex="0" style="{style}">'
+        f'{name}<pre class="{_SELECTED_WHOLE}"><code style="background:none">{inner}</code></pre></div>\n'
+    )
+
+
+def _text(text: str) -> str:
     # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
-    return block.replace("$", "<span>$</span>")
+    return html.escape(text, quote=False).replace("$", "<span>$</span>")
 
 
 def _highlighted(code: str, language: str) -> str:
     lexer = _lexer(language)
     if lexer is None:
-        return html.escape(code)
-    parts: List[Tuple[Any, str]] = []
+        return _text(code)
+    parts: List[Tuple[str, str]] = []
     for kind, text in lexer.get_tokens(code):
-        if parts and parts[-1][0] is kind:
-            parts[-1] = (kind, parts[-1][1] + text)
+        name = _class_of(kind)
+        if parts and (parts[-1][0] == name or text.isspace()):
+            parts[-1] = (parts[-1][0], parts[-1][1] + text)
         else:
-            parts.append((kind, text))
-    if "".join(text for _, text in parts) != code:  # no colour is worth another text
-        return html.escape(code)
-    return "".join(_span(kind, text) for kind, text in parts)
+            parts.append((name, text))
+    if "".join([text for _, text in parts]) != code:  # no colour is worth another text
+        return _text(code)
+    return "".join([f'<span class="{name}">{_text(text)}</span>' if name else _text(text) for name, text in parts])
 
 
 @lru_cache(maxsize=64)
@@ -81,22 +105,14 @@ def _lexer(language: str) -> Optional[Lexer]:
         return None
 
 
-def _span(kind: Any, text: str) -> str:
-    opening = _opening(kind)
-    escaped = html.escape(text)
-    return f"{opening}{escaped}</span>" if opening and not text.isspace() else escaped
-
-
 @lru_cache(maxsize=256)
-def _opening(kind: Any) -> str:
-    """Return the start tag for a kind of token, or "" where it has the colour of text."""
+def _class_of(kind: Any) -> str:
+    """Return the class of pygments for a kind of token, or "" where it has the colour of text."""
     from pygments.token import STANDARD_TYPES
 
-    name = STANDARD_TYPES.get(kind, "")
     while kind:
-        found = _COLOURS.get(".".join(kind))
-        if found is not None:
-            variable, colour = found
-            return f'<span class="{name}" style="color:var(--jp-mirror-editor-{variable}-color,{colour})">'
+        name: str = STANDARD_TYPES.get(kind, "")
+        if name in _CLASSES:
+            return name
         kind = kind.parent
     return ""

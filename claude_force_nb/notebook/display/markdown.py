@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Callable, Dict
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from .code import code_html
 from .formulas import formula
@@ -13,11 +14,16 @@ from .safe_markdown import safe_markdown
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
-__all__ = ["markdown_as_html", "markdown_of"]
+__all__ = ["Block", "MarkdownRenderer", "markdown_as_html", "markdown_of"]
 
 # The search for the end of a formula in brackets begins anew at each beginning: this many characters are looked at.
 _MOST_STEPS = 20_000_000
+# Finding the colours of code takes time: of an answer, the code up to this many characters has them.
+_MOST_COLOURED = 32_000
+# In the parser's environment: whether the code that is rendered has colours.
+_COLOURED = "coloured"
 # A formula is typeset although the answer around it is not looked at; see `bundles`.
 _TYPESET = 'class="mathjax_process tex2jax_process"'
 # A lone sign in its own element is never one of a pair that MathJax would take for a formula.
@@ -30,11 +36,12 @@ _PRICE = re.compile(r"\$\d[\d,.]*\s+\W*[^\W\d_]{2}")
 
 def _parser_for(text: str) -> MarkdownIt:
     beginnings = text.count("\\(") + text.count("\\[")
-    return _parser(beginnings * len(text) <= _MOST_STEPS)
+    # Looking for bare links takes a fifth of the time.
+    return _parser(beginnings * len(text) <= _MOST_STEPS, "://" in text or "mailto:" in text.lower())
 
 
-@lru_cache(maxsize=2)
-def _parser(brackets: bool) -> MarkdownIt:
+@lru_cache(maxsize=4)
+def _parser(brackets: bool, links: bool) -> MarkdownIt:
     from markdown_it import MarkdownIt
     from mdit_py_plugins.amsmath import amsmath_plugin
     from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -49,6 +56,8 @@ def _parser(brackets: bool) -> MarkdownIt:
     assert parser.linkify is not None
     parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     parser.linkify.add("//", None).add("ftp:", None)
+    if not links:
+        parser.disable("linkify")
     parser.use(
         dollarmath_plugin,
         allow_labels=False,
@@ -101,8 +110,10 @@ def _image(token: Any) -> str:
     return f'<a href="{address}" rel="noopener noreferrer">{_text(token.content or address)}</a>'
 
 
-def _fence(token: Any) -> str:
-    return code_html(token.content, (token.info or "").strip().split(" ")[0][:30])
+def _code(tokens: Any, index: int, options: Any, env: Any) -> str:
+    token = tokens[index]
+    language = (token.info or "").strip().split(" ")[0][:30] if token.type == "fence" else ""
+    return code_html(token.content, language, coloured=env[_COLOURED])
 
 
 def _checkbox(token: Any) -> str:
@@ -132,8 +143,8 @@ _CLOSING = {"\\(": "\\)", "\\[": "\\]"}
 _RULES: Dict[str, Callable[..., str]] = {
     "text": _rule(lambda token: _text(token.content)),
     "code_inline": _rule(lambda token: f"<code>{_text(token.content)}</code>"),
-    "code_block": _rule(lambda token: code_html(token.content, "")),
-    "fence": _rule(_fence),
+    "code_block": _code,
+    "fence": _code,
     "image": _rule(_image),
     "html_inline": _rule(_checkbox),
     "math_inline": _rule(_inline_formula),
@@ -151,16 +162,129 @@ _RULES: Dict[str, Callable[..., str]] = {
 }
 
 
-def markdown_as_html(text: str) -> str:
-    """Return Markdown as HTML in which nothing is live."""
-    rendered: str = _parser_for(text).render(text)
-    return rendered
-
-
 # A text without any of these means the same to every program that reads Markdown, and is not live in any.
 _SUSPICIOUS = re.compile(r"[\\$<{!&\[\]^@~]|^ {0,3}[%:=-]|://|^ *(?:```|~~~)", re.MULTILINE)
 
 
-def markdown_of(text: str) -> str:
-    """Return Markdown in which nothing is live; see `safe_markdown`."""
-    return safe_markdown(_parser_for(text).parse(text)) if _SUSPICIOUS.search(text) else text
+@dataclass(frozen=True)
+class Block:
+    """A paragraph, list, table or the like that stands in no other.
+
+    Attributes
+    ----------
+    html : str
+        With nothing live in it.
+    characters : int
+        Of its source.
+    code_characters : int
+        Of the code in it.
+    coloured : bool
+        Whether that code has colours.
+    tokens : tuple of Token
+        Of markdown-it.
+    """
+
+    html: str
+    characters: int
+    code_characters: int
+    coloured: bool
+    tokens: Tuple[Token, ...]
+
+
+class MarkdownRenderer:
+    """Renders a text that grows: what has not changed since the last time is not rendered again."""
+
+    def __init__(self) -> None:
+        self._parser: Optional[MarkdownIt] = None
+        # By source, and by whether code was to have colours.
+        self._known: Dict[Tuple[str, bool], Block] = {}
+
+    def blocks(self, text: str) -> List[Block]:
+        """Return the blocks of Markdown as HTML in which nothing is live."""
+        parser = _parser_for(text)
+        known, earlier = self._known, self._parser
+        self._parser, self._known = parser, {}
+        # A text that is rendered once is not taken apart.
+        sources = _sources(parser, text) if parser is earlier else None
+        if sources is None:
+            return _whole(parser, text)
+        blocks: List[Block] = []
+        code = 0
+        for source in sources:
+            fitting = (known.get((source, coloured)) for coloured in (True, False))
+            block = next(
+                (each for each in fitting if each and each.coloured == (code + each.code_characters <= _MOST_COLOURED)),
+                None,
+            ) or _block(parser, parser.parse(source), len(source) - source.count("\n"), code)
+            code += block.code_characters
+            self._known[source, block.coloured] = block
+            blocks.append(block)
+        return blocks
+
+
+def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
+    """Return the source of each block; None where what a link or a footnote of one means stands in another."""
+    from markdown_it.rules_core import StateCore, block, normalize
+
+    state = StateCore(text, parser, {})
+    normalize(state)
+    block(state)
+    if state.env.get("references") or "footnotes" in state.env:
+        return None
+    lines = state.src.split("\n")
+    starts = [group[0].map[0] if group[0].map else 0 for group in _top_level(state.tokens)]
+    return ["\n".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
+
+
+def _whole(parser: MarkdownIt, text: str) -> List[Block]:
+    groups = list(_top_level(parser.parse(text)))
+    # A footnote or the like may have no line of its own; then the numbers of characters are about right.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    starts = [group[0].map[0] if group[0].map else 0 for group in groups]
+    blocks: List[Block] = []
+    code = 0
+    for group, start, end in zip(groups, starts, [*starts[1:], len(lines)]):
+        blocks.append(_block(parser, group, sum(map(len, lines[start:end])), code))
+        code += blocks[-1].code_characters
+    return blocks
+
+
+def _block(parser: MarkdownIt, tokens: List[Token], characters: int, code_before: int) -> Block:
+    code = sum(len(token.content) for token in tokens if token.type in ("fence", "code_block"))
+    coloured = code_before + code <= _MOST_COLOURED
+    html = parser.renderer.render(tokens, parser.options, {_COLOURED: coloured})
+    return Block(html, characters, code, coloured, tuple(tokens))
+
+
+def _top_level(tokens: List[Token]) -> List[List[Token]]:
+    """Return the tokens of each block that stands in no other; one whose lines are not known goes with that before it."""
+    groups: List[List[Token]] = []
+    depth = 0
+    for token in tokens:
+        if groups and (depth or (not token.map and token.nesting >= 0)):
+            groups[-1].append(token)
+        else:
+            groups.append([token])
+        depth += token.nesting
+    return groups
+
+
+def markdown_as_html(text: str) -> str:
+    """Return Markdown as HTML in which nothing is live."""
+    return "".join(block.html for block in MarkdownRenderer().blocks(text))
+
+
+def markdown_of(text: str, blocks: Optional[List[Block]] = None) -> str:
+    """Return Markdown in which nothing is live; see `safe_markdown`.
+
+    Parameters
+    ----------
+    text : str
+    blocks : list of Block, optional
+        Of this text, where they are there already.
+    """
+    if not _SUSPICIOUS.search(text):
+        return text
+    if blocks is None:
+        return safe_markdown(_parser_for(text).parse(text))
+    return safe_markdown([token for block in blocks for token in block.tokens])

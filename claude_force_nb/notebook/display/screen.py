@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import Any, Callable, Mapping, Optional, Protocol
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.text_tables import without_controls
 
-from .answers import answer_bundle, broken_off, result_bundle
+from .answers import AnswerRenderer, broken_off
 from .bundles import bundle, line_bundle
 from .provenance import provenance
 from .receipts import receipt
@@ -21,6 +22,9 @@ __all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"
 REFRESH_SECONDS = 0.1
 # An answer from the cache is there before this; a reader who waits longer wants to see that something is under way.
 _WAIT_SECONDS = 0.4
+# Of an answer that arrives, at most so much goes to the browser, and at most a fifth of the time goes into its rendering.
+_CHARACTERS_A_SECOND = 2_000_000
+_PAUSE_FACTOR = 5
 _BROKEN_OFF = "the answer broke off here"
 
 
@@ -47,6 +51,8 @@ class NotebookScreen:
         self._handle: Any = None
         self._shown: Optional[str] = None
         self._waits = False
+        self._renderer = AnswerRenderer()
+        self._next_update = 0.0
 
     def wait(self, line: str) -> None:
         """Show what is waited for: nothing of the answer is there."""
@@ -58,23 +64,31 @@ class NotebookScreen:
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
         """Take away what `wait` showed; mark what has come of an answer that comes no further."""
         if partial is not None and partial.text:
-            self._put(answer_bundle(partial.text, partial.thinking, mark=_BROKEN_OFF))
+            self._put(self._renderer.complete(partial.text, partial.thinking, mark=_BROKEN_OFF))
         elif self._waits:
             self._put(bundle("", "", ""))
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
-        """Show what has come so far, if anything is new."""
+        """Show what has come so far, if anything is new and enough time has passed for as much as that is."""
+        began = time.perf_counter()
+        if began < self._next_update:
+            return
         text, thinking = partial.text, partial.thinking
         footer = "" if text else line
         state = "\0".join((thinking, text, footer))
         if state == self._shown or (not text and not thinking):
             return
         self._shown = state
-        self._put(answer_bundle(text, thinking, footer))
+        rendered = self._renderer.partial(text, thinking, footer)
+        self._put(rendered)
+        # Each update says all that there is. The longer an answer is, the rarer they are, so that neither time nor traffic grows
+        # with its square.
+        sending = sum(map(len, rendered.values())) / _CHARACTERS_A_SECOND
+        self._next_update = began + max(_PAUSE_FACTOR * (time.perf_counter() - began), sending)
 
     def finish(self, result: ClaudeResult) -> None:
         """Show the complete result with its receipt."""
-        self._put(result_bundle(result), provenance(result))
+        self._put(self._renderer.result(result), provenance(result))
 
     def _put(self, shown: Mapping[str, str], metadata: Optional[Mapping[str, Any]] = None) -> None:
         self._waits = False

@@ -15,9 +15,9 @@ from support.harmless import HARMLESS, Tags
 from claude_force_nb.errors import StreamCutError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.answers import result_bundle
-from claude_force_nb.notebook.display.code import code_html
+from claude_force_nb.notebook.display.code import CODE_STYLE, code_html
 from claude_force_nb.notebook.display.formulas import formula
-from claude_force_nb.notebook.display.markdown import markdown_as_html, markdown_of
+from claude_force_nb.notebook.display.markdown import MarkdownRenderer, markdown_as_html, markdown_of
 
 
 class Texts(HTMLParser):
@@ -117,8 +117,10 @@ def test_code_has_its_colours_name_and_exact_text() -> None:
     """Classes of pygments, variables of Jupyter with fallbacks, the language's name, and not one character changed."""
     code = 'def f(x):\n\treturn "<b>$&"  # c\n\n'
     shown = code_html(code, "python")
-    assert '<span class="k" style="color:var(--jp-mirror-editor-keyword-color,#' in shown
-    assert "background:var(--jp-cell-editor-background,rgba(" in shown
+    assert '<span class="k">def </span>' in shown
+    assert '<div class="highlight" role="group" aria-label="python code" tabindex="0" style="background:rgba(' in shown
+    rules = re.findall(r"([^{}]*)\{color:var\(--jp-mirror-editor-(\w+)-color,#\w{6}\)\}", CODE_STYLE)
+    assert "keyword" in [name for selectors, name in rules if ".claude-force .highlight .k" in selectors.split(",")]
     assert Texts(shown).text.strip("\n").startswith("python" + code.split("\n")[0])
     for language in ("nosuchlanguage", "", '"><script>', "html+php"):
         block = Texts(code_html("<a> $x$", language))
@@ -191,3 +193,84 @@ def test_a_long_answer_is_shown_in_time() -> None:
         began = time.perf_counter()
         markdown_as_html(hostile)
         assert time.perf_counter() - began < 10.0, hostile[:20]
+
+
+MARKDOWN = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "a",
+                "text b",
+                "\n",
+                "\n\n",
+                "    ",
+                "- ",
+                "1. ",
+                "7) ",
+                "> ",
+                "# ",
+                "---\n",
+                "===\n",
+                "```python\n",
+                "```\n",
+                "~~~\n",
+            ),
+            *(
+                "| a | b |\n|---|---|\n",
+                "| 1 | 2 |\n",
+                "*",
+                "**",
+                "`",
+                "$x^2$",
+                "$$\ny\n$$",
+                "\\[z\\]",
+                "- [x] ",
+                "https://e.com ",
+            ),
+            *(
+                "[r]",
+                "[r]: https://e.com\n",
+                "[^1]",
+                "[^1]: note\n",
+                "\r\n",
+                "\t",
+                "\\begin{align}\na\n\\end{align}\n",
+                "\0",
+            ),
+        ]
+    ),
+    max_size=30,
+).map("".join)
+
+
+@given(MARKDOWN, st.data())
+def test_a_growing_text_looks_as_if_it_had_come_at_once(text: str, data: st.DataObject) -> None:
+    """What is kept from one rendering for the next changes nothing, whatever comes later."""
+    renderer = MarkdownRenderer()
+    ends = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    for end in [*ends, len(text), len(text)]:
+        blocks, at_once = renderer.blocks(text[:end]), MarkdownRenderer().blocks(text[:end])
+        assert [(block.html, block.characters) for block in blocks] == [(b.html, b.characters) for b in at_once]
+        assert markdown_of(text[:end], blocks) == markdown_of(text[:end])
+
+
+def test_colours_end_at_the_same_place_however_the_text_came() -> None:
+    """Only so much code of an answer has colours, since finding them takes time; the same code may stand on both sides."""
+    text = "\n\n".join(["Words.\n\n```python\ndef f():\n" + "    return 1\n" * 200 + "```"] * 20)
+    renderer = MarkdownRenderer()
+    for end in (100, 20_000, 35_000, len(text), len(text)):
+        shown = "".join(block.html for block in renderer.blocks(text[:end]))
+        assert shown == markdown_as_html(text[:end])
+    coloured = ['class="k"' in block.html for block in renderer.blocks(text) if block.code_characters]
+    assert coloured == sorted(coloured, reverse=True)
+    assert 0 < coloured.count(True) < len(coloured)
+
+
+def test_only_what_is_new_is_rendered() -> None:
+    """From the second time on, the blocks that have not changed are those of the time before."""
+    text = "\n\n".join(f"Part {number} with *some* words and `code`." for number in range(400))
+    renderer = MarkdownRenderer()
+    renderer.blocks(text[:5000])
+    before, after = renderer.blocks(text[:10_000]), renderer.blocks(text)
+    assert len(before) > 100
+    assert all(each is kept for each, kept in zip(before[:-1], after))
