@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["Block", "MarkdownRenderer", "markdown_as_html", "markdown_of"]
+__all__ = ["Block", "MarkdownRenderer", "markdown_as_html", "markdown_of", "warm_up"]
 
 # The search for the end of a formula in brackets begins anew at each beginning: this many characters are looked at.
 _MOST_STEPS = 20_000_000
@@ -288,3 +288,8 @@ def markdown_of(text: str, blocks: Optional[List[Block]] = None) -> str:
     if blocks is None:
         return safe_markdown(_parser_for(text).parse(text))
     return safe_markdown([token for block in blocks for token in block.tokens])
+
+
+def warm_up() -> None:
+    """Import what rendering needs: a quarter of a second, the first time."""
+    markdown_as_html("`a` https://example.com\n\n```python\n1\n```\n")

@@ -18,7 +18,7 @@ from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.tokens import content_tokens
 from claude_force_nb.text_tables import without_controls
 
-from .bundles import Bundle, bundle
+from .bundles import Bundle, bundle, folded_html
 
 __all__ = ["Preview", "make_preview", "mask", "repair_note", "secrets_of"]
 
@@ -28,6 +28,9 @@ _KEY = re.compile(r"sk-ant-[A-Za-z0-9_\-]{6,}")
 # What is shorter is not a secret but what one gives a local server that asks for any key.
 _SHORTEST_SECRET = 8
 _SHORT_DATA = 64
+# A part of a request that is longer is folded, but for its beginning.
+_LONGEST_UNFOLDED, _LINES_UNFOLDED = 6_000, 60
+_CHARACTERS_BEFORE_FOLD, _LINES_BEFORE_FOLD = 2_000, 20
 # Most that the words around a repair have.
 _REPAIR_TOKENS = 4096
 
@@ -136,11 +139,8 @@ class Preview:
     def bundle(self) -> Bundle:
         """Return the display bundle; the JSON is folded below the parts in HTML."""
         plain = str(self)
-        style = "white-space:pre-wrap;margin:0.2em 0 0.8em"
-        inner = "".join(
-            f'<div><b>{escape(title)}</b></div><pre style="{style}">{escape(text)}</pre>'
-            for title, text in self.sections
-        )
+        style = "white-space:pre-wrap;overflow-wrap:anywhere;margin:0.2em 0 0.8em"
+        inner = "".join(f"<div><b>{escape(title)}</b></div>{_folded(text, style)}" for title, text in self.sections)
         inner += '<pre style="{}">{}</pre>'.format(style, escape("\n".join(self.facts)))
         inner += f"<details><summary>JSON</summary><pre>{escape(self.json)}</pre></details>"
         longest = max((len(run) for run in re.findall("`+", plain)), default=0)
@@ -149,6 +149,16 @@ class Preview:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Bundle:
         return self.bundle()
+
+
+def _folded(text: str, style: str) -> str:
+    """Return a part as HTML; of a long one, all behind its first lines is folded."""
+    shown, rest = text, ""
+    if len(text) > _LONGEST_UNFOLDED or text.count("\n") >= _LINES_UNFOLDED:
+        shown = "\n".join(text[:_CHARACTERS_BEFORE_FOLD].split("\n")[:_LINES_BEFORE_FOLD])
+        rest = text[len(shown) :]
+    more = folded_html(f"The rest: {len(rest):,} characters", f'<pre style="{style}">{escape(rest)}</pre>')
+    return f'<pre style="{style}">{escape(shown)}</pre>' + (more if rest else "")
 
 
 def _reserved(request: ClaudeRequest, most: Optional[Decimal]) -> List[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from typing import Any, Callable, Mapping, Optional, Protocol
 
@@ -13,6 +14,7 @@ from claude_force_nb.text_tables import without_controls
 
 from .answers import AnswerRenderer, broken_off
 from .bundles import bundle, line_bundle
+from .markdown import warm_up
 from .provenance import provenance
 from .receipts import receipt
 
@@ -30,6 +32,9 @@ _BROKEN_OFF = "the answer broke off here"
 
 class Screen(Protocol):
     """Shows one answer while it arrives and when it is complete."""
+
+    def prepare(self) -> None:
+        """Do what takes time before there is anything to show; called once, and returns at once."""
 
     def wait(self, line: str) -> None:
         """Show what is waited for: nothing of the answer is there."""
@@ -53,6 +58,10 @@ class NotebookScreen:
         self._waits = False
         self._renderer = AnswerRenderer()
         self._next_update = 0.0
+
+    def prepare(self) -> None:
+        """Import in a thread what renders an answer: while it is waited for there is time."""
+        threading.Thread(target=warm_up, name="claude-force-rendering", daemon=True).start()
 
     def wait(self, line: str) -> None:
         """Show what is waited for: nothing of the answer is there."""
@@ -104,6 +113,9 @@ class TerminalScreen:
     def __init__(self) -> None:
         self._written = ""
 
+    def prepare(self) -> None:
+        """Nothing takes time here."""
+
     def wait(self, line: str) -> None:
         """Show nothing: what is written to a terminal stays there."""
 
@@ -154,14 +166,16 @@ async def follow(
         Gives seconds.
     """
     began = clock()
+    await asyncio.sleep(REFRESH_SECONDS)
+    screen.prepare()
     while True:
-        await asyncio.sleep(REFRESH_SECONDS)
         waited = clock() - began
         line = f"{state()} · {waited:.0f} s"
         if partial is not None and (partial.text or partial.thinking):
             screen.show(partial, line)
         elif waited >= _WAIT_SECONDS:
             screen.wait(line)
+        await asyncio.sleep(REFRESH_SECONDS)
 
 
 def show_bundle(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
+from html import unescape
 from typing import Any, Dict, List
 
 import pytest
@@ -143,3 +145,17 @@ def strings(value: Any) -> List[str]:
     if isinstance(value, list):
         return [text for item in value for text in strings(item)]
     return [value] if isinstance(value, str) else []
+
+
+def test_a_long_part_is_folded_behind_its_beginning() -> None:
+    """Nothing is left out: what is shown and what is folded are the whole, as are the other forms."""
+    for text in ("\n".join(f"<line {number}>" for number in range(500)), "word " * 5000, "\n" * 100):
+        bundle = preview(text).bundle()
+        user = bundle["text/html"].split("<b>user</b>")[1]
+        found = re.search(r"<pre[^>]*>(.*?)</pre><style>.*?<pre[^>]*>(.*?)</pre></details>", user, re.DOTALL)
+        assert found is not None
+        assert unescape("".join(found.groups())) == text
+        assert len(found.group(1)) < 3000
+        assert text in bundle["text/plain"]
+        assert text in bundle["text/markdown"]
+    assert preview("short").bundle()["text/html"].count("<details") == 1

@@ -1,0 +1,70 @@
+"""How often an answer that arrives is shown, and how much of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, List
+
+import IPython.display
+import pytest
+
+from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.display.answers import result_bundle
+from claude_force_nb.notebook.display.markdown import warm_up
+from claude_force_nb.notebook.display.screen import NotebookScreen
+
+
+class Display:
+    """A front end that takes note of what it is sent."""
+
+    def __init__(self) -> None:
+        self.sent: List[Dict[str, str]] = []
+
+    def __call__(self, shown: Dict[str, str], **more: Any) -> Display:
+        self.sent.append(shown)
+        return self
+
+    def update(self, shown: Dict[str, str], **more: Any) -> None:
+        self.sent.append(shown)
+
+    @property
+    def characters(self) -> int:
+        return sum(len(form) for shown in self.sent for form in shown.values())
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> Display:
+    sent = Display()
+    monkeypatch.setattr(IPython.display, "display", sent)
+    return sent
+
+
+def test_a_long_answer_is_shown_less_often(display: Display) -> None:
+    """What is sent of an answer that arrives grows with the time that it takes, not with its length times that."""
+    screen, partial = NotebookScreen(), PartialAnswer()
+    warm_up()
+    began = time.monotonic()
+    part = "Some words, `code` and *more*. " * 40 + "\n\n"
+    while len(partial.text) < 200_000:
+        partial.add_text(part)
+        time.sleep(0.005)
+        screen.show(partial)
+    seconds = time.monotonic() - began
+    assert len(display.sent) > 1
+    assert display.characters <= 2_000_000 * seconds + 1_000_000
+    screen.finish(ClaudeResult(text=partial.text, model="m"))
+    assert display.sent[-1] == result_bundle(ClaudeResult(text=partial.text, model="m"))
+    assert "text/markdown" not in display.sent[0]
+
+
+def test_a_short_answer_is_shown_as_it_grows(display: Display) -> None:
+    """Each time there is something new; nothing is sent where there is not."""
+    screen, partial = NotebookScreen(), PartialAnswer()
+    screen.show(partial, "waiting")
+    assert display.sent == []
+    for delta in ("One", " two", "", " three"):
+        partial.add_text(delta)
+        time.sleep(0.1)  # the least that lies between two looks
+        screen.show(partial)
+    assert [shown["text/plain"] for shown in display.sent] == ["One", "One two", "One two three"]
