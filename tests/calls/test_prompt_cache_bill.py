@@ -28,8 +28,8 @@ from claude_force_nb.messages.usage import Usage
 from claude_force_nb.notebook.display.batch_preview import preview_batch
 from claude_force_nb.notebook.display.receipts import receipt
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.results import BatchResult
-from claude_force_nb.rows.sources import open_source
 from claude_force_nb.simulator import Simulator
 
 Make = Callable[..., AsyncAgentOrchestrator]
