@@ -13,6 +13,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "EFFORTS",
     "JOB_ACTIONS",
+    "LIVE_MODES",
     "MEMORY_ACTIONS",
     "MISSING_MODES",
     "PROMPT_CACHE_MODES",
@@ -26,6 +27,8 @@ __all__ = [
 ANSWER_MODES = ("use", "record", "frozen")
 CACHE_MODES = ("on", "off", "refresh", "only")
 JOB_ACTIONS = ("list", "attach", "cancel", "forget")
+# Whether what is not complete yet is shown: where the front end updates it in place; always; never.
+LIVE_MODES = ("auto", "on", "off")
 MEMORY_ACTIONS = ("show", "clear", "undo")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # How the rows of a batch travel.

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -91,22 +92,23 @@ class LiveKernel:
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def send(self, code: str, cell_id: Optional[str] = None) -> str:
-        """Ask the kernel to run a cell, and return at once with the id of the message.
+        """Ask the kernel to run a cell as a front end in a browser does, and return at once with the id of the message.
 
-        With `cell_id` the message has what JupyterLab sends.
+        With `cell_id` the message names the cell, as JupyterLab's do.
         """
-        message_id: str
-        if cell_id is None:
-            message_id = self.client.execute(code, store_history=True)
-            return message_id
         content = {
             **{"code": code, "silent": False, "store_history": True, "user_expressions": {}},
             **{"allow_stdin": True, "stop_on_error": True},
         }
-        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell_id})
+        metadata = {} if cell_id is None else {"cellId": cell_id}
+        message = self.client.session.msg("execute_request", content, metadata=metadata)
+        message_id = message["msg_id"] = message["header"]["msg_id"] = str(uuid.uuid4())
         self.client.shell_channel.send(message)
-        message_id = message["header"]["msg_id"]
         return message_id
+
+    def run_as_console(self, code: str) -> Cell:
+        """Run a cell as a console does that is built on jupyter_client."""
+        return self.wait(self.client.execute(code, store_history=True))
 
     def _next(self, timeout_seconds: float) -> Dict[str, Any]:
         message: Dict[str, Any] = self.client.get_iopub_msg(timeout=timeout_seconds)

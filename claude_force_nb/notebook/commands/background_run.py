@@ -34,7 +34,7 @@ class BackgroundRun:
         self._error: Optional[BaseException] = None
         self._cancelled = False
         run.on_stop(self.cancel)
-        run.line.update()
+        run.line.begin()
         self.task: asyncio.Task[None] = self.loop.create_task(self._work())
 
     async def _work(self) -> None:

@@ -67,6 +67,7 @@ async def batch(
     background = options.pop("background", False)
     if background and not session.front_end.in_kernel:
         raise OptionError("--background needs a notebook: in a terminal nothing runs between two inputs; leave it out")
+    live = take_option(options, "live", session.settings)
     dry_run = options.pop("dry-run", False)
     path, into = _target(options.pop("into", None))
     check_target(into, session.front_end.names)
@@ -83,7 +84,7 @@ async def batch(
         session.front_end.show(await preview_batch(orchestrator, source, arguments))
         return None
     parts = frame_parts(arguments.get("schema"))
-    plan = Plan(orchestrator, source, arguments, into, parts, path, session.server_note)
+    plan = Plan(orchestrator, source, arguments, into, parts, path, live, session.server_note)
     run = BatchRun(session.front_end, plan, background=background)
     if not background:
         return await run.foreground()

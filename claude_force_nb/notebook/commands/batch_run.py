@@ -15,6 +15,7 @@ from claude_force_nb.notebook.display.bundles import line_bundle
 from claude_force_nb.notebook.display.progress import LiveLine, Progress
 from claude_force_nb.notebook.display.stop_button import StopButton
 from claude_force_nb.notebook.kernel.stopping import interruptible
+from claude_force_nb.notebook.kernel.updates import Live
 from claude_force_nb.notebook.session.front_end import FrontEnd
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.results import BatchResult, BatchSummary, Tell
@@ -44,6 +45,8 @@ class Plan:
         See `BatchResult`.
     path : str or None
         File that receives the rows instead of memory.
+    live : str
+        Whether the rows that are done are shown while it runs: auto, on or off.
     server_note : callable
         Says of the server with a URL who it is, where that is to be said.
     """
@@ -54,6 +57,7 @@ class Plan:
     into: Optional[str] = None
     more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
     path: Optional[str] = None
+    live: str = "auto"
     server_note: Callable[..., str] = field(default=lambda base_url, asked: "")
 
 
@@ -93,7 +97,10 @@ class BatchRun:
         )
         self._stop: Optional[Callable[[], None]] = None
         button = StopButton(self._clicked, kernel=front_end.kernel, waiting=not background)
-        self.line = LiveLine(self.progress, in_kernel=front_end.in_kernel, button=button)
+        live = front_end.live(plan.live)
+        if background and live is Live.TEXT:
+            live = Live.AT_END  # text would run into what is typed meanwhile
+        self.line = LiveLine(self.progress, live, in_kernel=front_end.in_kernel, button=button)
         self._started = time.monotonic()
 
     @property

@@ -16,8 +16,9 @@ from claude_force_nb.costs.days import today
 from claude_force_nb.errors import AnswerMissError, EmptyPromptError, RunInterrupted, SchemaError, StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.preview import Preview, make_preview, repair_note, secrets_of
-from claude_force_nb.notebook.display.screen import NotebookScreen, Screen, TerminalScreen, follow
+from claude_force_nb.notebook.display.screen import Screen, follow, make_screen
 from claude_force_nb.notebook.kernel.stopping import interruptible
+from claude_force_nb.notebook.kernel.updates import Live
 from claude_force_nb.notebook.options.line import parse_line
 from claude_force_nb.notebook.options.names import check_target
 from claude_force_nb.notebook.options.table import LINE_OPTIONS
@@ -81,13 +82,14 @@ async def ask(
     as_code = options.pop("as", None) == "code"
     dry_run = options.pop("dry-run", False)
     stream = take_option(options, "stream", session.settings)
+    live = session.front_end.live(take_option(options, "live", session.settings))
     memory = take_option(options, "memory", session.settings)
     turn = session.front_end.cell_run()
     call = call_arguments(options, session.settings, local_names, session.front_end.names, further=session.recent_cells)
     call.update(memory_arguments(memory, session.settings.value("memory_tokens"), turn))
     if dry_run:
         return _preview(session, prompt, call)
-    return await _Question(session, session.orchestrator, prompt, call, stream, into, as_code).run()
+    return await _Question(session, session.orchestrator, prompt, call, stream, live, into, as_code).run()
 
 
 def _prompt(rest: str, cell: Optional[str]) -> str:
@@ -147,13 +149,14 @@ class _Question:
     prompt: str
     call: Dict[str, Any]
     stream: bool
+    live: Live
     into: Optional[str]
     as_code: bool
 
     def __post_init__(self) -> None:
         self._partial = PartialAnswer() if self.stream else None
         self._status = CallStatus()
-        self._screen: Screen = NotebookScreen() if self.session.front_end.in_kernel else TerminalScreen()
+        self._screen: Screen = make_screen(self.live, in_kernel=self.session.front_end.in_kernel)
 
     async def run(self) -> ClaudeResult:
         """Ask, and show the answer while it arrives; ``into=`` receives the result, also where it is an error's."""

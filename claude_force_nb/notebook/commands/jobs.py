@@ -91,7 +91,9 @@ async def _attach(session: NotebookSession, name: str) -> None:
     orchestrator = session.orchestrator
     state = orchestrator.message_batches.registry.find(name)
     progress = Progress(total=lambda: state.requests, taken=lambda: state.requests, clock=time.monotonic)
-    live = LiveLine(progress, in_kernel=session.front_end.in_kernel)
+    live = LiveLine(
+        progress, session.front_end.live(session.settings.value("live")), in_kernel=session.front_end.in_kernel
+    )
 
     def describe() -> str:
         return f"job {name} goes on at the API; %claude_jobs attach {name} again to collect it"

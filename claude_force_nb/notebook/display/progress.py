@@ -11,6 +11,7 @@ from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
 
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.result import ClaudeResult, StatusCounts
+from claude_force_nb.notebook.kernel.updates import Live
 from claude_force_nb.rows.tally import RowTally
 
 from .screen import REFRESH_SECONDS, show_bundle
@@ -165,20 +166,24 @@ class Progress:
 
 
 class LiveLine:
-    """Shows a progress while it moves: in place in a notebook, on one line of a terminal, nowhere else.
+    """Shows a progress while it moves: in place in a notebook, on one line of a terminal, elsewhere only what comes of it.
 
     Parameters
     ----------
     progress : Progress
+    live : Live
     in_kernel : bool
     button : StopButton, optional
+        Shown only where it can be taken away again.
     """
 
-    def __init__(self, progress: Progress, *, in_kernel: bool, button: Optional[StopButton] = None) -> None:
+    def __init__(self, progress: Progress, live: Live, *, in_kernel: bool, button: Optional[StopButton] = None) -> None:
         self._progress = progress
-        self._button = button
+        self._live = live
+        self._button = button if live is Live.IN_PLACE else None
         self._in_kernel = in_kernel
-        self._in_terminal = not in_kernel and sys.stderr.isatty()
+        # A console of a kernel is a terminal that the kernel does not see.
+        self._rewrites_line = live is Live.TEXT and (in_kernel or sys.stderr.isatty())
         self._handle: Any = None
         self._line = ""
         self._last: Mapping[str, str] = {}
@@ -193,14 +198,18 @@ class LiveLine:
 
     def update(self) -> None:
         """Show how it stands, if anything has changed."""
-        if self._in_kernel:
+        if self._live is Live.IN_PLACE:
             bundle = self._progress.bundle()
             if bundle["text/plain"] != self._line:
                 self._line = bundle["text/plain"]
                 self._put(bundle)
-        elif self._in_terminal:
-            line = self._progress.line()
-            sys.stderr.write("\r\x1b[K" + line)
+        elif self._rewrites_line:
+            self._rewrite(self._progress.line())
+
+    def _rewrite(self, line: str) -> None:
+        if line != self._line:
+            # With spaces, which a terminal without control sequences understands as well.
+            sys.stderr.write("\r" + line.ljust(len(self._line)))
             sys.stderr.flush()
             self._line = line
 
@@ -208,13 +217,24 @@ class LiveLine:
         """Replace the line by what came of it."""
         if self._button is not None:
             self._button.close()
-        if self._in_kernel:
+        if self._live is Live.IN_PLACE:
             self._put(bundle)
             return
-        if self._in_terminal and self._line:
-            sys.stderr.write("\r\x1b[K")
+        if self._rewrites_line and self._line:
+            self._rewrite("")
+            sys.stderr.write("\r")
             sys.stderr.flush()
-        print(bundle["text/plain"])
+        if self._in_kernel:
+            show_bundle(bundle)
+        else:
+            print(bundle["text/plain"])
+
+    def begin(self) -> None:
+        """Show the line for a run that no cell waits for: below the cell that starts it something has to stand."""
+        if self._live is Live.AT_END and self._in_kernel:
+            show_bundle(self._progress.bundle())
+        else:
+            self.update()
 
     def repeat(self) -> None:
         """Show what came of it once more: a front end that runs a notebook from top to bottom hears only the running cell."""

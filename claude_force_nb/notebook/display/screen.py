@@ -1,4 +1,4 @@
-"""Where a streamed answer appears: one display in a notebook, plain text in a terminal."""
+"""Where an answer appears: in one display that is updated, as plain text while it comes, or in one display at the end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Callable, Mapping, Optional, Protocol
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.kernel.updates import Live
 from claude_force_nb.text_tables import without_controls
 
 from .answers import AnswerRenderer, broken_off
@@ -18,7 +19,7 @@ from .markdown import warm_up
 from .provenance import provenance
 from .receipts import receipt
 
-__all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "show_bundle"]
+__all__ = ["Screen", "follow", "make_screen", "show_bundle"]
 
 # At most ten updates a second: more is not seen, and every update travels to the browser as a whole.
 REFRESH_SECONDS = 0.1
@@ -107,10 +108,36 @@ class NotebookScreen:
             self._handle.update(shown, raw=True, metadata=metadata)
 
 
-class TerminalScreen:
-    """Plain text on standard output, as it comes."""
+class FinalScreen:
+    """One display, made when nothing more comes: for readers whom no update reaches."""
 
-    def __init__(self) -> None:
+    def wait(self, line: str) -> None:
+        """Show nothing: it could not be taken away again."""
+
+    def show(self, partial: PartialAnswer, line: str = "") -> None:
+        """Show nothing: the rest could not be added."""
+
+    def leave(self, partial: Optional[PartialAnswer] = None) -> None:
+        """Show what has come of an answer that comes no further, marked."""
+        if partial is not None and partial.text:
+            show_bundle(answer_bundle(partial.text, partial.thinking, mark=_BROKEN_OFF))
+
+    def finish(self, result: ClaudeResult) -> None:
+        """Show the complete result with its receipt."""
+        show_bundle(result_bundle(result), metadata=provenance(result))
+
+
+class TerminalScreen:
+    """Plain text on standard output, as it comes.
+
+    Parameters
+    ----------
+    live : bool
+        False to write it at the end only.
+    """
+
+    def __init__(self, *, live: bool = True) -> None:
+        self._live = live
         self._written = ""
 
     def prepare(self) -> None:
@@ -122,16 +149,19 @@ class TerminalScreen:
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
         """Mark what has come of an answer that comes no further."""
         if partial is not None and partial.text:
-            self.show(partial)
+            self._write(partial.text)
             sys.stdout.write(f"\n[{_BROKEN_OFF}]\n")
             sys.stdout.flush()
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
         """Write what is new."""
-        text = without_controls(partial.text)
-        if not text.startswith(
-            self._written
-        ):  # the call was made again: what stands there already stays, and a new line begins
+        if self._live:
+            self._write(partial.text)
+
+    def _write(self, text: str) -> None:
+        text = without_controls(text)
+        # Where the call was made again, what stands there already stays, and a new line begins.
+        if not text.startswith(self._written):
             sys.stdout.write("\n")
             self._written = ""
         sys.stdout.write(text[len(self._written) :])
@@ -140,14 +170,18 @@ class TerminalScreen:
 
     def finish(self, result: ClaudeResult) -> None:
         """Write what is missing, and the receipt."""
-        text = without_controls(result.text)
-        if not text.startswith(self._written):
-            sys.stdout.write("\n")
-            self._written = ""
+        self._write(result.text)
         mark = broken_off(result)
         below = f"[{mark}]\n{receipt(result)}" if mark else receipt(result)
-        sys.stdout.write(f"{text[len(self._written) :]}\n{below}\n")
+        sys.stdout.write(f"\n{below}\n")
         sys.stdout.flush()
+
+
+def make_screen(live: Live, *, in_kernel: bool) -> Screen:
+    """Return where an answer appears."""
+    if live is Live.TEXT or not in_kernel:
+        return TerminalScreen(live=live is not Live.AT_END)
+    return NotebookScreen() if live is Live.IN_PLACE else FinalScreen()
 
 
 async def follow(

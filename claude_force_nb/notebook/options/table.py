@@ -11,6 +11,7 @@ from claude_force_nb.vocabulary import (
     DEFAULT_MEMORY_TOKENS,
     EFFORTS,
     INJECTION_MODES,
+    LIVE_MODES,
     MISSING_MODES,
     PROMPT_CACHE_MODES,
     ROUTES,
@@ -76,6 +77,15 @@ OPTIONS: Dict[str, Option] = {
             default=False,
         ),
         Option("stream", read_switch, "on or off", "show the answer while it arrives", setting=True, default=True),
+        Option(
+            "live",
+            read_text,
+            "mode",
+            "show it while it arrives: where the front end can update it in place, always, or at the end only",
+            choices=LIVE_MODES,
+            setting=True,
+            default="auto",
+        ),
         Option("cache", read_text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
         Option("sample", read_whole_number, "number", "number of an independent answer to the same prompt"),
         Option("timeout", read_number, "seconds", "bound of the call with its retries", setting=True, default=120.0),
@@ -311,7 +321,7 @@ COMPARE_OPTIONS = (
     *(
         name
         for name in LINE_OPTIONS
-        if name not in ("agent", "as", "dry-run", "help", "memory", "model", "sample", "stream")
+        if name not in ("agent", "as", "dry-run", "help", "live", "memory", "model", "sample", "stream")
     ),
     "help",
 )

@@ -8,6 +8,7 @@ from claude_force_nb.memory.conversations import CellRun
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.screen import show_bundle
 from claude_force_nb.notebook.kernel.cells import cell_id, cell_run
+from claude_force_nb.notebook.kernel.updates import Live, live_form, shows_updates
 from claude_force_nb.notebook.options.settings import folder_of_notebook
 
 __all__ = ["FrontEnd"]
@@ -35,8 +36,20 @@ class FrontEnd:
 
     @property
     def in_kernel(self) -> bool:
-        """True where the front end shows rich output and updates it in place."""
+        """True where the front end shows rich output, and False in a terminal."""
         return self.kernel is not None
+
+    def live(self, asked: str) -> Live:
+        """Return how the running cell shows what is not complete yet.
+
+        Parameters
+        ----------
+        asked : str
+            Value of ``live=``: auto, on or off.
+        """
+        if self.in_kernel:
+            return live_form(asked, updates=shows_updates(self.shell, self._message()))
+        return Live.AT_END if asked == "off" else Live.TEXT
 
     @property
     def names(self) -> MutableMapping[str, Any]:

@@ -1,0 +1,68 @@
+"""Answers where JupyterLab updates displays and where it does not, and how they stand in the saved notebook."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import pytest
+from support.live_kernel import kernel_environment
+from support.live_lab import BROWSER_ARGUMENTS, Lab, NotebookPage, find_browser
+
+from claude_force_nb.simulator import Simulator
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (the extra 'browser')")
+pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'browser')")
+if find_browser() is None:
+    pytest.skip("there is no Chromium here (Debian: apt-get install chromium)", allow_module_level=True)
+
+CELLS = [
+    "%load_ext claude_force_nb",
+    "%claude What is a river?",
+    "import ipywidgets\nout = ipywidgets.Output()\nout",
+    "with out:\n    answer = %claude What is a lake?\n    labels = %claude_batch ['a pond', 'a pool'] model=haiku",
+    "@ipywidgets.interact(sea=['Baltic', 'North'])\ndef ask(sea):\n    answer = %claude How deep is the {{ sea }} sea?\n    return answer",
+    "%%capture kept\n%claude What is a canal?",
+    "kept.show()",
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookPage]:
+    folder = tmp_path_factory.mktemp("lab")
+    with Simulator(latency_seconds=0.5, tokens_per_second=1000) as server:
+        with Lab(folder, kernel_environment(server.url, folder)) as lab, playwright.sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGUMENTS)
+            lab.write("live.ipynb", CELLS)
+            yield NotebookPage(lab, browser.new_page(viewport={"width": 1180, "height": 1600}), "live.ipynb")
+            browser.close()
+
+
+def rich(outputs: List[Dict[str, Any]]) -> List[str]:
+    return ["".join(output["data"]["text/plain"]) for output in outputs if "data" in output]
+
+
+def test_every_answer_is_seen_and_saved_once(page: NotebookPage) -> None:
+    """In the cell, in an `Output`, by `@interact` as its list is changed, and captured."""
+    for number in range(len(CELLS)):
+        page.run(number)
+    widget = page.cell(2).locator(".jp-OutputArea-output")
+    widget.get_by_text("2 rows · 2 ok").first.wait_for()
+    assert widget.get_by_text("imulated answer from claude-sonnet").count() == 1
+    interacting = page.cell(4).locator(".jp-OutputArea-output")
+    interacting.get_by_text("Baltic sea").first.wait_for()
+    interacting.locator("select").select_option("North")
+    interacting.get_by_text("North sea").first.wait_for()
+    interacting.get_by_text("saved").or_(interacting.get_by_text(" tok · ")).first.wait_for()
+    assert interacting.get_by_text("imulated answer from claude-sonnet").count() == 1
+    assert page.cell(6).get_by_text("imulated answer from claude-sonnet").count() == 1
+    picture = Path(os.environ.get("CLAUDE_FORCE_SCREENSHOTS") or "build/screenshots") / "live.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    page.page.screenshot(path=str(picture))
+    cells = page.save()["cells"]
+    (answer,) = rich(cells[1]["outputs"])
+    assert "imulated answer" in answer
+    assert " tok · $0.0" in answer
