@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
@@ -33,12 +34,14 @@ CELLS = [
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookPage]:
     folder = tmp_path_factory.mktemp("lab")
-    with Simulator(latency_seconds=0.5, tokens_per_second=1000) as server:
-        with Lab(folder, kernel_environment(server.url, folder)) as lab, playwright.sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGUMENTS)
-            lab.write("live.ipynb", CELLS)
-            yield NotebookPage(lab, browser.new_page(viewport={"width": 1180, "height": 1600}), "live.ipynb")
-            browser.close()
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Simulator(latency_seconds=0.5, tokens_per_second=1000))
+        lab = stack.enter_context(Lab(folder, kernel_environment(server.url, folder)))
+        driver = stack.enter_context(playwright.sync_playwright())
+        browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGUMENTS)
+        lab.write("live.ipynb", CELLS)
+        yield NotebookPage(lab, browser.new_page(viewport={"width": 1180, "height": 1600}), "live.ipynb")
+        browser.close()
 
 
 def rich(outputs: List[Dict[str, Any]]) -> List[str]:
