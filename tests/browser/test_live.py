@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
-from support.live_kernel import kernel_environment
-from support.live_lab import BROWSER_ARGUMENTS, Lab, NotebookPage, find_browser
+from support.live_lab import OpenNotebook
+from support.screenshots import picture
 
 from claude_force_nb.simulator import Simulator
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (the extra 'browser')")
-pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'browser')")
-if find_browser() is None:
-    pytest.skip("there is no Chromium here (Debian: apt-get install chromium)", allow_module_level=True)
 
 CELLS = [
     "%load_ext claude_force_nb",
@@ -32,24 +24,19 @@ CELLS = [
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookPage]:
-    folder = tmp_path_factory.mktemp("lab")
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(Simulator(latency_seconds=0.5, tokens_per_second=1000))
-        lab = stack.enter_context(Lab(folder, kernel_environment(server.url, folder)))
-        driver = stack.enter_context(playwright.sync_playwright())
-        browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGUMENTS)
-        lab.write("live.ipynb", CELLS)
-        yield NotebookPage(lab, browser.new_page(viewport={"width": 1180, "height": 1600}), "live.ipynb")
-        browser.close()
+def server() -> Iterator[Simulator]:
+    # So slow that each answer is updated several times.
+    with Simulator(latency_seconds=0.5, tokens_per_second=1000) as simulator:
+        yield simulator
 
 
 def rich(outputs: List[Dict[str, Any]]) -> List[str]:
     return ["".join(output["data"]["text/plain"]) for output in outputs if "data" in output]
 
 
-def test_every_answer_is_seen_and_saved_once(page: NotebookPage) -> None:
+def test_every_answer_is_seen_and_saved_once(open_notebook: OpenNotebook) -> None:
     """In the cell, in an `Output`, by `@interact` as its list is changed, and captured."""
+    page = open_notebook(CELLS)
     for number in range(len(CELLS)):
         page.run(number)
     widget = page.cell(2).locator(".jp-OutputArea-output")
@@ -62,9 +49,7 @@ def test_every_answer_is_seen_and_saved_once(page: NotebookPage) -> None:
     interacting.get_by_text("saved").or_(interacting.get_by_text(" tok · ")).first.wait_for()
     assert interacting.get_by_text("imulated answer from claude-sonnet").count() == 1
     assert page.cell(6).get_by_text("imulated answer from claude-sonnet").count() == 1
-    picture = Path(os.environ.get("CLAUDE_FORCE_SCREENSHOTS") or "build/screenshots") / "live.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    page.page.screenshot(path=str(picture))
+    picture(page, "live")
     cells = page.save()["cells"]
     (answer,) = rich(cells[1]["outputs"])
     assert "imulated answer" in answer

@@ -62,7 +62,7 @@ class NotebookScreen:
 
     def prepare(self) -> None:
         """Import in a thread what renders an answer: while it is waited for there is time."""
-        threading.Thread(target=warm_up, name="claude-force-rendering", daemon=True).start()
+        _warm_up()
 
     def wait(self, line: str) -> None:
         """Show what is waited for: nothing of the answer is there."""
@@ -111,6 +111,13 @@ class NotebookScreen:
 class FinalScreen:
     """One display, made when nothing more comes: for readers whom no update reaches."""
 
+    def __init__(self) -> None:
+        self._renderer = AnswerRenderer()
+
+    def prepare(self) -> None:
+        """Import in a thread what renders an answer."""
+        _warm_up()
+
     def wait(self, line: str) -> None:
         """Show nothing: it could not be taken away again."""
 
@@ -120,11 +127,11 @@ class FinalScreen:
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
         """Show what has come of an answer that comes no further, marked."""
         if partial is not None and partial.text:
-            show_bundle(answer_bundle(partial.text, partial.thinking, mark=_BROKEN_OFF))
+            show_bundle(self._renderer.complete(partial.text, partial.thinking, mark=_BROKEN_OFF))
 
     def finish(self, result: ClaudeResult) -> None:
         """Show the complete result with its receipt."""
-        show_bundle(result_bundle(result), metadata=provenance(result))
+        show_bundle(self._renderer.result(result), metadata=provenance(result))
 
 
 class TerminalScreen:
@@ -182,6 +189,10 @@ def make_screen(live: Live, *, in_kernel: bool) -> Screen:
     if live is Live.TEXT or not in_kernel:
         return TerminalScreen(live=live is not Live.AT_END)
     return NotebookScreen() if live is Live.IN_PLACE else FinalScreen()
+
+
+def _warm_up() -> None:
+    threading.Thread(target=warm_up, name="claude-force-rendering", daemon=True).start()
 
 
 async def follow(
