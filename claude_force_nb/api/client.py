@@ -9,15 +9,16 @@ import warnings
 from base64 import b64encode
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, AsyncGenerator, Callable, Dict, Iterator, Mapping, Optional, Set, Tuple
+from typing import Any, AsyncGenerator, Awaitable, Callable, Dict, Iterator, Mapping, Optional, Set, Tuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from claude_force_nb.errors import ConfigurationError, TransportClosedError
 
 from .credentials import Credentials, TokenProvider, open_chain
 from .http_environment import make_http_client
+from .instrumentation import Watched, call_method, http_responses
 from .pattern import CallPattern
-from .reading import read_head
+from .reading import read_body, read_head
 
 __all__ = ["HttpCall", "LoopClient", "close_in", "make_client"]
 
@@ -63,14 +64,17 @@ class LoopClient:
         The SDK's client.
     http : object
         The HTTP client below it.
+    watched : Watched
+        Tells whether others look at its calls.
     tokens : TokenProvider, optional
         Given where the SDK signs each call with a token that is valid at that moment.
     """
 
     keeper: AsyncGenerator[None, None]
 
-    def __init__(self, sdk: Any, http: Any, *, tokens: Optional[TokenProvider] = None) -> None:
+    def __init__(self, sdk: Any, http: Any, watched: Watched, *, tokens: Optional[TokenProvider] = None) -> None:
         self._tokens = tokens
+        self._watched = watched
         self._sdk = sdk
         self._http = http
         self._patterns: Dict[str, CallPattern] = {}
@@ -80,10 +84,11 @@ class LoopClient:
     async def open_response(self, call: HttpCall) -> Any:
         """Make a call and return its HTTP response, whose body is still to be read; the caller closes it.
 
-        The first to a path is put together by the SDK ("Undocumented endpoints"), the others alike by its HTTP client. A refusal
-        of the first is raised as the SDK's error, of the others it is returned.
+        The first to a path is put together by the SDK ("Undocumented endpoints"), the others alike by its HTTP client; all by the SDK
+        where somebody looks at its calls. What the SDK puts together is raised as its error where it is refused, else returned.
         """
-        pattern = self._patterns.get(call.path) if call.method == "post" and not call.query else None
+        alike = call.method == "post" and not call.query and not self._watched.is_watched()
+        pattern = self._patterns.get(call.path) if alike else None
         if pattern is not None and call.content is not None:
             request = pattern.request(call.content, call.headers, call.timeout_seconds)
             return await self._http.send(request, stream=True)
@@ -92,7 +97,7 @@ class LoopClient:
             options["params"] = dict(call.query)
         if self._tokens is None:
             response = await self._ask(call, options)
-            if call.method == "post" and not call.query and len(self._patterns) < _MOST_PATTERNS:
+            if alike and len(self._patterns) < _MOST_PATTERNS:
                 self._patterns[call.path] = CallPattern(response.request, call.headers)
             return response
         sdk = self._sdk
@@ -105,10 +110,14 @@ class LoopClient:
         if self._sdk is sdk:
             self._tokens.renew()
             self._sdk = sdk.copy(credentials=self._tokens)
+            self._watched.sdk = self._sdk
         return await self._ask(call, options)
 
     async def _ask(self, call: HttpCall, options: Dict[str, Any]) -> Any:
         """Have the SDK make a call; return its HTTP response."""
+        seen = self._watched.method(call.path) if self._watched.is_watched() else None
+        if seen is not None and call.content is not None:
+            return await call_method(seen, call.content, headers=call.headers, timeout_seconds=call.timeout_seconds)
         arguments: Dict[str, Any] = {"cast_to": object, "options": options, "stream": True, "stream_cls": _held_class()}
         method = getattr(self._sdk, call.method)
         if call.content is not None:
@@ -185,7 +194,7 @@ def make_client(
     )
     # Some SDKs send a second credential, found in the process's own environment, beside the one given.
     sdk.api_key, sdk.auth_token = credentials.arguments.get("api_key"), credentials.arguments.get("auth_token")
-    return LoopClient(sdk, http, tokens=chain.get("credentials"))
+    return LoopClient(sdk, http, Watched(anthropic, sdk), tokens=chain.get("credentials"))
 
 
 def _split_password(server: str) -> Tuple[str, str, str]:
@@ -224,6 +233,23 @@ def _held_class() -> type:
     return _classes["held"]
 
 
+async def _closing(response: Any, reading: Awaitable[bytes]) -> bytes:
+    try:
+        return await reading
+    finally:
+        await response.aclose()
+
+
+def _read(response: Any, request: Any, body: bytes) -> Any:
+    """Return a response like another one, but with this body."""
+    headers = [
+        (name, value)
+        for name, value in response.headers.raw
+        if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
+    ]
+    return type(response)(response.status_code, headers=headers, content=body, request=request)
+
+
 def _http_class(anthropic: Any) -> Any:
     """Return the SDK's HTTP client, but one that reads no more of a refusal than a message may have."""
     if "http" not in _classes:
@@ -232,18 +258,15 @@ def _http_class(anthropic: Any) -> Any:
         class BoundedHttpClient(base):  # type: ignore[misc]
             async def send(self, request: Any, **options: Any) -> Any:
                 response = await super().send(request, **{**options, "stream": True})
+                responses = http_responses.get()
+                if responses is not None:
+                    responses.append(response)
+                if response.status_code < 300 and not options.get("stream"):
+                    # The SDK reads it whole, for those who look at its answers.
+                    return _read(response, request, await _closing(response, read_body(response)))
                 if response.status_code < 300:
                     return response
-                try:
-                    body = await read_head(response, _MOST_REFUSAL_BYTES)
-                finally:
-                    await response.aclose()
-                headers = [
-                    (name, value)
-                    for name, value in response.headers.raw
-                    if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
-                ]
-                return type(response)(response.status_code, headers=headers, content=body, request=request)
+                return _read(response, request, await _closing(response, read_head(response, _MOST_REFUSAL_BYTES)))
 
         _classes["http"] = BoundedHttpClient
     return _classes["http"]

@@ -1,0 +1,175 @@
+"""Calls that others want to see: OpenTelemetry's spans of the SDK, and whatever a person has put around the SDK's methods.
+
+They look at the SDK's public methods, ``messages.create`` before all, and not at the HTTP requests below. Where somebody looks, each call
+goes through that method; where nobody does, it would only take its time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+import warnings
+from contextvars import ContextVar
+from typing import Any, AsyncGenerator, Dict, List, Mapping, Optional
+
+__all__ = ["SeenResponse", "Watched", "call_method", "http_responses"]
+
+# By path, the attribute of ``client.messages`` that makes the call.
+_METHODS = {"/v1/messages": "create", "/v1/messages/count_tokens": "count_tokens"}
+# Arguments that they have had in every SDK; other fields go as ``extra_body``, which changes nothing of what is sent.
+_ARGUMENTS = frozenset(
+    [
+        "max_tokens", "messages", "metadata", "model", "service_tier", "stop_sequences", "stream", "system", "thinking",
+        "tool_choice", "tools",
+    ]
+)  # fmt: skip
+# Tracer providers that keep nothing: nobody has set up OpenTelemetry.
+_IDLE_PROVIDERS = ("ProxyTracerProvider", "NoOpTracerProvider")
+
+http_responses: ContextVar[Optional[List[Any]]] = ContextVar("http_responses", default=None)
+"""Where it is a list, our HTTP client puts the response of each call of this context there: the SDK's methods do not give it."""
+
+
+class Watched:
+    """Tells whether somebody looks at the calls of a client, and makes them so that they are seen.
+
+    Parameters
+    ----------
+    anthropic : module
+        The SDK.
+    sdk : object
+        Its client.
+
+    Attributes
+    ----------
+    sdk : object
+        The client, or the one that took its place.
+    """
+
+    def __init__(self, anthropic: Any, sdk: Any) -> None:
+        self._home = os.path.join(os.path.dirname(anthropic.__file__), "")
+        self._has_spans = hasattr(sdk, "_tracer")
+        self.sdk = sdk
+
+    def method(self, path: str) -> Any:
+        """Return the SDK's method that makes the call to a path, None where it has none that others look at."""
+        name = _METHODS.get(path)
+        return None if name is None else getattr(self.sdk.messages, name)
+
+    def is_watched(self) -> bool:
+        """Return whether somebody looks; this may change from one call to the next."""
+        if self._has_spans and _has_tracer_provider():
+            return True
+        messages = self.sdk.messages
+        return not (
+            self._is_sdks_own(messages.create)
+            and self._is_sdks_own(messages.stream)
+            and self._is_sdks_own(self.sdk.post)
+            and self._is_sdks_own(self.sdk.request)
+        )
+
+    def _is_sdks_own(self, method: Any) -> bool:
+        function = method.__func__ if type(method) is types.MethodType else None
+        return type(function) is types.FunctionType and function.__code__.co_filename.startswith(self._home)
+
+
+def _has_tracer_provider() -> bool:
+    trace = sys.modules.get("opentelemetry.trace")
+    return trace is not None and type(trace.get_tracer_provider()).__name__ not in _IDLE_PROVIDERS
+
+
+async def call_method(
+    method: Any, content: bytes, *, headers: Mapping[str, str], timeout_seconds: float
+) -> SeenResponse:
+    """Make a call by the SDK's method, and return a response to be read like any other.
+
+    Raises
+    ------
+    Exception
+        Whatever the SDK raises, for a refusal as well.
+    """
+    body: Dict[str, Any] = json.loads(content)
+    arguments = {name: body.pop(name) for name in list(body) if name in _ARGUMENTS}
+    warnings.filterwarnings("ignore", "The model '", DeprecationWarning)  # we say so ourselves, once
+    responses: List[Any] = []
+    token = http_responses.set(responses)
+    try:
+        answer = await method(
+            **arguments, extra_body=body or None, extra_headers=dict(headers), timeout=timeout_seconds
+        )
+    finally:
+        http_responses.reset(token)
+    return SeenResponse(answer, responses[-1] if responses else None)
+
+
+class SeenResponse:
+    """What the SDK's method gave, in the form of an HTTP response: those who look see the answer as it passes.
+
+    Parameters
+    ----------
+    answer : object
+        The SDK's message, or its stream of events, perhaps inside of something else.
+    http : object or None
+        The HTTP response below it.
+    """
+
+    is_stream_consumed = False
+    is_closed = False
+
+    def __init__(self, answer: Any, http: Any) -> None:
+        self._answer = answer
+        self._http = http
+        self._streamed = hasattr(answer, "__aiter__")
+        self.status_code: int = 200 if http is None else http.status_code
+        kind = b"text/event-stream" if self._streamed else b"application/json"
+        raw = () if http is None else http.headers.raw
+        # What it says of the body was true of the bytes that the SDK has read.
+        about_the_body = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
+        self.headers = _Headers(
+            [*(pair for pair in raw if pair[0].lower() not in about_the_body), (b"content-type", kind)]
+        )
+
+    @property
+    def content(self) -> bytes:
+        """The body of an answer that is not streamed."""
+        return _json(self._answer)
+
+    async def aiter_raw(self) -> AsyncGenerator[bytes, None]:
+        """Give the body in pieces."""
+        if not self._streamed:
+            yield self.content
+            return
+        async for event in self._answer:
+            yield b"data: " + _json(event) + b"\n\n"
+
+    async def aclose(self) -> None:
+        """Close the connection, and let those who look know."""
+        for each in (self._answer, self._http):
+            close = getattr(each, "close" if each is self._answer else "aclose", None)
+            if each is None or close is None or (each is self._answer and not self._streamed):
+                continue
+            closing = close()
+            if hasattr(closing, "__await__"):
+                await closing
+
+
+class _Headers:
+    """The part of the HTTP library's headers that is read of a response."""
+
+    def __init__(self, raw: List[Any]) -> None:
+        self.raw = raw
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the value of a header, by its name in lower case."""
+        wanted = name.encode("ascii")
+        return next((value.decode("latin-1") for key, value in self.raw if key.lower() == wanted), default)
+
+
+def _json(value: Any) -> bytes:
+    """Return one of the SDK's objects as the JSON that it was made from; text of a server that does not speak JSON as it is."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")
+    made = value.to_dict(mode="json", warnings=False) if hasattr(value, "to_dict") else value
+    return json.dumps(made, ensure_ascii=False).encode("utf-8", "replace")
