@@ -282,7 +282,7 @@ class AuthenticationError(ApiError):
 
 
 class PermissionDeniedError(ApiError):
-    """The key may not do this (403)."""
+    """The key is not allowed to do this (403)."""
 
 
 class InvalidRequestError(ApiError):
@@ -346,7 +346,7 @@ class MalformedAnswerError(ApiError):
 
 
 class RedirectedError(ApiError):
-    """The server wanted to send the call elsewhere (3xx); redirects are not followed."""
+    """The server redirected the call (3xx); redirects are not followed."""
 
 
 class RunInterrupted(KeyboardInterrupt):

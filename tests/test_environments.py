@@ -98,7 +98,7 @@ def test_missing_certificates_are_named_before_anything_is_sent(
     steps = walk(simulator, tmp_path, missing, ["python", "commands"])
     for name in ("run", "run_many", "daily budget"):
         assert steps[name]["how"] == "one line", steps[name]
-        assert "SSL_CERT_FILE names /etc/ssl/certs/gone.pem, which is not there" in steps[name]["text"]
+        assert "SSL_CERT_FILE names /etc/ssl/certs/gone.pem, which does not exist" in steps[name]["text"]
     assert steps["FakeTransport"]["how"] == "works"
     assert simulator.counters.calls == 0
 

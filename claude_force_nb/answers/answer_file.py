@@ -84,7 +84,7 @@ class AnswerFile:
             raise OptionError(f"redact must be one of {', '.join(REDACTIONS)}, not {redact!r}")
         number = isinstance(max_age_days, (int, float)) and not isinstance(max_age_days, bool)
         if max_age_days is not None and not (number and 0 < max_age_days < float("inf")):
-            raise OptionError(f"max_age_days must be over 0, or None for no limit, not {max_age_days!r}")
+            raise OptionError(f"max_age_days must be greater than 0, or None for no limit, not {max_age_days!r}")
         self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))
         self.name = os.path.basename(self.path)
         self._redact = redact == "prompts"

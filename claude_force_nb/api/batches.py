@@ -144,7 +144,7 @@ class SdkBatches:
                     if seen > _MOST_LINES:
                         raise MalformedAnswerError(f"the results have more than {_MOST_LINES:,} lines", status=200)
                     if line is None:
-                        logger.warning("batch %s: a line of its results is too long and was passed over", batch_id)
+                        logger.warning("batch %s: a line of its results is too long and was skipped", batch_id)
                     elif line.strip():
                         yield line
             finally:
@@ -176,7 +176,7 @@ class SdkBatches:
 def _path(batch_id: str) -> str:
     """Return the path of a batch; raises MalformedAnswerError for an id that would lead elsewhere."""
     if not _BATCH_ID.fullmatch(batch_id):
-        raise MalformedAnswerError("the id of a batch has characters that none has; check base_url", status=200)
+        raise MalformedAnswerError("the server gave an invalid batch id; check base_url", status=200)
     return f"{_PATH}/{batch_id}"
 
 
@@ -184,7 +184,7 @@ def _info(body: Any, headers: Mapping[str, str]) -> BatchInfo:
     counts = body.get("request_counts") if isinstance(body, dict) else None
     batch_id = body.get("id") if isinstance(body, dict) else None
     if not isinstance(counts, dict) or not isinstance(batch_id, str) or not _BATCH_ID.fullmatch(batch_id):
-        raise MalformedAnswerError("the server answered something that is not a batch; check base_url", status=200)
+        raise MalformedAnswerError("the server answered with something that is not a batch; check base_url", status=200)
     return BatchInfo(
         id=batch_id,
         ended=body.get("processing_status") == "ended",

@@ -58,16 +58,16 @@ def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_ur
     token = "" if key else (environ.get(_TOKEN) or "").strip()
     if key or token:
         if not (key or token).isascii() or not (key or token).isprintable():
-            raise MissingApiKeyError("the API key has characters that no key has; copy it again; nothing was sent")
+            raise MissingApiKeyError("the API key contains invalid characters; copy it again; nothing was sent")
         return Credentials({"api_key": key} if key else {"auth_token": token})
     chain = _in_chain(environ) if environ is os.environ else ""
     if not chain:
-        hint = "" if "api.anthropic.com" in base_url else " (any text will do where the server asks for none)"
+        hint = "" if "api.anthropic.com" in base_url else " (any text will do if the server needs no key)"
         ways = (
             f"set {_KEY} in the environment{hint}, or in a notebook with %env {_KEY}=…,"
             " or try without one: %claude_config base_url=simulator"
         )
-        also = f"{_TOKEN}, a profile of `ant auth login` and workload identity were looked for too"
+        also = f"{_TOKEN}, a profile of `ant auth login` and workload identity were not found either"
         raise MissingApiKeyError(f"no API key: {ways} ({also}; nothing was sent)")
     if not _sdk_has_chain():
         raise MissingApiKeyError(
@@ -152,7 +152,7 @@ class TokenProvider:
 
     def _failure(self, error: Exception) -> ApiError:
         status = getattr(error, "status_code", 0)
-        text = f"the {self._chain} gives no token: {shown_text(str(error))}"
+        text = f"the {self._chain} did not give a token: {shown_text(str(error))}"
         # None where the endpoint that gives tokens was not reached.
         if status is None or status == 429 or status >= 500:
             return ServerError(text, status=status)
@@ -193,6 +193,6 @@ def open_chain(server: str, chain: str, on_secret: Callable[[str], None]) -> Dic
         raise MissingApiKeyError(f"the {chain} cannot be read; log in again, or set {_KEY}; nothing was sent")
     if found.base_url is not None and found.base_url.rstrip("/") != server.rstrip("/"):
         raise ConfigurationError(
-            f"the {chain} belongs to {found.base_url}, and calls go to {server}: set base_url; nothing was sent"
+            f"the {chain} is for {found.base_url}, but calls go to {server}: set base_url; nothing was sent"
         )
     return {"credentials": TokenProvider(found.provider, chain, on_secret), "default_headers": found.extra_headers}

@@ -73,7 +73,7 @@ def decode_json(data: bytes) -> Any:
     """
     try:
         if data.count(b"[") + data.count(b"{") > _MOST_DEPTH and _depth(data) > _MOST_DEPTH:
-            raise MalformedAnswerError(f"the answer is nested more than {_MOST_DEPTH} deep", status=200)
+            raise MalformedAnswerError(f"the answer is nested more than {_MOST_DEPTH} levels deep", status=200)
         return json.loads(data, parse_int=_whole_number, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise MalformedAnswerError("the answer is not valid JSON", status=200) from None
@@ -117,4 +117,4 @@ def _whole_number(digits: str) -> int:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not valid JSON")

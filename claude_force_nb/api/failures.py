@@ -121,10 +121,10 @@ def _kind(status: int, error_type: Optional[str], message: str, code: str) -> Ty
 
 _REMEDIES = {
     AuthenticationError: "the API refused the key; check ANTHROPIC_API_KEY",
-    PermissionDeniedError: "the key may not do this",
+    PermissionDeniedError: "the key is not allowed to do this",
     SpendLimitError: "the account's spend limit or credit is used up",
     ContextTooLongError: "the prompt does not fit the model; insert less, or use a model with a larger context window",
-    NotFoundError: "the API does not know this; check model= and base_url",
+    NotFoundError: "the API did not find this; check model= and base_url",
     RateLimitError: "the API's rate limit is reached",
     OverloadedError: "the API is overloaded; try again later",
     ServerError: "the API failed; try again later",
@@ -178,11 +178,9 @@ def error_from_answer(
     remedy = _REMEDIES[kind]
     if kind is RateLimitError and status == 429 and not _passes(headers):
         kind = SpendLimitError
-        remedy = "the API refused it and named no time to wait, as it does when a spend limit is reached"
+        remedy = "the API refused it without a time to wait, as it does when a spend limit is reached"
     if kind is NotFoundError and base_url.endswith("/v1"):
-        remedy = (
-            f"there is nothing at {base_url}/v1/messages; leave out the /v1 at the end of base_url, it is added to it"
-        )
+        remedy = f"there is nothing at {base_url}/v1/messages; remove /v1 from the end of base_url, it is added automatically"
     said = shown_text(message, secrets=secrets) or (f"HTTP {status}" if status != 200 else "no reason given")
     request_id = headers.get("request-id") or (body.get("request_id") if isinstance(body, dict) else None)
     notes = [said]
@@ -223,10 +221,10 @@ def _passes(headers: Mapping[str, str]) -> bool:
 def _redirect(status: int, headers: Mapping[str, str], *, base_url: str, secrets: Iterable[str]) -> RedirectedError:
     parts = urlsplit(headers.get("location", ""))
     where = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-    target = shown_text(where, 120, secrets) or "an address that it does not give"
+    target = shown_text(where, 120, secrets) or "an unnamed address"
     return RedirectedError(
-        f"{base_url or 'the server'} wanted to send the call to {target}, and redirects are not followed: "
-        f"they would take the key along; set base_url to the address that is meant ({status})",
+        f"{base_url or 'the server'} redirected the call to {target}, but redirects are not followed: "
+        f"they would take the key along; set base_url to the right address ({status})",
         status=status,
         request_id=headers.get("request-id"),
     )

@@ -49,7 +49,7 @@ def environment_problem(server: str) -> Optional[str]:
     for variable, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
         path = os.environ.get(variable)
         if path and not exists(path):
-            return f"{variable} names {path}, which is not there"
+            return f"{variable} names {path}, which does not exist"
     return None if _stays_here(server) else _problem_of_proxies()
 
 

@@ -56,7 +56,7 @@ async def _paced(
             if waited >= pace.seconds:
                 if size < pace.least_bytes:
                     raise CallTimeoutError(
-                        f"the server sent {size:,} bytes in {waited:.0f} s, which would never end; try again later"
+                        f"the server sent {size:,} bytes in {waited:.0f} s, which is too slow to finish; try again later"
                     )
                 size, waited = 0, 0.0
             yield piece
@@ -80,7 +80,9 @@ async def iter_pieces(response: Any) -> AsyncGenerator[bytes, None]:
         return
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", *_ENCODINGS):
-        raise MalformedAnswerError(f"the answer is packed as {encoding[:40]!r}, which nobody asked for", status=200)
+        raise MalformedAnswerError(
+            f"the answer is compressed as {encoding[:40]!r}, which was not requested", status=200
+        )
     pieces = response.aiter_raw()
     try:
         if encoding not in _ENCODINGS:
@@ -102,7 +104,7 @@ def _unpacked(unpacker: Any, packed: bytes) -> Iterator[bytes]:
         try:
             piece = unpacker.decompress(packed, _PIECE_BYTES)
         except zlib.error:
-            raise MalformedAnswerError("the answer cannot be unpacked", status=200) from None
+            raise MalformedAnswerError("the answer cannot be decompressed", status=200) from None
         if piece:
             yield piece
         packed = unpacker.unconsumed_tail

@@ -115,7 +115,7 @@ class SdkTransport:
         self.base_url = normalise_base_url(server)
         if not (allow_http or self.base_url.lower().startswith("https:") or is_loopback(self.base_url)):
             raise OptionError(
-                f"{self.base_url} would get the key and every prompt unencrypted; use https, or allow_http=on if that is meant"
+                f"{self.base_url} would get the key and every prompt unencrypted; use https, or allow_http=on if that is intended"
             )
         # With the name and password that a gateway's address may carry; never shown.
         self._server = server or self.base_url

@@ -58,8 +58,8 @@ class KeySource:
         self.ring: Optional[KeyRing] = None
         for complaint in complaints:
             warn(
-                f"{complaint}: whoever guesses it can forge cached answers; make a random one,"
-                " as with: openssl rand -hex 32",
+                f"{complaint}: anyone who guesses it can forge cached answers; use a random one,"
+                " such as from: openssl rand -hex 32",
                 CacheSecretWarning,
             )
 
@@ -82,10 +82,10 @@ class KeySource:
         path = self._key_path()
         if is_temporary(path) and not is_temporary(directory):
             # A key for this process only would make every other process's entries worthless, and its own to them.
-            raise SecretError("CLAUDE_CACHE_SECRET is not set, and there is no folder to keep a key in")
+            raise SecretError("CLAUDE_CACHE_SECRET is not set, and there is no folder to save a key in")
         if Path(os.path.realpath(str(directory))) in Path(os.path.realpath(str(path))).parents:
             raise SecretError(
-                "the cache directory would hold its own key: set CLAUDE_CACHE_SECRET, or another directory"
+                "the cache directory would contain its own key: set CLAUDE_CACHE_SECRET, or use another directory"
             )
         return self._read_or_make(path)
 
@@ -94,7 +94,7 @@ class KeySource:
             key, message = read_or_make_key(path)
         except OSError as error:
             raise SecretError(
-                f"CLAUDE_CACHE_SECRET is not set, and no key can be kept in {path} ({error.strerror or error})"
+                f"CLAUDE_CACHE_SECRET is not set, and a key cannot be saved in {path} ({error.strerror or error})"
             ) from None
         if message and not is_temporary(path):
             self._notices.add("key", message, CacheSecretWarning)

@@ -149,7 +149,7 @@ class StoreLifecycle:
                     return self._do(operation, store, reading=reading)
                 except SecretError as error:
                     self._closed_until = now + _LONGEST_PAUSE_SECONDS
-                    self._notices.add("secret", f"{error}; answers go on without cache", CacheSecretWarning)
+                    self._notices.add("secret", f"{error}; continuing without a cache", CacheSecretWarning)
                     return None
                 except faults.ERRORS as error:
                     problem: BaseException = error
@@ -207,7 +207,7 @@ class StoreLifecycle:
         self.databases_lost += 1
         self._notices.add(
             "integrity",
-            f"the database of the response cache in {self.directory} was damaged; it was removed and made anew",
+            f"the database of the response cache in {self.directory} was damaged; it was removed and created again",
             CacheIntegrityWarning,
         )
         return True
@@ -259,7 +259,7 @@ class StoreLifecycle:
         done = "written" if writing_only else "used"
         self._notices.add(
             "unavailable",
-            f"the response cache in {self.directory} cannot be {done} now ({reason}); answers go on without it",
+            f"the response cache in {self.directory} cannot be {done} now ({reason}); continuing without it",
         )
 
     def flush_uses(self, limit: Optional[int] = None) -> None:

@@ -91,9 +91,9 @@ class ResponseCache:
         config_directory: Union[str, os.PathLike[str], None] = None,
     ) -> None:
         if ttl_hours is not None and not _is_positive(ttl_hours):
-            raise OptionError(f"ttl_hours must be over 0, or None for no end, not {ttl_hours!r}")
+            raise OptionError(f"ttl_hours must be greater than 0, or None for no expiry, not {ttl_hours!r}")
         if not _is_positive(max_size_mb):
-            raise OptionError(f"max_size_mb must be over 0, not {max_size_mb!r}")
+            raise OptionError(f"max_size_mb must be greater than 0, not {max_size_mb!r}")
         self._ttl_seconds = None if ttl_hours is None else float(ttl_hours) * 3600.0
         self._max_size_bytes = int(max_size_mb * 1_000_000)
         self._max_value_bytes = min(self._max_size_bytes, MAX_ENTRY_BYTES)

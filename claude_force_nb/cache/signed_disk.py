@@ -22,22 +22,22 @@ class SignedDisk(diskcache.Disk):  # type: ignore[misc]
 
     def put(self, key: str) -> Tuple[str, bool]:
         if type(key) is not str:
-            raise TypeError(f"a key of the cache is text, not {type(key).__name__}")
+            raise TypeError(f"a cache key must be text, not {type(key).__name__}")
         return key, True
 
     def get(self, key: Any, raw: Any) -> str:
         if not raw or type(key) is not str:
-            raise DamagedError("a key of the cache is text")
+            raise DamagedError("a cache key must be text")
         return key
 
     def store(self, value: bytes, read: bool, key: Any = UNKNOWN) -> Tuple[int, int, None, bytes]:
         if read or type(value) is not bytes:
-            raise TypeError(f"a value of the cache is bytes, not {type(value).__name__}")
+            raise TypeError(f"a cache value must be bytes, not {type(value).__name__}")
         return len(value), MODE_RAW, None, value
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> bytes:
         if mode != MODE_RAW or filename is not None or type(value) is not bytes or read:
-            raise DamagedError("a value of the cache is bytes inside its row")
+            raise DamagedError("a cache value must be bytes inside its row")
         return value
 
     def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> Tuple[str, str]:

@@ -140,7 +140,7 @@ class KeyRing:
             raise BadSignatureError("damaged")
         body = value[OVERHEAD_BYTES:]
         if not _compare(key.digest(value[: _HEADER.size], body), value[_HEADER.size : OVERHEAD_BYTES]):
-            raise BadSignatureError("the signature does not fit")
+            raise BadSignatureError("the signature does not match")
         if version != _VERSION or signed_for != fingerprint:
             raise BadSignatureError("signed for another request or version")
         return body, created, expires

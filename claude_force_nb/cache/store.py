@@ -341,7 +341,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
                     break
             removed = self._evict(chosen)
             if not removed:
-                raise DamagedError("rows that are listed are not there")
+                raise DamagedError("rows listed in an index are missing")
             evicted += removed
             size = self._sums().size_bytes
         return evicted

@@ -255,7 +255,7 @@ class Caller:
 
 def _too_late(seconds: float, timeout_seconds: float) -> CallTimeoutError:
     return CallTimeoutError(
-        f"the rate limit lets this call go in {seconds:.0f} s, after its timeout of {timeout_seconds:g} s; nothing was sent; "
+        f"the rate limit lets this call leave only in {seconds:.0f} s, after its timeout of {timeout_seconds:g} s; nothing was sent; "
         "raise timeout= or try again later"
     )
 

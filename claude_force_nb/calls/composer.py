@@ -79,7 +79,9 @@ class Composer:
         ConfigurationError
         """
         if options.use_memory:
-            raise OptionError("a conversation has an order and the rows of a run have none; ask with run, one by one")
+            raise OptionError(
+                "a conversation needs an order, but the rows of a run have none; send the prompts with run, one by one"
+            )
         options = self.with_agent(options)
         self.maker(options).request("x")
         return options

@@ -28,7 +28,7 @@ class StoppableRun(Protocol):
 
 
 def _stopped_error() -> StoppedError:
-    return StoppedError("stopped with all else that was under way; run again to continue")
+    return StoppedError("stopped with everything else in progress; run again to continue")
 
 
 class Controls:

@@ -156,7 +156,7 @@ class CallOptions:
         if self.agent is not None and not isinstance(self.agent, (str, Agent)):
             raise OptionError(f"agent must be a name or an Agent, not {type(self.agent).__name__}")
         if not all(isinstance(text, str) and text for text in self.stop_texts()):
-            raise OptionError(f"stop must be a text or texts that are not empty, not {self.stop!r}")
+            raise OptionError(f"stop must be one or more non-empty texts, not {self.stop!r}")
         fault = whole_number_fault(self.sample, "sample", 1)
         if fault:
             raise OptionError(fault)
@@ -171,7 +171,7 @@ class CallOptions:
             raise OptionError(f"use_memory must be True or False, not {self.use_memory!r}")
         _check(self.memory_tokens, "memory_tokens", int, 1, 1_000_000_000, "a whole number from 1")
         if self.turn is not None and not (isinstance(self.turn, CellRun) or (isinstance(self.turn, str) and self.turn)):
-            raise OptionError(f"turn must be a text that is not empty, not {self.turn!r}")
+            raise OptionError(f"turn must be a non-empty text, not {self.turn!r}")
         if self.memory is not None and (not is_name(self.memory) or self.memory.lower() in ("on", "off")):
             raise OptionError(f"memory must name a conversation with letters, digits, - and _, not {self.memory!r}")
         if not self.use_memory:

@@ -70,13 +70,13 @@ class CallState:
 _WORDS = {
     "starting": "starting",
     "importing": "importing the SDK",
-    "shared": "waiting for the same question, which is under way",
-    "budget": "waiting for calls under way to leave room in the budget",
-    "paused": "paused; resume to go on",
+    "shared": "waiting for the same request, which is in progress",
+    "budget": "waiting for calls in progress to free budget",
+    "paused": "paused; resume to continue",
     "rate_limit": "rate limit",
     "queued": "queued",
     "retry": "waiting for the next attempt",
-    "prompt_cache": "waiting for a call that writes what they share to the prompt cache",
+    "prompt_cache": "waiting for another call to write the shared prompt to the prompt cache",
     "sent": "waiting for the answer",
     "thinking": "thinking",
     "writing": "writing",
@@ -200,9 +200,9 @@ class CallStatus:
         if self.failure is None:
             if self.in_flight:
                 return None
-            return CallTimeoutError(f"{head}, and it has not left: {self.state()}; raise timeout= or try again")
+            return CallTimeoutError(f"{head}, and it was not sent: {self.state()}; raise timeout= or try again")
         if not self.in_flight:
             return self.failure
-        error = CallTimeoutError(f"{head}; the attempt before failed: {self.failure}")
+        error = CallTimeoutError(f"{head}; the previous attempt failed: {self.failure}")
         error.__cause__ = self.failure
         return error

@@ -18,25 +18,32 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to `parser`."""
     parser.description = "Show what was spent and what the cache saved, from the ledger of all notebooks."
-    parser.add_argument("--by", choices=GROUPS, default="model", help="what a line stands for (default: %(default)s)")
-    parser.add_argument("--since", default="", metavar="WHEN", help="such as 7d, 24h or 2026-11-01 (default: ever)")
     parser.add_argument(
-        "--format", choices=("text", "markdown"), default="text", help="form of the table (default: %(default)s)"
+        "--by", choices=GROUPS, default="model", help="group the answers by this (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--since",
+        default="",
+        metavar="WHEN",
+        help="only answers since then, such as 7d, 24h or 2026-11-01 (default: all)",
+    )
+    parser.add_argument(
+        "--format", choices=("text", "markdown"), default="text", help="format of the table (default: %(default)s)"
     )
     parser.add_argument(
         "--daily-budget",
         metavar="DOLLARS",
         default=os.environ.get("CLAUDE_FORCE_DAILY_BUDGET", "none"),
-        help="say how much of it is left (default: CLAUDE_FORCE_DAILY_BUDGET)",
+        help="show how much of this daily budget is left (default: CLAUDE_FORCE_DAILY_BUDGET)",
     )
     parser.add_argument(
         "--local",
         action="store_true",
-        help="what servers on this machine answered, such as the simulator, apart from real spending",
+        help="show answers of servers on this machine, such as the simulator, which are kept apart from real spending",
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--csv", metavar="FILE", help="write every answer to a .csv file instead")
-    instead.add_argument("--prune", metavar="AGE", help="remove answers older than 90d, for one, instead")
+    instead.add_argument("--prune", metavar="AGE", help="remove answers older than this instead, such as 90d")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.prune is not None:
             if arguments.since:
-                raise OptionError("--prune stands alone, without --since")
+                raise OptionError("--prune cannot be combined with --since")
             print(prune(ledger, arguments.prune, now=now))
         elif arguments.csv is not None:
             moment = parse_since(arguments.since, now=now) if arguments.since else None

@@ -37,7 +37,7 @@ _UNITS = 10**12
 _MOST_UNITS = 4 * 10**18
 _BUSY_TIMEOUT_SECONDS = 10.0
 
-# ValueError: the file holds what is not an amount.
+# ValueError: the file holds what is not a valid amount.
 _FILE_ERRORS = (sqlite3.Error, OSError, ValueError)
 
 
@@ -154,8 +154,8 @@ class DailyBudget:
         except _FILE_ERRORS as error:
             self._file.close()
             raise BudgetExceededError(
-                f"the daily budget cannot be kept: {self._file.path} cannot be written ({reason_of(error)});"
-                f" mend it or set {self.option}=none"
+                f"the daily budget cannot be enforced: {self._file.path} cannot be written ({reason_of(error)});"
+                f" fix that or set {self.option}=none"
             ) from None
         if in_flight:
             with self._lock:
@@ -218,7 +218,7 @@ class DailyBudget:
             ) from None
 
     def _amounts(self, connection: sqlite3.Connection, day: str) -> Tuple[Decimal, Decimal]:
-        """Return what is spent of a day, and what is reserved; raises ValueError where the file holds what is not an amount."""
+        """Return what is spent of a day, and what is reserved; raises ValueError where the file holds what is not a valid amount."""
         settled = _dollars(_settled(connection, day))
         # Counted by type as well: what is not a whole number, SQLite would sum as 0.
         query = (
@@ -227,7 +227,7 @@ class DailyBudget:
         )
         total, least, count, whole = connection.execute(query, (day,)).fetchone()
         if count != whole or least < 0:
-            raise ValueError("a reservation is not an amount")
+            raise ValueError("a reservation is not a valid amount")
         # Settled calls are in the ledger too, a moment later; what it has beyond them was spent without this budget.
         return max(settled, self._recorded(connection, day)), _dollars(total)
 
@@ -243,7 +243,7 @@ class DailyBudget:
         for number, cost in connection.execute(query, (last, start, start + DAY_SECONDS)):
             # In a damaged file the same rows may come again and again.
             if type(number) is not int or number <= last:
-                raise ValueError("its rows are not in order")
+                raise ValueError("its rows are out of order")
             last, total = number, EXACT.add(total, amount_of(cost))
         self._seen = _Seen(day, last, total)
         return total
@@ -264,5 +264,5 @@ def _settled(connection: sqlite3.Connection, day: str) -> int:
         return 0
     (spent,) = row
     if type(spent) is not int or spent < 0:
-        raise ValueError("the sum of the day is not an amount")
+        raise ValueError("the sum of the day is not a valid amount")
     return spent

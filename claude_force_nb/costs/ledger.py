@@ -217,7 +217,7 @@ class Ledger:
                 try:
                     # In a damaged file the same rows may come again and again.
                     if type(number) is not int or number <= last:
-                        raise ValueError("its rows are not in order")
+                        raise ValueError("its rows are out of order")
                     entry = entry_of(row)
                 except ValueError as error:
                     raise self._unreadable(error) from None

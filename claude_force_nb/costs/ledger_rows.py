@@ -100,13 +100,13 @@ _TEXTS = ("model", "service_tier", "speed", "fingerprint", "status")
 def amount_of(value: Any, *, signed: bool = False) -> Decimal:
     """Return an amount as the ledger's file has it, US dollars, >= 0 unless it is `signed`; raises ValueError if it is not one."""
     if type(value) is not str or len(value) > _LONGEST_AMOUNT:
-        raise ValueError("a cost is not an amount")
+        raise ValueError("a cost is not a valid amount")
     try:
         amount = Decimal(value)
         if not (-_LARGEST_AMOUNT if signed else 0) <= amount <= _LARGEST_AMOUNT or amount.adjusted() < -_LONGEST_AMOUNT:
             raise ValueError
     except (ValueError, ArithmeticError):
-        raise ValueError("a cost is not an amount") from None
+        raise ValueError("a cost is not a valid amount") from None
     return amount
 
 
@@ -118,10 +118,10 @@ def entry_of(row: Iterable[Any]) -> LedgerEntry:
     """Return an entry as read from the file; raises ValueError if it is not one that we wrote."""
     named = dict(zip(COLUMNS, row))
     if type(named["time"]) is not float or not (math.isfinite(named["time"]) and 0 <= named["time"] <= _LAST_MOMENT):
-        raise ValueError("a time is not a moment")
+        raise ValueError("a time is not valid")
     for name in _COUNTS:
         if type(named[name]) is not int or not 0 <= named[name] <= LARGEST_COUNT:
-            raise ValueError(f"{name} is not a number of them")
+            raise ValueError(f"{name} is not a valid count")
     for name in (*_TEXTS, *_OPTIONAL_TEXTS):
         if type(named[name]) is not str and not (named[name] is None and name in _OPTIONAL_TEXTS):
             raise ValueError(f"{name} is not text")
@@ -155,7 +155,7 @@ class _Sums:
         cost, saved = _known_amount(group.cost), _known_amount(group.saved)
         by_prompt_cache = _known_amount(group.prompt_cache_saved, signed=True)
         if any(type(number) is not int or number < 0 for number in (group.input_tokens, group.output_tokens)):
-            raise ValueError("a number of tokens is not one")
+            raise ValueError("a number of tokens is not valid")
         if group.cached:
             self.hits += group.answers
             self.unknown_saved += group.answers if saved is None else 0

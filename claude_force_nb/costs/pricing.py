@@ -290,7 +290,7 @@ def load_prices() -> PriceTable:
 
     data = pkgutil.get_data("claude_force_nb.costs", "prices.json")
     if data is None:
-        raise OSError("prices.json is missing from the installed package; install it again")
+        raise OSError("prices.json is missing from the installed package; reinstall it")
     return _read(data)
 
 

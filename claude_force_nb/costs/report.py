@@ -194,7 +194,7 @@ def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Itera
     moment = parse_since(since, now=now) if since else None
     rows = tuple(ledger.summary(by=by, since=moment))
     parts = [] if rows else ["nothing was asked yet"]
-    kept = "this process only, and nothing is kept: there is no home folder for it"
+    kept = "this process only; nothing is kept, because there is no home folder"
     if is_local(ledger.path):
         parts.append("answered by servers on this machine, apart from real spending")
     parts.append(
@@ -241,4 +241,4 @@ def prune(ledger: Ledger, age: str, *, now: float) -> str:
     except OptionError as error:
         raise OptionError(str(error).replace("since", "prune", 1)) from None
     count = ledger.prune(max(0.0, now - moment))
-    return f"{answers(count)} older than {age} removed from the ledger; those of today stay"
+    return f"{answers(count)} older than {age} removed from the ledger; today's are kept"

@@ -97,7 +97,7 @@ def checked_amount(
     if amount is None:
         if limit is not None and not allow_unknown:
             raise BudgetExceededError(
-                f"the price of this call is unknown or has no bound, so the {_shown(limit)} {_spoken(name)} cannot be kept;"
+                f"the price of this call is unknown or has no bound, so the {_shown(limit)} {_spoken(name)} cannot be enforced;"
                 f" give the model's price with prices=, allow such calls with allow_unknown_price=on, or set {option}=none"
             )
         return _ZERO

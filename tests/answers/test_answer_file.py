@@ -215,7 +215,7 @@ def test_old_answers_do_not_count_where_an_age_is_set(tmp_path: Path) -> None:
     assert len(opened(path)) == 2
     with pytest.warns(AnswerFileWarning, match="is expired"):
         assert len(opened(path, max_age_days=7)) == 1
-    with pytest.raises(OptionError, match="max_age_days must be over 0"):
+    with pytest.raises(OptionError, match="max_age_days must be greater than 0"):
         opened(path, max_age_days=0)
 
 

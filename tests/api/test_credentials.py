@@ -176,7 +176,7 @@ def test_a_token_that_is_refused_is_shown_nowhere(run: Any, api: Api, url: str, 
 def test_a_profile_of_another_server_does_not_go_to_this_one(run: Any, api: Api, url: str, folder: Path) -> None:
     write_profile(folder, "default", api.give(), base_url="https://staging.example.com")
     with pytest.raises(
-        ConfigurationError, match=r"profile default belongs to https://staging\.example\.com, and calls go to"
+        ConfigurationError, match=r"profile default is for https://staging\.example\.com, but calls go to"
     ):
         run(ask(url))
     assert api.signed == []
@@ -250,7 +250,7 @@ def test_a_token_that_cannot_be_had_is_one_line(
             secret.unlink()
     with pytest.raises(AuthenticationError) as raised:
         run(ask(url))
-    assert re.match("the (profile default|workload identity) gives no token: .*; log in again", str(raised.value))
+    assert re.match("the (profile default|workload identity) did not give a token: .*; log in again", str(raised.value))
     assert "\n" not in str(raised.value)
     assert "sk-ant" not in str(raised.value)
     assert api.signed == []

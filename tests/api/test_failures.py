@@ -246,7 +246,7 @@ def test_an_address_with_v1_at_its_end_is_named(base_url: str, hint: bool) -> No
     """The SDK adds /v1 by itself, so a 404 there has one likely cause."""
     error = error_from_answer(404, None, {}, now=NOW, base_url=base_url)
     assert type(error) is NotFoundError
-    assert ("leave out the /v1" in str(error)) is hint
+    assert ("remove /v1" in str(error)) is hint
 
 
 def test_a_redirect_says_where_to_without_what_is_secret() -> None:
@@ -256,10 +256,10 @@ def test_a_redirect_says_where_to_without_what_is_secret() -> None:
     assert type(error) is RedirectedError
     assert not error.retryable
     assert "https://else.example/v1/" in str(error)
-    assert "https://api.anthropic.com wanted to send" in str(error)
+    assert "https://api.anthropic.com redirected the call" in str(error)
     for secret in ("pa55word", "abcdefgh", "secret", "user"):
         assert secret not in str(error)
-    assert "does not give" in str(error_from_answer(302, None, {}, now=NOW))
+    assert "an unnamed address" in str(error_from_answer(302, None, {}, now=NOW))
 
 
 @pytest.mark.parametrize(

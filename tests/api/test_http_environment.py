@@ -96,7 +96,7 @@ def test_certificates_that_are_not_there_are_named(
     assert make_http_client(client, SERVER) == {}
     for path in (wrong, tmp_path / "nowhere"):
         monkeypatch.setenv(variable, str(path))
-        with pytest.raises(ConfigurationError, match=f"{variable} names .*, which is not there"):
+        with pytest.raises(ConfigurationError, match=f"{variable} names .*, which does not exist"):
             make_http_client(client, SERVER)
 
 

@@ -1,4 +1,4 @@
-"""Never in the way: a cache that cannot be used costs one warning, and answers go on without it."""
+"""Never in the way: a cache that cannot be used costs one warning, and work continues without it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_without(cache: ResponseCache) -> None:
         cache.close()
     assert len(caught) == 1
     assert issubclass(caught[0].category, CacheWarning)
-    assert "answers go on without" in str(caught[0].message)
+    assert "continuing without" in str(caught[0].message)
 
 
 def _file(tmp_path: Path) -> Path:

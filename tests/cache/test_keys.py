@@ -23,7 +23,7 @@ def test_a_cache_that_outlives_the_process_gets_no_key_that_does_not(tmp_path: P
     """Its entries would be worthless to all others, and theirs to it: it is left alone, with one warning."""
     with pytest.warns(ClaudeForceWarning, match="temporary folder"):
         cache = ResponseCache(tmp_path / "cache", environ={}, config_directory=f"{NO_HOME}/config")
-    with pytest.warns(CacheSecretWarning, match="no folder to keep a key in") as caught:
+    with pytest.warns(CacheSecretWarning, match="no folder to save a key in") as caught:
         assert not cache.put(fingerprint(1), answer())
     assert cache.get(fingerprint(1)) is None
     assert len(caught) == 1

@@ -299,7 +299,7 @@ def test_an_unusable_key_file_is_left_alone(name: str, tmp_path: Path) -> None:
     UNUSABLE[name](path)
     before = os.lstat(str(path))
     cache = ResponseCache(tmp_path / "cache", environ={}, config_directory=path.parent)
-    with pytest.warns(CacheSecretWarning, match="answers go on without cache") as caught:
+    with pytest.warns(CacheSecretWarning, match="continuing without a cache") as caught:
         assert [cache.get(digit * 64) for digit in "0123"] == [None] * 4
     assert len(caught) == 1
     after = os.lstat(str(path))
@@ -320,7 +320,7 @@ def test_no_place_for_a_key_costs_a_warning(tmp_path: Path) -> None:
     """A config directory that cannot be made turns the cache off with one warning."""
     (tmp_path / "file").write_text("")
     cache = ResponseCache(tmp_path / "cache", environ={}, config_directory=tmp_path / "file" / "config")
-    with pytest.warns(CacheSecretWarning, match="no key can be kept") as caught:
+    with pytest.warns(CacheSecretWarning, match="a key cannot be saved") as caught:
         assert cache.get("0" * 64) is None
     assert len(caught) == 1
     cache.close()

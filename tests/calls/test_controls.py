@@ -504,7 +504,9 @@ def test_a_wait_that_cannot_fit_ends_at_once(run: Any, make: Make, simulator: Si
         assert 20 < (status.state().seconds or 0) < 40
         assert "leaves in" in str(status.state())
         began = time.monotonic()
-        with pytest.raises(CallTimeoutError, match=r"rate limit lets this call go in \d+ s, after its timeout of 2 s"):
+        with pytest.raises(
+            CallTimeoutError, match=r"rate limit lets this call leave only in \d+ s, after its timeout of 2 s"
+        ):
             await orchestrator.run("q", timeout_seconds=2)
         assert time.monotonic() - began < 1
         waits.cancel()

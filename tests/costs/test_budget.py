@@ -74,7 +74,7 @@ def test_a_refusal_says_need_left_and_remedy(limit, taken, amount, message):
 def test_an_unknown_price_is_refused_under_a_limit(daily):
     """None is refused, saying so, unless it is allowed or there is no limit."""
     line = (
-        "the price of this call is unknown or has no bound, so the $0.50 {} cannot be kept;"
+        "the price of this call is unknown or has no bound, so the $0.50 {} cannot be enforced;"
         " give the model's price with prices=, allow such calls with allow_unknown_price=on, or set {}=none"
     )
     with pytest.raises(BudgetExceededError) as caught:
@@ -165,7 +165,7 @@ def test_a_limit_is_dollars(value, limit):
 
 @pytest.mark.parametrize("value", [-1, "x", "nan", "inf", True, [], "1e7", object, "9" * 100])
 def test_a_bad_limit_is_one_line(value):
-    """What is not an amount is an OptionError that names the option."""
+    """What is not a valid amount is an OptionError that names the option."""
     with pytest.raises(OptionError, match=r"^daily_budget must be US dollars from 0 to 1000000, or none, not"):
         parse_budget(value, name="daily_budget")
 

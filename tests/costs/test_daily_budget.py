@@ -244,7 +244,7 @@ def test_a_file_that_cannot_be_written_refuses(daily, path):
     path.write_bytes(b"this is not a database" * 100)
     budget = daily(1)
     with pytest.raises(
-        BudgetExceededError, match=r"the daily budget cannot be kept: .*; mend it or set daily_budget=none"
+        BudgetExceededError, match=r"the daily budget cannot be enforced: .*; fix that or set daily_budget=none"
     ):
         budget.reserve(D("0.1"))
     with pytest.raises(ClaudeForceError, match="cannot be read"):
@@ -369,7 +369,7 @@ def test_sums_that_are_not_amounts_are_refused_in_one_line(daily, path, spoil):
     before = path.read_bytes()
     # One that has read an entry goes on with what it read.
     for asked in [daily(1)] if spoil.startswith("UPDATE entries") else [budget, daily(1)]:
-        with pytest.raises(BudgetExceededError, match=r"the daily budget cannot be kept: .*ledger\.db") as caught:
+        with pytest.raises(BudgetExceededError, match=r"the daily budget cannot be enforced: .*ledger\.db") as caught:
             asked.reserve(D("0.1"))
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 400

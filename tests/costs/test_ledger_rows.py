@@ -88,9 +88,9 @@ def test_what_we_did_not_write_is_one_line(ledger: Ledger, edit: str, tmp_path: 
 
 
 def test_an_edit_of_sums_is_refused_where_it_is_summed(ledger: Ledger) -> None:
-    """A cost that is not an amount is in no sum."""
+    """A cost that is not a valid amount is in no sum."""
     change(ledger, "UPDATE entries SET cost = '-5' WHERE id = 1")
-    with pytest.raises(ClaudeForceError, match="a cost is not an amount"):
+    with pytest.raises(ClaudeForceError, match="a cost is not a valid amount"):
         ledger.total()
 
 
@@ -99,7 +99,7 @@ def test_an_edit_of_sums_is_refused_where_it_is_summed(ledger: Ledger) -> None:
     [None, 1, 0.5, b"1", "", "x", "NaN", "-0.1", "1e13", "Infinity", "1" * 121, "1e-999999", "٣x", "0x10"],
 )
 def test_what_is_not_an_amount(value: Any) -> None:
-    with pytest.raises(ValueError, match="a cost is not an amount"):
+    with pytest.raises(ValueError, match="a cost is not a valid amount"):
         amount_of(value)
 
 

@@ -278,7 +278,7 @@ def test_stop_all_ends_a_cell_as_stop_does(kernel: LiveKernel, server: Simulator
         "threading.Thread(target=stop_soon).start()"
     )
     line = one_line(kernel.run("%%claude model=haiku thinking=off timeout=300 into=kept\nhalfway"))
-    assert line == "StoppedError: stopped with all else that was under way; run again to continue"
+    assert line == "StoppedError: stopped with everything else in progress; run again to continue"
     assert kernel.value("kept.status, type(kept.error).__name__, len(kept.text) > 0") == "failed StoppedError True"
 
 

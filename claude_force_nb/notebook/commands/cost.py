@@ -25,7 +25,7 @@ REFERENCE = Reference(
     magic="%claude_cost",
     summary="Shows what was spent and what the cache saved, by all notebooks of the user.",
     words=(
-        ("by=", "what a line stands for", "model, agent, day, notebook; default model"),
+        ("by=", "group the answers by this", "model, agent, day, notebook; default model"),
         ("since=", "leave out what is older", "7d, 24h or 2026-11-01"),
         ("export=", "write every answer to a file", "a .csv file"),
         ("into=", "every answer as a data frame", "name"),
@@ -83,7 +83,7 @@ def do_cost(
     if "prune" in given:
         others = [name for name in given if name != "prune"]
         if others:
-            raise OptionError(f"prune stands alone, without {', '.join(others)}")
+            raise OptionError(f"prune cannot be combined with {', '.join(others)}")
         return line_bundle(prune(ledger, given["prune"], now=now))
     if "export" in given and "into" in given:
         raise OptionError("export and into go one at a time")

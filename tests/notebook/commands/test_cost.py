@@ -167,7 +167,7 @@ def test_prune_keeps_today(ledger: Ledger, clock: Clock) -> None:
     assert ledger.total().calls == 1
     with pytest.raises(OptionError, match="prune must be like 30m"):
         ask(ledger, prune="old")
-    with pytest.raises(OptionError, match="prune stands alone"):
+    with pytest.raises(OptionError, match="prune cannot be combined"):
         ask(ledger, prune="1d", by="model")
     assert ledger.total().calls == 1
 
