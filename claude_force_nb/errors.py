@@ -41,7 +41,7 @@
     │   ├── NotAnsweredError             its message batch ended without an answer
     │   └── MalformedAnswerError         a 200 that is not a Messages API answer
     ├── StoppedError                     stop_all() ended it
-    ├── JobError                         a batch job cannot be kept, sent or collected now
+    ├── JobError                         a batch job cannot be saved, sent or collected now
     └── TransportClosedError             used after close()
 
     RunInterrupted (KeyboardInterrupt)   Stop; one line as well
@@ -210,7 +210,7 @@ class SchemaError(ClaudeForceError):
 
 
 class JobError(ClaudeForceError):
-    """A batch job cannot be kept, sent or collected now."""
+    """A batch job cannot be saved, sent or collected now."""
 
 
 class TransportClosedError(ClaudeForceError):

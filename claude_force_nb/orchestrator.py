@@ -351,7 +351,7 @@ class AsyncAgentOrchestrator:
 
     @property
     def batches_left(self) -> str:
-        """Which batches of the run that was stopped last go on at the API, and how to collect them; "" where none do."""
+        """Which batches of the run that was stopped last keep running at the API, and how to collect them; "" where none do."""
         return self._batches.left_running
 
     def cancel_run(self, task: asyncio.Task[Any]) -> None:

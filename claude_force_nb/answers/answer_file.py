@@ -389,4 +389,4 @@ def describe_faults(faults: List[LineFault]) -> str:
     """Return which lines do not count and why, in one line of bounded length."""
     named = ", ".join(map(str, faults[:_MOST_NAMED]))
     more = f", and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
-    return f"{named}{more}; what is not valid does not count, the other answers do"
+    return f"{named}{more}; these lines are ignored, all others count"

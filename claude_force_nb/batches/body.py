@@ -64,7 +64,7 @@ class BatchBody:
         size = len(_HEAD) + len(row) + len(_TAIL)
         if size > self._most_bytes:
             raise OptionError(
-                f"the request has {size:,} bytes, and a batch takes {self._most_bytes:,}; send it without via=batches"
+                f"the request is {size:,} bytes, but a batch takes at most {self._most_bytes:,}; send it without via=batches"
             )
 
     def fits(self, row: bytes) -> bool:

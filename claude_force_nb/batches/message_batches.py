@@ -53,7 +53,7 @@ class MessageBatches:
     limits : BatchLimits
         May be set.
     left_running : str
-        After a run that was stopped: one line that says which batches go on at the API, and how to collect them; else "".
+        After a run that was stopped: one line that says which batches keep running at the API, and how to collect them; else "".
     """
 
     def __init__(
@@ -209,5 +209,5 @@ def open_message_batches(
         Where the transport is of the user's own and has no message batches.
     """
     if not isinstance(transport, SdkTransport):
-        raise OptionError("via=batches needs the API itself; this orchestrator has a transport of its own")
+        raise OptionError("via=batches needs the API itself; this orchestrator has a custom transport")
     return MessageBatches(SdkBatches(transport), JobStore(default_jobs_path(environ)), accounts, **options)

@@ -135,7 +135,7 @@ class JobRegistry:
         """
         state = self.find(name)
         if any(part.is_open and self._store.has_live_owner(part) for part in state.parts):
-            raise JobError(f"job {state.job.id} is waited for by a kernel; stop its cell or cancel it first")
+            raise JobError(f"a kernel is waiting for job {state.job.id}; stop its cell or cancel the job first")
         self._store.forget(state.job.id)
         return state
 
@@ -200,7 +200,7 @@ class JobRegistry:
         """
         state = self.find(name)
         if not any(part.is_open for part in state.parts):
-            raise JobError(f"job {state.job.id} is over ({state.state}); run its cell to have the answers")
+            raise JobError(f"job {state.job.id} has ended ({state.state}); run its cell to get the answers")
         results: List[ClaudeResult] = []
         began = time.monotonic()
 

@@ -32,8 +32,8 @@ _STATUS = {
     "overloaded_error": 529,
 }
 _NOT_BILLED = {
-    "canceled": "the batch was cancelled before this row had its turn; run again to send it",
-    "expired": "the batch expired before this row had its turn; run again to send it",
+    "canceled": "the batch was cancelled before this row was processed; run again to send it",
+    "expired": "the batch expired before this row was processed; run again to send it",
 }
 
 

@@ -205,7 +205,7 @@ class BatchRun:
             try:
                 self._owner = Owner(self._store.owners)
             except OSError as error:
-                raise JobError(f"batch jobs cannot be kept in {self._store.owners} ({error})") from None
+                raise JobError(f"batch jobs cannot be saved in {self._store.owners} ({error})") from None
             context = self._context
             self._follower = PartFollower(
                 context.store,
@@ -294,4 +294,4 @@ def _left_line(parts: Iterable[Part]) -> str:
     if not jobs:
         return ""
     first = next(iter(by_job))
-    return f"{jobs} goes on at the API: run the cell again or %claude_jobs attach {first} to collect it"
+    return f"{jobs} keeps running at the API: run the cell again or %claude_jobs attach {first} to collect it"

@@ -132,7 +132,7 @@ class Sender:
                 warned = True
                 ids = ", ".join(info.id for info in running)
                 warn(
-                    f"job {part.job}: the answer to a create was lost; {ids} may be it, and nothing is sent again before it ends",
+                    f"job {part.job}: the answer to its creation was lost; {ids} may be it, and nothing is sent again until that has ended",
                     ClaudeForceWarning,
                 )
             await backoff.wait()

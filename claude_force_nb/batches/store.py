@@ -120,7 +120,7 @@ class JobStore:
                 yield _cursor(connection)
         except _FAULTS as error:
             self._file.close()
-            raise JobError(f"the batch jobs in {self.path} cannot be kept ({_reason(error)})") from None
+            raise JobError(f"the batch jobs in {self.path} cannot be saved ({_reason(error)})") from None
 
     def _read(self, query: str, values: Sequence[Any], read: Callable[[Mapping[str, Any]], Any]) -> List[Any]:
         try:
@@ -307,7 +307,7 @@ class JobStore:
             return part.owner is not None and is_alive(self.owners, part.owner)
         except OSError as error:
             raise JobError(
-                f"who works on the batch jobs in {self.path} cannot be told ({error.strerror or error}: {self.owners})"
+                f"cannot tell who works on the batch jobs in {self.path} ({error.strerror or error}: {self.owners})"
             ) from None
 
 
@@ -319,7 +319,7 @@ def _cursor(connection: sqlite3.Connection) -> sqlite3.Cursor:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, BrokenRecordError):
-        return f"somebody changed its {error}; move the file away to start anew"
+        return f"somebody changed its {error}; move the file away to start over"
     return reason_of(error)
 
 

@@ -24,8 +24,8 @@ _LONGEST = 40
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
     parser.description = (
-        "List the answers that a notebook shows: where each is from, and whether file or cache has it as it is shown. Exit status: 0"
-        " where all are known and the same, 1 where not, 2 where it could not be read."
+        "List the answers that a notebook shows, where each comes from, and whether the answer file or the cache has the same text."
+        " Exit status: 0 if all are known and unchanged, 1 if not, 2 if it could not be read."
     )
     parser.add_argument("notebook", type=Path, help="notebook to read; nothing of it is run")
     parser.add_argument("--answers", type=Path, help="answer file (default: NAME.answers.jsonl beside NAME.ipynb)")
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_table(found: list[AuditedAnswer]) -> None:
     if not found:
-        print("the notebook shows no answer that says where it is from")
+        print("the notebook shows no answers that say where they come from")
         return
     header = ("cell", "agent", "model", "date", "cost", "request", "in", "text")
     same = {True: "the same", False: "differs", None: "not known"}

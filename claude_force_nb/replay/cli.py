@@ -24,15 +24,15 @@ _MOST_NAMED = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
     parser.description = (
-        "Run a notebook from its answer file, in a fresh kernel without key and network. Exit status: 0 where every answer was there,"
-        " and with --check nothing changed; 1 where not; 2 where it could not be run."
+        "Run a notebook from its answer file, in a fresh kernel without key and network. Exit status: 0 if every answer was there"
+        " (and with --check, if nothing changed), 1 if not, 2 if it could not be run."
     )
     parser.add_argument("notebook", type=Path, help="notebook to run")
     parser.add_argument("--answers", type=Path, help="answer file (default: NAME.answers.jsonl beside NAME.ipynb)")
     parser.add_argument("--check", action="store_true", help="compare what the cells show with what was saved")
     parser.add_argument("--output", type=Path, help="write the notebook as it ran to this file")
     parser.add_argument(
-        "--timeout", type=float, default=600.0, metavar="SECONDS", help="of one cell (default: %(default)s)"
+        "--timeout", type=float, default=600.0, metavar="SECONDS", help="time limit of each cell (default: %(default)s)"
     )
 
 
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     problems += [f"cell {number} failed: {line}" for number, line in failed.items()]
     if arguments.check:
         changed = [number for number in changed_cells(saved, again) if number not in missed and number not in failed]
-        problems += [f"cell {number} shows something else than was saved" for number in changed]
+        problems += [f"cell {number} shows something other than what was saved" for number in changed]
         problems += [f"{answers.name}: {fault}" for fault in answers.faults if not fault.harmless]
         problems += _stale(answers)
     for problem in problems[:_MOST_NAMED]:
@@ -80,7 +80,7 @@ def _stale(answers: AnswerFile) -> List[str]:
     """Return the lines whose question is not the one that their fingerprint stands for: nothing will ever ask for them."""
     lines = (answers.line(fingerprint) for fingerprint in answers.fingerprints())
     return [
-        f"{answers.name}: line {line.number} is stale: it does not hold the question that it stands for"
+        f"{answers.name}: line {line.number} is stale: its question does not match its fingerprint"
         for line in lines
         if line is not None and not line.asks_what_it_says()
     ]

@@ -29,7 +29,7 @@ def close_network() -> None:
 
 def _refuse(event: str, arguments: Any) -> None:
     if event in _CLOSED:
-        raise OSError(f"the network is closed to a notebook that is replayed ({event})")
+        raise OSError(f"a replayed notebook has no network access ({event})")
 
 
 if __name__ == "__main__":

@@ -117,11 +117,13 @@ class RowFile:
         self._more = more
         self._is_parquet = self.path.suffix.lower() == ".parquet"
         if self._is_parquet and find_spec("pyarrow") is None:
-            raise SourceError(f"writing {self.path.name} needs pip install pyarrow; or write to a .jsonl file")
+            raise SourceError(f"writing {self.path.name} needs pyarrow: pip install pyarrow; or write to a .jsonl file")
         self._log = self._log_of(self.path)
         written = (os.path.realpath(str(each)) for each in (self.path, self._log) if os.path.exists(str(each)))
         if source.path is not None and os.path.realpath(str(source.path)) in written:
-            raise SourceError(f"{path} is read for its rows, so they cannot be written there; give another name")
+            raise SourceError(
+                f"{path} is where the rows come from, so their answers cannot be written there; give another name"
+            )
         self._signatures = signatures or RowSignatures()
         self._trusted = trusted
         # By the beginning of the fingerprint, where the line stands that answers it, and the rows of lines that nobody has signed.
@@ -191,7 +193,7 @@ class RowFile:
             try:
                 # Another run that ends just now puts a new file into the place of the one that was opened.
                 if not _lock(self._file) or not os.path.samestat(os.fstat(self._file.fileno()), self._log.stat()):
-                    raise SourceError(f"another run writes to {self.path} now; wait for it, or give another name")
+                    raise SourceError(f"another run is writing to {self.path}; wait for it, or give another name")
                 self._end = self._read()
                 if self._unsigned and not self._trusted:
                     raise self._not_signed()
@@ -250,12 +252,12 @@ class RowFile:
         answers = "1 answer" if number == 1 else f"{number:,} answers"
         return SourceError(
             f"{self.path} has {answers} without your signature, first in row {min(self._unsigned.values())}: somebody else wrote them,"
-            " they were changed, or CLAUDE_CACHE_SECRET was another one; give another name to ask again,"
+            " they were changed, or CLAUDE_CACHE_SECRET was different; give another name to ask again,"
             " or set trust_file to use them; nothing was sent"
         )
 
     def _foreign(self) -> SourceError:
-        return SourceError(f"{self.path} is there and was not written by a batch; give another name")
+        return SourceError(f"{self.path} exists and was not written by a batch; give another name")
 
     def known(self, request: ClaudeRequest) -> Optional[ClaudeResult]:
         """Return a result without text where the file has the answer to a request already, else None."""
@@ -303,10 +305,10 @@ class RowFile:
                 return
             # A torn line in the middle would make the file unreadable.
             self._file.truncate(self._end)
-            reason = "there is no more room"
+            reason = "no space left"
         except OSError as error:
             reason = error.strerror or str(error)
-        raise SourceError(f"{self._log} cannot be written: {reason}; the rows before are in it")
+        raise SourceError(f"{self._log} cannot be written: {reason}; the earlier rows are in it")
 
     def _put_down(self, row: int, offset: int) -> None:
         """Note where the line of a row stands, which needs nothing further."""
@@ -375,7 +377,7 @@ class RowFile:
                 write_parquet(file, lambda: map(json.loads, self._lines()))
                 self._keep_mode(file)
         except ParquetTypeError as error:
-            raise SourceError(f"Parquet has no form for these rows ({error}); they are in {self._log}") from None
+            raise SourceError(f"these rows cannot be written as Parquet ({error}); they are in {self._log}") from None
         self._let_go()
         self._log.unlink()
 

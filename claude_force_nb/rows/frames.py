@@ -130,7 +130,7 @@ def as_table(value: Any, name: str) -> Optional[Table]:
         value = _renamed(value, distinct_names(names, source=name))
     seen = narwhals.from_native(value, pass_through=True, allow_series=True)
     if isinstance(seen, narwhals.LazyFrame):
-        raise SourceError(f"{name} is lazy: its rows are not there yet; collect it first")
+        raise SourceError(f"{name} is lazy: its rows are not loaded yet; collect it first")
     if isinstance(seen, narwhals.Series):
         native = value.to_frame(seen.name or "item") if hasattr(value, "to_frame") else None
         if native is None:

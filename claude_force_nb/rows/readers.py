@@ -162,7 +162,7 @@ class FileRows:
             message = f"{self.path} is not UTF-8; {advice} (older programs of Windows write cp1252)"
             raise SourceError(message) from None
         except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise SourceError(f"{self.path} cannot be read: it is not gzip, or ends too early") from None
+            raise SourceError(f"{self.path} cannot be read: it is not valid gzip, or is truncated") from None
         except OSError as error:
             raise SourceError(f"{self.path} cannot be read: {error.strerror or error}") from None
 
@@ -241,7 +241,7 @@ class FileRows:
                 return
         what = "array" if lines[0][0] == "[" else "object"
         raise SourceError(
-            f"{self.path.name} is one JSON {what} instead of a JSON value on each line; read it with json.load() and give the list"
+            f"{self.path.name} is one JSON {what} instead of a JSON value on each line; read it with json.load() and pass the list"
         )
 
     # --- CSV
@@ -284,7 +284,7 @@ class FileRows:
                     yield dict(zip(names, fields))
                 else:
                     line = reader.line_num + above
-                    message = f"line {line} of {self.path.name} has {len(fields)} fields, its header {len(names)}"
+                    message = f"line {line} of {self.path.name} has {len(fields)} field{'' if len(fields) == 1 else 's'}, but its header has {len(names)}"
                     yield BrokenRow(SourceError(message))
         except csv.Error as error:
             raise SourceError(f"line {reader.line_num + above} of {self.path.name}: {error}") from None
@@ -293,7 +293,9 @@ class FileRows:
 
     def _look_at_parquet(self) -> None:
         if find_spec("pyarrow") is None:
-            raise SourceError(f"reading {self.path.name} needs pip install pyarrow; or give a .csv or .jsonl file")
+            raise SourceError(
+                f"reading {self.path.name} needs pyarrow: pip install pyarrow; or give a .csv or .jsonl file"
+            )
         with self._parquet() as file:
             names = list(file.schema_arrow.names)
         twice = sorted(name for name, times in Counter(names).items() if times > 1)

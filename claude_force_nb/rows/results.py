@@ -180,7 +180,7 @@ class BatchResult(Sequence[ClaudeResult]):
         chosen = list(chosen)
         if chosen and all(type(each) is bool or type(each).__name__ in ("bool_", "bool") for each in chosen):
             if len(chosen) != len(self):
-                raise OptionError(f"there are {len(self)} rows, and {len(chosen)} times True or False")
+                raise OptionError(f"{len(chosen)} times True or False for {len(self)} rows; give one for each row")
             return self._part([place for place, each in enumerate(chosen) if each])
         return self._part([range(len(self))[place] for place in chosen])
 
@@ -279,7 +279,7 @@ class BatchResult(Sequence[ClaudeResult]):
         if not places:
             return self
         if self._again is None:
-            raise OptionError("this batch does not know how it was run; run its rows again")
+            raise OptionError("this batch cannot be retried, since it was not run in this process; run its rows again")
         results = list(self._results)
         for number, result in (await self._again(tuple(places), tell)).items():
             results[places[number]] = result

@@ -1,4 +1,4 @@
-"""A run that is stopped goes on at the API."""
+"""A run that is stopped keeps running at the API."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_a_job_that_was_only_planned_is_cancelled_at_once(simulator: Any, build:
             )
             jobs.store.plan(JOB, [fingerprint], owner.token, None)
             assert [state.state for state in jobs.all()] == ["sending"]
-            with pytest.raises(JobError, match="is waited for by a kernel"):
+            with pytest.raises(JobError, match="a kernel is waiting for job"):
                 jobs.forget(JOB.id)
             owner.release()
             assert [state.state for state in jobs.all()] == ["interrupted"]

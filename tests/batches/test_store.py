@@ -47,7 +47,7 @@ def test_a_file_that_cannot_be_used_is_said_in_one_line(tmp_path: Path) -> None:
     """Nothing is sent without the state on disk."""
     (tmp_path / "jobs.db").write_text("no database " * 100, encoding="utf-8")
     store = JobStore(tmp_path / "jobs.db")
-    with pytest.raises(JobError, match="cannot be kept") as caught:
+    with pytest.raises(JobError, match="cannot be saved") as caught:
         store.plan(JOB, [b"x" * 32], OWNER, None)
     assert "\n" not in str(caught.value)
     store.close()

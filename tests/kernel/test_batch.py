@@ -361,7 +361,7 @@ def test_rows_go_to_a_file(kernel: LiveKernel, server: Simulator, folder: Path) 
     mine = folder / "mine.jsonl"
     mine.write_text("not json\n", encoding="utf-8")
     refused = kernel.run("%claude_batch ['x'] into=mine.jsonl")
-    assert refused.traceback == ["SourceError: mine.jsonl is there and was not written by a batch; give another name"]
+    assert refused.traceback == ["SourceError: mine.jsonl exists and was not written by a batch; give another name"]
 
 
 def click(kernel: LiveKernel, model_id: str, subshell_id: Any = None) -> None:

@@ -48,7 +48,7 @@ def test_a_stopped_cell_leaves_its_batch_running_and_attach_collects_it(kernel: 
     cell = kernel.wait(message)
     assert len(cell.traceback) == 1
     found = re.fullmatch(
-        r"Interrupted: 0 of 30 done; job (\w{6}) \((msgbatch_\w+)\) goes on at the API: run the cell again or "
+        r"Interrupted: 0 of 30 done; job (\w{6}) \((msgbatch_\w+)\) keeps running at the API: run the cell again or "
         r"%claude_jobs attach \1 to collect it",
         cell.traceback[0],
     )
@@ -59,7 +59,7 @@ def test_a_stopped_cell_leaves_its_batch_running_and_attach_collects_it(kernel: 
         assert job in form
         assert batch.split("_")[1] in form
     assert "in progress" in listed["text/plain"]
-    assert kernel.value("len(labels), 'goes on at the API' in str(labels.errors[29])") == "30 True"
+    assert kernel.value("len(labels), 'keeps running at the API' in str(labels.errors[29])") == "30 True"
     attached = kernel.run(f"%claude_jobs attach {job}")
     assert attached.error is None, attached.traceback
     assert f"job {job} · 30 rows · 30 ok" in attached.text

@@ -96,9 +96,9 @@ def test_code_that_wants_the_network_gets_none(copied: Path) -> None:
     edit(copied / "review.ipynb", "1 / 0", "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9/')")
     done = command("replay", "review.ipynb", "--check", folder=copied, home=copied / "elsewhere")
     assert done.returncode == 1
-    assert "cell 10 shows something else than was saved" in done.stdout
+    assert "cell 10 shows something other than what was saved" in done.stdout
     command("replay", "review.ipynb", "--output", "again.ipynb", folder=copied, home=copied / "elsewhere")
-    assert "the network is closed to a notebook that is replayed" in (copied / "again.ipynb").read_text("utf-8")
+    assert "a replayed notebook has no network access" in (copied / "again.ipynb").read_text("utf-8")
 
 
 @pytest.mark.slow

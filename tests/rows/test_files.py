@@ -178,7 +178,7 @@ def test_parquet_has_types_for_all_rows(run: Any, make: Make, tmp_path: Path, mo
     for wrong in ({"n": "text"}, {"n": 2**70}, {"n": {}}):
         other = tmp_path / "wrong.parquet"
         with pytest.raises(
-            SourceError, match=r"Parquet has no form for these rows.*they are in .*part\.jsonl"
+            SourceError, match=r"these rows cannot be written as Parquet.*they are in .*part\.jsonl"
         ) as caught:
             run(orchestrator.run_stream([{"n": 1}, {"n": 2}, wrong], template="Say {{ n }}", into=other))
         assert "\n" not in str(caught.value)
@@ -198,7 +198,7 @@ def test_one_run_writes_a_file(run: Any, make: Make, simulator: Simulator, tmp_p
         first = orchestrator.run_stream(["first", "a"], into=path, on_result=lambda row, result: begun.set())
         one = asyncio.ensure_future(first)
         await begun.wait()
-        with pytest.raises(SourceError, match="another run writes to"):
+        with pytest.raises(SourceError, match="another run is writing to"):
             await orchestrator.run_stream(["first", "b"], into=path)
         return [await one]
 
@@ -206,7 +206,7 @@ def test_one_run_writes_a_file(run: Any, make: Make, simulator: Simulator, tmp_p
     assert [line["item"] for line in lines(path)] == ["first", "a"]
     calls = simulator.counters.calls
     for into in (path, tmp_path / "." / "out.jsonl"):
-        with pytest.raises(SourceError, match="is read for its rows"):
+        with pytest.raises(SourceError, match="is where the rows come from"):
             run(orchestrator.run_stream(path, template="{{ answer }}", into=into))
     assert simulator.counters.calls == calls
     assert len(lines(path)) == 2

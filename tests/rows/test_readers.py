@@ -141,8 +141,8 @@ def test_packed_files_of_all_kinds(name: str, tmp_path: Path) -> None:
     [
         ("a,b\ncaf\u00e9,2\n".encode("cp1252"), "a.csv", "is not UTF-8; save it as “CSV UTF-8”, or give pandas.read_csv(path, encoding='cp1252')"),
         ("caf\u00e9\n".encode("cp1252"), "a.txt", "is not UTF-8; save it as UTF-8"),
-        (b"no gzip", "a.csv.gz", "cannot be read: it is not gzip, or ends too early"),
-        (gzip.compress(b"a,b\n" * 1000, mtime=0)[:40], "a.csv.gz", "cannot be read: it is not gzip, or ends too early"),
+        (b"no gzip", "a.csv.gz", "cannot be read: it is not valid gzip, or is truncated"),
+        (gzip.compress(b"a,b\n" * 1000, mtime=0)[:40], "a.csv.gz", "cannot be read: it is not valid gzip, or is truncated"),
         ('[\n  {"a": 1},\n  {"a": 2}\n]\n', "a.jsonl", "a.jsonl is one JSON array instead of a JSON value on each line; read it with json.load()"),
         ('[{"a": 1},\n {"a": 2}]\n', "a.jsonl", "is one JSON array instead of"),
         ('[{"a": 1}, {"a": 2}]', "a.ndjson", "is one JSON array instead of"),

@@ -106,7 +106,7 @@ def test_rows_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text('{"text": "a"}\n{"text": \n"plain"\n{"other": 1}\n', encoding="utf-8")
     first, broken, last = items(opened(tmp_path / "r.csv", column="text"))
     assert (first, last) == ("a", "c")
-    assert str(broken.error) == "line 3 of r.csv has 1 fields, its header 2"
+    assert str(broken.error) == "line 3 of r.csv has 1 field, but its header has 2"
     found = items(opened(tmp_path / "r.jsonl", column="text"))
     assert [type(item) for item in found] == [str, BrokenRow, BrokenRow, BrokenRow]
     assert str(found[1].error) == "line 2 of r.jsonl is not valid JSON"

@@ -77,7 +77,7 @@ async def jobs(session: NotebookSession, line: str, *, now: float) -> Optional[B
     if action == "forget":
         state = batches.forget(names[0])
         running = state.state in ("in progress", "cancelling", "lost")
-        note = "; its batch goes on at the API and is billed" if running else ""
+        note = "; its batch keeps running at the API and is billed" if running else ""
         return line_bundle(f"job {state.job.id} is forgotten{note}")
     state = await batches.cancel(names[0])
     name = state.job.id
@@ -96,7 +96,7 @@ async def _attach(session: NotebookSession, name: str) -> None:
     )
 
     def describe() -> str:
-        return f"job {name} goes on at the API; %claude_jobs attach {name} again to collect it"
+        return f"job {name} keeps running at the API; %claude_jobs attach {name} again to collect it"
 
     async def work() -> Bundle:
         follower = asyncio.get_running_loop().create_task(live.follow())
@@ -106,7 +106,7 @@ async def _attach(session: NotebookSession, name: str) -> None:
             follower.cancel()
             if orchestrator.ledger is not None:
                 orchestrator.ledger.flush()
-        line = f"job {state.job.id} · {summary_line(batch)}; run its cell to have the answers"
+        line = f"job {state.job.id} · {summary_line(batch)}; run its cell to get the answers"
         return line_bundle(line)
 
     try:

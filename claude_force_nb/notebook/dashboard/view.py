@@ -84,7 +84,7 @@ class DashboardState:
     local: bool = False
 
     def __post_init__(self) -> None:
-        # BatchOutcome seconds: nobody reads more, and what reads the same is the same.
+        # Whole seconds: finer ones would make states differ that look the same.
         pauses = tuple((family, float(math.ceil(seconds))) for family, seconds in self.snapshot.paused_families)
         object.__setattr__(self, "snapshot", replace(self.snapshot, paused_families=pauses))
 
