@@ -692,7 +692,7 @@ def test_verify_says_that_a_database_was_lost(directory: Path) -> None:
     """A database that cannot be read is not a clean bill: it counts as corrupt, once."""
     ATTACKS["database overwritten with text behind its header"](directory)
     with make_cache(directory) as cache:
-        with pytest.warns(UserWarning, match="made anew"):
+        with pytest.warns(UserWarning, match="created again"):
             report = cache.verify()
         assert (report.corrupt, report.intact, report.ok) == (1, 0, False)
         assert cache.stats().integrity_failures == 1

@@ -28,22 +28,22 @@ def test_text_keys_and_bytes_values_come_back(disk: SignedDisk) -> None:
 @pytest.mark.parametrize("key", [b"key", 5, None, ("key",), bytearray(b"key")])
 def test_any_other_key_is_refused(disk: SignedDisk, key: Any) -> None:
     """Nothing is pickled, and nothing that a row holds is unpickled."""
-    with pytest.raises(TypeError, match="is text"):
+    with pytest.raises(TypeError, match="must be text"):
         disk.put(key)
-    with pytest.raises(DamagedError, match="is text"):
+    with pytest.raises(DamagedError, match="must be text"):
         disk.get(key, True)
-    with pytest.raises(DamagedError, match="is text"):
+    with pytest.raises(DamagedError, match="must be text"):
         disk.get("key", False)
 
 
 def test_any_other_value_is_refused(disk: SignedDisk, tmp_path: Path) -> None:
     """No text, no file, no object; what a row names as its file is neither opened nor removed."""
     for value in ("text", 5, None, bytearray(b"x")):
-        with pytest.raises(TypeError, match="is bytes"):
+        with pytest.raises(TypeError, match="must be bytes"):
             disk.store(value, False)
         with pytest.raises(DamagedError):
             disk.fetch(MODE_RAW, None, value, False)
-    with pytest.raises(TypeError, match="is bytes"):
+    with pytest.raises(TypeError, match="must be bytes"):
         disk.store(b"value", True)
     for mode in (MODE_BINARY, MODE_TEXT, MODE_PICKLE, 0, "1", None):
         with pytest.raises(DamagedError):

@@ -159,7 +159,7 @@ def test_the_notice_comes_with_a_fence() -> None:
         ({"turn": "a"}, "turn= has no effect without use_memory=True"),
         ({"use_memory": True, "memory": "../a"}, "memory must name a conversation"),
         ({"use_memory": True, "memory": "on"}, "memory must name a conversation"),
-        ({"use_memory": True, "turn": ""}, "turn must be a text"),
+        ({"use_memory": True, "turn": ""}, "turn must be a non-empty text"),
         ({"use_memory": True, "memory_tokens": 0}, "memory_tokens must be a whole number from 1"),
         ({"use_memory": True, "body": {"messages": []}}, "body cannot have messages"),
         ({"thinking": 20_000, "model": "claude-haiku-4-5"}, "must be below max_tokens"),
