@@ -75,7 +75,7 @@ class Agent:
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
-            raise OptionError(f"an agent's name is letters, digits, - and _, not {self.name!r}")
+            raise OptionError(f"an agent's name must be letters, digits, - and _, not {self.name!r}")
         object.__setattr__(self, "title", self.title or self.name)
         for name in ("prompt", "description", "title"):
             object.__setattr__(self, name, well_formed(getattr(self, name)))

@@ -111,7 +111,7 @@ class AgentLibrary:
                     return agent
         known = self.names()
         if not is_name(name) and not like:
-            raise UnknownAgentError(f"an agent's name is letters, digits, - and _, not {name!r}")
+            raise UnknownAgentError(f"an agent's name must be letters, digits, - and _, not {name!r}")
         near = did_you_mean(name, known)
         raise UnknownAgentError(f"unknown agent {name!r}{near} (known: {', '.join(known)})")
 

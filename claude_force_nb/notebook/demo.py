@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Run a notebook twice in a real kernel against the simulator, and show what the second run saved."
     )
-    parser.add_argument("--notebook", type=Path, help="another notebook than the quickstart")
+    parser.add_argument("--notebook", type=Path, help="notebook to run instead of the quickstart")
     parser.add_argument(
         "--output", type=Path, default=Path("build"), help="folder for the results (default: %(default)s)"
     )

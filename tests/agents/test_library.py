@@ -229,10 +229,10 @@ def test_unknown_names(library: AgentLibrary, put: Callable[..., Path]) -> None:
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "", " a", "a\n", "a.md", "é", "١", 5, None])
 def test_no_name_is_a_path(library: AgentLibrary, put: Callable[..., Path], name: Any) -> None:
     """Nothing but letters, digits, - and _ names an agent that is made, and a path finds none."""
-    with pytest.raises(OptionError, match="an agent's name is letters, digits, - and _"):
+    with pytest.raises(OptionError, match="an agent's name must be letters, digits, - and _"):
         Agent(name, "p")
     if isinstance(name, str):
-        with pytest.raises(UnknownAgentError, match=r"an agent's name is letters, digits, - and _|unknown agent"):
+        with pytest.raises(UnknownAgentError, match=r"an agent's name must be letters, digits, - and _|unknown agent"):
             library.find(name)
     put("project/nb", "good-1_A", "p")
     assert library.find("good-1_A").name == "good-1_A"

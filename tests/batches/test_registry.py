@@ -60,7 +60,7 @@ def test_attach_collects_into_cache_and_ledger(build: Any, run: Any) -> None:
             assert jobs.all()[0].cost == batch.cost
             direct = await orchestrator.run_many(["a", "b"], model="haiku", max_tokens=50, thinking="off")
             assert direct.counts["cached"] == 2
-            with pytest.raises(JobError, match="is over"):
+            with pytest.raises(JobError, match="has ended"):
                 await jobs.attach(state.job.id)
             slip = state.job.id[:-1] + ("0" if state.job.id[-1] != "0" else "1")
             for call in (jobs.attach, jobs.cancel):

@@ -28,7 +28,7 @@ from claude_force_nb.errors import (
 from claude_force_nb.simulator import Simulator
 
 
-@pytest.mark.filterwarnings("ignore:job .* nothing is sent again before it ends")
+@pytest.mark.filterwarnings("ignore:job .* nothing is sent again until that has ended")
 def test_a_lost_create_is_found_in_the_list_and_not_sent_again(build: Any, run: Any) -> None:
     """Also among other batches of the same size, made before and after, which are none of ours."""
 

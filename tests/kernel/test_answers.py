@@ -61,7 +61,7 @@ def test_a_kernel_that_is_frozen_shows_the_same(recorded: Dict[str, Any], tmp_pa
         kernel.run("%load_ext claude_force_nb")
         said = shown(kernel.run(f"%claude_answers frozen {answers}"))
         assert said.startswith(
-            "x.answers.jsonl answers: 4 answers; 4 of them not signed by you: trust them as you trust"
+            "x.answers.jsonl answers: 4 answers; 4 of them not signed by you: trust them only as much as"
         )
         cells = [kernel.run(code) for code in CELLS]
         assert texts(cells[2:]) == texts(recorded["cells"][2:])
@@ -133,7 +133,7 @@ def test_a_project_does_not_choose_who_answers(recorded: Dict[str, Any], tmp_pat
     with LiveKernel(kernel_environment(recorded["url"], tmp_path), str(tmp_path)) as kernel:
         kernel.run("%load_ext claude_force_nb")
         ignored = kernel.run("%claude stream=off Are you there?")
-        assert "answers is ignored, since a project does not decide this" in ignored.stderr
+        assert "answers is ignored, because a project file must not decide this" in ignored.stderr
         kernel.run("%claude_config trust=on")
         assert "z.answers.jsonl" in kernel.run("%claude_answers").text
     assert json.loads((tmp_path / "z.answers.jsonl").read_bytes().splitlines()[0])["version"] == 1

@@ -258,7 +258,7 @@ def test_in_the_background(kernel: LiveKernel, server: Simulator) -> None:
     waiting = kernel.send("print('up', flush=True)\nawait job")
     kernel.wait_for_output(waiting, "up")
     kernel.interrupt()
-    assert kernel.wait(waiting).traceback == ["Interrupted: 20 of 21 done; the run goes on, await it again"]
+    assert kernel.wait(waiting).traceback == ["Interrupted: 20 of 21 done; the run continues, await it again"]
     assert kernel.value("job.status") == "running"
     early = kernel.run("job.result()")
     assert early.traceback == ["ClaudeForceError: the batch is still running: 20 of 21 done; await the run"]

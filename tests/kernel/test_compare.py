@@ -46,7 +46,7 @@ def test_what_is_wrong_is_one_line_and_what_fails_is_shown(tmp_path: Path) -> No
         kernel.run("%load_ext claude_force_nb\n%claude_config max_retries=0")
         for line, said in {
             "models=haiku,hiku": "hiku",
-            "models=haiku,,sonnet": "names are separated by commas",
+            "models=haiku,,sonnet": "names must be separated by commas",
             "models=haiku samples=101": "a comparison has 1 to 100 answers, not 101",
             "agents=nobody": "nobody",
             "modles=haiku": "did you mean 'models'?",

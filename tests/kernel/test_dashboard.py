@@ -217,7 +217,7 @@ def test_buttons_steer_work_behind_the_cells(kernel: LiveKernel, server: Simulat
     """Pause holds a background run, Resume lets it go on, Stop all ends it with what it has."""
     browser, _ = opened(kernel)
     browser.click("Pause")
-    browser.until("No call leaves until Resume is pressed.")
+    browser.until("No call is sent until Resume is pressed.")
     calls = server.counters.calls
     run = (
         "job = asyncio.get_running_loop().create_task(session.orchestrator.run_many("
@@ -227,7 +227,7 @@ def test_buttons_steer_work_behind_the_cells(kernel: LiveKernel, server: Simulat
     browser.until("Queue 30", "In flight 0 of 10")
     assert server.counters.calls == calls
     browser.click("Resume")
-    browser.until("Queue 0", "Calls leave again.")
+    browser.until("Queue 0", "Resumed. Calls are sent again.")
     assert kernel.value("dict((await job).counts)['ok']") == "30"
     server.fail("slow", delay_seconds=300, contains="stopped")
     kernel.run(run.format("stopped"))
@@ -246,12 +246,12 @@ def test_a_setting_that_changes_lets_nothing_out_of_hand(kernel: LiveKernel, ser
     browser, _ = opened(kernel)
     calls = server.counters.calls
     browser.click("Pause")
-    browser.until("No call leaves until Resume is pressed.")
+    browser.until("No call is sent until Resume is pressed.")
     kernel.run(run.format("old"))
     kernel.run("held = session.orchestrator\n%claude_config max_retries=2")
     kernel.run("new = asyncio.ensure_future(session.orchestrator.run('new', model='haiku', cache='off'))")
     assert kernel.value("held is session.orchestrator") == "False"
-    browser.until("No call leaves until Resume is pressed.", "Queue 31", "In flight 0 of")
+    browser.until("No call is sent until Resume is pressed.", "Queue 31", "In flight 0 of")
     assert server.counters.calls == calls
     browser.click("Resume")
     browser.until("Queue 0")

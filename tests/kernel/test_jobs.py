@@ -71,7 +71,7 @@ def test_a_stopped_cell_leaves_its_batch_running_and_attach_collects_it(kernel: 
         (f"%claude_jobs attach {job}", f"JobError: job {job} is over (done); run its cell"),
         (f"%claude_jobs cancel {job}", f"JobError: job {job} has ended already (done)"),
         (f"%claude_jobs forget {job}x", f"UnknownJobError: no batch job '{job}x'; did you mean '"),
-        ("%claude_jobs atach x", "OptionError: %claude_jobs knows list, attach, cancel, forget, not 'atach'; did you"),
+        ("%claude_jobs atach x", "OptionError: %claude_jobs takes list, attach, cancel, forget, not 'atach'; did you"),
         ("%claude_jobs attach", "OptionError: %claude_jobs attach takes the id of one job"),
     ):
         wrong = kernel.run(code)

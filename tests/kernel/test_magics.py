@@ -257,7 +257,7 @@ def test_dry_run_shows_the_request_and_sends_nothing(shared: LiveKernel, server:
     assert "\\n" not in text
     assert "at most" in text
     assert "with •••\n" in text
-    assert "1 secret is masked here, and would be sent" in text
+    assert "1 secret is masked here, but would be sent" in text
     assert text.endswith("not cached · nothing was sent")
     assert KEY not in json.dumps(cell.outputs)
     shared.run("seen = %claude --dry-run model=claude-haiku-4-5 temperature=0.5 Hi")

@@ -173,7 +173,7 @@ def test_without_a_secret(run: Any, make: Make, tmp_path: Path, monkeypatch: pyt
     assert len(read(path)[0][SIGNATURE]) == 32
     key = next((tmp_path / "home").rglob("cache.key"))
     key.write_text("no key")
-    with pytest.warns(UserWarning, match="holds no key.*the rows of the file are not signed"):
+    with pytest.warns(UserWarning, match="does not contain a key.*the rows of the file are not signed"):
         run(make(enable_cache=False).run_stream(["a"], into=tmp_path / "other.jsonl"))
     assert read(tmp_path / "other.jsonl")[0][SIGNATURE] is None
 

@@ -81,7 +81,7 @@ def define_agent(
         raise OptionError("write a name: " + _USAGE)
     name = words[0]
     if not is_name(name):
-        raise OptionError(f"an agent's name is letters, digits, - and _, not {name!r}; write {_USAGE}")
+        raise OptionError(f"an agent's name must be letters, digits, - and _, not {name!r}; write {_USAGE}")
     options = dict(parse_line(words[1] if len(words) > 1 else "", allowed=AGENT_OPTIONS).options)
     description = " ".join(str(options.pop("description", "")).split())
     checked = CallOptions(**options)

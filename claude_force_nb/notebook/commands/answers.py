@@ -26,15 +26,15 @@ REFERENCE = Reference(
     words=(
         ("record", "the answers of this session so far, and each one from now on, go into the file", "a path"),
         ("use", "the file answers, then the cache, then a call", "a path"),
-        ("frozen", "nothing but the file answers: no key, no network", "a path"),
+        ("frozen", "only the file answers: no key, no network", "a path"),
         ("off", "use no file", ""),
         ("save", "write the file now; it is also written after each cell", ""),
-        ("status", "mode, answers, and which lines do not count; this is the default", ""),
+        ("status", "mode, answers, and which lines are ignored; this is the default", ""),
         ("prune", "remove the answers that this run did not use", ""),
     ),
     examples=(
         ("%claude_answers record review.answers.jsonl", "before the file is committed"),
-        ("%claude_answers frozen review.answers.jsonl", "the same answers, for nothing"),
+        ("%claude_answers frozen review.answers.jsonl", "the same answers, free of charge"),
     ),
     page="replay.md",
 )
@@ -58,7 +58,7 @@ def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) 
     action, path = action or "status", rest.strip().strip("\"'")
     if action not in ACTIONS:
         near = did_you_mean(action, ACTIONS)
-        raise OptionError(f"%claude_answers knows {', '.join(ACTIONS)}, not {action!r}{near}")
+        raise OptionError(f"%claude_answers takes {', '.join(ACTIONS)}, not {action!r}{near}")
     if environ.get("CLAUDE_FORCE_ANSWERS_MODE", "").strip() == "frozen" and action in (*ANSWER_MODES, "off"):
         return line_bundle("answers are frozen by CLAUDE_FORCE_ANSWERS_MODE; nothing was changed")
     if action == "off":
@@ -101,7 +101,7 @@ def _set_mode(session: NotebookSession, mode: str, path: str) -> Bundle:
         session.answers.record_remembered(file)
         file.save()
         return line_bundle(f"answers are recorded into {file.name}{_merge_hint(file.path)}")
-    trust = f"; {file.unsigned:,} of them not signed by you: trust them as you trust where the file is from"
+    trust = f"; {file.unsigned:,} of them not signed by you: trust them only as much as you trust the file's source"
     also = "" if mode == "frozen" else " first"
     return line_bundle(f"{file.name} answers{also}: {len(file):,} answers{trust if file.unsigned else ''}")
 

@@ -64,7 +64,7 @@ class BackgroundRun:
             else:  # a cell in another thread
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(self.task), self.loop))
         except asyncio.CancelledError:
-            line = f"Interrupted: {self.progress.share()}; the run goes on, await it again"
+            line = f"Interrupted: {self.progress.share()}; the run continues, await it again"
             raise _WaitingEnded(line) from None
         self._run.line.repeat()
         return self.result()

@@ -28,14 +28,14 @@ _NAME_CHARACTERS = 40
 REFERENCE = Reference(
     magic="%%claude_batch",
     summary=(
-        "%claude_batch SOURCE asks for every item of SOURCE; %%claude_batch SOURCE fills the prompt below it in for every row. "
+        "%claude_batch SOURCE sends every item of SOURCE as a prompt; %%claude_batch SOURCE fills in the prompt below it for every row. "
         "SOURCE is an expression, or a path to .txt, .csv, .tsv, .jsonl or .parquet."
     ),
     options=BATCH_OPTIONS,
     examples=(
         ('%claude_batch ["Name a river.", "Name a lake."]', "each item is a prompt"),
         ("%%claude_batch reviews into=labels model=haiku", "above a prompt with {{ text }}: once for each row"),
-        ("%%claude_batch reviews.csv --dry-run", "says how many rows there are and what they may cost"),
+        ("%%claude_batch reviews.csv --dry-run", "shows how many rows there are and what they may cost"),
     ),
     page="guide.md",
 )
@@ -72,7 +72,7 @@ async def batch(
     path, into = _target(options.pop("into", None))
     check_target(into, session.front_end.names)
     if path is None and "trust_file" in options:
-        raise OptionError("--trust_file is for into= the name of a file; nothing was sent")
+        raise OptionError("--trust_file needs into= with the name of a file; nothing was sent")
     expression = invocation.rest
     source = await _open(session, expression, options, local_names, keep=path is None)
     arguments = await _arguments(session, source, template, options, local_names)

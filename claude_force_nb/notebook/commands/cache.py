@@ -15,10 +15,10 @@ __all__ = ["ACTIONS", "REFERENCE", "cache"]
 ACTIONS = ("stats", "verify", "clear", "path")
 REFERENCE = Reference(
     magic="%claude_cache",
-    summary="Looks into the response cache, verifies or clears it.",
+    summary="Inspects, verifies or clears the response cache.",
     words=(
         ("stats", "entries, size, hits and misses; this is the default", ""),
-        ("verify", "read and check every entry; what is corrupt is removed", ""),
+        ("verify", "read and check every entry; corrupt ones are removed", ""),
         ("clear", "remove every entry; asks first", ""),
         ("--yes", "clear without asking", ""),
         ("path", "the folder", ""),
@@ -47,7 +47,7 @@ def cache(session: NotebookSession, line: str) -> Bundle:
     action = " ".join(word for word in words if word != "--yes") or "stats"
     if action not in ACTIONS:
         near = did_you_mean(action, ACTIONS)
-        raise OptionError(f"%claude_cache knows {', '.join(ACTIONS)}, not {action!r}{near}")
+        raise OptionError(f"%claude_cache takes {', '.join(ACTIONS)}, not {action!r}{near}")
     response_cache = session.orchestrator.cache
     assert response_cache is not None
     if action == "path":
@@ -72,5 +72,5 @@ def _agreed(entries: int, directory: str) -> bool:
     try:
         answer = input(f"remove {entries:,} answers from {directory}? [y/N] ")
     except (EOFError, RuntimeError):  # ipykernel raises a kind of RuntimeError where the front end takes no input
-        raise OptionError("nobody can be asked here: %claude_cache clear --yes removes every entry") from None
+        raise OptionError("cannot ask for confirmation here: %claude_cache clear --yes removes every entry") from None
     return answer.strip().lower() in ("y", "yes")

@@ -25,7 +25,7 @@ __all__ = ["REFERENCE", "compare"]
 _MOST_ANSWERS = 100
 REFERENCE = Reference(
     magic="%%claude_compare",
-    summary="Asks several models and agents the same, and shows the answers side by side; the cell's value is a Comparison.",
+    summary="Sends one prompt to several models and agents, and shows the answers side by side; the cell's value is a Comparison.",
     options=COMPARE_OPTIONS,
     examples=(
         ("%%claude_compare models=haiku,sonnet", "above a prompt"),
@@ -92,7 +92,7 @@ def _names(text: Optional[str]) -> Sequence[Optional[str]]:
         return (None,)
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
-        raise OptionError(f"names are separated by commas, each given once, not {text!r}; nothing was sent")
+        raise OptionError(f"names must be separated by commas, each given once, not {text!r}; nothing was sent")
     return names
 
 

@@ -23,16 +23,16 @@ __all__ = ["REFERENCE", "config", "config_bundle"]
 
 REFERENCE = Reference(
     magic="%claude_config",
-    summary="Shows what is set and from where, or sets some; key=default takes a value back.",
+    summary="Shows the settings and where each comes from, or changes them; key=default resets one.",
     words=(
-        ("--all", "show every setting, also those that nobody set", ""),
-        ("trust=", "let pyproject.toml decide everything, as long as it stays as it is", "on or off"),
+        ("--all", "show every setting, including those left at their default", ""),
+        ("trust=", "let pyproject.toml decide everything, as long as it does not change", "on or off"),
     ),
     options=tuple(SETTINGS),
     examples=(
-        ("%claude_config --all", "every setting, its value and who set it"),
+        ("%claude_config --all", "every setting, its value and where it comes from"),
         ("%claude_config model=haiku budget=2", "for this session"),
-        ("%claude_config model=default", "takes that back"),
+        ("%claude_config model=default", "resets it"),
     ),
     page="guide.md#settings",
 )
@@ -122,7 +122,7 @@ def config_bundle(settings: Settings, environ: Mapping[str, str], *, everything:
     if project.path is not None:
         state = "on" if project.trusted else "changed since" if project.changed else "off"
         rows.append(("trust", state, str(project.path), "whether the project's file decides everything"))
-    footer = "" if everything else "%claude_config --all shows the settings that nobody set as well"
+    footer = "" if everything else "%claude_config --all also shows settings left at their default"
     return table_bundle(("setting", "value", "from", "meaning"), rows, footer=footer)
 
 

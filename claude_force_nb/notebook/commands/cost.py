@@ -26,10 +26,10 @@ REFERENCE = Reference(
     summary="Shows what was spent and what the cache saved, by all notebooks of the user.",
     words=(
         ("by=", "group the answers by this", "model, agent, day, notebook; default model"),
-        ("since=", "leave out what is older", "7d, 24h or 2026-11-01"),
+        ("since=", "only answers since then", "7d, 24h or 2026-11-01"),
         ("export=", "write every answer to a file", "a .csv file"),
         ("into=", "every answer as a data frame", "name"),
-        ("prune=", "remove older answers from the ledger", "90d, for one"),
+        ("prune=", "remove older answers from the ledger", "such as 90d"),
     ),
     examples=(
         ("%claude_cost by=day since=7d", "the last week, day by day"),
@@ -86,9 +86,9 @@ def do_cost(
             raise OptionError(f"prune cannot be combined with {', '.join(others)}")
         return line_bundle(prune(ledger, given["prune"], now=now))
     if "export" in given and "into" in given:
-        raise OptionError("export and into go one at a time")
+        raise OptionError("export and into cannot be combined")
     if "by" in given and ("export" in given or "into" in given):
-        raise OptionError("by groups the table; export and into give every answer, without by")
+        raise OptionError("by cannot be combined with export or into, which give every answer")
     if "export" in given:
         return line_bundle(export(ledger, given["export"], moment))
     if "into" in given:

@@ -15,9 +15,9 @@ __all__ = ["REFERENCE", "dashboard"]
 
 REFERENCE = Reference(
     magic="%claude_dashboard",
-    summary="Shows what goes on, live, with buttons to pause, stop and clear the cache.",
+    summary="Shows what is going on, live, with buttons to pause, stop and clear the cache.",
     words=(("close", "close every dashboard; the last numbers stay", ""),),
-    examples=(("%claude_dashboard", "opens one below the cell"), ("%claude_dashboard close", "ends them all")),
+    examples=(("%claude_dashboard", "opens one below the cell"), ("%claude_dashboard close", "closes them all")),
     page="guide.md",
 )
 

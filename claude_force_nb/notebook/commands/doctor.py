@@ -19,11 +19,11 @@ __all__ = ["REFERENCE", "doctor"]
 _ONLINE = "--online"
 REFERENCE = Reference(
     magic="%claude_doctor",
-    summary="Looks at Python, SDK, key, server, cache and ledger; the report holds no secret and can be pasted into an issue.",
-    words=((_ONLINE, "make one call as well, of under $0.001", ""),),
+    summary="Checks Python, SDK, key, server, cache and ledger; the report contains no secrets and can be pasted into an issue.",
+    words=((_ONLINE, "also make one call, which costs under $0.001", ""),),
     examples=(
-        ("%claude_doctor", "what works, and what to do about what does not"),
-        ("%claude_doctor --online", "and one call"),
+        ("%claude_doctor", "what works, and how to fix what does not"),
+        ("%claude_doctor --online", "the same, and one call"),
         ("!claude-force-nb doctor", "the same outside the notebook"),
     ),
     page="guide.md#when-something-does-not-work",

@@ -17,11 +17,11 @@ _PROMPT = "A cell of my notebook failed. What is wrong, and what should the cell
 REFERENCE = Reference(
     magic="%claude_fix",
     summary="Asks the agent fixer about the cell that failed last and its traceback; options are those of %%claude.",
-    words=(("WORDS", "what else there is to say about it", "text"),),
+    words=(("WORDS", "anything else to say about it", "text"),),
     options=LINE_OPTIONS,
     examples=(
         ("%claude_fix", "what is wrong, and the cell as it should be"),
-        ("%claude_fix as=code", "and that in a new cell below"),
+        ("%claude_fix as=code", "the same, with the code in a new cell below"),
         ("%claude_fix the column was renamed last week", "with a hint"),
     ),
     page="guide.md#from-answer-to-work",

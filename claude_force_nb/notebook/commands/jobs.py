@@ -23,14 +23,14 @@ from .reference import Reference, wants_help
 __all__ = ["REFERENCE", "jobs", "jobs_bundle"]
 
 _MEANINGS = {
-    "lost": "attach finds out whether the batch was made",
+    "lost": "attach finds out whether the batch was created",
     "interrupted": "attach, or run the cell again",
 }
 
 
 REFERENCE = Reference(
     magic="%claude_jobs",
-    summary="Lists the message batches of all kernels, or does something with one.",
+    summary="Lists the message batches of all kernels, or attaches to, cancels or forgets one.",
     words=(
         ("list", "every job; this is the default", ""),
         ("attach", "wait for a job and collect its answers", "id"),
@@ -39,7 +39,7 @@ REFERENCE = Reference(
     ),
     examples=(
         ("%%claude_batch rows via=batches", "makes a job"),
-        ("%claude_jobs", "how they stand"),
+        ("%claude_jobs", "the jobs and their states"),
         ("%claude_jobs attach 3f9a2c", "collects one"),
     ),
     page="guide.md#at-half-price-with-patience",
@@ -63,11 +63,11 @@ async def jobs(session: NotebookSession, line: str, *, now: float) -> Optional[B
     action, *names = line.split() or ["list"]
     if action not in JOB_ACTIONS:
         near = did_you_mean(action, JOB_ACTIONS)
-        raise OptionError(f"%claude_jobs knows {', '.join(JOB_ACTIONS)}, not {action!r}{near}")
+        raise OptionError(f"%claude_jobs takes {', '.join(JOB_ACTIONS)}, not {action!r}{near}")
     batches = session.orchestrator.message_batches
     if action == "list":
         if names:
-            raise OptionError(f"%claude_jobs list takes nothing further, not {' '.join(names)!r}")
+            raise OptionError(f"%claude_jobs list takes no other words, not {' '.join(names)!r}")
         return jobs_bundle(batches.all(), now=now)
     if len(names) != 1:
         raise OptionError(f"%claude_jobs {action} takes the id of one job; %claude_jobs lists them")

@@ -26,7 +26,7 @@ REFERENCE = Reference(
         ("clear", "forget them", "name, or nothing for all"),
         ("undo", "forget the last turn", "name, or nothing for the last one used"),
     ),
-    examples=(("%claude_memory", "every turn"), ("%claude_memory undo", "takes the last question back")),
+    examples=(("%claude_memory", "every turn"), ("%claude_memory undo", "removes the last question and its answer")),
     page="guide.md",
 )
 
@@ -44,7 +44,7 @@ def memory(conversations: Memory, line: str) -> Bundle:
     action, *names = line.split() or ["show"]
     if action not in MEMORY_ACTIONS:
         near = did_you_mean(action, MEMORY_ACTIONS)
-        raise OptionError(f"%claude_memory knows {', '.join(MEMORY_ACTIONS)}, not {action!r}{near}")
+        raise OptionError(f"%claude_memory takes {', '.join(MEMORY_ACTIONS)}, not {action!r}{near}")
     if len(names) > 1:
         raise OptionError(f"%claude_memory {action} takes one name, not {' '.join(names)}")
     name = names[0] if names else None
@@ -59,7 +59,7 @@ def memory(conversations: Memory, line: str) -> Bundle:
 
 def _show(conversations: Memory, names: List[str]) -> Bundle:
     if not names:
-        return line_bundle("no conversation is kept; memory=on makes a cell a turn of one")
+        return line_bundle("there are no conversations yet; memory=on adds a cell to one")
     rows: List[List[str]] = []
     tokens = 0
     for name in names:

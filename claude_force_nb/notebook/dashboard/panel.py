@@ -59,9 +59,9 @@ class Dashboard:
         self._message = ipywidgets.HTML()
         self._question = ipywidgets.HTML()
         buttons = [
-            self._button("Pause", "Let no further call leave; the cache still answers", self._pause),
-            self._button("Resume", "Let calls leave again", self._resume),
-            self._button("Stop all", "End every call that is under way or waits", self._stop_all),
+            self._button("Pause", "Hold back further calls; the cache still answers", self._pause),
+            self._button("Resume", "Send calls again", self._resume),
+            self._button("Stop all", "End every call that is in flight or waiting", self._stop_all),
             self._button("Clear cache", "Remove every cached answer; asks first", self._ask),
         ]
         answers = [
@@ -135,12 +135,12 @@ class Dashboard:
     def _pause(self) -> None:
         for orchestrator in self._watching.orchestrators():
             orchestrator.pause()
-        self._say("Paused. What is in flight goes on; the cache still answers.")
+        self._say("Paused. Calls in flight continue; the cache still answers.")
 
     def _resume(self) -> None:
         for orchestrator in self._watching.orchestrators():
             orchestrator.resume()
-        self._say("Calls leave again.")
+        self._say("Resumed. Calls are sent again.")
 
     def _stop_all(self) -> None:
         count = sum(orchestrator.stop_all() for orchestrator in self._watching.orchestrators())

@@ -197,7 +197,7 @@ def _overview(state: DashboardState) -> Section:
         facts.append((label, Cell(dollars(budget.left), "of " + dollars(budget.limit), share, colour)))
     if not now.budgets:
         facts.append(("Budget left", Cell("no limit")))
-    alerts = ["No call leaves until Resume is pressed."] if now.paused else []
+    alerts = ["No call is sent until Resume is pressed."] if now.paused else []
     for family, seconds in now.paused_families:
         alerts.append(f"The API asked {family} to wait: {seconds:.0f} s left.")
     return Section("overview", facts=tuple(facts), alerts=tuple(alerts), large=True)
@@ -232,7 +232,7 @@ def _models(state: DashboardState) -> Section:
     header = ("model", "calls", "from cache", "spent", "saved")
     title = "By model, in this session"
     if state.local:
-        title += ", by a server on this machine: apart from real spending"
+        title += ", by a server on this machine: not real spending"
     return Section("models", title, header=header, rows=tuple(rows))
 
 
@@ -256,7 +256,7 @@ def _cache(state: DashboardState) -> Section:
     if len(rates) < 2:  # no course of time to be seen yet
         rates = ()
     else:
-        label = f"Hit rate over time: {rates[0]:.0%} at first, {rates[-1]:.0%} of late"
+        label = f"Hit rate over time: {rates[0]:.0%} at first, {rates[-1]:.0%} recently"
     return Section("cache", "Cache", facts=facts, curve=rates, curve_label=label, alerts=alerts)
 
 

@@ -119,7 +119,7 @@ def broken_off(result: ClaudeResult) -> str:
         return "" if result.parsed is not None or isinstance(result.error, SchemaError) else "the answer broke off here"
     if not result.incomplete:
         return ""
-    return "the model refused to go on here" if result.stop_reason == "refusal" else "the answer is cut off here"
+    return "the model refused to continue here" if result.stop_reason == "refusal" else "the answer is cut off here"
 
 
 def _indented(result: ClaudeResult) -> Optional[str]:

@@ -89,7 +89,7 @@ async def _count(orchestrator: AsyncAgentOrchestrator, sampled: Sampled) -> Tupl
     """Return the tokens of the sample, and why there are none where they cannot be counted."""
     count = getattr(orchestrator.transport, "count_tokens", None)
     if count is None:
-        return [], "this server counts none"
+        return [], "this server does not count tokens"
     try:
         calls = (count(request, timeout_seconds=_COUNT_SECONDS) for request, _ in sampled.sample)
         return list(await asyncio.gather(*calls)), ""
@@ -111,7 +111,7 @@ def _tokens_out(estimate: BatchEstimate) -> str:
     sampled = estimate.sampled
     most = f"at most {sampled.to_send * sampled.max_tokens:,}"
     if estimate.output_tokens is None:
-        return f"{most}, {sampled.max_tokens:,} an answer"
+        return f"{most}, {sampled.max_tokens:,} per answer"
     about = "about {:,.0f}, as in the {} cached answers; {}"
     return about.format(estimate.output_tokens * sampled.to_send, len(sampled.output_tokens), most)
 
@@ -176,5 +176,5 @@ def _time(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate) -> str:
     limits = [(each.kind, each.limit) for each in orchestrator.snapshot().headroom if each.family == family]
     minutes = minutes_at_limits(needs, limits)
     if minutes is None:
-        return "not known before a first answer of this model tells the rate limits"
+        return "unknown until a first answer of this model shows the rate limits"
     return f"at least {duration(60 * minutes)} at the present rate limits"

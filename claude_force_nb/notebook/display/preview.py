@@ -170,7 +170,7 @@ def _reserved(request: ClaudeRequest, most: Optional[Decimal]) -> List[str]:
     thinks = not off and (thinking is not None or rules_for(request.model).thinks)
     what = "thinking and answer together may be" if thinks else "the answer may be"
     return [
-        f"a budget reserves {dollars(most)} until it is answered: {what} as long as max_tokens; give less to reserve less"
+        f"a budget reserves {dollars(most)} until it is answered: {what} as long as max_tokens; lower it to reserve less"
     ]
 
 
@@ -209,9 +209,9 @@ def make_preview(
     ]
     if hidden:
         what = (
-            "1 secret is masked here, and would be sent"
+            "1 secret is masked here, but would be sent"
             if hidden == 1
-            else "{} secrets are masked here, and would be sent"
+            else "{} secrets are masked here, but would be sent"
         )
         facts.append(what.format(hidden))
     where = "cache off" if cached is None else "cached: free" if cached else "not cached"
@@ -236,7 +236,7 @@ def repair_note(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date
         # The question again, its answer and what is wrong with it.
         tokens += request.max_tokens + _REPAIR_TOKENS
         most = prices.bound(request.model, input_tokens=tokens, max_tokens=request.max_tokens, on=on)
-    return f"at most {dollars(most)} more where the answer has to be repaired"
+    return f"at most {dollars(most)} more if the answer has to be repaired"
 
 
 def _sections(body: Mapping[str, Any], request: ClaudeRequest) -> Iterator[Tuple[str, str]]:
@@ -266,7 +266,7 @@ def _sections(body: Mapping[str, Any], request: ClaudeRequest) -> Iterator[Tuple
         name = tool.get("name") if isinstance(tool, Mapping) else ""
         yield f"tool {name}", _pretty(tool)
     if isinstance(output_format, Mapping):
-        yield "answer has to fit", _pretty(output_format.get("schema", output_format))
+        yield "answer must fit", _pretty(output_format.get("schema", output_format))
 
 
 def _short(value: Any) -> str:

@@ -18,8 +18,8 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to `parser`."""
-    parser.description = "Look at Python, SDK, key, server, cache and ledger. The report holds no secret and can be pasted into an issue."
-    parser.add_argument("--online", action="store_true", help="make one call as well, of under $0.001")
+    parser.description = "Check Python, SDK, key, server, cache and ledger. The report contains no secrets and can be pasted into an issue."
+    parser.add_argument("--online", action="store_true", help="also make one call, which costs under $0.001")
 
 
 def run(arguments: argparse.Namespace) -> int:

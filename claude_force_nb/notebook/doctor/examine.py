@@ -46,7 +46,7 @@ def _tried(look: Callable[..., List[Finding]], *given: Any) -> List[Finding]:
         return look(*given)
     except Exception as error:
         subject = look.__name__.replace("look_at_", "").capitalize()
-        return [Finding(subject, f"cannot be looked at: {one_line(repr(error))}", PROBLEM)]
+        return [Finding(subject, f"cannot be checked: {one_line(repr(error))}", PROBLEM)]
 
 
 def _masked(finding: Finding, secrets: List[str]) -> Finding:

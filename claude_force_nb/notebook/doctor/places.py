@@ -70,7 +70,7 @@ def _secret(environ: Mapping[str, str], folder: Path) -> Finding:
     path = folder / KEY_FILE_NAME
     if os.path.lexists(str(path)):
         return Finding("Cache secret", f"a random key of this machine, in {_shown(path)}")
-    return Finding("Cache secret", "none yet; a random key is made with the first answer that is kept")
+    return Finding("Cache secret", "none yet; a random key is made with the first cached answer")
 
 
 def _open_cache(settings: Settings, environ: Mapping[str, str]) -> Union[ResponseCache, Finding]:
@@ -146,7 +146,7 @@ def _permissions(folders: List[Path]) -> Finding:
     for folder in folders:
         if folder.is_dir() and folder.stat().st_mode & 0o077:
             return Finding("Permissions", f"others can look into {_shown(folder)}", NOTE, f"chmod 700 {_shown(folder)}")
-    return Finding("Permissions", "nobody else can read or write what is kept")
+    return Finding("Permissions", "only you can read and write these files")
 
 
 def _leftovers(folders: List[Path]) -> Finding:
@@ -162,4 +162,4 @@ def _leftovers(folders: List[Path]) -> Finding:
         return Finding("Leftovers", "none")
     first = _shown(found[0])
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return Finding("Leftovers", f"{first}{more}", NOTE, "not used any more; look at them and remove them")
+    return Finding("Leftovers", f"{first}{more}", NOTE, "no longer used; check them and remove them")

@@ -123,10 +123,10 @@ def _kind(body: bytes) -> str:
     try:
         found = json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        return "a web page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
+        return "a web page" if body.lstrip()[:1] == b"<" else "something other than JSON"
     if isinstance(found, dict) and (found.get("type") == "error" or isinstance(found.get("data"), list)):
         return "Messages API"
-    return "JSON of another kind"
+    return "some other JSON"
 
 
 def _date(headers: Any) -> Optional[float]:

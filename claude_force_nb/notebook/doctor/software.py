@@ -72,9 +72,9 @@ def _widgets(shell: Any) -> Finding:
     if not version:
         return Finding("Widgets", "ipywidgets is not installed", PROBLEM, 'pip install "ipywidgets>=8"')
     if getattr(shell, "kernel", None) is None:
-        return Finding("Widgets", f"ipywidgets {version}; a terminal shows none")
+        return Finding("Widgets", f"ipywidgets {version}; a terminal shows no widgets")
     lab = _version("jupyterlab-widgets")
     if not lab:
-        says = f"ipywidgets {version}, and no jupyterlab_widgets beside it"
+        says = f"ipywidgets {version}, but no jupyterlab_widgets"
         return Finding("Widgets", says, NOTE, "needed where JupyterLab runs: pip install jupyterlab_widgets")
     return Finding("Widgets", f"ipywidgets {version}, jupyterlab_widgets {lab}")

@@ -79,7 +79,7 @@ def _read(name: str, value: str) -> Any:
     try:
         text = "".join(shlex.split(value))
     except ValueError:
-        raise OptionError(f"a quote is opened and not closed in: {value}") from None
+        raise OptionError(f"a quote is not closed in: {value}") from None
     return text if name == "into" and is_path(text) else read_option(name, text)
 
 

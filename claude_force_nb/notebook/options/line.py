@@ -118,7 +118,7 @@ def _cut(rest: str) -> Tuple[str, str]:
     try:
         word = lexer.get_token()
     except ValueError:
-        raise OptionError(f"a quote is opened and not closed in: {rest}") from None
+        raise OptionError(f"a quote is not closed in: {rest}") from None
     return word or "", rest[source.tell() :].lstrip()
 
 
@@ -144,7 +144,7 @@ def parse_pairs(line: str, known: Collection[str], magic: str) -> Dict[str, str]
     try:
         words = shlex.split(line)
     except ValueError:
-        raise OptionError(f"{magic}: a quote is opened and not closed") from None
+        raise OptionError(f"{magic}: a quote is not closed") from None
     pairs = {}
     for word in words:
         name, equals, value = word.partition("=")

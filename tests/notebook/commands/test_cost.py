@@ -211,7 +211,7 @@ def test_options_that_do_not_go_together_are_one_line(ledger: Ledger, tmp_path: 
     """What would be passed over in silence is said."""
     target = tmp_path / "costs.csv"
     for asked in ({"export": str(target)}, {"into": "frame"}):
-        with pytest.raises(OptionError, match="by groups the table"):
+        with pytest.raises(OptionError, match="by cannot be combined"):
             ask(ledger, by="agent", **asked)
     with pytest.raises(OptionError, match="one at a time"):
         ask(ledger, export=str(target), into="frame")

@@ -66,7 +66,7 @@ def test_plain_text_says_everything() -> None:
         "Left today           unknown of $9.00",
         "Paced waits          8",
         "Stored               1.2 MB of 500 MB",
-        "! No call leaves until Resume is pressed.",
+        "! No call is sent until Resume is pressed.",
         "! The API asked opus to wait: 5 s left.",
         "▁▅█",
     ):

@@ -168,7 +168,7 @@ def test_half_an_answer_is_marked() -> None:
     """Cut off, refused and broken off: the text says where it ends, in every form; a whole one says nothing."""
     cases = [
         (ClaudeResult(text="Half", stop_reason="max_tokens", status="cut_off"), "the answer is cut off here"),
-        (ClaudeResult(text="Half", stop_reason="refusal", status="refused"), "the model refused to go on here"),
+        (ClaudeResult(text="Half", stop_reason="refusal", status="refused"), "the model refused to continue here"),
         (ClaudeResult(text="Half", status="failed", error=StreamCutError("cut")), "the answer broke off here"),
     ]
     for result, mark in cases:

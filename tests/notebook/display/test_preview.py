@@ -46,7 +46,7 @@ def test_each_part_stands_as_it_would_leave() -> None:
     )
     assert [title for title, _ in seen.sections] == [
         "request", "system", "user (message 1 of 3)", "assistant (message 2 of 3)", "user (message 3 of 3)",
-        "tool look", "answer has to fit",
+        "tool look", "answer must fit",
     ]  # fmt: skip
     parts = dict(seen.sections)
     assert parts["request"].split("\n") == [
@@ -55,7 +55,7 @@ def test_each_part_stands_as_it_would_leave() -> None:
     ]  # fmt: skip
     assert parts["system"] == "Be brief.\nAlways."
     assert parts["user (message 3 of 3)"] == fenced
-    assert json.loads(parts["answer has to fit"]) == schema
+    assert json.loads(parts["answer must fit"]) == schema
     assert fenced in str(seen)
     assert str(seen).endswith("not cached · nothing was sent")
     assert "at most $0.5000" in str(seen)
@@ -98,7 +98,7 @@ def test_what_is_in_the_environment_is_masked() -> None:
     words = ["a-key-of-a-gateway", "cache-secret-1", "cache-secret-3", "sk-ant-api03-somebody_else-s"]
     seen = preview("x " + "\n".join(words), system=words[1], secrets=secrets_of(environ))
     assert dict(seen.sections)["user"] == "x " + "\n".join(["•••"] * 4)
-    assert "5 secrets are masked here, and would be sent" in str(seen)
+    assert "5 secrets are masked here, but would be sent" in str(seen)
     assert not any(word in str(seen) + seen.json + json.dumps(seen.bundle(), ensure_ascii=False) for word in words)
     assert mask("nothing here", secrets_of(environ)) == ("nothing here", 0)
 

@@ -86,7 +86,7 @@ def test_a_missing_key_names_what_to_do(look: Callable[..., Dict[str, Finding]],
     ("answer", "says"),
     [
         (lambda: web.Response(text="<html>Please log in</html>", content_type="text/html"), "a web page answers"),
-        (lambda: web.json_response({"hello": 1}), "JSON of another kind answers"),
+        (lambda: web.json_response({"hello": 1}), "some other JSON answers"),
         (lambda: web.Response(status=302, headers={"location": "https://elsewhere.invalid/"}), "status 302"),
     ],
 )

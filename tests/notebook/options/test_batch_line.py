@@ -52,7 +52,7 @@ def test_lines(line: str, expression: str, options: Dict[str, Any]) -> None:
         ("rows --limit --refresh", "limit needs a value"),
         ("rows --refresh=yes", "--refresh takes no value"),
         ("rows model=a model=b", "model is given twice"),
-        ("rows system='open", "a quote is opened and not closed"),
+        ("rows system='open", "a quote is not closed"),
         ("rows via=bathces", "via must be one of"),
         ("rows into=a-b", "into takes a variable name"),
         ("rows stream=on", "unknown option 'stream'"),
