@@ -27,7 +27,7 @@ ROWS = 600
 pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL"),
     # Depends on how far the batch has come when it is looked for.
-    pytest.mark.filterwarnings("ignore:job .* nothing is sent again before it ends"),
+    pytest.mark.filterwarnings("ignore:job .* nothing is sent again until that has ended"),
 ]
 
 

@@ -67,7 +67,9 @@ class Settings:
         ignored = [name for name in project.values if SETTINGS[name].project == "personal"]
         if ignored and not project.trusted:
             names, are = ", ".join(ignored), "are" if len(ignored) > 1 else "is"
-            line = f"{project.path}: {names} {are} ignored, because a project file must not decide this; {project.remedy}"
+            line = (
+                f"{project.path}: {names} {are} ignored, because a project file must not decide this; {project.remedy}"
+            )
             warn(line, ClaudeForceWarning)
 
     def trust_project(self, trusted: bool) -> None:
@@ -128,9 +130,7 @@ class Settings:
         value = read_setting(name, value, where=str(project.path))
         if project.trusted or option.project != "tighten" or is_tighter(name, value, option.default):
             return value, str(project.path)
-        line = (
-            f"{project.path}: {name}={value} is ignored, because a project file can only make it stricter than {option.default}"
-        )
+        line = f"{project.path}: {name}={value} is ignored, because a project file can only make it stricter than {option.default}"
         warn(f"{line}; {project.remedy}", ClaudeForceWarning)
         return option.default, "default"
 

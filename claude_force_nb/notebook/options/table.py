@@ -88,7 +88,9 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option("cache", read_text, "mode", "use of the cache", choices=CACHE_MODES, setting=True, default="on"),
         Option("sample", read_whole_number, "number", "number of an independent answer to the same prompt"),
-        Option("timeout", read_number, "seconds", "time limit of the call, including retries", setting=True, default=120.0),
+        Option(
+            "timeout", read_number, "seconds", "time limit of the call, including retries", setting=True, default=120.0
+        ),
         Option(
             "budget",
             read_dollars,
