@@ -187,7 +187,7 @@ def test_a_header_with_a_quote_that_is_never_closed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (gzip.compress(b"a,b\n1,2\n"), "gzip; name it a.csv.gz"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), "gzip; name it a.csv.gz"),
         (b"PK\3\4rest", "a workbook of Excel; unpack"),
         (b"BZh91", "bzip2; unpack it"),
     ],

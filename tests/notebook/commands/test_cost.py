@@ -213,7 +213,7 @@ def test_options_that_do_not_go_together_are_one_line(ledger: Ledger, tmp_path: 
     for asked in ({"export": str(target)}, {"into": "frame"}):
         with pytest.raises(OptionError, match="by cannot be combined"):
             ask(ledger, by="agent", **asked)
-    with pytest.raises(OptionError, match="one at a time"):
+    with pytest.raises(OptionError, match="export and into cannot be combined"):
         ask(ledger, export=str(target), into="frame")
     assert not target.exists()
 
