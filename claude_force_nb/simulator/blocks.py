@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterator, Mapping, Optional, Tuple
 
-from .failures import ApiFailure, invalid
+from .images import MAX_SIDE_PIXELS, Image, decoded_size, image_type
 
-__all__ = ["check_images", "refusal_of"]
+__all__ = ["images_in", "media_in", "refusal_of"]
 
 _IMAGE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _MAX_IMAGE_BYTES = 10 * 1024 * 1024
-_MAX_SIDE_PIXELS = 8000
-# With more images than this each of them may be this large only.
-_MANY_IMAGES = 20
-_MAX_SIDE_OF_MANY_PIXELS = 2000
 
 
 def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
@@ -49,46 +45,44 @@ def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
     raw = _decoded(data)
     if raw is None:
         return place + ".data: Invalid base64 data"
-    found = _image_type(raw)
+    found = image_type(raw)
     if found is None:
         return "Could not process image"
     if found != media_type:
         message = "{}: The image was specified using the {} media type, but the image appears to be a {} image"
         return message.format(place + ".data", media_type, found)
-    size = _size(raw)
-    if size is not None and max(size) > _MAX_SIDE_PIXELS:
-        return f"{place}.data: At least one of the image dimensions exceed max allowed size: {_MAX_SIDE_PIXELS} pixels"
+    size = decoded_size(raw)
+    if size is not None and max(size) > MAX_SIDE_PIXELS:
+        return f"{place}.data: At least one of the image dimensions exceed max allowed size: {MAX_SIDE_PIXELS} pixels"
     return None
 
 
-def check_images(images: Sequence[Mapping[str, Any]], *, most: int) -> None:
-    """Raise ApiFailure for more images than `most`, and for large ones where there are many."""
-    if len(images) > most:
-        raise invalid(f"messages: too many images and documents: {len(images)} > {most}")
-    if len(images) <= _MANY_IMAGES:
-        return
-    for image in images:
-        source = image["source"]
-        size = _size(_decoded(source["data"]) or b"") if source["type"] == "base64" else None
-        if size is not None and max(size) > _MAX_SIDE_OF_MANY_PIXELS:
-            raise ApiFailure(
-                400,
-                "At least one of the image dimensions exceed max allowed size for many-image requests: "
-                f"{_MAX_SIDE_OF_MANY_PIXELS} pixels",
-                details={
-                    "error_code": "image_dimensions_too_large",
-                    "max_side_length_pixels": _MAX_SIDE_OF_MANY_PIXELS,
-                },
-            )
+def media_in(block: Mapping[str, Any], where: str) -> Iterator[Tuple[Mapping[str, Any], str]]:
+    """Yield the images and documents of a content block and their places: itself, and what is inside a tool result or a document."""
+    kind = block["type"]
+    if kind in ("image", "document"):
+        yield block, where
+    source = block.get("source")
+    inner = source.get("content") if kind == "document" and isinstance(source, Mapping) else None
+    path = f"{where}.document.source.content"
+    if kind == "tool_result":
+        inner, path = block.get("content"), f"{where}.tool_result.content"
+    for place, part in enumerate(inner if isinstance(inner, list) else ()):
+        yield from media_in(part, f"{path}.{place}")
 
 
-def _size(raw: bytes) -> Optional[Tuple[int, int]]:
-    """Return width and height of a PNG or a GIF; None for other images."""
-    if raw.startswith(b"\x89PNG\r\n\x1a\n") and len(raw) >= 24:
-        return int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")
-    if raw[:4] == b"GIF8" and len(raw) >= 10:
-        return int.from_bytes(raw[6:8], "little"), int.from_bytes(raw[8:10], "little")
-    return None
+def images_in(block: Mapping[str, Any], where: str) -> Iterator[Image]:
+    """Yield the images of a valid content block.
+
+    Screenshots of the toolsets are not made smaller, nor is what asks to be left as it is.
+    """
+    screenshots = block["type"] == "tool_result" and bool(block.get("toolset_name"))
+    for part, place in media_in(block, where):
+        if part["type"] == "image":
+            source = part["source"]
+            raw = _decoded(source["data"]) if source["type"] == "base64" else None
+            kept = (part.get("transformations") or {}).get("oversized_image") == "error"
+            yield Image(f"{place}.image", None if raw is None else decoded_size(raw), not (kept or screenshots))
 
 
 def _decoded(data: str) -> Optional[bytes]:
@@ -96,13 +90,3 @@ def _decoded(data: str) -> Optional[bytes]:
         return b64decode(data, validate=True)
     except (Base64Error, ValueError):
         return None
-
-
-def _image_type(raw: bytes) -> Optional[str]:
-    if raw.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if raw.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if raw.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    return "image/webp" if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP" else None

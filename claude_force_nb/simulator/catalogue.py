@@ -57,6 +57,8 @@ class Model:
         ``thinking.display`` where the request says nothing.
     characters_per_token : int
         The tokenizer from version 4.7 on makes about a third more tokens of a text.
+    most_image_pixels, most_image_tokens : int
+        Longest side and tokens of an image that is looked at as it came; larger ones are made smaller.
     structured_outputs, system_messages, inference_geo, classifiers : bool
     fast : str
         ``yes``, ``preview`` (with a beta header), ``ignored`` or ``no``.
@@ -86,6 +88,8 @@ class Model:
     bound_thinking: str = "never"
     display: str = "summarized"
     characters_per_token: int = 4
+    most_image_pixels: int = 1568
+    most_image_tokens: int = 1568
     structured_outputs: bool = True
     system_messages: bool = True
     inference_geo: bool = True
@@ -129,6 +133,8 @@ _V47 = replace(
     sampling="strict",
     display="omitted",
     characters_per_token=3,
+    most_image_pixels=2576,
+    most_image_tokens=4784,
     tool_tokens=(675, 804),
 )
 _V48 = replace(_V47, min_cache_tokens=1024, system_messages=True, tool_tokens=(290, 410))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .blocks import check_images, refusal_of
+from .blocks import images_in, media_in, refusal_of
 from .catalogue import Model
 from .failures import invalid
+from .images import Image, check_images
 from .request_shapes import BLOCKS, SYSTEM
 from .tokens import MESSAGE_TOKENS, block_tokens, count_content, count_text_tokens
 from .tool_pairs import SERVER_RESULT, TOOL_KINDS, check_tool_pairs
@@ -34,7 +35,8 @@ class Conversation:
         Of the messages and the system prompt.
     marked : bool
         A block has a breakpoint of the prompt cache.
-    images : list of dict
+    images : list of Image
+        Those in tool results and documents as well.
     citing : list of bool
         For each document whether it is to be cited; the same for search results.
     efforts : list of (int, str)
@@ -46,7 +48,7 @@ class Conversation:
     kinds: Set[str] = field(default_factory=set)
     tokens: int = 0
     marked: bool = False
-    images: List[Dict[str, Any]] = field(default_factory=list)
+    images: List[Image] = field(default_factory=list)
     citing: List[bool] = field(default_factory=list)
     citing_results: List[bool] = field(default_factory=list)
     efforts: List[Tuple[int, str]] = field(default_factory=list)
@@ -58,9 +60,7 @@ class Conversation:
         self.kinds.add(kind)
         if block.get("cache_control"):
             self.marked = True
-        if kind == "image":
-            self.images.append(block)
-        elif kind in ("document", "search_result"):
+        if kind in ("document", "search_result"):
             found = self.citing if kind == "document" else self.citing_results
             found.append(bool((block.get("citations") or {}).get("enabled")))
         elif kind == "tool_result" and isinstance(block.get("content"), list):
@@ -167,9 +167,11 @@ def _read_blocks(content: List[Any], number: int, role: str, found: Conversation
             if block.get("cache_control"):
                 raise invalid(f"{where}: cache_control cannot be set for empty text blocks")
             raise invalid("messages: text content blocks must be non-empty")
-        refusal = refusal_of(block, where)
-        if refusal is not None:
-            raise invalid(refusal)
+        for part, path in media_in(block, where):
+            refusal = refusal_of(part, path)
+            if refusal is not None:
+                raise invalid(refusal)
+        found.images.extend(images_in(block, where))
         found.add(block)
         found.tokens += block_tokens(block, per_token)
 
@@ -229,7 +231,7 @@ def _check_prefill(content: Any, model: Model) -> None:
 
 
 def _check_blocks(messages: Sequence[Mapping[str, Any]], found: Conversation, model: Model, api_version: str) -> None:
-    check_images(found.images, most=100 if model.context_window < 1_000_000 else 600)
+    check_images(found.images, model)
     for citing in (found.citing, found.citing_results):
         if len(set(citing)) > 1:
             raise invalid("citations: must be enabled on all documents and search results, or on none")
@@ -244,6 +246,10 @@ def _check_blocks(messages: Sequence[Mapping[str, Any]], found: Conversation, mo
                     raise invalid(f"{where}: `{block['type']}` blocks can only be in `assistant` messages")
                 if api_version >= _NO_DOCUMENTS_VERSION:
                     _check_citations(block, f"messages.{number}.content.{place}")
+                    inner = block.get("content") if block["type"] == "tool_result" else None
+                    for part in inner if isinstance(inner, list) else ():
+                        if part["type"] == "search_result":
+                            _check_citations(part, f"messages.{number}.content.{place}.tool_result")
         else:
             for place, block in enumerate(content):
                 where = f"messages.{number}.content.{place}"

@@ -75,7 +75,8 @@ _IMAGE_SOURCE = tagged(
         "file": record({"type": _TYPE, "file_id": text()}, ["file_id"]),
     }
 )
-_IMAGE = _block({"source": _IMAGE_SOURCE, "transformations": mapping}, "source")
+_TRANSFORMATIONS = record({"oversized_image": literal("downsize", "error")})
+_IMAGE = _block({"source": _IMAGE_SOURCE, "transformations": nullable(_TRANSFORMATIONS)}, "source")
 _DOCUMENT_SOURCE = tagged(
     {
         "base64": record({"type": _TYPE, "media_type": anything, "data": anything}),

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 
 from claude_force_nb.simulator.failures import ApiFailure
+from claude_force_nb.simulator.images import decoded_size
 from claude_force_nb.simulator.models import ModelTable
 from claude_force_nb.simulator.validation import CheckedRequest, Headers, Validator, check_headers
 
@@ -721,6 +722,7 @@ def test_documents_and_citations_by_version() -> None:
         ask(USER, says([document()]), USER),
         ask(says([cited], "user")),
         ask(says([found], "user")),
+        in_a_result([found]),
     ):
         assert verdict(sent, version=OLD) is None
         assert verdict(sent, version=NEW) is not None
@@ -856,21 +858,97 @@ def test_keys_and_versions(headers: Dict[str, str], status: Optional[int]) -> No
     assert caught.value.status == status
 
 
-def test_many_images_have_to_be_small() -> None:
-    """8000 pixels a side, 2000 where there are more than twenty, and no more than the window allows."""
+def picture(data: str, kind: str = "png", **more: Any) -> Dict[str, Any]:
+    return {"type": "image", "source": {"type": "base64", "media_type": f"image/{kind}", "data": data}, **more}
 
-    def picture(side: int) -> Dict[str, Any]:
-        raw = b"\x89PNG\r\n\x1a\n" + b"\0" * 8 + side.to_bytes(4, "big") + (10).to_bytes(4, "big")
-        data = base64.b64encode(raw).decode()
-        return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
 
-    assert verdict(ask(says([picture(8000)], "user")), OPUS_5) is None
-    assert "8000 pixels" in str(verdict(ask(says([picture(8001)], "user")), OPUS_5))
-    assert verdict(ask(says([picture(2001)] * 20, "user")), OPUS_5) is None
-    assert "many-image requests" in str(verdict(ask(says([picture(2001)] * 21, "user")), OPUS_5))
-    assert verdict(ask(says([picture(10)] * 101, "user")), OPUS_5) is None
-    assert "too many images" in str(verdict(ask(says([picture(10)] * 101, "user")), HAIKU_45))
-    assert "too many images" in str(verdict(ask(says([picture(10)] * 601, "user")), OPUS_5))
+def png(width: int, height: int = 10) -> str:
+    raw = b"\x89PNG\r\n\x1a\n" + b"\0" * 8 + width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return base64.b64encode(raw).decode()
+
+
+# The beginnings of images of 2001 by 3 pixels, as Pillow writes them.
+OTHER_FORMATS = [
+    ("gif", base64.b64encode(b"GIF89a" + (2001).to_bytes(2, "little") + b"\3\0").decode()),
+    ("jpeg", "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP" + "/" * 86 + "wAALCAADB9EBAREA/8QAHwAA"),
+    ("webp", "UklGRm4AAABXRUJQVlA4IGIAAADwCQCdASrRBwMAP83m8XO/uDOsoEgD"),
+    ("webp", "UklGRiYAAABXRUJQVlA4TBkAAAAv0IcAAAcQCgEEQEET/Y8BJIT/86WI/qfvAA=="),
+    ("webp", "UklGRooAAABXRUJQVlA4WAoAAAAIAAAA0AcAAgAAVlA4IGIAAADwCQCdASrRBwMA"),
+]
+
+
+def in_a_result(blocks: Any, **more: Any) -> Dict[str, Any]:
+    return ask(USER, says([call()]), says([result(content=blocks, **more)], "user"))
+
+
+def in_a_document(blocks: Any) -> Dict[str, Any]:
+    return ask(says([{"type": "document", "source": {"type": "content", "content": blocks}}], "user"))
+
+
+def in_a_message(blocks: Any) -> Dict[str, Any]:
+    return ask(says(blocks, "user"))
+
+
+PLACES = [in_a_message, in_a_result, in_a_document]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_many_images_have_to_be_small(place: Any) -> None:
+    """8000 pixels a side, 2000 where there are more than twenty, and no more than the window allows; wherever they stand."""
+    assert verdict(place([picture(png(8000))]), OPUS_5) is None
+    assert "8000 pixels" in str(verdict(place([picture(png(8001))]), OPUS_5))
+    assert verdict(place([picture(png(2001))] * 20), OPUS_5) is None
+    assert "many-image requests" in str(verdict(place([picture(png(2001))] * 21), OPUS_5))
+    assert verdict(place([picture(png(10))] * 101), OPUS_5) is None
+    assert "101 images > 100" in str(verdict(place([picture(png(10))] * 101), HAIKU_45))
+    assert "601 images > 600" in str(verdict(place([picture(png(10))] * 601), OPUS_5))
+    assert "Could not process image" in str(verdict(place([picture("AAAA")]), OPUS_5))
+
+
+@pytest.mark.parametrize(("kind", "data"), OTHER_FORMATS)
+def test_the_size_of_every_format_is_read(kind: str, data: str) -> None:
+    assert decoded_size(base64.b64decode(data)) == (2001, 3)
+    assert verdict(in_a_message([picture(data, kind)] * 20), OPUS_5) is None
+    assert "many-image requests" in str(verdict(in_a_message([picture(data, kind)] * 21), OPUS_5))
+
+
+def test_what_is_cut_off_has_no_size() -> None:
+    for kind, data in OTHER_FORMATS:
+        raw = base64.b64decode(data)
+        for end in range(len(raw)):
+            assert decoded_size(raw[:end]) in (None, (2001, 3)), (kind, end)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("counting", [False, True])
+def test_an_image_that_must_not_be_made_smaller(place: Any, counting: bool) -> None:
+    """Up to 2576 pixels a side and 4784 tokens from version 4.7 on, 1568 and 1568 before; the words name a size that fits."""
+
+    def said(model: str, width: int, height: int, **more: Any) -> Optional[str]:
+        sent = place([picture(png(width, height), **more)])
+        if counting:
+            del sent["max_tokens"]
+        return verdict(sent, model, counting=counting)
+
+    kept = {"transformations": {"oversized_image": "error"}}
+    assert said(OPUS_47, 2576, 28, **kept) is None
+    assert "2577x28 exceed" in str(said(OPUS_47, 2577, 28, **kept))
+    assert said(OPUS_47, 92 * 28, 52 * 28, **kept) is None
+    assert "exceed" in str(said(OPUS_47, 92 * 28, 52 * 28 + 1, **kept))
+    # The example of the documentation, "How Claude resizes and pads images".
+    assert "1075x1520 exceed the maximum image size of this model. The largest dimensions that fit are 924x1307" in str(
+        said(HAIKU_45, 1075, 1520, **kept)
+    )
+    assert said(OPUS_47, 1075, 1520, **kept) is None
+    for more in ({}, {"transformations": {}}, {"transformations": {"oversized_image": "downsize"}}):
+        assert said(HAIKU_45, 5000, 5000, **more) is None
+    assert "Input should be" in str(said(HAIKU_45, 5, 5, transformations={"oversized_image": "crop"}))
+    assert "Extra inputs" in str(said(HAIKU_45, 5, 5, transformations={"x": 1}))
+
+
+def test_screenshots_of_toolsets_are_never_made_smaller() -> None:
+    assert verdict(in_a_result([picture(png(5000, 5000))]), OPUS_55) is None
+    assert "exceed" in str(verdict(in_a_result([picture(png(5000, 5000))], toolset_name="computer"), OPUS_55))
 
 
 def test_the_catalogue_lists_the_models_of_these_tests() -> None:
