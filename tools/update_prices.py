@@ -34,6 +34,8 @@ RATES = {
     "cache_write_1h_mtok": "cache_write_1h_mtok",
 }
 SEARCHES = "web_searches_kcount"
+# Models that share a row of the documentation's price list ("Pricing", October 2026) with one that the source has.
+SAME_PRICE = {"claude-mythos-5": "claude-fable-5", "claude-mythos-5-1": "claude-fable-5-1"}
 LINE_OF_MODELS = re.compile(r"claude-([a-z]+)-(\d+)(?:-(\d+))?")
 AS_OF = re.compile(r"as of (\d{4}-\d{2}-\d{2})")
 
@@ -155,6 +157,16 @@ def _newest(models: Dict[str, Any]) -> Dict[str, str]:
     return {line: name for line, (_, name) in sorted(lines.items())}
 
 
+def _add_same_price(models: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the models in order, with those added that cost what another does and that the source lacks."""
+    added = dict(models)
+    for name, other in SAME_PRICE.items():
+        if name not in models:
+            spellings = [spelling.replace(other, name) for spelling in models[other]["match"] if other in spelling]
+            added[name] = {**models[other], "match": spellings}
+    return dict(sorted(added.items()))
+
+
 def build() -> Dict[str, Any]:
     """Return the table as JSON data."""
     import genai_prices
@@ -169,7 +181,7 @@ def build() -> Dict[str, Any]:
         "dated": max(_dates(provider)),
         "batch_factor": "0.5",
         "aliases": _newest(models),
-        "models": models,
+        "models": _add_same_price(models),
     }
 
 

@@ -20,7 +20,10 @@ import claude_force_nb
 from claude_force_nb.costs.model_prices import ModelPrices
 from claude_force_nb.costs.pricing import PriceTable, load_prices, resolve_model
 from claude_force_nb.errors import OptionError, UnknownModelError
+from claude_force_nb.messages.models import CURRENT_MODELS
 from claude_force_nb.messages.usage import Usage
+from claude_force_nb.simulator.models import ModelTable
+from claude_force_nb.simulator.prices import Terms, TokenUsage, dollars
 
 ROOT = str(Path(claude_force_nb.__file__).parent.parent)
 TABLE = load_prices()
@@ -398,3 +401,17 @@ def test_importing_is_light():
         [sys.executable, "-S", "-c", script], stdout=subprocess.PIPE, check=True, env={"PYTHONPATH": ROOT}
     )
     assert json.loads(done.stdout.decode()) == [[], 0]
+
+
+@pytest.mark.parametrize("name", [rules.name for rules in CURRENT_MODELS if rules.name != "claude-mythos-preview"])
+def test_every_current_model_costs_what_the_simulator_bills(name: str) -> None:
+    """The simulator has the API's price list from data of its own; the preview is in no list."""
+    full_name = ModelTable().get(name).name  # type: ignore[union-attr]
+    for place in range(5):
+        tokens = [0] * 5
+        tokens[place] = 90_000
+        usage = Usage(*tokens)
+        billed = TokenUsage(*tokens)
+        assert load_prices().cost(name, usage) == dollars(full_name, billed)
+        batch = dollars(full_name, billed, Terms(batch=True))
+        assert load_prices().cost(name, usage.in_batch()) == batch
