@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Callable, List, Optional
 
+from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.notebook.kernel.waker import SignalWaker
 
 from .claude_magics import AWAITABLE, ClaudeMagics
+from .loading_cell import check_loading_cell
 from .rewriting import await_magics, protect_questions
 
 __all__ = ["load", "unload"]
@@ -63,10 +65,16 @@ class _Extension:
 
     def _rewrite(self, lines: List[str]) -> List[str]:
         # A cell inside a cell (%%time, %%capture) is run by code that cannot await, and so is every cell where IPython's
-        # own top-level await is off: there the magic blocks.
-        if not self.shell.autoawait or self._running == self._cell_key():
+        # own top-level await is off, or is that of another library than asyncio: there the magic blocks.
+        if not self.shell.autoawait or self._awaits_elsewhere() or self._running == self._cell_key():
             return lines
         return await_magics(lines, AWAITABLE)
+
+    def _awaits_elsewhere(self) -> bool:
+        """Return whether ``%autoawait`` was given another library than asyncio."""
+        runners = getattr(self.shell, "loop_runner_map", {})
+        own = getattr(self.shell, "loop_runner", None)
+        return any(own is runner for name, (runner, _) in runners.items() if name != "asyncio")
 
     def _cell_key(self) -> str:
         """Return what tells the cell that a front end asked for from a cell that this cell runs in turn."""
@@ -157,9 +165,21 @@ def _forget(formatter: Any, kind: Any) -> None:
 
 
 def load(shell: Any) -> None:
-    """Add the magics to a shell; a second time changes nothing."""
+    """Add the magics to a shell; a second time changes nothing.
+
+    Raises
+    ------
+    ClaudeForceError
+        If there is no shell; or, once all is loaded, see `check_loading_cell`.
+    """
+    if not hasattr(shell, "magics_manager"):
+        raise ClaudeForceError(
+            "the magics need IPython: run %load_ext claude_force_nb in a notebook or in IPython; "
+            "elsewhere use claude_force_nb.ask() or AsyncAgentOrchestrator"
+        )
     if getattr(shell, _ATTRIBUTE, None) is None:
         setattr(shell, _ATTRIBUTE, _Extension(shell))
+        check_loading_cell(AWAITABLE)
 
 
 def unload(shell: Any) -> None:
