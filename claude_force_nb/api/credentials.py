@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Mapping, Optional
 from claude_force_nb.errors import ApiError, AuthenticationError, ConfigurationError, MissingApiKeyError, ServerError
 
 from .failures import shown_text
+from .notebook_secrets import hosted_key, how_to_add_a_key
 
 __all__ = ["Credentials", "TokenProvider", "find_credentials", "open_chain"]
 
@@ -31,10 +32,13 @@ class Credentials:
         ``api_key`` or ``auth_token`` of the SDK's client; empty where the SDK's own chain finds it.
     chain : str
         What that chain will find: ``profile work`` or ``workload identity``; "" for a key or token.
+    source : str
+        Whose secrets the key is from, where a hosted notebook keeps it.
     """
 
     arguments: Mapping[str, str] = field(repr=False)
     chain: str = ""
+    source: str = ""
 
     @property
     def identity(self) -> str:
@@ -47,7 +51,8 @@ def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_ur
 
     The order is the SDK's ("Authentication", section "Credential precedence"): a key that is given, ``ANTHROPIC_API_KEY``,
     ``ANTHROPIC_AUTH_TOKEN``, the profile that ``ANTHROPIC_PROFILE`` names, workload identity, the active profile of
-    ``ant auth login``. The last three are looked for where `environ` is the environment of this process.
+    ``ant auth login``, and last the secrets of Colab or Kaggle. All but the first three are looked for where `environ` is the
+    environment of this process.
 
     Raises
     ------
@@ -57,16 +62,18 @@ def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_ur
     key = (api_key or environ.get(_KEY) or "").strip()
     token = "" if key else (environ.get(_TOKEN) or "").strip()
     if key or token:
-        if not (key or token).isascii() or not (key or token).isprintable():
-            raise MissingApiKeyError("the API key contains invalid characters; copy it again; nothing was sent")
+        _check_characters(key or token)
         return Credentials({"api_key": key} if key else {"auth_token": token})
     chain = _in_chain(environ) if environ is os.environ else ""
     if not chain:
+        hosted = hosted_key() if environ is os.environ else None
+        if hosted is not None:
+            _check_characters(hosted.key)
+            return Credentials({"api_key": hosted.key}, source=hosted.source)
         hint = "" if "api.anthropic.com" in base_url else " (any text will do if the server needs no key)"
-        ways = (
-            f"set {_KEY} in the environment{hint}, or in a notebook with %env {_KEY}=…,"
-            " or try without one: %claude_config base_url=simulator"
-        )
+        way = how_to_add_a_key() if environ is os.environ else ""
+        way = way or f"set {_KEY} in the environment{hint}"
+        ways = f"{way}, or in a notebook with %env {_KEY}=…, or try without one: %claude_config base_url=simulator"
         also = f"{_TOKEN}, a profile of `ant auth login` and workload identity were not found either"
         raise MissingApiKeyError(f"no API key: {ways} ({also}; nothing was sent)")
     if not _sdk_has_chain():
@@ -74,6 +81,11 @@ def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_ur
             f"the installed anthropic package cannot use the {chain}: upgrade it, or set {_KEY}; nothing was sent"
         )
     return Credentials({}, chain)
+
+
+def _check_characters(secret: str) -> None:
+    if not secret.isascii() or not secret.isprintable():
+        raise MissingApiKeyError("the API key contains invalid characters; copy it again; nothing was sent")
 
 
 def _in_chain(environ: Mapping[str, str]) -> str:

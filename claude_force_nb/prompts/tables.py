@@ -245,12 +245,8 @@ def _from_polars(value: Any, most: int) -> Table:
 
 
 def _from_narwhals(value: Any, most: int) -> Table:
-    try:
-        import narwhals.stable.v1 as narwhals
-    except ImportError:
-        raise TemplateError(
-            f"{_root(value)} tables need narwhals: pip install 'claude_force_nb[dataframe]'; or insert pandas or polars"
-        ) from None
+    import narwhals.stable.v1 as narwhals
+
     frame: Any = narwhals.from_native(value, allow_series=True)
     if hasattr(frame, "to_frame"):
         frame = frame.to_frame()

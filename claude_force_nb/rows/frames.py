@@ -14,7 +14,6 @@ from .columns import distinct_names
 
 __all__ = ["Table", "as_table", "assemble"]
 
-_INSTALL = "pip install 'claude_force_nb[dataframe]'"
 # Libraries whose objects may be tables; asked by name, so that none of them has to be imported.
 _LIBRARIES = {"pandas", "polars", "pyarrow", "modin", "cudf", "duckdb", "dask", "ibis", "pyspark", "sqlframe"}
 
@@ -115,13 +114,11 @@ def as_table(value: Any, name: str) -> Optional[Table]:
     Raises
     ------
     SourceError
-        If narwhals is not installed, or the frame is lazy.
+        If the frame is lazy.
     """
     libraries = {base.__module__.partition(".")[0] for base in type(value).__mro__}
     if not libraries & _LIBRARIES and not hasattr(value, "__narwhals_dataframe__"):
         return None
-    if find_spec("narwhals") is None:
-        raise SourceError(f"{name} is a {type(value).__name__}; reading it needs {_INSTALL}")
     narwhals = import_module("narwhals.stable.v1")
     # narwhals refuses them; 1 and "1" are one name in a template.
     columns = getattr(value, "columns", ()) if _is_pandas(value) else getattr(value, "column_names", ())

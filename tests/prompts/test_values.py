@@ -365,7 +365,6 @@ def test_lazy_tables() -> None:
 def test_other_tables_through_narwhals() -> None:
     """What narwhals reads is a table as well."""
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    pytest.importorskip("narwhals", reason="narwhals is not installed")
     table = pyarrow.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
     assert inside("{{ t | head(2) }}", t=table) == "3 rows x 2 columns; only the first 2 rows shown\na,b\n1,x\n2,"
 

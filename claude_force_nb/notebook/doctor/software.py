@@ -70,7 +70,7 @@ def _sdk() -> Finding:
 def _widgets(shell: Any) -> Finding:
     version = _version("ipywidgets")
     if not version:
-        return Finding("Widgets", "ipywidgets is not installed", PROBLEM, 'pip install "ipywidgets>=8"')
+        return Finding("Widgets", "ipywidgets is not installed", PROBLEM, 'pip install "ipywidgets>=7.6"')
     if getattr(shell, "kernel", None) is None:
         return Finding("Widgets", f"ipywidgets {version}; a terminal shows no widgets")
     lab = _version("jupyterlab-widgets")

@@ -39,8 +39,15 @@ def describe_key(environ: Mapping[str, str]) -> KeyDescription:
     for name in _KEYS:
         key = environ.get(name, "").strip()
         if key:
-            return KeyDescription("…" + key[-_KEY_END:] if len(key) >= _SHORTEST_KEY else "set", name, True)
+            return KeyDescription(_masked(key), name, True)
     try:
-        return KeyDescription(find_credentials(None, environ, "").chain, "the SDK's own", True)
+        found = find_credentials(None, environ, "")
     except MissingApiKeyError:
         return KeyDescription("none", "ANTHROPIC_API_KEY", False)
+    if found.source:
+        return KeyDescription(_masked(found.identity), found.source, True)
+    return KeyDescription(found.chain, "the SDK's own", True)
+
+
+def _masked(key: str) -> str:
+    return "…" + key[-_KEY_END:] if len(key) >= _SHORTEST_KEY else "set"
