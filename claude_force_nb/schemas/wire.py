@@ -101,6 +101,20 @@ def _one_spelling(schema: Dict[str, Any]) -> Dict[str, Any]:
         del schema["const"]
     if "enum" in schema:
         schema.pop("type", None)
+    return _newest_draft(schema)
+
+
+def _newest_draft(schema: Dict[str, Any]) -> Dict[str, Any]:
+    """Write what older drafts of JSON Schema have other forms for as 2020-12 does: tuples, and bounds that are excluded."""
+    if isinstance(schema.get("items"), list):
+        rest = {key: item for key, item in schema.items() if key not in ("items", "additionalItems")}
+        further = {"items": schema["additionalItems"]} if "additionalItems" in schema else {}
+        schema = {**rest, **further, "prefixItems": schema["items"]}
+    for excluded, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(schema.get(excluded), bool):
+            is_excluded = schema[excluded] and bound in schema
+            rest = {key: item for key, item in schema.items() if key not in ((excluded, bound) if is_excluded else (excluded,))}
+            schema = {**rest, excluded: schema[bound]} if is_excluded else rest
     return schema
 
 

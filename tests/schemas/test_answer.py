@@ -115,7 +115,38 @@ def test_a_bound_reaches_the_model_and_the_check() -> None:
         schema_of(Review).parse('{"rating": 7, "mood": "good"}')
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *INSTRUCTED[:2]], ids=str)
+OLDER_DRAFTS: List[Any] = [
+    {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "type": "object",
+        "properties": {"n": {"type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 5, "exclusiveMaximum": True}},
+        "required": ["n"],
+    },
+    {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "type": "object",
+        "properties": {"n": {"type": "number", "minimum": 3, "exclusiveMinimum": False, "maximum": 3}},
+        "required": ["n"],
+    },
+    {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "array",
+        "items": [{"type": "string"}, {"$ref": "#/definitions/a%20b"}],
+        "additionalItems": False,
+        "minItems": 2,
+        "definitions": {"a b": {"type": "boolean"}},
+    },
+    {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "array",
+        "items": [{"type": "string"}],
+        "additionalItems": {"type": "integer", "minimum": 7},
+        "minItems": 3,
+    },
+]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *INSTRUCTED[:2], *OLDER_DRAFTS], ids=str)
 def test_the_simulator_answers_what_fits(kind: Any) -> None:
     """Also where the bounds stand in descriptions only; its wrong answer does not fit."""
     schema = schema_of(kind)
