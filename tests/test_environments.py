@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="users, modes and rem
 WALK = Path(__file__).parent / "support" / "environment_walk.py"
 HOME_LOST = ("home",)
 HOME_READ_ONLY = ("writable home",)
+SYSTEM_READ_ONLY = ("home that can be written to", "temporary folder")
 FOLDER_LOST = ("working directory",)
 CERTIFICATES_LOST = ("certificates",)
 DEAD_PROXY = ("http://user:a-password@127.0.0.1:9",)
@@ -88,6 +89,19 @@ def test_python_and_commands_work_without_it(simulator: Simulator, tmp_path: Pat
     assert (steps["run_stream"]["how"] == "works") == (missing != FOLDER_LOST), steps["run_stream"]
     # Where there is no home, nothing is made in a folder that is called "~".
     assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/sys"), reason="a folder of Linux that nobody writes to")
+def test_a_home_that_nobody_can_write_to(simulator: Simulator, tmp_path: Path) -> None:
+    """Answers come without cache and ledger, and a warning names each; what needs them is one line that names the folder."""
+    steps = walk(simulator, tmp_path, SYSTEM_READ_ONLY, ["python", "commands"])
+    for name in ("run", "run_many", "FakeTransport", "cost", "doctor"):
+        assert steps[name]["how"] == "works", steps[name]
+    for name in ("daily budget", "run_many via batches"):
+        assert steps[name]["how"] == "one line", steps[name]
+        assert "/sys/.local" in steps[name]["text"]
+    assert any("/sys/.config" in line and "without cache" in line for line in steps["run"]["warnings"])
 
 
 @pytest.mark.slow

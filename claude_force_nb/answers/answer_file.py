@@ -12,6 +12,7 @@ from claude_force_nb.errors import AnswerFileError, AnswerFileWarning, OptionErr
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.storage.regular_file import own_target, project_of, read_regular, replace_file
+from claude_force_nb.storage.user_folders import absolute_path
 from claude_force_nb.warn import warn
 
 from .keys import AnswerKeys, find_keys
@@ -85,7 +86,12 @@ class AnswerFile:
         number = isinstance(max_age_days, (int, float)) and not isinstance(max_age_days, bool)
         if max_age_days is not None and not (number and 0 < max_age_days < float("inf")):
             raise OptionError(f"max_age_days must be greater than 0, or None for no limit, not {max_age_days!r}")
-        self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        absolute = absolute_path(path)
+        if absolute is None:
+            raise AnswerFileError(
+                f"answer file {os.fspath(path)!r} cannot be used: there is no such folder; name another place for it"
+            )
+        self.path = str(absolute)
         self.name = os.path.basename(self.path)
         self._redact = redact == "prompts"
         self._max_age_seconds = None if max_age_days is None else max_age_days * 86_400.0

@@ -113,7 +113,11 @@ def _newest_draft(schema: Dict[str, Any]) -> Dict[str, Any]:
     for excluded, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(schema.get(excluded), bool):
             is_excluded = schema[excluded] and bound in schema
-            rest = {key: item for key, item in schema.items() if key not in ((excluded, bound) if is_excluded else (excluded,))}
+            rest = {
+                key: item
+                for key, item in schema.items()
+                if key not in ((excluded, bound) if is_excluded else (excluded,))
+            }
             schema = {**rest, excluded: schema[bound]} if is_excluded else rest
     return schema
 

@@ -119,7 +119,9 @@ OLDER_DRAFTS: List[Any] = [
     {
         "$schema": "http://json-schema.org/draft-04/schema#",
         "type": "object",
-        "properties": {"n": {"type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 5, "exclusiveMaximum": True}},
+        "properties": {
+            "n": {"type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 5, "exclusiveMaximum": True}
+        },
         "required": ["n"],
     },
     {

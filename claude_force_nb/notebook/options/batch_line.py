@@ -121,6 +121,12 @@ def _words(line: str) -> List[Tuple[int, int]]:
     return words
 
 
+def _is_name_of_a_file(expression: str) -> bool:
+    from claude_force_nb.rows.readers import FILE_KINDS, file_kind  # not when the extension is loaded
+
+    return not set(expression) & set("([{\"'") and file_kind(Path(expression)) in FILE_KINDS
+
+
 def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
     """Return what the expression stands for; the bare path of a file that is there stands for itself.
 
@@ -136,10 +142,12 @@ def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
     try:
         return eval(compile(expression, "<source>", "eval"), dict(names))
     except SyntaxError as error:
+        if _is_name_of_a_file(expression):
+            raise SourceError(f"there is no file {expression}") from None
         raise SourceError(f"{expression} is not an expression: {error.msg}") from None
     except NameError as error:
         missing = re.search(r"'(\w+)'", str(error))
-        if missing and Path(expression).suffix in (".txt", ".csv", ".tsv", ".jsonl"):
+        if _is_name_of_a_file(expression):
             raise SourceError(f"there is no file {expression}") from None
         near = did_you_mean(missing.group(1), [name for name in names if not name.startswith("_")]) if missing else ""
         raise SourceError(f"{missing.group(1) if missing else expression} is not defined{near}") from None

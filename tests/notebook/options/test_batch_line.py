@@ -98,6 +98,8 @@ def test_every_option_is_in_the_table() -> None:
         ("x = 1", "x = 1 is not an expression"),
         ("reviews[5]", "reviews[5] failed: IndexError: list index out of range"),
         ("missing.csv", "there is no file missing.csv"),
+        ("~/no file.csv.gz", "there is no file ~/no file.csv.gz"),
+        ("./missing.parquet", "there is no file ./missing.parquet"),
         ("1/0", "1/0 failed: ZeroDivisionError"),
     ],
 )
