@@ -54,6 +54,15 @@ class _Entry:
 
 
 @dataclass
+class _KeyLines:
+    """A key with its value, before the value is read."""
+
+    key: str
+    line: int
+    lines: List[str]
+
+
+@dataclass
 class FrontMatter:
     """The values of a file's front matter by key, and the text below it.
 
@@ -251,17 +260,17 @@ def _well_formed(value: Any) -> Any:
 
 def _entries_of_lines(block: List[str], source: str, first: int) -> Optional[Dict[str, _Entry]]:
     """Read lines: each known key begins a value; None where there is none."""
-    chunks: List[Tuple[str, int, List[str]]] = []
+    found_keys: List[_KeyLines] = []
     for number, (line, is_inside) in enumerate(zip(block, _inside_tags(block))):
-        found = None if is_inside else _KEY_LINE.match(line)
-        if found and _begins(found.group(1), chunks[-1][0] if chunks else ""):
-            chunks.append((_known(found.group(1)), first + number, [line]))
-        elif chunks:
-            chunks[-1][2].append(line)
+        match = None if is_inside else _KEY_LINE.match(line)
+        if match and _begins(match.group(1), found_keys[-1].key if found_keys else ""):
+            found_keys.append(_KeyLines(_known(match.group(1)), first + number, [line]))
+        elif found_keys:
+            found_keys[-1].lines.append(line)
     entries: Dict[str, _Entry] = {}
-    for key, line_number, lines in chunks:
+    for each in found_keys:
         # The first one counts: a later one is a line of the examples.
-        entries.setdefault(key, _entry(key, line_number, lines, source))
+        entries.setdefault(each.key, _entry(each.key, each.line, each.lines, source))
     return entries or None
 
 

@@ -208,9 +208,10 @@ class Answerer:
 
     def _price(self, model: str, usage: Usage) -> Optional[Decimal]:
         """Return the price of an answer today; many answers of a run are alike, and each kind is priced once."""
-        key = (model, usage, usage.known, today())
+        day = today()
+        key = (model, usage, usage.known, day)
         if key not in self._priced:
             if len(self._priced) >= _MOST_PRICED:
                 self._priced.clear()
-            self._priced[key] = self._accounts.prices.cost(model, usage, on=key[3])
+            self._priced[key] = self._accounts.prices.cost(model, usage, on=day)
         return self._priced[key]

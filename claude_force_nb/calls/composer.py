@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Optional, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence
 
 from claude_force_nb.agents.library import AgentLibrary
 from claude_force_nb.costs.days import today
@@ -17,6 +17,12 @@ from .options import CallOptions
 from .settings import CallSettings
 
 __all__ = ["Composer"]
+
+
+class _LastMaker(NamedTuple):
+    options: CallOptions
+    day: datetime.date
+    maker: RequestMaker
 
 
 class Composer:
@@ -39,14 +45,14 @@ class Composer:
         self._prices = prices
         self._base_url = base_url
         self._settings = settings
-        # The last one made, and for what: calls in a loop have the same options again and again.
-        self._last: Optional[Tuple[CallOptions, datetime.date, RequestMaker]] = None
+        # Kept, because calls in a loop have the same options again and again.
+        self._last: Optional[_LastMaker] = None
 
     def maker(self, options: CallOptions) -> RequestMaker:
         """Return what makes the requests of calls with these options, whatever their variables."""
         last, day = self._last, today()
-        if last is not None and last[1] == day and options.same_but_for_variables(last[0]):
-            return last[2]
+        if last is not None and last.day == day and options.same_but_for_variables(last.options):
+            return last.maker
         maker = RequestMaker(
             options,
             agents=self._agents,
@@ -56,8 +62,11 @@ class Composer:
             default_max_tokens=self._settings.default_max_tokens,
             today=day,
         )
-        # The file of an agent that is given by its name may be another one the next time.
-        self._last = None if isinstance(options.agent, str) else (options.changed(variables=None), day, maker)
+        # An agent given by name is looked up again for the next call, since its file may change.
+        if isinstance(options.agent, str):
+            self._last = None
+        else:
+            self._last = _LastMaker(options.changed(variables=None), day, maker)
         return maker
 
     def request(self, prompt: str, options: CallOptions, turns: Sequence[Turn] = ()) -> ClaudeRequest:

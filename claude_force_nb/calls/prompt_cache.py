@@ -12,7 +12,7 @@ import json
 import math
 from dataclasses import replace
 from time import monotonic
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from claude_force_nb.errors import ClaudeForceWarning
 from claude_force_nb.messages.cache_mark import CacheMark, beginning_of, has_cache_control, prefix_settings, shared_part
@@ -37,6 +37,14 @@ _Beginning = Tuple[Sequence[Any], str]
 _NOTHING: _Beginning = (), ""
 
 
+class _RowMarks(NamedTuple):
+    """What rows have in common, its mark, and the mark before it."""
+
+    beginning: _Beginning
+    mark: Optional[CacheMark]
+    before: Optional[CacheMark]
+
+
 class MarkChooser:
     """Chooses the mark of requests that have the same options.
 
@@ -55,9 +63,8 @@ class MarkChooser:
         self._adapts = mode == "auto"
         self._off = mode == "off" or not (rules.known or self._asked)
         self._least = rules.min_cache_tokens
-        # By whether the system prompt speaks of fences and whether there are blocks: what the rows have in common, its mark, and the
-        # mark before it.
-        self._known: Dict[Tuple[bool, bool], Tuple[_Beginning, Optional[CacheMark], Optional[CacheMark]]] = {}
+        # By whether the system prompt speaks of fences, and whether the message has blocks.
+        self._known: Dict[Tuple[bool, bool], _RowMarks] = {}
 
     def of_row(self, body: Mapping[str, Any], rendered: RenderedPrompt, *, fenced: bool) -> Optional[CacheMark]:
         """Return the mark of a row's request; rows with the same beginning get the same one.
@@ -75,19 +82,19 @@ class MarkChooser:
         content = body["messages"][-1].get("content")
         key = fenced, isinstance(content, list)
         known = self._known.get(key)
-        if known is not None and known[1] is None:
-            return known[2]
+        if known is not None and known.mark is None:
+            return known.before
         beginning = beginning_of(content, rendered.shared_blocks, rendered.shared_characters)
         if known is None:
             known = self._known[key] = self._choose(body, beginning)
-        shared, mark, before = known
-        if mark is None:
-            return before
-        if beginning == shared:
-            return before if isinstance(content, str) and not content[rendered.shared_characters :].strip() else mark
+        if known.mark is None:
+            return known.before
+        if beginning == known.beginning:
+            only_shared = isinstance(content, str) and not content[rendered.shared_characters :].strip()
+            return known.before if only_shared else known.mark
         # What was taken for constant is not, such as the time: from here on only what stands before it is marked.
-        self._known[key] = _NOTHING, None, before
-        return before
+        self._known[key] = _RowMarks(_NOTHING, None, known.before)
+        return known.before
 
     def of_call(self, body: Mapping[str, Any], *, has_turns: bool) -> Optional[CacheMark]:
         """Return the mark of a single call: the end of a conversation's turn, or what the caller asked to be kept."""
@@ -98,17 +105,15 @@ class MarkChooser:
             return self._before(body)
         return CacheMark("end", self._ttl) if fixed + content_tokens(body["messages"]) >= self._least else None
 
-    def _choose(
-        self, body: Mapping[str, Any], shared: _Beginning
-    ) -> Tuple[_Beginning, Optional[CacheMark], Optional[CacheMark]]:
+    def _choose(self, body: Mapping[str, Any], shared: _Beginning) -> _RowMarks:
         if has_cache_control(body):  # the caller's own marks
-            return _NOTHING, None, None
+            return _RowMarks(_NOTHING, None, None)
         fixed = _fixed_tokens(body)
         before = replace(self._before(body), adapts=self._adapts) if fixed >= self._least else None
         blocks, text = shared
         if not (blocks or text.strip()) or fixed + content_tokens([*blocks, text]) < self._least:
-            return _NOTHING, None, before
-        return shared, CacheMark("prompt", self._ttl, len(text), len(blocks), self._adapts), before
+            return _RowMarks(_NOTHING, None, before)
+        return _RowMarks(shared, CacheMark("prompt", self._ttl, len(text), len(blocks), self._adapts), before)
 
     def _before(self, body: Mapping[str, Any]) -> CacheMark:
         return CacheMark("system" if body.get("system") else "tools", self._ttl)

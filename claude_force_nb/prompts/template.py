@@ -88,11 +88,6 @@ class RenderedPrompt:
         if not self.attachments:
             object.__setattr__(self, "content", self.text)
 
-    @property
-    def removed_characters(self) -> int:
-        """Invisible characters taken out of all values."""
-        return sum(self.removed.values())
-
 
 def names(template: str) -> Tuple[str, ...]:
     """Return the names that a template's expressions need, sorted.

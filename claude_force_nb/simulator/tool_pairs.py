@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .catalogue import Model
 from .failures import invalid
@@ -14,39 +15,55 @@ TOOL_KINDS = frozenset(["tool_use", "tool_result", "server_tool_use"])
 SERVER_RESULT = "_tool_result"
 
 
+@dataclass
+class _Turn:
+    """Messages of one role that follow each other; the API reads them as one.
+
+    Attributes
+    ----------
+    role : str
+    number : int
+        Of its first message, from 0.
+    blocks : list of dict
+    """
+
+    role: str
+    number: int
+    blocks: List[Dict[str, Any]]
+
+
 def _blocks(message: Mapping[str, Any]) -> List[Dict[str, Any]]:
     content = message["content"]
     return content if isinstance(content, list) else [{"type": "text", "text": content}]
 
 
 def check_tool_pairs(messages: Sequence[Mapping[str, Any]], model: Model, tools: Sequence[Mapping[str, Any]]) -> None:
-    """Every call is answered in the next message, before anything else; every result belongs to a call."""
-    # Turns of the same role that follow each other are one.
-    turns: List[List[Any]] = []
+    """Check that every call is answered in the next message, before anything else, and that every result belongs to a call."""
+    turns: List[_Turn] = []
     for number, message in enumerate(messages):
-        if turns and turns[-1][0] == message["role"]:
-            turns[-1][2] += _blocks(message)
+        if turns and turns[-1].role == message["role"]:
+            turns[-1].blocks += _blocks(message)
         else:
-            turns.append([message["role"], number, list(_blocks(message))])
+            turns.append(_Turn(message["role"], number, list(_blocks(message))))
     seen: Set[str] = set()
     called: List[str] = []
     server = _ServerCalls(tools)
-    for place, (role, number, blocks) in enumerate(turns):
-        if role == "user" and model.checks_tool_pairs:
-            _check_results(number, blocks, called)
-        if role != "assistant":
+    for place, turn in enumerate(turns):
+        if turn.role == "user" and model.checks_tool_pairs:
+            _check_results(turn.number, turn.blocks, called)
+        if turn.role != "assistant":
             called = []
             continue
-        called = [block["id"] for block in blocks if block["type"] == "tool_use"]
+        called = [block["id"] for block in turn.blocks if block["type"] == "tool_use"]
         for name in called:
             if name in seen:
-                raise invalid(f"messages.{number}: `tool_use` ids must be unique")
+                raise invalid(f"messages.{turn.number}: `tool_use` ids must be unique")
             seen.add(name)
         after = turns[place + 1] if place + 1 < len(turns) else None
         if model.checks_tool_pairs:
-            _check_called(number, called, after)
-        _check_programmatic(number, blocks, after)
-        server.read(number, blocks)
+            _check_called(turn.number, called, after)
+        _check_programmatic(turn.blocks, after)
+        server.read(turn.number, turn.blocks)
         server.check(after)
 
 
@@ -78,8 +95,8 @@ def _check_results(number: int, blocks: Sequence[Mapping[str, Any]], called: Seq
         seen.add(name)
 
 
-def _check_called(number: int, called: Sequence[str], after: Any) -> None:
-    answered = _leading_results(after[2]) if after is not None and after[0] == "user" else []
+def _check_called(number: int, called: Sequence[str], after: Optional[_Turn]) -> None:
+    answered = _leading_results(after.blocks) if after is not None and after.role == "user" else []
     missing = [name for name in called if name not in answered]
     if missing:
         raise invalid(
@@ -115,12 +132,14 @@ class _ServerCalls:
                         "before it."
                     )
 
-    def check(self, after: Any) -> None:
+    def check(self, after: Optional[_Turn]) -> None:
         """Raise ApiFailure for a call without a result that what comes `after` the turn does not leave to be resumed.
 
         A paused turn is sent back as it came; a call that waits for the client's own tools is answered by their results only.
         """
-        resumed = after is None or (after[0] == "user" and all(block["type"] == "tool_result" for block in after[2]))
+        resumed = after is None or (
+            after.role == "user" and all(block["type"] == "tool_result" for block in after.blocks)
+        )
         for name, (tool, number) in self._open.items():
             text = (
                 f"messages.{number}: `{tool}` tool use with id `{name}` was found without a corresponding "
@@ -138,17 +157,17 @@ def _offers(offered: Mapping[str, Any], tool: str) -> bool:
     return name == tool or (name == "code_execution" and tool.endswith("code_execution"))
 
 
-def _check_programmatic(number: int, blocks: Sequence[Mapping[str, Any]], after: Any) -> None:
+def _check_programmatic(blocks: Sequence[Mapping[str, Any]], after: Optional[_Turn]) -> None:
     """Refuse anything but texts of results in answer to calls that came out of running code."""
     from_code = [
         block
         for block in blocks
         if block["type"] == "tool_use" and str((block.get("caller") or {}).get("type")).startswith("code_execution")
     ]
-    if not from_code or after is None or after[0] != "user":
+    if not from_code or after is None or after.role != "user":
         return
-    for place, block in enumerate(after[2]):
-        where = f"messages.{after[1]}.content.{place}"
+    for place, block in enumerate(after.blocks):
+        where = f"messages.{after.number}.content.{place}"
         if block["type"] != "tool_result":
             raise invalid(f"{where}: only `tool_result` blocks can answer tool calls from code execution")
         inner = block.get("content")

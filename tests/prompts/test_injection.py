@@ -26,8 +26,8 @@ def met(text: str) -> List[str]:
     """What an attack meets as the value of a template, in the words of the table in docs/security.md."""
     rendered = render("{{ value }}", {"value": text})
     found = ["warned: " + each.finding.kind for each in rendered.suspicions]
-    if rendered.removed_characters:
-        found.append(f"removed: {rendered.removed_characters}")
+    if rendered.removed:
+        found.append(f"removed: {sum(rendered.removed.values())}")
     if rendered.fenced:
         assert unfence(rendered.text) == clean(text)[0]
         found.append("fence kept" if "<\\" in rendered.text else "fenced")
