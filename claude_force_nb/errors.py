@@ -50,7 +50,8 @@
     ├── CacheWarning                     the cache is unusable or refused an entry; work continues without it
     │   └── CacheIntegrityWarning        an entry failed its check
     ├── AnswerFileWarning                lines of an answer file are not valid, or it cannot be written
-    ├── CacheSecretWarning               the cache secret is generated, a placeholder or short
+    ├── CacheSecretWarning               the cache secret is a placeholder, short or unusable
+    │   └── CacheKeyWarning              no secret is set, so a random key was made
     ├── ModelRetirementWarning           the model is retired, or may be within 30 days
     ├── AgentFileWarning                 an agent file was skipped
     └── PromptInjectionWarning           a value holds a phrase like an instruction
@@ -65,7 +66,7 @@ from .text_tables import one_line
 
 __all__ = [
     "AgentFileError", "AgentFileWarning", "AnswerFileError", "AnswerFileWarning", "AnswerMissError", "ApiError", "AttachmentError", "AuthenticationError",
-    "BrokenConnectionError", "BudgetExceededError", "CacheIntegrityWarning", "CacheMissError", "CacheSecretWarning",
+    "BrokenConnectionError", "BudgetExceededError", "CacheIntegrityWarning", "CacheKeyWarning", "CacheMissError", "CacheSecretWarning",
     "CacheWarning", "CallTimeoutError", "ClaudeForceError", "ClaudeForceWarning", "ConfigurationError",
     "ContextTooLongError", "EmptyPromptError", "InvalidRequestError", "JobError", "MalformedAnswerError",
     "MissingApiKeyError", "MissingValueError", "ModelRetirementWarning", "NotAnsweredError", "NotFoundError",
@@ -373,7 +374,11 @@ class AnswerFileWarning(ClaudeForceWarning):
 
 
 class CacheSecretWarning(ClaudeForceWarning):
-    """The cache secret is generated, a placeholder or short."""
+    """The cache secret is a placeholder, short or unusable."""
+
+
+class CacheKeyWarning(CacheSecretWarning):
+    """No cache secret is set, so a random key was made; said once on a machine, with the first answer that is kept."""
 
 
 class ModelRetirementWarning(ClaudeForceWarning):

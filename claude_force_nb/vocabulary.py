@@ -7,6 +7,7 @@ from typing import Iterable
 __all__ = [
     "ANSWER_MODES",
     "CACHE_MODES",
+    "COUNT_MODES",
     "DEFAULT_CONVERSATION",
     "DEFAULT_MAX_TOKENS",
     "DEFAULT_MEMORY_TOKENS",
@@ -26,6 +27,7 @@ __all__ = [
 # What an answer file is for: it goes before the cache; it also takes in what is answered; it is the only one that answers.
 ANSWER_MODES = ("use", "record", "frozen")
 CACHE_MODES = ("on", "off", "refresh", "only")
+COUNT_MODES = ("api", "estimate")
 JOB_ACTIONS = ("list", "attach", "cancel", "forget")
 # Whether what is not complete yet is shown: where the front end updates it in place; always; never.
 LIVE_MODES = ("auto", "on", "off")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Dict, Type
+from typing import Any, Callable, Dict, Type
 
 from .text_tables import one_line
 
-__all__ = ["warn", "warn_again"]
+__all__ = ["divert", "warn", "warn_again"]
 
 _SHOWN: Dict[Any, Any] = {}
+_diverted: Dict[Type[Warning], Callable[[str], None]] = {}
 
 
 def warn(message: str, category: Type[Warning]) -> None:
@@ -18,6 +19,10 @@ def warn(message: str, category: Type[Warning]) -> None:
     What is shown is saved in the notebook. Each message is shown once per process, as Python's warnings are by default.
     """
     text = one_line(message)
+    listener = _diverted.get(category)
+    if listener is not None:
+        listener(text)
+        return
     warnings.warn_explicit(text, category, "claude_force_nb", 1, module="claude_force_nb", registry=_SHOWN)
 
 
@@ -25,3 +30,20 @@ def warn_again(category: Type[Warning]) -> None:
     """Allow warnings of a category to be shown once more, as for a cell that runs again."""
     for key in [key for key in _SHOWN if isinstance(key, tuple) and key[1] is category]:
         del _SHOWN[key]
+
+
+def divert(category: Type[Warning], listener: Callable[[str], None]) -> Callable[[], None]:
+    """Give warnings of exactly this category to a listener, which shows them where its user looks; from any thread.
+
+    Returns
+    -------
+    callable
+        Ends it; calling it again does nothing.
+    """
+    _diverted[category] = listener
+
+    def end() -> None:
+        if _diverted.get(category) is listener:
+            del _diverted[category]
+
+    return end

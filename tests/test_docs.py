@@ -174,9 +174,9 @@ def test_tables_are_those_of_the_code() -> None:
 
 def test_every_magic_is_in_the_readme() -> None:
     """The table of magics names each one that is registered, and no other."""
-    from claude_force_nb.notebook.magics.claude_magics import AWAITABLE, ClaudeMagics
+    from claude_force_nb.notebook.magics.claude_magics import ClaudeMagics
 
-    there = {name for names in ClaudeMagics.magics.values() for name in names} - {name + "_async" for name in AWAITABLE}
+    there = {name for names in ClaudeMagics.magics.values() for name in names}
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The magics")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `%+(\w+)", section, re.MULTILINE)) == there
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Mapping, Optional, Union
 
-from claude_force_nb.errors import CacheSecretWarning, SecretError
+from claude_force_nb.errors import CacheKeyWarning, CacheSecretWarning, SecretError
 from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets, read_or_make_key
 from claude_force_nb.storage.user_folders import is_temporary, user_folder
 from claude_force_nb.warn import warn
@@ -55,6 +55,7 @@ class KeySource:
             None if config_directory is None else user_folder("config", environ, given=config_directory)
         )
         self._notices = notices
+        self._made: Optional[str] = None
         self.ring: Optional[KeyRing] = None
         for complaint in complaints:
             warn(
@@ -63,22 +64,44 @@ class KeySource:
                 CacheSecretWarning,
             )
 
-    def make_ring(self, directory: Path) -> KeyRing:
-        """Return the key ring for a cache in `directory`; raises SecretError where there is no key to be had."""
+    def make_ring(self, directory: Path, *, new_key: bool = True) -> Optional[KeyRing]:
+        """Return the key ring for a cache in `directory`.
+
+        Parameters
+        ----------
+        directory : Path
+        new_key : bool
+            True to make a random key where there is neither a secret nor a key yet; else None is returned there.
+
+        Raises
+        ------
+        SecretError
+            If there is no key to be had.
+        """
         if self.ring is None:
-            self.ring = KeyRing([self._current or self._key_from_file(directory), *self._previous])
+            current = self._current or self._key_from_file(directory, new_key=new_key)
+            if current is None:
+                return None
+            self.ring = KeyRing([current, *self._previous])
         return self.ring
 
     def make_record_keys(self) -> RecordKeys:
         """Return the keys for records outside of the cache; raises SecretError where there is no key to be had."""
         keys = RecordKeys([self._current or self._read_or_make(self._key_path()), *self._previous])
+        self.tell()
         self._notices.emit()
         return keys
 
     def _key_path(self) -> Path:
         return user_folder("config", self._environ, given=self._config_directory) / KEY_FILE_NAME
 
-    def _key_from_file(self, directory: Path) -> bytes:
+    def tell(self) -> None:
+        """Note, for the user, that a key was made; once something signed with it is kept."""
+        message, self._made = self._made, None
+        if message:
+            self._notices.add("key", message, CacheKeyWarning)
+
+    def _key_from_file(self, directory: Path, *, new_key: bool) -> Optional[bytes]:
         path = self._key_path()
         if is_temporary(path) and not is_temporary(directory):
             # A key for this process only would make every other process's entries worthless, and its own to them.
@@ -87,17 +110,22 @@ class KeySource:
             raise SecretError(
                 "the cache directory would contain its own key: set CLAUDE_CACHE_SECRET, or use another directory"
             )
+        if not new_key and not os.path.lexists(str(path)):
+            return None
         return self._read_or_make(path)
 
     def _read_or_make(self, path: Path) -> bytes:
+        was_there = os.path.lexists(str(path))
         try:
             key, message = read_or_make_key(path)
         except OSError as error:
             raise SecretError(
                 f"CLAUDE_CACHE_SECRET is not set, and a key cannot be saved in {path} ({error.strerror or error})"
             ) from None
-        if message and not is_temporary(path):
+        if message and was_there:
             self._notices.add("key", message, CacheSecretWarning)
+        elif message and not is_temporary(path):
+            self._made = message
         return key
 
 

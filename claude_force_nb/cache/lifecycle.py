@@ -127,11 +127,13 @@ class StoreLifecycle:
         reading: bool = False,
         insist: bool = False,
         keyed: bool = True,
+        new_key: bool = True,
     ) -> Optional[T]:
         """Do `operation` on the open store and return what it returns; None where that is not possible.
 
         A store that fails is opened again, which looks at it anew; one of ours that fails twice for damage is cleared away and made
-        anew. A place that cannot be used is left alone for a while, unless `insist`. What is not `keyed` needs no secret.
+        anew. A place that cannot be used is left alone for a while, unless `insist`. What is not `keyed` needs no secret,
+        and what needs no `new_key` makes none.
         """
         with self.write_lock:
             now = time.monotonic()
@@ -144,7 +146,7 @@ class StoreLifecycle:
             while True:
                 opened = False
                 try:
-                    store = self._open(keyed)
+                    store = self._open(keyed, new_key=new_key)
                     opened = True
                     return self._do(operation, store, reading=reading)
                 except SecretError as error:
@@ -217,10 +219,10 @@ class StoreLifecycle:
 
         return os.path.join(str(self.directory), DATABASE_NAME)
 
-    def _open(self, keyed: bool) -> Store:
+    def _open(self, keyed: bool, *, new_key: bool) -> Store:
         """Return the store, open, and looked at to be the one that is on disk now."""
         if keyed:
-            self._keys.make_ring(self.directory)
+            self._keys.make_ring(self.directory, new_key=new_key)
         store = self.store
         if store is not None and not store.is_current():
             self._drop_store()

@@ -76,7 +76,9 @@ class ResponseCache:
     Warns
     -----
     CacheSecretWarning
-        If a secret is a placeholder or short; later, when a random key is made.
+        If a secret is a placeholder or short.
+    CacheKeyWarning
+        Later, with the first entry that is signed with a random key made for it.
     """
 
     def __init__(
@@ -211,6 +213,7 @@ class ResponseCache:
         if done is not None:
             self._expired += done.expired
             self._evictions += done.for_room
+            self._keys.tell()
         self._notices.emit()
         return len(bodies) if done is not None else 0
 
@@ -308,7 +311,7 @@ class ResponseCache:
     def _get_slowly(self, fingerprint: str, now: float) -> Optional[ClaudeResult]:
         """All that most hits do not need: opening, mending, evicting, counting, warning."""
         fingerprint_of(fingerprint)
-        row = self._lifecycle.work(lambda store: store.row_of(fingerprint), reading=True)
+        row = self._lifecycle.work(lambda store: store.row_of(fingerprint), reading=True, new_key=False)
         found: Union[Entry, str] = "missing"
         with self._lifecycle.read_lock:
             if row is not None:
@@ -355,7 +358,8 @@ class ResponseCache:
 
     def _check(self, fingerprint: str, value: bytes) -> Union[Entry, str]:
         """Verify, decode and remember a value as read: the entry, or why there is none."""
-        assert self._keys.ring is not None
+        if self._keys.ring is None:  # no key was ever made here
+            return "foreign"
         try:
             entry = entries.read(self._keys.ring, fingerprint, value, self._ttl_seconds)
         except UnknownKeyError:

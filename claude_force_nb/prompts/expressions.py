@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.errors import TemplateError
+from claude_force_nb.vocabulary import did_you_mean
 
 from .filters import FILTERS
 from .plain import find_name, is_missing
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from jinja2 import nodes
     from jinja2.sandbox import SandboxedEnvironment
 
-__all__ = ["BUILTIN_NAMES", "HOW_TO_SEND_BRACES", "SAFE_BUILTINS", "Expression", "parse", "short"]
+__all__ = ["BUILTIN_NAMES", "HOW_TO_SEND_BRACES", "SAFE_BUILTINS", "Expression", "filter_names", "parse", "short"]
 
 # For braces of other template languages, which a prompt about a web page has. In a batch they are filled in for each row.
 HOW_TO_SEND_BRACES = "; --raw sends {{ }} as typed (in a batch {{ '{{…}}' }} does)"
@@ -239,15 +240,36 @@ def _compile(source: str, line: int) -> Expression:
         tree = environment.parse("{{ " + source + " }}").body[0].nodes[0]  # type: ignore[attr-defined]
         used = {node.name for node in (tree, *tree.find_all(nodes.Name)) if isinstance(node, nodes.Name)}
     except (JinjaError, SyntaxError, ValueError, RecursionError) as error:
-        reason = short(getattr(error, "message", None) or error)
+        reason, near = _reason(error)
         raise TemplateError(
-            f"{reason} in {{{{ {short(source)} }}}} (line {line} of the prompt){HOW_TO_SEND_BRACES}"
+            f"{reason} in {{{{ {short(source)} }}}} (line {line} of the prompt){near}{HOW_TO_SEND_BRACES}"
         ) from None
     if "self" in used:
         raise TemplateError(f"self cannot be used in {{{{ {short(source)} }}}} (line {line}); give it another name")
     if source in used:  # a name alone: what it stands for, without a context made for it each time
         evaluate = itemgetter(source)
     return Expression(source, tuple(sorted(used)), evaluate, tuple(_needed(tree)), is_name=source in used)
+
+
+def filter_names() -> List[str]:
+    """Return the names of the filters that an expression may use: those of this package first."""
+    others = sorted(name for name in _environment().filters if name.isidentifier() and name not in FILTERS)
+    return [*FILTERS, *others]
+
+
+_NO_FILTER = re.compile(r"No (filter|test) named '(\w+)'")
+
+
+def _reason(error: Exception) -> Tuple[str, str]:
+    """Return why an expression cannot be compiled, and of filters and tests the nearest that there is."""
+    message = short(getattr(error, "message", None) or error)
+    match = _NO_FILTER.match(message)
+    if match is None:
+        return message, ""
+    kind, name = match.groups()
+    environment = _environment()
+    known = environment.filters if kind == "filter" else environment.tests
+    return f"there is no {kind} {name!r}", did_you_mean(name, [each for each in known if each.isidentifier()])
 
 
 def short(value: Any, limit: int = 120) -> str:

@@ -12,6 +12,7 @@ from typing import List, Mapping, Optional, Tuple, Union
 from claude_force_nb.errors import SecretError
 
 from .private import make_private_folder
+from .user_folders import home_relative
 
 __all__ = [
     "KEY_FILE_NAME",
@@ -181,7 +182,7 @@ def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
         except FileNotFoundError:
             if _make_key(path):
                 return read_key(path)[0], (
-                    f"CLAUDE_CACHE_SECRET is not set: made a random key for the response cache in {path}"
+                    f"CLAUDE_CACHE_SECRET is not set: made a random key for the response cache in {home_relative(path)}"
                 )
     raise SecretError(f"the cache key {path} keeps disappearing; set CLAUDE_CACHE_SECRET")
 

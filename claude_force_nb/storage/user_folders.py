@@ -13,7 +13,7 @@ from typing import Mapping, Optional, Union
 from claude_force_nb.errors import ClaudeForceWarning
 from claude_force_nb.warn import warn
 
-__all__ = ["absolute_path", "is_temporary", "user_folder"]
+__all__ = ["absolute_path", "home_relative", "is_temporary", "user_folder"]
 
 APPLICATION = "claude_force_nb"
 
@@ -73,6 +73,13 @@ def absolute_path(path: Union[str, os.PathLike[str]]) -> Optional[Path]:
         return Path(os.path.abspath(expanded))
     except OSError:  # the working directory has been removed
         return None
+
+
+def home_relative(path: Union[str, os.PathLike[str]]) -> str:
+    """Return a path as people write it: ``~/…`` below the home folder, so that it does not name the user."""
+    home = os.path.expanduser("~")
+    text = str(path)
+    return "~" + text[len(home) :] if len(home) > 1 and text.startswith(home + os.sep) else text
 
 
 def is_temporary(path: Union[str, os.PathLike[str]]) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cache_tools import answer, fingerprint
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.cache.signing import (
@@ -21,7 +22,7 @@ from claude_force_nb.cache.signing import (
     SignatureError,
     UnknownKeyError,
 )
-from claude_force_nb.errors import CacheSecretWarning, SecretError
+from claude_force_nb.errors import CacheKeyWarning, CacheSecretWarning, CacheWarning, ClaudeForceWarning, SecretError
 from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets, read_or_make_key, weakness
 
 SECRET = b"a secret of this test, 0123456789"
@@ -321,29 +322,54 @@ def test_no_place_for_a_key_costs_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     cache = ResponseCache(tmp_path / "cache", environ={}, config_directory=tmp_path / "file" / "config")
     with pytest.warns(CacheSecretWarning, match="a key cannot be saved") as caught:
-        assert cache.get("0" * 64) is None
+        assert not cache.put(fingerprint(1), answer())
+    assert cache.get(fingerprint(1)) is None
     assert len(caught) == 1
     cache.close()
 
 
 def test_a_generated_key_warns_once_per_key(tmp_path: Path) -> None:
-    """The kernel that makes the key is told; the next one is not."""
+    """The kernel that makes the key is told, with the first answer that is kept; the next one is not."""
     for expected in (1, 0):
         with ResponseCache(tmp_path / "cache", environ={}, config_directory=tmp_path / "config") as cache:
+            assert (cache.get(fingerprint(1)) is None) == bool(expected)
             if expected:
-                with pytest.warns(CacheSecretWarning, match="CLAUDE_CACHE_SECRET is not set"):
-                    assert cache.get("0" * 64) is None
-            else:
-                assert cache.get("0" * 64) is None
+                assert not (tmp_path / "config").exists()
+                with pytest.warns(CacheKeyWarning, match="CLAUDE_CACHE_SECRET is not set"):
+                    assert cache.put(fingerprint(1), answer())
+            assert cache.put(fingerprint(2), answer())
+            assert cache.get(fingerprint(1)) is not None
+
+
+def test_an_answer_that_is_not_kept_says_nothing_of_a_key(tmp_path: Path) -> None:
+    """A cache that cannot be written has nothing to sign; that it cannot is said, and nothing else."""
+    (tmp_path / "cache").write_text("")
+    with ResponseCache(tmp_path / "cache", environ={}, config_directory=tmp_path / "config") as cache:
+        with pytest.warns(ClaudeForceWarning) as caught:
+            assert not cache.put(fingerprint(1), answer())
+        assert [each.category for each in caught] == [CacheWarning]
+
+
+def test_entries_without_their_key_are_those_of_another(tmp_path: Path) -> None:
+    """A key file that is gone leaves entries nobody can check: misses, and no error."""
+    with ResponseCache(tmp_path / "cache", environ={}, config_directory=tmp_path / "config") as cache, pytest.warns(
+        CacheKeyWarning
+    ):
+        assert cache.put(fingerprint(1), answer())
+    (tmp_path / "config" / KEY_FILE_NAME).unlink()
+    with ResponseCache(tmp_path / "cache", environ={}, config_directory=tmp_path / "config") as cache:
+        assert cache.get(fingerprint(1)) is None
+        assert cache.stats().foreign_key == 1
 
 
 def test_looking_needs_no_key(tmp_path: Path) -> None:
-    """stats and clear make no key; the get after them does."""
+    """stats, clear and get make no key; the put after them does."""
     with ResponseCache(tmp_path / "cache", environ={}, config_directory=tmp_path / "config") as cache:
         assert cache.stats().entries == cache.clear() == 0
+        assert cache.get(fingerprint(1)) is None
         assert not (tmp_path / "config").exists()
-        with pytest.warns(CacheSecretWarning, match="made a random key"):
-            assert cache.get("0" * 64) is None
+        with pytest.warns(CacheKeyWarning, match="made a random key"):
+            assert cache.put(fingerprint(1), answer())
 
 
 _MAKE = """

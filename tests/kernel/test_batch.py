@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
 import pytest
-from support.live_kernel import LiveKernel, kernel_environment, only_answer
+from support.live_kernel import LiveKernel, kernel_environment, one_line, only_answer
 
 from claude_force_nb.simulator import Simulator
 
@@ -315,7 +315,16 @@ def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> Non
     assert "at most 200" in rows["tokens out"]
     assert "$" in rows["price"]
     assert "$" in rows["price via=batches"]
-    assert shown.endswith("nothing was sent")
+    said = f"no answer was asked for; 2 rows were sent to {server.url}, which only counts tokens"
+    assert said in shown.splitlines()[-1]
+    assert "count=estimate sends nothing" in shown.splitlines()[-1]
+    counted = server.counters.by_endpoint["count_tokens"]
+    kept = only_answer(kernel.run("%claude_batch ['dry 4'] model=haiku --dry-run count=estimate"))["text/plain"]
+    assert "no row left this machine" in kept
+    assert kept.endswith("nothing was sent")
+    assert "did you mean 'estimate'?" in one_line(kernel.run("%claude_batch ['a'] --dry-run count=estimat"))
+    assert "give it with --dry-run" in one_line(kernel.run("%claude_batch ['a'] count=estimate"))
+    assert server.counters.by_endpoint["count_tokens"] == counted
     assert server.counters.by_endpoint["messages"] == calls
     assert kernel.value("'nothing' in globals()") == "False"
 

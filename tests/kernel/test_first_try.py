@@ -69,6 +69,25 @@ def test_without_a_key_one_setting_gives_answers(kernel: LiveKernel, folder: Pat
     assert _accounted(folder, "ledger-local.db") == (3, 1)
 
 
+def test_a_first_answer_says_that_a_key_was_made(folder: Path) -> None:
+    """Once on a machine, below the answer that is kept and not in red; a cell that fails before it says nothing of it."""
+    environment = kernel_environment("http://127.0.0.1:9", folder)
+    for name in ("CLAUDE_CACHE_SECRET", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"):
+        del environment[name]
+    for told in (1, 0):
+        with LiveKernel(environment, str(folder)) as kernel:
+            kernel.run("%load_ext claude_force_nb")
+            assert "made a random key" not in one_line(kernel.run(f"%claude model=haiku say simulator {told}"))
+            kernel.run("%claude_config base_url=simulator")
+            cells = [
+                kernel.run(f"%claude model=haiku say simulator {told}"),
+                kernel.run("%claude model=haiku hello again"),
+            ]
+            assert not any(cell.stderr for cell in cells)
+            assert [cell.text.count("made a random key") for cell in cells] == [told, 0]
+            assert "simulator" in cells[0].text  # a word of the answer, and not taken for the key
+
+
 @pytest.mark.slow
 def test_it_lives_as_long_as_the_session(kernel: LiveKernel) -> None:
     """Stop ends the cell and not the simulator; one that dies is started again; unloading ends it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Iterator
 
@@ -79,3 +80,28 @@ def test_the_last_cells_with_their_outputs(kernel: LiveKernel) -> None:
     assert "y = 3" in sent
     assert "history(3)" not in sent.split("<data", 1)[1].split("</data>")[0]
     assert "history() takes" in one_line(kernel.run("%%claude --dry-run\n{{ history(0) }}"))
+
+
+def test_rows_of_a_batch_may_speak_of_the_notebook(tmp_path: Path) -> None:
+    """The same for each row, whatever runs meanwhile; a column of that name goes before it, and without a warning."""
+    with Simulator(latency_seconds=0.5) as simulator, LiveKernel(
+        kernel_environment(simulator.url, tmp_path), str(tmp_path)
+    ) as kernel:
+        kernel.run("%load_ext claude_force_nb")
+        kernel.run("1 / 0")
+        template = "{{ text }} {{ last_error }} {{ history(9) }}"
+        head = "%%claude_batch [{'text': 'a'}, {'text': 'b'}, {'text': 'c'}] model=haiku max_concurrent=1 into=rows --background"
+        assert (
+            kernel.run(f"run = get_ipython().run_cell_magic('claude_batch', {head[15:]!r}, {template!r})").status
+            == "ok"
+        )
+        kernel.run("int('not a number')")
+        assert kernel.run("await run").status == "ok"
+        sent = [json.dumps(each.body["messages"]) for each in simulator.requests if "messages" in (each.body or {})]
+        assert len(sent) == 3
+        assert all("ZeroDivisionError" in each and "not a number" not in each for each in sent)
+        assert all("%load_ext claude_force_nb" in each for each in sent)
+        cell = kernel.run("%%claude_batch [{'history': 'a'}] --dry-run count=estimate\n{{ history }}")
+        assert cell.status == "ok"
+        assert not cell.stderr
+        assert len(simulator.requests) == len(sent)

@@ -381,6 +381,56 @@ def test_tab_completes_options_agents_and_models(shared: LiveKernel) -> None:
     assert "KEYS" in shared.complete("KEYS = 1; KE") or "KeyError" in shared.complete("KeyErr")
 
 
+@pytest.mark.slow
+def test_tab_knows_rows_templates_and_every_option(shared: LiveKernel, tmp_path: Path) -> None:
+    """Rows and their columns, names and filters inside braces, values, actions; no name of the machinery, nothing of others'."""
+    (tmp_path / "rows of mine.csv").write_text("a\n1\n")
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    shared.run("cities = [{'city': 'Rome', 'land': 'Italy'}]; number = 3; nested = {'alpha': {'beta': 1}}")
+    for typed, offered in {
+        "%claude_batch cit": {"cities"},
+        f"%claude_batch {tmp_path}/ro": {f"{tmp_path}/rows.csv"},
+        "%claude_batch cities col": {"column="},
+        "%claude_batch cities column=": {"city", "land"},
+        "%claude_batch cities count=": {"api", "estimate"},
+        "%%claude_batch cities model=haiku\nSay {{ la": {"land", "last_error"},
+        "%%claude\nSay {{ nes": {"nested"},
+        "%%claude\nSay {{ nested.al": {"nested.alpha"},
+        "%%claude\nSay {{ nested.alpha.": {"nested.alpha.beta"},
+        "%%claude\nSay {{ nested }} and {{ hist": {"history"},
+        "%%claude\nSay {{ nested|uppe": {"upper"},
+        "%claude {{ nested | truncate_": {"truncate_tokens"},
+        "%claude thinking=ad": {"adaptive"},
+        "%claude temperature=0": {"0", "0.5"},
+        "%%claude_compare models=haiku,so": {"sonnet"},
+        "%claude_config base_url=": {"simulator", "default"},
+        "%claude_config --": {"--all", "--save", "--help"},
+        "%claude_cache clear ": {"--yes"},
+        "%claude_jobs at": {"attach"},
+        "%claude_dashboard c": {"close"},
+        "%claude_cost -": {"--help"},
+        # What may be anything: what stands there, so that nobody else's words come up.
+        "%%claude\nImport re": {"re"},
+        "%claude Import re": {"re"},
+        "%claude system=re": {"re"},
+    }.items():
+        found = shared.complete(typed)
+        assert offered <= set(found) if IPython.version_info < (8, 6) else set(found) == offered, typed
+    assert not [each for each in shared.complete("%claude") if "async" in each]
+    assert "async" not in shared.run("%lsmagic").text.partition("%claude")[2].partition("%clear")[0]
+    assert "def" in shared.complete("de") or "delattr" in shared.complete("dela")
+
+
+def test_a_question_mark_shows_the_reference(shared: LiveKernel) -> None:
+    """Examples, options and the page, of every magic."""
+    for magic in ("%%claude", "%claude_batch", "%claude_cost", "%claude_doctor"):
+        cell = shared.run(f"{magic}?")
+        (page,) = [each["data"]["text/plain"] for each in cell.payload if each["source"] == "page"]
+        assert len(re.findall(r"^    %+claude.*  # ", page, re.MULTILINE)) >= 2, page
+        assert "/docs/" in page
+    assert "model=" in shared.run("%%claude?").payload[0]["data"]["text/plain"]
+
+
 STATE = """
 import json as _json
 _shell = get_ipython()
@@ -448,7 +498,7 @@ def test_the_doctor_reports_in_the_notebook(shared: LiveKernel, server: Simulato
 
 
 def test_a_wrong_word_gets_the_nearest_right_one(shared: LiveKernel, server: Simulator) -> None:
-    """In a setting, without its option, in a part of a value, and where it would hide a name of Python's own."""
+    """In a setting, without its option, in a part of a value, in a filter and in what a magic takes."""
     calls = server.counters.calls
     shared.run("class Frame:\n    columns = ['price', 'size']\nframe = Frame(); record = {'amount': 1}")
     for code, said in (
@@ -458,13 +508,30 @@ def test_a_wrong_word_gets_the_nearest_right_one(shared: LiveKernel, server: Sim
         ("%%claude into\nhello", "did you mean 'into=…'?"),
         ("%%claude\n{{ frame.prise }}", "nothing was sent; did you mean 'price'?"),
         ("%%claude\n{{ record.amuont }}", "nothing was sent; did you mean 'amount'?"),
-        ("%%claude into=print\nhello", "into=print would hide Python's own print"),
-        ("%claude_batch ['a'] into=list", "into=list would hide Python's own list"),
+        ("%%claude\n{{ frame.price | uper }}", "there is no filter 'uper'"),
+        ("%%claude\n{{ frame.price | uper }}", "did you mean 'upper'?"),
+        ("%claude_dashboard clos", "did you mean 'close'?"),
         ("%claude_cache cleer", "did you mean 'clear'?"),
     ):
         assert said in one_line(shared.run(code)), code
     assert server.counters.calls == calls
+
+
+def test_a_name_of_pythons_own_is_hidden_only_on_request(shared: LiveKernel, server: Simulator) -> None:
+    """It asks; no is one line, as it is where nobody can be asked, and nothing is sent."""
+    calls = server.counters.calls
+    question, cell = shared.run_and_answer("%%claude into=print\nhello", "n")
+    assert question.startswith("into=print would hide Python's own print in every later cell; go on?")
+    assert "choose another name; nothing was sent" in one_line(cell)
+    message_id = shared.client.execute("%claude_batch ['a'] into=list", store_history=True, allow_stdin=False)
+    assert "into=list would hide Python's own list" in one_line(shared.wait(message_id))
+    assert server.counters.calls == calls
     assert shared.value("print is __import__('builtins').print") == "True"
+    _, cell = shared.run_and_answer("%%claude model=haiku into=vars\nhello", "yes")
+    assert cell.status == "ok"
+    assert shared.value("type(vars).__name__") == "ClaudeResult"
+    assert shared.run("%%claude model=haiku into=vars\nhello").status == "ok"  # the notebook's own by now
+    shared.run("del vars")
 
 
 def test_aliases_come_before_full_names_and_newer_models_before_older(shared: LiveKernel) -> None:

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
@@ -182,6 +182,13 @@ class LiveKernel:
     def run(self, code: str, cell_id: Optional[str] = None) -> Cell:
         """Run a cell to its end."""
         return self.wait(self.send(code, cell_id))
+
+    def run_and_answer(self, code: str, answer: str) -> Tuple[str, Cell]:
+        """Run a cell that asks for input, and answer; return the question and what the cell did."""
+        message_id = self.send(code)
+        question: str = self.client.get_stdin_msg(timeout=REPLY_SECONDS)["content"]["prompt"]
+        self.client.input(answer)
+        return question, self.wait(message_id)
 
     def value(self, expression: str) -> str:
         """Return what printing an expression prints; fails where it fails."""

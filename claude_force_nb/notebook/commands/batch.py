@@ -36,6 +36,7 @@ REFERENCE = Reference(
         ('%claude_batch ["Name a river.", "Name a lake."]', "each item is a prompt"),
         ("%%claude_batch reviews into=labels model=haiku", "above a prompt with {{ text }}: once for each row"),
         ("%%claude_batch reviews.csv --dry-run", "shows how many rows there are and what they may cost"),
+        ("%%claude_batch reviews.csv --dry-run count=estimate", "the same, and no row leaves this machine"),
     ),
     page="guide.md",
 )
@@ -69,6 +70,9 @@ async def batch(
         raise OptionError("--background needs a notebook: in a terminal nothing runs between two inputs; leave it out")
     live = take_option(options, "live", session.settings)
     dry_run = options.pop("dry-run", False)
+    if not dry_run and "count" in options:
+        raise OptionError("count= says how a dry run counts tokens: give it with --dry-run; nothing was sent")
+    count = options.pop("count", "api")
     path, into = _target(options.pop("into", None))
     check_target(into, session.front_end.names)
     if path is None and "trust_file" in options:
@@ -81,7 +85,7 @@ async def batch(
     if dry_run:
         if source.is_once and expression.isidentifier():
             raise SourceError(f"a dry run would use up {source.name}; make a list of it first")
-        session.front_end.show(await preview_batch(orchestrator, source, arguments))
+        session.front_end.show(await preview_batch(orchestrator, source, arguments, count=count))
         return None
     parts = frame_parts(arguments.get("schema"))
     plan = Plan(orchestrator, source, arguments, into, parts, path, live, session.server_note)
@@ -139,10 +143,16 @@ async def _arguments(
     of_the_run: Tuple[str, ...] = ("via", "trust_file")
     route = {name: options.pop(name) for name in of_the_run if name in options}
     # An item that is a prompt is sent as it is: data is never a template.
-    call = call_arguments({**options, "raw": template is None}, settings, local_names, session.front_end.names)
+    call = call_arguments(
+        {**options, "raw": template is None},
+        settings,
+        local_names,
+        session.front_end.names,
+        further=session.recent_cells.as_of_now(),
+    )
     async with ending_on_stop("the first row was still being made; nothing was sent"):
         source.check(template, call.get("variables"))
-        for name in source.shadowed:
+        for name in (each for each in source.shadowed if each in local_names or each in session.front_end.names):
             where = f"{name} in {{{{ }}}} is a column of {source.name}"
             warn(f"{where}; the notebook's variable of that name is not used", ClaudeForceWarning)
         if source.is_empty():

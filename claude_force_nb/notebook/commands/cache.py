@@ -5,6 +5,7 @@ from __future__ import annotations
 from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.notebook.kernel.asking import agreed
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.vocabulary import did_you_mean
 
@@ -53,7 +54,7 @@ def cache(session: NotebookSession, line: str) -> Bundle:
     if action == "path":
         return line_bundle(str(response_cache.directory))
     if action == "clear":
-        if not sure and not _agreed(response_cache.stats().entries, str(response_cache.directory)):
+        if not sure and not _sure(response_cache.stats().entries, str(response_cache.directory)):
             return line_bundle("nothing was removed")
         return line_bundle(f"cleared {response_cache.clear():,} entries")
     report = vars(response_cache.stats() if action == "stats" else response_cache.verify())
@@ -61,7 +62,7 @@ def cache(session: NotebookSession, line: str) -> Bundle:
     return table_bundle(("cache", "value"), rows, footer=str(response_cache.directory))
 
 
-def _agreed(entries: int, directory: str) -> bool:
+def _sure(entries: int, directory: str) -> bool:
     """Ask whether to clear.
 
     Raises
@@ -69,8 +70,7 @@ def _agreed(entries: int, directory: str) -> bool:
     OptionError
         Where nobody can be asked.
     """
-    try:
-        answer = input(f"remove {entries:,} answers from {directory}? [y/N] ")
-    except (EOFError, RuntimeError):  # ipykernel raises a kind of RuntimeError where the front end takes no input
-        raise OptionError("cannot ask for confirmation here: %claude_cache clear --yes removes every entry") from None
-    return answer.strip().lower() in ("y", "yes")
+    answer = agreed(f"remove {entries:,} answers from {directory}?")
+    if answer is None:
+        raise OptionError("cannot ask for confirmation here: %claude_cache clear --yes removes every entry")
+    return answer

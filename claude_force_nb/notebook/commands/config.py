@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.costs.pricing import load_prices, resolve_model
 from claude_force_nb.costs.user_prices import read_prices
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import DEFAULT_BASE_URL, normalise_base_url
 from claude_force_nb.notebook.display.bundles import Bundle
+from claude_force_nb.notebook.display.preview import secrets_of
 from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.notebook.options.addresses import SIMULATOR
 from claude_force_nb.notebook.options.key import describe_key
 from claude_force_nb.notebook.options.line import parse_pairs
 from claude_force_nb.notebook.options.reading import read_setting
+from claude_force_nb.notebook.options.saving import PLACES, save_settings
 from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.notebook.options.table import SETTINGS
+from claude_force_nb.storage.user_folders import home_relative
+from claude_force_nb.vocabulary import did_you_mean
 
 from .reference import Reference, wants_help
 
@@ -26,6 +30,11 @@ REFERENCE = Reference(
     summary="Shows the settings and where each comes from, or changes them; key=default resets one.",
     words=(
         ("--all", "show every setting, including those left at their default", ""),
+        (
+            "--save",
+            "write what the line sets, or all that is set in this session, to a file",
+            "--save=project or --save=user",
+        ),
         ("trust=", "let pyproject.toml decide everything, as long as it does not change", "on or off"),
     ),
     options=tuple(SETTINGS),
@@ -33,6 +42,7 @@ REFERENCE = Reference(
         ("%claude_config --all", "every setting, its value and where it comes from"),
         ("%claude_config model=haiku budget=2", "for this session"),
         ("%claude_config model=default", "resets it"),
+        ("%claude_config model=haiku --save=user", "for this session and all later ones"),
     ),
     page="guide.md#settings",
 )
@@ -58,10 +68,7 @@ def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: 
     """
     if wants_help(line):
         return REFERENCE.bundle()
-    words = line.split()
-    everything = "--all" in words
-    if everything:
-        line = line.replace("--all", "", 1)
+    everything, save, line = _flags(line)
     values: Dict[str, Any] = dict(parse_pairs(line, (*SETTINGS, "trust"), "%claude_config"))
     trust = values.pop("trust", None)
     if trust not in (None, "on", "off"):
@@ -75,9 +82,39 @@ def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: 
     _check_model(settings, values)
     if trust is not None:
         settings.trust_project(trust == "on")
+    note = "" if save is None else _save(settings, values, save, environ)
     for name, value in values.items():
         settings.set(name, value)
-    return config_bundle(settings, environ, everything=everything)
+    return config_bundle(settings, environ, everything=everything, note=note)
+
+
+def _flags(line: str) -> Tuple[bool, Optional[str], str]:
+    """Return whether everything is to be shown, where to save ("" where that is not said, None for nowhere), and what is left."""
+    everything, save, left = False, None, []
+    for word in line.split(" "):
+        name, _, place = word.partition("=")
+        if word == "--all":
+            everything = True
+        elif name == "--save":
+            save = place
+        elif word.startswith("--"):
+            raise OptionError(
+                f"%claude_config does not take {word!r}{did_you_mean(name, ('--all', '--save', '--help'))}"
+            )
+        else:
+            left.append(word)
+    if save and save not in PLACES:
+        raise OptionError(f"--save goes to {' or '.join(PLACES)}, not {save!r}{did_you_mean(save, PLACES)}")
+    return everything, save, " ".join(left)
+
+
+def _save(settings: Settings, values: Mapping[str, Any], place: str, environ: Mapping[str, str]) -> str:
+    """Write what the line sets, or all that this session has set; return the line that says where."""
+    given = values or settings.typed
+    if not given:
+        raise OptionError("nothing is set in this session: %claude_config model=haiku --save, for one")
+    path = save_settings(settings, given, place=place or None, secrets=secrets_of(environ))
+    return f"saved in {home_relative(path)}: {', '.join(given)}"
 
 
 def _check_model(settings: Settings, values: Mapping[str, Any]) -> None:
@@ -94,7 +131,9 @@ def _check_model(settings: Settings, values: Mapping[str, Any]) -> None:
     resolve_model(model, load_prices() if prices is None else prices.table, official=official)
 
 
-def config_bundle(settings: Settings, environ: Mapping[str, str], *, everything: bool = False) -> Bundle:
+def config_bundle(
+    settings: Settings, environ: Mapping[str, str], *, everything: bool = False, note: str = ""
+) -> Bundle:
     """Return what is set, with where it came from; the server and the masked key in any case.
 
     Parameters
@@ -104,6 +143,8 @@ def config_bundle(settings: Settings, environ: Mapping[str, str], *, everything:
         Environment variables.
     everything : bool
         True for the settings that nobody set as well.
+    note : str
+        Shown below.
     """
     rows: List[Tuple[str, str, str, str]] = []
     for name, option in SETTINGS.items():
@@ -122,7 +163,8 @@ def config_bundle(settings: Settings, environ: Mapping[str, str], *, everything:
     if project.path is not None:
         state = "on" if project.trusted else "changed since" if project.changed else "off"
         rows.append(("trust", state, str(project.path), "whether the project's file decides everything"))
-    footer = "" if everything else "%claude_config --all also shows settings left at their default"
+    hint = "" if everything else "%claude_config --all also shows settings left at their default"
+    footer = " · ".join(part for part in (note, hint) if part)
     return table_bundle(("setting", "value", "from", "meaning"), rows, footer=footer)
 
 

@@ -8,6 +8,7 @@ from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.dashboard.view import dashboard_bundle
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.session.session import NotebookSession
+from claude_force_nb.vocabulary import did_you_mean
 
 from .reference import Reference, wants_help
 
@@ -37,7 +38,7 @@ def dashboard(session: NotebookSession, line: str) -> Optional[Bundle]:
         session.close_dashboards()
         return None
     if action:
-        raise OptionError(f"%claude_dashboard takes nothing or close, not {action!r}")
+        raise OptionError(f"%claude_dashboard takes nothing or close, not {action!r}{did_you_mean(action, ('close',))}")
     if not session.front_end.in_kernel:
         return dashboard_bundle(session.watching.state())
     session.dashboards.open(session.front_end.cell_id())

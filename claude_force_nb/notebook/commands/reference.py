@@ -8,6 +8,7 @@ from typing import Sequence, Tuple
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.notebook.options.reading import help_rows
+from claude_force_nb.text_tables import plain_table
 
 __all__ = ["Reference", "wants_help"]
 
@@ -46,9 +47,22 @@ class Reference:
     options: Sequence[str] = ()
     words: Tuple[Tuple[str, str, str], ...] = ()
 
+    def text(self) -> str:
+        """Return the reference as what ``%%magic?`` shows: the examples first."""
+        width = max(len(typed) for typed, _ in self.examples)
+        examples = [f"    {typed.ljust(width)}  # {meaning}" for typed, meaning in self.examples]
+        rows = [*self.words, *help_rows(self.options)]
+        table = ["", *plain_table((self.magic, "meaning", "takes"), rows)] if rows else []
+        return "\n".join([self.summary, "", *examples, *table, "", self.link])
+
+    @property
+    def link(self) -> str:
+        """Address of the page that says more."""
+        return DOCUMENTATION + self.page
+
     def bundle(self) -> Bundle:
         """Return the reference as a table with examples, and a link to the documentation below."""
         rows = [*self.words, *help_rows(self.options)]
         rows += [("example", meaning, typed) for typed, meaning in self.examples]
         header = (self.magic, "meaning", "takes")
-        return table_bundle(header, rows, footer=f"{self.summary} · {DOCUMENTATION}{self.page}")
+        return table_bundle(header, rows, footer=f"{self.summary} · {self.link}")

@@ -30,9 +30,19 @@ _COUNT_SECONDS = 10.0
 
 
 async def preview_batch(
-    orchestrator: AsyncAgentOrchestrator, source: Source, arguments: Mapping[str, Any]
+    orchestrator: AsyncAgentOrchestrator, source: Source, arguments: Mapping[str, Any], *, count: str = "api"
 ) -> Dict[str, str]:
-    """Go through all rows, count tokens of a few with the API, which is free of charge, and return the table to show.
+    """Go through all rows and return the table to show.
+
+    Parameters
+    ----------
+    orchestrator : AsyncAgentOrchestrator
+    source : Source
+    arguments : mapping
+        Of `AsyncAgentOrchestrator.run_stream`.
+    count : str
+        ``api`` has the API count the tokens of up to 20 rows, which is free of charge and sends it these rows; ``estimate``
+        goes by their length, and sends nothing.
 
     Raises
     ------
@@ -42,7 +52,10 @@ async def preview_batch(
     of_the_run = ("cell", "via", "max_concurrent", "trust_file")
     options = {name: value for name, value in arguments.items() if name not in of_the_run}
     sampled, first_error = await _go_through(orchestrator, source, options)
-    counted, why_not = await _count(orchestrator, sampled)
+    if count == "api":
+        counted, why_not, left = await _count(orchestrator, sampled)
+    else:
+        counted, why_not, left = [], "no row left this machine", 0
     estimate = BatchEstimate.of(sampled, counted)
     rows: List[Tuple[str, str]] = [
         ("rows", f"{sampled.rows + sampled.broken:,}"),
@@ -59,7 +72,19 @@ async def preview_batch(
         rows.append(("price via=batches", _price(orchestrator, estimate, "batches")))
         rows += _moved_to_the_front(orchestrator, source, sampled, options)
         rows.append(("time", _time(orchestrator, estimate)))
-    return table_bundle(("dry run", "estimate"), rows, footer="nothing was sent")
+    footer = _what_left(orchestrator, left)
+    return table_bundle(("dry run", "estimate"), rows, footer=footer)
+
+
+def _what_left(orchestrator: AsyncAgentOrchestrator, rows: int) -> str:
+    """Return how many rows have left this machine, if any has."""
+    if not rows:
+        return "nothing was sent"
+    which = "1 row was" if rows == 1 else f"{rows} rows were"
+    return (
+        f"no answer was asked for; {which} sent to {orchestrator.transport.base_url}, which only counts tokens, "
+        "free of charge; count=estimate sends nothing"
+    )
 
 
 async def _go_through(
@@ -85,16 +110,19 @@ async def _go_through(
     return sampled, first_error
 
 
-async def _count(orchestrator: AsyncAgentOrchestrator, sampled: Sampled) -> Tuple[List[int], str]:
-    """Return the tokens of the sample, and why there are none where they cannot be counted."""
+async def _count(orchestrator: AsyncAgentOrchestrator, sampled: Sampled) -> Tuple[List[int], str, int]:
+    """Return the tokens of the sample, why there are none where they cannot be counted, and how many rows were sent for it."""
     count = getattr(orchestrator.transport, "count_tokens", None)
     if count is None:
-        return [], "this server does not count tokens"
+        return [], "this server does not count tokens", 0
+    rows = len(sampled.sample)
     try:
         calls = (count(request, timeout_seconds=_COUNT_SECONDS) for request, _ in sampled.sample)
-        return list(await asyncio.gather(*calls)), ""
-    except (ApiError, ClaudeForceError) as error:
-        return [], f"they could not be counted: {error}"
+        return list(await asyncio.gather(*calls)), "", rows
+    except ClaudeForceError as error:
+        # Whether all of them left is not known where one failed.
+        left = rows if isinstance(error, ApiError) and not error.never_left else 0
+        return [], f"they could not be counted: {error}", left
 
 
 def _tokens(estimate: BatchEstimate, counted: int, why_not: str) -> str:

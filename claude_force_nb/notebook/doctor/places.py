@@ -18,7 +18,7 @@ from claude_force_nb.costs.report import dollars
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets
-from claude_force_nb.storage.user_folders import APPLICATION, is_temporary, user_folder
+from claude_force_nb.storage.user_folders import APPLICATION, home_relative, is_temporary, user_folder
 from claude_force_nb.text_tables import one_line
 
 from .finding import NOTE, PROBLEM, Finding
@@ -51,13 +51,6 @@ def look_at_places(settings: Settings, environ: Mapping[str, str]) -> List[Findi
         ]
 
 
-def _shown(path: Path) -> str:
-    """Return a path without the user's name where it is below the home folder."""
-    home = os.path.expanduser("~")
-    text = str(path)
-    return "~" + text[len(home) :] if len(home) > 1 and text.startswith(home + os.sep) else text
-
-
 def _secret(environ: Mapping[str, str], folder: Path) -> Finding:
     try:
         current, _, complaints = find_secrets(None, environ)
@@ -69,7 +62,7 @@ def _secret(environ: Mapping[str, str], folder: Path) -> Finding:
         return Finding("Cache secret", "CLAUDE_CACHE_SECRET is set")
     path = folder / KEY_FILE_NAME
     if os.path.lexists(str(path)):
-        return Finding("Cache secret", f"a random key of this machine, in {_shown(path)}")
+        return Finding("Cache secret", f"a random key of this machine, in {home_relative(path)}")
     return Finding("Cache secret", "none yet; a random key is made with the first cached answer")
 
 
@@ -86,7 +79,7 @@ def _open_cache(settings: Settings, environ: Mapping[str, str]) -> Union[Respons
 
 
 def _cache(cache: ResponseCache) -> Finding:
-    where = _shown(cache.directory)
+    where = home_relative(cache.directory)
     if is_temporary(cache.directory):
         return Finding("Cache", f"only for this session, in {where}", NOTE, "set CLAUDE_FORCE_HOME to keep answers")
     if not cache.directory.is_dir():
@@ -104,7 +97,7 @@ def _cache(cache: ResponseCache) -> Finding:
 
 def _ledger(path: Path) -> Finding:
     if not path.exists():
-        return Finding("Ledger", f"none yet, in {_shown(path)}")
+        return Finding("Ledger", f"none yet, in {home_relative(path)}")
     ledger = Ledger(path)
     try:
         total = ledger.total(since=time.time() - 86400)
@@ -113,8 +106,10 @@ def _ledger(path: Path) -> Finding:
     finally:
         ledger.close()
     if not os.access(str(path), os.W_OK):
-        return Finding("Ledger", f"{_shown(path)} cannot be written", PROBLEM, "give yourself write access to it")
-    return Finding("Ledger", f"{dollars(total.cost)} in the last 24 hours, in {_shown(path)}")
+        return Finding(
+            "Ledger", f"{home_relative(path)} cannot be written", PROBLEM, "give yourself write access to it"
+        )
+    return Finding("Ledger", f"{dollars(total.cost)} in the last 24 hours, in {home_relative(path)}")
 
 
 def _files(folders: List[Path]) -> Iterator[Tuple[Path, os.stat_result]]:
@@ -136,16 +131,28 @@ def _permissions(folders: List[Path]) -> Finding:
     for path, status in _files(folders):
         if status.st_uid != os.geteuid():
             return Finding(
-                "Permissions", f"{_shown(path)} belongs to another user", PROBLEM, "remove it, or use a folder of yours"
+                "Permissions",
+                f"{home_relative(path)} belongs to another user",
+                PROBLEM,
+                "remove it, or use a folder of yours",
             )
         if stat.S_ISLNK(status.st_mode):
-            return Finding("Permissions", f"{_shown(path)} is a symbolic link", NOTE, "put the file itself there")
+            return Finding(
+                "Permissions", f"{home_relative(path)} is a symbolic link", NOTE, "put the file itself there"
+            )
     for path, status in _files(folders):
         if status.st_mode & 0o022 and not stat.S_ISLNK(status.st_mode):
-            return Finding("Permissions", f"others can write {_shown(path)}", PROBLEM, f"chmod go-rwx {_shown(path)}")
+            return Finding(
+                "Permissions", f"others can write {home_relative(path)}", PROBLEM, f"chmod go-rwx {home_relative(path)}"
+            )
     for folder in folders:
         if folder.is_dir() and folder.stat().st_mode & 0o077:
-            return Finding("Permissions", f"others can look into {_shown(folder)}", NOTE, f"chmod 700 {_shown(folder)}")
+            return Finding(
+                "Permissions",
+                f"others can look into {home_relative(folder)}",
+                NOTE,
+                f"chmod 700 {home_relative(folder)}",
+            )
     return Finding("Permissions", "only you can read and write these files")
 
 
@@ -160,6 +167,6 @@ def _leftovers(folders: List[Path]) -> Finding:
             continue
     if not found:
         return Finding("Leftovers", "none")
-    first = _shown(found[0])
+    first = home_relative(found[0])
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return Finding("Leftovers", f"{first}{more}", NOTE, "no longer used; check them and remove them")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Coroutine, Dict, Optional
 
 from IPython.core.magic import (
@@ -16,7 +18,6 @@ from IPython.core.magic import (
 )
 
 from .awaiting import run_blocking
-from .rewriting import ASYNC_SUFFIX
 
 if TYPE_CHECKING:
     from claude_force_nb.notebook.display.bundles import Bundle
@@ -24,8 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["AWAITABLE", "ClaudeMagics"]
 
-# Magics that have an awaitable twin.
-AWAITABLE = ("claude", "claude_batch", "claude_compare", "claude_jobs", "claude_doctor", "claude_fix")
+# Magics that can be awaited, and whether each is a cell magic as well.
+AWAITABLE = {
+    "claude": True,
+    "claude_batch": True,
+    "claude_compare": True,
+    "claude_jobs": False,
+    "claude_doctor": False,
+    "claude_fix": False,
+}
 
 
 @magics_class
@@ -56,13 +64,6 @@ class ClaudeMagics(Magics):
         """Ask Claude: `%claude question` or `%%claude agent=… into=…` above a prompt; `%%claude --help` lists the options."""
         return run_blocking(lambda: self._ask(line, cell, local_ns))
 
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic
-    def claude_async(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
-        """Return the awaitable of `%claude`; cells are rewritten to await it."""
-        return self._ask(line, cell, local_ns)
-
     def _ask(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.claude import ask
 
@@ -74,15 +75,6 @@ class ClaudeMagics(Magics):
     def claude_batch(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
         """Ask for every row of a source: `%claude_batch SOURCE`, or `%%claude_batch SOURCE` above a prompt with {{ }}."""
         return run_blocking(lambda: self._batch(line, cell, local_ns))
-
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic
-    def claude_batch_async(
-        self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None
-    ) -> Any:
-        """Return the awaitable of `%claude_batch`; cells are rewritten to await it."""
-        return self._batch(line, cell, local_ns)
 
     def _batch(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.batch import batch
@@ -96,15 +88,6 @@ class ClaudeMagics(Magics):
         """Ask several models and agents the same: `%%claude_compare models=haiku,sonnet agents=a,b samples=2` above a prompt."""
         return run_blocking(lambda: self._compare(line, cell, local_ns))
 
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic
-    def claude_compare_async(
-        self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None
-    ) -> Any:
-        """Return the awaitable of `%%claude_compare`; cells are rewritten to await it."""
-        return self._compare(line, cell, local_ns)
-
     def _compare(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.compare import compare
 
@@ -115,12 +98,6 @@ class ClaudeMagics(Magics):
     def claude_jobs(self, line: str) -> None:
         """List the message batches of all kernels, or do something with one: `%claude_jobs [attach|cancel|forget ID]`."""
         run_blocking(lambda: self._jobs(line))
-
-    @no_var_expand
-    @line_magic
-    def claude_jobs_async(self, line: str) -> Any:
-        """Return the awaitable of `%claude_jobs`; cells are rewritten to await it."""
-        return self._jobs(line)
 
     async def _jobs(self, line: str) -> None:
         from claude_force_nb.notebook.commands.jobs import jobs
@@ -134,13 +111,6 @@ class ClaudeMagics(Magics):
         """Ask about the last error: `%claude_fix [options] [words]`; `as=code` puts the mended cell below."""
         return run_blocking(lambda: self._fix(line, local_ns))
 
-    @no_var_expand
-    @needs_local_scope
-    @line_magic
-    def claude_fix_async(self, line: str, local_ns: Optional[Dict[str, Any]] = None) -> Any:
-        """Return the awaitable of `%claude_fix`; cells are rewritten to await it."""
-        return self._fix(line, local_ns)
-
     def _fix(self, line: str, local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.fix import fix
 
@@ -151,12 +121,6 @@ class ClaudeMagics(Magics):
     def claude_doctor(self, line: str) -> None:
         """Say what works here, and what to do about what does not: `%claude_doctor [--online]`."""
         run_blocking(lambda: self._doctor(line))
-
-    @no_var_expand
-    @line_magic
-    def claude_doctor_async(self, line: str) -> Any:
-        """Return the awaitable of `%claude_doctor`; cells are rewritten to await it."""
-        return self._doctor(line)
 
     async def _doctor(self, line: str) -> None:
         from claude_force_nb.notebook.commands.doctor import doctor
@@ -231,6 +195,18 @@ class ClaudeMagics(Magics):
 
         self._show(dashboard(self.session, line))
 
+    def awaitable(self, name: str, line: str, cell: Optional[str] = None) -> Coroutine[Any, Any, Any]:
+        """Return what one of `AWAITABLE` does, to be awaited by a cell at its top level, whose names are the notebook's."""
+        if name == "claude":
+            return self._ask(line, cell, None)
+        if name == "claude_batch":
+            return self._batch(line, cell, None)
+        if name == "claude_compare":
+            return self._compare(line, cell, None)
+        if name == "claude_fix":
+            return self._fix(line, None)
+        return self._jobs(line) if name == "claude_jobs" else self._doctor(line)
+
     def _show(self, bundle: Optional[Bundle]) -> None:
         if bundle is not None:
             self.session.front_end.show(bundle)
@@ -254,4 +230,13 @@ class ClaudeMagics(Magics):
             self._session.close()
 
 
-assert all(hasattr(ClaudeMagics, name + ASYNC_SUFFIX) for name in AWAITABLE)
+def _reference(magic: str) -> str:
+    """Return the reference of a magic, from the module of its command."""
+    module = import_module(f"claude_force_nb.notebook.commands.{magic.partition('_')[2] or 'claude'}")
+    text: str = module.REFERENCE.text()
+    return text
+
+
+for _name in {name for names in ClaudeMagics.magics.values() for name in names}:
+    # What IPython asks for before the docstring, for %magic? and Shift+Tab.
+    getattr(ClaudeMagics, _name).getdoc = partial(_reference, _name)

@@ -1,134 +1,270 @@
-"""Tab completion of options, their values, agents and models, from the same tables that parse."""
+"""Tab completion on the magics' lines and inside their ``{{ }}``, from the same tables that parse."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, List, Sequence, Tuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
-from claude_force_nb.notebook.options.table import AGENT_OPTIONS, BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS
-from claude_force_nb.vocabulary import MEMORY_ACTIONS
+from claude_force_nb.notebook.options.table import (
+    AGENT_OPTIONS,
+    BATCH_OPTIONS,
+    COMPARE_OPTIONS,
+    LINE_OPTIONS,
+    OPTIONS,
+    SETTINGS,
+)
+from claude_force_nb.vocabulary import JOB_ACTIONS, MEMORY_ACTIONS
 
+from .candidates import columns_of, files, sources, values_of
 from .claude_magics import ClaudeMagics
+from .template_names import names_inside, open_expression
+
+if TYPE_CHECKING:
+    from claude_force_nb.notebook.session.session import NotebookSession
 
 __all__ = ["complete", "make_matcher"]
 
+# Compiled where they are first used: loading the extension is quick.
 _MAGIC = r"(?s)(?:^|=)\s*%{1,2}(claude\w*)\s+(.*)$"
-# What pydantic models, dataclasses and TypedDicts have.
-_OF_SCHEMAS = ("model_json_schema", "__dataclass_fields__", "__total__", "__fields__")
+_CELL = r"\s*%%(claude\w*)[ \t]*([^\n]*)\n"
+_ANSWER_FILES = (".jsonl",)
 
 
-def complete(magics: ClaudeMagics, text_until_cursor: str) -> List[str]:
-    """Return what may stand instead of the word at the cursor; [] outside the magics' lines.
+@dataclass(frozen=True)
+class _Line:
+    """A magic's line up to the cursor.
+
+    Attributes
+    ----------
+    session : NotebookSession
+    before : sequence of str
+        Words that are whole.
+    word : str
+        The one at the cursor.
+    name, value : str
+        Of a word ``name=value``, or of ``--name value``; both "" where the word is neither.
+    """
+
+    session: NotebookSession
+    before: Sequence[str]
+    word: str
+    name: str = ""
+    value: str = ""
+
+    @classmethod
+    def of(cls, session: NotebookSession, text: str) -> _Line:
+        word = "" if not text or text[-1].isspace() else text.split()[-1]
+        before = text[: len(text) - len(word)].split()
+        name, equals, value = word.partition("=")
+        if not equals:
+            name, value = "", word
+            if before and before[-1].startswith("--") and "=" not in before[-1]:
+                option = OPTIONS.get(_plain(before[-1]))
+                name = _plain(before[-1]) if option is not None and not option.flag else ""
+        # IPython's words end at a comma: behind one, only what follows is completed.
+        return cls(session, before, word, _plain(name), value.rpartition(",")[2])
+
+    @property
+    def is_first(self) -> bool:
+        return not self.before
+
+    @property
+    def positional(self) -> List[str]:
+        """Whole words that are no options."""
+        words: List[str] = []
+        after_option = False
+        for each in self.before:
+            is_option = each.startswith("--") or re.match(r"\w+=(?!=)", each) is not None
+            if not is_option and not after_option:
+                words.append(each)
+            option = OPTIONS.get(_plain(each)) if each.startswith("--") and "=" not in each else None
+            after_option = option is not None and not option.flag
+        return words
+
+    def values(self, *, of_setting: bool = False) -> List[str]:
+        """What the option of the word may be."""
+        found = values_of(self.session, self.name, columns_of(self.session, self.positional))
+        return [*found, "default"] if of_setting and self.name in SETTINGS else found
+
+    def options(self, names: Sequence[str]) -> List[str]:
+        """Options as typed, without those that stand there already."""
+        given = {_plain(each.partition("=")[0]) for each in self.before}
+        dashes = "--" if self.word.startswith("-") else ""
+        left = [name for name in names if _plain(name) not in given]
+        plain = [dashes + name + ("" if dashes else "=") for name in left if not OPTIONS[name].flag]
+        return [*plain, *("--" + name for name in left if OPTIONS[name].flag)]
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")
+
+
+def _words(*words: str) -> Callable[[_Line], List[str]]:
+    """Return what completes the first word of a line from these."""
+    return lambda line: list(words) if line.is_first else []
+
+
+def _ask(line: _Line) -> List[str]:
+    return line.values() if line.name else line.options(LINE_OPTIONS)
+
+
+def _compare(line: _Line) -> List[str]:
+    return line.values() if line.name else line.options(COMPARE_OPTIONS)
+
+
+def _batch(line: _Line) -> List[str]:
+    if line.name:
+        return line.values()
+    rows = [] if line.positional or line.word.startswith("-") else sources(line.session, line.word)
+    return [*rows, *line.options(BATCH_OPTIONS)]
+
+
+def _agent(line: _Line) -> List[str]:
+    if line.name:
+        return line.values()
+    return line.session.agents.names() if line.is_first else line.options(AGENT_OPTIONS)
+
+
+def _agents(line: _Line) -> List[str]:
+    return line.session.agents.names() if line.is_first else []
+
+
+def _memory(line: _Line) -> List[str]:
+    if line.is_first:
+        return list(MEMORY_ACTIONS)
+    return line.session.memory.names() if len(line.before) == 1 else []
+
+
+def _cache(line: _Line) -> List[str]:
+    from claude_force_nb.notebook.commands.cache import ACTIONS
+
+    return list(ACTIONS) if line.is_first else ["--yes"] if list(line.before) == ["clear"] else []
+
+
+def _answers(line: _Line) -> List[str]:
+    from claude_force_nb.notebook.commands.answers import ACTIONS
+
+    if line.is_first:
+        return list(ACTIONS)
+    return files(line.word, _ANSWER_FILES) if len(line.before) == 1 else []
+
+
+def _jobs(line: _Line) -> List[str]:
+    if line.is_first:
+        return list(JOB_ACTIONS)
+    if len(line.before) != 1 or line.before[0] == "list":
+        return []
+    return [each.job.id for each in line.session.orchestrator.message_batches.all()]
+
+
+def _cost(line: _Line) -> List[str]:
+    from claude_force_nb.costs.report import GROUPS
+    from claude_force_nb.notebook.commands.cost import COST_OPTIONS
+
+    if line.name:
+        known: Dict[str, Sequence[str]] = {
+            "by": GROUPS,
+            "since": ("24h", "7d", "30d"),
+            "prune": ("90d", "365d"),
+            "export": ("costs.csv",),
+            "into": ("costs",),
+        }
+        return list(known.get(line.name, ()))
+    given = {each.partition("=")[0] for each in line.before}
+    return [each + "=" for each in COST_OPTIONS if each not in given]
+
+
+def _config(line: _Line) -> List[str]:
+    if line.name == "trust":
+        return ["on", "off"]
+    if line.name:
+        return line.values(of_setting=True)
+    settings = [] if line.word.startswith("-") else line.options(tuple(SETTINGS))
+    return [*settings, "trust=", "--all", "--save"]
+
+
+_LINES: Dict[str, Callable[[_Line], List[str]]] = {
+    "claude": _ask,
+    "claude_fix": _ask,
+    "claude_compare": _compare,
+    "claude_batch": _batch,
+    "claude_agent": _agent,
+    "claude_agents": _agents,
+    "claude_memory": _memory,
+    "claude_cache": _cache,
+    "claude_answers": _answers,
+    "claude_jobs": _jobs,
+    "claude_cost": _cost,
+    "claude_config": _config,
+    "claude_dashboard": _words("close"),
+    "claude_doctor": _words("--online"),
+}
+
+
+def complete(
+    magics: ClaudeMagics, text_until_cursor: str, cell_until_cursor: Optional[str] = None
+) -> Optional[List[str]]:
+    """Return what may stand instead of the word at the cursor; None outside of what is ours, and where anything may stand.
 
     Parameters
     ----------
     magics : ClaudeMagics
     text_until_cursor : str
-        The line with the magic, up to the cursor. IPython's words end at ``=``: behind one, only the value is completed.
+        The line, up to the cursor. IPython's words end at ``=``, at a comma and at a brace: only what stands behind is completed.
+    cell_until_cursor : str, optional
+        The cell, up to the cursor; without it only its lines with a magic are ours.
     """
     match = re.search(_MAGIC, text_until_cursor)
-    if match is None:
-        return []
-    magic, rest = match.groups()
-    word = "" if not rest or rest[-1].isspace() else rest.split()[-1]
-    name, equals, value = word.partition("=")
-    name = name.lstrip("-").replace("-", "_")
-    first = not rest[: len(rest) - len(word)].split()
-    if magic == "claude_agents" or (magic == "claude_agent" and first):
-        found, word = _agents(magics), word
-    elif magic == "claude_agent":
-        found, word = (_values(magics, name), value) if equals else ([each + "=" for each in AGENT_OPTIONS], word)
-    elif magic == "claude_memory":
-        found = list(MEMORY_ACTIONS) if first else magics.session.memory.names()
-    elif magic == "claude_cache":
-        from claude_force_nb.notebook.commands.cache import ACTIONS
-
-        found = list(ACTIONS)
-    elif magic == "claude_answers":
-        from claude_force_nb.notebook.commands.answers import ACTIONS as ANSWER_ACTIONS
-
-        found = list(ANSWER_ACTIONS) if first else []
-    elif magic in ("claude_doctor", "claude_doctor_async"):
-        found = ["--online", "--help"]
-    elif magic == "claude_cost":
-        from claude_force_nb.costs.report import GROUPS
-        from claude_force_nb.notebook.commands.cost import COST_OPTIONS
-
-        found = list(GROUPS) if name == "by" else [] if equals else [each + "=" for each in COST_OPTIONS]
-        word = value if equals else word
-    elif magic == "claude_config":
-        found, word = (_values(magics, name), value) if equals else ([each + "=" for each in SETTINGS], word)
-    elif magic in ("claude", "claude_async", "claude_fix", "claude_fix_async", "claude_batch", "claude_batch_async"):
-        before = rest[: len(rest) - len(word)].split()
-        after_dashes = before[-1][2:].replace("-", "_") if before and before[-1].startswith("--") else ""
-        if equals:
-            found, word = _values(magics, name), value
-        else:
-            names = BATCH_OPTIONS if "batch" in magic else LINE_OPTIONS
-            found = _values(magics, after_dashes) or _options("--" if word.startswith("-") else "", names)
+    cell = None if match or cell_until_cursor is None else re.match(_CELL, cell_until_cursor)
+    if cell is not None:
+        magic, text = cell.group(1), cell_until_cursor[cell.end() :]  # type: ignore[index]
+    elif match is not None:
+        magic, text = match.groups()
     else:
+        return None
+    if magic not in _LINES:
+        return None
+    expression = open_expression(text)
+    if expression is not None:
+        source = _Line.of(magics.session, cell.group(2) + " ").positional if magic == "claude_batch" and cell else []
+        columns = columns_of(magics.session, source)
+        return names_inside(magics.session, expression, columns)
+    if cell is not None:  # the prompt itself, where anything may stand
         return []
-    return [item for item in found if item.startswith(word)]
-
-
-def _options(dashes: str, names: Sequence[str]) -> List[str]:
-    plain = [dashes + name + ("" if dashes else "=") for name in names if not OPTIONS[name].flag]
-    return [*plain, *("--" + name for name in names if OPTIONS[name].flag)]
-
-
-def _agents(magics: ClaudeMagics) -> List[str]:
-    return magics.session.agents.names()
-
-
-def _values(magics: ClaudeMagics, name: str) -> List[str]:
-    if name == "agent":
-        return _agents(magics)
-    if name == "model":
-        prices = magics.session.orchestrators.prices
-        return [*sorted(prices.aliases), *sorted(prices.models(), key=_age)]
-    if name == "memory":
-        return ["on", "off", *magics.session.memory.names()]
-    if name == "schema":
-        return sorted(each for each, value in magics.session.front_end.names.items() if _is_schema(each, value))
-    option = OPTIONS.get(name)
-    if option is None or option.flag:
-        return []
-    return list(option.choices) or (["on", "off"] if option.takes.startswith("on") else [])
-
-
-def _age(model: str) -> Tuple[List[int], str]:
-    """Sort newer versions before older ones: of ``claude-opus-4-1-20250805`` the 4.1 counts, and then the date."""
-    numbers = [int(number) for number in re.findall(r"\d+", model)]
-    version = [number for number in numbers if number < 1000]
-    return [-number for number in [*version, 0, 0][:2]], model
-
-
-def _is_schema(name: str, value: Any) -> bool:
-    if name.startswith("_"):
-        return False
-    if isinstance(value, dict):
-        return isinstance(value.get("type"), str) and bool({"properties", "items"} & set(value))
-    return (
-        isinstance(value, type) and any(hasattr(value, each) for each in _OF_SCHEMAS) and value.__name__ != "BaseModel"
-    )
+    line = _Line.of(magics.session, text)
+    if magic == "claude_batch" and re.search(r"[(\[{.]", line.word) and not line.name:
+        return None  # an expression in Python
+    found = _LINES[magic](line)
+    if not line.name and line.word.startswith("-") and "--help" not in found:
+        found = [*found, "--help"]
+    return [item for item in found if item.startswith(line.value)]
 
 
 def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
-    """Return a matcher for ``completer.custom_matchers``: on the magics' lines, nothing but what they take is offered."""
+    """Return a matcher for ``completer.custom_matchers``: where it has a say, nothing else is offered."""
     try:
         from IPython.core.completer import SimpleCompletion, context_matcher
     except ImportError:  # IPython before 8.6: a matcher gets the word, and the line stands in the completer
 
         def old_matcher(word: str) -> List[str]:
-            return complete(magics, completer.text_until_cursor)
+            return complete(magics, completer.text_until_cursor) or []
 
         return old_matcher
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def claude_matcher(context: Any) -> Any:
-        found = complete(magics, context.text_until_cursor)
-        completions = [SimpleCompletion(text=item, type="magic") for item in found]
+        lines = context.full_text.split("\n")
+        before = "\n".join([*lines[: context.cursor_line], context.text_until_cursor])
+        try:
+            found = complete(magics, context.text_until_cursor, before)
+        except Exception:  # a setting that cannot be read, an object of the notebook that fails when it is looked at
+            found = None
+        if found == []:
+            # Others keep still only where there is something: what is typed already, which changes nothing.
+            found = [context.token]
+        completions = [SimpleCompletion(text=item, type="magic") for item in found or ()]
         # In our order: aliases before full names, and the newest first.
-        return {"completions": completions, "suppress": bool(found), "ordered": True}
+        return {"completions": completions, "suppress": found is not None, "ordered": True}
 
     return claude_matcher  # type: ignore[no-any-return]

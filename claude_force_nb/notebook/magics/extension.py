@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, List, Optional
+from typing import Any, Awaitable, Callable, List, Optional
 
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.notebook.kernel.waker import SignalWaker
 
 from .claude_magics import AWAITABLE, ClaudeMagics
 from .loading_cell import check_loading_cell
-from .rewriting import await_magics, protect_questions
+from .rewriting import EXTENSION_ATTRIBUTE, await_magics, protect_questions
 
 __all__ = ["load", "unload"]
 
-_ATTRIBUTE = "_claude_force_extension"
 # What a magic shows itself and gives as the value of its cell.
 SHOWN = (
     ("claude_force_nb.messages.result", "ClaudeResult"),
@@ -45,6 +44,13 @@ class _Extension:
         self._append(shell.input_transformers_post, self._rewrite)
         self._register_formatters()
         self._register_completer()
+
+    def awaitable(self, name: str, line: str, cell: Optional[str] = None) -> Awaitable[Any]:
+        """Return what a rewritten cell awaits in place of a magic.
+
+        It is not a magic itself: those are offered on Tab and listed by %lsmagic.
+        """
+        return self.magics.awaitable(name, line, cell)
 
     def _append(self, target: List[Any], item: Any) -> None:
         target.append(item)
@@ -177,14 +183,14 @@ def load(shell: Any) -> None:
             "the magics need IPython: run %load_ext claude_force_nb in a notebook or in IPython; "
             "elsewhere use claude_force_nb.ask() or AsyncAgentOrchestrator"
         )
-    if getattr(shell, _ATTRIBUTE, None) is None:
-        setattr(shell, _ATTRIBUTE, _Extension(shell))
+    if getattr(shell, EXTENSION_ATTRIBUTE, None) is None:
+        setattr(shell, EXTENSION_ATTRIBUTE, _Extension(shell))
         check_loading_cell(AWAITABLE)
 
 
 def unload(shell: Any) -> None:
     """Take away everything that `load` added."""
-    extension = getattr(shell, _ATTRIBUTE, None)
+    extension = getattr(shell, EXTENSION_ATTRIBUTE, None)
     if extension is not None:
-        delattr(shell, _ATTRIBUTE)
+        delattr(shell, EXTENSION_ATTRIBUTE)
         extension.unload()

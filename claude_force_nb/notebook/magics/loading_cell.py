@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import Optional, Tuple
+from typing import Collection, Optional
 
 from claude_force_nb.errors import ClaudeForceError
 
@@ -15,14 +15,14 @@ __all__ = ["check_loading_cell"]
 _SHOWN_CHARACTERS = 60
 
 
-def check_loading_cell(names: Tuple[str, ...]) -> None:
+def check_loading_cell(names: Collection[str]) -> None:
     """Refuse to go on in a cell whose questions IPython took for requests for help before the extension was there.
 
     IPython transforms a whole cell before its first line runs, so that a question below ``%load_ext`` is lost by then.
 
     Parameters
     ----------
-    names : tuple of str
+    names : collection of str
         Names of the magics whose questions may end in ``?``.
 
     Raises

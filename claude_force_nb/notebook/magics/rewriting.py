@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import Any, List, Tuple
+from typing import Any, Collection, List, Mapping
 
-__all__ = ["ASYNC_SUFFIX", "await_magics", "protect_questions"]
+__all__ = ["EXTENSION_ATTRIBUTE", "await_magics", "protect_questions"]
 
-ASYNC_SUFFIX = "_async"
+EXTENSION_ATTRIBUTE = "_claude_force_extension"
+"""Where a shell keeps the extension, for the cells that are rewritten."""
+
 _SCOPES = (
     ast.FunctionDef,
     ast.AsyncFunctionDef,
@@ -24,7 +26,7 @@ _SCOPES = (
 class _MagicCalls(ast.NodeVisitor):
     """Finds calls of our magics in a transformed cell, where a top-level ``await`` is allowed."""
 
-    def __init__(self, names: Tuple[str, ...]) -> None:
+    def __init__(self, names: Mapping[str, bool]) -> None:
         self.names = names
         self.found: List[ast.Call] = []
 
@@ -46,18 +48,19 @@ class _MagicCalls(ast.NodeVisitor):
             and len(node.args) >= 2
             and all(isinstance(argument, ast.Constant) and isinstance(argument.value, str) for argument in node.args)
             and node.args[0].value in self.names  # type: ignore[attr-defined]
+            and (len(node.args) == 2 or self.names[node.args[0].value])  # type: ignore[attr-defined]
         )
 
 
-def await_magics(lines: List[str], names: Tuple[str, ...]) -> List[str]:
-    """Rewrite top-level calls of the magics in `names` to awaited calls of their awaitable twins.
+def await_magics(lines: List[str], names: Mapping[str, bool]) -> List[str]:
+    """Rewrite top-level calls of the magics in `names` to calls of the extension that are awaited.
 
     Parameters
     ----------
     lines : list of str
         A cell after IPython's own transformations, with line ends.
-    names : tuple of str
-        Names of magics that have a twin named with `ASYNC_SUFFIX`.
+    names : mapping
+        Names of the magics that can be awaited, and whether each is a cell magic as well.
 
     Returns
     -------
@@ -84,18 +87,15 @@ def await_magics(lines: List[str], names: Tuple[str, ...]) -> List[str]:
 
 
 def _awaited(call: ast.Call) -> str:
-    name, line, *cell = [argument.value for argument in call.args]  # type: ignore[attr-defined]
-    kind = "run_cell_magic" if cell else "run_line_magic"
-    # IPython refuses a cell magic whose body is "" before the magic could say what is missing; an empty line it lets pass.
-    arguments = [name + ASYNC_SUFFIX, line, *(body or "\n" for body in cell)]
-    return "(await get_ipython().{}({}))".format(kind, ", ".join(map(repr, arguments)))
+    arguments = ", ".join(repr(argument.value) for argument in call.args)  # type: ignore[attr-defined]
+    return f"(await get_ipython().{EXTENSION_ATTRIBUTE}.awaitable({arguments}))"
 
 
 _QUESTION = r"^([ \t]*(?:[A-Za-z_][^=%#'\"]*=[ \t]*)?)%(\w+)[ \t]+(\S.*\?)[ \t]*(\r?\n?)$"
 _TRIPLE = r"\"\"\"|'''"
 
 
-def protect_questions(lines: List[str], names: Tuple[str, ...]) -> List[str]:
+def protect_questions(lines: List[str], names: Collection[str]) -> List[str]:
     """Turn ``%claude … ?`` into the call of the magic, before IPython takes the question mark for a request for help."""
     if not any("?" in line and "%" in line for line in lines):
         return lines

@@ -6,6 +6,7 @@ import builtins
 from typing import Any, Mapping, Optional
 
 from claude_force_nb.errors import ClaudeForceError, OptionError
+from claude_force_nb.notebook.kernel.asking import agreed
 from claude_force_nb.schemas.answer import AnswerSchema, schema_of
 from claude_force_nb.vocabulary import did_you_mean
 
@@ -13,17 +14,20 @@ __all__ = ["check_target", "find_schema"]
 
 
 def check_target(name: Optional[str], names: Mapping[str, Any]) -> None:
-    """Refuse an ``into=`` that would hide a name of Python's own, such as ``print``, from every later cell.
+    """Ask before an ``into=`` hides a name of Python's own, such as ``print``, from every later cell.
+
+    A name that the notebook has already made its own is taken without a question.
 
     Raises
     ------
     OptionError
-        If it would; a name that the notebook has already made its own is taken.
+        If the answer is no, or nobody can be asked.
     """
-    if name is not None and hasattr(builtins, name) and name not in names:
-        raise OptionError(
-            f"into={name} would hide Python's own {name} in every later cell: choose another name; nothing was sent"
-        )
+    if name is None or not hasattr(builtins, name) or name in names:
+        return
+    fault = f"into={name} would hide Python's own {name} in every later cell"
+    if not agreed(f"{fault}; go on?"):
+        raise OptionError(f"{fault}: choose another name; nothing was sent")
 
 
 def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:

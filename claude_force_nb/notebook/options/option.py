@@ -22,6 +22,8 @@ class Option(NamedTuple):  # a frozen dataclass takes a millisecond to make, and
         One line.
     choices : tuple of str
         The only values, where there are only some.
+    suggestions : tuple of str
+        Some of the values, where there are many; Tab offers them.
     flag : bool
         True where it takes no value.
     line : bool
@@ -42,6 +44,7 @@ class Option(NamedTuple):  # a frozen dataclass takes a millisecond to make, and
     takes: str
     meaning: str
     choices: Tuple[str, ...] = ()
+    suggestions: Tuple[str, ...] = ()
     flag: bool = False
     line: bool = True
     setting: bool = False

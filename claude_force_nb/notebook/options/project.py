@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping, Optional
@@ -15,9 +14,12 @@ from claude_force_nb.vocabulary import did_you_mean
 from claude_force_nb.warn import warn
 
 from .table import SETTINGS
+from .toml_text import parse_toml, table_of
 from .trust import TrustStore, not_the_users_own
 
-__all__ = ["ProjectFile", "read_project"]
+__all__ = ["PROJECT_TABLE", "ProjectFile", "nearest_project", "read_project"]
+
+PROJECT_TABLE = ("tool", "claude_force_nb")
 
 # A larger one is not read: no project's settings need this much.
 _MAX_BYTES = 1_000_000
@@ -61,11 +63,17 @@ class ProjectFile:
 
 def read_project(folder: Path, store: TrustStore) -> ProjectFile:
     """Read the nearest pyproject.toml at `folder` or above; what cannot be read is one warning, and then nothing is set."""
+    path = nearest_project(folder)
+    return ProjectFile() if path is None else _read(path, store)
+
+
+def nearest_project(folder: Path) -> Optional[Path]:
+    """Return the nearest pyproject.toml at `folder` or above, whatever it is; None where there is none."""
     for each in (folder, *folder.parents):
         path = each / "pyproject.toml"
         if os.path.lexists(str(path)):
-            return _read(path, store)
-    return ProjectFile()
+            return path
+    return None
 
 
 def _read(path: Path, store: TrustStore) -> ProjectFile:
@@ -94,12 +102,7 @@ def _read(path: Path, store: TrustStore) -> ProjectFile:
 
 
 def _table(content: bytes) -> Optional[Mapping[str, Any]]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    tool = tomllib.loads(content.decode("utf-8")).get("tool", {})
-    table = tool.get("claude_force_nb") if isinstance(tool, dict) else None
+    table = table_of(parse_toml(content), PROJECT_TABLE)
     if table is not None and not isinstance(table, dict):
         raise ValueError("[tool.claude_force_nb] is not a table")
     return table

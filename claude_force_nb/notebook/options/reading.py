@@ -63,8 +63,12 @@ def is_tighter(name: str, value: Any, default: Any) -> bool:
     """Return whether a value of a ``tighten`` setting allows no more than its default."""
     if name == "on_injection":
         return _STRICTNESS.index(value) >= _STRICTNESS.index(default)
-    # By default there is no budget; any is less.
-    return default is None or bool(value <= default)
+    if name.endswith("budget"):  # as text; without one, any is less
+        from claude_force_nb.costs.reservation import parse_budget
+
+        limits = [parse_budget(each) if each is not None else None for each in (value, default)]
+        return limits[1] is None or (limits[0] is not None and limits[0] <= limits[1])
+    return bool(value <= default)
 
 
 def help_rows(names: Iterable[str] = LINE_OPTIONS) -> List[Tuple[str, str, str]]:

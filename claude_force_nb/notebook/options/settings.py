@@ -1,4 +1,4 @@
-"""Where a setting's value comes from: %claude_config, traitlets, the environment, pyproject.toml, or its default."""
+"""Where a setting's value comes from: %claude_config, traitlets, the environment, pyproject.toml, the user's file, or its default."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import ClaudeForceWarning, OptionError
+from claude_force_nb.storage.user_folders import home_relative
 from claude_force_nb.warn import warn
 
 from .project import ProjectFile, read_project
 from .reading import is_tighter, read_setting
 from .table import SETTINGS
 from .trust import TrustStore
+from .user_file import read_user_file, user_file_path
 
 if TYPE_CHECKING:
     from traitlets.config import Configurable
@@ -37,6 +39,8 @@ class Settings:
         Where the search for pyproject.toml starts.
     trust : TrustStore, optional
         Which project files the user trusts; the user's own list by default.
+    user_file : path, optional
+        The user's own settings; `user_file_path` by default.
     """
 
     def __init__(
@@ -46,12 +50,16 @@ class Settings:
         environ: Mapping[str, str],
         folder: Path,
         trust: Optional[TrustStore] = None,
+        user_file: Optional[Path] = None,
     ) -> None:
         self._configurable = configurable
         self._environ = environ
         self._folder = folder
         self._trust = TrustStore() if trust is None else trust
         self._set: Dict[str, Any] = {}
+        self._typed: Dict[str, Any] = {}
+        self._user_file = user_file
+        self._of_user: Optional[Mapping[str, Any]] = None
         self._project: Optional[ProjectFile] = None
 
     @property
@@ -97,8 +105,33 @@ class Settings:
         """Set a value as ``%claude_config name=text`` does; ``name=default`` takes an earlier one back."""
         if name in SETTINGS and text == "default":
             self._set.pop(name, None)
+            self._typed.pop(name, None)
         else:
             self._set[name] = read_setting(name, text, where="%claude_config")
+            self._typed[name] = text
+
+    @property
+    def typed(self) -> Mapping[str, Any]:
+        """What `set` has set, as it was given."""
+        return dict(self._typed)
+
+    @property
+    def folder(self) -> Path:
+        """Where the search for pyproject.toml starts."""
+        return self._folder
+
+    @property
+    def user_file(self) -> Path:
+        """The user's own settings; the file need not be there."""
+        if self._user_file is None:
+            self._user_file = user_file_path(os.environ)
+        return self._user_file
+
+    def saved(self, trusted: Optional[Path]) -> None:
+        """Read the files again at the next look; `trusted` was changed by the user, who trusts it as it is now."""
+        self._project = self._of_user = None
+        if trusted is not None:
+            self.trust_project(True)
 
     def lookup(self, name: str) -> Tuple[Any, str]:
         """Return the value of a setting and where it came from.
@@ -119,20 +152,34 @@ class Settings:
                 return read_setting(name, text, where=variable), variable
         if name in self.project.values and (self.project.trusted or SETTINGS[name].project != "personal"):
             return self._of_project(name, self.project)
-        return SETTINGS[name].default, "default"
+        return self._below_project(name)
 
-    @staticmethod
-    def _of_project(name: str, project: ProjectFile) -> Tuple[Any, str]:
+    def below_project(self, name: str) -> Any:
+        """Return what a setting would be without a project."""
+        return self._below_project(name)[0]
+
+    def _below_project(self, name: str) -> Tuple[Any, str]:
+        if self._of_user is None:
+            self._of_user = read_user_file(self.user_file)
+        if name not in self._of_user:
+            return SETTINGS[name].default, "default"
+        where = home_relative(self.user_file)
+        return read_setting(name, self._of_user[name], where=where), where
+
+    def _of_project(self, name: str, project: ProjectFile) -> Tuple[Any, str]:
         option, value = SETTINGS[name], project.values[name]
         assert project.path is not None
         if option.path and isinstance(value, str):
             value = str(project.path.parent / os.path.expanduser(value))
         value = read_setting(name, value, where=str(project.path))
-        if project.trusted or option.project != "tighten" or is_tighter(name, value, option.default):
+        below, source = self._below_project(name)
+        if project.trusted or option.project != "tighten" or is_tighter(name, value, below):
             return value, str(project.path)
-        line = f"{project.path}: {name}={value} is ignored, because a project file can only make it stricter than {option.default}"
+        line = (
+            f"{project.path}: {name}={value} is ignored, because a project file can only make it stricter than {below}"
+        )
         warn(f"{line}; {project.remedy}", ClaudeForceWarning)
-        return option.default, "default"
+        return below, source
 
     def value(self, name: str) -> Any:
         """Return the value of a setting."""

@@ -57,12 +57,21 @@ class RecentCells(Mapping[str, Any]):
     shell : InteractiveShell
     last_failure : callable
         Gives the text of `describe_failure` of the last cell that failed, or None.
+    until : int, optional
+        Number of the cell that asks; by default the one that runs, whichever that is.
     """
 
-    def __init__(self, shell: Any, last_failure: Callable[[], Optional[str]]) -> None:
+    def __init__(self, shell: Any, last_failure: Callable[[], Optional[str]], *, until: Optional[int] = None) -> None:
         self._shell = shell
+        self._until = until
+        self._told: Dict[int, str] = {}
         self._names: Dict[str, Callable[[], Any]] = {"last_error": self._last_error, "history": lambda: self.history}
         self._last_failure = last_failure
+
+    def as_of_now(self) -> RecentCells:
+        """Return the same names with what they stand for now, whatever happens in the notebook while a batch goes on."""
+        failure = self._last_failure()
+        return RecentCells(self._shell, lambda: failure, until=len(self._shell.history_manager.input_hist_raw) - 1)
 
     def __getitem__(self, name: str) -> Any:
         return self._names[name]()
@@ -98,13 +107,19 @@ class RecentCells(Mapping[str, Any]):
         fault = whole_number_fault(cells, "history() takes the number of cells, which", 1)
         if fault or cells > MOST_CELLS:
             raise PromptError(f"{fault or f'history() takes at most {MOST_CELLS} cells'}; nothing was sent")
-        manager = self._shell.history_manager
-        sources: List[str] = manager.input_hist_raw
+        told = self._told.get(cells)
+        if told is not None:
+            return told
+        sources: List[str] = self._shell.history_manager.input_hist_raw
         # The last one is the cell that asks.
-        numbers = [number for number in range(1, len(sources) - 1) if sources[number].strip()][-cells:]
+        until = len(sources) - 1 if self._until is None else self._until
+        numbers = [number for number in range(1, until) if sources[number].strip()][-cells:]
         if not numbers:
             raise PromptError("there is no history: no cell was run before this one; nothing was sent")
-        return "\n\n".join(self._cell(number, sources[number].strip()) for number in numbers)
+        told = "\n\n".join(self._cell(number, sources[number].strip()) for number in numbers)
+        if self._until is not None:  # the same for each row of a batch
+            self._told[cells] = told
+        return told
 
     def _cell(self, number: int, source: str) -> str:
         text = f"In [{number}]:\n{cut(source, MOST_CELL_CHARACTERS)}"

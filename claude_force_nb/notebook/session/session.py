@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import atexit
 import os
-from typing import TYPE_CHECKING, Any, Callable, Optional, Set
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Set
 
 from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.errors import CacheKeyWarning
 from claude_force_nb.memory.conversations import Memory
 from claude_force_nb.notebook.dashboard.watching import Watching
+from claude_force_nb.notebook.display.bundles import line_bundle
 from claude_force_nb.notebook.options.addresses import other_host
 from claude_force_nb.notebook.options.settings import Settings, folder_of_notebook
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.warn import divert
 
 from .answers import SessionAnswers
 from .background_runs import BackgroundRuns
@@ -85,6 +88,9 @@ class NotebookSession:
         self._dashboards: Optional[Dashboards] = None
         self._previewed_run = ""
         self._named_hosts: Set[str] = set()
+        self._notes: List[str] = []
+        # To be told once, and no fault: not among the warnings, which front ends show in red.
+        self._end_diversion = divert(CacheKeyWarning, self._notes.append)
         atexit.register(self.close_at_exit)
 
     @property
@@ -125,7 +131,9 @@ class NotebookSession:
         self._previewed_run = self.front_end.cell_run().run
 
     def cell_done(self) -> None:
-        """Say that the running cell has ended well: what it asked in earlier runs only leaves the conversations."""
+        """Say that the running cell has ended well: what it asked in earlier runs only leaves the conversations; notes are shown."""
+        while self._notes:
+            self.front_end.show(line_bundle(self._notes.pop(0)))
         self.answers.flush()
         cell_run = self.front_end.cell_run()
         if cell_run.run != self._previewed_run:
@@ -134,6 +142,7 @@ class NotebookSession:
     def close(self) -> None:
         """End the session; the shell can load the extension again."""
         atexit.unregister(self.close_at_exit)
+        self._end_diversion()
         self.close_dashboards()
         self.watching.close()
         self.background.leave()

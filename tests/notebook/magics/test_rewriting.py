@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from claude_force_nb.notebook.magics.rewriting import await_magics, protect_questions
 
-NAMES = ("claude",)
+NAMES = {"claude": True, "claude_fix": False}
 CALL = "get_ipython().run_line_magic('claude', 'hi')"
-AWAITED = "(await get_ipython().run_line_magic('claude_async', 'hi'))"
+AWAITED = "(await get_ipython()._claude_force_extension.awaitable('claude', 'hi'))"
 
 
 def rewritten(code: str) -> str:
@@ -52,6 +52,7 @@ def test_top_level_calls_are_awaited(frame: str) -> None:
         "this is not python {}\n",
         "get_ipython().run_line_magic('claude_cost', 'hi')\n",
         "get_ipython().run_line_magic('time', 'claude')\n",
+        "get_ipython().run_cell_magic('claude_fix', '', 'IPython says that it is not a cell magic')\n",
     ],
 )
 def test_everything_else_stays(code: str) -> None:
@@ -66,9 +67,9 @@ def test_several_calls_on_one_line() -> None:
 
 
 def test_an_empty_cell_body_reaches_the_magic() -> None:
-    """IPython refuses a cell magic with an empty body, so an empty line goes instead."""
+    """IPython refuses a cell magic with an empty body; awaited, the magic itself says what is missing."""
     code = "get_ipython().run_cell_magic('claude', '--help', '')\n"
-    assert rewritten(code) == "(await get_ipython().run_cell_magic('claude_async', '--help', '\\n'))\n"
+    assert rewritten(code) == "(await get_ipython()._claude_force_extension.awaitable('claude', '--help', ''))\n"
 
 
 @given(st.text(), st.text())
@@ -77,7 +78,7 @@ def test_line_and_body_survive_the_rewriting(line: str, body: str) -> None:
     code = f"get_ipython().run_cell_magic('claude', {line!r}, {body!r})\n"
     tree = compile(rewritten(code), "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     call = tree.body[0].value.value  # type: ignore[attr-defined]
-    assert [argument.value for argument in call.args] == ["claude_async", line, body or "\n"]
+    assert [argument.value for argument in call.args] == ["claude", line, body]
 
 
 @pytest.mark.parametrize(

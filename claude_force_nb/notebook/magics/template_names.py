@@ -1,0 +1,74 @@
+"""What Tab offers inside ``{{ }}``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence
+
+from .candidates import public_names
+
+if TYPE_CHECKING:
+    from claude_force_nb.notebook.session.session import NotebookSession
+
+__all__ = ["names_inside", "open_expression"]
+
+_FILTER = r"\|\s*\w*$"
+_PATH = r"((?:[^\W\d]\w*\.)+)\w*$"
+_NAME = r"(?:^|[^\w.'\"])(\w*)$"
+_NOTHING = object()
+
+
+def open_expression(text: str) -> Optional[str]:
+    """Return what stands behind the last ``{{`` that is not closed, or None where none is open."""
+    start = text.rfind("{{")
+    return None if start < 0 or "}}" in text[start:] else text[start + 2 :]
+
+
+def names_inside(session: NotebookSession, expression: str, columns: Sequence[str]) -> List[str]:
+    """Return what may stand instead of the word at the end of an expression.
+
+    Filters behind a ``|``, columns and attributes behind a dot, else columns of the rows, names of the notebook, and what templates
+    have besides. Nothing of the notebook is computed for it.
+
+    Parameters
+    ----------
+    session : NotebookSession
+    expression : str
+        Up to the cursor.
+    columns : sequence of str
+        Of the rows that a batch is asked about.
+    """
+    from claude_force_nb.prompts.expressions import BUILTIN_NAMES, filter_names
+
+    names = public_names(session)
+    if re.search(_FILTER, expression):
+        found = filter_names()
+        word = re.split(r"\|\s*", expression)[-1]
+    elif re.search(_PATH, expression):
+        match = re.search(_PATH, expression)
+        path = match.group(1)  # type: ignore[union-attr]
+        found = [path + part for part in _parts(names, path.rstrip(".").split("."))]
+        word = match.group()  # type: ignore[union-attr]
+    else:
+        match = re.search(_NAME, expression)
+        if match is None:
+            return []
+        first = [each for each in columns if each.isidentifier()]
+        found = [*first, *sorted(each for each in names if each not in first), *session.recent_cells]
+        found += sorted(BUILTIN_NAMES)
+        word = match.group(1)
+    return [each for each in dict.fromkeys(found) if each.startswith(word)]
+
+
+def _parts(names: Mapping[str, Any], path: Sequence[str]) -> List[str]:
+    """Return the keys, columns and attributes of what a path stands for, as far as it can be followed without running anything."""
+    value = names.get(path[0], _NOTHING)
+    for step in path[1:]:
+        held = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+        value = held.get(step, _NOTHING) if isinstance(held, Mapping) else _NOTHING
+    if value is _NOTHING:
+        return []
+    if isinstance(value, Mapping):
+        return [each for each in value if isinstance(each, str) and each.isidentifier()]
+    columns = [each for each in getattr(value, "columns", ()) if isinstance(each, str) and each.isidentifier()]
+    return [*columns, *(each for each in dir(value) if not each.startswith("_") and each not in columns)]

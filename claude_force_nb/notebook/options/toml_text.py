@@ -1,0 +1,97 @@
+"""TOML as it is read, and as it is changed: comments and everything else stay where they are."""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from typing import Any, Dict, Mapping, MutableMapping, Sequence
+
+__all__ = ["parse_toml", "table_of", "with_changes"]
+
+
+def parse_toml(content: bytes) -> Dict[str, Any]:
+    """Return what TOML says.
+
+    Raises
+    ------
+    ValueError
+        If it is not UTF-8, or not TOML.
+    RecursionError
+        If it is nested too deeply.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(content.decode("utf-8"))  # type: ignore[no-any-return,unused-ignore]
+
+
+def table_of(data: Mapping[str, Any], table: Sequence[str]) -> Any:
+    """Return the table of a name such as ``("tool", "ruff")``, or None where there is none."""
+    found: Any = data
+    for name in table:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def with_changes(content: bytes, table: Sequence[str], changes: Mapping[str, Any]) -> bytes:
+    """Return the content with some keys of one table set, or removed where the value is None.
+
+    Parameters
+    ----------
+    content : bytes
+        TOML; empty for a new file.
+    table : sequence of str
+        Name of the table, made at the end of the file where it is missing; empty for the top of the file.
+    changes : mapping
+        Text, whole numbers, numbers and booleans.
+
+    Raises
+    ------
+    ValueError
+        If it is not TOML, or cannot be changed so that everything else stays what it is.
+    """
+    import tomlkit
+
+    before = parse_toml(content)
+    text = content.decode("utf-8")
+    present = table_of(before, table)
+    if present is None:
+        added = "".join(
+            f"{name} = {tomlkit.item(value).as_string()}\n" for name, value in changes.items() if value is not None
+        )
+        gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+        text += f"{gap}[{'.'.join(table)}]\n{added}" if added else ""
+    else:
+        document = tomlkit.parse(text)
+        holder: MutableMapping[str, Any] = document
+        for name in table:
+            holder = holder[name]
+        for name, value in changes.items():
+            if value is not None:
+                holder[name] = value
+            elif name in holder:
+                del holder[name]
+        text = tomlkit.dumps(document)
+    if b"\r\n" in content:
+        text = re.sub(r"(?<!\r)\n", "\r\n", text)
+    changed = text.encode("utf-8")
+    if parse_toml(changed) != _expected(before, table, changes):
+        raise ValueError("its layout does not let this be added")
+    return changed
+
+
+def _expected(before: Mapping[str, Any], table: Sequence[str], changes: Mapping[str, Any]) -> Dict[str, Any]:
+    data: Dict[str, Any] = copy.deepcopy(dict(before))
+    if table_of(data, table) is None and all(value is None for value in changes.values()):
+        return data
+    holder = data
+    for name in table:
+        holder = holder.setdefault(name, {})
+    for name, value in changes.items():
+        if value is None:
+            holder.pop(name, None)
+        else:
+            holder[name] = value
+    return data
