@@ -360,7 +360,7 @@ class AsyncAgentOrchestrator:
 
     @property
     def max_concurrent(self) -> int:
-        """Most calls in flight; see `widen`."""
+        """Most calls in flight; see `resize`."""
         return self._controls.max_concurrent
 
     @property
@@ -379,9 +379,9 @@ class AsyncAgentOrchestrator:
         """
         return self._emitter.add(listener)
 
-    def widen(self, max_concurrent: int) -> None:
-        """Allow at least so many calls in flight, >= 1; see `Controls.widen`."""
-        self._controls.widen(max_concurrent)
+    def resize(self, max_concurrent: int) -> None:
+        """Allow so many calls in flight from now on, >= 0; see `Controls.resize`."""
+        self._controls.resize(max_concurrent)
 
     def pause(self) -> None:
         """Let no further call leave until `resume`; see `Controls.pause`."""

@@ -50,14 +50,11 @@ class Slots:
         free = self._free
         return self.limit - (free + _HELD if free <= -_HELD // 2 else free)
 
-    def widen(self, limit: int) -> None:
-        """Allow `limit` calls in flight, where it was less."""
+    def resize(self, limit: int) -> None:
+        """Allow `limit` calls in flight, >= 0, from now on; those in flight beyond it go on to their end."""
         with self._lock:
-            more = limit - self.limit
-            if more <= 0:
-                return
-            self.limit += more
-            self._free += more
+            self._free += limit - self.limit
+            self.limit = limit
         self.serve()
 
     def hold(self) -> None:

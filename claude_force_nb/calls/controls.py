@@ -48,6 +48,7 @@ class Controls:
         self._caller = caller
         self._flights = flights
         self._accounts = accounts
+        self._ceiling = caller.slots.limit
         self._runs: List[StoppableRun] = []
         self._runs_lock = Lock()
 
@@ -56,9 +57,19 @@ class Controls:
         """Most calls in flight."""
         return self._caller.slots.limit
 
-    def widen(self, max_concurrent: int) -> None:
-        """Allow at least so many calls in flight, >= 1, from now on; runs keep to a bound of their own."""
-        self._caller.slots.widen(check_whole_number(max_concurrent, "max_concurrent", 1))
+    @property
+    def ceiling(self) -> int:
+        """Most calls that were ever allowed in flight: as many rows a run keeps ready, should the bound rise again."""
+        return self._ceiling
+
+    def resize(self, max_concurrent: int) -> None:
+        """Allow so many calls in flight from now on, >= 0; runs keep to a bound of their own.
+
+        Calls in flight beyond the new bound go on to their end. With 0 none leaves, as after `pause`.
+        """
+        limit = check_whole_number(max_concurrent, "max_concurrent", 0)
+        self._ceiling = max(self._ceiling, limit)
+        self._caller.slots.resize(limit)
 
     def pause(self) -> None:
         """Let no further call leave until `resume`; calls in flight go on, and the cache still answers.

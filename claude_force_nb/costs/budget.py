@@ -40,6 +40,8 @@ class Budget:
         What sets it, for messages: ``%claude_config budget``. The name by default.
     allow_unknown_price : bool
         True lets calls of unknown price pass, counting what is not known as 0.
+    warns : bool
+        True warns once when 80 % of the limit is spent.
 
     Attributes
     ----------
@@ -52,8 +54,15 @@ class Budget:
     """
 
     def __init__(
-        self, limit: Any, *, name: str = "budget", option: Optional[str] = None, allow_unknown_price: bool = False
+        self,
+        limit: Any,
+        *,
+        name: str = "budget",
+        option: Optional[str] = None,
+        allow_unknown_price: bool = False,
+        warns: bool = True,
     ) -> None:
+        self._warns = warns
         self.name = name
         self.option = option or name
         self.allow_unknown_price = allow_unknown_price
@@ -118,13 +127,22 @@ class Budget:
             self._in_flight = EXACT.add(self._in_flight, amount) if in_flight else self._in_flight
         return Reservation(amount, lambda actual: self._settle(amount, actual, in_flight))
 
+    def lower_to_used(self) -> Decimal:
+        """Lower the limit to what is spent and reserved; return the US dollars by which it was lowered."""
+        with self._lock:
+            if self._limit is None:
+                return _ZERO
+            left = max(_ZERO, amount_left(self._limit, self._spent, self._reserved))
+            self._limit = EXACT.subtract(self._limit, left)
+            return left
+
     def _settle(self, amount: Decimal, actual: Decimal, in_flight: bool) -> None:
         with self._lock:
             self._reserved = EXACT.subtract(self._reserved, amount)
             self._in_flight = EXACT.subtract(self._in_flight, amount) if in_flight else self._in_flight
             self._spent = spent = EXACT.add(self._spent, actual)
             limit = self._limit
-            nearly = not self._warned and actual > 0 and nearly_spent(spent, limit)
+            nearly = self._warns and not self._warned and actual > 0 and nearly_spent(spent, limit)
             self._warned = self._warned or nearly
         self.queue.wake_first()
         if nearly and limit is not None:

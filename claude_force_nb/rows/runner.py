@@ -273,7 +273,7 @@ class RowRunner:
             return Call(request, options, budget=budget, cell=run.cell)
 
         answerer = self._answerer
-        most = self._controls.max_concurrent
+        most = self._controls.ceiling
         workers = RowWorkers(
             rows,
             call=call,

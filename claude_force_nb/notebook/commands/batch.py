@@ -81,7 +81,7 @@ async def batch(
     source = await _open(session, expression, options, local_names, keep=path is None)
     arguments = await _arguments(session, source, template, options, local_names)
     orchestrator = session.orchestrator
-    orchestrator.widen(arguments["max_concurrent"])
+    orchestrator.resize(max(orchestrator.max_concurrent, arguments["max_concurrent"]))
     if dry_run:
         if source.is_once and expression.isidentifier():
             raise SourceError(f"a dry run would use up {source.name}; make a list of it first")

@@ -1,0 +1,194 @@
+"""The worker's end of the leases: a budget that borrows, a transport that sees its share of the rate limits, a ledger that sends home."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from threading import Lock
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
+
+from claude_force_nb.api.answer import Answer, PartialAnswer
+from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.costs.budget import Budget, Reservation
+from claude_force_nb.costs.reservation import exceeded
+from claude_force_nb.errors import ApiError, BudgetExceededError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import EXACT
+
+from .leases import DollarLease
+
+__all__ = ["BorrowedBudget", "HomeLedger", "SharedTransport", "read_results"]
+
+_ZERO = Decimal(0)
+_LIMITS = "anthropic-ratelimit-"
+_SCALED = ("-limit", "-remaining")
+
+
+class BorrowedBudget(Budget):
+    """A worker's part of the budget of a whole run, borrowed in portions.
+
+    Parameters
+    ----------
+    whole : Decimal or None
+        US dollars of the run; None for no limit.
+    borrow : callable
+        Takes the US dollars that are needed, and gives a `DollarLease`. May block for a moment.
+    allow_unknown_price : bool
+        See `Budget`.
+    """
+
+    def __init__(
+        self, whole: Optional[Decimal], borrow: Callable[[Decimal], DollarLease], *, allow_unknown_price: bool
+    ) -> None:
+        super().__init__(None if whole is None else _ZERO, allow_unknown_price=allow_unknown_price, warns=False)
+        self._whole = whole
+        self._borrow = borrow
+        self._borrowing = Lock()
+
+    def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
+        """Set `amount` aside, borrowing what is lacking; see `Budget.reserve`."""
+        try:
+            return super().reserve(amount, in_flight=in_flight)
+        except BudgetExceededError:
+            if amount is None or self._whole is None:
+                raise
+        with self._borrowing:
+            need = EXACT.subtract(amount, self.left or _ZERO)
+            lease = self._borrow(need) if need > 0 else None
+            if lease is not None and lease.granted <= 0:
+                # What others hold may come back; so may what this worker's own calls turn out not to need.
+                mine = EXACT.add(self.reserved, self.left or _ZERO)
+                later = EXACT.add(EXACT.add(lease.left, lease.may_return), mine)
+                left = EXACT.add(lease.left, self.left or _ZERO)
+                raise exceeded(amount, left, self._whole, self.name, self.option, left_if_calls_are_free=later)
+            if lease is not None:
+                self.limit = EXACT.add(self.limit or _ZERO, lease.granted)
+            return super().reserve(amount, in_flight=in_flight)
+
+    def give_back(self) -> Decimal:
+        """Return the US dollars that are neither spent nor reserved, which are no longer in the budget."""
+        with self._borrowing:
+            return self.lower_to_used()
+
+
+class SharedTransport:
+    """A transport whose rate limits are shared with other workers: of what the API's headers allow, it sees its part.
+
+    Parameters
+    ----------
+    inner : SdkTransport
+    """
+
+    def __init__(self, inner: SdkTransport) -> None:
+        self._inner = inner
+        self.base_url = inner.base_url
+        self.open = inner.open
+        self.share = 1.0
+
+    async def send(
+        self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
+    ) -> Answer:
+        """Send once; see `Transport.send`."""
+        try:
+            answer = await self._inner.send(request, timeout_seconds=timeout_seconds, partial=partial)
+        except ApiError as error:
+            if error.limits is not None:
+                error.limits = self._part(error.limits)
+            raise
+        return Answer(answer.body, self._part(answer.headers), answer.call_seconds)
+
+    def _part(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if self.share >= 1.0:
+            return headers
+        return {name: self._scaled(name, text) for name, text in headers.items()}
+
+    def _scaled(self, name: str, text: str) -> str:
+        if not name.startswith(_LIMITS) or not name.endswith(_SCALED):
+            return text
+        try:
+            return f"{float(text) * self.share:.3f}"
+        except ValueError:
+            return text
+
+    def check(self) -> None:
+        """Raise where nothing can be sent; see `Transport.check`."""
+        self._inner.check()
+
+    async def close(self) -> None:
+        """Close the connections of the running loop."""
+        await self._inner.close()
+
+    def close_blocking(self) -> None:
+        """Close the connections of loops that do not run."""
+        self._inner.close_blocking()
+
+
+class HomeLedger:
+    """Takes the place of a worker's ledger: what would be written there is sent to the client's."""
+
+    def __init__(self) -> None:
+        self._lines: List[str] = []
+        self._lock = Lock()
+
+    def append(self, result: ClaudeResult, *, notebook: Optional[str] = None, cell: Optional[str] = None) -> None:
+        """Take one answer."""
+        self.append_many([result])
+
+    def append_many(
+        self, results: Iterable[ClaudeResult], *, notebook: Optional[str] = None, cell: Optional[str] = None
+    ) -> None:
+        """Take several answers."""
+        lines = [_line(result) for result in results]
+        with self._lock:
+            self._lines += lines
+
+    def take(self) -> List[str]:
+        """Return the lines that have come since the last time."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+        return lines
+
+    def flush(self, *, last: bool = False) -> None:
+        """Do nothing: what was taken is in memory."""
+
+    def close(self) -> None:
+        """Do nothing: what was taken can still be fetched."""
+
+
+def _line(result: ClaudeResult) -> str:
+    record = {
+        "answer": result.to_record(),
+        "fingerprint": result.fingerprint,
+        "agent": result.agent,
+        "status": result.status,
+        "cached": result.cached,
+        "attempts": result.attempts,
+        "duration_seconds": result.duration_seconds,
+        "cost": None if result.cost is None else str(result.cost),
+        "saved": None if result.saved is None else str(result.saved),
+        "prompt_cache_saved": None if result.prompt_cache_saved is None else str(result.prompt_cache_saved),
+        "repaired": result.repaired,
+        "failed": result.error is not None,
+    }
+    return json.dumps(record)
+
+
+def read_results(lines: Iterable[str]) -> Iterable[ClaudeResult]:
+    """Return what `HomeLedger` took; an answer that failed comes without its error."""
+    for line in lines:
+        record: Dict[str, Any] = json.loads(line)
+        plain = ClaudeResult.from_record(record["answer"], fingerprint=record["fingerprint"], age_seconds=0.0)
+        yield plain.changed(
+            agent=record["agent"],
+            status=record["status"],
+            cached=record["cached"],
+            attempts=record["attempts"],
+            duration_seconds=record["duration_seconds"],
+            repaired=record["repaired"],
+            **{name: _dollars(record[name]) for name in ("cost", "saved", "prompt_cache_saved")},
+        )
+
+
+def _dollars(text: Optional[str]) -> Optional[Decimal]:
+    return None if text is None else Decimal(text)

@@ -1,0 +1,64 @@
+"""The coordinator: a plugin of the scheduler that keeps the book of leases of each run."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Dict, Optional
+
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from .leases import LeaseBook
+
+__all__ = ["Coordinator", "handler_name"]
+
+
+def handler_name(run: str) -> str:
+    """Return the name under which the scheduler takes what concerns a run."""
+    return f"claude_force_{run}"
+
+
+class Coordinator(SchedulerPlugin):  # type: ignore[misc]
+    """Answers the workers of one run; see `leases.LeaseBook`.
+
+    Amounts travel as text, so that nothing but plain values crosses the network.
+
+    Parameters
+    ----------
+    run : str
+    max_concurrent : int
+    budget : str or None
+        US dollars.
+    """
+
+    def __init__(self, run: str, max_concurrent: int, budget: Optional[str]) -> None:
+        self.name = handler_name(run)
+        self._book = LeaseBook(max_concurrent, None if budget is None else Decimal(budget))
+
+    async def start(self, scheduler: Any) -> None:
+        """Begin to answer."""
+        scheduler.handlers[self.name] = self.handle
+
+    async def close(self) -> None:
+        """End with the scheduler."""
+
+    def remove_worker(self, scheduler: Any, worker: str, **more: Any) -> None:
+        """Take back what a worker had that has ended or died; what it may have spent stays counted."""
+        self._book.leave(worker)
+
+    async def handle(self, *, act: str, worker: str = "", **arguments: Any) -> Dict[str, Any]:
+        """Do what a worker, or the client, asks: ``report``, ``lend``, ``give_back``, ``stop`` or ``look``."""
+        book = self._book
+        if act == "report":
+            spent, reserved = Decimal(arguments["spent"]), Decimal(arguments["reserved"])
+            lease = book.report(
+                worker, wanted=arguments["wanted"], held=arguments["held"], spent=spent, reserved=reserved
+            )
+            return lease._asdict()
+        if act == "lend":
+            loan = book.lend(worker, Decimal(arguments["need"]))
+            return {name: str(value) for name, value in loan._asdict().items()}
+        if act == "give_back":
+            book.take_back(worker, Decimal(arguments["amount"]))
+        elif act == "stop":
+            book.stopped = True
+        return {"lent": str(book.lent), "lost": str(book.lost), "workers": book.workers}

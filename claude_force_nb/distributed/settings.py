@@ -1,0 +1,139 @@
+"""What a cluster is told once: how calls are made, and where answers are kept."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Union
+from urllib.parse import urlsplit
+
+from claude_force_nb.agents import Agent, AgentLibrary
+from claude_force_nb.costs.budget import Budget
+from claude_force_nb.costs.ledger import Ledger
+from claude_force_nb.costs.pricing import PriceTable
+from claude_force_nb.errors import OptionError
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
+
+__all__ = ["ClusterSettings", "RunSetup", "check_secrets_may_travel"]
+
+_PRIVATE_SCHEMES = ("tls", "wss", "inproc")
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Settings of the orchestrators of a cluster; each as the parameter of `AsyncAgentOrchestrator` of the same name.
+
+    Attributes
+    ----------
+    max_concurrent : int
+        Most calls in flight of all workers together, >= 1.
+    budget : Decimal, float, str or None
+        US dollars that all workers together may spend in one run.
+    api_key : str, optional
+        By default each worker uses the credentials of its own environment, and where that is this machine, so does the client.
+    cache_secret : str, optional
+        By default each machine signs its entries with its own secret.
+    ledger : Ledger, None or "default"
+        Where the client accounts the answers of all workers.
+    """
+
+    max_concurrent: int = 10
+    timeout_seconds: float = 120.0
+    enable_cache: bool = True
+    cache_ttl_hours: float = 24.0
+    cache_max_size_mb: float = 500.0
+    cache_dir: Optional[Union[str, os.PathLike[str]]] = None
+    cache_secret: Optional[str] = field(default=None, repr=False)
+    api_key: Optional[str] = field(default=None, repr=False)
+    base_url: Optional[str] = None
+    allow_http: bool = False
+    max_retries: int = 4
+    budget: Union[Decimal, float, str, None] = None
+    allow_unknown_price: bool = False
+    agents: Optional[AgentLibrary] = None
+    prices: Optional[PriceTable] = None
+    ledger: Union[Ledger, str, None] = "default"
+    default_model: str = DEFAULT_MODEL
+    default_max_tokens: int = DEFAULT_MAX_TOKENS
+    notebook: Optional[str] = None
+
+    def at_home(self) -> AsyncAgentOrchestrator:
+        """Return the client's own orchestrator: it checks options, and keeps the cache and the ledger."""
+        return AsyncAgentOrchestrator(
+            budget=self.budget, ledger=self.ledger, agents=self.agents, notebook=self.notebook, **self._shared()
+        )
+
+    def on_worker(self, budget: Budget, transport: Any, ledger: Any, agents: Iterable[Agent]) -> AsyncAgentOrchestrator:
+        """Return the orchestrator of a worker, which spends from `budget`, tells `ledger` and knows the client's agents."""
+        library = AgentLibrary()
+        for agent in agents:
+            library.define(agent)
+        return AsyncAgentOrchestrator(
+            budget=budget, transport=transport, ledger=ledger, agents=library, **self._shared()
+        )
+
+    def _shared(self) -> Dict[str, Any]:
+        names = (
+            "max_concurrent", "timeout_seconds", "enable_cache", "cache_ttl_hours", "cache_max_size_mb", "cache_dir",
+            "cache_secret", "api_key", "base_url", "allow_http", "max_retries", "allow_unknown_price", "prices", "default_model",
+            "default_max_tokens",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """What each worker is told of one run, once.
+
+    Attributes
+    ----------
+    run : str
+        Its id, which is all that the graph of tasks holds.
+    settings : ClusterSettings
+        Without what stays with the client.
+    budget : Decimal or None
+        US dollars of the whole run.
+    template : str or None
+    options : mapping
+        Of `run_many`.
+    agents : tuple of Agent
+        Those that a column of the rows may name.
+    """
+
+    run: str
+    settings: ClusterSettings
+    budget: Optional[Decimal]
+    template: Optional[str]
+    options: Mapping[str, Any] = field(repr=False)
+    agents: Tuple[Agent, ...] = ()
+
+
+def check_secrets_may_travel(settings: ClusterSettings, addresses: Iterable[str]) -> None:
+    """Raise OptionError where a key or secret that was given would go over a connection that others can read.
+
+    Parameters
+    ----------
+    settings : ClusterSettings
+    addresses : iterable of str
+        Of scheduler and workers, such as ``tcp://10.0.0.1:8786``.
+    """
+    given = [name for name in ("api_key", "cache_secret") if getattr(settings, name)]
+    for address in addresses:
+        if given and not _is_private(address):
+            raise OptionError(
+                f"{' and '.join(given)} would go to {address} unencrypted; start the cluster with TLS, or leave it out and set"
+                f" {'ANTHROPIC_API_KEY' if 'api_key' in given else 'CLAUDE_CACHE_SECRET'} in the environment of the workers"
+            )
+
+
+def _is_private(address: str) -> bool:
+    parts = urlsplit(address)
+    if parts.scheme in _PRIVATE_SCHEMES:
+        return True
+    try:
+        return parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,189 @@
+"""One run on one worker: an orchestrator on a loop of its own, for all partitions that this worker is given."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from decimal import Decimal
+from typing import Any, Awaitable, Dict, List, Optional
+
+from distributed import get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.results import BatchResult
+
+from .borrowing import BorrowedBudget, HomeLedger, SharedTransport
+from .coordinator import handler_name
+from .leases import DollarLease
+from .settings import RunSetup
+
+__all__ = ["RunOnWorker", "run_here", "topic"]
+
+# The time between two reports to the coordinator.
+_REPORT_SECONDS = 0.1
+# What the coordinator may take to answer; a scheduler that is gone ends the worker as well.
+_ANSWER_SECONDS = 30.0
+# What closing connections may take.
+_CLOSE_SECONDS = 5.0
+
+
+def topic(run: str) -> str:
+    """Return the topic of the events with which the answers of a run come home."""
+    return f"claude-force-{run}"
+
+
+def run_here(run: str) -> RunOnWorker:
+    """Return the run of this id on the worker that this task runs on."""
+    plugin: RunOnWorker = get_worker().plugins[handler_name(run)]
+    return plugin
+
+
+class RunOnWorker(WorkerPlugin):  # type: ignore[misc]
+    """A plugin of each worker that answers the rows it is given.
+
+    Parameters
+    ----------
+    setup : RunSetup
+    """
+
+    def __init__(self, setup: RunSetup) -> None:
+        self.name = handler_name(setup.run)
+        self._setup = setup
+
+    def __repr__(self) -> str:
+        return f"RunOnWorker({self.name!r})"
+
+    def setup(self, worker: Any) -> None:
+        """Keep the worker; nothing is started before there are rows."""
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._engine: Optional[_Engine] = None
+
+    def teardown(self, worker: Any) -> None:
+        """End the loop."""
+        engine = self._engine
+        if engine is not None:
+            engine.close()
+
+    def answer(self, rows: Any) -> BatchResult:
+        """Answer rows and wait for them; to be called from a thread of the worker's own."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = _Engine(self._setup, self._worker)
+        return self._engine.answer(rows)
+
+
+class _Engine:
+    """The loop, its thread and the orchestrator."""
+
+    def __init__(self, setup: RunSetup, worker: Any) -> None:
+        self._setup = setup
+        self._worker = worker
+        self._running = 0
+        self._share = 1.0
+        self._reporter: Optional[asyncio.Task[None]] = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=handler_name(setup.run), daemon=True)
+        self._thread.start()
+        settings = setup.settings
+        self._ledger = HomeLedger()
+        self._budget = BorrowedBudget(setup.budget, self._borrow, allow_unknown_price=settings.allow_unknown_price)
+        self._transport = SharedTransport(
+            SdkTransport(
+                api_key=settings.api_key,
+                base_url=settings.base_url,
+                allow_http=settings.allow_http,
+                environ=os.environ,
+            )
+        )
+        self._orchestrator: AsyncAgentOrchestrator = settings.on_worker(
+            self._budget, self._transport, self._ledger, setup.agents
+        )
+        self._orchestrator.resize(0)  # until the coordinator has lent a slot
+
+    def answer(self, rows: Any) -> BatchResult:
+        return asyncio.run_coroutine_threadsafe(self._answer(rows), self._loop).result()
+
+    def close(self) -> None:
+        closing = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        closing.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        self._thread.join(_CLOSE_SECONDS)
+
+    async def _end(self) -> None:
+        self._orchestrator.stop_all()
+        if self._reporter is not None:
+            self._reporter.cancel()
+        await self._orchestrator.close()
+
+    async def _answer(self, rows: Any) -> BatchResult:
+        self._running += 1
+        if self._reporter is None or self._reporter.done():
+            self._reporter = asyncio.ensure_future(self._keep_reporting())
+        try:
+            return await self._orchestrator.run_many(rows, template=self._setup.template, **self._setup.options)
+        finally:
+            self._running -= 1
+            # Before the task ends, so that the client has it in its ledger when it has the rows.
+            self._send_home()
+
+    async def _keep_reporting(self) -> None:
+        """Report to the coordinator, and do as it says, until no rows are left to answer."""
+        while True:
+            await self._report()
+            self._send_home()
+            if not self._running:
+                await self._return_dollars()
+                await self._report()  # the first one gave up the slots, and this one says so
+                if not self._running:
+                    return
+            await asyncio.sleep(_REPORT_SECONDS)
+
+    async def _report(self) -> None:
+        now = self._orchestrator.snapshot()
+        wanted = now.in_flight + now.queued if self._running else 0
+        lease = await self._ask(
+            act="report",
+            wanted=wanted,
+            held=max(now.in_flight, now.max_concurrent),
+            spent=str(self._budget.spent),
+            reserved=str(self._budget.reserved),
+        )
+        self._transport.share = lease["share"]
+        self._orchestrator.resize(lease["slots"])
+        if lease["stopped"]:
+            self._orchestrator.stop_all()
+        elif lease["give_back"]:
+            await self._return_dollars()
+        self._budget.queue.wake_first()  # others may have returned what somebody waits for here
+
+    async def _return_dollars(self) -> None:
+        amount = self._budget.give_back()
+        if amount:
+            await self._ask(act="give_back", amount=str(amount))
+
+    def _send_home(self) -> None:
+        lines: List[str] = self._ledger.take()
+        if lines:
+            self._worker.loop.add_callback(self._worker.log_event, topic(self._setup.run), lines)
+
+    def _ask(self, **message: Any) -> Awaitable[Dict[str, Any]]:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._tell(message), self._worker_loop))
+
+    @property
+    def _worker_loop(self) -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop = self._worker.loop.asyncio_loop
+        return loop
+
+    async def _tell(self, message: Dict[str, Any]) -> Dict[str, Any]:
+        handler = getattr(self._worker.scheduler, handler_name(self._setup.run))
+        answer: Dict[str, Any] = await handler(worker=self._worker.address, **message)
+        return answer
+
+    def _borrow(self, need: Decimal) -> DollarLease:
+        """Ask for dollars and wait: asked rarely, and answered within a millisecond or two."""
+        message = {"act": "lend", "need": str(need)}
+        answer = asyncio.run_coroutine_threadsafe(self._tell(message), self._worker_loop).result(_ANSWER_SECONDS)
+        return DollarLease(*(Decimal(answer[name]) for name in DollarLease._fields))

@@ -1,0 +1,40 @@
+"""A simulator, and clusters of real worker processes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, ContextManager, Iterator, Tuple
+
+import pytest
+
+from claude_force_nb.simulator import Simulator
+
+Cluster = Tuple[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Simulator]:
+    with Simulator(latency_seconds=0.05) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def start_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], ContextManager[Cluster]]:
+    """Start so many worker processes, which have a home of their own; gives cluster and client."""
+    pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setenv("CLAUDE_FORCE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CLAUDE_CACHE_SECRET", "0123456789abcdef" * 4)
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+
+    @contextmanager
+    def start(workers: int) -> Iterator[Cluster]:
+        cluster = LocalCluster(
+            n_workers=workers, threads_per_worker=2, dashboard_address=None, local_directory=str(tmp_path / "dask")
+        )
+        with cluster, Client(cluster) as client:
+            yield cluster, client
+
+    return start
