@@ -1,4 +1,4 @@
-"""The one path of every prompt: compose, cache, budget, call, cache, ledger."""
+"""The entry point for every prompt: a facade over what composes, looks up, pays for, sends and records it."""
 
 from __future__ import annotations
 
@@ -45,56 +45,56 @@ __all__ = ["AsyncAgentOrchestrator"]
 
 
 class AsyncAgentOrchestrator:
-    """Sends prompts, answers repeated ones from the cache, and keeps account.
+    """Sends prompts, answers repeated ones from the cache, and keeps track of their cost.
 
     Parameters
     ----------
     max_concurrent : int
-        Most calls in flight at once, >= 1, whichever loops and threads they come from.
+        Most calls in flight at once, >= 1, over all event loops and threads.
     timeout_seconds : float
-        Bound of a call with waiting and retries, > 0. That of a row runs from when it first leaves; importing the SDK, once
-        in a process, does not count.
+        Time limit in seconds, including waiting and retries, > 0. For a row it runs from when the row is first sent.
+        Importing the SDK, once per process, does not count.
     enable_cache : bool
         False neither reads nor writes the cache.
     cache_ttl_hours : float
-        Life of a cached answer, > 0.
+        Lifetime of a cached answer, > 0.
     cache : ResponseCache, optional
         A cache to share; it is not closed with the orchestrator.
     cache_dir, cache_max_size_mb, cache_secret
         See `ResponseCache`.
     answers, answers_mode
-        A file of answers that goes before the cache, by its path or opened, and its mode: see `answers.RecordedAnswers`.
+        An answer file that is asked before the cache, as a path or opened, and its mode: see `answers.RecordedAnswers`.
     api_key, base_url, allow_http
         See `api.transport.SdkTransport`.
     transport : Transport, optional
-        Instead of the network, `claude_force_nb.testing.FakeTransport` for one.
+        Replaces the network, such as `claude_force_nb.testing.FakeTransport`.
     max_retries : int
-        Most further calls after a failed one, >= 0.
+        Most retries after a failed call, >= 0.
     budget : Budget, Decimal, float or str, optional
-        US dollars that all calls of this orchestrator may cost at the most.
+        The most that all calls of this orchestrator may cost, in US dollars.
     daily_budget : DailyBudget, Decimal, float or str, optional
-        US dollars that all kernels of the user, as far as they have a daily budget, may spend in a day (UTC).
+        The most that all of the user's kernels with a daily budget may spend in a day (UTC), in US dollars.
     allow_unknown_price : bool
-        True sends calls whose price is unknown under a budget, which then counts them as nothing.
+        True sends calls whose price is unknown even under a budget, which then counts them as 0.
     agents : AgentLibrary, optional
-        Where agents are found; the working directory and up by default.
+        Where agents are found; by default in the working directory and the folders above it.
     memory : Memory, optional
         Conversations to share.
     on_event : callable, optional
         Called with each `Event`, on the loop where it happens; must not block.
     ledger : Ledger, None or "default"
-        Where answers are accounted; the user's own by default, or that of servers on this machine; None for nowhere.
+        Where answers are recorded. By default the user's ledger, or the one for servers on this machine; None records nothing.
     prices : PriceTable, optional
         The shipped table by default.
     default_model, default_max_tokens
-        For calls and agents that name none.
+        Used for calls and agents that do not set them.
     environ, notebook
-        Environment variables, by default those of the process; name for the ledger.
+        Environment variables, those of the process by default; and the name recorded in the ledger.
 
     Raises
     ------
     OptionError or AnswerFileError
-        If a bound is broken, or the file of answers cannot be used.
+        If a value is out of bounds, or the answer file cannot be used.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class AsyncAgentOrchestrator:
         self._build(settings, environ)
 
     def _build(self, settings: CallSettings, environ: Mapping[str, str]) -> None:
-        """Make what answers, each part with those that it works with."""
+        """Make the parts that answer, each with its collaborators."""
         accounts, emitter, transport = self._accounts, self._emitter, self.transport
         caller = Caller(transport, accounts, self._recorder, emitter, settings)
         self._answerer = Answerer(
@@ -185,12 +185,12 @@ class AsyncAgentOrchestrator:
         await self.close()
 
     async def close(self) -> None:
-        """Close connections, ledger and the cache that was made here; later calls raise TransportClosedError."""
+        """Close connections, the ledger, and the cache if it was created here; later calls raise TransportClosedError."""
         await self.transport.close()
         self._close_files()
 
     def close_blocking(self) -> None:
-        """Do what `close` does at the end of a process, where no loop runs any more."""
+        """Do what `close` does at the end of a process, when no event loop is running."""
         self.transport.close_blocking()
         self._close_files()
 
@@ -232,13 +232,13 @@ class AsyncAgentOrchestrator:
         Parameters
         ----------
         prompt : str
-            A ``{{ }}`` template where `variables` are given.
+            A ``{{ }}`` template if `variables` are given.
         partial : PartialAnswer, optional
-            Where given, the answer streams into it while it arrives.
+            If given, the answer is streamed into it.
         cell : str, optional
             Cell id for the ledger.
         status : CallStatus, optional
-            Where given, it says at any moment what is waited for.
+            If given, it says at any moment what the call is waiting for.
         **options
             See `options.CallOptions`.
 
@@ -247,13 +247,13 @@ class AsyncAgentOrchestrator:
         ConfigurationError or PromptError
             Nothing was sent.
         CacheMissError
-            With ``cache="only"``, where the answer is not there; AnswerMissError where answers are frozen.
+            With ``cache="only"``, if the answer is not in the cache; AnswerMissError if answers are frozen.
         BudgetExceededError
-            Where the worst case does not fit; nothing was sent.
+            If the worst case does not fit; nothing was sent.
         SchemaError
-            Where the answer does not fit ``schema``, even after one repair.
+            If the answer does not fit ``schema``, even after one repair.
         ApiError
-            Where the call failed for good.
+            If the call failed for good.
         TransportClosedError
             After `close`.
         """
@@ -273,10 +273,10 @@ class AsyncAgentOrchestrator:
     async def requests(
         self, prompts: Any, *, template: Optional[str] = None, **options: Any
     ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
-        """Give the requests that `run_many` would send for the same arguments, one by one; sends nothing.
+        """Yield the requests that `run_many` would send for the same arguments; sends nothing.
 
-        Each comes with its row number; in place of a request that cannot be made stands its ClaudeForceError. Raises where
-        `run_many` would.
+        Each comes with its row number. If a request cannot be made, its ClaudeForceError is yielded instead. Raises what
+        `run_many` would raise.
         """
         async for row, request in self._rows.requests(prompts, template, options):
             yield row, request
@@ -299,8 +299,8 @@ class AsyncAgentOrchestrator:
         Parameters
         ----------
         prompts : iterable, asynchronous iterable, mapping, data frame or path
-            See `sources.open_source`. Taken one by one as workers become free. Texts; with `template` mappings of variables,
-            which lie over ``variables``, or plain values, which the template knows as ``item``; pairs of agent and prompt.
+            See `sources.open_source`. Taken one by one as workers become free. Each is a text, or a pair of agent and prompt; with
+            `template`, a mapping of variables, which override ``variables``, or a plain value, named ``item`` in the template.
         template, on_result, cell, via, max_concurrent, agent_column, model_column
             See `runner.RunOptions`.
         **options
@@ -309,13 +309,13 @@ class AsyncAgentOrchestrator:
         Returns
         -------
         BatchResult
-            One result per prompt in input order; a row that failed has ``status`` ``failed`` and its ``error``, also where its
-            prompt cannot be made. After a spend limit or a refused key the remaining rows are ``not_sent``.
+            One result per prompt in input order. A row that failed, or whose prompt cannot be made, has ``status`` ``failed`` and
+            its ``error``. After a spend limit or a refused key the remaining rows are ``not_sent``.
 
         Raises
         ------
         ConfigurationError or PromptError
-            On an unusable option, agent, model or template, or a name in it that rows lack, before anything is sent.
+            If an option, agent, model or template is not valid, or the template has a name that the rows lack; nothing was sent.
         TransportClosedError
             After `close`.
         """
@@ -337,25 +337,25 @@ class AsyncAgentOrchestrator:
         trust_file: bool = False,
         **options: Any,
     ) -> BatchSummary:
-        """Do what `run_many` does and keep no row, so that a source may have any length.
+        """Do what `run_many` does without keeping the rows, so that a source may have any length.
 
-        Results go to `on_result`, and to the file `into`: see `runner.RunOptions`. What was in it counts as cached. Raises as `run_many`, and SourceError if the file cannot be used.
+        Results go to `on_result`, and to the file `into`: see `runner.RunOptions`. Rows already in the file count as cached. Raises what `run_many` raises, and SourceError if the file cannot be used.
         """
         run = RunOptions(template, on_result, cell, via, max_concurrent, into, agent_column, model_column, trust_file)
         return await self._rows.run_stream(prompts, run, options)
 
     @property
     def message_batches(self) -> MessageBatches:
-        """The batch jobs of all kernels, and what runs them; raises OptionError where the transport has no batches."""
+        """The batch jobs of all kernels, and what runs them; raises OptionError if the transport has no message batches."""
         return self._batches.open()
 
     @property
     def batches_left(self) -> str:
-        """Which batches of the run that was stopped last keep running at the API, and how to collect them; "" where none do."""
+        """After a stopped run, which of its batches keep running at the API and how to collect them; "" if none do."""
         return self._batches.left_running
 
     def cancel_run(self, task: asyncio.Task[Any]) -> None:
-        """End a task that runs many prompts: its batches at the API, where it has some, else the task itself."""
+        """Stop a task that runs many prompts: cancel its batches at the API if it has any, else the task itself."""
         self._batches.cancel_run(task)
 
     @property
@@ -365,7 +365,7 @@ class AsyncAgentOrchestrator:
 
     @property
     def on_event(self) -> Optional[Listener]:
-        """What is called with each event; may be set anew."""
+        """Called with each event; may be replaced."""
         return self._emitter.listener
 
     @on_event.setter
@@ -373,18 +373,18 @@ class AsyncAgentOrchestrator:
         self._emitter.listener = listener
 
     def add_listener(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` every `Event` from now on, beside `on_event`; return what unsubscribes it.
+        """Call `listener` with every `Event` from now on, in addition to `on_event`; return a function that unsubscribes it.
 
-        It is called on the loop and thread where the event happens, and must not block. What it raises is logged.
+        It is called on the event loop and thread of the event, and must not block. Exceptions that it raises are logged.
         """
         return self._emitter.add(listener)
 
     def resize(self, max_concurrent: int) -> None:
-        """Allow so many calls in flight from now on, >= 0; see `Controls.resize`."""
+        """Set the limit of calls in flight, >= 0; see `Controls.resize`."""
         self._controls.resize(max_concurrent)
 
     def pause(self) -> None:
-        """Let no further call leave until `resume`; see `Controls.pause`."""
+        """Hold back further calls until `resume`; see `Controls.pause`."""
         self._controls.pause()
 
     def resume(self) -> None:
@@ -392,9 +392,9 @@ class AsyncAgentOrchestrator:
         self._controls.resume()
 
     def stop_all(self) -> int:
-        """End everything that is in flight or waits; see `Controls.stop_all`."""
+        """End everything that is in flight or waiting; see `Controls.stop_all`."""
         return self._controls.stop_all()
 
     def snapshot(self) -> Snapshot:
-        """Return what goes on at this moment."""
+        """Return the current state: calls, limits and budgets."""
         return self._controls.snapshot()

@@ -1,4 +1,4 @@
-"""The answer to one request: from the cache, from somebody's call that is under way, or from a call of its own."""
+"""The answer to one request: from the cache, from an equal call in flight, or from its own call."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Answerer:
         self._timeout_seconds = settings.timeout_seconds
 
     def find(self, call: Call) -> Optional[ClaudeResult]:
-        """Return the answer of the answer file or of the cache; None where the request is to be sent, and can be.
+        """Return the answer from the answer file or the cache; None if the request has to be sent, and can be.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Answerer:
         return None
 
     async def answer(self, call: Call) -> ClaudeResult:
-        """Answer a request; where a schema is asked for, with an answer that fits it.
+        """Answer a request, with an answer that fits the schema if one is given.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class Answerer:
         return await validate_or_repair(call.request, await ask(call.request), schema, ask)
 
     async def fetch(self, call: Call) -> ClaudeResult:
-        """Return the answer that is not in the cache, of a call that is under way or of one more."""
+        """Return the answer from an equal call in flight, or from a new call."""
         if call.partial is not None:
             call.partial.restart()
         started = time.perf_counter()
@@ -138,7 +138,7 @@ class Answerer:
         return result
 
     async def _call_or_join(self, call: Call) -> Tuple[ClaudeResult, bool]:
-        """Return the answer, and whether it is that of another's call: paid once, saved here."""
+        """Return the answer, and whether it comes from another caller's call, which paid for it."""
         cache = None if call.options.cache == "off" else self._cache
         seconds = call.options.timeout_seconds or self._timeout_seconds
         if call.is_cell and call.ends_at is None:
@@ -179,7 +179,7 @@ class Answerer:
         return result, joined
 
     def hit(self, request: RequestInfo, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
-        """Return an answer that costs nothing now as its row has it: with what it saved, told and written down.
+        """Return an answer that costs nothing now, with what it saved; reports and records the hit.
 
         Parameters
         ----------

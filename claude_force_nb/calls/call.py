@@ -1,4 +1,4 @@
-"""One request on its way, with all that belongs to it."""
+"""One request in progress, with everything that belongs to it."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ __all__ = ["Call", "prompt_cache_turn", "take_mark"]
 
 
 class Call:
-    """One request on its way.
+    """One request in progress.
 
     Parameters
     ----------
     request : ClaudeRequest
-        What is asked; that of a schema's repair takes the place of the first one.
+        The request; replaced by the repair request if a schema's answer is repaired.
     options : CallOptions
     budget : Budget, optional
-        Of the run it belongs to, beside those of the orchestrator.
+        The run's budget, in addition to the orchestrator's.
     partial : PartialAnswer, optional
-        Where given, the answer streams into it.
+        If given, the answer is streamed into it.
     cell : str, optional
         Cell id for the ledger.
     status : CallStatus, optional
-        Where given, it says at any moment what the call waits for.
+        If given, it says at any moment what the call is waiting for.
     on_arrival : callable, optional
-        Called when the answer is there and has only to be recorded.
+        Called when the answer has arrived and only needs to be recorded.
     gate : PromptCacheGate, optional
         Of the run, for requests that are marked for the prompt cache.
     is_cell : bool
-        True where its time runs from when it is asked for, a schema's repair included; else from when a request first leaves.
+        True if the time limit runs from the start of the call and covers a schema's repair; else it runs from when a request is first sent.
 
     Attributes
     ----------

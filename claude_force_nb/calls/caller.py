@@ -1,4 +1,4 @@
-"""One request's calls: budget, slot, sending, retries, until its answer is on disk or there is no hope."""
+"""The calls of one request: budget, slot, sending and retries, until the answer is on disk or the request has failed."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Caller:
         self._retries = RetryBudget(max(100.0, 10.0 * settings.max_concurrent))
 
     async def call(self, call: Call, *, cache: Optional[ResponseCache], deadline: Deadline) -> ClaudeResult:
-        """Call until there is an answer or no hope, then record it: nothing is reported before it is on disk.
+        """Call until there is an answer or a final failure, then record it: nothing is reported before it is on disk.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class Caller:
         cache: Optional[ResponseCache],
         deadline: Deadline,
     ) -> ClaudeResult:
-        """Price an answer, write it down, and settle what was reserved for it."""
+        """Price and record an answer, and settle its reservation."""
         cost = self._accounts.prices.cost(result.model, result.usage, on=today())
         saving = self._accounts.prices.prompt_cache_saving(result.model, result.usage, on=today())
         result = result.changed(cost=cost, prompt_cache_saved=saving)
@@ -231,7 +231,7 @@ class Caller:
                 pacer.limits.learn(request.model, input_bytes=input_bytes, input_tokens=used[0], output_tokens=used[1])
 
     async def _back_off(self, call: Call, failure: ApiError, attempt: int, deadline: Deadline) -> None:
-        """Wait for the next try, or raise `failure` where there is none."""
+        """Wait for the next attempt, or raise `failure` if there is none."""
         if not failure.retryable:
             raise failure
         request = call.request
@@ -268,7 +268,7 @@ def _may_be_billed(error: ApiError) -> bool:
 
 
 def _verdict(failure: ApiError) -> str:
-    """Return what a failure says about the limits: see `FamilyLimits.settle`."""
+    """Return what a failure says about rate limits: see `FamilyLimits.settle`."""
     if isinstance(failure, RateLimitError):
         return "failed" if isinstance(failure, SpendLimitError) else "limited"
     if isinstance(failure, OverloadedError):

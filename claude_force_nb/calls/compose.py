@@ -30,9 +30,9 @@ __all__ = ["RequestMaker"]
 
 
 class RequestMaker:
-    """Makes the requests of calls that differ in prompt and variables only; what they share is looked up and checked once.
+    """Makes the requests of calls that differ only in prompt and variables; what they share is looked up and checked once.
 
-    Where the model is retired or will be within 30 days, it warns once.
+    Warns once if the model is retired, or will be within 30 days.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ class RequestMaker:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What was looked up for the options: agent, model and what it takes."""
+    """What was looked up for the options: the agent, the model and its rules."""
 
     agent: Optional[Agent]
     model: str
@@ -173,7 +173,7 @@ class _Chosen:
 def _body_or_without_the_agents_thinking(
     chosen: _Chosen, options: CallOptions, messages: Sequence[Any], notice: Optional[str]
 ) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
-    """Return the body and what was changed in it. The agent's thinking gives way to what the caller asked for beside it."""
+    """Return the body and what was changed in it. The caller's options take precedence over the agent's thinking."""
     try:
         return _body(chosen, options, messages, notice)
     except OptionError:
@@ -245,7 +245,7 @@ def _warn_of_retirement(model: str, today: datetime.date) -> None:
 def _add_reasoning(
     body: Dict[str, Any], options: CallOptions, agent: Optional[Agent], rules: ModelRules
 ) -> Tuple[str, ...]:
-    """Add thinking, effort and the answer's format to a body, as the model takes them; return what was changed for that."""
+    """Add thinking, effort and the output format to a body in the form the model accepts; return what was changed."""
     own = options.body.get("output_config")
     own_effort = own.get("effort") if isinstance(own, Mapping) else None
     own_thinking = "thinking" in options.body
@@ -277,7 +277,7 @@ def _add_reasoning(
 def _add_temperature(
     body: Dict[str, Any], options: CallOptions, agent: Optional[Agent], rules: ModelRules
 ) -> Tuple[str, ...]:
-    """Add the temperature to a body; the agent's is left out where the model cannot take it, since its file may be older."""
+    """Add the temperature to a body. The agent's is left out if the model does not accept it, since its file may be older."""
     if "temperature" in options.body:
         return ()
     if options.temperature is not None:

@@ -37,7 +37,7 @@ class Composer:
     base_url : str
         The server.
     settings : CallSettings
-        Model and tokens of calls and agents that name none.
+        Model and token limit for calls and agents that do not set them.
     """
 
     def __init__(self, agents: AgentLibrary, prices: PriceTable, base_url: str, settings: CallSettings) -> None:
@@ -49,7 +49,7 @@ class Composer:
         self._last: Optional[_LastMaker] = None
 
     def maker(self, options: CallOptions) -> RequestMaker:
-        """Return what makes the requests of calls with these options, whatever their variables."""
+        """Return a maker of requests with these options, whatever their variables."""
         last, day = self._last, today()
         if last is not None and last.day == day and options.same_but_for_variables(last.options):
             return last.maker
@@ -74,14 +74,14 @@ class Composer:
         return self.maker(options).request(prompt, options.variables, turns)
 
     def with_agent(self, options: CallOptions) -> CallOptions:
-        """Return the options with their agent looked up, and with its wish not to be cached where the caller said nothing of it."""
+        """Return the options with their agent looked up, and its cache setting applied unless the caller set one."""
         if options.agent is None:
             return options
         agent = self._agents.find(options.agent) if isinstance(options.agent, str) else options.agent
         return options.changed(agent=agent, cache=options.cache or agent.cache)
 
     def resolve(self, options: CallOptions) -> CallOptions:
-        """Look agent and model up once for a whole run: what is wrong with them is wrong before anything is sent.
+        """Look up agent and model once for a whole run, so that errors in them are raised before anything is sent.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Steering calls that are under way: pause, resume, stop, and a picture of this moment."""
+"""Control of calls in progress: pause, resume, stop, and a snapshot."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Controls"]
 
 
 class StoppableRun(Protocol):
-    """A run of many rows, as far as it can be watched and stopped from outside."""
+    """The part of a run of many rows that can be watched and stopped from outside."""
 
     @property
     def left(self) -> int:
-        """Rows that nobody has begun."""
+        """Rows not yet started."""
 
     def stop(self, error: ClaudeForceError) -> None:
         """Send no further row; `error` is the reason."""
@@ -32,9 +32,9 @@ def _stopped_error() -> StoppedError:
 
 
 class Controls:
-    """What can be seen and done from outside while calls are under way.
+    """Watches and controls calls in progress from outside.
 
-    All of it may be called from any thread, and costs the calls nothing while it is not used.
+    Every method may be called from any thread, and costs calls nothing while unused.
 
     Parameters
     ----------
@@ -59,22 +59,22 @@ class Controls:
 
     @property
     def ceiling(self) -> int:
-        """Most calls that were ever allowed in flight: as many rows a run keeps ready, should the bound rise again."""
+        """The highest limit so far: a run keeps that many rows ready, in case the limit rises again."""
         return self._ceiling
 
     def resize(self, max_concurrent: int) -> None:
-        """Allow so many calls in flight from now on, >= 0; runs keep to a bound of their own.
+        """Set the limit of calls in flight, >= 0; runs keep to their own limits.
 
-        Calls in flight beyond the new bound go on to their end. With 0 none leaves, as after `pause`.
+        Calls in flight beyond the new limit continue. With 0 no call is sent, as after `pause`.
         """
         limit = check_whole_number(max_concurrent, "max_concurrent", 0)
         self._ceiling = max(self._ceiling, limit)
         self._caller.slots.resize(limit)
 
     def pause(self) -> None:
-        """Let no further call leave until `resume`; calls in flight go on, and the cache still answers.
+        """Hold back further calls until `resume`. Calls in flight continue, and the cache still answers.
 
-        A call that was sent before and waits to be sent again still ends after its `timeout_seconds`.
+        A call that is waiting for a retry still ends after its `timeout_seconds`.
         """
         self._caller.slots.hold()
 
@@ -83,9 +83,9 @@ class Controls:
         self._caller.slots.let_go()
 
     def stop_all(self) -> int:
-        """End everything that is in flight or waits: `run` raises StoppedError, and `run_many` returns what it has.
+        """End everything that is in flight or waiting: `run` raises StoppedError, and `run_many` returns what it has.
 
-        Rows that were under way are ``failed``, those that were not begun ``not_sent``. Later calls are made as ever.
+        Rows in progress are ``failed``, rows not started are ``not_sent``. Later calls work as usual.
 
         Returns
         -------
@@ -94,13 +94,13 @@ class Controls:
         """
         with self._runs_lock:
             runs = list(self._runs)
-        # The runs first: an ended row must not be followed by the next one.
+        # Stop the runs first, so that an ended row is not followed by the next one.
         for run in runs:
             run.stop(_stopped_error())
         return self._flights.end_all(_stopped_error)
 
     def snapshot(self) -> Snapshot:
-        """Return what goes on at this moment."""
+        """Return the current state: calls, limits and budgets."""
         slots = self._caller.slots
         pacers = sorted(self._caller.pacers.known().items())
         pauses = ((family, pacer.paused_seconds()) for family, pacer in pacers)

@@ -1,4 +1,4 @@
-"""The bound on a call with its retries."""
+"""The time limit of a call, including its retries."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["Deadline"]
 
 
 class Deadline:
-    """Cancels its task when its time is up, and remembers that it did; the time runs from the first `start`.
+    """Cancels its task when the time is up, and records that it did. The time runs from the first `start`.
 
     Parameters
     ----------
     seconds : float
-        How long the time is, > 0.
+        The time limit, > 0.
     ends_at : float, optional
-        When it is up, in monotonic seconds, where it began to run before.
+        When the time is up, in monotonic seconds, if it is already running.
     explain : callable, optional
-        Takes `seconds` and gives the error that says more than that the time is up, or None; asked when it is up.
+        Takes `seconds` and returns a more specific error, or None; called when the time is up.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Deadline:
             raise self.error() from None
 
     def error(self) -> ApiError:
-        """Return what is raised when the time is up."""
+        """Return the error to raise when the time is up."""
         return self._explained or CallTimeoutError(
             f"no complete answer within {self.seconds:g} s; raise timeout= or try again"
         )
@@ -67,12 +67,12 @@ class Deadline:
         return self._ends is None or time.monotonic() + delay_seconds < self._ends
 
     def start(self, *, later_seconds: float = 0.0) -> float:
-        """Let the time run, if it does not yet; return the seconds that are left.
+        """Start the time unless it is running already; return the seconds left.
 
         Parameters
         ----------
         later_seconds : float
-            By how much later than `ends_at` it is up: time that does not count.
+            Seconds to add to `ends_at`, for time that does not count.
         """
         if self._ends is None:
             if self._ends_at is not None:
@@ -82,7 +82,7 @@ class Deadline:
         return max(0.001, self._ends - time.monotonic())
 
     def follow(self, other: Deadline) -> None:
-        """Let the time run as soon as the call of `other` leaves, which may be another loop's."""
+        """Start the time when the call of `other` is sent, possibly on another event loop."""
         loop, task = asyncio.get_running_loop(), _current_task()
         if self._explain is None:
             self._explain = other._explain
@@ -91,7 +91,7 @@ class Deadline:
             self._begin(loop, task)
 
     def leave(self) -> float:
-        """Say that the call leaves now: from here on time runs at the latest, for those who follow too; return what is left."""
+        """Note that the call is being sent, which starts the time here and in deadlines that follow this one; return the seconds left."""
         left = self.start()
         if not self._has_left:
             self._has_left = True
@@ -103,16 +103,16 @@ class Deadline:
         return left
 
     def stop(self) -> None:
-        """Let the time run no further: there is an answer, which is not to be lost while it is put away."""
+        """Stop the time: there is an answer, which must not be lost while it is recorded."""
         if self._handle is not None:
             self._handle.cancel()
 
     def forgives(self) -> bool:
-        """Take back the cancellation of the task where it was this deadline's; return whether it was nobody else's too."""
+        """Undo the cancellation of the task if this deadline caused it; return whether nothing else cancelled the task too."""
         if not self.passed or self._task is None:
             return False
         self.passed = False
-        # Python 3.11 counts; before, nobody can tell.
+        # Python 3.11 counts cancellations; older versions cannot tell.
         return not hasattr(self._task, "uncancel") or self._task.uncancel() <= self._cancelling
 
     def _begin(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What an orchestrator tells while it works. Pure."""
+"""Events that an orchestrator reports while it works. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Listener = Callable[["Event"], None]
 
 
 class RequestInfo(Protocol):
-    """What is known of a request for as long as its answer is awaited; a `ClaudeRequest` is one."""
+    """What is known about a request while its answer is awaited; a `ClaudeRequest` has these attributes too."""
 
     @property
     def fingerprint(self) -> str:
@@ -56,7 +56,7 @@ class Event:
     result : ClaudeResult or None
         For ``hit`` and ``done``.
     request : RequestInfo or None
-        What was asked; the whole request but for rows of message batches.
+        The whole request, except for rows of message batches.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Event:
 
 
 class EventEmitter:
-    """Tells events to whoever listens; what a listener raises is logged and stops nothing.
+    """Reports events to listeners. An exception in a listener is logged and has no other effect.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class EventEmitter:
 
     @property
     def listener(self) -> Optional[Listener]:
-        """What was given as `listener`; may be set anew."""
+        """The `listener` given; may be replaced."""
         return self._listener
 
     @listener.setter
@@ -102,7 +102,7 @@ class EventEmitter:
             self._listen()
 
     def add(self, listener: Listener) -> Callable[[], None]:
-        """Tell another listener too, until the function that is returned is called."""
+        """Add a listener; return a function that removes it."""
         # A wrapper, so that the same callable added twice is two listeners.
         entry: Listener = lambda event: listener(event)  # noqa: E731
         with self._lock:
@@ -129,7 +129,7 @@ class EventEmitter:
         error: Optional[BaseException] = None,
         result: Optional[ClaudeResult] = None,
     ) -> None:
-        """Make an event of one step and tell it; costs nothing where nobody listens."""
+        """Create an event and report it; costs nothing without listeners."""
         listeners = self.listeners
         if not listeners:
             return

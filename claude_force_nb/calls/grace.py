@@ -1,4 +1,4 @@
-"""Waiting for what may come, for a moment in which this process really runs."""
+"""Waiting a short time for tasks, measured so that a busy machine does not use it up."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _STEPS = 5
 
 
 async def wait_for_moment(tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
-    """Wait until all tasks have ended, for `seconds` at the most.
+    """Wait until all tasks have ended, for at most `seconds`.
 
-    In steps: an answer that lies in a socket takes the event loop some turns to be read, and where the machine is busy a single
-    timer would be over before the first of them.
+    The time is split into steps, because the event loop needs several rounds to read an answer from a socket, and on a busy
+    machine a single timer would expire before the first of them.
     """
     left = set(tasks)
     for _ in range(_STEPS):

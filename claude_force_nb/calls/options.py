@@ -39,17 +39,17 @@ class CallOptions:
     Attributes
     ----------
     agent : str or Agent
-        Name of an agent, or one at hand.
+        Name of an agent, or an `Agent`.
     model : str
         Alias (``haiku``, ``sonnet``, ``opus``, ``fable``) or full name; the agent's, then sonnet by default.
     system : str
         System prompt, below the agent's.
     max_tokens : int
-        Bound of the answer in tokens, >= 1; the agent's, then 16,000 by default; thinking counts.
+        Limit of the answer in tokens, thinking included, >= 1; the agent's, then 16,000 by default.
     temperature : float
         0 to 1, for models that take it: see `messages.models`.
     thinking : bool, int or str
-        ``off``, ``on``, ``adaptive`` or a number of tokens, sent as the model takes it: see `messages.thinking.fit_reasoning`.
+        ``off``, ``on``, ``adaptive`` or a number of tokens, sent in the form that the model accepts: see `messages.thinking.fit_reasoning`.
     effort : str
         ``low``, ``medium``, ``high``, ``xhigh`` or ``max``, for models that take it.
     stop : str or sequence of str
@@ -61,28 +61,28 @@ class CallOptions:
     cache : str
         ``on``, ``off``, ``refresh`` or ``only``; the agent's, then ``on`` by default.
     timeout_seconds : float
-        Bound of the call with its retries, > 0.
+        Time limit in seconds, including retries, > 0.
     budget : Decimal, float or str
-        US dollars that this call, or this batch, may cost at the most.
+        The most that this call, or this batch, may cost, in US dollars.
     use_memory : bool
-        True makes the call a turn of a conversation; False neither reads nor writes any.
+        True makes the call a turn of a conversation; False neither reads nor writes a conversation.
     memory : str
         Name of the conversation, ``[A-Za-z0-9_-]+``; the agent's name by default, and ``default`` without an agent.
     turn : str or CellRun
-        Whose turn it is: a later call with the same one replaces it. A new turn at the end by default.
+        Identifies the turn: a later call with the same value replaces it. A new turn at the end by default.
     memory_tokens : int
-        Most tokens of earlier turns that are sent, >= 1, estimated; whole turns, the newest; 50,000 by default.
+        Estimated limit in tokens of earlier turns that are sent, >= 1; the newest turns are sent whole. 50,000 by default.
     variables : mapping
-        Values for ``{{ }}``; without it the prompt is sent as it is, braces and all.
+        Values for ``{{ }}``; without it the prompt is sent unchanged, including braces.
     missing : str
-        What a value that is missing - None, NaN, an empty cell - does: ``skip`` sends nothing for it and raises, ``empty`` inserts
-        nothing in its place, ``keep`` inserts it as Python writes it. For rows of a batch ``skip`` by default, else ``keep``.
+        What to do with a missing value (None, NaN, an empty cell): ``skip`` sends nothing and raises, ``empty`` inserts nothing,
+        ``keep`` inserts its ``str()``. ``skip`` by default for the rows of a batch, else ``keep``.
     schema : type or mapping
-        What the answer has to be: see `schema.schema_of`. `ClaudeResult.parsed` is then an instance of it.
+        What the answer must be: see `schemas.answer.schema_of`. `ClaudeResult.parsed` is then an instance of it.
     on_injection : str
-        What a phrase like an instruction in a value does: ``warn``, ``block`` (nothing is sent) or ``off`` (nobody looks).
+        What to do about a phrase in a value that reads like an instruction: ``warn``, ``block`` (send nothing) or ``off`` (no search).
     body : mapping
-        Further fields of the request body, such as ``tools``; they go last and win, ``output_config`` field by field.
+        Further fields of the request body, such as ``tools``. They override all others; ``output_config`` is merged field by field.
     betas : sequence of str
         ``anthropic-beta`` values.
     """
@@ -118,7 +118,7 @@ class CallOptions:
         Raises
         ------
         OptionError
-            On an unknown name, with the nearest known one, or a value that the option cannot take.
+            If a name is unknown (the nearest known one is in the message), or a value is not valid.
         """
         for name in options:
             if name not in _NAMES:
@@ -185,7 +185,7 @@ class CallOptions:
 
     @property
     def reads_cache(self) -> bool:
-        """Whether an answer that is in the cache is taken from there."""
+        """Whether a cached answer may be used."""
         return self.cache not in ("off", "refresh")
 
     @property
@@ -195,16 +195,16 @@ class CallOptions:
         return self.memory or agent or DEFAULT_CONVERSATION
 
     def changed(self, **values: Any) -> CallOptions:
-        """Return a copy with other values in some options, which are known to be right: nothing is checked again."""
+        """Return a copy with some options changed; the new values must be valid, since they are not checked."""
         copy = object.__new__(CallOptions)
         copy.__dict__.update(self.__dict__)
         copy.__dict__.update(values)
         return copy
 
     def same_but_for_variables(self, other: CallOptions) -> bool:
-        """Return whether all other options are the very same objects, which is quicker to tell than whether they are equal.
+        """Return whether all other options are the very same objects, which is faster to check than equality.
 
-        What can be changed in place, such as a ``body`` with something in it, counts as another.
+        A value that can be changed in place, such as a non-empty ``body``, counts as different.
         """
         theirs = other.__dict__
         for name, value in self.__dict__.items():
@@ -215,7 +215,7 @@ class CallOptions:
         return True
 
     def stop_texts(self) -> Sequence[Any]:
-        """Return the texts of `stop`, which may be none, one or several."""
+        """Return the texts of `stop` as a tuple."""
         stop = self.stop
         if stop is None or stop == "":
             return ()

@@ -1,4 +1,4 @@
-"""Answers that arrive together are put on disk together: one transaction for the cache, one for the ledger."""
+"""Writes answers that arrive together to disk together: one transaction for the cache, one for the ledger."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Entry(NamedTuple):
 
 
 class Recorder:
-    """Writes answers to cache and ledger, those of a few rounds of an event loop together (group commit).
+    """Writes answers to cache and ledger; those of a few rounds of an event loop share a transaction (group commit).
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ class Recorder:
     async def record(
         self, request: ClaudeRequest, result: ClaudeResult, *, cache: Optional[ResponseCache], cell: Optional[str]
     ) -> None:
-        """Return when the answer is in the ledger and, where it is worth finding again, in the cache.
+        """Return once the answer is in the ledger and, if it is to be cached, in the cache.
 
-        One that is cancelled meanwhile is written all the same, before the caller hears of it: it was paid for.
+        If the caller is cancelled meanwhile, the answer is still written before the cancellation is raised, since it was paid for.
         """
         loop = asyncio.get_running_loop()
         entry = _Entry(request, result, cache, cell, loop.create_future())
@@ -62,7 +62,7 @@ class Recorder:
             raise
 
     def flush(self) -> None:
-        """Write what is left to write, but for that of loops that run in other threads: they write it themselves."""
+        """Write what is pending, except for event loops running in other threads, which write their own."""
         try:
             here: Optional[asyncio.AbstractEventLoop] = asyncio.get_running_loop()
         except RuntimeError:

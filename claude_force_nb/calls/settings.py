@@ -1,4 +1,4 @@
-"""What an orchestrator is told once, in groups; checked when it is given."""
+"""The settings of an orchestrator in groups, checked when they are given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AnyBudget = Union[Budget, DailyBudget]
 
 
 def check_whole_number(value: int, name: str, least: int) -> int:
-    """Return `value`; raises OptionError where it is not a whole number from `least`."""
+    """Return `value`; raises OptionError if it is not a whole number >= `least`."""
     fault = whole_number_fault(value, name, least)
     if fault:
         raise OptionError(fault)
@@ -33,7 +33,7 @@ def check_whole_number(value: int, name: str, least: int) -> int:
 
 @dataclass(frozen=True)
 class CallSettings:
-    """How calls are made, and what those take that do not say; see `AsyncAgentOrchestrator` for each.
+    """How calls are made, and their defaults; see `AsyncAgentOrchestrator` for each.
 
     Raises
     ------
@@ -71,15 +71,15 @@ class CacheSettings:
 
 @dataclass(frozen=True)
 class Accounts:
-    """Where answers are kept, and where money is priced, bounded and written down.
+    """Where answers are kept, and how they are priced, budgeted and recorded.
 
     Attributes
     ----------
     cache : ResponseCache or None
     answers : RecordedAnswers or None
-        The answer file, which goes before the cache.
+        The answer file, which is asked before the cache.
     record_keys : callable
-        Gives what signs the rows of a file, with the secret of the cache; raises SecretError where there is none to be had.
+        Returns the keys that sign the rows of a file, made from the cache secret; raises SecretError if there is no secret.
     prices : PriceTable
     budget : Budget
         Of one orchestrator; without limit where none was given.
@@ -122,7 +122,7 @@ class Accounts:
         environ: Mapping[str, str],
         local: bool,
     ) -> Accounts:
-        """Make what was not given ready-made; arguments as of `AsyncAgentOrchestrator`, settings of a cache to open.
+        """Create whatever was not given as an object; arguments as in `AsyncAgentOrchestrator`, and the settings of the cache to open.
 
         With `local` the server is on this machine; see `default_ledger_path`.
         """
@@ -150,15 +150,15 @@ class Accounts:
 
     @property
     def budgets(self) -> Tuple[Optional[AnyBudget], ...]:
-        """The budgets that every call has to fit; the one that costs most to ask last."""
+        """The budgets that every call must fit, the slowest to check last."""
         return (self.budget, self.daily_budget)
 
     def run_budget(self, options: CallOptions) -> Optional[Budget]:
-        """Return the budget of one run, beside those of all; None where it has none."""
+        """Return the budget of one run, in addition to the general ones; None if it has none."""
         return None if options.budget is None else Budget(options.budget, allow_unknown_price=self.allow_unknown_price)
 
     def close(self) -> None:
-        """Close the files that were opened here, and the ledger; write what an answer file has not yet."""
+        """Close the files that were opened here, and the ledger; save the answer file."""
         if self.answers is not None:
             self.answers.file.flush()
         if self.cache is not None and self.owns_cache:

@@ -14,14 +14,14 @@ __all__ = ["SingleFlight"]
 logger = logging.getLogger("claude_force_nb.api")
 
 T = TypeVar("T")
-# How often one who waits for another loop's work looks whether that loop still runs.
+# How often a waiter for another loop's work checks whether that loop still runs.
 _POLL_SECONDS = 0.5
 _CANCEL_GRACE_SECONDS = 0.25
 _Waiter = Tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
 class _Flight(Generic[T]):
-    """One piece of work and those who wait for it."""
+    """One piece of work and its waiters."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, note: Any, grace: Callable[[], float]) -> None:
         self.loop = loop
@@ -32,15 +32,15 @@ class _Flight(Generic[T]):
         self.ended: Optional[Callable[[], BaseException]] = None
 
     def lives_for(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Return whether one who waits on `loop` can hope for the outcome."""
+        """Return whether a waiter on `loop` can still get the outcome."""
         return self.loop is loop or (not self.loop.is_closed() and self.loop.is_running())
 
 
 class SingleFlight(Generic[T]):
     """Runs at most one piece of work for a key at a time.
 
-    A cancelled waiter, even the first, leaves the others their outcome; when the last one leaves, the work is cancelled, after
-    the grace that it was given. A failure reaches all who wait and is not remembered.
+    Cancelling a waiter, even the first, does not affect the others. When the last one leaves, the work is cancelled after its
+    grace period. A failure reaches every waiter and is not remembered.
     """
 
     def __init__(self) -> None:
@@ -60,18 +60,18 @@ class SingleFlight(Generic[T]):
         joining: Optional[Callable[[Any], None]] = None,
         grace: Callable[[], float] = lambda: 0.0,
     ) -> Tuple[T, bool]:
-        """Return the outcome of `work`, and whether somebody else's was joined instead of starting it.
+        """Return the outcome of `work`, and whether work already in flight was joined instead.
 
         Parameters
         ----------
         key : str
         work : callable
         note : object
-            Given to those who join `work`.
+            Passed to callers that join `work`.
         joining : callable, optional
-            Called with the note of another's work before it is waited for.
+            Called with the note of the work that is joined, before waiting for it.
         grace : callable
-            Gives the seconds, >= 0, in which `work` may still come to its end when nobody waits for it any more; asked then.
+            Returns the seconds, >= 0, that `work` may still take once nobody waits for it; called then.
         """
         loop = asyncio.get_running_loop()
         if len(self._loops) != 1 or loop not in self._loops:
@@ -99,22 +99,22 @@ class SingleFlight(Generic[T]):
                 raise flight.ended()
             if not joined:
                 raise asyncio.CancelledError
-            # Its loop ended while we still wait: the work is ours to do.
+            # Its loop ended while we were waiting, so we do the work.
             self._abandon(key, flight, waiter)
 
     def end_all(self, error: Callable[[], BaseException]) -> int:
-        """Cancel all work that is under way, each after its grace, from any thread; return how much there was.
+        """Cancel all work in flight, each after its grace period, from any thread; return how many there were.
 
         Parameters
         ----------
         error : callable
-            Makes what each of those who wait for it gets raised.
+            Makes the error raised for each waiter.
         """
         with self._lock:
             flights = [flight for flight in self._flights.values() if not flight.task.done()]
             for flight in flights:
                 flight.ended = error
-            # Nobody may join work that is about to be cancelled.
+            # Work that is about to be cancelled must not be joined.
             self._flights.clear()
         for flight in flights:
             try:
@@ -124,7 +124,7 @@ class SingleFlight(Generic[T]):
         return len(flights)
 
     def _drop_flights_of_closed_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End the work of loops that were closed over it: nothing else would give back what it holds."""
+        """End the work of closed loops: nothing else would release what it holds."""
         with self._lock:
             closed = {each for each in self._loops if each.is_closed()}
             self._loops = (self._loops - closed) | {loop}
@@ -164,7 +164,7 @@ class SingleFlight(Generic[T]):
         return remove
 
     async def _give_up(self, key: str, flight: _Flight[T], waiter: _Waiter) -> None:
-        """Wait no longer; where nobody else waits, end the work and wait for that."""
+        """Stop waiting; if nobody else is waiting, end the work and wait until it has ended."""
         try:
             if flight.waiters == [waiter] and flight.loop is waiter[0]:
                 seconds = flight.grace()
@@ -177,13 +177,13 @@ class SingleFlight(Generic[T]):
             await asyncio.wait([flight.task], timeout=_CANCEL_GRACE_SECONDS)
 
     def _leave(self, key: str, flight: _Flight[T], waiter: _Waiter) -> bool:
-        """Give up waiting; return True where the work was cancelled and ends on the running loop."""
+        """Stop waiting; return True if the work was cancelled and ends on the running loop."""
         with self._lock:
             if waiter in flight.waiters:
                 flight.waiters.remove(waiter)
             if flight.waiters or flight.task.done():
                 return False
-            # Nobody may join work that is about to be cancelled.
+            # Work that is about to be cancelled must not be joined.
             if self._flights.get(key) is flight:
                 del self._flights[key]
         try:
@@ -197,7 +197,7 @@ class SingleFlight(Generic[T]):
 
 
 async def _wait_for_end(flight: _Flight[T], waiter: _Waiter) -> bool:
-    """Wait for the outcome; return False where the work's own loop does not run any more."""
+    """Wait for the outcome; return False if the work's own loop no longer runs."""
     if flight.loop is waiter[0]:
         await waiter[1]
         return True

@@ -1,4 +1,4 @@
-"""What goes on in an orchestrator, as numbers: a picture of this moment, and sums over its events. Pure."""
+"""The state of an orchestrator in numbers: a snapshot of one moment, and sums over its events. Pure."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class Snapshot:
     Attributes
     ----------
     in_flight : int
-        Calls that have left and are not answered, at most `max_concurrent`.
+        Calls sent and not yet answered, at most `max_concurrent`.
     queued : int
-        Calls that wait, for a slot, a rate limit, a retry or a budget, and rows of lists that `run_many` has not begun.
+        Calls waiting for a slot, a rate limit, a retry or a budget, and rows of lists that `run_many` has not started.
     max_concurrent : int
         Most calls in flight.
     paused : bool
@@ -83,7 +83,7 @@ class Snapshot:
     paced_waits : int
         Calls held back so far because of a rate limit.
     spent : Decimal
-        US dollars of the calls that are settled.
+        US dollars of settled calls.
     budgets : tuple of BudgetState
         Those that have a limit.
     """
@@ -101,7 +101,7 @@ class Snapshot:
 
     @property
     def busy(self) -> bool:
-        """True while calls are under way or wait."""
+        """True while calls are in flight or waiting."""
         return self.in_flight > 0 or self.queued > 0
 
 
@@ -174,7 +174,7 @@ class _Stretch:
 
 
 class Tally:
-    """A listener that sums answers by model, and how many of them came from the cache over time; for any number of threads.
+    """A listener that sums answers by model, and records the share of cached ones over time. Thread-safe.
 
     Its memory does not grow with the events.
     """
@@ -188,7 +188,7 @@ class Tally:
         self.failed = 0
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event; those that end no request are passed over."""
+        """Count an event; events that do not end a request are ignored."""
         kind = event.kind
         if kind == "failed":
             self.failed += 1
@@ -233,7 +233,7 @@ class Tally:
         self._stretches = merged
 
     def models(self) -> List[ModelSums]:
-        """Return the sums of each model, the dearest first."""
+        """Return the sums of each model, the most expensive first."""
         with self._lock:
             rows = [sums.of(model) for model, sums in self._models.items()]
         return sorted(rows, key=lambda row: (-row.cost, -row.saved, row.model))

@@ -1,4 +1,4 @@
-"""Where a call is, and what it waits for, for whoever shows it. Pure."""
+"""The state of a call and what it is waiting for, for display. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOP_GRACE_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class CallState:
-    """Where a call is at one moment. ``str(state)`` says it in words.
+    """The state of a call at one moment. ``str(state)`` describes it.
 
     Attributes
     ----------
@@ -29,17 +29,17 @@ class CallState:
         ``paused``, ``rate_limit``, ``queued`` (for a slot), ``retry``, ``sent``, ``thinking``, ``writing``, ``recording`` or
         ``ended``.
     seconds : float or None
-        How long until it leaves, >= 0, where that is known.
+        Seconds until it is sent, >= 0, if known.
     ahead : int
-        Calls that leave before it.
+        Calls that are sent before it.
     attempt : int
-        Number of the attempt that is made or waited for, from 1.
+        Number of the current or next attempt, from 1.
     most_attempts : int
-        Attempts that are made at the most.
+        Most attempts that are made.
     reason : str
-        Why the attempt before failed; "" for the first one.
+        Why the previous attempt failed; "" for the first one.
     thinking_tokens : int
-        Tokens of thinking that have come so far, estimated.
+        Estimated thinking tokens received so far.
     """
 
     kind: str
@@ -90,7 +90,7 @@ def _seconds(seconds: float) -> str:
 
 
 class CallStatus:
-    """Where a call is; written by whoever makes it, read at any time and from any thread.
+    """The state of a call; written by the code that makes the call, read at any time from any thread.
 
     Parameters
     ----------
@@ -100,19 +100,19 @@ class CallStatus:
     Attributes
     ----------
     attempts : int
-        Calls that were sent so far, those of a schema's repair included.
+        Calls sent so far, including those of a schema's repair.
     in_flight : bool
-        True while the API has the request and has not answered it.
+        True while the API has the request and has not answered.
     billing_unknown : bool
-        True once a call was sent of which nobody can tell whether it was answered and billed.
+        True once a call was sent that may or may not have been answered and billed.
     failure : ApiError or None
-        Why the attempt before failed.
+        Why the previous attempt failed.
     abandoned : bool
-        Set to True, it ends the grace that a call in flight has when nobody waits for it any more.
+        True ends the grace period of a call in flight that nobody waits for.
     most_attempts : int
-        Attempts of one call at the most.
+        Most attempts of one call.
     partial : PartialAnswer or None
-        What has come of a streamed answer.
+        The part of a streamed answer received so far.
     """
 
     __slots__ = (
@@ -145,39 +145,39 @@ class CallStatus:
         self.partial: Optional[PartialAnswer] = None
 
     def enter(self, step: str) -> None:
-        """Say what the call does from now on: one of the kinds of `CallState`."""
+        """Set what the call is doing: one of the kinds of `CallState`."""
         self._step = step
 
     def begin(self, most_attempts: int) -> None:
-        """Say that a call begins, the first one or that of a repair."""
+        """Note that a call begins: the first one, or a repair."""
         self._attempt, self.most_attempts, self.failure = 1, most_attempts, None
 
     def wait_in_lane(self, look: Callable[[], PacerWait]) -> None:
-        """Say that it waits in its model's pacer; `look` tells for how long."""
+        """Note that it waits for its model's rate limit; `look` returns how long."""
         self._step, self._wait = "pacer", look
 
     def retry(self, attempt: int, failure: ApiError, delay_seconds: float) -> None:
-        """Say that an attempt failed, and which one comes next in how many seconds."""
+        """Note that an attempt failed, the number of the next one and the seconds until then."""
         self._attempt, self.failure, self._due = attempt, failure, self._clock() + delay_seconds
         self._step = "retry"
 
     def sent(self) -> None:
-        """Say that a request is with the API."""
+        """Note that the API has the request."""
         self.attempts += 1
         self.in_flight = True
         self._step = "sent"
 
     @property
     def answer_may_come(self) -> bool:
-        """True where the API has the request, or its answer is here and has only to be recorded."""
+        """True if the API has the request, or the answer has arrived and is being recorded."""
         return self.in_flight or self._step == "recording"
 
     def stop_grace_seconds(self) -> float:
-        """Return for how long the call may still come to its end when nobody waits for it any more."""
+        """Return how many seconds the call may still take once nobody waits for it."""
         return STOP_GRACE_SECONDS if self.answer_may_come and not self.abandoned else 0.0
 
     def state(self) -> CallState:
-        """Return where the call is at this moment."""
+        """Return the current state."""
         kind, seconds, ahead, tokens = self._step, None, 0, 0
         if kind == "pacer" and self._wait is not None:
             wait = self._wait()
@@ -195,7 +195,7 @@ class CallStatus:
         return CallState(kind, seconds, ahead, self._attempt, self.most_attempts, reason, tokens)
 
     def late(self, timeout_seconds: float) -> Optional[ApiError]:
-        """Return what says more of a call whose time is up than that it is: why an attempt failed, or what it waited for."""
+        """Return a specific error for a call whose time is up: why an attempt failed, or what it waited for; None if there is none."""
         head = f"no complete answer within {timeout_seconds:g} s"
         if self.failure is None:
             if self.in_flight:
