@@ -1,7 +1,7 @@
 """The response cache: answers on disk, signed, bounded and exactly accounted.
 
-`response_cache` has the cache itself, composed of a `store` (diskcache's tables, nothing of the file believed), a `lifecycle` that opens
-and mends it, `keys` and `signing`. Others use `ResponseCache`, `CacheStats` and `VerifyReport`, and `RecordKeys` to sign what they keep
+`response_cache` is the cache itself, composed of a `store` (diskcache's tables, without trusting the file), a `lifecycle` that opens and
+repairs it, `keys` and `signing`. Others use `ResponseCache`, `CacheStats` and `VerifyReport`, and `RecordKeys` to sign what they keep
 themselves. Importing it imports neither diskcache nor SQLite.
 """
 

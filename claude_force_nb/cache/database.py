@@ -1,4 +1,4 @@
-"""The files of the database: told apart from what is not ours, and cleared away when broken."""
+"""The files of the database: how ours are recognised, and removed when broken."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 DATABASE_NAME = "cache.db"  # diskcache's
 
-# Written into the header of the database: what carries one of them is ours, and may be removed when it is broken.
+# Written into the header of the database: a file with one of them is ours, and may be removed when it is broken.
 APPLICATION_ID = 0x436C4631  # "ClF1"
 USER_VERSION = 0x43614331  # "CaC1"
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -46,7 +46,7 @@ class DamagedError(Exception):
 
 
 class ForeignError(Exception):
-    """What is in the place of the database belongs to another program."""
+    """The file in place of the database belongs to another program."""
 
 
 def authorize_read(action: int, _name: Any, column: Any, _database: Any, source: Any) -> int:
@@ -68,7 +68,7 @@ def check_ours(path: str) -> None:
 
 
 class Identity(NamedTuple):
-    """Device and inode of the database and what lies beside it; None for what is not there."""
+    """Device and inode of the database and its companion files; None for a missing one."""
 
     main: Optional[Tuple[int, int]]
     log: Optional[Tuple[int, int]]
@@ -76,7 +76,7 @@ class Identity(NamedTuple):
 
 
 def identity(path: str) -> Identity:
-    """Return what tells whether the database and its log are still the same files, and no rollback journal has come."""
+    """Return a value that changes if the database or its log is replaced, or a rollback journal appears."""
     return Identity(_file_number(path), _file_number(path + "-wal"), _file_number(path + "-journal"))
 
 
@@ -89,7 +89,7 @@ def _file_number(path: str) -> Optional[Tuple[int, int]]:
 
 
 def is_truncated(path: str) -> bool:
-    """Whether the file is shorter than its own header says, and no log has what is missing."""
+    """Whether the file is shorter than its header says, and no log contains the missing part."""
     try:
         header = read_start(path, 100)
         length = os.stat(path).st_size
@@ -111,7 +111,7 @@ def has_empty_log(path: str) -> bool:
 
 
 def make_way(path: str) -> None:
-    """Move what cannot be a companion of our database out of its way, following no symbolic link and removing nothing."""
+    """Move files that cannot be companions of our database out of the way; follows no symbolic link and removes nothing."""
     for name in (path + ending for ending in _COMPANIONS):
         try:
             if not stat.S_ISREG(os.lstat(name).st_mode) or (name.endswith("-journal") and _stays(path, name)):
@@ -121,9 +121,9 @@ def make_way(path: str) -> None:
 
 
 def _stays(path: str, journal: str) -> bool:
-    """Whether a rollback journal is there to stay beside a database with a write-ahead log: it would be played back into it.
+    """Whether a rollback journal remains next to a database with a write-ahead log: SQLite would play it back into the database.
 
-    Whoever makes the database has one for a moment, while it is switched to the log.
+    Normally it exists only for a moment, while a new database is switched to the log.
     """
     until = time.monotonic() + _SETTLING_SECONDS
     while os.path.lexists(journal) and read_start(path, 20)[18:20] == b"\2\2":
@@ -152,14 +152,14 @@ def discard(path: str) -> None:
 
 
 def check_writable(path: str) -> None:
-    """Raise OSError if there is no room for another file beside `path`: what fails then may be whole."""
+    """Raise OSError if there is no room for another file next to `path`: a failure then does not mean that the database is broken."""
     with tempfile.TemporaryFile(dir=os.path.dirname(path)) as file:
         file.write(bytes(2**16))
         file.flush()
 
 
 def discard_log(path: str) -> None:
-    """Remove what SQLite keeps beside the database at `path`."""
+    """Remove SQLite's companion files of the database at `path`."""
     for ending in _COMPANIONS:
         try:
             os.unlink(path + ending)

@@ -1,4 +1,4 @@
-"""From a row to an answer, and the answers that were verified before."""
+"""From a row to an answer, and the memory of verified answers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 CLOCK_SKEW_SECONDS = 300.0
-"""An entry dated further in the future than this is a miss: its age cannot be known."""
+"""An entry dated further in the future than this is a miss, since its age is unknown."""
 
 VERIFIED_BYTES = 16 * 2**20
-"""Bound of what `Verified` holds."""
+"""Size limit of `Verified`."""
 
 _OVERHEAD_BYTES = 2048
 
@@ -60,20 +60,20 @@ class Entry(NamedTuple):
 
 
 def encode(result: ClaudeResult) -> bytes:
-    """Return what is kept of `result`; raises TypeError or ValueError where that cannot be written as JSON."""
+    """Return the JSON of `result` to store; raises TypeError or ValueError if it cannot be written as JSON."""
     # Model output can hold half of a surrogate pair.
     return _encode(result.to_record()).encode("utf-8", "surrogatepass")
 
 
 def value_of(row: Row) -> bytes:
-    """Return the value of a row as read; raises ValueError if we would not have written such a row."""
+    """Return the value of a row as read; raises ValueError if we could not have written the row."""
     if row.mode != 1 or row.filename is not None or type(row.value) is not bytes:
         raise ValueError("not a row of ours")
     return row.value
 
 
 def lifetime(created_ms: int, ends_ms: int, ttl_seconds: Optional[float]) -> Tuple[float, float]:
-    """Return when an entry was made and when it ends, the signed end or the one by `ttl_seconds`, whichever is earlier."""
+    """Return when an entry was made and when it expires: at its signed end or after `ttl_seconds`, whichever is earlier."""
     created = created_ms / 1000
     ends = float("inf") if ends_ms == NEVER else ends_ms / 1000
     return created, ends if ttl_seconds is None else min(ends, created + ttl_seconds)
@@ -87,11 +87,11 @@ def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[fl
     UnknownKeyError
         If it was signed with a key that is not on the ring.
     Exception
-        Any other where it was not signed by us, or signed and yet is not a record of this version.
+        Any other exception if it was not signed by us, or is not a record of this version.
     """
     body, created_ms, ends_ms = ring.unsign(value, fingerprint=bytes.fromhex(fingerprint))
     record = _decode(body.decode("utf-8", "surrogatepass"))[0]
-    # What ClaudeResult.from_record does, in a quarter of its time; a test holds the two together.
+    # Does what ClaudeResult.from_record does in a quarter of the time; a test checks that both agree.
     usage = _new_usage(Usage)
     told = record["usage"]
     if "other_models" in told:
@@ -104,7 +104,7 @@ def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[fl
 
 
 def answer_of(entry: Entry, now: float) -> ClaudeResult:
-    """Return a result of its own for an entry."""
+    """Return a new result for an entry."""
     fields = entry.fields.copy()
     fields["age_seconds"] = now - entry.created if now > entry.created else 0.0
     result = _new_result(ClaudeResult)
@@ -118,7 +118,7 @@ class Verified(OrderedDict):  # type: ignore[type-arg]
     size_bytes = 0
 
     def remember(self, fingerprint: str, entry: Entry) -> None:
-        """Keep `entry`, and let the oldest go; it stays itself, however large, until the next one comes."""
+        """Keep `entry` and drop the oldest ones; `entry` itself stays, however large, until the next one is added."""
         if fingerprint in self:
             self.forget(fingerprint)
         self[fingerprint] = entry
@@ -127,12 +127,12 @@ class Verified(OrderedDict):  # type: ignore[type-arg]
             self.forget(next(iter(self)))
 
     def forget(self, fingerprint: str) -> None:
-        """Let the entry of `fingerprint` go, if there is one."""
+        """Drop the entry of `fingerprint`, if any."""
         entry = self.pop(fingerprint, None)
         if entry is not None:
             self.size_bytes -= 2 * len(entry.value) + _OVERHEAD_BYTES
 
     def forget_all(self) -> None:
-        """Let all entries go."""
+        """Drop all entries."""
         self.clear()
         self.size_bytes = 0

@@ -1,4 +1,4 @@
-"""What can go wrong with the store, and what it means."""
+"""Errors of the store, and what they mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .database import DamagedError, ForeignError, is_truncated
 __all__ = ["ERRORS", "is_damage", "kind_of", "reason_of"]
 
 ERRORS = (DamagedError, ForeignError, diskcache.Timeout, OSError, *SQLITE_ERRORS)
-"""What a `Store` raises; see `kind_of`."""
+"""Errors that a `Store` raises; see `kind_of`."""
 
 # Parts of SQLite's messages for a file whose content is wrong (sqlite3ErrStr and the parser); Python has result codes only
 # from 3.11 on.
@@ -32,7 +32,7 @@ _USELESS = ("unable to open", "readonly", "full", "out of memory", "permission")
 
 
 def kind_of(error: BaseException) -> str:
-    """Sort an error of the store.
+    """Classify an error of the store.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def kind_of(error: BaseException) -> str:
         failed that may go well on a new connection. ``"unavailable"``: the place cannot be used.
     """
     if isinstance(error, diskcache.Timeout):
-        # diskcache says Timeout for every reason why a transaction did not begin.
+        # diskcache raises Timeout whenever a transaction could not begin, whatever the reason.
         return kind_of(error.__context__) if error.__context__ is not None else "busy"
     text = str(error)
     # A UnicodeDecodeError is an error of SQLite whose text quotes what is damaged.
@@ -60,13 +60,13 @@ def kind_of(error: BaseException) -> str:
 
 
 def is_damage(error: BaseException, path: str) -> bool:
-    """Whether `error` shows that the database at `path` has to be made anew."""
+    """Whether `error` shows that the database at `path` must be created again."""
     kind = kind_of(error)
     return kind == "damaged" or (kind == "broken" and is_truncated(path))
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the error's own words, in one line."""
+    """Return the error's message on one line."""
     if isinstance(error, diskcache.Timeout) and error.__context__ is not None:
         error = error.__context__
     return words_of(error)

@@ -18,7 +18,7 @@ __all__ = ["KeySource", "record_keys"]
 
 
 class KeySource:
-    """Gives the key ring of a cache, without reading or making a key file before it is needed.
+    """Provides the key ring of a cache; reads or creates the key file only when it is needed.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class KeySource:
     ) -> None:
         self._current, self._previous, complaints = find_secrets(secret, environ)
         self._environ = environ
-        # At once, so that a relative one means the same wherever the process goes.
+        # Resolved now, so that a relative path stays the same when the working directory changes.
         self._config_directory = (
             None if config_directory is None else user_folder("config", environ, given=config_directory)
         )
@@ -86,7 +86,7 @@ class KeySource:
         return self.ring
 
     def make_record_keys(self) -> RecordKeys:
-        """Return the keys for records outside of the cache; raises SecretError where there is no key to be had."""
+        """Return the keys for records outside the cache; raises SecretError if there is no key."""
         keys = RecordKeys([self._current or self._read_or_make(self._key_path()), *self._previous])
         self.tell()
         self._notices.emit()
@@ -104,7 +104,7 @@ class KeySource:
     def _key_from_file(self, directory: Path, *, new_key: bool) -> Optional[bytes]:
         path = self._key_path()
         if is_temporary(path) and not is_temporary(directory):
-            # A key for this process only would make every other process's entries worthless, and its own to them.
+            # With a key for this process only, processes could not read each other's entries.
             raise SecretError("CLAUDE_CACHE_SECRET is not set, and there is no folder to save a key in")
         if Path(os.path.realpath(str(directory))) in Path(os.path.realpath(str(path))).parents:
             raise SecretError(
@@ -130,5 +130,5 @@ class KeySource:
 
 
 def record_keys(secret: Optional[str], environ: Mapping[str, str]) -> RecordKeys:
-    """Return the keys for records outside of the cache where there is no cache; raises SecretError as `KeySource`."""
+    """Return the keys for records outside the cache when there is no cache; raises SecretError as `KeySource` does."""
     return KeySource(secret, environ, config_directory=None, notices=Notices()).make_record_keys()

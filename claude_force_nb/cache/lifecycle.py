@@ -1,4 +1,4 @@
-"""Keeps the store of a response cache open, mends it, or does without it."""
+"""Keeps the store of a response cache open, repairs it, or works without it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _abandoned: List[Any] = []
 
 
 class StoreLifecycle:
-    """Directory, locks and pauses of a cache, and the one way to its store: `work`.
+    """Directory, locks and pauses of a cache, and the only access to its store: `work`.
 
-    Nothing is opened before the first use. No error of the store passes `work`; what a user should know is said once.
+    Nothing is opened before the first use. `work` handles every error of the store, and tells the user once what matters.
 
     Parameters
     ----------
     directory : str or path, optional
-        Default: ``CLAUDE_CACHE_DIR``, else the user's. A relative one is of the working directory of this moment.
+        Default: ``CLAUDE_CACHE_DIR``, else the user's. A relative path is resolved now.
     keys : KeySource
     notices : Notices
     environ : mapping
@@ -53,7 +53,7 @@ class StoreLifecycle:
     max_value_bytes : int
         Longer values are read as missing.
     notes_from_bytes : int
-        Bytes stored from which on uses are worth writing down.
+        Stored bytes from which on uses are recorded.
 
     Attributes
     ----------
@@ -62,12 +62,11 @@ class StoreLifecycle:
     store : Store or None
         Open between `work` and `close`; for use under the locks.
     looked_at, look_at : float
-        The store was found to be the one on disk at the first of these moments (of `clock`); up to the second it need not be looked
-        at again.
+        At `looked_at` (by `clock`) the store was the one on disk; until `look_at` it need not be checked again.
     uses : UseLog
         Guarded by `read_lock`.
     databases_lost : int
-        Databases that had to be made anew.
+        Databases that had to be created again.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class StoreLifecycle:
     ) -> None:
         chosen = directory or environ.get("CLAUDE_CACHE_DIR") or None
         self._environ = environ
-        # At once, so that a relative one means the same wherever the process goes.
+        # Resolved now, so that a relative path stays the same when the working directory changes.
         self._directory = None if chosen is None else user_folder("cache", environ, given=chosen)
         self._keys = keys
         self._notices = notices
@@ -113,7 +112,7 @@ class StoreLifecycle:
         return self._directory
 
     def close(self) -> None:
-        """Write down what was used and close the database. Whatever is called later opens it again."""
+        """Record pending uses and close the database. Any later call opens it again."""
         with self.write_lock:
             self.flush_uses()
             self._drop_store()
@@ -129,7 +128,7 @@ class StoreLifecycle:
         keyed: bool = True,
         new_key: bool = True,
     ) -> Optional[T]:
-        """Do `operation` on the open store and return what it returns; None where that is not possible.
+        """Run `operation` on the open store and return its result; None if that is not possible.
 
         A store that fails is opened again, which looks at it anew; one of ours that fails twice for damage is cleared away and made
         anew. A place that cannot be used is left alone for a while, unless `insist`. What is not `keyed` needs no secret,
@@ -178,7 +177,7 @@ class StoreLifecycle:
             store.set_patience(LOCK_WAIT_SECONDS)
         return done
 
-    # What may help, in this order, each once: each says whether it was done, and the operation is tried again.
+    # Remedies, each tried once in this order. Each returns whether it was applied; then the operation is tried again.
 
     def _reopen(self, problem: BaseException, _writing_only: bool) -> bool:
         from . import faults
@@ -194,7 +193,7 @@ class StoreLifecycle:
             return False
         database.check_ours(path)
         if writing_only and not database.has_empty_log(path):
-            return False  # a disk that takes no more; what is in the log is whole
+            return False  # the disk is full; the log is intact
         database.check_writable(path)
         database.discard_log(path)
         return True
@@ -265,12 +264,12 @@ class StoreLifecycle:
         )
 
     def flush_uses(self, limit: Optional[int] = None) -> None:
-        """Write down up to `limit` notes of use, the oldest first, without waiting: they are worth no wait, and no warning."""
+        """Record up to `limit` uses, the oldest first, without waiting or warning: they are not important enough."""
         with self.write_lock:
             with self.read_lock:
                 notes = self.uses.oldest(limit)
             if self.store is not None and not _note_uses(self.store, notes, self._patience, self._notes_from_bytes):
-                # What is wrong, the next write finds out. A transaction left open would be in its way.
+                # The next write will find out what is wrong. A transaction left open would block it.
                 self._drop_store()
             with self.read_lock:
                 self.uses.forget(notes)
@@ -297,9 +296,9 @@ def _close(store: Store) -> None:
 
 
 def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: float, from_bytes: int) -> bool:
-    """Write down uses where they may decide an eviction; say whether nothing went wrong."""
+    """Record uses if they may affect an eviction; return False on failure."""
     try:
-        # Each note rewrites a page: not worth it while the next write, however large, evicts nothing.
+        # Recording a use rewrites a page: not worth it while the next write, however large, would evict nothing.
         if uses and store.totals().size_bytes > from_bytes:
             store.set_patience(0.0)
             store.note_uses(uses)
@@ -310,7 +309,7 @@ def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: fl
 
 
 def _finish(store: Store, uses: UseLog, from_bytes: int) -> None:
-    """Close what its owner has left open; not in a forked child, whose parent it belongs to."""
+    """Close what the owner left open; not in a forked child, since it belongs to the parent."""
     if store.pid == os.getpid():
         _note_uses(store, uses.oldest(None), 0.0, from_bytes)
         _close(store)

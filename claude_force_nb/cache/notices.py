@@ -1,4 +1,4 @@
-"""What a cache has to tell its user: each topic once, and only when nothing is half-changed."""
+"""Warnings of a cache: one per topic, issued only when no operation is half done."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Notices:
         self._pending: List[_Notice] = []
 
     def add(self, topic: str, message: str, category: Type[Warning] = CacheWarning) -> None:
-        """Note a warning if it is the first of its topic."""
+        """Add a warning if it is the first of its topic."""
         if topic not in self._topics:
             self._topics.add(topic)
             self._pending.append(_Notice(message, category))
 
     def emit(self) -> None:
-        """Give out what waits."""
+        """Issue the pending warnings."""
         while self._pending:
             try:
                 notice = self._pending.pop(0)

@@ -1,4 +1,4 @@
-"""What a cache says about itself."""
+"""Reports of a cache about itself."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class CacheStats:
     Attributes
     ----------
     hits, misses : int
-        Answers given and not given by `get`, by this object.
+        Answers that `get` of this object found and did not find.
     expired : int
-        Entries this object found past their time.
+        Expired entries found by this object.
     evictions : int
         Entries this object removed to stay under the limit.
     integrity_failures : int
-        Entries, or whole databases, that failed their check and were removed.
+        Entries or whole databases that failed their check and were removed.
     foreign_key : int
         Misses by this object because the entry was signed with a key it does not have.
     entries : int
@@ -50,20 +50,20 @@ class CacheStats:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What reading every entry has found.
+    """Result of reading and checking every entry.
 
     Attributes
     ----------
     intact : int
         Signed with one of our keys and within their time.
     expired : int
-        Rightly signed, but past their time, or dated in the future.
+        Correctly signed, but expired or dated in the future.
     corrupt : int
         Damaged or altered; they were evicted.
     foreign_key : int
-        Whole, but signed with a key that is not ours; they are left for their owner.
+        Undamaged, but signed with a key that is not ours; left for their owner.
     size_bytes : int
-        Bytes stored in the entries that are there now, counted anew.
+        Bytes stored in the remaining entries, counted again.
     available : bool
         False where the cache could not be read at all.
     """

@@ -1,4 +1,4 @@
-"""ResponseCache: answers kept on disk, believed only when their signature is right."""
+"""ResponseCache: answers kept on disk, trusted only if their signature is valid."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_ENTRY_BYTES", "ResponseCache"]
 
-# An answer that stopped for one of these is not the answer that the next run wants to see again.
+# Answers that stopped for one of these reasons are not cached: the next run should ask again.
 _NOT_KEPT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn", "refusal"})
 
 MAX_ENTRY_BYTES = 64 * 2**20
 """Longest entry, whatever the limit of the cache: far over any answer of the API (128,000 tokens are about 1 MB)."""
 
-# How many uses are written down together.
+# How many uses are recorded together.
 _FLUSHED_NOTES = 256
 
 
 class ResponseCache:
-    """Answers of the API on disk: signed, bounded and exactly accounted. For every thread and any number of processes.
+    """Answers of the API on disk: signed, limited in size and exactly counted. Safe for threads and any number of processes.
 
-    Nothing is opened before the first use, and nothing about the disk ever raises: a cache that cannot be used costs one
-    `CacheWarning` and then gives misses. An entry that fails its check is a miss, is counted, is evicted, and costs one
+    Nothing is opened before the first use, and disk errors never raise: a cache that cannot be used issues one `CacheWarning`
+    and then gives misses. An entry that fails its check is a miss; it is counted, evicted and reported in one
     `CacheIntegrityWarning`.
 
     Parameters
     ----------
     directory : str or path, optional
-        Default: ``CLAUDE_CACHE_DIR``, else ``claude_force_nb`` in the user's cache directory. ``~`` is expanded; a relative one is of
-        the working directory of this moment. Folders and files that are made are the user's alone (0700, 0600).
+        Default: ``CLAUDE_CACHE_DIR``, else ``claude_force_nb`` in the user's cache directory. ``~`` is expanded; a relative path
+        is resolved now. New folders and files are accessible to the user only (0700, 0600).
     ttl_hours : float or None
-        Life of an entry in hours, over 0; None for no end. The end is signed into each entry; a shorter `ttl_hours` later
-        ends old ones earlier too, a longer one does not revive them.
+        Lifetime of an entry in hours, > 0; None for no expiry. The expiry is signed into each entry. A shorter `ttl_hours` later
+        expires old entries earlier too; a longer one does not revive them.
     max_size_mb : float
-        Limit of the bytes stored, in millions of bytes, over 0. The database around them takes up to about twice that.
+        Limit of the stored bytes, in millions, > 0. The database takes up to about twice that on disk.
     secret : str or bytes, optional
         Default: ``CLAUDE_CACHE_SECRET``, else a random key made once in the user's config directory. Entries signed with a
         secret in ``CLAUDE_CACHE_SECRET_PREVIOUS`` are read as well.
@@ -108,9 +108,9 @@ class ResponseCache:
             notices=self._notices,
             environ=environ,
             clock=clock,
-            # What was written under a higher limit is read all the same.
+            # Entries written under a higher limit can still be read.
             max_value_bytes=MAX_ENTRY_BYTES,
-            # Up to this the next write, however large, evicts nothing: uses need not be written down yet.
+            # Below this size the next write, however large, evicts nothing, so uses need not be recorded yet.
             notes_from_bytes=min(self._max_size_bytes // 2, self._max_size_bytes - self._max_value_bytes),
         )
         self._uses = self._lifecycle.uses
@@ -123,15 +123,15 @@ class ResponseCache:
         return self._lifecycle.directory
 
     def record_keys(self) -> RecordKeys:
-        """Return keys of the same secrets for records outside of the cache; raises SecretError where there are none."""
+        """Return keys made from the same secrets for records outside the cache; raises SecretError if there are none."""
         return self._keys.make_record_keys()
 
     def close(self) -> None:
-        """Write down what was used and close the database. Whatever is called later opens it again."""
+        """Record pending uses and close the database. Any later call opens it again."""
         self._lifecycle.close()
 
     def get(self, request: Union[ClaudeRequest, str]) -> Optional[ClaudeResult]:
-        """Return the answer kept for a request or fingerprint, checked; None where there is none that can be trusted.
+        """Return the cached answer for a request or fingerprint, verified; None if there is none that can be trusted.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class ResponseCache:
         now = self._clock()
         lifecycle = self._lifecycle
         with lifecycle.read_lock:
-            # The path of a hit; it is why this method is longer than it looks nice. All else is in _get_slowly.
+            # The fast path of a hit, which makes this method long. Everything else is in _get_slowly.
             if lifecycle.looked_at <= now < lifecycle.look_at:
                 store = lifecycle.store
                 try:
@@ -156,7 +156,7 @@ class ResponseCache:
                 if rows:
                     (value,) = rows[0]
                     entry: Union[Entry, str, None] = self._verified.get(fingerprint)
-                    # Verified before, and on disk every byte is still the same: only its age can have changed.
+                    # Verified before, and unchanged on disk: only its age is different.
                     if entry is None or entry.value != value:  # type: ignore[union-attr]
                         entry = self._check(fingerprint, value)
                     else:
@@ -167,9 +167,9 @@ class ResponseCache:
         return self._get_slowly(fingerprint, now)
 
     def put(self, request: Union[ClaudeRequest, str], result: ClaudeResult) -> bool:
-        """Keep an answer; return whether it is on disk now.
+        """Store an answer; return whether it is on disk now.
 
-        Refused are results that are not ``ok``, refusals, answers that were cut short, and, with a `CacheWarning`, answers
+        Results that are not ``ok``, refusals and cut-off answers are not stored; neither are, with a `CacheWarning`, answers
         larger than the cache or than 64 MiB.
 
         Raises
@@ -180,7 +180,7 @@ class ResponseCache:
         return self.put_many([(request, result)]) == 1
 
     def put_many(self, answers: Iterable[Tuple[Union[ClaudeRequest, str], ClaudeResult]]) -> int:
-        """Keep several answers in one transaction, as `put` would one after the other; return how many are on disk now."""
+        """Store several answers in one transaction, like `put`; return how many are on disk now."""
         encoded = (self._body(request, result) for request, result in answers)
         bodies = [(fingerprint, body) for fingerprint, body in encoded if body]
         if not bodies:
@@ -203,7 +203,7 @@ class ResponseCache:
                 max_size_bytes=self._max_size_bytes,
                 uses=self._uses,
             )
-            # Committed is not yet readable, where somebody has damaged the log: found now, the answers can be written again.
+            # A commit may not be readable if the log was damaged: if that is found now, the answers can be written again.
             # Each page of the log is checked with those before it, so the last entry stands for all.
             with self._lifecycle.read_lock:
                 store.read(store.read_statement, (new[-1].key,)).fetchall()
@@ -218,7 +218,7 @@ class ResponseCache:
         return len(bodies) if done is not None else 0
 
     def _body(self, request: Union[ClaudeRequest, str], result: ClaudeResult) -> Tuple[str, bytes]:
-        """Return fingerprint and encoded answer; the latter empty where it is not to be kept."""
+        """Return the fingerprint and the encoded answer, which is empty if the answer is not to be stored."""
         fingerprint = fingerprint_of(request)
         if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
             return fingerprint, b""
@@ -259,8 +259,8 @@ class ResponseCache:
     def verify(self) -> VerifyReport:
         """Read and check every entry: corrupt ones are evicted, expired ones and those of other keys are left.
 
-        Counts the size anew as well, should somebody have changed the sums. A whole database that had to be made anew counts as
-        one corrupt entry.
+        Also counts the size again, in case the sums were changed. A whole database that had to be created again counts as one
+        corrupt entry.
         """
         before = self._lifecycle.databases_lost
         report = self._lifecycle.work(self._verified_store, insist=True, reading=True) or VerifyReport(available=False)
@@ -309,7 +309,7 @@ class ResponseCache:
     # ------------------------------------------------------------------ reading
 
     def _get_slowly(self, fingerprint: str, now: float) -> Optional[ClaudeResult]:
-        """All that most hits do not need: opening, mending, evicting, counting, warning."""
+        """What most hits do not need: opening, repairing, evicting, counting, warning."""
         fingerprint_of(fingerprint)
         row = self._lifecycle.work(lambda store: store.row_of(fingerprint), reading=True, new_key=False)
         found: Union[Entry, str] = "missing"

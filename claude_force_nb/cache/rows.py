@@ -1,4 +1,4 @@
-"""What goes between the store and the cache."""
+"""The records exchanged by store and cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Evicted", "Judged", "NewValue", "Row", "Scanned", "Sums"]
 
 
 class Row(NamedTuple):
-    """Of a row what decides whether it is ours, whatever it is."""
+    """The columns that decide whether a row is ours, of any type."""
 
     mode: Any
     filename: Any
@@ -16,7 +16,7 @@ class Row(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """A row with its key, of whatever kind."""
+    """A row with its key, of any type."""
 
     rowid: int
     key: Any
@@ -25,7 +25,7 @@ class Scanned(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A row found unusable: by which `column` it was found (``"key"`` or ``"rowid"``), under what `name`, and as it was read."""
+    """An unusable row: the `column` by which it was found (``"key"`` or ``"rowid"``), its `name` there, and the row as read."""
 
     column: str
     name: Any
@@ -41,14 +41,14 @@ class NewValue(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What is stored."""
+    """Number and size of the stored entries."""
 
     entries: int
     size_bytes: int
 
 
 class Evicted(NamedTuple):
-    """What a write removed: entries past their end, and entries that were too much."""
+    """What a write removed: expired entries, and entries over the size limit."""
 
     expired: int
     for_room: int

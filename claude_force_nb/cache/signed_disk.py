@@ -1,4 +1,4 @@
-"""The rows that the cache has: text keys and bytes values, and nothing that is unpickled, opened or removed."""
+"""The cache's rows: text keys and bytes values. Nothing is unpickled, and no file is opened or removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signed form of a cache entry, and signatures of records elsewhere. Pure: no files, no environment, no clock.
+"""The signed form of a cache entry, and signatures for other records. Pure: no files, no environment, no clock.
 
 ::
 
@@ -6,9 +6,9 @@
     └───────────────────── header, 64 bytes, big-endian ─────────────────────┘
 
 The HMAC covers header and body, so no byte of an entry can change, no entry can answer for another request, and none can
-outlive its time. It is compared before anything of the entry is believed or decoded. The checksum (CRC-32 of everything
-but itself and the HMAC) is not protection: it only tells an entry of another key from one that a disk or a hand has
-damaged, where the key id is unknown and the HMAC cannot be checked.
+outlive its time. It is compared before anything in the entry is trusted or decoded. The checksum (CRC-32 of everything
+but itself and the HMAC) is not protection: if the key id is unknown and the HMAC cannot be checked, it tells an entry
+signed with another key from a damaged one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "UnknownKeyError",
 ]
 
-# Raised with every change of the layout or of what the body means: entries of other versions are then misses.
+# Incremented with every change of the layout or the meaning of the body: entries of other versions are then misses.
 _VERSION = b"CFN1"
 _HEADER = struct.Struct(">4s8sQQ32sI")
 _MAC_BYTES = 32
@@ -53,7 +53,7 @@ class BadSignatureError(SignatureError):
 
 
 class UnknownKeyError(SignatureError):
-    """The value is whole, but signed with a key that is not on the ring.
+    """The value is undamaged, but signed with a key that is not on the ring.
 
     Attributes
     ----------
@@ -126,9 +126,9 @@ class KeyRing:
         Raises
         ------
         UnknownKeyError
-            If the entry is whole but was signed with a key that is not on the ring.
+            If the entry is undamaged but was signed with a key that is not on the ring.
         BadSignatureError
-            If anything else about it is not as it was signed, or it was signed for another fingerprint.
+            If it was changed in any other way, or was signed for another fingerprint.
         """
         if len(value) < OVERHEAD_BYTES:
             raise BadSignatureError("too short")
@@ -146,14 +146,14 @@ class KeyRing:
         return body, created, expires
 
 
-# Bytes of the code that a record carries, of the 32 that there are: nobody can try 2**128 of them.
+# Bytes of the 32-byte code that a record carries: 2**128 values cannot be tried.
 _RECORD_MAC_BYTES = 16
 
 
 class RecordKeys:
-    """Keys for records that are kept outside of the cache, made from the same secrets: the first signs, all verify.
+    """Keys for records outside the cache, made from the same secrets: the first signs, all verify.
 
-    They are other keys than those of entries, so that neither signature can stand for the other.
+    They differ from the keys of entries, so that one kind of signature cannot be used as the other.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ class RecordKeys:
         return self._keys[0].digest(b"", record)[:_RECORD_MAC_BYTES].hex()
 
     def fits(self, record: bytes, signature: object) -> bool:
-        """Return whether one of the keys has signed the record; anything may stand for the signature."""
+        """Return whether one of the keys signed the record; `signature` may be any object."""
         if type(signature) is not str or not signature.isascii():
             return False
         return any(_compare(key.digest(b"", record)[:_RECORD_MAC_BYTES].hex(), signature) for key in self._keys)

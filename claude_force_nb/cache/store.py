@@ -1,4 +1,4 @@
-"""The store under the response cache: diskcache's tables and transactions, with nothing of the file believed.
+"""The store under the response cache: diskcache's tables and transactions, without trusting the file.
 
 `diskcache.Cache` configures itself from the ``Settings`` rows of the database it opens and unpickles what the ``mode`` and
 ``raw`` columns tell it to. Here it is built on an empty database in memory instead, which nobody else can have written to, and
@@ -28,7 +28,7 @@ from .uses import UseLog
 
 __all__ = ["Store"]
 
-# All of diskcache's settings, so that none is left to a default that a later version changes.
+# All of diskcache's settings, so that none depends on a default that a later version may change.
 _SETTINGS: Dict[str, Any] = {
     "statistics": 0,
     "tag_index": 0,
@@ -69,7 +69,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     timeout_seconds : float
         Longest wait for another process's lock.
     max_value_bytes : int
-        Longer values are read as None: a row grown by hand must not fill the memory.
+        Longer values are read as None: a manipulated row must not fill the memory.
 
     Raises
     ------
@@ -179,11 +179,11 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self._con.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").fetchall()
 
     def is_current(self) -> bool:
-        """Whether the files under our names are still those that are open here."""
+        """Whether the files on disk are still those that are open here."""
         return self._identity == database.identity(self._path)
 
     def was_replaced(self) -> bool:
-        """Whether another file has the name of the database that is open here."""
+        """Whether the open database's name now belongs to another file."""
         main = database.identity(self._path).main
         opened = getattr(self, "_identity", None)
         return opened is not None and main is not None and main != opened.main
@@ -202,7 +202,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     # ------------------------------------------------------------------ reading
 
     def row_of(self, key: str) -> Optional[Row]:
-        """Return the row of `key`, whatever is in it; None where there is none."""
+        """Return the row of `key`, whatever its content; None if there is none."""
         rows = self.read(f"SELECT {self._row} FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
         return Row(*rows[0]) if rows else None
 
@@ -218,7 +218,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return None
 
     def totals(self, *, count_anew: bool = False) -> Sums:
-        """Return entries and bytes stored; `count_anew` reads every row and mends the sums."""
+        """Return the number of entries and stored bytes; `count_anew` reads every row and corrects the sums."""
         found = None if count_anew else self._recorded()
         if found is None:
             with self._changing():
@@ -236,7 +236,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         max_size_bytes: int,
         uses: UseLog,
     ) -> Evicted:
-        """Store values one after the other, and evict what is expired and what then is too much.
+        """Store values in order, evict expired entries, then evict until the size limit is met.
 
         Parameters
         ----------
@@ -244,7 +244,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         now, expires : float
             Seconds since 1970 UTC.
         uses : UseLog
-            Not yet written: they are, and it is emptied, where they decide what has to go.
+            Uses not yet recorded; they are recorded, and the log emptied, if they decide what is evicted.
         """
         expired = evicted = 0
         noted = False
@@ -271,7 +271,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return Evicted(expired, evicted)
 
     def evict(self, judged: List[Judged]) -> int:
-        """Remove rows that were judged unusable, unless another process has replaced them since; return how many."""
+        """Remove unusable rows, unless another process has replaced them since; return how many."""
         evicted = 0
         with self._changing() as sql:
             for column, name, row in judged:
@@ -282,12 +282,12 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return evicted
 
     def remove(self, key: str) -> bool:
-        """Remove the entry of `key`; False where there is none."""
+        """Remove the entry of `key`; False if there is none."""
         with self._changing() as sql:
             return bool(self._evict(sql("SELECT rowid FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()))
 
     def empty(self) -> int:
-        """Remove every row, and give the space back; return how many there were."""
+        """Remove every row and release the disk space; return how many there were."""
         with self._changing() as sql:
             removed = sql("DELETE FROM Cache").rowcount
             self._recount()
@@ -295,7 +295,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return int(removed)
 
     def note_uses(self, uses: List[Tuple[str, float]]) -> None:
-        """Write down when entries were last used: (key, seconds since 1970 UTC) of each."""
+        """Record when entries were last used: (key, seconds since 1970 UTC) of each."""
         with self._changing():
             self._note(uses)
 
@@ -312,7 +312,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             yield sql
 
     def _evict(self, rowids: List[Tuple[int]]) -> int:
-        """Remove rows: the one way out of the cache for the expired, the evicted and the corrupt."""
+        """Remove rows: the only code that removes expired, evicted and corrupt entries."""
         return int(self._con.executemany("DELETE FROM Cache WHERE rowid = ?", rowids).rowcount) if rowids else 0
 
     def _make_room(self, max_size_bytes: int, *, spare: str, added_bytes: int, moment: float) -> int:
@@ -347,7 +347,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return evicted
 
     def _end_future_uses(self, moment: float) -> None:
-        """Let what was used after `moment`, by a clock that was ahead then, count as used right before it, in the same order."""
+        """Move uses after `moment`, recorded by a clock that was ahead, to just before it, in the same order."""
         ((latest,),) = self._con.execute("SELECT max(access_time) FROM Cache").fetchall()
         if type(latest) is float and latest > moment:
             self._con.execute(
@@ -356,7 +356,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             )
 
     def _note(self, uses: List[Tuple[str, float]]) -> None:
-        # Never back: the entry may have been written again since it was read.
+        # Never back in time: the entry may have been written again since it was read.
         statement = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
         self._con.executemany(statement, [(when, key, when) for key, when in uses])
 
@@ -364,14 +364,14 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return self._recorded() or self._recount()
 
     def _recorded(self) -> Optional[Sums]:
-        """Return entries and bytes stored, as diskcache's triggers keep them; None where that cannot be true."""
+        """Return the number of entries and stored bytes as maintained by diskcache's triggers; None if they cannot be true."""
         ((count, size),) = self._con.execute(_SUMS).fetchall()
         if type(count) is int and type(size) is int and count >= 0 and size >= 0 and (count or not size):
             return Sums(count, size)
         return None
 
     def _recount(self) -> Sums:
-        """Count entries and bytes from the values themselves, and set the sums right."""
+        """Count entries and bytes from the values themselves, and correct the sums."""
         sql = self._con.execute
         sql(f"UPDATE Cache SET size = {_LENGTH} WHERE size IS NOT {_LENGTH}")
         ((count, size),) = sql("SELECT count(*), coalesce(sum(size), 0) FROM Cache").fetchall()

@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Tuple
 __all__ = ["MAX_NOTES", "UseLog"]
 
 MAX_NOTES = 4096
-"""Uses noted in memory before some are written down: a note takes about 200 bytes here, and some 20 µs to write."""
+"""Uses kept in memory before some are recorded: each takes about 200 bytes here, and about 20 µs to write."""
 
 
 class UseLog:
@@ -25,13 +25,13 @@ class UseLog:
         self._last = 0.0
 
     def next_moment(self, now: float) -> float:
-        """Return `now`, made later than every moment before: clocks are coarse, stand still and go back."""
+        """Return `now`, adjusted to be later than every previous moment: clocks can be coarse, stand still or go back."""
         last = self._last
         self._last = now = now if now > last else last + 1e-6
         return now
 
     def note(self, fingerprint: str, now: float) -> None:
-        """Note that an entry was used."""
+        """Record in memory that an entry was used."""
         times = self.times
         if fingerprint in times:
             del times[fingerprint]
@@ -40,14 +40,14 @@ class UseLog:
 
     @property
     def is_full(self) -> bool:
-        """Whether some should be written down."""
+        """Whether some should be written to disk."""
         return len(self.times) >= MAX_NOTES
 
     def oldest(self, limit: Optional[int]) -> List[Tuple[str, float]]:
-        """Return up to `limit` notes, the oldest first."""
+        """Return up to `limit` uses, the oldest first."""
         return list(islice(self.times.items(), limit))
 
     def forget(self, notes: List[Tuple[str, float]]) -> None:
-        """Let notes go that were written down."""
+        """Drop uses that were written to disk."""
         for fingerprint, _ in notes:
             self.times.pop(fingerprint, None)

@@ -44,7 +44,7 @@ def verify_store(
 
 
 def _judge(found: Scanned, ring: KeyRing, ttl_seconds: Optional[float], now: float) -> str:
-    """Return as what a row counts in a `VerifyReport`."""
+    """Return how a row counts in a `VerifyReport`."""
     try:
         if found.raw != 1:
             raise ValueError("not a key of ours")

@@ -1,4 +1,4 @@
-"""How many tokens a request can have at the most, before anybody has counted them. Pure."""
+"""Upper bounds of a request's tokens and cost, known before anything is counted. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
     "unbounded_part",
 ]
 
-# What pacing takes an image and a PDF for, until the answers have taught it better: about 1,600 tokens an image (the
+# Pacing's first estimate for an image and a PDF, until answers show better ones: about 1,600 tokens an image (the
 # documentation's usual largest), and at most 100 pages of 3,000 tokens, each of four bytes.
 _PACED_IMAGE_BYTES = 4 * 1600
 _PACED_PDF_BYTES = 4 * 100 * 3000
@@ -49,13 +49,13 @@ _BOUNDED_SOURCES = frozenset(["base64", "text", "content"])
 
 
 def bound_tokens(request: ClaudeRequest, context_window: Optional[int]) -> Optional[int]:
-    """Return more tokens than the request can be billed for as input, or None where nothing bounds them.
+    """Return an upper bound of the tokens that the request can be billed for as input, or None if there is none.
 
     Parameters
     ----------
     request : ClaudeRequest
     context_window : int or None
-        Tokens that the model takes; a longer request is refused and not billed.
+        Tokens that fit the model; a longer request is refused and not billed.
 
     Notes
     -----
@@ -73,7 +73,7 @@ def bound_tokens(request: ClaudeRequest, context_window: Optional[int]) -> Optio
 def price_bound(
     request: ClaudeRequest, prices: PriceTable, *, on: datetime.date, batch: bool = False
 ) -> Optional[Decimal]:
-    """Return the most that the request can cost in US dollars, or None where that is unknown.
+    """Return the most that the request can cost in US dollars, or None if unknown.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def price_bound(
 
 
 def _cache_ttl(request: ClaudeRequest) -> Optional[str]:
-    """Return the longest lifetime for which the prompt may be written to the prompt cache; None where it is not marked."""
+    """Return the longest lifetime with which the prompt may be written to the prompt cache; None if it is not marked."""
     if has_cache_control(request.body):
         return "1h"
     return None if request.cache_mark is None else request.cache_mark.ttl
@@ -110,27 +110,27 @@ def input_bound_tokens(request: ClaudeRequest) -> int:
 
 
 def paced_bytes(request: ClaudeRequest) -> int:
-    """Return a size from which pacing guesses tokens: bytes of text, and what stands for images and documents."""
+    """Return a size from which pacing estimates tokens: bytes of text, plus fixed sizes for images and documents."""
     return _bytes_in(request.body, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES) + _added_by_the_api(request.body)
 
 
 def content_bytes(request: ClaudeRequest) -> int:
-    """Return the bytes of a request's content, which its tokens go with: without what the API adds of its own."""
+    """Return the bytes of a request's content, to which its tokens are proportional; excludes what the API adds."""
     return _bytes_in(request.body, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES)
 
 
 def _added_by_the_api(body: Mapping[str, Any]) -> int:
-    """Return a bound of what stands around messages, and in the system prompt that comes with tools or a schema."""
+    """Return a bound of the tokens around messages, and in the system prompt that the API adds for tools or a schema."""
     return 1024 if "tools" in body or "format" in (body.get("output_config") or ()) else 512
 
 
 def is_bounded(request: ClaudeRequest) -> bool:
-    """Return whether all that the API reads and bills is in the request; see `unbounded_part`."""
+    """Return whether the request contains everything that the API reads and bills; see `unbounded_part`."""
     return unbounded_part(request) is None
 
 
 def unbounded_part(request: ClaudeRequest) -> Optional[str]:
-    """Return what of a request may cost more than its size says, for people; None where nothing does.
+    """Return which part of a request may cost more than its size suggests, in words; None if no part does.
 
     That is whatever is not known to be harmless: content given by address or file id, tools that run at the API (search, fetch, code),
     MCP, turns that the API holds, what it summarises beside the answer, another model that may answer, and every field that is newer
@@ -157,7 +157,7 @@ def unbounded_part(request: ClaudeRequest) -> Optional[str]:
     return None
 
 
-# What counts as not given.
+# Values that count as not given.
 _EMPTY: Tuple[Any, ...] = (None, False, "", [], {})
 
 
@@ -171,7 +171,7 @@ def _is_bounded_editing(managed: Any) -> bool:
 
 
 def _is_bounded_content(content: Any) -> bool:
-    """Return whether content is text, or blocks that are whole in the request, in each other as deep as they go."""
+    """Return whether content is text, or blocks that are complete in the request, at every level."""
     if content is None or isinstance(content, str):
         return True
     return isinstance(content, list) and all(_is_bounded_block(block) for block in content)

@@ -1,4 +1,4 @@
-"""Budgets: the worst case of a call is reserved before it leaves, its real cost settled after, so no limit is passed."""
+"""Budgets: the worst case of a call is reserved before it is sent and its real cost settled after, so no limit is exceeded."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _ZERO = Decimal(0)
 
 
 class Budget:
-    """A limit on what one process spends; for any number of threads.
+    """A limit on what one process spends. Thread-safe.
 
     Parameters
     ----------
     limit : Decimal, number, str or None
         US dollars, see `parse_budget`; None for no limit.
     name : str
-        What messages call it: ``session_budget`` is shown as "the $0.50 session budget".
+        Its name in messages: ``session_budget`` is shown as "the $0.50 session budget".
     option : str
-        What sets it, for messages: ``%claude_config budget``. The name by default.
+        What sets it, for messages, such as ``%claude_config budget``; `name` by default.
     allow_unknown_price : bool
         True lets calls of unknown price pass, counting what is not known as 0.
     warns : bool
@@ -46,7 +46,7 @@ class Budget:
     Attributes
     ----------
     queue : WaitingQueue
-        Those who wait for room; see `reserve_in_turn`.
+        Calls that wait for room; see `reserve_in_turn`.
 
     Notes
     -----
@@ -76,7 +76,7 @@ class Budget:
 
     @property
     def limit(self) -> Optional[Decimal]:
-        """US dollars, None for no limit. Setting it keeps what was spent, and binds calls that leave from then on."""
+        """US dollars, None for no limit. Setting it keeps what was spent, and applies to calls sent from then on."""
         return self._limit
 
     @limit.setter
@@ -92,7 +92,7 @@ class Budget:
 
     @property
     def reserved(self) -> Decimal:
-        """US dollars set aside for calls that are not settled."""
+        """US dollars reserved for calls that are not settled yet."""
         return self._reserved
 
     @property
@@ -107,14 +107,14 @@ class Budget:
         Parameters
         ----------
         amount : Decimal or None
-            The most the call can cost, in US dollars, at least 0; None where its price is not known.
+            The most the call can cost, in US dollars, at least 0; None if its price is unknown.
         in_flight : bool
-            True where it will be settled soon, so that others may wait for it.
+            True if it will be settled soon, so that others may wait for it.
 
         Raises
         ------
         BudgetExceededError
-            If it does not fit what is left, or is not known while there is a limit. One line: need, left, what to do.
+            If it does not fit what is left, or is unknown while there is a limit. The line says what is needed, what is left and what to do.
         """
         amount = checked_amount(amount, self.limit, self.option, self.name, self.allow_unknown_price)
         with self._lock:
@@ -155,12 +155,12 @@ class BudgetGroup:
     Parameters
     ----------
     budgets : iterable of Budget, DailyBudget or None
-        Asked in this order; None is passed over. Put the daily one last: the others cost less to ask.
+        Checked in this order; None is skipped. Put the daily one last: the others are faster to check.
 
     Notes
     -----
-    What was reserved before one budget refused is given back, so a call that runs at the same moment may be refused in
-    between though it would have fitted after; none is ever let through that does not fit.
+    If one budget refuses, what the earlier ones reserved is given back. A concurrent call may be refused in between although it
+    would have fitted afterwards; a call that does not fit is never allowed.
     """
 
     def __init__(self, budgets: Iterable[Union[Budget, DailyBudget, None]]) -> None:
@@ -168,24 +168,24 @@ class BudgetGroup:
 
     @property
     def left(self) -> Optional[Decimal]:
-        """US dollars that can be reserved in all of them; None where none has a limit."""
+        """US dollars that can be reserved in all of them; None if none has a limit."""
         lefts = [left for left in (budget.left for budget in self.budgets) if left is not None]
         return min(lefts) if lefts else None
 
     def queue_ahead(self) -> Optional[WaitingQueue]:
-        """Return the queue of a budget for which others wait; None where there is none."""
+        """Return the queue of a budget that others are waiting for; None if there is none."""
         for budget in self.budgets:
             if len(budget.queue):
                 return budget.queue
         return None
 
     def reserve_or_queue(self, amount: Optional[Decimal]) -> Tuple[Optional[Reservation], Optional[WaitingQueue]]:
-        """Set `amount` aside, or return the queue of the budget that may have room once calls under way are settled.
+        """Reserve `amount`, or return the queue of the budget that may have room once calls in flight are settled.
 
         Raises
         ------
         BudgetExceededError
-            Where waiting cannot help.
+            If waiting cannot help.
         """
         asked: List[Union[Budget, DailyBudget]] = []
         try:
@@ -202,7 +202,7 @@ class BudgetGroup:
         in_flight: bool = False,
         asked: Optional[List[Union[Budget, DailyBudget]]] = None,
     ) -> Reservation:
-        """Set `amount` aside in all budgets or in none; as `Budget.reserve`, and lists in `asked` whom it asked."""
+        """Reserve `amount` in all budgets or in none, like `Budget.reserve`; adds each budget it tries to `asked`."""
         taken: List[Reservation] = []
         try:
             for budget in self.budgets:
@@ -224,7 +224,7 @@ class BudgetGroup:
 
 
 async def reserve_in_turn(budgets: BudgetGroup, amount: Optional[Decimal]) -> Reservation:
-    """Set `amount` aside, waiting while it may fit once calls under way have been settled.
+    """Reserve `amount`, waiting as long as it may fit once calls in flight are settled.
 
     Such calls are those of this process that were reserved here too. Who came first is served first, so that a dear call
     is not passed by cheap ones for ever.
@@ -232,7 +232,7 @@ async def reserve_in_turn(budgets: BudgetGroup, amount: Optional[Decimal]) -> Re
     Raises
     ------
     BudgetExceededError
-        As `Budget.reserve`, when it does not fit even if the calls under way turn out to cost nothing.
+        As `Budget.reserve`, if it does not fit even if the calls in flight cost nothing.
     """
     queue = budgets.queue_ahead()
     if queue is None:

@@ -42,7 +42,7 @@ _FILE_ERRORS = (sqlite3.Error, OSError, ValueError)
 
 
 class _Seen(NamedTuple):
-    """What was read of a day's entries so far, so that each is read once."""
+    """The sum of a day's entries read so far, so that each is read once."""
 
     day: str
     last_id: int = 0
@@ -52,16 +52,16 @@ class _Seen(NamedTuple):
 class DailyBudget:
     """A limit on what all kernels that share a ledger spend in one day (UTC).
 
-    Reservations are rows in the ledger's file, made in a transaction that no other process can interleave with. One that
-    a killed process leaves behind counts as spent for the rest of its day: its call may have been billed. Where the file
-    cannot be written nothing can be promised, so `reserve` refuses.
+    Reservations are rows in the ledger's file, made in exclusive transactions. One that a killed process leaves behind counts as
+    spent for the rest of its day, since its call may have been billed. If the file cannot be written, the limit cannot be
+    guaranteed, so `reserve` refuses.
 
-    What the ledger recorded of the day counts too, so that a budget set at noon knows the morning.
+    Costs recorded in the ledger earlier that day count too, so a budget set at noon includes the morning.
 
     Parameters
     ----------
     limit : Decimal, number, str or None
-        US dollars; None for no limit, and then nothing is read or written.
+        US dollars; None for no limit, in which case nothing is read or written.
     path : Path or str
         The ledger's file (`Ledger.path`).
     clock : callable
@@ -92,7 +92,7 @@ class DailyBudget:
         self._clock = clock
         self._lock = threading.Lock()
         self._in_flight = 0  # units
-        # A connection of its own: a budget may wait for other kernels where the ledger must not.
+        # A separate connection: a budget may wait for other kernels, the ledger must not.
         self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
         self._seen = _Seen("")
         self._warned_of_file = False
@@ -103,7 +103,7 @@ class DailyBudget:
 
     @property
     def limit(self) -> Optional[Decimal]:
-        """US dollars a day, None for no limit; set as that of `Budget`."""
+        """US dollars per day, None for no limit; may be set as in `Budget`."""
         return self._limit
 
     @limit.setter
@@ -119,7 +119,7 @@ class DailyBudget:
 
     @property
     def reserved(self) -> Decimal:
-        """US dollars set aside today, by all kernels, also by those that died. Raises as `spent`."""
+        """US dollars reserved today by all kernels, including dead ones. Raises as `spent`."""
         return self._today()[1]
 
     @property
@@ -128,7 +128,7 @@ class DailyBudget:
         return None if self.limit is None else max(_ZERO, amount_left(self.limit, *self._today()))
 
     def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
-        """Set `amount` aside, for all kernels; as `Budget.reserve`.
+        """Reserve `amount`, for all kernels, like `Budget.reserve`.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class DailyBudget:
             with self._file.transaction() as connection:
                 left = amount_left(limit, *self._amounts(connection, day))
                 if _dollars(units) > left:
-                    # Other kernels' calls are not waited for: whether they still live is not known.
+                    # Other kernels' calls are not waited for, since they may be dead.
                     later = EXACT.add(left, _dollars(self._in_flight))
                     raise exceeded(amount, left, limit, self.name, self.option, left_if_calls_are_free=later)
                 self._begin_day(connection, day)
@@ -163,9 +163,9 @@ class DailyBudget:
         return Reservation(amount, lambda actual: self._settle(day, number, actual, units if in_flight else 0))
 
     def _begin_day(self, connection: sqlite3.Connection, day: str) -> None:
-        """Let the day's sum begin with what was spent before there was a budget.
+        """Start the day's sum with what was spent before there was a budget.
 
-        Else a call that was billed and is in no ledger, since its answer was lost, would count for less than it cost.
+        Otherwise a call that was billed but not recorded, because its answer was lost, would count for less than it cost.
         """
         insert = "INSERT OR IGNORE INTO days (day, spent) VALUES (?, ?)"
         connection.execute(insert, (day, _units(self._recorded(connection, day))))
@@ -192,7 +192,7 @@ class DailyBudget:
                 nearly = actual > 0 and self._warned_on < day and nearly_spent(_dollars(spent), limit)
                 self._warned_on = day if nearly else self._warned_on
         except _FILE_ERRORS as error:
-            # The answer is worth more than the difference: what was reserved goes on counting.
+            # The answer matters more than the difference: the reservation keeps counting.
             self._file.close()
             if not self._warned_of_file:
                 self._warned_of_file = True

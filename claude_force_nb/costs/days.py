@@ -1,4 +1,4 @@
-"""Days in UTC, by which prices, budgets and the ledger count."""
+"""Days in UTC, which prices, budgets and the ledger use."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ DAY_SECONDS = 86400
 
 
 def today() -> datetime.date:
-    """Return the day it is now, UTC."""
+    """Return today's date, UTC."""
     return datetime.datetime.now(datetime.timezone.utc).date()
 
 
 def day_of(unix_seconds: float) -> str:
-    """Return the day of a moment, as ``2026-11-01``; the first day there is for moments before 1970."""
+    """Return the day of a moment, as ``2026-11-01``; 1970-01-01 for earlier moments."""
     return time.strftime("%Y-%m-%d", time.gmtime(max(0.0, unix_seconds)))
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what every answer cost or saved, kept on disk for all kernels of a user. No prompts, answers or keys."""
+"""The ledger: what every answer cost or saved, on disk for all of a user's kernels. It contains no prompts, answers or keys."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_s
 
 _LONGEST_NAME = 200
 
-# A file that failed is tried again after this time only, so that a lock held by a stuck process slows no run down.
+# A file that failed is tried again only after this time, so that a lock held by a stuck process does not slow down every call.
 _RETRY_SECONDS = 30.0
 _BUSY_TIMEOUT_SECONDS = 2.0
 _MOST_PENDING = 10_000
-# Cached answers wait so long, or for so many, to be written together: they cost nothing, and a row each would cost more
-# time than the cache took to answer.
+# Cached answers are written together after this time, or this many: they cost nothing, and writing each alone would take
+# longer than the cache took to answer.
 _HIT_SECONDS = 1.0
 _MOST_HITS = 512
 
@@ -56,12 +56,12 @@ def _flush_all() -> None:
 
 
 class Ledger:
-    """Append-only record of what answers cost, for several threads, kernels and processes at once.
+    """Append-only record of what answers cost, for several threads and processes at once.
 
-    Constructing reads and writes nothing. A paid answer that `append` was given is on disk when it returns, so that it
-    survives the death of the process; cached ones follow together, with the next paid one, within a second of the next
-    call, or with `flush`. A ledger that cannot be written costs one `ClaudeForceWarning`, never an answer: its rows wait in memory
-    (at most 10,000) and are written as soon as it can be again.
+    Constructing it reads and writes nothing. A paid answer is on disk when `append` returns, so it survives the death of the
+    process. Cached ones are written together: with the next paid one, with a later call once a second has passed, or by
+    `flush`. If the ledger cannot be written, there is one `ClaudeForceWarning` and no answer is lost: up to 10,000 rows wait in
+    memory and are written when that is possible again.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Ledger:
         return f"Ledger({str(self.path)!r})"
 
     def append(self, result: ClaudeResult, *, notebook: Optional[str] = None, cell: Optional[str] = None) -> None:
-        """Record one answer, from the API or the cache, or one failure. What was not sent is not recorded.
+        """Record one answer, from the API or the cache, or one failure. Requests that were not sent are not recorded.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Ledger:
     def append_many(
         self, results: Iterable[ClaudeResult], *, notebook: Optional[str] = None, cell: Optional[str] = None
     ) -> None:
-        """Record several answers in one transaction; as `append` otherwise."""
+        """Record several answers in one transaction, like `append`."""
         now = self._clock()
         rows = []
         for result in results:
@@ -127,7 +127,7 @@ class Ledger:
                 return waiting
 
     def flush(self, *, last: bool = False) -> None:
-        """Write the cached answers that still wait; where this is the `last` chance, also what could not be written."""
+        """Write the cached answers that are waiting; with `last`, also retry what could not be written."""
         if self._hits or (last and self._pending):
             self._write([], self._clock(), last=last)
 
@@ -172,9 +172,9 @@ class Ledger:
         Parameters
         ----------
         by : str, optional
-            Days are in order of time, the others dearest first.
+            Days are in order of time, the others most expensive first.
         since : float, optional
-            Unix seconds; only answers from then on count. See `parse_since`.
+            Unix seconds; earlier answers are ignored. See `parse_since`.
 
         Raises
         ------
@@ -201,7 +201,7 @@ class Ledger:
         return self.summary(None, since)[0]
 
     def entries(self, since: Optional[float] = None) -> Iterator[LedgerEntry]:
-        """Give the answers from `since` (Unix seconds) on, in the order they were recorded.
+        """Yield the answers from `since` (Unix seconds) on, in the order they were recorded.
 
         Raises
         ------
@@ -211,7 +211,7 @@ class Ledger:
         query = f"SELECT id, {', '.join(COLUMNS)} FROM entries WHERE id > ? AND time >= ? ORDER BY id LIMIT 1000"
         last = 0
         while True:
-            # Page by page, so that no transaction stays open while the caller thinks.
+            # Page by page, so that no transaction stays open between them.
             page = self._select(query, (last, since or 0.0))
             for number, *row in page:
                 try:
@@ -281,7 +281,7 @@ class Ledger:
         return write_csv(self.entries(since), target)
 
     def to_frame(self, since: Optional[float] = None) -> Any:
-        """Return the answers as a data frame of pandas, or of polars where that is all there is.
+        """Return the answers as a data frame of pandas, or of polars if pandas is not installed.
 
         One row for each, in the order they were recorded, with the fields of `LedgerEntry` as columns; ``time`` is in UTC, amounts
         are floating point US dollars, missing where the price is unknown.
@@ -299,7 +299,7 @@ class Ledger:
         return frame_of(self.entries(since))
 
     def close(self) -> None:
-        """Close the file, after one more try to write what waits. Idempotent; a later use opens it again."""
+        """Close the file after one more attempt to write pending rows. Idempotent; later use opens it again."""
         self.flush(last=True)
         self._file.close()
 

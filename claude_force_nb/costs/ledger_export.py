@@ -20,7 +20,7 @@ __all__ = ["frame_of", "write_csv"]
 
 _COUNTS = (*(name for name in COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
 _DOLLARS = ("cost", "saved", "prompt_cache_saved")
-# Controls, and what Unicode has as ends of lines.
+# Control characters, and Unicode's line ends.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # At the beginning, and behind a semicolon: where the comma is the decimal mark, spreadsheets take that for the end of a cell, whatever
 # quotes there are.
@@ -40,7 +40,7 @@ def write_csv(entries: Iterable[LedgerEntry], target: IO[str]) -> int:
 
 
 def frame_of(entries: Iterable[LedgerEntry]) -> Any:
-    """Return entries as a data frame of pandas, or of polars where that is all there is.
+    """Return entries as a data frame of pandas, or of polars if pandas is not installed.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
     for entry in entries:
         for name, values in columns.items():
             value = getattr(entry, name)
-            # What a data frame adds, groups and plots are floating point numbers; the CSV has the exact amounts.
+            # Data frames add, group and plot floating point numbers; the CSV has the exact amounts.
             values.append(float(value) if isinstance(value, Decimal) else value)
         columns["time"][-1] = _moment(entry)
     frames = import_module(library)

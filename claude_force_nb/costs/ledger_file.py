@@ -76,11 +76,11 @@ def default_ledger_path(environ: Mapping[str, str], *, local: bool = False) -> P
     environ : mapping
         Environment variables.
     local : bool
-        True for what servers on this machine answer: nobody bills it, so it must neither look like spending nor use up a budget.
+        True for answers of servers on this machine: nobody bills them, so they must not look like spending or use up a budget.
     """
     return user_folder("data", environ) / (_LOCAL_NAME if local else "ledger.db")
 
 
 def is_local(path: Path) -> bool:
-    """Return whether a ledger is that of servers on this machine."""
+    """Return whether a ledger is the one for servers on this machine."""
     return path.name == _LOCAL_NAME

@@ -1,4 +1,4 @@
-"""What the ledger gives back: entries, and sums over them, checked as they are read. Pure."""
+"""The ledger's entries and sums over them, checked as they are read. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from claude_force_nb.messages.usage import EXACT
 __all__ = ["COLUMNS", "LARGEST_COUNT", "Group", "LedgerEntry", "LedgerRow", "amount_of", "entry_of", "sum_groups"]
 
 LARGEST_COUNT = 10**12
-"""Most tokens that are recorded of a call: more than any has, so that a server's nonsense cannot overflow SQLite's sums."""
+"""Most tokens recorded for a call: more than any call has, so that a server's nonsense cannot overflow SQLite's sums."""
 
 _LARGEST_AMOUNT = 10**12
 # An amount is exact, and at most as long as the digits of the context and their point.
@@ -25,7 +25,7 @@ class LedgerEntry:
     """One answer as the ledger keeps it.
 
     Attributes are those of `ClaudeResult` and `Usage` of the same name, and ``time`` (Unix seconds), ``notebook`` and
-    ``cell``. ``cost`` is None where the price is unknown. The tokens of a cached answer are those it was made with.
+    ``cell``. ``cost`` is None where the price is unknown. For a cached answer, the tokens are those of the original call.
     ``prompt_cache_saved`` is below 0 where an answer only wrote to the API's prompt cache.
     """
 
@@ -65,13 +65,13 @@ class LedgerRow:
     hits : int
         Answers that came from the cache.
     unknown_price : int
-        Calls whose cost is not known; they are not in `cost`.
+        Calls of unknown cost; not included in `cost`.
     input_tokens, output_tokens : int
         Tokens of the calls; input with prompt cache writes and reads.
     cost, saved : Decimal
         US dollars.
     unknown_saved : int
-        Cached answers whose price is not known; they are not in `saved`.
+        Cached answers of unknown price; not included in `saved`.
     prompt_cache_saved : Decimal
         US dollars by which the API's prompt cache made the calls cheaper; below 0 where more was written than read. Calls without
         a known price are not in it.
@@ -115,7 +115,7 @@ def _known_amount(value: Any, *, signed: bool = False) -> Optional[Decimal]:
 
 
 def entry_of(row: Iterable[Any]) -> LedgerEntry:
-    """Return an entry as read from the file; raises ValueError if it is not one that we wrote."""
+    """Return an entry as read from the file; raises ValueError if it is not valid."""
     named = dict(zip(COLUMNS, row))
     if type(named["time"]) is not float or not (math.isfinite(named["time"]) and 0 <= named["time"] <= _LAST_MOMENT):
         raise ValueError("a time is not valid")
@@ -145,7 +145,7 @@ class Group(NamedTuple):
 
 
 class _Sums:
-    """One `LedgerRow` while it grows."""
+    """Accumulates one `LedgerRow`."""
 
     def __init__(self) -> None:
         self.calls = self.hits = self.unknown_price = self.unknown_saved = self.input_tokens = self.output_tokens = 0
@@ -171,7 +171,7 @@ class _Sums:
 
 
 def sum_groups(groups: Iterable[Group], *, keys: Iterable[str] = ()) -> List[LedgerRow]:
-    """Return the sums of groups by their keys, and of nothing for further `keys`; raises ValueError at what we did not write."""
+    """Return the sums of groups by key, and empty sums for further `keys`; raises ValueError on invalid data."""
     sums = {key: _Sums() for key in keys}
     for group in groups:
         if type(group.key) is not str:

@@ -1,4 +1,4 @@
-"""One model's prices: the figures, the names they go by, how they are read from the table and the user. Pure."""
+"""One model's prices: the numbers, the model's names, and how both are read from the table or the user. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Rates:
         return add(total, multiply(self.cache_write_1h_mtok, usage.cache_write_1h_tokens))
 
     def highest_input_mtok(self, cache_ttl: Optional[str]) -> Decimal:
-        """Return the highest price an input token may meet, where it may be written to the prompt cache for `cache_ttl`."""
+        """Return the highest possible price of an input token, if it may be written to the prompt cache for `cache_ttl`."""
         if cache_ttl is None:
             return self.input_mtok
         highest = max(self.input_mtok, self.cache_read_mtok, self.cache_write_5m_mtok)
@@ -56,7 +56,7 @@ class Period:
 
 @dataclass(frozen=True)
 class ModelPrices:
-    """All that the table knows of one model.
+    """The table's entry for one model.
 
     Attributes
     ----------
@@ -67,9 +67,9 @@ class ModelPrices:
     periods : tuple of Period
         In the order of their start; the first has none.
     fast : tuple of Rates
-        Prices at fast speed; empty where they are not known.
+        Prices at fast speed; empty if unknown.
     batch_factor : Decimal
-        What the batch tier multiplies the price of every token by.
+        Factor of the batch tier on the price of every token.
     context_window : int or None
         Tokens.
     """
@@ -94,7 +94,7 @@ class ModelPrices:
         return any(_fits(pattern, name) for pattern in self.match)
 
     def tiers_for(self, period: Period, *, batch: bool, speed: str) -> Tiers:
-        """Return the tiers that a request meets in `period`; empty where its price is not known."""
+        """Return the tiers that apply to a request in `period`; empty if its price is unknown."""
         if speed == "standard":
             return period.tiers
         return self.fast if speed == "fast" and not batch else ()
@@ -129,7 +129,7 @@ _USER_KEYS = (
 
 
 def model_from_user(name: str, entry: Any, *, match: Tuple[str, ...], context_window: Optional[int]) -> ModelPrices:
-    """Read what the user gave for one model; `PriceTable.with_overrides` says which form it has.
+    """Read the user's prices for one model; see `PriceTable.with_overrides` for their form.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def _amount(where: str, key: str, value: Any) -> Decimal:
     try:
         if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
             raise ValueError
-        # Through text, so that 0.1 means what was written and not the nearest binary fraction.
+        # Through text, so that 0.1 means 0.1 and not the nearest binary fraction.
         amount = Decimal(str(value).strip())
         # Within these bounds every product with a number of tokens stays exact.
         if not 0 <= amount <= 10**9 or len(amount.as_tuple().digits) > 30 or (amount and amount.adjusted() < -12):
@@ -181,7 +181,7 @@ def _amount(where: str, key: str, value: Any) -> Decimal:
 
 
 def _table_rates(row: Mapping[str, Any]) -> Rates:
-    # What the source has no own price for is priced as plain input, as the source does.
+    # Without a price of their own, these are priced as plain input, as the source does.
     base = row["input_mtok"]
     return Rates(
         Decimal(base),

@@ -23,7 +23,7 @@ from .model_prices import ModelPrices, Period, Rates, model_from_table, model_fr
 
 __all__ = ["ModelPrices", "Period", "PriceTable", "Rates", "load_prices", "resolve_model"]
 
-# What the price of every token is multiplied by, for a model that must run in a region (Claude docs, "Data residency": 1.1 for
+# Factor on the price of every token, for a model that must run in a region (Claude docs, "Data residency": 1.1 for
 # the United States). The source of the table does not have it.
 _GEO_FACTORS = {"global": Decimal(1), "us": Decimal("1.1")}
 
@@ -36,13 +36,13 @@ class PriceTable:
     Parameters
     ----------
     models : iterable of ModelPrices
-        The first whose `match` fits a name is the one that counts.
+        The first whose `match` fits a name is used.
     aliases : mapping of str to str
         Short name to model.
     dated : datetime.date
-        The newest date the source states.
+        The newest date in the source.
     source : str
-        Where the prices are from.
+        Where the prices come from.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class PriceTable:
         return None
 
     def context_window(self, model: str) -> Optional[int]:
-        """Return the tokens that fit the model's context, or None where the table does not say."""
+        """Return the tokens that fit the model's context, or None if the table does not say."""
         found = self.find(model)
         return None if found is None else found.context_window
 
@@ -148,7 +148,7 @@ class PriceTable:
         return _dollars(total)
 
     def prompt_cache_saving(self, model: str, usage: Usage, *, on: Optional[datetime.date] = None) -> Optional[Decimal]:
-        """Return by how many US dollars the API's prompt cache made an answer cheaper; below 0 where it only wrote. None if unknown."""
+        """Return how many US dollars the API's prompt cache saved on an answer; negative if it was only written to. None if unknown."""
         if not (usage.cache_read_tokens or usage.cache_write_5m_tokens or usage.cache_write_1h_tokens):
             return Decimal(0)
         plain = replace(
@@ -174,7 +174,7 @@ class PriceTable:
         web_searches: int = 0,
         inference_geo: str = "global",
     ) -> Optional[Decimal]:
-        """Return the most that a call can cost in US dollars, or None where its price is not known.
+        """Return the most that a call can cost in US dollars, or None if its price is unknown.
 
         Parameters
         ----------
@@ -185,21 +185,21 @@ class PriceTable:
         max_tokens : int
             Upper bound of the tokens written, at least 0.
         on : datetime.date, optional
-            Day of sending, UTC; today where it is not given. The day after counts too, since the answer may come on it.
+            Day of sending, UTC; today by default. The prices of the next day count too, since the answer may come then.
         batch : bool
-            True where the call is sure to be billed as part of a message batch.
+            True if the call is certain to be billed as part of a message batch.
         cache_ttl : str, optional
-            ``5m`` or ``1h`` where the prompt is marked for the prompt cache: every input token may then be a write of that lifetime.
+            ``5m`` or ``1h`` if the prompt is marked for the prompt cache: every input token may then be a write with that lifetime.
         fast : bool
-            True where fast speed is asked for.
+            True if fast speed is requested.
         web_searches : int
             Upper bound of server-side web searches.
         inference_geo : str
-            Region asked for.
+            The requested region.
 
         Notes
         -----
-        The dearest tier counts that requests of up to `input_tokens` reach.
+        The most expensive tier that requests of up to `input_tokens` can reach is used.
         """
         found = self.find(model)
         geo_factor = _GEO_FACTORS.get(inference_geo)
@@ -285,7 +285,7 @@ def _read(data: bytes) -> PriceTable:
 
 @lru_cache(maxsize=1)
 def load_prices() -> PriceTable:
-    """Return the table that is shipped with the package; read once per process."""
+    """Return the table shipped with the package; read once per process."""
     import pkgutil
 
     data = pkgutil.get_data("claude_force_nb.costs", "prices.json")
@@ -303,13 +303,13 @@ def resolve_model(name: str, table: PriceTable, *, official: bool = True) -> str
         An alias of the table, or a model's full name.
     table : PriceTable
     official : bool
-        True where calls go to the official API, which knows only names that start with ``claude``.
+        True if calls go to the official API, where all names start with ``claude``.
 
     Raises
     ------
     UnknownModelError
-        If the name looks like a slip of an alias, or cannot be a model there; one line with the nearest match. A bare
-        word (letters only) must be an alias or be priced by the user: other servers' models have full names.
+        If the name looks like a mistyped alias, or cannot be a model there; the line names the nearest match. A bare word
+        (letters only) must be an alias or have a user's price: other servers' models have full names.
     """
     given = name.strip()
     lowered = given.lower()

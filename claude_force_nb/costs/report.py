@@ -1,4 +1,4 @@
-"""What was spent and saved, as lines of text: how dollars are written, the report of the ledger, its export and pruning."""
+"""Spending and savings as text: formatting of dollars, the ledger's report, its export and pruning."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LEGEND = f"{_SPENT} spent {_SAVED} saved"
 
 
 def dollars(amount: Optional[Decimal]) -> str:
-    """Return US dollars as read by people: ``$0``, ``$0.0033``, ``-$0.0033``, ``$12.35``, or ``price unknown``."""
+    """Return US dollars for people: ``$0``, ``$0.0033``, ``-$0.0033``, ``$12.35``, or ``price unknown``."""
     if amount is None:
         return "price unknown"
     if amount == 0:
@@ -53,7 +53,7 @@ def dollars(amount: Optional[Decimal]) -> str:
 
 
 def known_dollars(known: Decimal, unknown: int, count: int) -> str:
-    """Return the dollars of `count` answers, `unknown` of which are not in them; what is not known is never shown as nothing."""
+    """Return the dollars of `count` answers, of which `unknown` are not included; an unknown price is never shown as nothing."""
     if not unknown:
         return dollars(known)
     if unknown == count:
@@ -71,7 +71,7 @@ def bar_blocks(spent: Decimal, saved: Decimal, longest: Decimal) -> str:
     longest : Decimal
         The sum of both that fills the whole width, at least 0.
     """
-    # What is there is seen, if only as one block.
+    # Anything above 0 gets at least one block.
     filled = min(_blocks(spent, longest), _BAR_WIDTH - 1 if saved else _BAR_WIDTH)
     light = min(_blocks(saved, longest), _BAR_WIDTH - filled)
     return _SPENT * filled + _SAVED * light
@@ -144,7 +144,7 @@ class CostReport:
         return f"{name}: {cost} spent, {saved} saved"
 
     def has_bar(self, row: LedgerRow) -> bool:
-        """Return True where a bar says how much a row is beside the others."""
+        """Return True if bars are useful to compare the rows."""
         return row is not self.total and self.longest > 0
 
     def text(self) -> str:
@@ -182,7 +182,7 @@ def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Itera
     now : float
         Unix seconds.
     below : iterable of str
-        Further lines for the footer; empty ones are passed over.
+        Further lines for the footer; empty ones are skipped.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Itera
 
 
 def budget_line(budget: Union[Budget, DailyBudget]) -> str:
-    """Return how much of a budget is left, or "" where it has no limit."""
+    """Return how much of a budget is left, or "" if it has no limit."""
     if budget.limit is None:
         return ""
     name = budget.name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""What every budget shares: limits, reservations, and the lines that say why a call does not fit."""
+"""Shared by all budgets: limits, reservations, and the messages that say why a call does not fit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse_budget(value: Any, *, name: str = "budget") -> Optional[Decimal]:
     Parameters
     ----------
     value : str, int, float, Decimal or None
-        Such as ``0.5`` or ``"$0.50"``.
+        For example ``0.5`` or ``"$0.50"``.
     name : str
         The option's name, for the message.
 
@@ -61,7 +61,7 @@ class Reservation:
     amount : Decimal
         US dollars, at least 0.
     end : callable
-        Told once what the call counts as, in US dollars.
+        Called once with what the call counts as, in US dollars.
     """
 
     def __init__(self, amount: Decimal, end: Callable[[Decimal], None]) -> None:
@@ -73,14 +73,14 @@ class Reservation:
         return f"Reservation({self.amount}, {'ended' if self._end is None else 'open'})"
 
     def settle(self, actual: Optional[Decimal]) -> None:
-        """Count what the call really cost instead; None, not known, counts as all that was reserved.
+        """Count what the call really cost instead; None (unknown) counts the whole reservation.
 
         An `actual` above the reservation counts in full.
         """
         self._finish(self.amount if actual is None else actual)
 
     def release(self) -> None:
-        """Count nothing: the call was not sent, or is sure not to be billed."""
+        """Count nothing: the call was not sent, or is certainly not billed."""
         self._finish(_ZERO)
 
     def _finish(self, actual: Decimal) -> None:
@@ -93,7 +93,7 @@ class Reservation:
 def checked_amount(
     amount: Optional[Decimal], limit: Optional[Decimal], option: str, name: str, allow_unknown: bool
 ) -> Decimal:
-    """Return the amount to reserve; raises BudgetExceededError where it is unknown and may not be."""
+    """Return the amount to reserve; raises BudgetExceededError if it is unknown and that is not allowed."""
     if amount is None:
         if limit is not None and not allow_unknown:
             raise BudgetExceededError(
@@ -120,20 +120,20 @@ def exceeded(
     *,
     left_if_calls_are_free: Optional[Decimal] = None,
 ) -> BudgetExceededError:
-    """Return the error that says need, left and what to do.
+    """Return the error that says what is needed, what is left and what to do.
 
     Parameters
     ----------
     need, left, limit : Decimal
         US dollars.
     name, option : str
-        What the budget is called and what sets it.
+        The budget's name, and the option that sets it.
     left_if_calls_are_free : Decimal, optional
-        US dollars that are left if the calls under way turn out to cost nothing.
+        US dollars that would be left if the calls in flight cost nothing.
     """
     left = max(_ZERO, left)
     digits = 4
-    # Two digits of what is needed at least, and as many as it takes to see that it is more than what is left.
+    # At least two significant digits, and enough to show that more is needed than is left.
     while digits < 18 and (
         need < Decimal(1).scaleb(1 - digits)
         or _rounded(need, digits, ROUND_CEILING) <= _rounded(left, digits, ROUND_FLOOR)
@@ -166,5 +166,5 @@ def nearly_spent(spent: Decimal, limit: Optional[Decimal]) -> bool:
 
 
 def warn_nearly_spent(spent: Decimal, limit: Decimal, name: str) -> None:
-    """Warn that the budget is nearly spent; to be called outside of any lock."""
+    """Warn that the budget is nearly spent; must be called without holding a lock."""
     warn(f"${_rounded(spent, 4, ROUND_CEILING)} of the {_shown(limit)} {_spoken(name)} is spent", ClaudeForceWarning)

@@ -28,9 +28,9 @@ class UserPrices:
     Attributes
     ----------
     source : str
-        Where they are from, for people.
+        Where they come from, for display.
     table : PriceTable
-        The shipped table with them in front.
+        The shipped table, overridden by them.
     entries : mapping
         As given; see `PriceTable.with_overrides`.
     """
@@ -53,7 +53,7 @@ def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:
         A mapping as `PriceTable.with_overrides` takes it, or the path of a file that holds one. A file is read again
         when it has changed.
     source : str
-        What a mapping is called.
+        Name of a mapping, for display.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def _read_file(path: Path, changed: int, size_bytes: int) -> UserPrices:
     data = read_regular(path, max_bytes=_MOST_BYTES)
     try:
         text = data.decode("utf-8-sig")
-        # Amounts mean what is written, not the nearest binary fraction.
+        # Amounts mean exactly what is written, not the nearest binary fraction.
         entries = json.loads(text, parse_float=Decimal) if path.suffix.lower() == ".json" else _toml(text)
     except (ValueError, RecursionError) as error:
         raise OptionError(f"prices: {path} cannot be read: {error or type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""A queue of those who wait until a budget has room: first come, first served, across event loops and threads."""
+"""A queue of callers waiting for room in a budget: first come, first served, across event loops and threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Waiter", "WaitingQueue"]
 
 
 class Waiter:
-    """One who waits: an event of its own loop that any thread can set."""
+    """One waiting caller: an event of its own loop that any thread can set."""
 
     __slots__ = ("_event", "_loop")
 
@@ -28,17 +28,17 @@ class Waiter:
 
     @property
     def lives(self) -> bool:
-        """Whether its loop can still run it."""
+        """Whether its loop still runs."""
         return not self._loop.is_closed()
 
     async def wait(self) -> None:
-        """Wait until somebody calls `wake`, now or since the last time."""
+        """Wait until `wake` is called; returns at once if it was called since the last wait."""
         await self._event.wait()
         self._event.clear()
 
 
 class WaitingQueue:
-    """Those who wait for one budget, the first of them in front."""
+    """The waiters of one budget, first come first."""
 
     def __init__(self) -> None:
         self._waiters: Deque[Waiter] = deque()
@@ -48,27 +48,27 @@ class WaitingQueue:
         return len(self._waiters)
 
     def join(self) -> Waiter:
-        """Stand at the end of the queue."""
+        """Join the end of the queue."""
         waiter = Waiter()
         with self._lock:
             self._waiters.append(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Leave the queue; the next one looks whether there is room for it too."""
+        """Leave the queue; the next one checks whether there is room for it too."""
         with self._lock:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
         self.wake_first()
 
     def is_first(self, waiter: Waiter) -> bool:
-        """Return whether nobody is in front of `waiter`."""
+        """Return whether `waiter` is first in the queue."""
         with self._lock:
             self._drop_dead()
             return bool(self._waiters) and self._waiters[0] is waiter
 
     def wake_first(self) -> None:
-        """Tell the first one to look again: money came back, or the limit changed."""
+        """Wake the first waiter to check again: money was given back, or the limit changed."""
         if not self._waiters:
             return
         with self._lock:
