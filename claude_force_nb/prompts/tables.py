@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from importlib import import_module
 from io import StringIO
 from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Sequence
 
@@ -27,6 +28,7 @@ __all__ = [
     "read_table",
     "table_text",
     "without_tables",
+    "zone_fault",
 ]
 
 _PLAIN = (str, int, float, bool)
@@ -233,15 +235,43 @@ def _from_pandas(value: Any, most: int) -> Table:
     return _made(columns, rows, count, most)
 
 
+def zone_fault(names: Iterable[Any], dtypes: Iterable[Any]) -> str:
+    """Return what is wrong where a frame of polars has times with a zone and Python has no zones, "" where it can be read.
+
+    On Python 3.8 polars panics then, which is no Exception, and writes to the terminal.
+    """
+    zoned = next((name for name, dtype in zip(names, dtypes) if getattr(dtype, "time_zone", None)), None)
+    if zoned is None or _has_zones():
+        return ""
+    return f"column {zoned} has times with a time zone, which polars reads on this Python with pip install backports.zoneinfo tzdata"
+
+
+def _has_zones() -> bool:
+    for name in ("zoneinfo", "backports.zoneinfo"):
+        try:
+            import_module(name)
+        except ImportError:
+            continue
+        return True
+    return False
+
+
 def _from_polars(value: Any, most: int) -> Table:
     kind = type(value).__name__
-    if kind == "LazyFrame":
-        frame = value.head(most + 1).collect()
-        rows = _shortened(frame.rows(), single_precision(frame.dtypes))
-        return _made(frame.columns, rows, len(rows) if len(rows) <= most else None, most)
-    frame = value.to_frame(value.name or "value") if kind == "Series" else value
-    rows = _shortened(frame.head(most).rows(), single_precision(frame.dtypes))
-    return _made(frame.columns, rows, frame.height, most)
+    is_lazy = kind == "LazyFrame"
+    frame = (
+        value.head(most + 1).collect()
+        if is_lazy
+        else value.to_frame(value.name or "value")
+        if kind == "Series"
+        else value
+    )
+    fault = zone_fault(frame.columns, frame.dtypes)
+    if fault:
+        raise TemplateError(fault)
+    rows = _shortened((frame if is_lazy else frame.head(most)).rows(), single_precision(frame.dtypes))
+    count = frame.height if not is_lazy or frame.height <= most else None
+    return _made(frame.columns, rows, count, most)
 
 
 def _from_narwhals(value: Any, most: int) -> Table:

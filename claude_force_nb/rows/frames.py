@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.prompts.plain import free_name, shortest, single_precision
-from claude_force_nb.prompts.tables import column_name, index_names
+from claude_force_nb.prompts.tables import column_name, index_names, zone_fault
 
 from .columns import distinct_names
 
@@ -132,10 +132,16 @@ def as_table(value: Any, name: str) -> Optional[Table]:
         native = value.to_frame(seen.name or "item") if hasattr(value, "to_frame") else None
         if native is None:
             return None
-        return Table(native, narwhals.from_native(native), is_series=True)
-    if isinstance(seen, narwhals.DataFrame):
-        return Table(value, seen)
-    return None
+        value, seen = native, narwhals.from_native(native)
+        is_series = True
+    elif isinstance(seen, narwhals.DataFrame):
+        is_series = False
+    else:
+        return None
+    fault = zone_fault(seen.columns, value.dtypes) if "polars" in libraries else ""
+    if fault:
+        raise SourceError(f"{name}: {fault}")
+    return Table(value, seen, is_series=is_series)
 
 
 def _renamed(value: Any, names: List[str]) -> Any:

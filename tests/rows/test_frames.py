@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
@@ -13,9 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from claude_force_nb.errors import SourceError, TemplateError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.prompts.plain import json_data
+from claude_force_nb.prompts.tables import json_text
+from claude_force_nb.prompts.template import render
 from claude_force_nb.rows.answer_columns import FRAME_COLUMNS
 from claude_force_nb.rows.files import FILE_COLUMNS, RowFile
 from claude_force_nb.rows.opening import open_source
@@ -223,6 +227,27 @@ def test_rows_of_iterrows(as_list: bool, run: Any, make: Make, simulator: Simula
         assert sent == ("tea 1 x tea" if index is None else "tea 1 x p")
     rows = [row for _, row in pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]}).iterrows()]
     assert run(make().run_many(rows, template="{{ a }}{{ b }}")).counts["ok"] == 2
+
+
+def test_times_with_a_zone_in_polars() -> None:
+    """They are read, or, on a Python without zones, one line names the column: no panic of polars, which is no Exception."""
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"t": ["a"], "at": [datetime.datetime(2026, 3, 1, 12)]})
+    frame = frame.with_columns(polars.col("at").dt.replace_time_zone("Europe/Berlin"))
+    wanted = "2026-03-01T12:00:00+01:00"
+
+    def said(work: Callable[[], str]) -> str:
+        try:
+            return work()
+        except (SourceError, TemplateError) as error:
+            return str(error)
+
+    if sys.version_info < (3, 9) and "column at" in said(lambda: render("{{ x }}", {"x": frame}).text):
+        wanted = "column at has times with a time zone"
+    for made in (frame, frame["at"], frame.lazy()):
+        assert wanted in said(lambda made=made: render("{{ x }}", {"x": made}).text)
+    for made in (frame, frame["at"]):
+        assert wanted in said(lambda made=made: json_text(list(open_source(made).feed()), None))
 
 
 VALUES = {
