@@ -152,11 +152,11 @@ class AsyncAgentOrchestrator:
         self.prices, self.ledger = accounts.prices, accounts.ledger
         self.budget, self.daily_budget = accounts.budget, accounts.daily_budget
         self.cache, self.answers = accounts.cache, accounts.answers
-        self._closed = False
-        self._accounts = accounts
+        self._closed, self._accounts = False, accounts
         self._emitter = EventEmitter(time.monotonic, on_event)
         self._recorder = Recorder(accounts.ledger, notebook)
-        self._composer = Composer(self.agents, accounts.prices, self.transport.base_url, settings)
+        server = getattr(self.transport, "known_as", self.transport.base_url)
+        self._composer = Composer(self.agents, accounts.prices, server, settings)
         self._build(settings, environ)
 
     def _build(self, settings: CallSettings, environ: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ from typing import Iterable
 
 __all__ = [
     "ANSWER_MODES",
+    "ANSWER_REDACTIONS",
     "CACHE_MODES",
     "COUNT_MODES",
     "DEFAULT_CONVERSATION",
@@ -26,6 +27,8 @@ __all__ = [
 
 # What an answer file is for: it goes before the cache; it also takes in what is answered; it is the only one that answers.
 ANSWER_MODES = ("use", "record", "frozen")
+# What an answer file leaves out.
+ANSWER_REDACTIONS = ("none", "prompts")
 CACHE_MODES = ("on", "off", "refresh", "only")
 COUNT_MODES = ("api", "estimate")
 JOB_ACTIONS = ("list", "attach", "cancel", "forget")

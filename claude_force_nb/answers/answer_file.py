@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import os
 import time
-from importlib import metadata
 from threading import RLock
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Union
 
 from claude_force_nb.errors import AnswerFileError, AnswerFileWarning, OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.storage.regular_file import own_target, project_of, read_regular, replace_file
+from claude_force_nb.storage.regular_file import own_target
 from claude_force_nb.storage.user_folders import absolute_path
+from claude_force_nb.vocabulary import ANSWER_REDACTIONS
 from claude_force_nb.warn import warn
 
+from .disk import file_state, read_lines, write_whole
 from .keys import AnswerKeys, find_keys
-from .lines import AnswerLine, KnownAnswer, LineFault, header, join_lines, make_line, split_lines
+from .lines import (
+    AnswerLine,
+    KnownAnswer,
+    LineFault,
+    describe_faults,
+    header,
+    join_lines,
+    make_line,
+    package_version,
+)
 from .nearest import describe_nearest
 
-__all__ = ["MAX_FILE_BYTES", "REDACTIONS", "AnswerFile"]
+__all__ = ["AnswerFile"]
 
-MAX_FILE_BYTES = 512 * 2**20
-"""Largest file that is read, in bytes."""
-
-REDACTIONS = ("none", "prompts")
-
-# A warning names so many lines; the others are counted.
-_MOST_NAMED = 5
 # Looking for the nearest entry reads the whole file: it is done for so many misses.
 _MOST_DESCRIBED = 20
 # Writing the file takes at most one part in so many of the time.
@@ -81,8 +84,8 @@ class AnswerFile:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if redact not in REDACTIONS:
-            raise OptionError(f"redact must be one of {', '.join(REDACTIONS)}, not {redact!r}")
+        if redact not in ANSWER_REDACTIONS:
+            raise OptionError(f"redact must be one of {', '.join(ANSWER_REDACTIONS)}, not {redact!r}")
         number = isinstance(max_age_days, (int, float)) and not isinstance(max_age_days, bool)
         if max_age_days is not None and not (number and 0 < max_age_days < float("inf")):
             raise OptionError(f"max_age_days must be greater than 0, or None for no limit, not {max_age_days!r}")
@@ -179,7 +182,7 @@ class AnswerFile:
             if known is None:
                 return None
             self._used.add(fingerprint)
-        return known.result.changed(age_seconds=max(0.0, self._clock() - known.created))
+        return known.result.changed(age_seconds=max(0.0, self._clock() - known.created), recorded=True)
 
     def entry(self, fingerprint: str) -> Optional[KnownAnswer]:
         """Return the entry of a fingerprint, decoded once, or None if it is missing. Does not count as a use."""
@@ -229,23 +232,45 @@ class AnswerFile:
         replace : bool
             True where it takes the place of an earlier answer to the same request.
         """
-        if not result.answered or result.error is not None:
-            return False
         fingerprint = request.fingerprint
         with self._opened():
-            self._used.add(fingerprint)
-            if fingerprint in self._lines and not replace:
-                return False
-            created = max(0.0, self._clock() - result.age_seconds)
-            try:
-                line = make_line(request, result, created=created, keys=self._keys, with_prompt=not self._redact)
-            except (TypeError, ValueError):
-                warn(f"{self.name}: an answer cannot be written as JSON and was not recorded", AnswerFileWarning)
-                return False
-            self._lines[fingerprint] = line
-            self._known.pop(fingerprint, None)
-            self._removed.discard(fingerprint)
-            self._changed = True
+            replace = replace or self._lacks_prompt(fingerprint)
+            return self._take(fingerprint, result, request.agent, None if self._redact else request, replace=replace)
+
+    def put_unasked(self, result: ClaudeResult) -> bool:
+        """Take in an answer of which only the fingerprint is known; return whether it is new. A later `put` adds what was asked."""
+        with self._opened():
+            return self._take(result.fingerprint, result, result.agent, None, replace=False)
+
+    def _lacks_prompt(self, fingerprint: str) -> bool:
+        """Return whether the line of a fingerprint came without what was asked, where that is to be in the file."""
+        known = None if self._redact or fingerprint not in self._lines else self.entry(fingerprint)
+        return known is not None and known.request is None
+
+    def _take(
+        self,
+        fingerprint: str,
+        result: ClaudeResult,
+        agent: Optional[str],
+        request: Optional[ClaudeRequest],
+        *,
+        replace: bool,
+    ) -> bool:
+        if not result.answered or result.error is not None:
+            return False
+        self._used.add(fingerprint)
+        if fingerprint in self._lines and not replace:
+            return False
+        created = max(0.0, self._clock() - result.age_seconds)
+        try:
+            line = make_line(fingerprint, result, agent=agent, request=request, created=created, keys=self._keys)
+        except (TypeError, ValueError):
+            warn(f"{self.name}: an answer cannot be written as JSON and was not recorded", AnswerFileWarning)
+            return False
+        self._lines[fingerprint] = line
+        self._known.pop(fingerprint, None)
+        self._removed.discard(fingerprint)
+        self._changed = True
         self._save_if_due()
         return True
 
@@ -301,22 +326,17 @@ class AnswerFile:
 
     def _write(self) -> None:
         target = own_target(self.path)
-        if self._state() != self._on_disk:
+        if file_state(self.path) != self._on_disk:
             self._take_in_what_others_wrote()
         if any("conflict marker" in fault.reason for fault in self._faults):
             raise AnswerFileError(f"{self.name}: {self._faults[0]}; nothing was written")
-        data = join_lines(self._header or header(_package_version()), self._lines)
-        with replace_file(target, binary=True) as file:
-            if os.name == "posix" and os.path.exists(target):
-                os.fchmod(file.fileno(), os.stat(target).st_mode & 0o777)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        self._on_disk = self._state()
+        data = join_lines(self._header or header(package_version()), self._lines)
+        write_whole(target, data)
+        self._on_disk = file_state(self.path)
         self._faults = []
 
     def _take_in_what_others_wrote(self) -> None:
-        first, lines, faults = self._read()
+        first, lines, faults = read_lines(self.path, self._keys)
         self._header = first or self._header
         self._faults = faults
         for line in lines:
@@ -335,36 +355,14 @@ class AnswerFile:
 
     def _load(self) -> None:
         self._keys = find_keys(self._secret, self._environ)
-        self._on_disk = self._state()
-        self._header, lines, self._faults = self._read()
+        self._on_disk = file_state(self.path)
+        self._header, lines, self._faults = read_lines(self.path, self._keys)
         self._lines = {line.fingerprint: line for line in lines}
         self._loaded = True
         self._refuse_old()
         serious = [fault for fault in self._faults if not fault.harmless]
         if serious:
             warn(f"{self.name}: {describe_faults(serious)}", AnswerFileWarning)
-
-    def _read(self) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
-        try:
-            within = project_of(self.path, or_working_directory=False)
-            data = read_regular(self.path, max_bytes=MAX_FILE_BYTES, within=within)
-        except FileNotFoundError:
-            return b"", [], []
-        except OSError as error:
-            raise AnswerFileError(f"{self.path} cannot be read: {error.strerror or error}") from None
-        if not data:
-            return b"", [], []
-        try:
-            return split_lines(data, self._keys)
-        except AnswerFileError as error:
-            raise AnswerFileError(f"{self.path}: {error}") from None
-
-    def _state(self) -> Any:
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _refuse_old(self) -> None:
         if self._max_age_seconds is None:
@@ -382,17 +380,3 @@ class AnswerFile:
     def _remove(self, fingerprint: str) -> None:
         self._lines.pop(fingerprint, None)
         self._known.pop(fingerprint, None)
-
-
-def _package_version() -> str:
-    try:
-        return metadata.version("claude_force_nb")
-    except metadata.PackageNotFoundError:  # imported from a folder
-        return "unknown"
-
-
-def describe_faults(faults: List[LineFault]) -> str:
-    """Return which lines do not count and why, in one line of bounded length."""
-    named = ", ".join(map(str, faults[:_MOST_NAMED]))
-    more = f", and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
-    return f"{named}{more}; these lines are ignored, all others count"

@@ -18,6 +18,7 @@ import re
 from binascii import unhexlify
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import metadata
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from claude_force_nb.errors import AnswerFileError
@@ -26,7 +27,17 @@ from claude_force_nb.messages.result import ClaudeResult
 
 from .keys import AnswerKeys
 
-__all__ = ["AnswerLine", "KnownAnswer", "LineFault", "header", "join_lines", "make_line", "split_lines"]
+__all__ = [
+    "AnswerLine",
+    "KnownAnswer",
+    "LineFault",
+    "describe_faults",
+    "header",
+    "join_lines",
+    "make_line",
+    "package_version",
+    "split_lines",
+]
 
 FORMAT = "claude_force_nb answers"
 VERSION = 1
@@ -42,6 +53,8 @@ _SIGNED_TAIL = re.compile(
 _PUBLIC_TAIL = re.compile(_SIGNED_TAIL.pattern.replace(b'"code":"([0-9a-f]{64})"', b'"code":"([0-9a-f]{128})"'))
 _TAILS = ((_SIGNED_TAIL, 272), (_TAIL, 159), (_PUBLIC_TAIL, 336))
 _CONFLICT = re.compile(rb"(?:<{7}|\|{7}|={7}|>{7})(?: .*)?", re.DOTALL)
+# A warning names so many lines; the others are counted.
+_MOST_NAMED = 5
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -157,26 +170,43 @@ class AnswerLine(NamedTuple):
         return made.fingerprint == self.fingerprint
 
 
+def package_version() -> str:
+    """Return the version of this package; ``unknown`` where it was not installed."""
+    try:
+        return metadata.version("claude_force_nb")
+    except metadata.PackageNotFoundError:  # imported from a folder
+        return "unknown"
+
+
 def header(package: str) -> bytes:
     """Return the first line of a file that this version of the package makes, without its end."""
     return _encode({"format": FORMAT, "package": package, "version": VERSION}).encode("ascii")
 
 
 def make_line(
-    request: ClaudeRequest, result: ClaudeResult, *, created: float, keys: AnswerKeys, with_prompt: bool = True
+    fingerprint: str,
+    result: ClaudeResult,
+    *,
+    agent: Optional[str],
+    request: Optional[ClaudeRequest],
+    created: float,
+    keys: AnswerKeys,
 ) -> AnswerLine:
     """Return the line of an answer.
 
     Parameters
     ----------
-    request : ClaudeRequest
+    fingerprint : str
+        Of what was asked.
     result : ClaudeResult
+    agent : str or None
+        Who asked.
+    request : ClaudeRequest or None
+        What was asked; None leaves it out.
     created : float
         When the answer was made, in seconds since 1970 UTC.
     keys : AnswerKeys
         Sign the line where there is one that does.
-    with_prompt : bool
-        False leaves out what was asked.
 
     Raises
     ------
@@ -184,7 +214,7 @@ def make_line(
         If the answer cannot be written as JSON.
     """
     asked = None
-    if with_prompt:
+    if request is not None:
         asked = {
             "api_version": request.api_version,
             "base_url": request.base_url,
@@ -193,14 +223,14 @@ def make_line(
             "sample": request.sample,
         }
     date = datetime.datetime.fromtimestamp(int(created), datetime.timezone.utc).strftime(_DATE)
-    answer = {"agent": request.agent, "date": date, "request": asked, "result": result.to_record()}
+    answer = {"agent": agent, "date": date, "request": asked, "result": result.to_record()}
     # Half of a surrogate pair, which a model may write, has no UTF-8 form: it is written as JSON escapes it.
-    text = _encode({"answer": answer, "fingerprint": request.fingerprint}).encode("utf-8", "backslashreplace")
+    text = _encode({"answer": answer, "fingerprint": fingerprint}).encode("utf-8", "backslashreplace")
     content = text[:-1]
     checksum = sha256(content).hexdigest()
     tail = {"sha256": checksum, **keys.sign(checksum.encode("ascii"))}
     data = content + b"," + _encode(tail).encode("ascii")[1:]
-    return AnswerLine(request.fingerprint, data, 0, bool(keys))
+    return AnswerLine(fingerprint, data, 0, bool(keys))
 
 
 def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
@@ -248,6 +278,13 @@ def join_lines(first: bytes, lines: Mapping[str, AnswerLine]) -> bytes:
     """Return a whole file: the header, then the lines by fingerprint."""
     parts = [first, *(lines[fingerprint].data for fingerprint in sorted(lines)), b""]
     return b"\n".join(parts)
+
+
+def describe_faults(faults: List[LineFault]) -> str:
+    """Return which lines do not count and why, in one line of bounded length."""
+    named = ", ".join(map(str, faults[:_MOST_NAMED]))
+    more = f", and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
+    return f"{named}{more}; these lines are ignored, all others count"
 
 
 def _is_conflict(line: bytes) -> bool:

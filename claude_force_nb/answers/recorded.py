@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from typing import Mapping, Optional, Union
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Iterator, Mapping, Optional, Union
 
 from claude_force_nb.errors import AnswerFileError, AnswerMissError, OptionError
 from claude_force_nb.messages.request import ClaudeRequest
@@ -14,10 +16,23 @@ from claude_force_nb.vocabulary import ANSWER_MODES, did_you_mean
 
 from .answer_file import AnswerFile
 
-__all__ = ["RecordedAnswers", "open_answers"]
+__all__ = ["RecordedAnswers", "asking_from", "open_answers"]
 
 # Requests whose answers come later, of message batches, are kept so that their lines hold what was asked.
 _MOST_EXPECTED = 100_000
+
+# Tasks have it from where they were begun: the rows of a run in the background, too, know the cell that began it.
+_asking_from: ContextVar[str] = ContextVar("asking_from", default="")
+
+
+@contextmanager
+def asking_from(place: str) -> Iterator[None]:
+    """Say where questions come from, such as ``cell [7]``: a miss begins with it."""
+    token = _asking_from.set(place)
+    try:
+        yield
+    finally:
+        _asking_from.reset(token)
 
 
 class RecordedAnswers:
@@ -89,7 +104,11 @@ class RecordedAnswers:
         who = f"{request.agent} ({request.model})" if request.agent else request.model
         nearest = self.file.describe_miss(request)
         said = f"; {nearest}" if nearest else ""
-        return one_line(f"{self.file.name} has no answer to this prompt to {who}{said}; record it, or run unfrozen")
+        place = _asking_from.get()
+        place = f"{place}: " if place else ""
+        return one_line(
+            f"{place}{self.file.name} has no answer to this prompt to {who}{said}; record it, or run unfrozen"
+        )
 
     def expect(self, request: ClaudeRequest) -> None:
         """Remember a request whose answer will come with its fingerprint only."""
@@ -98,16 +117,24 @@ class RecordedAnswers:
             if len(self._expected) > _MOST_EXPECTED:
                 self._expected.popitem(last=False)
 
-    def keep_expected(self, result: ClaudeResult) -> None:
-        """Take the answer to a request of `expect` into the file; any other is passed over."""
+    def keep_expected(self, result: ClaudeResult) -> bool:
+        """Take the answer to a request of `expect` into the file, where the mode is ``record``; return whether the file has it."""
         request = self._expected.pop(result.fingerprint, None)
         if request is not None:
             self.keep(request, result, replace=True)
+        return self.recording and result.fingerprint in self.file
 
-    def keep(self, request: ClaudeRequest, result: ClaudeResult, *, replace: bool) -> None:
-        """Take an answer into the file, where the mode is ``record``; see `AnswerFile.put`."""
-        if self.recording:
-            self.file.put(request, result, replace=replace)
+    def keep_unasked(self, result: ClaudeResult) -> None:
+        """Take in an answer that was asked for elsewhere: with its request where that is known, else without, until it is asked for."""
+        if self.recording and not self.keep_expected(result):
+            self.file.put_unasked(result)
+
+    def keep(self, request: ClaudeRequest, result: ClaudeResult, *, replace: bool) -> bool:
+        """Take an answer into the file, where the mode is ``record``; return whether the file has it. See `AnswerFile.put`."""
+        if not self.recording:
+            return False
+        self.file.put(request, result, replace=replace)
+        return request.fingerprint in self.file
 
 
 def open_answers(

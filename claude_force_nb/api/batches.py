@@ -92,10 +92,16 @@ class SdkBatches:
     ----------
     transport : SdkTransport
         Whose clients and key are used.
+
+    Attributes
+    ----------
+    server : str
+        Address where the batches are.
     """
 
     def __init__(self, transport: SdkTransport) -> None:
         self._transport = transport
+        self.server = transport.base_url
 
     async def recent(self, *, limit: int, after_id: Optional[str] = None) -> BatchPage:
         """Return the newest `limit` batches (1 to 1000), or those that follow `after_id` in that order."""

@@ -18,7 +18,7 @@ from claude_force_nb.errors import (
     OptionError,
     TransportClosedError,
 )
-from claude_force_nb.messages.addresses import is_loopback
+from claude_force_nb.messages.addresses import is_private
 from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
@@ -92,6 +92,8 @@ class SdkTransport:
         Any server that speaks the Messages API; ``ANTHROPIC_BASE_URL`` of `environ`, then the official API by default.
     allow_http : bool
         True where the key may go over unencrypted http to another machine. This machine itself needs no leave.
+    known_as : str, optional
+        What requests, and so fingerprints, call a server that is the same at every address, such as a simulator on a free port.
     environ : mapping
         Environment variables.
 
@@ -107,13 +109,15 @@ class SdkTransport:
         api_key: Optional[str] = None,
         base_url: Optional[str] = None,
         allow_http: bool = False,
+        known_as: Optional[str] = None,
         environ: Mapping[str, str],
     ) -> None:
         self._api_key = api_key
         self._environ = environ
         server = (base_url or environ.get("ANTHROPIC_BASE_URL") or "").strip()
         self.base_url = normalise_base_url(server)
-        if not (allow_http or self.base_url.lower().startswith("https:") or is_loopback(self.base_url)):
+        self.known_as = known_as or self.base_url
+        if not allow_http and not is_private(self.base_url):
             raise OptionError(
                 f"{self.base_url} would get the key and every prompt unencrypted; use https, or allow_http=on if that is intended"
             )

@@ -37,5 +37,6 @@ class BatchContext:
     prices: PriceTable
     emitter: EventEmitter
     notebook: Optional[str]
+    server: str
     schedule: PollSchedule
     limits: BatchLimits

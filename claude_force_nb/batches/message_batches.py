@@ -88,6 +88,7 @@ class MessageBatches:
             prices=accounts.prices,
             emitter=self._emitter,
             notebook=accounts.notebook,
+            server=self._api.server,
             schedule=self.schedule,
             limits=self.limits,
         )
@@ -103,11 +104,19 @@ class MessageBatches:
         return self.registry.all()
 
     async def attach(self, name: str, *, on_result: Optional[Callable[[ClaudeResult], None]] = None) -> BatchResult:
-        """Wait for a job whose kernel is gone and take its results in; see `JobRegistry.attach`."""
+        """Wait for a job whose kernel is gone and take its results in, also into an answer file that records; see `JobRegistry.attach`."""
+        recorded = self._accounts.answers
+
+        def take(result: ClaudeResult) -> None:
+            if recorded is not None:
+                recorded.keep_unasked(result)
+            if on_result is not None:
+                on_result(result)
+
         return await self.registry.attach(
             name,
             self._accounts.cache,
-            on_result=on_result,
+            on_result=take,
             settle=self._reservations.settle,
             release=self._reservations.release,
         )

@@ -194,7 +194,7 @@ class BatchRun:
             cell=self._cell,
             agent=request.agent,
             model=request.model,
-            base_url=request.base_url,
+            base_url=self._context.server,
             caches_answers=self._cache is not None,
         )
 

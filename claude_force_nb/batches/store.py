@@ -145,7 +145,7 @@ class JobStore:
             The new part, of the requests that are in no open part, None where all are; and the parts of the others.
         """
         with self._writing() as cursor:
-            elsewhere = _open_parts(cursor, fingerprints)
+            elsewhere = _open_parts(cursor, fingerprints, job.base_url)
             mine = [fingerprint for fingerprint in fingerprints if fingerprint not in elsewhere]
             if not mine:
                 return None, elsewhere
@@ -323,7 +323,8 @@ def _reason(error: Exception) -> str:
     return reason_of(error)
 
 
-def _open_parts(cursor: sqlite3.Cursor, fingerprints: Sequence[bytes]) -> Dict[bytes, int]:
+def _open_parts(cursor: sqlite3.Cursor, fingerprints: Sequence[bytes], server: str) -> Dict[bytes, int]:
+    # A simulator is called the same in every session, and knows nothing of the batches of another.
     found: Dict[bytes, int] = {}
     if cursor.execute("SELECT 1 FROM requests LIMIT 1").fetchone() is None:
         return found
@@ -331,9 +332,9 @@ def _open_parts(cursor: sqlite3.Cursor, fingerprints: Sequence[bytes]) -> Dict[b
         some = fingerprints[start : start + _SQL_CHUNK]
         query = (
             f"SELECT fingerprint, part FROM requests WHERE fingerprint IN ({', '.join('?' * len(some))})"
-            f" AND part IN (SELECT number FROM parts WHERE {_IS_OPEN})"
+            f" AND part IN (SELECT number FROM parts JOIN jobs ON jobs.id = parts.job WHERE {_IS_OPEN} AND base_url = ?)"
         )
-        for row in cursor.execute(query, some):
+        for row in cursor.execute(query, (*some, server)):
             found[read_fingerprint(row)] = row["part"]
     return found
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Callable, Dict, Optional, Tuple
 
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.costs.days import today
+from claude_force_nb.costs.days import day_before, today
 from claude_force_nb.errors import BudgetExceededError, CacheMissError, ClaudeForceError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
@@ -132,8 +132,8 @@ class Answerer:
         if joined:
             return self.hit(call.request, result.shared(), started, call.cell)
         result = result.changed(duration_seconds=time.perf_counter() - started)
-        if self._answers is not None:
-            self._answers.keep(call.request, result, replace=True)
+        if self._answers is not None and self._answers.keep(call.request, result, replace=True):
+            result = result.changed(recorded=True)
         emit("done", call.request, attempt=result.attempts, result=result)
         return result
 
@@ -192,13 +192,17 @@ class Answerer:
             Cell id for the ledger.
         """
         accounts = self._accounts
+        recorded = hit.recorded
         if self._answers is not None and isinstance(request, ClaudeRequest):
-            self._answers.keep(request, hit, replace=False)
+            recorded = self._answers.keep(request, hit, replace=False) or recorded
+        # A recorded answer is shown with what it cost on its day, every other with what it saves today.
+        day = day_before(hit.age_seconds) if recorded else today()
         hit = hit.changed(
             cost=Decimal(0),
-            saved=self._price(hit.model, hit.usage),
+            saved=self._price(hit.model, hit.usage, day),
             agent=request.agent,
             duration_seconds=time.perf_counter() - started,
+            recorded=recorded,
         )
         if accounts.ledger is not None:
             accounts.ledger.append(hit, notebook=accounts.notebook, cell=cell)
@@ -206,9 +210,8 @@ class Answerer:
             self._emitter.emit("hit", request, result=hit)
         return hit
 
-    def _price(self, model: str, usage: Usage) -> Optional[Decimal]:
-        """Return the price of an answer today; many answers of a run are alike, and each kind is priced once."""
-        day = today()
+    def _price(self, model: str, usage: Usage, day: datetime.date) -> Optional[Decimal]:
+        """Return the price of an answer on a day; many answers of a run are alike, and each kind is priced once."""
         key = (model, usage, usage.known, day)
         if key not in self._priced:
             if len(self._priced) >= _MOST_PRICED:

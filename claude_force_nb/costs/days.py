@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 
-__all__ = ["DAY_SECONDS", "day_of", "start_of", "today"]
+__all__ = ["DAY_SECONDS", "day_before", "day_of", "start_of", "today"]
 
 DAY_SECONDS = 86400
 
@@ -13,6 +13,13 @@ DAY_SECONDS = 86400
 def today() -> datetime.date:
     """Return today's date, UTC."""
     return datetime.datetime.now(datetime.timezone.utc).date()
+
+
+def day_before(seconds: float) -> datetime.date:
+    """Return the day it was so many seconds ago, UTC; today for 0."""
+    if seconds == 0:
+        return today()
+    return datetime.datetime.fromtimestamp(max(0.0, time.time() - seconds), datetime.timezone.utc).date()
 
 
 def day_of(unix_seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-__all__ = ["is_loopback"]
+__all__ = ["is_loopback", "is_private"]
 
 
 def is_loopback(server: str) -> bool:
@@ -15,3 +15,8 @@ def is_loopback(server: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_private(server: str) -> bool:
+    """Return whether what is sent to a server is encrypted, or does not leave this machine."""
+    return urlsplit(server).scheme == "https" or is_loopback(server)

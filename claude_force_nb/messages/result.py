@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
 from .code import CodeBlock, code_blocks
 from .usage import Usage
@@ -30,6 +30,14 @@ class StatusCounts(Dict[str, int]):
     def __missing__(self, status: str) -> int:
         return 0
 
+    @classmethod
+    def of(cls, statuses: Iterable[str]) -> StatusCounts:
+        """Return how often each status is among these."""
+        counts = cls()
+        for status in statuses:
+            counts[status] += 1
+        return counts
+
     def copy(self) -> StatusCounts:
         """Return an independent copy."""
         copied = StatusCounts()
@@ -40,6 +48,11 @@ class StatusCounts(Dict[str, int]):
     def complete(self) -> int:
         """Rows with a complete answer."""
         return self["ok"] + self["cached"]
+
+    @property
+    def answered(self) -> int:
+        """Rows with an answer, complete or not."""
+        return self["cached"] + self.answered_now
 
     @property
     def answered_now(self) -> int:
@@ -99,6 +112,8 @@ class ClaudeResult:
         True if the first answer did not fit the schema and a second call was made; usage, cost and attempts cover both.
     prompt_cache_saved : Decimal or None
         US dollars that the API's prompt cache saved on this call, negative if it was only written to; None if unknown.
+    recorded : bool
+        True where the answer is in an answer file: then it is shown as it was when it was made, so that every run shows the same.
     model_asked : str or None
         Full name of the model that was asked, possibly an alias of the one that answered; None in rows of a batch.
     """
@@ -126,13 +141,29 @@ class ClaudeResult:
     repaired: bool = False
     model_asked: Optional[str] = field(default=None, compare=False)
     prompt_cache_saved: Optional[Decimal] = field(default=Decimal(0), compare=False)
+    recorded: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return self.text
 
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else self.text[:59] + "…"
-        return f"ClaudeResult({text!r}, model={self.model!r}, status={self.status!r}, cost={self.cost})"
+        return f"ClaudeResult({text!r}, model={self.model!r}, status={self.shown_status!r}, cost={self.shown_cost})"
+
+    @property
+    def price(self) -> Optional[Decimal]:
+        """US dollars that the answer cost when it was made, whoever paid them; None where that is unknown."""
+        return self.saved if self.cached else self.cost
+
+    @property
+    def shown_cost(self) -> Optional[Decimal]:
+        """US dollars that frames show: what was paid now, or of a recorded answer its `price`."""
+        return self.price if self.recorded else self.cost
+
+    @property
+    def shown_status(self) -> str:
+        """The status that frames and tables show: of a recorded answer ``ok`` for ``cached``."""
+        return "ok" if self.recorded and self.status == "cached" else self.status
 
     @property
     def answered(self) -> bool:

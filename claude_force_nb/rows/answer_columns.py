@@ -24,11 +24,11 @@ def answer_columns(
     columns: Dict[str, Any] = {"answer": None if error is not None or result.status == "refused" else result.text}
     if more is not None:
         columns.update(more(result))
-    columns["status"] = result.status
+    columns["status"] = result.shown_status
     columns["stop_reason"] = result.stop_reason
     shortcoming = result.shortcoming or None
     columns["error"] = shortcoming if error is None else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    columns["cost"] = None if result.cost is None else float(result.cost)
+    columns["cost"] = None if result.shown_cost is None else float(result.shown_cost)
     return columns
 
 

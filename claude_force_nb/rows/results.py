@@ -62,6 +62,8 @@ class BatchSummary:
         US dollars by which the API's prompt cache made the calls cheaper.
     duration_seconds : float
         Wall time of the whole run.
+    recorded : int
+        Rows whose answer is in an answer file.
     """
 
     counts: Mapping[str, int]
@@ -71,6 +73,7 @@ class BatchSummary:
     output_tokens: int = 0
     prompt_cache_saved: Decimal = Decimal(0)
     duration_seconds: float = 0.0
+    recorded: int = 0
 
     @classmethod
     def of(cls, tally: RowTally, *, duration_seconds: float) -> BatchSummary:
@@ -83,6 +86,7 @@ class BatchSummary:
             output_tokens=tally.output_tokens,
             prompt_cache_saved=tally.prompt_cache_saved,
             duration_seconds=duration_seconds,
+            recorded=tally.recorded,
         )
 
     def __len__(self) -> int:
@@ -227,10 +231,12 @@ class BatchResult(Sequence[ClaudeResult]):
     @property
     def counts(self) -> StatusCounts:
         """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``."""
-        counts = StatusCounts()
-        for result in self._results:
-            counts[result.status] += 1
-        return counts
+        return StatusCounts.of(result.status for result in self._results)
+
+    @property
+    def shown_counts(self) -> StatusCounts:
+        """Rows by the status that is shown; see `ClaudeResult.shown_status`."""
+        return StatusCounts.of(result.shown_status for result in self._results)
 
     @property
     def cost(self) -> Optional[Decimal]:
@@ -327,7 +333,7 @@ class BatchResult(Sequence[ClaudeResult]):
         return records
 
     def __repr__(self) -> str:
-        return f"BatchResult({_counts_line(len(self), self.counts)})"
+        return f"BatchResult({_counts_line(len(self), self.shown_counts)})"
 
 
 def unanswered(

@@ -302,8 +302,8 @@ class RowRunner:
             return self._answerer.hit(asked, result, time.perf_counter(), run.cell)
 
         def check(result: ClaudeResult) -> ClaudeResult:
-            if recorded is not None:
-                recorded.keep_expected(result)
+            if recorded is not None and recorded.keep_expected(result):
+                result = result.changed(recorded=True)
             return checked(result, call.schema)
 
         return await self._batches().run(

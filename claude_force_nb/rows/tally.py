@@ -25,9 +25,20 @@ class RowTally:
     prompt_cache_saved : Decimal
         US dollars by which the API's prompt cache made them cheaper, as far as that is known.
     input_tokens, output_tokens : int
+    recorded : int
+        Rows whose answer is in an answer file.
     """
 
-    __slots__ = ("cost", "counts", "input_tokens", "known_cost", "output_tokens", "prompt_cache_saved", "saved")
+    __slots__ = (
+        "cost",
+        "counts",
+        "input_tokens",
+        "known_cost",
+        "output_tokens",
+        "prompt_cache_saved",
+        "recorded",
+        "saved",
+    )
 
     def __init__(self) -> None:
         self.counts = StatusCounts()
@@ -37,6 +48,7 @@ class RowTally:
         self.prompt_cache_saved = Decimal(0)
         self.input_tokens = 0
         self.output_tokens = 0
+        self.recorded = 0
 
     def __len__(self) -> int:
         return sum(self.counts.values())
@@ -57,3 +69,4 @@ class RowTally:
             self.prompt_cache_saved = add_dollars(self.prompt_cache_saved, result.prompt_cache_saved)
         self.input_tokens += result.usage.total_input_tokens
         self.output_tokens += result.usage.output_tokens
+        self.recorded += result.recorded

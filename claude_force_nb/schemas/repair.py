@@ -136,4 +136,5 @@ def _sum(first: ClaudeResult, second: ClaudeResult) -> ClaudeResult:
         attempts=first.attempts + second.attempts,
         thinking="\n\n".join(part for part in (first.thinking, second.thinking) if part),
         repaired=True,
+        recorded=first.recorded and second.recorded,
     )

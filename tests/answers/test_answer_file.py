@@ -13,10 +13,10 @@ from typing import Dict, List
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.answers import NOW, SECRET, answer, opened, question, recorded
+from support.answers import NOW, SECRET, answer, line_of, opened, question, recorded
 
 from claude_force_nb.answers.keys import AnswerKeys
-from claude_force_nb.answers.lines import make_line, split_lines
+from claude_force_nb.answers.lines import split_lines
 from claude_force_nb.errors import AnswerFileError, AnswerFileWarning, OptionError
 from claude_force_nb.messages.result import ClaudeResult
 
@@ -87,10 +87,7 @@ JSON_TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=40)
 def test_what_is_written_is_read(texts: Dict[str, str], signed: bool, stop_reason: str) -> None:
     """For every text: the lines that are made are the lines that count, and say what was given."""
     keys = AnswerKeys([SECRET.encode()] if signed else [])
-    lines = [
-        make_line(question(asked), answer(text, stop_reason=stop_reason), created=NOW, keys=keys)
-        for asked, text in texts.items()
-    ]
+    lines = [line_of(question(asked), answer(text, stop_reason=stop_reason), keys) for asked, text in texts.items()]
     first = b'{"format":"claude_force_nb answers","package":"0.1.0","version":1}'
     header, found, faults = split_lines(b"\n".join([first, *(line.data for line in lines), b""]), keys)
     assert (header, faults) == (first, [])
@@ -137,7 +134,7 @@ def test_each_kind_of_bad_line_is_named_and_the_others_count(tmp_path: Path) -> 
     changed = lines[0].replace(b"You asked", b"You said")
     forged = b'{"text":"free money"}'
     text = next(text for text in TEXTS if question(text).fingerprint.encode() in lines[1])
-    other = make_line(question(text), answer("other"), created=NOW, keys=AnswerKeys()).data
+    other = line_of(question(text), answer("other"), AnswerKeys()).data
     path.write_bytes(b"\n".join([first, changed, lines[1], lines[2][:-30], other, forged, b""]))
     assert faults_of(path) == [
         "line 2 was changed",
@@ -154,7 +151,7 @@ def test_a_signature_that_is_wrong_is_named_only_where_its_key_is_known(tmp_path
     path = tmp_path / "x.jsonl"
     recorded(path, TEXTS[:1], secret=SECRET)
     first, line = path.read_bytes().splitlines()
-    forged = make_line(question(TEXTS[0]), answer("forged"), created=NOW, keys=AnswerKeys())
+    forged = line_of(question(TEXTS[0]), answer("forged"), AnswerKeys())
     signature = line[line.index(b',"signature"') :]
     path.write_bytes(b"\n".join([first, forged.data[:-1] + signature, b""]))
     assert faults_of(path, secret=SECRET) == ["line 2 was changed after it was signed"]
@@ -355,3 +352,21 @@ def test_a_merge_that_is_not_resolved_is_one_line_and_nothing_is_written(reposit
     with pytest.warns(AnswerFileWarning, match="nothing was written"):
         file.put(question("x"), answer("y"))
     assert path.read_bytes() == data
+
+
+def test_an_answer_of_which_only_the_fingerprint_is_known_is_completed_later(tmp_path: Path) -> None:
+    """It answers at once; when the question is asked, what was asked comes into the file, unless prompts are left out."""
+    asked = question("why?", agent="reviewer")
+    for redact, known in (("none", True), ("prompts", False)):
+        file = opened(tmp_path / f"{redact}.jsonl", redact=redact)
+        assert file.put_unasked(answer("42", fingerprint=asked.fingerprint))
+        assert not file.put_unasked(answer("43", fingerprint=asked.fingerprint))
+        found = file.get(asked)
+        assert found is not None
+        assert (str(found), found.recorded) == ("42", True)
+        assert file.put(asked, found) is known
+        assert not file.put(asked, found)
+        file.save()
+        entry = opened(tmp_path / f"{redact}.jsonl").entry(asked.fingerprint)
+        assert entry is not None
+        assert (entry.request is not None, entry.result.text) == (known, "42")

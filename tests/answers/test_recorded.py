@@ -9,7 +9,7 @@ from typing import Any, Callable, List
 
 import pytest
 
-from claude_force_nb.answers import AnswerFile
+from claude_force_nb.answers import AnswerFile, asking_from
 from claude_force_nb.errors import AnswerFileError, AnswerMissError, OptionError, SchemaError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -131,6 +131,14 @@ def test_rows_are_recorded_with_their_prompts_and_replayed(
     third = run(ask("frozen", enable_cache=False))
     assert [result.status for result in third] == ["cached"] * 4 + ["not_sent"]
     assert isinstance(third[4].error, AnswerMissError)
+    assert str(third[4].error).startswith("x.answers.jsonl has no answer")
+    with asking_from("cell [7]"):
+        placed = run(ask("frozen", enable_cache=False))
+    assert str(placed[4].error).startswith("cell [7]: x.answers.jsonl has no answer")
+    assert repr(second) == repr(first) == "BatchResult(4 rows: 4 ok)", "shown as when they were made"
+    assert (second.cost, second.counts["cached"]) == (0, 4), "and paid by nobody"
+    frames = [batch.to_frame().to_csv() for batch in (first, second)]
+    assert frames[0] == frames[1]
 
 
 def test_no_file_and_no_mode(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.batches import JOB, ask, until_sent
 
+from claude_force_nb.answers import AnswerFile
+from claude_force_nb.api.transport import SdkTransport
 from claude_force_nb.batches.owner import Owner
 from claude_force_nb.errors import (
     JobError,
@@ -73,6 +76,54 @@ def test_attach_collects_into_cache_and_ledger(build: Any, run: Any) -> None:
 
     with Simulator(batch_seconds=0.3) as simulator:
         run(main(simulator))
+
+
+def test_attach_records_into_an_answer_file(build: Any, run: Any, tmp_path: Path) -> None:
+    """Answers of a kernel that is gone come into the file with their fingerprint; asked for again, with what was asked."""
+    path = tmp_path / "x.answers.jsonl"
+
+    async def main(simulator: Simulator) -> None:
+        async with build(base_url=simulator.url) as orchestrator:
+            task = asyncio.ensure_future(ask(orchestrator, ["a", "b"]))
+            await until_sent(orchestrator.message_batches)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        async with build(base_url=simulator.url, answers=path, answers_mode="record") as orchestrator:
+            (state,) = orchestrator.message_batches.all()
+            await orchestrator.message_batches.attach(state.job.id)
+            file = orchestrator.answers.file
+            entries = [file.entry(fingerprint) for fingerprint in file.fingerprints()]
+            assert [entry.request for entry in entries] == [None, None]
+            batch = await ask(orchestrator, ["a", "b"])
+            assert [result.recorded for result in batch] == [True, True]
+            assert simulator.counters.completed == 2
+        file = AnswerFile(path)
+        entries = [file.entry(fingerprint) for fingerprint in file.fingerprints()]
+        assert sorted(entry.request["body"]["messages"][0]["content"] for entry in entries) == ["a", "b"]
+
+    with Simulator(batch_seconds=0.3) as simulator:
+        run(main(simulator))
+
+
+def test_a_job_at_another_server_is_not_waited_for(build: Any, run: Any) -> None:
+    """A simulator on another port knows nothing of it, though both are called the same in requests."""
+
+    async def main(gone: Simulator, here: Simulator) -> None:
+        ways = [
+            SdkTransport(api_key="k", base_url=server.url, known_as="http://localhost/simulator", environ={})
+            for server in (gone, here)
+        ]
+        async with build(transport=ways[0]) as orchestrator:
+            task = asyncio.ensure_future(ask(orchestrator, ["a", "b"]))
+            await until_sent(orchestrator.message_batches)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        async with build(transport=ways[1]) as orchestrator:
+            assert (await ask(orchestrator, ["a", "b"])).counts["ok"] == 2
+            assert here.counters.completed == 2
+
+    with Simulator(batch_seconds=60) as gone, Simulator(batch_seconds=0.3) as here:
+        run(main(gone, here))
 
 
 def test_a_job_that_was_only_planned_is_cancelled_at_once(simulator: Any, build: Any, run: Any) -> None:

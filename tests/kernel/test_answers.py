@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator
 
 import pytest
 from support.live_kernel import Cell, LiveKernel, kernel_environment, only_answer
@@ -46,11 +46,6 @@ def shown(cell: Cell) -> str:
     return str(only_answer(cell)["text/plain"])
 
 
-def texts(cells: List[Cell]) -> List[str]:
-    """The answers without their receipts, which say whether they were paid for."""
-    return [only_answer(cell)["text/plain"].rpartition("\n\n")[0] for cell in cells]
-
-
 @pytest.mark.slow
 def test_a_kernel_that_is_frozen_shows_the_same(recorded: Dict[str, Any], tmp_path: Path) -> None:
     """Templates, an agent and a conversation: the same text with no key, and a miss names cell, agent and word."""
@@ -61,12 +56,13 @@ def test_a_kernel_that_is_frozen_shows_the_same(recorded: Dict[str, Any], tmp_pa
         kernel.run("%load_ext claude_force_nb")
         said = shown(kernel.run(f"%claude_answers frozen {answers}"))
         assert said.startswith(
-            "x.answers.jsonl answers: 4 answers; 4 of them not signed by you: trust them only as much as"
+            "x.answers.jsonl answers: 4 answers; 4 of its answers are not signed by you: trust them only as much as"
         )
         cells = [kernel.run(code) for code in CELLS]
-        assert texts(cells[2:]) == texts(recorded["cells"][2:])
         for cell, first in zip(cells[2:], recorded["cells"][2:]):
             (output,), (earlier,) = cell.outputs, first.outputs
+            # Receipts too: they say what an answer took when it was made, whether that was now or not.
+            assert output["data"] == earlier["data"]
             assert output["metadata"] == earlier["metadata"]
             assert output["metadata"]["claude_force_nb"]["model"].startswith("claude-haiku")
         assert "cached: free" in kernel.run("%claude memory=off --dry-run And colours?").text

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, List
 
 from claude_force_nb.answers import AnswerFile
+from claude_force_nb.answers.keys import AnswerKeys
+from claude_force_nb.answers.lines import AnswerLine, make_line
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
@@ -50,3 +52,8 @@ def recorded(path: Path, texts: List[str], *, secret: str = "", **options: Any) 
         file.put(question(text), answer(f"You asked: {text}"))
     file.save()
     return file
+
+
+def line_of(request: ClaudeRequest, result: ClaudeResult, keys: AnswerKeys) -> AnswerLine:
+    """The line of an answer that is made now."""
+    return make_line(request.fingerprint, result, agent=request.agent, request=request, created=NOW, keys=keys)

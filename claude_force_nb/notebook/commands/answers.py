@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Mapping, Tuple
+import shlex
+from typing import Any, Dict, List, Mapping, Tuple
 
 from claude_force_nb.answers import AnswerFile
 from claude_force_nb.errors import AnswerFileError, OptionError
 from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.display.tables import table_bundle
+from claude_force_nb.notebook.options.reading import read_setting
+from claude_force_nb.notebook.session.answers import trust_line
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.storage.regular_file import project_of
 from claude_force_nb.vocabulary import ANSWER_MODES, did_you_mean
@@ -19,13 +22,19 @@ __all__ = ["ACTIONS", "REFERENCE", "answers"]
 
 ACTIONS = ("record", "use", "frozen", "off", "save", "status", "prune")
 SUFFIX = ".answers.jsonl"
+# Behind the path, and settings called answers_redact and so on.
+_FILE_OPTIONS = ("redact", "max_age_days")
 MERGE_LINE = "*.answers.jsonl merge=union -text"
 REFERENCE = Reference(
     magic="%claude_answers",
     summary="Keeps answers in a file beside the notebook, so that it runs again anywhere with the same answers.",
     words=(
-        ("record", "the answers of this session so far, and each one from now on, go into the file", "a path"),
-        ("use", "the file answers, then the cache, then a call", "a path"),
+        (
+            "record",
+            "the answers of this session so far, and each one from now on, go into the file",
+            "a path; redact=prompts leaves out what was asked",
+        ),
+        ("use", "the file answers, then the cache, then a call", "a path; max_age_days=30 passes over older answers"),
         ("frozen", "only the file answers: no key, no network", "a path"),
         ("off", "use no file", ""),
         ("save", "write the file now; it is also written after each cell", ""),
@@ -55,19 +64,20 @@ def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) 
     if wants_help(line):
         return REFERENCE.bundle()
     action, _, rest = line.strip().partition(" ")
-    action, path = action or "status", rest.strip().strip("\"'")
+    action = action or "status"
     if action not in ACTIONS:
         near = did_you_mean(action, ACTIONS)
         raise OptionError(f"%claude_answers takes {', '.join(ACTIONS)}, not {action!r}{near}")
     if environ.get("CLAUDE_FORCE_ANSWERS_MODE", "").strip() == "frozen" and action in (*ANSWER_MODES, "off"):
         return line_bundle("answers are frozen by CLAUDE_FORCE_ANSWERS_MODE; nothing was changed")
     if action == "off":
-        for name in ("answers", "answers_mode"):
+        for name in ("answers", "answers_mode", *(f"answers_{name}" for name in _FILE_OPTIONS)):
             session.settings.set(name, "default")
         session.answers.flush()
         return line_bundle("no answer file is used from now on")
     if action in ANSWER_MODES:
-        return _set_mode(session, action, path or _usual_path(session))
+        path, options = _read_words(session, rest)
+        return _set_mode(session, action, path or _usual_path(session), options)
     recorded = session.orchestrator.answers
     if recorded is None:
         raise OptionError(f"no answer file is used; name one: %claude_answers record review{SUFFIX}")
@@ -77,6 +87,26 @@ def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) 
     if action == "prune":
         return line_bundle(f"removed {recorded.file.prune():,} answers that this run did not use")
     return _status(recorded.file, recorded.mode)
+
+
+def _read_words(session: NotebookSession, words: str) -> Tuple[str, Dict[str, Any]]:
+    """Return the path, "" where none is given, and the options of the file: those of the line, else as they are set."""
+    options = {name: session.settings.value("answers_" + name) for name in _FILE_OPTIONS}
+    path: List[str] = []
+    try:
+        split = shlex.split(words, posix=os.name == "posix")
+    except ValueError:
+        raise OptionError(f"a quote is opened and not closed in: {words}") from None
+    for word in split:
+        name, equals, value = word.partition("=")
+        if equals and name in _FILE_OPTIONS:
+            options[name] = read_setting("answers_" + name, value, where="%claude_answers")
+        elif equals and name.isidentifier():
+            near = did_you_mean(name, _FILE_OPTIONS)
+            raise OptionError(f"%claude_answers knows {' and '.join(_FILE_OPTIONS)} behind the path, not {name}{near}")
+        else:
+            path.append(word.strip("\"'"))
+    return " ".join(path), options
 
 
 def _usual_path(session: NotebookSession) -> str:
@@ -90,20 +120,23 @@ def _usual_path(session: NotebookSession) -> str:
     raise OptionError(f"the notebook's name is not known here; name the file, such as review{SUFFIX}")
 
 
-def _set_mode(session: NotebookSession, mode: str, path: str) -> Bundle:
-    file = session.answers.file(path)
+def _set_mode(session: NotebookSession, mode: str, path: str, options: Mapping[str, Any]) -> Bundle:
+    file = session.answers.file(path, **options)
     file.load()
     if mode != "record" and not file.exists():
         raise AnswerFileError(f"answer file {path} not found; record one: %claude_answers record {path}")
     session.settings.set("answers", path)
     session.settings.set("answers_mode", mode)
+    for name, value in options.items():
+        if value is not None:
+            session.settings.set("answers_" + name, str(value))
     if mode == "record":
         session.answers.record_remembered(file)
         file.save()
         return line_bundle(f"answers are recorded into {file.name}{_merge_hint(file.path)}")
-    trust = f"; {file.unsigned:,} of them not signed by you: trust them only as much as you trust the file's source"
+    trust = f"; {trust_line(file.unsigned)}" if file.unsigned else ""
     also = "" if mode == "frozen" else " first"
-    return line_bundle(f"{file.name} answers{also}: {len(file):,} answers{trust if file.unsigned else ''}")
+    return line_bundle(f"{file.name} answers{also}: {len(file):,} answers{trust}")
 
 
 def _merge_hint(path: str) -> str:

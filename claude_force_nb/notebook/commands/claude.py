@@ -13,7 +13,7 @@ from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.costs.bounds import price_bound
 from claude_force_nb.costs.days import today
-from claude_force_nb.errors import AnswerMissError, EmptyPromptError, RunInterrupted, SchemaError, StoppedError
+from claude_force_nb.errors import EmptyPromptError, RunInterrupted, SchemaError, StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.preview import Preview, make_preview, repair_note, secrets_of
 from claude_force_nb.notebook.display.screen import Screen, follow, make_screen
@@ -172,9 +172,6 @@ class _Question:
                 self._screen.finish(replace(error.result, error=None))  # the cell's last line says what is wrong
             self._keep(error.result)
             raise
-        except AnswerMissError as error:
-            self._screen.leave()
-            raise AnswerMissError(f"cell {self.session.front_end.cell_run().label}: {error}") from None
         except BaseException:
             self._screen.leave(self._partial)
             raise

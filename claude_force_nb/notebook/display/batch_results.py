@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.costs.report import dollars, known_dollars
-from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.rows.results import BatchResult, BatchSummary
 from claude_force_nb.text_tables import one_line
@@ -26,9 +26,11 @@ _LAST_INPUT = 10_000
 
 def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
     """Return rows by status, cost, saving and time in one line."""
+    recorded = _recorded_line(batch)
+    if recorded:
+        return recorded
     counts = batch.counts
-    parts = [f"{len(batch):,} rows" if len(batch) != 1 else "1 row"]
-    parts += ["{:,} {}".format(number, kind.replace("_", " ")) for kind, number in counts.items() if number]
+    parts = [_counts_line(len(batch), counts)]
     if isinstance(batch, BatchSummary):
         cost, saved = dollars(batch.cost), dollars(batch.saved)
     else:
@@ -40,6 +42,32 @@ def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
         parts.append(f"prompt cache saved {dollars(batch.prompt_cache_saved)}")
     parts.append(f"{batch.duration_seconds:.1f} s")
     return " · ".join(parts)
+
+
+def _recorded_line(batch: Union[BatchResult, BatchSummary]) -> str:
+    """Return the line of a batch whose answers are all in an answer file, the same for every run; "" for any other."""
+    counts = StatusCounts()
+    counts.update(batch.counts)
+    price = ""
+    if isinstance(batch, BatchSummary):
+        recorded = batch.recorded
+    else:
+        recorded = sum(result.recorded for result in batch)
+        # Rows that share an answer were paid for once.
+        distinct = {result.fingerprint: result.price for result in batch if result.recorded}
+        price = _sum(list(distinct.values()))
+    if not recorded or recorded < counts.answered:
+        return ""
+    counts["ok"] += counts["cached"]
+    counts["cached"] = 0
+    return " · ".join(part for part in (_counts_line(len(batch), counts), "recorded", price) if part)
+
+
+def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
+    parts = [f"{rows:,} rows" if rows != 1 else "1 row"]
+    return " · ".join(
+        parts + ["{:,} {}".format(number, kind.replace("_", " ")) for kind, number in counts.items() if number]
+    )
 
 
 def _sum(amounts: Sequence[Optional[Decimal]]) -> str:
@@ -59,7 +87,7 @@ def _row(number: int, result: ClaudeResult, given: Optional[Mapping[Any, Any]]) 
     shown = result.shortcoming or result.text if result.error is None else f"{result.error}"
     if result.shortcoming and result.text:
         shown = f"{shown}: {result.text}"
-    return str(number), result.status.replace("_", " "), _input(given), _short(shown)
+    return str(number), result.shown_status.replace("_", " "), _input(given), _short(shown)
 
 
 def _input(given: Optional[Mapping[Any, Any]]) -> str:

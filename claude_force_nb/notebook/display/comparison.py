@@ -89,14 +89,13 @@ class Comparison:
         rows: Dict[str, List[Any]] = {}
         for number, answer in enumerate(self.answers):
             result = answer.result
-            cost = result.saved if result.cached else result.cost
             row = {
                 "model": result.model or answer.model,
                 "agent": answer.agent,
                 "sample": answer.sample,
                 "answer": result.text,
-                "status": result.status,
-                "cost": None if cost is None else float(cost),
+                "status": result.shown_status,
+                "cost": None if result.price is None else float(result.price),
                 "seconds": result.call_seconds,
                 "similarity": self.similarity(number),
                 "error": None if result.error is None else one_line(result.error),
@@ -121,12 +120,11 @@ class Comparison:
         result = answer.result
         if result.error is not None:
             return (answer.name, f"{result.status}: {one_line(result.error)}", "", "", "", "")
-        cost = result.saved if result.cached else result.cost
         tokens = f"{result.usage.total_input_tokens}→{result.usage.output_tokens}"
         alike = f"{self.similarity(number):.0%}" if number else ""
         # As when it was asked: a rerun shows the same.
         status = "ok" if result.status == "cached" else result.status
-        return (answer.name, status, tokens, dollars(cost), f"{result.call_seconds:.1f}", alike)
+        return (answer.name, status, tokens, dollars(result.price), f"{result.call_seconds:.1f}", alike)
 
     def _grid(self) -> str:
         heads = "".join(f'<th style="text-align:left">{escape_html(answer.name)}</th>' for answer in self.answers)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime
 import time
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
 from claude_force_nb import __version__
 from claude_force_nb.messages.result import ClaudeResult
 
-__all__ = ["METADATA_KEY", "provenance"]
+__all__ = ["ABOUT_THE_RUN", "METADATA_KEY", "provenance"]
 
 METADATA_KEY = "claude_force_nb"
+
+ABOUT_THE_RUN: Mapping[str, Any] = {METADATA_KEY: {"about": "run"}}
+"""Metadata of an output that shows settings, costs and the like."""
 
 
 def provenance(result: ClaudeResult) -> Dict[str, Any]:
@@ -21,11 +24,10 @@ def provenance(result: ClaudeResult) -> Dict[str, Any]:
     on which it was made, UTC.
     """
     made = datetime.datetime.fromtimestamp(time.time() - result.age_seconds, datetime.timezone.utc)
-    price = result.saved if result.cached else result.cost
     return {
         METADATA_KEY: {
             "agent": result.agent,
-            "cost": None if price is None else f"{price:f}",
+            "cost": None if result.price is None else f"{result.price:f}",
             "date": made.strftime("%Y-%m-%d"),
             "fingerprint": result.fingerprint,
             "model": result.model,

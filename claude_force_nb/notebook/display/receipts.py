@@ -19,8 +19,14 @@ def _day(result: ClaudeResult, now: float) -> str:
     return asked.date().isoformat()
 
 
+def _tokens(result: ClaudeResult) -> str:
+    return f"{result.usage.total_input_tokens}→{result.usage.output_tokens} tok"
+
+
 def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
     """Return the one line under an answer: who, tokens, cost, time; or when it was asked and saving where the cache answered.
+
+    That of a recorded answer says what it took when it was made, whether that was now or long ago.
 
     Parameters
     ----------
@@ -29,13 +35,15 @@ def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
         Unix seconds; the present by default.
     """
     parts = [result.agent or "", result.model]
-    if result.cached:
-        parts += ["cached", f"asked {_day(result, time.time() if now is None else now)}"]
+    day = _day(result, time.time() if now is None else now)
+    if result.recorded:
+        parts += [f"recorded {day}", _tokens(result)]
+        parts += ["price unknown" if result.price is None else dollars(result.price), f"{result.call_seconds:.1f} s"]
+    elif result.cached:
+        parts += ["cached", f"asked {day}"]
         parts.append("saved " + dollars(result.saved) if result.saved is not None else "price unknown")
     else:
-        usage = result.usage
-        parts.append(f"{usage.total_input_tokens}→{usage.output_tokens} tok")
-        parts.append(dollars(result.cost))
+        parts += [_tokens(result), dollars(result.cost)]
         if result.prompt_cache_saved:
             verb = "saved" if result.prompt_cache_saved > 0 else "written for"
             parts.append(f"prompt cache {verb} {dollars(abs(result.prompt_cache_saved))}")
@@ -44,12 +52,12 @@ def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
         parts.append("does not fit the schema")
     elif result.repaired:
         parts.append("repaired")
-    if result.attempts > 1 + result.repaired:
+    if result.attempts > 1 + result.repaired and not result.recorded:
         parts.append(f"{result.attempts} attempts")
     if result.incomplete:
-        parts += [result.shortcoming, "" if result.cached else "not cached"]
-    elif result.status == "ok" and not result.text.strip():
-        parts += ["no text in the answer", "not cached"]
+        parts += [result.shortcoming, "" if result.cached or result.recorded else "not cached"]
+    elif result.shown_status == "ok" and not result.text.strip():
+        parts += ["no text in the answer", "" if result.recorded else "not cached"]
     parts.append(result.notice)
     # A server may call its model anything; what breaks the line would end the receipt, or begin a heading.
     return " · ".join(one_line(part) for part in parts if part)

@@ -6,7 +6,7 @@ import os
 import time
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Coroutine, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, Optional
 
 from IPython.core.magic import (
     Magics,
@@ -67,7 +67,7 @@ class ClaudeMagics(Magics):
     def _ask(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.claude import ask
 
-        return ask(self.session, line, cell, local_ns or {})
+        return self._in_cell(lambda: ask(self.session, line, cell, local_ns or {}))
 
     @no_var_expand
     @needs_local_scope
@@ -79,7 +79,7 @@ class ClaudeMagics(Magics):
     def _batch(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.batch import batch
 
-        return batch(self.session, line, cell, local_ns or {})
+        return self._in_cell(lambda: batch(self.session, line, cell, local_ns or {}))
 
     @no_var_expand
     @needs_local_scope
@@ -91,7 +91,7 @@ class ClaudeMagics(Magics):
     def _compare(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.compare import compare
 
-        return compare(self.session, line, cell, local_ns or {})
+        return self._in_cell(lambda: compare(self.session, line, cell, local_ns or {}))
 
     @no_var_expand
     @line_magic
@@ -102,7 +102,7 @@ class ClaudeMagics(Magics):
     async def _jobs(self, line: str) -> None:
         from claude_force_nb.notebook.commands.jobs import jobs
 
-        self._show(await jobs(self.session, line, now=time.time()))
+        self._show(await jobs(self.session, line, now=time.time()), about_the_run=True)
 
     @no_var_expand
     @needs_local_scope
@@ -114,7 +114,7 @@ class ClaudeMagics(Magics):
     def _fix(self, line: str, local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.fix import fix
 
-        return fix(self.session, line, local_ns or {})
+        return self._in_cell(lambda: fix(self.session, line, local_ns or {}))
 
     @no_var_expand
     @line_magic
@@ -125,7 +125,7 @@ class ClaudeMagics(Magics):
     async def _doctor(self, line: str) -> None:
         from claude_force_nb.notebook.commands.doctor import doctor
 
-        self._show(await doctor(self.session, line))
+        self._show(await doctor(self.session, line), about_the_run=True)
 
     @no_var_expand
     @line_magic
@@ -157,7 +157,7 @@ class ClaudeMagics(Magics):
         """Show or change the cache: `%claude_cache stats|verify|clear|path`."""
         from claude_force_nb.notebook.commands.cache import cache
 
-        self._show(cache(self.session, line))
+        self._show(cache(self.session, line), about_the_run=True)
 
     @no_var_expand
     @line_magic
@@ -165,7 +165,7 @@ class ClaudeMagics(Magics):
         """Keep answers in a file beside the notebook: `%claude_answers record|use|frozen|off|save|status|prune [PATH]`."""
         from claude_force_nb.notebook.commands.answers import answers
 
-        self._show(answers(self.session, line, environ=os.environ))
+        self._show(answers(self.session, line, environ=os.environ), about_the_run=True)
 
     @no_var_expand
     @line_magic
@@ -176,7 +176,7 @@ class ClaudeMagics(Magics):
         """
         from claude_force_nb.notebook.commands.cost import cost
 
-        self._show(cost(self.session, line, now=time.time()))
+        self._show(cost(self.session, line, now=time.time()), about_the_run=True)
 
     @no_var_expand
     @line_magic
@@ -185,7 +185,9 @@ class ClaudeMagics(Magics):
         from claude_force_nb.notebook.commands.config import config
 
         session = self.session
-        self._show(config(session.settings, line, names=session.front_end.names, environ=os.environ))
+        self._show(
+            config(session.settings, line, names=session.front_end.names, environ=os.environ), about_the_run=True
+        )
 
     @no_var_expand
     @line_magic
@@ -207,9 +209,16 @@ class ClaudeMagics(Magics):
             return self._fix(line, None)
         return self._jobs(line) if name == "claude_jobs" else self._doctor(line)
 
-    def _show(self, bundle: Optional[Bundle]) -> None:
+    async def _in_cell(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Do what a cell asks for, known as that cell's where an answer is missing."""
+        from claude_force_nb.answers import asking_from
+
+        with asking_from(f"cell {self.session.front_end.cell_run().label}"):
+            return await work()
+
+    def _show(self, bundle: Optional[Bundle], *, about_the_run: bool = False) -> None:
         if bundle is not None:
-            self.session.front_end.show(bundle)
+            self.session.front_end.show(bundle, about_the_run=about_the_run)
 
     def cell_failed(self, source: str, error: BaseException) -> None:
         """Keep what `{{ last_error }}` says of a cell that has failed."""

@@ -6,7 +6,7 @@ from typing import Optional
 from urllib.parse import urlsplit
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.messages.addresses import is_loopback
+from claude_force_nb.messages.addresses import is_loopback, is_private
 from claude_force_nb.messages.request import DEFAULT_BASE_URL, normalise_base_url
 
 __all__ = ["SIMULATOR", "check_address", "other_host"]
@@ -32,7 +32,7 @@ def check_address(base_url: Optional[str], *, allow_http: bool) -> None:
         If it is not https, and not on this machine, and not allowed; or not an http(s) URL at all.
     """
     url = normalise_base_url(base_url)
-    if url.startswith("https://") or is_loopback(url) or allow_http:
+    if is_private(url) or allow_http:
         return
     raise OptionError(
         f"{url} would receive the key unencrypted: give an https:// address, or allow this with "

@@ -6,6 +6,7 @@ from typing import Dict
 
 from claude_force_nb.vocabulary import (
     ANSWER_MODES,
+    ANSWER_REDACTIONS,
     CACHE_MODES,
     COUNT_MODES,
     DEFAULT_MAX_TOKENS,
@@ -245,6 +246,26 @@ OPTIONS: Dict[str, Option] = {
             line=False,
             setting=True,
             default="use",
+            project="personal",
+        ),
+        Option(
+            "answers_redact",
+            read_text,
+            "part",
+            "what is left out of the file of answers",
+            choices=ANSWER_REDACTIONS,
+            line=False,
+            setting=True,
+            default="none",
+            project="personal",
+        ),
+        Option(
+            "answers_max_age_days",
+            read_days,
+            "days, from 1",
+            "age from which answers of the file do not count",
+            line=False,
+            setting=True,
             project="personal",
         ),
         Option(

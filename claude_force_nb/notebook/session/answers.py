@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import List, Optional, Tuple
+from typing import List, Optional, Set, Tuple
 
 from claude_force_nb.answers import AnswerFile
 from claude_force_nb.calls.events import Event
+from claude_force_nb.errors import AnswerFileWarning
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.warn import warn
 
-__all__ = ["SessionAnswers"]
+__all__ = ["SessionAnswers", "trust_line"]
 
 # Answers that are remembered, so that a file that is begun late has them.
 _MOST_REMEMBERED = 1000
+
+
+def trust_line(unsigned: int) -> str:
+    """Return what is said of answers that none of the user's keys has signed."""
+    return f"{unsigned:,} of its answers are not signed by you: trust them only as much as you trust the file's source"
 
 
 class SessionAnswers:
@@ -22,15 +29,28 @@ class SessionAnswers:
 
     def __init__(self) -> None:
         self._file: Optional[AnswerFile] = None
-        self._given = ""
+        self._given: Tuple[str, str, Optional[float]] = ("", "none", None)
+        self._said: Set[str] = set()
         self._remembered: OrderedDict[str, Tuple[ClaudeRequest, ClaudeResult]] = OrderedDict()
 
-    def file(self, path: str) -> AnswerFile:
+    def file(self, path: str, *, redact: str = "none", max_age_days: Optional[float] = None) -> AnswerFile:
         """Return the file at a path, the same one as long as the same is given, wherever the notebook goes meanwhile."""
-        if self._file is None or path != self._given:
+        given = (path, redact, max_age_days)
+        if self._file is None or given != self._given:
             self.flush()
-            self._file, self._given = AnswerFile(path), path
+            self._file, self._given = AnswerFile(path, redact=redact, max_age_days=max_age_days), given
         return self._file
+
+    def say_unsigned(self, named_by: str) -> None:
+        """Say once of a file that a setting names, and no cell, how many of its answers only that setting vouches for."""
+        file = self._file
+        if file is None or file.path in self._said or not file.exists():
+            return
+        self._said.add(file.path)
+        count = file.unsigned
+        if count and named_by != "%claude_config":
+            line = f"{file.name}, named by {named_by}: {trust_line(count)}"
+            warn(line, AnswerFileWarning)
 
     def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
         """Remember what this one is answered."""

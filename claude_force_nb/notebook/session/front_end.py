@@ -6,6 +6,7 @@ from typing import Any, Mapping, MutableMapping, Optional, Tuple
 
 from claude_force_nb.memory.conversations import CellRun
 from claude_force_nb.notebook.display.bundles import Bundle
+from claude_force_nb.notebook.display.provenance import ABOUT_THE_RUN
 from claude_force_nb.notebook.display.screen import show_bundle
 from claude_force_nb.notebook.kernel.cells import cell_id, cell_run
 from claude_force_nb.notebook.kernel.updates import Live, live_form, shows_updates
@@ -80,10 +81,13 @@ class FrontEnd:
         path = self._environ.get("JPY_SESSION_NAME") or self.names.get("__vsc_ipynb_file__")
         return str(path) if path else folder_of_notebook().name
 
-    def show(self, shown: Bundle) -> None:
-        """Show a bundle below the cell, or its plain form in a terminal."""
+    def show(self, shown: Bundle, *, about_the_run: bool = False) -> None:
+        """Show a bundle below the cell, or its plain form in a terminal.
+
+        What is `about_the_run`, settings and costs for example, is another in each run; the saved notebook says so.
+        """
         if self.in_kernel:
-            show_bundle(shown)
+            show_bundle(shown, metadata=ABOUT_THE_RUN if about_the_run else None)
         else:
             print(shown["text/plain"])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Callable, Dict, Optional
 
 from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.api.transport import SdkTransport
 from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable, load_prices
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning
@@ -19,7 +21,7 @@ from claude_force_nb.warn import warn
 from .answers import SessionAnswers
 from .background_runs import BackgroundRuns
 from .budgets import SessionBudgets
-from .simulator import SessionSimulator
+from .simulator import SIMULATOR_NAME, SessionSimulator
 
 __all__ = ["Orchestrators"]
 
@@ -35,6 +37,8 @@ _BUILD_SETTINGS = (
     "allow_unknown_price",
     "answers",
     "answers_mode",
+    "answers_redact",
+    "answers_max_age_days",
 )
 _SECONDS_A_DAY = 86400
 # Long enough to be no word of an answer, which a key is taken out of.
@@ -98,7 +102,10 @@ class Orchestrators:
     def base_url(self) -> Optional[str]:
         """Address of the server, as set; None for the official API. Starts the simulator where that is what is set."""
         value: Optional[str] = self._settings.value("base_url")
-        return self._simulator.url if value == SIMULATOR else value
+        if value != SIMULATOR:
+            return value
+        # Frozen, nobody is asked.
+        return SIMULATOR_NAME if self._settings.value("answers_mode") == "frozen" else self._simulator.url
 
     @property
     def current(self) -> AsyncAgentOrchestrator:
@@ -110,11 +117,16 @@ class Orchestrators:
             If a setting cannot be used.
         """
         values = {name: self._settings.value(name) for name in _BUILD_SETTINGS}
+        transport: Optional[SdkTransport] = None
         if values["base_url"] == SIMULATOR:
+            values["base_url"] = self.base_url
             # It takes any key, and must not be shown a real one.
-            values.update(base_url=self.base_url, api_key=_SIMULATOR_KEY)
+            server = {"api_key": _SIMULATOR_KEY, "base_url": values["base_url"], "known_as": SIMULATOR_NAME}
+            transport = SdkTransport(**server, environ=os.environ)
+        file_options = {name: values.pop("answers_" + name) for name in ("redact", "max_age_days")}
         if values["answers"] is not None:
-            values["answers"] = self._answers.file(values["answers"])
+            values["answers"] = self._answers.file(values["answers"], **file_options)
+            self._answers.say_unsigned(self._settings.lookup("answers")[1])
         built_with = {**values, "prices": self._settings.value("prices")}
         check_address(values["base_url"], allow_http=values["allow_http"])
         self._budgets.apply(self._settings)
@@ -123,6 +135,7 @@ class Orchestrators:
             budgets = self._budgets.of(local=is_loopback(normalise_base_url(values["base_url"])))
             self._orchestrator = AsyncAgentOrchestrator(
                 **values,
+                transport=transport,
                 budget=budgets.session,
                 daily_budget=budgets.daily,
                 prices=self.prices,

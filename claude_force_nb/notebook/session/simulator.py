@@ -10,7 +10,10 @@ from claude_force_nb.text_tables import one_line
 if TYPE_CHECKING:
     from claude_force_nb.simulator.process import SimulatorProcess
 
-__all__ = ["SessionSimulator"]
+__all__ = ["SIMULATOR_NAME", "SessionSimulator"]
+
+SIMULATOR_NAME = "http://localhost/simulator"
+"""What requests call the simulator, whichever port it has: so a notebook asks the same in every session."""
 
 # As a first try should feel: an answer that is seen to arrive.
 _LATENCY_SECONDS = 0.2
@@ -45,8 +48,8 @@ class SessionSimulator:
         return self._process.url
 
     def is_at(self, server: str) -> bool:
-        """Return whether an address is that of the simulator that runs."""
-        return self._process is not None and self._process.url == server
+        """Return whether an address is that of the simulator, running or not."""
+        return server == SIMULATOR_NAME or (self._process is not None and self._process.url == server)
 
     def close(self) -> None:
         """End it; a later use starts another one."""

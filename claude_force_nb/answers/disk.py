@@ -1,0 +1,58 @@
+"""Answer files on disk: read within their project and up to a size, written whole."""
+
+from __future__ import annotations
+
+import os
+from typing import List, Optional, Tuple
+
+from claude_force_nb.errors import AnswerFileError
+from claude_force_nb.storage.regular_file import project_of, read_regular, replace_file
+
+from .keys import AnswerKeys
+from .lines import AnswerLine, LineFault, split_lines
+
+__all__ = ["MAX_FILE_BYTES", "file_state", "read_lines", "write_whole"]
+
+MAX_FILE_BYTES = 512 * 2**20
+"""Largest file that is read, in bytes."""
+
+
+def read_lines(path: str, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
+    """Return header, lines and faults of a file as `split_lines` does; nothing where there is no file, or an empty one.
+
+    Raises
+    ------
+    AnswerFileError
+        If it cannot be read, or is not an answer file.
+    """
+    try:
+        data = read_regular(path, max_bytes=MAX_FILE_BYTES, within=project_of(path, or_working_directory=False))
+    except FileNotFoundError:
+        return b"", [], []
+    except OSError as error:
+        raise AnswerFileError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not data:
+        return b"", [], []
+    try:
+        return split_lines(data, keys)
+    except AnswerFileError as error:
+        raise AnswerFileError(f"{path}: {error}") from None
+
+
+def file_state(path: str) -> Optional[Tuple[int, int, int]]:
+    """Return what changes when somebody writes the file; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def write_whole(target: str, data: bytes) -> None:
+    """Put a file in the place of another with the permissions of that; raises OSError, and then the other is as it was."""
+    with replace_file(target, binary=True) as file:
+        if os.name == "posix" and os.path.exists(target):
+            os.fchmod(file.fileno(), os.stat(target).st_mode & 0o777)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
