@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from pathlib import Path
 
-from claude_force_nb.answers import AnswerFile
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.errors import AnswerFileError, ConfigurationError
 from claude_force_nb.text_tables import one_line, plain_table
 
+from .arguments import add_inputs, open_inputs, status_two_on_wrong_use
 from .auditing import AuditedAnswer, audit
-from .cli import answers_beside
-from .saved import read_notebook, shown_answers
+from .saved import shown_answers
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,26 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "List the answers that a notebook shows, where each comes from, and whether the answer file or the cache has the same text."
         " Exit status: 0 if all are known and unchanged, 1 if not, 2 if it could not be read."
     )
-    parser.add_argument("notebook", type=Path, help="notebook to read; nothing of it is run")
-    parser.add_argument("--answers", type=Path, help="answer file (default: NAME.answers.jsonl beside NAME.ipynb)")
+    add_inputs(parser, notebook="notebook to read; nothing of it is run")
     parser.add_argument("--json", action="store_true", help="one JSON array, for programs")
 
 
+@status_two_on_wrong_use
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    try:
-        shown = list(shown_answers(read_notebook(str(arguments.notebook))))
-        answers = AnswerFile(arguments.answers or answers_beside(arguments.notebook))
-        if answers.exists():
-            answers.load()
-        elif arguments.answers is not None:
-            raise AnswerFileError(f"answer file {answers.path} not found")
-        with ResponseCache() as cache:
-            # Looking at a cache must not make one.
-            found = audit(shown, answers, cache if cache.directory.is_dir() else None)
-    except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    saved, answers = open_inputs(arguments, needs_answers=False)
+    with ResponseCache() as cache:
+        # Looking at a cache must not make one.
+        found = audit(shown_answers(saved), answers, cache if cache.directory.is_dir() else None)
     if arguments.json:
         print(json.dumps([answer.to_record() for answer in found], indent=1, sort_keys=True))
     else:

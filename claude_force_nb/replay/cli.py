@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import List
 
 from claude_force_nb.answers import AnswerFile
-from claude_force_nb.errors import AnswerFileError, ConfigurationError
+from claude_force_nb.errors import AnswerFileError
 from claude_force_nb.storage.regular_file import own_target, replace_file
 
+from .arguments import add_inputs, open_inputs, status_two_on_wrong_use
 from .comparing import changed_cells, failed_cells, missed_cells
 from .running import Replayed, run_frozen
-from .saved import read_notebook
+from .saved import code_cells
 
-__all__ = ["add_arguments", "answers_beside", "run"]
+__all__ = ["add_arguments", "run"]
 
 _MOST_NAMED = 20
 
@@ -27,36 +27,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Run a notebook from its answer file, in a fresh kernel without key and network. Exit status: 0 if every answer was there"
         " (and with --check, if nothing changed), 1 if not, 2 if it could not be run."
     )
-    parser.add_argument("notebook", type=Path, help="notebook to run")
-    parser.add_argument("--answers", type=Path, help="answer file (default: NAME.answers.jsonl beside NAME.ipynb)")
+    add_inputs(parser, notebook="notebook to run")
     parser.add_argument("--check", action="store_true", help="compare what the cells show with what was saved")
-    parser.add_argument("--output", type=Path, help="write the notebook as it ran to this file")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="write the notebook as it ran to this file; cells that show the same stay as they were",
+    )
     parser.add_argument(
         "--timeout", type=float, default=600.0, metavar="SECONDS", help="time limit of each cell (default: %(default)s)"
     )
 
 
-def answers_beside(notebook: Path) -> Path:
-    """Return where the answer file of a notebook lies by convention."""
-    return notebook.with_name(notebook.stem + ".answers.jsonl")
-
-
+@status_two_on_wrong_use
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    try:
-        saved = read_notebook(str(arguments.notebook))
-        answers = AnswerFile(arguments.answers or answers_beside(arguments.notebook))
-        if not answers.exists():
-            raise AnswerFileError(f"answer file {answers.path} not found; record one: %claude_answers record")
-        answers.load()
-        replayed = run_frozen(
-            arguments.notebook, answers, environ=os.environ, timeout_seconds=max(arguments.timeout, 0.001)
-        )
-        if arguments.output is not None:
-            _write(replayed, arguments.output)
-    except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    saved, answers = open_inputs(arguments, needs_answers=True)
+    seconds = max(arguments.timeout, 0.001)
+    replayed = run_frozen(arguments.notebook, answers, environ=os.environ, timeout_seconds=seconds)
+    if arguments.output is not None:
+        _write(replayed, arguments.output)
     again = replayed.notebook
     missed, failed = missed_cells(again), failed_cells(saved, again)
     problems = [f"cell {number} has no answer: {line}" for number, line in missed.items()]
@@ -97,8 +87,16 @@ def _summary(replayed: Replayed, answers: AnswerFile, problems: int) -> str:
 
 
 def _write(replayed: Replayed, path: Path) -> None:
+    """Write what was run; a cell that shows what it showed stays as it was saved, so that only what changed differs."""
     import nbformat
 
+    changed = changed_cells(replayed.saved, replayed.notebook)
+    cells = zip(code_cells(replayed.saved), code_cells(replayed.notebook))
+    for number, (before, after) in enumerate(cells, 1):
+        if number not in changed:
+            after.update(
+                outputs=before["outputs"], execution_count=before["execution_count"], metadata=before["metadata"]
+            )
     text = nbformat.writes(replayed.notebook)  # type: ignore[no-untyped-call]
     try:
         with replace_file(own_target(path)) as file:

@@ -46,8 +46,7 @@ def failed_cells(saved: Mapping[str, Any], again: Mapping[str, Any]) -> Dict[int
 def changed_cells(saved: Mapping[str, Any], again: Mapping[str, Any]) -> List[int]:
     """Return the numbers of the code cells that show something else now.
 
-    What is paid, saved or warned of in this run does not count, nor do addresses of objects in memory and cells that show settings, costs
-    and the like.
+    What is paid, saved or warned of in this run does not count, nor do addresses of objects in memory, settings, costs and the like.
     """
     return [
         number
@@ -76,17 +75,22 @@ def _shown(cell: Mapping[str, Any]) -> List[Any]:
                 shown.append([name, text])
         elif kind == "error":
             shown.append(["error", output.get("ename"), _plain(output.get("evalue"))])
-        else:
+        elif _said(output).get("about") != "run":
             shown.append(["data", _data(output)])
     return shown
+
+
+def _said(output: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = output.get("metadata")
+    said = metadata.get(_METADATA_KEY) if isinstance(metadata, Mapping) else None
+    return said if isinstance(said, Mapping) else {}
 
 
 def _data(output: Mapping[str, Any]) -> Any:
     data = output.get("data")
     data = data if isinstance(data, Mapping) else {}
-    metadata = output.get("metadata")
-    said = metadata.get(_METADATA_KEY) if isinstance(metadata, Mapping) else None
-    if isinstance(said, Mapping):
+    said = _said(output)
+    if said:
         # The receipt stands in each form; the other forms are made from what the plain one says.
         return [said.get("fingerprint"), without_receipt(_plain(data.get("text/plain")))]
     if _BATCH.match(_plain(data.get("text/plain"))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -35,14 +36,15 @@ class Replayed:
 
     Attributes
     ----------
-    notebook : NotebookNode
-        As it ran.
+    saved, notebook : NotebookNode
+        As it was, and as it ran.
     missed : int
         Questions that the file did not answer, also those of rows of a batch.
     unused : list of str or None
         Fingerprints of the file's answers that nobody asked for; None where the notebook did not come so far.
     """
 
+    saved: NotebookNode
     notebook: NotebookNode
     missed: int
     unused: Optional[List[str]]
@@ -89,7 +91,7 @@ def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], t
         notebook = nbformat.read(str(path), as_version=4)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise SourceError(f"{path} is not a notebook: {type(error).__name__}") from None
-    saved_kernel = dict(notebook.metadata)
+    saved = copy.deepcopy(notebook)
     notebook.cells.append(nbformat.v4.new_code_cell(_UNUSED))  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory(prefix="claude-replay-") as state:
         client = nbclient.NotebookClient(
@@ -103,8 +105,8 @@ def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], t
         )
         client.execute(env=_environment(answers, environ, state))
     missed, unused = _printed(notebook.cells.pop())
-    notebook.metadata = nbformat.from_dict(saved_kernel)  # type: ignore[no-untyped-call]
-    return Replayed(notebook, missed, unused)
+    notebook.metadata = saved.metadata
+    return Replayed(saved, notebook, missed, unused)
 
 
 def _environment(answers: AnswerFile, environ: Mapping[str, str], state: str) -> Dict[str, str]:

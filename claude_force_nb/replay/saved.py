@@ -14,8 +14,8 @@ __all__ = ["ShownAnswer", "code_cells", "is_about_the_run", "read_notebook", "sh
 
 _MAX_BYTES = 256 * 2**20
 _METADATA_KEY = "claude_force_nb"
-# Cells that show what is set, kept and spent here: it is about the run.
-_ABOUT_THE_RUN = re.compile(r"^\s*%claude_(?:answers|cache|config|cost|dashboard|doctor|jobs)\b", re.MULTILINE)
+# Cells that show live what goes on; other magics mark what is about the run.
+_ABOUT_THE_RUN = re.compile(r"^\s*%claude_(?:dashboard|jobs)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def read_notebook(path: str) -> Dict[str, Any]:
     return notebook
 
 
-def code_cells(notebook: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+def code_cells(notebook: Mapping[str, Any]) -> List[Any]:
     """Return the code cells, in order."""
     return [cell for cell in notebook["cells"] if cell.get("cell_type") == "code"]
 
 
 def is_about_the_run(cell: Mapping[str, Any]) -> bool:
-    """Return whether a cell shows settings, costs or the like, which are not the same elsewhere."""
+    """Return whether a cell shows live what goes on, which is not the same elsewhere."""
     return _ABOUT_THE_RUN.search(_joined(cell.get("source"))) is not None
 
 
