@@ -155,7 +155,9 @@ class Accounts:
 
     def run_budget(self, options: CallOptions) -> Optional[Budget]:
         """Return the budget of one run, in addition to the general ones; None if it has none."""
-        return None if options.budget is None else Budget(options.budget, allow_unknown_price=self.allow_unknown_price)
+        if options.budget is None or isinstance(options.budget, Budget):
+            return options.budget
+        return Budget(options.budget, allow_unknown_price=self.allow_unknown_price)
 
     def close(self) -> None:
         """Close the files that were opened here, and the ledger; save the answer file."""

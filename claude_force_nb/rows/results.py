@@ -309,6 +309,10 @@ class BatchResult(Sequence[ClaudeResult]):
         for row in self._results:
             for name, value in answer_columns(row, self._more).items():
                 added[name].append(value)
+        return self.with_columns(added)
+
+    def with_columns(self, added: Mapping[str, List[Any]]) -> Any:
+        """Return the source's rows with further columns, a value for each row; raises as `to_frame`."""
         if self._source is not None:
             return self._source.frame(self._numbers, added)
         return assemble(self._numbers, {}, added)

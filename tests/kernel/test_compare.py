@@ -58,3 +58,51 @@ def test_what_is_wrong_is_one_line_and_what_fails_is_shown(tmp_path: Path) -> No
         shown = only_answer(kernel.run("%%claude_compare models=haiku samples=2\nHello"))["text/plain"]
         assert shown.count("failed: ") == 1
         assert "ok" in shown
+
+
+@pytest.mark.slow
+def test_a_source_of_rows_gives_columns_that_are_recorded(tmp_path: Path) -> None:
+    """What each column took and how far they agree; again and frozen the same for nothing; a budget is one for the cell."""
+    reviews = "reviews = [{'text': f'review {number % 4}'} for number in range(6)]"
+    code = "%%claude_compare reviews models=haiku,sonnet samples=2 into=grid\nWhat is {{ text }}?"
+    with Simulator() as server, LiveKernel(kernel_environment(server.url, tmp_path), str(tmp_path)) as kernel:
+        kernel.run(f"%load_ext claude_force_nb\n%claude_answers record x.answers.jsonl\n{reviews}")
+        shown = only_answer(kernel.run(code))["text/plain"]
+        assert [line.split("  ")[0] for line in shown.splitlines()[1:5]] == [
+            "haiku",
+            "haiku · sample 2",
+            "sonnet",
+            "sonnet · sample 2",
+        ]
+        assert "6 of 6 rows differ" in shown
+        assert server.counters.completed == 16
+        assert kernel.value("list(grid.to_frame())") == (
+            "['text', 'haiku', 'haiku · sample 2', 'sonnet', 'sonnet · sample 2', 'agree']"
+        )
+        assert (
+            kernel.value("grid.agreement(0, 0).share, grid.agreement(0, 2).share, len(grid.batches[3])") == "1.0 0.0 6"
+        )
+        assert only_answer(kernel.run(code))["text/plain"] == shown
+        batches = only_answer(kernel.run("%claude_compare ['Red?', 'Blue?'] models=haiku,sonnet via=batches"))
+        assert "2 of 2 rows differ" in batches["text/plain"]
+        assert server.counters.completed == 20
+        tight = only_answer(kernel.run("%%claude_compare reviews models=haiku,opus budget=0.00001\nDear {{ text }}"))
+        assert tight["text/plain"].count("6 without a complete answer, the first: BudgetExceededError") == 2
+        for line, said in {
+            "reviews models=haiku,hiku": "hiku",
+            "reviews agents=reviewer,nobody": "nobody",
+            "reviewz models=haiku": "did you mean 'reviews'?",
+            "iter(reviews) models=haiku": "can be read once only: compare a list of it",
+            "[] models=haiku": "is empty; nothing was sent",
+            "limit=3 models=haiku": "limit= is for rows",
+            "reviews into=x.jsonl": "into= of a comparison is a variable",
+            "reviews --raw": "--raw is for a prompt without rows",
+        }.items():
+            assert said in one_line(kernel.run(f"%%claude_compare {line}\nHello {{{{ text }}}}")), line
+        assert server.counters.completed == 20
+    assert len((tmp_path / "x.answers.jsonl").read_bytes().splitlines()) == 21
+    environment = {**kernel_environment(server.url, tmp_path / "elsewhere"), "CLAUDE_FORCE_ANSWERS_MODE": "frozen"}
+    environment["CLAUDE_FORCE_ANSWERS"] = str(tmp_path / "x.answers.jsonl")
+    with LiveKernel(environment, str(tmp_path)) as kernel:
+        kernel.run(f"%load_ext claude_force_nb\n{reviews}")
+        assert only_answer(kernel.run(code))["text/plain"] == shown

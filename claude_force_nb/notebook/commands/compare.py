@@ -1,23 +1,27 @@
-"""%%claude_compare: one prompt to several models, agents and samples, side by side."""
+"""%%claude_compare: one prompt, or one for each row of a source, to several models, agents and samples."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from decimal import Decimal
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from claude_force_nb.calls.status import CallStatus
+from claude_force_nb.costs.budget import Budget
 from claude_force_nb.errors import ApiError, BudgetExceededError, EmptyPromptError, OptionError, SchemaError
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.display.batch_comparison import BatchComparison
 from claude_force_nb.notebook.display.comparison import ComparedAnswer, Comparison
 from claude_force_nb.notebook.kernel.stopping import interruptible
-from claude_force_nb.notebook.options.line import parse_line
-from claude_force_nb.notebook.options.table import COMPARE_OPTIONS
+from claude_force_nb.notebook.options.batch_line import is_path, parse_batch_line
+from claude_force_nb.notebook.options.names import check_target
+from claude_force_nb.notebook.options.table import COMPARE_OPTIONS, ROW_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
 from .call_arguments import call_arguments
+from .compare_batch import compare_rows
 from .reference import Reference
 
 __all__ = ["REFERENCE", "compare"]
@@ -25,7 +29,10 @@ __all__ = ["REFERENCE", "compare"]
 _MOST_ANSWERS = 100
 REFERENCE = Reference(
     magic="%%claude_compare",
-    summary="Sends one prompt to several models and agents, and shows the answers side by side; the cell's value is a Comparison.",
+    summary=(
+        "Sends one prompt to several models and agents, and shows the answers side by side; the cell's value is a Comparison. "
+        "With a SOURCE of rows, as of %%claude_batch, it says how far the columns of answers agree."
+    ),
     options=COMPARE_OPTIONS,
     examples=(
         ("%%claude_compare models=haiku,sonnet", "above a prompt"),
@@ -33,18 +40,21 @@ REFERENCE = Reference(
             "%%claude_compare models=haiku agents=reviewer,tester samples=2 into=grid",
             "grid.to_frame() has a row for each",
         ),
+        ("%%claude_compare reviews models=haiku,sonnet", "above a prompt with {{ text }}: once for each row and model"),
     ),
     page="guide.md#compare",
 )
 
-# One of the answers: model, agent, number of the sample.
-_Place = Tuple[Optional[str], Optional[str], int]
-
 
 async def compare(
     session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
-) -> Optional[Comparison]:
+) -> Union[Comparison, BatchComparison, None]:
     """Ask, and return the answers, agents within models and samples within agents; one that failed is among them with its error.
+
+    Returns
+    -------
+    Comparison, BatchComparison or None
+        Columns of answers where the line names a source of rows; None for ``--help``.
 
     Raises
     ------
@@ -53,20 +63,65 @@ async def compare(
     RunInterrupted
         On Stop; the answers that have come are in the cache.
     """
-    options = dict(parse_line(line, allowed=COMPARE_OPTIONS).options)
+    invocation = parse_batch_line(line, allowed=COMPARE_OPTIONS)
+    options, source = dict(invocation.options), invocation.rest
     if options.pop("help", False):
         session.front_end.show(REFERENCE.bundle())
         return None
     prompt = (cell or "").strip("\n")
-    if not prompt.strip():
+    if not prompt.strip() and (cell is not None or not source):
         raise EmptyPromptError("the prompt is empty; write it below the %%claude_compare line; nothing was sent")
     into = options.pop("into", None)
+    if into is not None and is_path(into):
+        raise OptionError(f"into= of a comparison is a variable, not the file {into}; nothing was sent")
+    check_target(into, session.front_end.names)
+    places = _places(options)
+    if "budget" in options:
+        # One for the whole cell, however many answers share it.
+        free = session.settings.value("allow_unknown_price")
+        options["budget"] = Budget(options["budget"], allow_unknown_price=free)
+    made: Union[Comparison, BatchComparison]
+    if source:
+        if options.pop("raw", False):
+            raise OptionError("--raw is for a prompt without rows; leave it out; nothing was sent")
+        made = await compare_rows(session, source, prompt or None, options, places, local_names)
+    else:
+        made = await _compare_prompt(session, prompt, options, places, local_names)
+    session.front_end.mark_shown(made)
+    if into:
+        session.front_end.names[into] = made
+    return made
+
+
+def _places(options: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Take models, agents and samples out of the options; return what each answer is asked with."""
     models, agents = _names(options.pop("models", None)), _names(options.pop("agents", None))
     samples = options.pop("samples", 1)
-    places = [(model, agent, sample) for model in models for agent in agents for sample in range(1, samples + 1)]
+    places = [
+        {name: value for name, value in (("model", model), ("agent", agent), ("sample", sample)) if value is not None}
+        for model in models
+        for agent in agents
+        for sample in range(1, samples + 1)
+    ]
     if not 1 <= len(places) <= _MOST_ANSWERS:
         raise OptionError(f"a comparison has 1 to {_MOST_ANSWERS} answers, not {len(places)}; nothing was sent")
-    calls = [_call(session, options, local_names, place) for place in places]
+    return places
+
+
+async def _compare_prompt(
+    session: NotebookSession,
+    prompt: str,
+    options: Mapping[str, Any],
+    places: Sequence[Mapping[str, Any]],
+    local_names: Mapping[str, Any],
+) -> Comparison:
+    for name in ROW_OPTIONS:
+        if name in options:
+            raise OptionError(
+                f"{name}= is for rows: name their source, as in %%claude_compare reviews; nothing was sent"
+            )
+    names = session.front_end.names
+    calls = [call_arguments({**options, **place}, session.settings, local_names, names) for place in places]
     orchestrator = session.orchestrator
     for call in calls:
         orchestrator.request(prompt, **call)
@@ -78,11 +133,13 @@ async def compare(
     results = await interruptible(_ask_all(orchestrator, prompt, calls, session.front_end.cell_id()), stopped)
     if orchestrator.ledger is not None:
         orchestrator.ledger.flush()
-    made = Comparison(tuple(ComparedAnswer(*place, result) for place, result in zip(places, results)))
+    made = Comparison(
+        tuple(
+            ComparedAnswer(place.get("model"), place.get("agent"), place["sample"], result)
+            for place, result in zip(places, results)
+        )
+    )
     session.front_end.show(made.bundle())
-    session.front_end.mark_shown(made)
-    if into:
-        session.front_end.names[into] = made
     return made
 
 
@@ -94,14 +151,6 @@ def _names(text: Optional[str]) -> Sequence[Optional[str]]:
     if not all(names) or len(set(names)) < len(names):
         raise OptionError(f"names must be separated by commas, each given once, not {text!r}; nothing was sent")
     return names
-
-
-def _call(
-    session: NotebookSession, options: Mapping[str, Any], local_names: Mapping[str, Any], place: _Place
-) -> Dict[str, Any]:
-    model, agent, sample = place
-    own = {name: value for name, value in (("model", model), ("agent", agent)) if value is not None}
-    return call_arguments({**options, **own, "sample": sample}, session.settings, local_names, session.front_end.names)
 
 
 async def _ask_all(

@@ -22,6 +22,7 @@ SHOWN = (
     ("claude_force_nb.notebook.commands.background_run", "BackgroundRun"),
     ("claude_force_nb.notebook.display.preview", "Preview"),
     ("claude_force_nb.notebook.display.comparison", "Comparison"),
+    ("claude_force_nb.notebook.display.batch_comparison", "BatchComparison"),
 )
 
 

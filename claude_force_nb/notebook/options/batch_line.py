@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Tuple
 
 from claude_force_nb.errors import OptionError, SourceError
 from claude_force_nb.vocabulary import did_you_mean
@@ -28,11 +28,18 @@ def is_path(text: str) -> bool:
     return Path(text).suffix.lower() in _TABLES
 
 
-def parse_batch_line(line: str) -> Invocation:
+def parse_batch_line(line: str, *, allowed: Collection[str] = BATCH_OPTIONS) -> Invocation:
     """Split the line into its options, by name, and the expression, as typed.
 
     An option is ``key=value``, ``--key value``, ``--key=value`` or ``--flag`` outside brackets and quotes; everything else is the
     expression, which may have blanks.
+
+    Parameters
+    ----------
+    line : str
+        Behind the magic's name.
+    allowed : collection of str
+        Names that are known here.
 
     Raises
     ------
@@ -47,7 +54,7 @@ def parse_batch_line(line: str) -> Invocation:
         start, end = words[position]
         match = _NAMED.fullmatch(line[start:end])
         position += 1
-        name = None if match is None else _known(match.group(2))
+        name = None if match is None else _known(match.group(2), allowed)
         if match is None or not (match.group(1) or match.group(3)):
             expression.append((start, end))
             continue
@@ -57,7 +64,7 @@ def parse_batch_line(line: str) -> Invocation:
                 raise OptionError(
                     "--raw is for %%claude: a batch fills {{ }} in for each row, and {{ '{{…}}' }} sends braces as typed; nothing was sent"
                 )
-            raise OptionError(f"unknown option {shown!r}; nothing was sent{_near(match.group(2))}")
+            raise OptionError(f"unknown option {shown!r}; nothing was sent{_near(match.group(2), allowed)}")
         value = match.group(4) if match.group(3) else None
         if OPTIONS[name].flag:
             if value is not None:
@@ -83,15 +90,15 @@ def _read(name: str, value: str) -> Any:
     return text if name == "into" and is_path(text) else read_option(name, text)
 
 
-def _known(word: str) -> Any:
+def _known(word: str, allowed: Collection[str]) -> Any:
     for name in (word, word.replace("_", "-"), word.replace("-", "_")):
-        if name in BATCH_OPTIONS:
+        if name in allowed:
             return name
     return None
 
 
-def _near(word: str) -> str:
-    return did_you_mean(word.replace("-", "_"), BATCH_OPTIONS)
+def _near(word: str, allowed: Collection[str]) -> str:
+    return did_you_mean(word.replace("-", "_"), allowed)
 
 
 def _words(line: str) -> List[Tuple[int, int]]:

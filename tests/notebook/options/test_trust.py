@@ -28,6 +28,8 @@ PERSONAL = {
     "ledger_keep_days": "1",
     "answers": "'forged.answers.jsonl'",
     "answers_mode": "'record'",
+    "answers_redact": "'prompts'",
+    "answers_max_age_days": "1",
 }
 
 

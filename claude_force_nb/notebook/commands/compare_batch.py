@@ -1,0 +1,148 @@
+"""%%claude_compare over a source of rows: each row to several models and agents, and how far these agree."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import ChainMap
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from claude_force_nb.errors import ClaudeForceError, MissingValueError, SourceError
+from claude_force_nb.notebook.display.batch_comparison import BatchComparison, ComparedBatch
+from claude_force_nb.notebook.display.bundles import line_bundle
+from claude_force_nb.notebook.display.progress import LiveLine, Progress
+from claude_force_nb.notebook.kernel.stopping import ending_on_stop, interruptible
+from claude_force_nb.notebook.options.batch_line import evaluate_source
+from claude_force_nb.notebook.session.session import NotebookSession
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.results import BatchResult
+from claude_force_nb.rows.sources import Source, open_source
+
+from .call_arguments import call_arguments, take_option
+
+__all__ = ["compare_rows"]
+
+_STOPPED = "the source was still being made; nothing was sent"
+
+
+class _Column:
+    """The rows for one model, agent and sample, and the arguments of their run."""
+
+    def __init__(self, place: Mapping[str, Any], source: Source, arguments: Dict[str, Any]) -> None:
+        self.place = place
+        self.source = source
+        self.arguments = arguments
+
+    async def check(self, orchestrator: AsyncAgentOrchestrator) -> None:
+        """Make the first row's request; raise where it cannot be made for a reason that all rows share."""
+        own = ("cell", "via", "max_concurrent")
+        options = {name: value for name, value in self.arguments.items() if name not in own}
+        async for _, request in orchestrator.requests(self.source.only([0]), **options):
+            if isinstance(request, ClaudeForceError) and not isinstance(request, MissingValueError):
+                raise request
+
+    async def run(self, orchestrator: AsyncAgentOrchestrator, progress: Progress) -> ComparedBatch:
+        """Answer the rows."""
+        batch: BatchResult = await orchestrator.run_many(
+            self.source, on_result=lambda row, result: progress.ended(result), **self.arguments
+        )
+        return ComparedBatch(self.place.get("model"), self.place.get("agent"), self.place["sample"], batch)
+
+
+async def compare_rows(
+    session: NotebookSession,
+    expression: str,
+    template: Optional[str],
+    options: Dict[str, Any],
+    places: Sequence[Mapping[str, Any]],
+    local_names: Mapping[str, Any],
+) -> BatchComparison:
+    """Ask for every row at every place, and show how far the answers agree.
+
+    Parameters
+    ----------
+    session : NotebookSession
+    expression : str
+        The source.
+    template : str or None
+        Prompt of every row; without one the rows are prompts.
+    options : dict
+        Of the line, without models, agents and samples.
+    places : sequence of mapping
+        ``model`` and ``agent``, where they are asked for, and ``sample`` of each column.
+    local_names : mapping
+        Names of the calling function.
+
+    Raises
+    ------
+    ClaudeForceError
+        One line; nothing was sent where a name, the source or the template is wrong.
+    RunInterrupted
+        On Stop; the answers that have come are in the cache.
+    """
+    columns = await _columns(session, expression, template, options, places, local_names)
+    orchestrator = session.orchestrator
+    orchestrator.widen(columns[0].arguments["max_concurrent"])
+    for column in columns:
+        await column.check(orchestrator)
+    sources = [column.source for column in columns]
+    progress = Progress(
+        total=lambda: None if sources[0].total is None else sources[0].total * len(sources),
+        taken=lambda: sum(source.taken for source in sources),
+        clock=time.monotonic,
+    )
+    live = LiveLine(progress, in_kernel=session.front_end.in_kernel)
+
+    def stopped() -> str:
+        return f"{progress.share()}; the answers that have come are in the cache; run again for the others"
+
+    try:
+        made = BatchComparison(tuple(await interruptible(_run_all(orchestrator, columns, progress, live), stopped)))
+    except BaseException:
+        live.finish(line_bundle(stopped()))
+        raise
+    finally:
+        if orchestrator.ledger is not None:
+            orchestrator.ledger.flush()
+    live.finish(made.bundle())
+    return made
+
+
+async def _columns(
+    session: NotebookSession,
+    expression: str,
+    template: Optional[str],
+    options: Dict[str, Any],
+    places: Sequence[Mapping[str, Any]],
+    local_names: Mapping[str, Any],
+) -> List[_Column]:
+    settings, names = session.settings, session.front_end.names
+    width = take_option(options, "max_concurrent", settings)
+    of_source = {name: options.pop(name, None) for name in ("column", "limit")}
+    shared = {"via": options.pop("via", "api"), "template": template, "max_concurrent": width}
+    columns = []
+    async with ending_on_stop(_STOPPED):
+        value = evaluate_source(expression, ChainMap(dict(local_names), names))
+        for place in places:
+            source = open_source(value, name=expression, **of_source)
+            if source.is_once:
+                raise SourceError(f"{source.name} can be read once only: compare a list of it; nothing was sent")
+            call = call_arguments({**options, **place, "raw": template is None}, settings, local_names, names)
+            source.check(template, call.get("variables"))
+            if source.is_empty():
+                raise SourceError(f"{source.name} is empty; nothing was sent")
+            columns.append(_Column(place, source, {**shared, **call, "cell": session.front_end.cell_id()}))
+    return columns
+
+
+async def _run_all(
+    orchestrator: AsyncAgentOrchestrator, columns: Sequence[_Column], progress: Progress, live: LiveLine
+) -> List[ComparedBatch]:
+    tasks = [asyncio.ensure_future(column.run(orchestrator, progress)) for column in columns]
+    follower = asyncio.ensure_future(live.follow())
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in (*tasks, follower):
+            task.cancel()
+        await asyncio.gather(*tasks, follower, return_exceptions=True)
