@@ -262,6 +262,8 @@ class AnswerFile:
         if fingerprint in self._lines and not replace:
             return False
         created = max(0.0, self._clock() - result.age_seconds)
+        if not self._keys:  # the cache of a new user has made its key since
+            self._keys = find_keys(self._secret, self._environ)
         try:
             line = make_line(fingerprint, result, agent=agent, request=request, created=created, keys=self._keys)
         except (TypeError, ValueError):

@@ -19,6 +19,7 @@ from claude_force_nb.answers.keys import AnswerKeys
 from claude_force_nb.answers.lines import split_lines
 from claude_force_nb.errors import AnswerFileError, AnswerFileWarning, OptionError
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.storage.secret import KEY_FILE_NAME, read_or_make_key
 
 TEXTS = ["What is a monad?", "Why is the sky blue?", "Ist das Wasser weiß?"]
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and links")
@@ -370,3 +371,12 @@ def test_an_answer_of_which_only_the_fingerprint_is_known_is_completed_later(tmp
         entry = opened(tmp_path / f"{redact}.jsonl").entry(asked.fingerprint)
         assert entry is not None
         assert (entry.request is not None, entry.result.text) == (known, "42")
+
+
+def test_a_key_that_the_cache_makes_later_signs(tmp_path: Path) -> None:
+    """A new user records before there is a key: what comes after it is signed with it."""
+    file = opened(tmp_path / "x.jsonl")
+    assert file.put(question("before"), answer("1"))
+    read_or_make_key(tmp_path / "home" / "config" / KEY_FILE_NAME)
+    assert file.put(question("after"), answer("2"))
+    assert file.unsigned == 1
