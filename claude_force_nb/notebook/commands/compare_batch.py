@@ -15,8 +15,9 @@ from claude_force_nb.notebook.kernel.stopping import ending_on_stop, interruptib
 from claude_force_nb.notebook.options.batch_line import evaluate_source
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.results import BatchResult
-from claude_force_nb.rows.sources import Source, open_source
+from claude_force_nb.rows.sources import Source
 
 from .call_arguments import call_arguments, take_option
 
@@ -91,7 +92,8 @@ async def compare_rows(
         taken=lambda: sum(source.taken for source in sources),
         clock=time.monotonic,
     )
-    live = LiveLine(progress, in_kernel=session.front_end.in_kernel)
+    way = session.front_end.live(session.settings.value("live"))
+    live = LiveLine(progress, way, in_kernel=session.front_end.in_kernel)
 
     def stopped() -> str:
         return f"{progress.share()}; the answers that have come are in the cache; run again for the others"
