@@ -102,5 +102,5 @@ def test_nbclient_runs_it_frozen_with_its_conversation(recorded: Path, tmp_path:
     assert before[3] != before[4], "the same words are another turn"
     said = [line for cell in outputs(tmp_path / "talk.ipynb") for output in cell for line in output.get("text", ())]
     assert [line.partition(": ")[2] for line in said if "signed by you" in line] == [
-        "AnswerFileWarning: talk.answers.jsonl, named by CLAUDE_FORCE_ANSWERS: 5 of its answers are not signed by you: trust them as you trust where the file is from\n"
+        "AnswerFileWarning: talk.answers.jsonl, named by CLAUDE_FORCE_ANSWERS: 5 of its answers are not signed by you: trust them only as much as you trust the file's source\n"
     ]
