@@ -83,7 +83,7 @@ async def compare_rows(
     """
     columns = await _columns(session, expression, template, options, places, local_names)
     orchestrator = session.orchestrator
-    orchestrator.widen(columns[0].arguments["max_concurrent"])
+    orchestrator.resize(max(orchestrator.max_concurrent, columns[0].arguments["max_concurrent"]))
     for column in columns:
         await column.check(orchestrator)
     sources = [column.source for column in columns]
