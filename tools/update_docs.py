@@ -23,8 +23,9 @@ import claude_force_nb.errors
 from claude_force_nb.agents import BUILT_IN, AgentLibrary
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.messages.models import COLUMN_SOURCES, CURRENT_MODELS, ModelRules
+from claude_force_nb.notebook.options.of_magics import BATCH_OPTIONS
 from claude_force_nb.notebook.options.option import Option
-from claude_force_nb.notebook.options.table import BATCH_OPTIONS, LINE_OPTIONS, OPTIONS, SETTINGS
+from claude_force_nb.notebook.options.table import LINE_OPTIONS, OPTIONS, SETTINGS
 from claude_force_nb.simulator import FAULT_KINDS
 from claude_force_nb.vocabulary import EFFORTS
 

@@ -10,7 +10,7 @@ from claude_force_nb.costs.pricing import PriceTable, resolve_model
 from claude_force_nb.errors import ConfigurationError, EmptyPromptError, OptionError
 from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.options.line import parse_line
-from claude_force_nb.notebook.options.table import AGENT_OPTIONS
+from claude_force_nb.notebook.options.of_magics import AGENT_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.vocabulary import is_name
 

@@ -10,7 +10,7 @@ from claude_force_nb.notebook.display.batch_preview import preview_batch
 from claude_force_nb.notebook.kernel.stopping import ending_on_stop
 from claude_force_nb.notebook.options.batch_line import evaluate_source, is_path, parse_batch_line
 from claude_force_nb.notebook.options.names import check_target
-from claude_force_nb.notebook.options.table import BATCH_OPTIONS
+from claude_force_nb.notebook.options.of_magics import BATCH_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.rows.answer_columns import frame_parts
 from claude_force_nb.rows.opening import open_source

@@ -16,7 +16,7 @@ from claude_force_nb.notebook.display.comparison import ComparedAnswer, Comparis
 from claude_force_nb.notebook.kernel.stopping import interruptible
 from claude_force_nb.notebook.options.batch_line import is_path, parse_batch_line
 from claude_force_nb.notebook.options.names import check_target
-from claude_force_nb.notebook.options.table import COMPARE_OPTIONS, ROW_OPTIONS
+from claude_force_nb.notebook.options.of_magics import COMPARE_OPTIONS, ROW_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 

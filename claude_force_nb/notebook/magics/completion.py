@@ -6,14 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
-from claude_force_nb.notebook.options.table import (
-    AGENT_OPTIONS,
-    BATCH_OPTIONS,
-    COMPARE_OPTIONS,
-    LINE_OPTIONS,
-    OPTIONS,
-    SETTINGS,
-)
+from claude_force_nb.notebook.options.of_magics import AGENT_OPTIONS, BATCH_OPTIONS, COMPARE_OPTIONS
+from claude_force_nb.notebook.options.table import LINE_OPTIONS, OPTIONS, SETTINGS
 from claude_force_nb.vocabulary import JOB_ACTIONS, MEMORY_ACTIONS
 
 from .candidates import columns_of, files, sources, values_of

@@ -12,8 +12,9 @@ from claude_force_nb.errors import OptionError, SourceError
 from claude_force_nb.vocabulary import did_you_mean
 
 from .line import Invocation
+from .of_magics import BATCH_OPTIONS
 from .reading import read_option
-from .table import BATCH_OPTIONS, OPTIONS
+from .table import OPTIONS
 
 __all__ = ["evaluate_source", "is_path", "parse_batch_line"]
 

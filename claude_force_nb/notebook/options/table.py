@@ -35,7 +35,7 @@ from .values import (
     read_whole_number,
 )
 
-__all__ = ["AGENT_OPTIONS", "BATCH_OPTIONS", "COMPARE_OPTIONS", "LINE_OPTIONS", "OPTIONS", "ROW_OPTIONS", "SETTINGS"]
+__all__ = ["LINE_OPTIONS", "OPTIONS", "SETTINGS"]
 
 
 OPTIONS: Dict[str, Option] = {
@@ -380,36 +380,4 @@ OPTIONS: Dict[str, Option] = {
     )
 }
 LINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if option.line)
-# Where there is a source of rows.
-ROW_OPTIONS = ("column", "limit", "max_concurrent", "missing", "via")
-# Of a batch: those of a cell that can mean something for every row, and its own.
-BATCH_OPTIONS = (
-    "column",
-    "agent_column",
-    "model_column",
-    "limit",
-    "max_concurrent",
-    "missing",
-    "via",
-    "count",
-    *(name for name in LINE_OPTIONS if name not in ("as", "memory", "raw", "stream", "refresh", "dry-run", "help")),
-    "trust_file",
-    "background",
-    "refresh",
-    "dry-run",
-    "help",
-)
-COMPARE_OPTIONS = (
-    "models",
-    "agents",
-    "samples",
-    *(
-        name
-        for name in LINE_OPTIONS
-        if name not in ("agent", "as", "dry-run", "help", "live", "memory", "model", "sample", "stream")
-    ),
-    *ROW_OPTIONS,
-    "help",
-)
-AGENT_OPTIONS = ("model", "temperature", "max_tokens", "description")
 SETTINGS: Dict[str, Option] = {name: option for name, option in OPTIONS.items() if option.setting}

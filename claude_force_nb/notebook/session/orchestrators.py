@@ -117,17 +117,12 @@ class Orchestrators:
             If a setting cannot be used.
         """
         values = {name: self._settings.value(name) for name in _BUILD_SETTINGS}
-        transport: Optional[SdkTransport] = None
-        if values["base_url"] == SIMULATOR:
-            values["base_url"] = self.base_url
-            # It takes any key, and must not be shown a real one.
-            server = {"api_key": _SIMULATOR_KEY, "base_url": values["base_url"], "known_as": SIMULATOR_NAME}
-            transport = SdkTransport(**server, environ=os.environ)
+        simulated, values["base_url"] = values["base_url"] == SIMULATOR, self.base_url
         file_options = {name: values.pop("answers_" + name) for name in ("redact", "max_age_days")}
         if values["answers"] is not None:
             values["answers"] = self._answers.file(values["answers"], **file_options)
             self._answers.say_unsigned(self._settings.lookup("answers")[1])
-        built_with = {**values, "prices": self._settings.value("prices")}
+        built_with = {**values, "simulated": simulated, "prices": self._settings.value("prices")}
         check_address(values["base_url"], allow_http=values["allow_http"])
         self._budgets.apply(self._settings)
         if self._orchestrator is None or built_with != self._built_with:
@@ -135,7 +130,7 @@ class Orchestrators:
             budgets = self._budgets.of(local=is_loopback(normalise_base_url(values["base_url"])))
             self._orchestrator = AsyncAgentOrchestrator(
                 **values,
-                transport=transport,
+                transport=_to_simulator(values["base_url"]) if simulated else None,
                 budget=budgets.session,
                 daily_budget=budgets.daily,
                 prices=self.prices,
@@ -173,3 +168,8 @@ class Orchestrators:
         """Close it at the end of the process, where no loop runs any more."""
         if self._orchestrator is not None:
             self._orchestrator.close_blocking()
+
+
+def _to_simulator(address: Optional[str]) -> SdkTransport:
+    """Return the transport to a session's simulator, which takes any key, and must not be shown a real one."""
+    return SdkTransport(api_key=_SIMULATOR_KEY, base_url=address, known_as=SIMULATOR_NAME, environ=os.environ)

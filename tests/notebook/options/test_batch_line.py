@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from claude_force_nb.errors import OptionError, SourceError
 from claude_force_nb.notebook.options.batch_line import evaluate_source, parse_batch_line
-from claude_force_nb.notebook.options.table import BATCH_OPTIONS, OPTIONS
+from claude_force_nb.notebook.options.of_magics import BATCH_OPTIONS
+from claude_force_nb.notebook.options.table import OPTIONS
 
 
 @pytest.mark.parametrize(
