@@ -6,7 +6,7 @@ that loading the extension costs next to nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING, Any, List, Mapping
 
 __version__ = "0.1.0"
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .agents import Agent as Agent
     from .agents import AgentLibrary as AgentLibrary
     from .answers import AnswerFile as AnswerFile
+    from .blocking import ask as ask
+    from .blocking import ask_many as ask_many
     from .cache import CacheStats as CacheStats
     from .cache import ResponseCache as ResponseCache
     from .calls.events import Event as Event
@@ -44,6 +46,8 @@ _LAZY_EXPORTS = {
     "Memory": "memory.conversations",
     "ResponseCache": "cache",
     "Usage": "messages.usage",
+    "ask": "blocking",
+    "ask_many": "blocking",
     "file": "prompts.values",
 }
 __all__ = [*sorted(_LAZY_EXPORTS), "load_ipython_extension", "unload_ipython_extension"]
@@ -56,7 +60,15 @@ def __getattr__(name: str) -> Any:
 
     value = getattr(import_module("." + _LAZY_EXPORTS[name], __name__), name)
     globals()[name] = value
+    import_module(".messages.shown", __name__).set_renderer(_render)
     return value
+
+
+def _render(value: object) -> Mapping[str, str]:
+    """Give answers their looks: only the package itself may know every room."""
+    from .notebook.display.batch_results import bundle_of
+
+    return bundle_of(value)
 
 
 def __dir__() -> List[str]:

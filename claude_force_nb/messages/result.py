@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
 from .code import CodeBlock, code_blocks
+from .shown import ShownInNotebooks
 from .usage import Usage
 
 __all__ = ["ClaudeResult", "StatusCounts", "status_of"]
@@ -61,7 +62,7 @@ class StatusCounts(Dict[str, int]):
 
 
 @dataclass(frozen=True)
-class ClaudeResult:
+class ClaudeResult(ShownInNotebooks):
     """One answer, or the reason why there is no answer. ``str(result)`` is its text.
 
     Attributes

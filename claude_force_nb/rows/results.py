@@ -25,6 +25,7 @@ from claude_force_nb.calls.events import RequestInfo
 from claude_force_nb.calls.status import CallStatus
 from claude_force_nb.errors import OptionError, SchemaError
 from claude_force_nb.messages.result import ClaudeResult, StatusCounts
+from claude_force_nb.messages.shown import ShownInNotebooks
 from claude_force_nb.messages.usage import Usage, sum_dollars
 from claude_force_nb.prompts.plain import free_name
 
@@ -47,7 +48,7 @@ Again = Callable[[Sequence[int], Tell], Awaitable[Mapping[int, ClaudeResult]]]
 
 
 @dataclass(frozen=True)
-class BatchSummary:
+class BatchSummary(ShownInNotebooks):
     """What became of many rows, without the rows.
 
     Attributes
@@ -115,7 +116,7 @@ class _Rows(Protocol):
         """Return whether the rows are those of a data frame or a series."""
 
 
-class BatchResult(Sequence[ClaudeResult]):
+class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
     """One `ClaudeResult` per row, in input order.
 
     Parameters

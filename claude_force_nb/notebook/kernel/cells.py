@@ -15,9 +15,15 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def cell_id(message: Any) -> Optional[str]:
-    """Return the id that a front end such as JupyterLab gives a cell in the message that runs it, or None."""
+    """Return the id that a front end such as JupyterLab gives a cell in the message that runs it, or None.
+
+    VS Code gives a URI whose fragment is the cell (``vscode-notebook-cell:/folder/book.ipynb#W1sZmlsZQ==``); the rest is the notebook.
+    """
     found = _mapping(_mapping(message).get("metadata")).get("cellId")
-    return str(found) if found else None
+    if not found:
+        return None
+    _, _, fragment = str(found).partition("#")
+    return fragment or str(found)
 
 
 def cell_run(message: Any, execution_count: int) -> CellRun:

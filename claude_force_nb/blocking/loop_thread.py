@@ -1,0 +1,71 @@
+"""An event loop in a thread of its own, for callers that cannot await."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from typing import Any, Callable, Coroutine, Optional, TypeVar
+
+from claude_force_nb.errors import ClaudeForceError
+
+__all__ = ["LoopThread"]
+
+T = TypeVar("T")
+# A wait without a limit cannot be interrupted on Windows.
+_POLL_SECONDS = 0.5
+# What was interrupted has so long to put away what has been paid for.
+_CANCEL_GRACE_SECONDS = 1.0
+
+
+class LoopThread:
+    """Runs coroutines to their end in its own thread, which starts with the first and ends with the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._process = 0
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what `work` gives; Ctrl+C and Stop cancel it.
+
+        Raises
+        ------
+        ClaudeForceError
+            If called in this very thread, as a listener may: it would wait for itself.
+        """
+        loop = self._running_loop()
+        try:
+            inside = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            inside = False
+        if inside:
+            raise ClaudeForceError(
+                "ask() cannot wait for an answer inside a callback of ask(); await AsyncAgentOrchestrator.run there"
+            )
+        future = asyncio.run_coroutine_threadsafe(work(), loop)
+        try:
+            return _wait(future)
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                concurrent.futures.wait([future], timeout=_CANCEL_GRACE_SECONDS)
+            raise
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            # A forked process has the loop and not the thread.
+            if self._loop is None or self._process != os.getpid():
+                self._loop, self._process = asyncio.new_event_loop(), os.getpid()
+                threading.Thread(target=self._loop.run_forever, name="claude-force-blocking", daemon=True).start()
+            return self._loop
+
+
+def _wait(future: concurrent.futures.Future[T]) -> T:
+    while True:
+        try:
+            return future.result(timeout=_POLL_SECONDS)
+        except concurrent.futures.TimeoutError:
+            if future.done():  # the error is that of the work
+                raise
