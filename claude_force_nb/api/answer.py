@@ -1,4 +1,4 @@
-"""What a transport gives back, before it is priced. Pure."""
+"""What a transport returns, before it is priced. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Answer", "PartialAnswer"]
 class PartialAnswer:
     """A streamed answer while it arrives.
 
-    Written by the transport, read by whoever shows it, as often as it likes: reading joins what has come so far. A retried
-    call starts over through `restart`, so that nothing is shown twice.
+    Written by the transport and read by the display, as often as needed: reading joins what has arrived so far. A retried
+    call starts over with `restart`, so that nothing is shown twice.
     """
 
     def __init__(self) -> None:
@@ -28,16 +28,16 @@ class PartialAnswer:
         self._on_begin: Optional[Callable[[], None]] = None
 
     def tell_begin(self, on_begin: Callable[[], None]) -> None:
-        """Have `on_begin` called when the API begins to answer."""
+        """Call `on_begin` when the API begins to answer."""
         self._on_begin = on_begin
 
     def begin(self) -> None:
-        """Say that the API has begun to answer."""
+        """Note that the API has begun to answer."""
         if self._on_begin is not None:
             self._on_begin()
 
     def hide(self, redact: Callable[[str], str]) -> None:
-        """Pass what is read through `redact`, which takes out what nobody may see."""
+        """Pass everything that is read through `redact`, which removes secrets."""
         self._redact = redact
 
     def add_text(self, delta: str) -> None:
@@ -49,7 +49,7 @@ class PartialAnswer:
         self._thinking.append(delta)
 
     def restart(self) -> None:
-        """Forget everything: the call is made again."""
+        """Discard everything: the call is made again."""
         self._text.clear()
         self._thinking.clear()
 
@@ -89,7 +89,7 @@ class Answer:
 
     @property
     def counted_tokens(self) -> Optional[Tuple[int, int]]:
-        """Input and output tokens that count against rate limits: reads from the prompt cache do not. None where unknown."""
+        """Input and output tokens that count against rate limits; reads from the prompt cache do not. None if unknown."""
         usage = self.body.get("usage") if isinstance(self.body, dict) else None
         if not isinstance(usage, dict):
             return None
@@ -99,7 +99,7 @@ class Answer:
         return _whole(read) + _whole(written), _whole(output)
 
     def to_result(self, *, fingerprint: str, agent: Optional[str]) -> ClaudeResult:
-        """Return the answer as a result that is not priced yet (`cost` None).
+        """Return the answer as a result without a price (`cost` None).
 
         Raises
         ------

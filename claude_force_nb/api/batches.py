@@ -1,4 +1,4 @@
-"""The endpoints of message batches, through the official SDK; results as lines that are never held as a whole."""
+"""The endpoints of message batches, through the official SDK. Results are read line by line and never held as a whole."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ _MOST_LINES = 200_000
 
 @dataclass(frozen=True)
 class BatchInfo:
-    """What the API says of a batch.
+    """The API's description of a batch.
 
     Attributes
     ----------
     id : str
     ended : bool
-        True once results can be had.
+        True once results are available.
     created : float
-        Unix seconds by the API's clock; 0 where it does not say.
+        Unix seconds by the API's clock; 0 if it does not say.
     counts : mapping of str to int
         ``processing``, ``succeeded``, ``errored``, ``canceled``, ``expired``; all but the first stay 0 until the end.
     retry_after_seconds : float or None
-        How long the answer asked to wait.
+        How long the API asked to wait.
     """
 
     id: str
@@ -75,9 +75,9 @@ class BatchPage:
     ----------
     batches : tuple of BatchInfo
     more : bool
-        True where older ones follow.
+        True if older ones follow.
     now : float
-        Unix seconds by the API's clock, or by this machine's where the answer has no date.
+        Unix seconds by the API's clock, or by this machine's if the answer has no date.
     """
 
     batches: Tuple[BatchInfo, ...]
@@ -86,7 +86,7 @@ class BatchPage:
 
 
 class SdkBatches:
-    """The endpoints; each method calls once, without retries, and raises `ApiError` for whatever went wrong.
+    """The endpoints. Each method makes one call without retries, and raises `ApiError` on any failure.
 
     Parameters
     ----------
@@ -116,11 +116,11 @@ class SdkBatches:
         return BatchPage(batches, body.get("has_more") is True and bool(batches), _date(headers.get("date")))
 
     async def create(self, body: bytes, *, api_version: str, betas: Sequence[str]) -> BatchInfo:
-        """Send a batch. Not idempotent: where the answer is lost, a batch may have been made."""
+        """Send a batch. Not idempotent: if the answer is lost, a batch may have been created."""
         return _info(*await self._json("post", _PATH, body, api_version=api_version, betas=betas))
 
     async def retrieve(self, batch_id: str) -> BatchInfo:
-        """Ask how a batch stands."""
+        """Return the current state of a batch."""
         return _info(*await self._json("get", _path(batch_id)))
 
     async def cancel(self, batch_id: str) -> BatchInfo:
@@ -128,16 +128,16 @@ class SdkBatches:
         return _info(*await self._json("post", f"{_path(batch_id)}/cancel", b"{}"))
 
     async def results(self, batch_id: str) -> AsyncGenerator[bytes, None]:
-        """Give the results of a batch that has ended, one JSON line each, in the order they come.
+        """Yield the results of a batch that has ended, one JSON line each, in the order received.
 
-        A line of more than 16 MB is passed over.
+        Lines of more than 16 MB are skipped.
 
         Raises
         ------
         CallTimeoutError
-            Where the server sends less than 10,000 bytes in two minutes of waiting.
+            If the server sends less than 10,000 bytes in two minutes of waiting.
         MalformedAnswerError
-            Where there are twice as many lines as a batch can have requests.
+            If there are twice as many lines as a batch can have requests.
         """
         headers = {"anthropic-version": API_VERSION}
         call = HttpCall("get", f"{_path(batch_id)}/results", headers, _RESULTS_SECONDS)
@@ -201,7 +201,7 @@ def _info(body: Any, headers: Mapping[str, str]) -> BatchInfo:
 
 
 def _moment(text: Any) -> float:
-    """Return RFC 3339 as Unix seconds, 0 where it is none."""
+    """Return an RFC 3339 date as Unix seconds, 0 if it is not valid."""
     try:
         # The API's times are in UTC. Python before 3.11 reads no Z, and whole seconds are exact enough.
         return datetime.fromisoformat(str(text)[:19] + "+00:00").timestamp()

@@ -22,7 +22,7 @@ from .reading import read_body, read_head
 
 __all__ = ["HttpCall", "LoopClient", "close_in", "make_client"]
 
-# Of an answer that is an error or a redirect; what is longer is not a message for anybody.
+# Bytes read of an error or a redirect; a longer body is not a useful message.
 _MOST_REFUSAL_BYTES = 100_000
 # Paths that are called often; that of a cancel has the batch's id in it.
 _MOST_PATTERNS = 4
@@ -39,9 +39,9 @@ class HttpCall:
     path : str
         Below the server's address.
     headers : mapping
-        Beside those that the SDK sends with every call.
+        In addition to those that the SDK sends with every call.
     timeout_seconds : float
-        Bound on each wait for the server, > 0.
+        Limit of each wait for the server, > 0.
     content : bytes or None
         The body, JSON.
     query : mapping
@@ -67,7 +67,7 @@ class LoopClient:
     watched : Watched
         Tells whether others look at its calls.
     tokens : TokenProvider, optional
-        Given where the SDK signs each call with a token that is valid at that moment.
+        Given if the SDK signs each call with a token that is valid at that moment.
     """
 
     keeper: AsyncGenerator[None, None]
@@ -131,7 +131,7 @@ class LoopClient:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Hold a call of the running task, which `close` ends as closed."""
+        """Register a call of the running task, which `close` ends with TransportClosedError."""
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
@@ -145,7 +145,7 @@ class LoopClient:
             self._calls.discard(task)
 
     async def close(self) -> None:
-        """End the calls under way, whose readers aiohttp would leave waiting for ever, and close the connections."""
+        """End the calls in flight, whose readers aiohttp would leave waiting forever, and close the connections."""
         self._closing = True
         for task in list(self._calls):
             task.cancel()
@@ -208,7 +208,7 @@ def _split_password(server: str) -> Tuple[str, str, str]:
 
 
 def close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:
-    """Close a client in its own loop, which runs in another thread."""
+    """Close a client on its own loop, which runs in another thread."""
 
     async def close() -> None:
         await keeper.aclose()

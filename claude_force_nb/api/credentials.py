@@ -42,12 +42,12 @@ class Credentials:
 
     @property
     def identity(self) -> str:
-        """What tells these from others, to be hashed and never shown."""
+        """What identifies these credentials, to be hashed and never shown."""
         return self.chain or "".join(self.arguments.values())
 
 
 def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_url: str) -> Credentials:
-    """Return what calls to a server are signed with, the first there is. Neither imports the SDK nor opens a secret.
+    """Return the first credentials found for calls to a server. Neither imports the SDK nor reads a secret file.
 
     The order is the SDK's ("Authentication", section "Credential precedence"): a key that is given, ``ANTHROPIC_API_KEY``,
     ``ANTHROPIC_AUTH_TOKEN``, the profile that ``ANTHROPIC_PROFILE`` names, workload identity, the active profile of
@@ -57,7 +57,7 @@ def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_ur
     Raises
     ------
     MissingApiKeyError
-        Where there is none; names what was looked for.
+        If there are none; the message names what was looked for.
     """
     key = (api_key or environ.get(_KEY) or "").strip()
     token = "" if key else (environ.get(_TOKEN) or "").strip()
@@ -111,7 +111,7 @@ def _in_chain(environ: Mapping[str, str]) -> str:
 
 
 def _config_folder(environ: Mapping[str, str]) -> Optional[Path]:
-    """Return where ``ant auth login`` keeps its profiles; None where nobody has a home."""
+    """Return the folder where ``ant auth login`` keeps its profiles; None if there is no home folder."""
     if environ.get(_FOLDER):
         return Path(environ[_FOLDER])
     try:
@@ -130,7 +130,7 @@ def _sdk_has_chain() -> bool:
 
 
 class TokenProvider:
-    """A provider of the SDK's that tells each token it gives, and fails with one line.
+    """Wraps a token provider of the SDK: reports each token to `on_secret`, and fails with a one-line error.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class TokenProvider:
         self._renewing = False
 
     def renew(self) -> None:
-        """Let the next token be a new one, whatever the provider has kept."""
+        """Discard the cached token, so that the next one is new."""
         self._renewing = True
 
     def __call__(self, *, force_refresh: bool = False) -> Any:

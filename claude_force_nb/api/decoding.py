@@ -14,7 +14,7 @@ __all__ = ["Redactor", "decode_json", "is_web_page", "joined", "repair_surrogate
 _MOST_DEPTH = 100
 _MOST_DIGITS = 400
 _SHOWN_SECRET = "…"
-# What is shorter is not a key but what one gives a local server that asks for any.
+# Anything shorter is not a key but a placeholder for a local server.
 _SHORTEST_SECRET = 8
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
@@ -27,7 +27,7 @@ class Redactor:
     Parameters
     ----------
     secrets : iterable of str
-        Key, token or password; those of fewer than eight characters are passed over.
+        Key, token or password; those of fewer than eight characters are ignored.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -87,12 +87,12 @@ def repair_surrogates(text: str) -> str:
 
 
 def joined(parts: Iterable[str]) -> str:
-    """Return the parts of a text as one; a surrogate pair may have come in two."""
+    """Join the parts of a text, including surrogate pairs split between two parts."""
     return repair_surrogates("".join(parts))
 
 
 def is_web_page(data: bytes) -> bool:
-    """Return whether a body is a page for people rather than data."""
+    """Return whether a body is a web page rather than data."""
     return _WEB_PAGE.match(data[:1000]) is not None
 
 

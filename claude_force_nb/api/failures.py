@@ -1,4 +1,4 @@
-"""Every foreign exception becomes one of ours here, and nowhere else."""
+"""Converts every foreign exception to one of ours; no other module does."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from claude_force_nb.prompts.fences import clean as visible
 
 __all__ = ["error_from_answer", "map_exception", "retry_after_seconds", "shown_text"]
 
-# Error types of the Messages API ("Errors", API reference). Inside a stream they come with status 200, so the type,
-# where there is one, says more than the status.
+# Error types of the Messages API ("Errors", API reference). Inside a stream they come with status 200, so the type, if
+# there is one, says more than the status.
 _BY_TYPE = {
     "authentication_error": AuthenticationError,
     "billing_error": SpendLimitError,
@@ -64,7 +64,7 @@ _KEY = re.compile(r"\b(sk-|Bearer\s+)[A-Za-z0-9_\-.+/=~]{4,}|(?<=://)[^/\s@]+(?=
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[float]:
-    """Read ``retry-after`` (RFC 9110, section 10.2.3: seconds or a date).
+    """Parse ``retry-after`` (RFC 9110, section 10.2.3: seconds or a date).
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
     Returns
     -------
     float or None
-        Seconds, at least 0; None where the header is missing or unreadable.
+        Seconds, at least 0; None if the header is missing or not valid.
     """
     value = headers.get("retry-after", "").strip()
     if not value:
@@ -94,7 +94,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
 
 
 def shown_text(text: str, limit: int = 300, secrets: Iterable[str] = ()) -> str:
-    """Return `text` as one short line without keys and invisible characters."""
+    """Return `text` as one short line without keys or invisible characters."""
     for secret in secrets:
         text = text.replace(secret, "…")
     text = _KEY.sub(lambda match: (match.group(1) or "") + "…", " ".join(visible(text)[0].split()))
@@ -133,7 +133,7 @@ _REMEDIES = {
 
 
 def _said(body: Any) -> Tuple[Optional[str], str, str]:
-    """Return type, message and code of an error body: the API's own, or what gateways and local servers make of it."""
+    """Return type, message and code of an error body, in the API's form or those of gateways and local servers."""
     if not isinstance(body, dict):
         return None, "", ""
     error = body.get("error")
@@ -169,7 +169,7 @@ def error_from_answer(
     secrets : iterable of str
         Texts that must not be in the message, the key above all.
     base_url : str
-        The server's address, for hints; "" where it does not matter.
+        The server's address, for hints; "" if it does not matter.
     """
     if 300 <= status < 400:
         return _redirect(status, headers, base_url=base_url, secrets=secrets)
@@ -206,9 +206,9 @@ def error_from_answer(
 
 
 def _passes(headers: Mapping[str, str]) -> bool:
-    """Return whether a 429 passes by itself.
+    """Return whether a 429 goes away by waiting.
 
-    A rate limit says when, a spend limit does not (API reference, "Rate limits" and "Errors").
+    A rate limit says when to retry, a spend limit does not (API reference, "Rate limits" and "Errors").
     """
     if headers.get("x-should-retry") == "true" or "retry-after" in headers or "retry-after-ms" in headers:
         return True
@@ -237,12 +237,12 @@ def _module_root(kind: type) -> str:
 def map_exception(
     error: BaseException, *, base_url: str, now: float, streaming: bool = False, secrets: Iterable[str] = ()
 ) -> Optional[ApiError]:
-    """Return our error for a foreign one.
+    """Convert a foreign error to ours.
 
     Parameters
     ----------
     error : BaseException
-        Whatever the SDK, or the HTTP libraries below it, let through.
+        An error of the SDK or the HTTP libraries below it.
     base_url : str
         Named in messages about connections.
     now : float
@@ -255,7 +255,7 @@ def map_exception(
     Returns
     -------
     ApiError or None
-        None for what is not a failure of a call: cancellation, and errors of programs.
+        None for what is not a failed call: cancellation, and programming errors.
     """
     # The SDK makes connection errors of what went wrong while it signed a call.
     ours = next((inner for inner in _chain(error) if isinstance(inner, ApiError)), None)
@@ -312,7 +312,7 @@ def _of_aiohttp(error: BaseException) -> Optional[BaseException]:
 
 
 def _never_left(error: BaseException) -> bool:
-    """Return whether it is sure that no connection came about: no address, refused, no way there, no TLS."""
+    """Return whether certainly no connection was made: name not resolved, refused, unreachable, TLS failure."""
     decisive = _of_aiohttp(error) or _chain(error)[-1]
     return isinstance(decisive, (ConnectionRefusedError, socket.gaierror)) or any(
         kind.__name__ == "ClientConnectorError" for kind in type(decisive).__mro__

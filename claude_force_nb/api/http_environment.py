@@ -17,13 +17,13 @@ __all__ = ["environment_problem", "make_http_client"]
 def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> Any:
     """Return ``make(**options)``, an HTTP client that takes certificates and proxies from the process's environment.
 
-    What goes to a plain ``http`` server on this machine goes through no proxy, which could not reach it.
+    Calls to a plain ``http`` server on this machine bypass the proxy, which could not reach it.
 
     Raises
     ------
     ConfigurationError
-        If the environment names certificates that are not there or a proxy that cannot be one. A proxy's address is not shown: it
-        may hold a password.
+        If the environment names certificates that do not exist or a proxy that is not valid. A proxy's address is not shown, since
+        it may contain a password.
     """
     problem = environment_problem(server)
     if problem is not None:
@@ -44,7 +44,7 @@ def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> A
 def environment_problem(server: str) -> Optional[str]:
     """Return what is wrong with the certificates or the proxy that the environment names for a server, or None.
 
-    A proxy's address is not in it: it may hold a password.
+    It does not contain a proxy's address, which may contain a password.
     """
     for variable, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
         path = os.environ.get(variable)

@@ -41,7 +41,7 @@ _FORGET = 0.02
 
 
 class Need(NamedTuple):
-    """What one call takes: itself, and estimates of its tokens."""
+    """What one call needs: one request, and estimates of its tokens."""
 
     requests: float = 1.0
     input_tokens: float = 0.0
@@ -49,16 +49,16 @@ class Need(NamedTuple):
 
 
 class PacerWait(NamedTuple):
-    """Why a call does not leave yet.
+    """Why a call is not sent yet.
 
     Attributes
     ----------
     held : bool
-        True where nobody may take a slot: see `pacing.Slots.hold`.
+        True while no slot may be taken: see `slots.Slots.hold`.
     ahead : int
-        Calls of the same orchestrator that leave before it.
+        Calls of the same orchestrator that are sent before it.
     seconds : float or None
-        Until the rate limit lets a call like it go; 0.0 where it waits for a slot only, None where a call has to end first.
+        Until the rate limit allows the call; 0.0 if it waits only for a slot, None if another call must end first.
     """
 
     held: bool
@@ -75,7 +75,7 @@ def parse_time(text: str) -> Optional[float]:
 
 
 class Permit:
-    """One call that was let go, until it is settled."""
+    """One call that was allowed, until it is settled."""
 
     __slots__ = ("epoch", "levels", "need", "sent_at")
 
@@ -87,7 +87,7 @@ class Permit:
 
 
 class _Mean:
-    """A running mean that forgets slowly; None before its first value."""
+    """A running mean that slowly forgets old values; None before the first."""
 
     __slots__ = ("value", "weight")
 
@@ -101,10 +101,10 @@ class _Mean:
 
 
 class FamilyLimits:
-    """All that is known of the limits of one model family under one key: when the next call may leave.
+    """What is known about the rate limits of one model family under one key: when the next call may be sent.
 
-    Every method takes `now`, monotonic seconds that never go back. Calls are asked for with `wait_seconds`, begun with `take`
-    and ended with exactly one `settle`.
+    Every method takes `now`, monotonic seconds that never go back. For each call ask `wait_seconds`, begin it with `take` and
+    end it with exactly one `settle`.
     """
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class FamilyLimits:
         return Need(1.0, input_bytes() * (0.35 if ratio is None else ratio), min(float(max_tokens), output))
 
     def learn(self, model: str, *, input_bytes: Callable[[], int], input_tokens: int, output_tokens: int) -> None:
-        """Take note of what a call really needed; `input_tokens` without reads from the prompt cache."""
+        """Learn from what a call really needed; `input_tokens` excludes reads from the prompt cache."""
         if not self.buckets:
             return
         sent = input_bytes()
@@ -170,7 +170,7 @@ class FamilyLimits:
     # ------------------------------------------------------------------ leaving
 
     def wait_seconds(self, need: Need, now: float) -> Optional[float]:
-        """Return 0.0 where a call may leave now, seconds after which to ask again, or None: ask when a call has ended."""
+        """Return 0.0 if a call may be sent now, else the seconds after which to ask again, or None to ask when a call has ended."""
         if now < self.paused_until:
             return self.paused_until - now
         if self.window is not None and self.in_flight >= max(1, self._probes, int(self.window)):
@@ -199,7 +199,7 @@ class FamilyLimits:
         return wait if wait > 0.0 else 0.0
 
     def take(self, need: Need, now: float) -> Permit:
-        """Let a call go."""
+        """Begin a call."""
         self.in_flight += 1
         if self._ramping:
             self._ramp_sent += 1
@@ -245,7 +245,7 @@ class FamilyLimits:
         headers : mapping, optional
             Of the answer, names in lower case.
         used : tuple of int, optional
-            Real input and output tokens, where they are known.
+            Real input and output tokens, if known.
         verdict : str
             ``ok``, ``limited`` (429: nothing was taken from the buckets), ``overloaded`` (529), ``unsent``, or ``failed``
             (anything else: what it took is not known).

@@ -1,4 +1,4 @@
-"""Where calls wait until they may leave: slots of an orchestrator, pacers of a model family, across event loops and threads."""
+"""Where calls wait until they may be sent: slots of an orchestrator and pacers of a model family, across event loops and threads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FAIR_QUEUE = 256
 def model_family(model: str) -> str:
     """Return the family whose rate limits a model shares: ``claude-sonnet-5-5`` and ``claude-sonnet-4-6`` are ``sonnet``.
 
-    A model that is no Claude is a family of its own. Source: API documentation, "Rate limits": limits are pooled by family.
+    A model other than Claude is a family of its own. Source: API documentation, "Rate limits": limits are pooled by family.
     """
     _, is_claude, rest = model.lower().rpartition("claude")
     words = re.findall(r"[a-z]{3,}", rest) if is_claude else []
@@ -35,7 +35,7 @@ def model_family(model: str) -> str:
 
 
 def credential_id(secret: str, base_url: str) -> str:
-    """Return what tells one account at one server from another without giving its key away: half of a SHA-256."""
+    """Return an id of one account at one server that does not reveal its key: half of a SHA-256."""
     return sha256(f"{base_url}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -53,10 +53,10 @@ class _Waiter:
 
 
 class FamilyPacer:
-    """One model family under one key: who may leave when.
+    """One model family under one key: decides which call is sent when.
 
-    Calls leave in the order they came; one that has to be sent again goes before those that were never sent. Every call
-    that `enter` let in ends with `leave`.
+    Calls are sent in the order they came; retries go before calls that were never sent. Every call that `enter` admitted ends
+    with `leave`.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class FamilyPacer:
         again: bool = False,
         on_wait: Optional[Callable[[Callable[[], PacerWait]], None]] = None,
     ) -> Permit:
-        """Wait until a call may leave, and take a slot for it.
+        """Wait until a call may be sent, and take a slot for it.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class FamilyPacer:
         again : bool
             True for a call that has been sent before.
         on_wait : callable, optional
-            Called where the call cannot leave at once, with what tells why at any moment. What it raises ends the waiting.
+            Called if the call cannot be sent at once, with a function that returns the reason at any moment. An exception ends the wait.
         """
 
         def estimate() -> Need:
@@ -143,7 +143,7 @@ class FamilyPacer:
         verdict: str = "ok",
         pause_seconds: float = 0.0,
     ) -> None:
-        """End a call, and give its slot back; for arguments see `FamilyLimits.settle`.
+        """End a call and release its slot; for arguments see `FamilyLimits.settle`.
 
         `pause_seconds` holds the whole family for that long, from now.
         """
@@ -163,7 +163,7 @@ class FamilyPacer:
             self.pump()
 
     def paused_seconds(self) -> float:
-        """Return how long the family still pauses, 0.0 if it does not."""
+        """Return how much longer the family is paused, 0.0 if it is not."""
         return max(0.0, self.limits.paused_until - self._clock())
 
     def _look(self, waiter: _Waiter) -> PacerWait:
@@ -200,13 +200,13 @@ class FamilyPacer:
             waiter.slots.note_waiting(self, False)
 
     def oldest(self, slots: Slots) -> float:
-        """Return the place in the order of the call that has waited longest for a slot; infinity where none waits."""
+        """Return the position of the call that has waited longest for a slot; infinity if none is waiting."""
         with self._lock:  # another thread may be about to let the last one go
             queue = self._queues.get(slots)
             return queue[0].order if queue else float("inf")
 
     def pump(self) -> None:
-        """Let go whoever may."""
+        """Admit every call that may be sent."""
         with self._lock:
             while self._queues:
                 first: Optional[_Waiter] = None
@@ -279,7 +279,7 @@ class FamilyPacers:
         self._own: Dict[str, FamilyPacer] = {}
 
     def known(self) -> Dict[str, FamilyPacer]:
-        """Return the pacers that were asked for, by family."""
+        """Return the existing pacers, by family."""
         with _shared_lock:
             return dict(self._own)
 
@@ -312,7 +312,7 @@ def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> bool:
-    """Call `function` in `loop`, at once where it is the running one; return False where that loop is closed."""
+    """Call `function` on `loop`, at once if it is the running one; return False if that loop is closed."""
     if loop is _running_loop():
         function(*arguments)
         return True

@@ -1,4 +1,4 @@
-"""How the SDK makes a call, kept to make the next ones alike."""
+"""A call made by the SDK, kept as the pattern for the next ones."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _MOST_HEADERS = 64
 
 
 class CallPattern:
-    """A call that the SDK made, as the pattern of those that follow: its address and headers do not change.
+    """A call made by the SDK, as the pattern for the following ones: address and headers do not change.
 
-    The SDK takes as much time to put a call together as the HTTP library takes to make it, and most of that goes into finding
-    the same headers again and into walking through a body that is JSON data already.
+    The SDK takes as long to assemble a call as the HTTP library takes to make it. Most of that time goes into computing the
+    same headers again and walking through a body that is JSON data already.
 
     Parameters
     ----------
     request : object
         The HTTP library's.
     own_headers : mapping
-        Of that call alone.
+        Headers of that call only.
     """
 
     def __init__(self, request: Any, own_headers: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Reading the body of an HTTP response: unpacked by us, bounded in size, line length and number of events."""
+"""Reads the body of an HTTP response: decompressed here, with limits on size, line length and number of events."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _ENCODINGS = ("gzip", "x-gzip", "deflate")
 
 @dataclass(frozen=True)
 class Pace:
-    """How slowly a body may come whose whole time nobody bounds: so many bytes within each time of waiting for them.
+    """Slowest rate of a body without a time limit of its own: at least `least_bytes` per `seconds` of waiting.
 
     Attributes
     ----------
     least_bytes : int
     seconds : float
-        Of waiting; what the reader does with the bytes does not count.
+        Of waiting; the time to process the bytes does not count.
     """
 
     least_bytes: int
@@ -46,7 +46,7 @@ SLOWEST = Pace(least_bytes=10_000, seconds=120.0)
 async def _paced(
     pieces: AsyncGenerator[bytes, None], pace: Pace, clock: Callable[[], float] = time.monotonic
 ) -> AsyncGenerator[bytes, None]:
-    """Give the pieces; raises CallTimeoutError where they come more slowly than `pace`."""
+    """Yield the pieces; raises CallTimeoutError if they arrive more slowly than `pace`."""
     size, waited = 0, 0.0
     since = clock()
     try:
@@ -66,12 +66,12 @@ async def _paced(
 
 
 async def iter_pieces(response: Any) -> AsyncGenerator[bytes, None]:
-    """Give the body of a response in pieces of bounded size, unpacked.
+    """Yield the decompressed body of a response in pieces of limited size.
 
     Raises
     ------
     MalformedAnswerError
-        If it is packed in a way that nobody asked for, or cannot be unpacked.
+        If it is compressed in a way that was not requested, or cannot be decompressed.
     StreamCutError
         If it ends too soon.
     """
@@ -118,9 +118,9 @@ async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES, *, pace: O
     MalformedAnswerError
         If it has more than `most_bytes`.
     CallTimeoutError
-        If it comes more slowly than `pace`.
+        If it arrives more slowly than `pace`.
     Exception
-        Whatever `iter_pieces` raises.
+        Any exception of `iter_pieces`.
     """
     body: List[bytes] = []
     size = 0
@@ -139,7 +139,7 @@ async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES, *, pace: O
 
 
 async def read_head(response: Any, most_bytes: int) -> bytes:
-    """Return the first bytes of a body, as many as can be read."""
+    """Return as many of the first bytes of a body as can be read."""
     body = b""
     pieces = _paced(iter_pieces(response), SLOWEST)
     try:
@@ -155,7 +155,7 @@ async def read_head(response: Any, most_bytes: int) -> bytes:
 
 
 class _Lines:
-    """Puts lines together from pieces; of one that is too long only the fact is kept."""
+    """Joins pieces into lines; of a line that is too long, only that fact is kept."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -164,7 +164,7 @@ class _Lines:
         self.skipped_bytes = 0
 
     def feed(self, piece: bytes) -> Iterator[Optional[bytes]]:
-        """Give the lines that end in a piece, None for one that is too long."""
+        """Yield the lines that end in a piece, None for one that is too long."""
         first = True
         for part in piece.split(b"\n"):
             if not first:
@@ -178,7 +178,7 @@ class _Lines:
                 self._parts.append(part)
 
     def end(self) -> Optional[bytes]:
-        """End the line under way."""
+        """End the current line."""
         line = None if self._size > self._most_bytes else b"".join(self._parts)
         self._parts.clear()
         self._size = 0
@@ -188,14 +188,14 @@ class _Lines:
 async def iter_lines(
     response: Any, most_bytes: int, most_skipped_bytes: int, pace: Optional[Pace] = None
 ) -> AsyncGenerator[Optional[bytes], None]:
-    """Give the lines of a body, None for each that is longer than `most_bytes`.
+    """Yield the lines of a body, None for each one longer than `most_bytes`.
 
-    Ends where lines of more than `most_skipped_bytes` in all were too long: what follows is not worth its time.
+    Stops after skipping lines of more than `most_skipped_bytes` in total.
 
     Raises
     ------
     CallTimeoutError
-        Where the body comes more slowly than `pace`.
+        If the body arrives more slowly than `pace`.
     """
     lines = _Lines(most_bytes)
     pieces = iter_pieces(response)
@@ -214,7 +214,7 @@ async def iter_lines(
 
 
 async def iter_events(response: Any) -> AsyncGenerator[bytes, None]:
-    """Give the data of each server-sent event (WHATWG HTML, "Server-sent events"); names only repeat what the data says.
+    """Yield the data of each server-sent event (WHATWG HTML, "Server-sent events"); event names only repeat what the data says.
 
     Raises
     ------

@@ -40,11 +40,10 @@ def delay_seconds(error: ApiError, attempt: int, *, random: Callable[[], float])
 
 
 class RetryBudget:
-    """Bounds the retries of a whole run, so that they do not make an outage worse: a bucket of tokens, one a retry.
+    """Limits the retries of a whole run, so that they do not make an outage worse: a token bucket, one token per retry.
 
-    Each call pays in a fifth of a token, so that up to 20 % of the calls of a long run may be retries; ten tokens a second
-    come by themselves, so that a run goes on after an outage; and the bucket starts full, so that a short run has all its
-    retries.
+    Each call adds a fifth of a token, so up to 20 % of the calls of a long run may be retries. Ten tokens per second are added
+    over time, so a run continues after an outage. The bucket starts full, so a short run has all its retries.
 
     Parameters
     ----------
@@ -70,12 +69,12 @@ class RetryBudget:
         self._lock = Lock()
 
     def called(self) -> None:
-        """Pay in for a call that is sent for the first time."""
+        """Add tokens for a call that is sent for the first time."""
         with self._lock:
             self._tokens = min(self.reserve, self._tokens + self.SHARE)
 
     def allows(self) -> bool:
-        """Pay for a retry; False where there is nothing left, and the failure stands."""
+        """Take a token for a retry; False if there is none left, and the failure is final."""
         with self._lock:
             now = self._clock()
             self._tokens = min(self.reserve, self._tokens + max(0.0, now - self._updated) * self.PER_SECOND)

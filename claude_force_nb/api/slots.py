@@ -1,4 +1,4 @@
-"""At most so many calls in flight at once, across event loops and threads."""
+"""A limit on calls in flight, across event loops and threads."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class WaitingCalls(Protocol):
     """Calls that wait for a slot among other things; see `pacing.FamilyPacer`."""
 
     def oldest(self, slots: Slots) -> float:
-        """Return the place in the order of the call that has waited longest for a slot; infinity where none waits."""
+        """Return the position of the call that has waited longest for a slot; infinity if none is waiting."""
 
     def pump(self) -> None:
-        """Let go whoever may."""
+        """Admit every call that may be sent."""
 
 
 class Slots:
     """At most `limit` calls in flight at once, however many event loops and threads take part.
 
-    A slot is only ever taken at the moment a call may leave: waiting for a pacer holds none.
+    A slot is taken only when a call may be sent: waiting for a rate limit holds none.
     """
 
     def __init__(self, limit: int) -> None:
@@ -58,7 +58,7 @@ class Slots:
         self.serve()
 
     def hold(self) -> None:
-        """Let nobody take a slot until `let_go`; a second call changes nothing."""
+        """Allow no slot to be taken until `let_go`; a second call changes nothing."""
         with self._lock:
             if not self.held:
                 self._free -= _HELD
@@ -72,7 +72,7 @@ class Slots:
         self.serve()
 
     def take(self) -> bool:
-        """Take a slot where one is free."""
+        """Take a slot if one is free."""
         with self._lock:
             if self._free <= 0:
                 return False
@@ -80,7 +80,7 @@ class Slots:
             return True
 
     def put_back(self) -> None:
-        """Give a slot back; `serve` then lets the next one have it."""
+        """Release a slot; `serve` then gives it to the next call."""
         with self._lock:
             self._free += 1
 

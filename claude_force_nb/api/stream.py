@@ -1,4 +1,4 @@
-"""A streamed answer: its events put together to the message that a plain call would have given. Pure."""
+"""A streamed answer: its events combined into the message that a plain call would have returned. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MessageAssembler:
     """Takes the events of one stream.
 
     Event order and meaning: Messages API reference, "Streaming". ``message_delta.usage`` is cumulative: it replaces, and is
-    never added to, what ``message_start`` said. Unknown events and deltas are passed over, as is whatever follows the end.
+    never added to, what ``message_start`` said. Unknown events and deltas are ignored, as is anything after the end.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class MessageAssembler:
     headers : mapping
         Of the answer, names in lower case.
     redactor : Redactor
-        For texts that came in several parts.
+        For texts that arrived in several parts.
     """
 
     def __init__(self, partial: PartialAnswer, headers: Mapping[str, str], redactor: Redactor) -> None:
@@ -77,9 +77,9 @@ class MessageAssembler:
         Raises
         ------
         StreamCutError
-            If the end has not come.
+            If the end event is missing.
         MalformedAnswerError
-            If there was an end and no message.
+            If there is an end event but no message.
         """
         if not self.complete:
             raise StreamCutError("the answer was cut off before its end")

@@ -62,23 +62,23 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 
 
 class Transport(Protocol):
-    """What the orchestrator needs of a transport; `claude_force_nb.testing.FakeTransport` is another one."""
+    """What the orchestrator needs from a transport; `claude_force_nb.testing.FakeTransport` is another implementation."""
 
     base_url: str
 
     async def send(
         self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
     ) -> Answer:
-        """Send once, without retries, and return the complete answer; stream into `partial` where it is given."""
+        """Send once, without retries, and return the complete answer; stream into `partial` if given."""
 
     def check(self) -> None:
-        """Raise a ConfigurationError where nothing can be sent at all, such as without a key."""
+        """Raise a ConfigurationError if nothing can be sent at all, such as without a key."""
 
     async def close(self) -> None:
         """Close the connections of the running loop and refuse further calls."""
 
     def close_blocking(self) -> None:
-        """Close the connections of loops that do not run, and refuse further calls."""
+        """Close the connections of loops that are not running, and refuse further calls."""
 
 
 class SdkTransport:
@@ -87,11 +87,11 @@ class SdkTransport:
     Parameters
     ----------
     api_key : str, optional
-        Key; by default the first of what `credentials.find_credentials` looks for. Read when first needed.
+        Key; by default the first that `credentials.find_credentials` finds. Read when first needed.
     base_url : str, optional
         Any server that speaks the Messages API; ``ANTHROPIC_BASE_URL`` of `environ`, then the official API by default.
     allow_http : bool
-        True where the key may go over unencrypted http to another machine. This machine itself needs no leave.
+        True allows sending the key over unencrypted http to another machine. For this machine it is always allowed.
     known_as : str, optional
         What requests, and so fingerprints, call a server that is the same at every address, such as a simulator on a free port.
     environ : mapping
@@ -135,15 +135,15 @@ class SdkTransport:
         return find_credentials(self._api_key, self._environ, self.base_url)
 
     def credential_id(self) -> str:
-        """Return what tells this key at this server from others, without giving it away; see `api.pacing`."""
+        """Return an id of this key at this server that does not reveal the key; see `api.pacing`."""
         return credential_id(self._credentials().identity, self.base_url)
 
     def check(self) -> None:
-        """Raise MissingApiKeyError where no key is to be found."""
+        """Raise MissingApiKeyError if no key is found."""
         self._credentials()
 
     async def open(self) -> None:
-        """Import the SDK and make the client of this loop, where that is still to be done: it may take a second or two."""
+        """Import the SDK and create the client of this loop unless done already; this may take a second or two."""
         await self._client()
 
     async def _client(self) -> LoopClient:
@@ -177,14 +177,14 @@ class SdkTransport:
             await client.close()
 
     def _take_out(self, *secrets: str) -> None:
-        """Take these out of whatever comes back from now on."""
+        """Remove these secrets from everything received from now on."""
         known = self.redactor.secrets
         if not known or not set(secrets) <= set(known):
             self._redactor = Redactor([*known, *secrets])
 
     @property
     def redactor(self) -> Redactor:
-        """What takes our own credentials out of texts; of no use before the first call, when none has left."""
+        """Removes our own credentials from texts; only needed once a call has been sent."""
         return self._redactor or Redactor()
 
     async def send(
@@ -196,7 +196,7 @@ class SdkTransport:
         ----------
         request : ClaudeRequest
         timeout_seconds : float
-            Bound on each wait for the server, > 0; the bound on the whole call is the orchestrator's.
+            Limit of each wait for the server, > 0; the orchestrator limits the whole call.
         partial : PartialAnswer, optional
             Where given, the answer is streamed into it while it arrives.
 
@@ -247,7 +247,7 @@ class SdkTransport:
         ApiError
             See `api.failures`.
         TransportClosedError
-            If the transport is closed, now or meanwhile.
+            If the transport is closed, or is closed meanwhile.
         """
         client = await self._client()
         with client.call():
@@ -276,7 +276,7 @@ class SdkTransport:
         Raises
         ------
         MalformedAnswerError
-            If it is not JSON that can be used.
+            If it is not valid JSON within the limits.
         """
         with self._errors_of_body():
             body = await read_body(response, pace=pace)
@@ -350,7 +350,7 @@ class SdkTransport:
     async def close(self) -> None:
         """Close the clients of the running loop and of loops that run in other threads, and refuse further calls.
 
-        The client of a loop that does not run closes when that loop ends.
+        The client of a loop that is not running closes when that loop ends.
         """
         self._closed = True
         here = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The answers of one part into cache, ledger and job store: each once, though a worker was killed in between."""
+"""Writes the answers of one part to cache, ledger and job store, each exactly once even if a worker is killed in between."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FLUSH_ROWS = 200
 
 
 class PartAccounting:
-    """Takes the results of one part one by one, and writes them down in groups before it delivers them.
+    """Takes the results of one part one by one, and records them in groups before delivering them.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class PartAccounting:
     Attributes
     ----------
     left : dict of bytes to bool
-        Requests whose result has not come, and whether a worker that was killed accounted it.
+        Requests without a result yet, and whether a killed worker accounted for it.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PartAccounting:
             self._flush()
 
     def finish(self) -> Optional[Decimal]:
-        """Write down the rest, fail what is missing, and return what the part cost in US dollars; None where not known."""
+        """Record the rest, fail missing requests, and return what the part cost in US dollars; None if unknown."""
         self._flush()
         for fingerprint in self.left:
             self._failed += 1
@@ -116,7 +116,7 @@ class PartAccounting:
             self._deliver(fingerprint, result, result.answered)
 
     def _recorded_before(self) -> Set[Tuple[str, Optional[str]]]:
-        """Return what the ledger got from a worker that was killed before it could write so in the store."""
+        """Return what a worker recorded in the ledger before it was killed, without having noted that in the store."""
         if self._ledger is None:
             return set()
         return {

@@ -1,4 +1,4 @@
-"""The body of a create: requests counted to the byte."""
+"""The body that creates a message batch: its requests, counted to the byte."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def row_bytes(request: ClaudeRequest) -> bytes:
 
 
 class BatchBody:
-    """Requests of one batch, until they are sent.
+    """The requests of one message batch, until they are sent.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class BatchBody:
         return len(self._rows)
 
     def check(self, row: bytes) -> None:
-        """Raise OptionError where a row cannot be part of a message batch."""
+        """Raise OptionError if a row cannot be part of a message batch."""
         size = len(_HEAD) + len(row) + len(_TAIL)
         if size > self._most_bytes:
             raise OptionError(
@@ -73,7 +73,7 @@ class BatchBody:
         return len(self._rows) < self._most_requests and self.size_bytes + comma + len(row) <= self._most_bytes
 
     def add(self, fingerprint: bytes, row: bytes, bound: Optional[Decimal]) -> None:
-        """Add a row that fits, and what it can cost at the most in US dollars; None for not known."""
+        """Add a row that fits, with the most that it can cost in US dollars; None if unknown."""
         self.size_bytes += len(row) + (1 if self._rows else 0)
         self._rows[fingerprint] = row
         self._bounds[fingerprint] = bound
@@ -89,17 +89,17 @@ class BatchBody:
 
     @property
     def fingerprints(self) -> List[bytes]:
-        """What is in it, in the order it came."""
+        """The rows in it, in the order added."""
         return list(self._bounds)
 
     @property
     def bounds(self) -> Optional[Dict[bytes, Decimal]]:
-        """What each row can cost at the most; None where one is not known."""
+        """The most that each row can cost; None if one is unknown."""
         known = {each: bound for each, bound in self._bounds.items() if bound is not None}
         return known if len(known) == len(self._bounds) else None
 
     def body(self) -> bytes:
-        """Return the body of the create, `size_bytes` long. The rows are given up for it, so that both are not held."""
+        """Return the body, `size_bytes` long. The rows are released, so that both are not in memory."""
         if self._file is not None:
             self._file.seek(0)
             self._body = self._file.read()
@@ -124,7 +124,7 @@ class BatchBody:
         self._body = None
 
     def clear(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._rows.clear()
         self._body = None
         self._drop_file()

@@ -1,4 +1,4 @@
-"""Waiting for a message batch and reading its results, whatever breaks on the way."""
+"""Waits for a message batch and reads its results, despite interruptions."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class Collector:
     async def account(
         self, part: Part, job: Job, cache: Optional[ResponseCache], deliver: Deliver
     ) -> Optional[Decimal]:
-        """Take the results of an ended batch into cache and ledger, and deliver each; return what they cost in all.
+        """Record the results of an ended batch in cache and ledger, and deliver each; return their total cost.
 
-        What was accounted before, by a worker that was killed, is delivered and not counted again.
+        Results recorded by a worker that was killed are delivered but not counted again.
         """
         assert part.batch_id is not None
         accounting = PartAccounting(part, job, store=self._store, ledger=self._ledger, cache=cache, deliver=deliver)
@@ -78,7 +78,7 @@ class Collector:
         return accounting.finish()
 
     async def read(self, batch_id: str, job: Job, wanted: Set[bytes], deliver: Deliver) -> None:
-        """Deliver the results of an ended batch that somebody else has accounted."""
+        """Deliver the results of an ended batch that another worker has recorded."""
         left = dict.fromkeys(wanted, True)
 
         def take(line: ResultLine, result: ClaudeResult) -> None:
@@ -90,7 +90,7 @@ class Collector:
             deliver(fingerprint, missing_result(fingerprint, agent=job.agent, model=job.model), False)
 
     async def _read_results(self, batch_id: str, job: Job, left: Dict[bytes, bool], take: Take) -> None:
-        """Read results until all of `left` were taken: in any order, again where the download breaks, each once.
+        """Read results until all of `left` are taken: in any order, resuming if the download breaks, each once.
 
         An answer is taken at once. A row that failed waits for the end, since another line may yet answer it.
 

@@ -1,4 +1,4 @@
-"""What a run of message batches works with."""
+"""The collaborators of a run of message batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who works on a job: a locked file for each worker, which the operating system unlocks when its process dies."""
+"""Which worker owns a job: one locked file per worker, which the operating system unlocks when the process dies."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class Owner:
 
 
 def is_alive(folder: Path, token: str) -> bool:
-    """Return whether a worker's process lives; the file of a dead one is removed. What is not a token names no file.
+    """Return whether a worker's process is alive; the file of a dead one is removed. False for an invalid token.
 
     Raises
     ------
     OSError
-        Where its file cannot be opened or locked: then nobody can tell.
+        If its file cannot be opened or locked, so that this is unknown.
     """
     if not _TOKEN.fullmatch(token):
         return False

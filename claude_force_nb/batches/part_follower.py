@@ -1,4 +1,4 @@
-"""A part from the moment somebody else has begun it: claimed, found at the API, waited for and taken in."""
+"""Takes over a part that another worker began: claims it, finds it at the API, waits for it and collects it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SettlePart = Callable[[int, Optional[Decimal]], None]
 
 
 class PartFollower:
-    """What a run and `JobRegistry.attach` do with parts, in the same way.
+    """What a run and `JobRegistry.attach` both do with parts.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ class PartFollower:
     owner : str
         Token of the worker that follows.
     settle : callable
-        Told the cost of each part that is accounted here.
+        Called with the cost of each part that is recorded here.
     release : callable
-        Told the number of each part that turns out never to have been made.
+        Called with the number of each part that turns out never to have been created.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class PartFollower:
         return self._turns.setdefault(number, asyncio.Lock())
 
     async def claim(self, number: int, *, on_known: Callable[[], None] = lambda: None) -> bool:
-        """Wait until a part's message batch is known and may be collected here; False where it was never made.
+        """Wait until a part's message batch is known and may be collected here; False if it was never created.
 
         `on_known` is called as soon as its id is known: nothing has to be sent again then.
 

@@ -67,12 +67,12 @@ class Backoff:
         return retry_after_seconds + min(1.0, 0.1 * jitter)
 
     async def wait(self, retry_after_seconds: Optional[float] = None) -> None:
-        """Wait so long."""
+        """Wait this long."""
         await asyncio.sleep(self.seconds(retry_after_seconds))
 
 
 async def retry_until_answered(call: Callable[[], Awaitable[T]], schedule: PollSchedule, what: str) -> T:
-    """Make a call that costs nothing until it works: while a batch is under way, no failure of looking at it is final.
+    """Repeat a free call until it works: while a batch is in progress, no failure to look at it is final.
 
     Raises
     ------

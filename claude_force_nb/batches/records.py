@@ -1,4 +1,4 @@
-"""What the job store holds, checked as it is read: its file may have been changed by anybody. Pure."""
+"""The records of the job store, checked as they are read, since anybody may have changed the file. Pure."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _FINGERPRINT_BYTES = 32
 
 
 class BrokenRecordError(ValueError):
-    """The store holds something that this package never writes there."""
+    """The store contains something that this package never writes."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one run left to the API.
+    """The message batches of one run.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Part:
     batch_id : str or None
     requests : int
     bound : Decimal or None
-        US dollars that it can cost at the most; None where that is not known.
+        The most that it can cost in US dollars; None if unknown.
     newest_before : str or None
         Id of the account's newest message batch before this one was sent.
     listed_at : float or None
@@ -88,7 +88,7 @@ class Part:
     changed : float
         Unix seconds of the last step.
     cancelled : bool
-        True where somebody asked for its end.
+        True if its cancellation was requested.
     succeeded, failed, unanswered : int
         Requests by what became of them, once collected.
     cost : Decimal or None
@@ -113,7 +113,7 @@ class Part:
 
     @property
     def is_open(self) -> bool:
-        """True until all that it can give was given."""
+        """True until all of its results have been delivered."""
         return self.state in OPEN_STATES
 
 
@@ -173,7 +173,7 @@ def _text(row: Mapping[str, Any], name: str, pattern: Pattern[str]) -> str:
 
 
 def _shown(row: Mapping[str, Any], name: str) -> Optional[str]:
-    """Return a text that is only ever shown, without what would move a cursor or hide in it."""
+    """Return a text for display only, without control or invisible characters."""
     value = row[name]
     if value is None:
         return None

@@ -32,7 +32,7 @@ _ORDER = ("lost", "interrupted", "sending", "cancelling", "in progress", "collec
 
 @dataclass(frozen=True)
 class JobState:
-    """How a job stands, as far as is known without asking the API.
+    """The state of a job, as far as it is known without asking the API.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class JobState:
 
     @property
     def requests(self) -> int:
-        """Requests of all parts that were sent or may be."""
+        """Requests of all parts that were, or may have been, sent."""
         return sum(part.requests for part in self.parts if part.state != "dropped")
 
     @property
@@ -124,7 +124,7 @@ class JobRegistry:
         return "collecting" if part.state == "collecting" else "sending"
 
     def forget(self, name: str) -> JobState:
-        """Remove a job from the list; what runs at the API goes on and is billed. Returns what it was.
+        """Remove a job from the list, and return its state; batches at the API keep running and are billed.
 
         Raises
         ------
@@ -248,7 +248,7 @@ class JobRegistry:
 
 
 async def _gather(work: Sequence[Coroutine[Any, Any, bool]]) -> List[bool]:
-    """Do work at once; where one fails, the others are ended before that is raised."""
+    """Run work concurrently; if one fails, cancel the others before raising its error."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         return list(await asyncio.gather(*tasks))

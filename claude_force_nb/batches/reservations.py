@@ -1,4 +1,4 @@
-"""Money set aside for batches under way, those of stopped cells too, until their cost is known."""
+"""Money reserved for batches in progress, including those of stopped cells, until their cost is known."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BatchReservations:
         return any(each is not None and each.limit is not None for each in (budget, *self._budgets))
 
     def reserve(self, part: Part, budget: Optional[Budget]) -> None:
-        """Set the worst case of a part aside in both budgets; raises BudgetExceededError where it does not fit."""
+        """Reserve the worst case of a part in both budgets; raises BudgetExceededError if it does not fit."""
         _reserved[self._store, part.number] = BudgetGroup([budget, *self._budgets]).reserve(part.bound)
 
     def settle(self, number: int, cost: Optional[Decimal], budget: Optional[Budget] = None) -> None:
@@ -51,7 +51,7 @@ class BatchReservations:
         reservation.settle(cost)
 
     def release(self, number: int) -> None:
-        """Count nothing: the part was never made."""
+        """Count nothing: the part was never created."""
         reservation = _reserved.pop((self._store, number), None)
         if reservation is not None:
             reservation.release()

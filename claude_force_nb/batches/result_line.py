@@ -1,4 +1,4 @@
-"""One line of a message batch's results: whose it is, and what it says. Pure."""
+"""One line of a message batch's results: which request it belongs to, and its result. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NOT_BILLED = {
 
 @dataclass(frozen=True)
 class ResultLine:
-    """What became of one request (Message Batches API, "Retrieving batch results").
+    """The outcome of one request (Message Batches API, "Retrieving batch results").
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class ResultLine:
 
     @property
     def message_id(self) -> Optional[str]:
-        """The API's id of the answer, which tells it from others to the same request."""
+        """The API's id of the answer, which distinguishes it from other answers to the same request."""
         message = self.value.get("message")
         found = message.get("id") if isinstance(message, dict) else None
         return found if isinstance(found, str) else None
@@ -70,7 +70,7 @@ class ResultLine:
     def to_result(
         self, *, agent: Optional[str], model: str, prices: PriceTable, on: datetime.date, now: float
     ) -> ClaudeResult:
-        """Return the answer, priced as part of a batch, or why there is none.
+        """Return the answer, priced as part of a batch, or the reason why there is none.
 
         Only what succeeded is billed. A request that was cancelled or expired is ``not_sent``, one that the API refused is
         ``failed``.
@@ -111,7 +111,7 @@ def missing_result(fingerprint: bytes, *, agent: Optional[str], model: str) -> C
 
 
 def read_line(line: bytes) -> Optional[ResultLine]:
-    """Read a line of results; None where it is not JSON, or not of a request of ours."""
+    """Parse a line of results; None if it is not valid JSON, or not for one of our requests."""
     try:
         item = json.loads(line)
     except ValueError:

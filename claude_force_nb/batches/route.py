@@ -1,4 +1,4 @@
-"""The way of an orchestrator's rows through message batches, made when it is first gone."""
+"""An orchestrator's message batches, created when first used."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["LazyBatches"]
 
 
 class LazyBatches:
-    """The message batches of an orchestrator; neither file nor client is touched before they are asked for.
+    """The message batches of an orchestrator; neither file nor client is touched before they are used.
 
     Parameters
     ----------
     make : callable
-        Makes them; raises OptionError where the transport has none.
+        Creates them; raises OptionError if the transport has none.
     """
 
     def __init__(self, make: Callable[[], MessageBatches]) -> None:

@@ -1,4 +1,4 @@
-"""Sending a message batch once: its intent is on disk first, and a lost answer is looked up before anything is sent again."""
+"""Sends a message batch exactly once: the intent is written to disk first, and after a lost answer the batch is looked up before anything is sent again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sender:
     store : JobStore
     schedule : PollSchedule
     max_retries : int
-        Most further creates after one that failed for sure, >= 0.
+        Most retries of creating a batch that certainly failed, >= 0.
 
     Notes
     -----
@@ -63,9 +63,9 @@ class Sender:
         Raises
         ------
         ApiError
-            Where it was refused, or not taken after `max_retries`; it was not made then, and the part is dropped.
+            If it was refused, or not accepted after `max_retries`; it was not created then, and the part is dropped.
         NotAnsweredError
-            Where it was cancelled before it left.
+            If it was cancelled before it was sent.
         """
         backoff = Backoff(self._schedule)
         tries = 0
@@ -83,7 +83,7 @@ class Sender:
             await backoff.wait(failure.retry_after_seconds)
 
     async def _create(self, part: Part, body: BatchBody) -> str:
-        """Create once; raises ApiError where nothing was made."""
+        """Create once; raises ApiError if nothing was created."""
         newest = await self._api.recent(limit=1)
         newest_before = newest.batches[0].id if newest.batches else None
         if not self._store.mark_sending(part.number, newest_before=newest_before, listed_at=newest.now):
@@ -138,7 +138,7 @@ class Sender:
             await backoff.wait()
 
     async def cancel(self, batch_id: str) -> bool:
-        """Ask the API to end a message batch; False where it refuses, as for one that has ended."""
+        """Ask the API to cancel a message batch; False if it refuses, as for one that has ended."""
         try:
             await retry_until_answered(
                 lambda: self._api.cancel(batch_id), self._schedule, f"cancelling batch {batch_id}"

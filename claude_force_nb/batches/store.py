@@ -171,7 +171,7 @@ class JobStore:
             return read_part(cursor.execute("SELECT * FROM parts WHERE number = ?", (number,)).fetchone()), elsewhere
 
     def claim(self, number: int, owner: str) -> bool:
-        """Take a part over from a worker that is gone; False where one lives, or the part is over."""
+        """Take a part over from a dead worker; False if its worker is alive, or the part has ended."""
         with self._writing() as cursor:
             row = cursor.execute(f"SELECT * FROM parts WHERE number = ? AND {_IS_OPEN}", (number,)).fetchone()
             if row is None:
@@ -183,14 +183,14 @@ class JobStore:
             return True
 
     def release(self, owner: str) -> None:
-        """Give up all parts of a worker; they stay as they are for the next one."""
+        """Release all parts of a worker, unchanged, for the next one."""
         with self._writing() as cursor:
             cursor.execute("UPDATE parts SET owner = NULL WHERE owner = ?", (owner,))
 
     # ------------------------------------------------------------------ steps
 
     def mark_sending(self, number: int, *, newest_before: Optional[str], listed_at: float) -> bool:
-        """Write that a create is about to leave; False where the part was cancelled before."""
+        """Record that a create request is about to be sent; False if the part was cancelled before."""
         with self._writing() as cursor:
             cursor.execute(
                 "UPDATE parts SET state = 'sending', newest_before = ?, listed_at = ?, changed = ?"
@@ -200,7 +200,7 @@ class JobStore:
             return cursor.rowcount == 1
 
     def mark_sent(self, number: int, batch_id: str) -> bool:
-        """Write a message batch's id; True where its end was asked for meanwhile."""
+        """Record a message batch's id; True if its cancellation was requested meanwhile."""
         with self._writing() as cursor:
             cursor.execute(
                 "UPDATE parts SET state = 'sent', batch_id = ?, changed = ? WHERE number = ?",
@@ -210,11 +210,11 @@ class JobStore:
             return row is not None and bool(row["cancelled"])
 
     def drop(self, number: int) -> None:
-        """Write that a part was never made: its requests are free again."""
+        """Record that a part was never created: its requests are free again."""
         self._end(number, "dropped")
 
     def mark_collecting(self, number: int) -> None:
-        """Write that results are about to be accounted."""
+        """Record that results are about to be collected."""
         with self._writing() as cursor:
             cursor.execute(
                 "UPDATE parts SET state = 'collecting', changed = ? WHERE number = ? AND state = 'sent'",
@@ -235,7 +235,7 @@ class JobStore:
                 cursor.execute("UPDATE parts SET cost = ? WHERE number = ?", (total, number))
 
     def mark_collected(self, number: int, *, succeeded: int, failed: int, unanswered: int) -> None:
-        """Write that all results are accounted."""
+        """Record that all results are collected."""
         with self._writing() as cursor:
             cursor.execute(
                 "UPDATE parts SET state = 'collected', succeeded = ?, failed = ?, unanswered = ?, changed = ?"
@@ -244,7 +244,7 @@ class JobStore:
             )
 
     def finish(self, number: int) -> None:
-        """Write that a collected part has nothing more to give."""
+        """Record that a collected part is finished."""
         self._end(number, "closed")
 
     def _end(self, number: int, state: str) -> None:
@@ -274,7 +274,7 @@ class JobStore:
     # ------------------------------------------------------------------ looking
 
     def part(self, number: int) -> Optional[Part]:
-        """Return a part; None where it was forgotten."""
+        """Return a part; None if it was forgotten."""
         found = self._read("SELECT * FROM parts WHERE number = ?", (number,), read_part)
         return found[0] if found else None
 
@@ -297,12 +297,12 @@ class JobStore:
         return dict(self._read(query, (number,), lambda row: (read_fingerprint(row), bool(row["accounted"]))))
 
     def batch_ids(self) -> List[str]:
-        """Return the ids of all message batches that are known."""
+        """Return the ids of all known message batches."""
         parts: List[Part] = self._read("SELECT * FROM parts WHERE batch_id IS NOT NULL", (), read_part)
         return [part.batch_id for part in parts if part.batch_id is not None]
 
     def has_live_owner(self, part: Part) -> bool:
-        """Return whether a worker is on a part."""
+        """Return whether a live worker owns a part."""
         try:
             return part.owner is not None and is_alive(self.owners, part.owner)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The rows of a run that wait for message batches, by the request that answers them."""
+"""The rows of a run that wait for message batches, by request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REFUSED = (400, 404, 413)
 
 @dataclass(frozen=True)
 class RowAnswers:
-    """How results become those of rows; see `ShareAnswer` and `CheckAnswer`."""
+    """Turns results into those of rows; see `ShareAnswer` and `CheckAnswer`."""
 
     share: ShareAnswer
     check: CheckAnswer
@@ -65,11 +65,11 @@ class WaitingRows:
         return bool(self._by_fingerprint)
 
     def check(self, result: ClaudeResult) -> ClaudeResult:
-        """Return a result as its row has it; see `CheckAnswer`."""
+        """Return a row's result; see `CheckAnswer`."""
         return self._answers.check(result)
 
     def join(self, fingerprint: bytes, row: int) -> bool:
-        """Let a row wait for a request that another one waits for; False where none does."""
+        """Make a row wait for a request that another row waits for; False if none does."""
         rows = self._by_fingerprint.get(fingerprint)
         if rows is None:
             return False
@@ -77,7 +77,7 @@ class WaitingRows:
         return True
 
     def add(self, fingerprint: bytes, row: int, request: ClaudeRequest) -> None:
-        """Let a row wait for a request."""
+        """Make a row wait for a request."""
         self._by_fingerprint[fingerprint] = [row]
         names = (request.model, request.agent)
         self._names[fingerprint] = self._pairs.setdefault(names, names)

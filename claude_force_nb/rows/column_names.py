@@ -1,4 +1,4 @@
-"""Names of columns in a file of answers that hide none of each other."""
+"""Column names in a results file, chosen so that none hides another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PREFIX = "source_"
 
 
 def free_names(columns: Mapping[Any, Any], taken: Set[str]) -> Dict[Any, str]:
-    """Return a name in the file for each column of the source, so that none hides another or one of `taken`.
+    """Return a name in the file for each source column, so that none hides another or one of `taken`.
 
     A file may be the source of the next: its answer is ``source_answer`` there, and ``source_source_answer`` in the third.
     """

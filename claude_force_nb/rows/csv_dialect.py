@@ -1,7 +1,7 @@
 """How a CSV file is written: its delimiter, its quotes and its header, found in its first lines. Pure.
 
-Python's own `csv.Sniffer` takes a character that is frequent for the delimiter, quoted or not. Here each dialect that may be
-meant reads the lines, and the one whose rows fit its header best is taken.
+Python's `csv.Sniffer` takes any frequent character as the delimiter, even inside quotes. Here each candidate dialect reads the
+lines, and the one whose rows fit its header best is chosen.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class CsvDialect:
     delimiter, quote : str
         One character each.
     escape : str or None
-        What stands before a quote in a quoted field; a second quote by default.
+        Escapes a quote in a quoted field; a second quote by default.
     skips_blanks : bool
-        True where blanks behind a delimiter mean nothing.
+        True if blanks after a delimiter are ignored.
     lines_above : int
-        Lines above the header that are not part of the table.
+        Lines above the header that do not belong to the table.
     """
 
     delimiter: str = ","
@@ -49,7 +49,7 @@ class CsvDialect:
     lines_above: int = 0
 
     def reader(self, lines: Iterable[str]) -> Any:
-        """Return a `csv.reader` of all lines of a file, those above the header passed over."""
+        """Return a `csv.reader` over a file's lines, skipping those above the header."""
         remaining = iter(lines)
         for _ in range(self.lines_above):
             next(remaining, None)
@@ -69,15 +69,15 @@ def find_dialect(sample: str, *, is_whole: bool, delimiters: str = _DELIMITERS) 
     Parameters
     ----------
     sample : str
-        How the file begins, some thousand characters.
+        The beginning of the file, some thousand characters.
     is_whole : bool
         True where that is all of it; else its last row counts for nothing, since it may be cut.
     delimiters : str
-        Those that may be meant, likeliest first.
+        Candidates, likeliest first.
     """
     said = _SEP_LINE.match(sample)
     if said:
-        # What the file says of itself is not guessed.
+        # Whatever the file states itself is not guessed.
         sample, delimiters = sample[said.end() :], said.group(1)
     best: Optional[Tuple[Tuple[float, ...], CsvDialect]] = None
     for place, dialect in enumerate(_candidates(sample, delimiters)):

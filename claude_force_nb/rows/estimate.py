@@ -24,7 +24,7 @@ _ERRORS = 2.0
 
 @dataclass
 class Sampled:
-    """Goes through the requests of a batch once; holds a few of them, and of the others their fingerprints.
+    """Goes through the requests of a batch once; keeps a few of them, and only the fingerprints of the others.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Sampled:
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
     def is_new(self, request: ClaudeRequest) -> bool:
-        """Count a row; return True where no row before it asked the same."""
+        """Count a row; return True if no earlier row had the same request."""
         self.rows += 1
         digest = bytes.fromhex(request.fingerprint)
         known = self._seen.get(digest)
@@ -66,13 +66,13 @@ class Sampled:
         return len(self._seen)
 
     def cached(self, request: ClaudeRequest, answer: ClaudeResult) -> None:
-        """Count a prompt whose answer is in the cache, as each further row that asks the same will be."""
+        """Count a prompt whose answer is in the cache."""
         self._seen[bytes.fromhex(request.fingerprint)] = True
         self.cached_rows += 1
         self.output_tokens.append(answer.usage.output_tokens)
 
     def missing(self, request: ClaudeRequest, size_bytes: int) -> None:
-        """Count a prompt that would be sent, and perhaps keep it for the sample."""
+        """Count a prompt that would be sent, and possibly keep it for the sample."""
         self.to_send += 1
         self.to_send_bytes += size_bytes
         mark = request.cache_mark
@@ -90,7 +90,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class BatchEstimate:
-    """What the requests of a batch that are not cached would take.
+    """Estimated tokens of the requests of a batch that are not cached.
 
     Attributes
     ----------

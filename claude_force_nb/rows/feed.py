@@ -1,4 +1,4 @@
-"""Many prompts for few workers."""
+"""Hands out many prompts to a few workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Prompts = Union[Iterable[Any], AsyncIterable[Any]]
 
 
 class BrokenRow:
-    """Stands in a source for a row that cannot be read; that row fails with `error`, and the others go on."""
+    """Placeholder in a source for a row that cannot be read; that row fails with `error`, the others continue."""
 
     def __init__(self, error: ClaudeForceError) -> None:
         self.error = error
@@ -45,7 +45,7 @@ class NumberedRows:
 
 
 class Feed:
-    """Hands prompts to several workers, each once, numbered in the order of the source."""
+    """Hands each prompt once to one of several workers, numbered in the order of the source."""
 
     def __init__(self, prompts: Prompts) -> None:
         self._row = -1
@@ -68,7 +68,7 @@ class Feed:
         return self._taken
 
     def end(self) -> None:
-        """Hand out nothing more, from any thread; a source that is being waited for is waited for no longer."""
+        """Stop handing out prompts, from any thread; also stops waiting for the source."""
         self._ended = True
         asking = self._asking
         if asking is not None:

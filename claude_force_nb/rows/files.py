@@ -1,4 +1,4 @@
-"""Answers written to a file row by row, so that a source of any length needs no memory and a stopped run goes on where it was.
+"""Answers written to a file row by row, so that a source of any length needs no memory and a stopped run can continue.
 
 A .jsonl file is written as the rows end. A line that was written is never changed: an answer that comes later is another line, and
 the last line of a row counts. When all rows have ended, the file is put into the order of the rows. A Parquet file cannot be
@@ -62,7 +62,7 @@ def _put(places: array[int], row: int, offset: int) -> None:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    """Return a record as a line of JSON, in which no character ends a line for any reader."""
+    """Return a record as a line of JSON without characters that any reader takes for a line end."""
     text = json.dumps(record, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
     return (text.translate(_LINE_ENDS) + "\n").encode("utf-8")
 
@@ -76,13 +76,13 @@ def _lock(file: BinaryIO) -> bool:
 
 
 class _GivenUp(Exception):
-    """Ends the reading or the ordering of a file that nobody waits for any more."""
+    """Raised to end reading or sorting a file when nobody waits for it any more."""
 
 
 class RowFile:
     """A file of answers, one line for each row: `open` it, call it for each row that ends, `finish` it, `close` it.
 
-    A file of a million rows takes a while to read and to put into order. That is done in a thread, and ends when it is cancelled.
+    Reading and sorting a file of a million rows takes a while. That is done in a thread, and stops on cancellation.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class RowFile:
         self._source.pending = {}
 
     async def finish(self) -> None:
-        """Put the rows into their order, once all have ended, and leave out what counts no more.
+        """Sort the rows once all have ended, and drop superseded lines.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class RowFile:
         await self._in_thread(self._finish)
 
     def close(self) -> None:
-        """Let go of the file; safe to call at any time."""
+        """Release the file; safe to call at any time."""
         if self._file is not None:
             self._file.close()
         self._source.pending = None
@@ -260,7 +260,7 @@ class RowFile:
         return SourceError(f"{self.path} exists and was not written by a batch; give another name")
 
     def known(self, request: ClaudeRequest) -> Optional[ClaudeResult]:
-        """Return a result without text where the file has the answer to a request already, else None."""
+        """Return a result without text if the file already has the answer to a request, else None."""
         if not self._known or _key(request.fingerprint) not in self._known:
             return None
         return ClaudeResult(

@@ -24,7 +24,7 @@ class Table:
     Parameters
     ----------
     native : DataFrame
-        Of the user's own library.
+        The user's own object.
     frame : narwhals.DataFrame
         The same, through narwhals.
     is_series : bool
@@ -64,7 +64,7 @@ class Table:
         )
 
     def with_columns(self, numbers: Sequence[int], added: Mapping[str, List[Any]]) -> Any:
-        """Return the rows with these numbers, as the user's library has them, with further columns behind their own."""
+        """Return the rows with these numbers in the user's library, with further columns appended."""
         names = _free_names(added, self.columns)
         everything = len(numbers) == len(self)
         if _is_pandas(self._native):
@@ -109,7 +109,7 @@ def _polars_series(polars: Any, kind: str, name: str, values: List[Any]) -> Any:
 
 
 def as_table(value: Any, name: str) -> Optional[Table]:
-    """Return a data frame or a series as a table, or None where the value is neither.
+    """Return a data frame or a series as a table, or None if the value is neither.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def _renamed(value: Any, names: List[str]) -> Any:
 
 
 def assemble(numbers: Sequence[int], columns: Mapping[str, List[Any]], added: Mapping[str, List[Any]]) -> Any:
-    """Return columns as a data frame of pandas, or of polars where that is all there is; the index holds the row numbers.
+    """Return columns as a data frame of pandas, or of polars if pandas is not installed; the index holds the row numbers.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Rows that are read as they are needed: of iterators, which give them once, and of files."""
+"""Rows read as they are needed: from iterators, which yield them once, and from files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _PACKED = {
 
 
 class BufferedIterator:
-    """An iterator that can be looked into, and read again as far as it was read."""
+    """An iterator that can be peeked into, and whose items so far can be read again."""
 
     def __init__(self, items: Iterator[Any], keep: bool) -> None:
         self._items: Iterator[Any] = items

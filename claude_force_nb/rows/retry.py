@@ -43,7 +43,7 @@ async def retry_rows(
     budget: Any,
     run: Callable[[str, Sequence[int], Any], Awaitable[Mapping[int, ClaudeResult]]],
 ) -> Dict[int, ClaudeResult]:
-    """Run rows again, put what came of it into `results`, and return it by row number.
+    """Run rows again, put their results into `results`, and return them by row number.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ async def retry_rows(
     results : mutable mapping of int to ClaudeResult
         What all rows had so far.
     via : str
-        How they travelled.
+        How they were sent.
     budget : Decimal, number, str or None
         US dollars for all of them.
     run : callable
@@ -95,7 +95,7 @@ async def retry_notice(
     results : mapping of int to ClaudeResult
         What all rows had so far; what the answered ones cost is taken for usual.
     via : str
-        How they travel.
+        How they are sent.
     cache : ResponseCache or None
         Where their answers may be by now; None where it is not asked.
     prices : PriceTable

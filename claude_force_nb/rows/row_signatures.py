@@ -1,4 +1,4 @@
-"""Signatures of the rows of a file: what is reused without being asked again was written by this user, and not changed since."""
+"""Signatures of the rows of a file, so that only rows written by this user and unchanged since are reused."""
 
 from __future__ import annotations
 

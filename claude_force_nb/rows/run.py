@@ -1,4 +1,4 @@
-"""The rows of one run: numbered, made into requests, counted. Nothing is kept of them here."""
+"""The rows of one run: numbered, turned into requests, counted. They are not kept here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OnResult = Callable[[int, ClaudeResult], None]
 
 
 class Rows:
-    """One run's rows, taken from their source one by one; every row ends once, in `end`.
+    """The rows of one run, taken from their source one by one; every row ends exactly once, in `end`.
 
     Parameters
     ----------
@@ -159,12 +159,12 @@ class Rows:
 
     @property
     def total(self) -> Optional[int]:
-        """How many rows there are, where the source tells."""
+        """Number of rows, if the source knows."""
         return self._total
 
     @property
     def left(self) -> int:
-        """Rows that nobody has begun; 0 where the source does not tell."""
+        """Rows not yet started; 0 if the source does not know its length."""
         return 0 if self._total is None else max(0, self._total - self._feed.taken)
 
     def stop(self, error: ClaudeForceError) -> None:

@@ -1,4 +1,4 @@
-"""Counts and sums over the results of rows, one by one. Pure."""
+"""Counts and sums over the results of rows. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RowTally"]
 
 
 class RowTally:
-    """Counts and sums over results; keeps none of them.
+    """Counts and sums over results, which are not kept.
 
     Attributes
     ----------

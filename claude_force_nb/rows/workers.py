@@ -1,4 +1,4 @@
-"""The few workers that answer the rows of a run."""
+"""The workers that answer the rows of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONE_SECONDS = 0.25
 
 
 class RowWorkers:
-    """Answers rows, some at a time; a row's failure is its result, and one that all would meet ends the sending.
+    """Answers rows concurrently. A row's failure is its result; a failure that would affect all rows ends the run.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class RowWorkers:
         self._under_way: Dict[asyncio.Task[Any], CallStatus] = {}
 
     async def run(self) -> BatchSummary:
-        """Answer all rows; where it is cancelled, answers that are about to come are still taken."""
+        """Answer all rows; on cancellation, answers that are about to arrive are still collected."""
         # A few more than there are places, for the rows whose answers are being put away.
         tasks = [asyncio.ensure_future(self._work()) for _ in range(self._most + 1 + self._most // 4)]
         try:
@@ -151,7 +151,7 @@ class RowWorkers:
 
 
 class _LoneRows:
-    """Takes the mark for the prompt cache off a row that nobody shares it with: writing costs more, and nobody would read."""
+    """Removes the prompt cache mark from a row that does not share it: writing costs more, and nothing would read it."""
 
     def __init__(self) -> None:
         self._waiting: Dict[CacheMark, asyncio.Future[bool]] = {}
@@ -182,7 +182,7 @@ class _LoneRows:
         return request if shared else request.marked(None)
 
     def no_more(self) -> None:
-        """Say that every row was looked at."""
+        """Note that every row has been seen."""
         self._ended = True
         for waiting in self._waiting.values():
             if not waiting.done():
@@ -190,7 +190,7 @@ class _LoneRows:
 
 
 class _Place:
-    """One of the places for rows under way, given back once however often that is said."""
+    """One of the places for rows in progress; releasing it twice has no effect."""
 
     __slots__ = ("_places",)
 
@@ -198,7 +198,7 @@ class _Place:
         self._places: Optional[asyncio.Semaphore] = places
 
     def give_back(self) -> None:
-        """Let another row begin."""
+        """Allow another row to start."""
         if self._places is not None:
             self._places.release()
             self._places = None

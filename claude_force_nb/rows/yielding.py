@@ -1,4 +1,4 @@
-"""How work that never waits leaves the event loop to others."""
+"""Cooperative yielding for work that never waits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _YIELD_SECONDS = 0.02
 
 
 class LoopYielder:
-    """Lets other tasks run as soon as the event loop was kept for 20 ms, by any number of tasks that share this object."""
+    """Yields to other tasks once the event loop has been busy for 20 ms with the tasks that share this object."""
 
     def __init__(self) -> None:
         self._turned_at = time.perf_counter()
@@ -20,11 +20,11 @@ class LoopYielder:
 
     @property
     def is_due(self) -> bool:
-        """True where the loop has not turned for too long."""
+        """True if the event loop has been kept busy for too long."""
         return time.perf_counter() - self._turned_at > _YIELD_SECONDS
 
     async def turn(self) -> None:
-        """Let the loop turn once."""
+        """Yield to the event loop once."""
         if not self._turning:
             self._turning = True
             asyncio.get_running_loop().call_soon(self._turned)
