@@ -94,12 +94,39 @@ class Caller:
         ------
         ApiError or BudgetExceededError
         """
+        began, sent_before = time.monotonic(), call.status.attempts
+        try:
+            return await self._call(call, began, cache=cache, deadline=deadline)
+        except ApiError as failure:
+            deadline.stop()
+            attempts = call.status.attempts - sent_before
+            if attempts and self._accounts.ledger is not None:
+                await self._keep_failure(call, failure, attempts, time.monotonic() - began)
+            raise
+
+    async def _keep_failure(self, call: Call, failure: ApiError, attempts: int, seconds: float) -> None:
+        """Write down that a call that was sent gave no answer: the ledger knows how often that is."""
+        request = call.request
+        result = ClaudeResult(
+            model=request.model,
+            agent=request.agent,
+            fingerprint=request.fingerprint,
+            request_id=failure.request_id,
+            status="failed",
+            cost=None if call.status.billing_unknown else Decimal(0),
+            attempts=attempts,
+            duration_seconds=seconds,
+        )
+        await self._recorder.record(request, result, cache=None, cell=call.cell)
+
+    async def _call(
+        self, call: Call, began: float, *, cache: Optional[ResponseCache], deadline: Deadline
+    ) -> ClaudeResult:
         attempt = 0
         failure: Optional[ApiError] = None
         status = call.status
         status.begin(self._max_retries + 1)
         self._retries.called()
-        began = time.monotonic()
         if self._open is not None:  # before the time runs and money is set aside
             status.enter("importing")
             await self._open()
@@ -134,7 +161,8 @@ class Caller:
             await self._back_off(call, failure, attempt, deadline)
             if call.partial is not None:
                 call.partial.restart()
-        return await self._keep(call, result.changed(attempts=attempt), reservation, cache=cache, deadline=deadline)
+        result = result.changed(attempts=attempt, duration_seconds=time.monotonic() - began)
+        return await self._keep(call, result, reservation, cache=cache, deadline=deadline)
 
     async def _keep(
         self,

@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Callable, Deque, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionError
 from claude_force_nb.messages.result import ClaudeResult
@@ -21,8 +21,9 @@ from claude_force_nb.warn import warn
 from .days import DAY_SECONDS, day_of
 from .ledger_export import frame_of, write_csv
 from .ledger_file import LedgerFile, default_ledger_path
-from .ledger_rows import COLUMNS, LARGEST_COUNT, Group, LedgerEntry, LedgerRow, entry_of, sum_groups
+from .ledger_rows import COLUMNS, LARGEST_COUNT, Group, LedgerEntry, LedgerRow, Speed, entry_of, sum_groups
 from .since import parse_since
+from .speeds import speeds_of
 
 __all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_since"]
 
@@ -196,6 +197,15 @@ class Ledger:
             raise self._unreadable(error) from None
         return sorted(rows, key=lambda row: (0 if by == "day" else -row.cost, row.key))
 
+    def speeds(self, by: Optional[str] = None, since: Optional[float] = None) -> Dict[str, Speed]:
+        """Return how quickly and reliably calls were answered, by the keys of `summary`, with its parameters and errors."""
+        if by not in _KEYS:
+            raise OptionError(f"by must be model, agent, day or notebook, not {by!r}")
+        try:
+            return speeds_of(self._select, _KEYS[by], since or 0.0)
+        except ValueError as error:
+            raise self._unreadable(error) from None
+
     def total(self, since: Optional[float] = None) -> LedgerRow:
         """Return the sums of all answers from `since` (Unix seconds) on."""
         return self.summary(None, since)[0]
@@ -355,4 +365,11 @@ def _row(result: ClaudeResult, now: float, notebook: Optional[str], cell: Option
         _name(result.request_id),
         result.status,
         result.attempts,
+        None if result.cached else _seconds(result.duration_seconds),
+        None if result.cached or not result.answered else _seconds(result.call_seconds),
     )
+
+
+def _seconds(value: float) -> Optional[float]:
+    # What nobody has measured, as that of a row of a message batch, is 0.
+    return float(value) if value > 0 else None

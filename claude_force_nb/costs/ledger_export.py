@@ -19,13 +19,13 @@ from .ledger_rows import COLUMNS, LedgerEntry
 __all__ = ["frame_of", "write_csv"]
 
 _COUNTS = (*(name for name in COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
-_DOLLARS = ("cost", "saved", "prompt_cache_saved")
+_NUMBERS = ("cost", "saved", "prompt_cache_saved", "duration_seconds", "call_seconds")
 # Control characters, and Unicode's line ends.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # At the beginning, and behind a semicolon: where the comma is the decimal mark, spreadsheets take that for the end of a cell, whatever
 # quotes there are.
 _FORMULA = re.compile(r"(\A|;)(?=\s*[=+\-@＝＋－＠])")
-_TEXTS = tuple(name for name in COLUMNS if name not in (*_COUNTS, *_DOLLARS, "time", "cached"))
+_TEXTS = tuple(name for name in COLUMNS if name not in (*_COUNTS, *_NUMBERS, "time", "cached"))
 
 
 def write_csv(entries: Iterable[LedgerEntry], target: IO[str]) -> int:
@@ -61,7 +61,7 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
     if library == "pandas":
         frame = frames.DataFrame(columns)
         # Also where there is no entry, or no known price, so that a program need not ask.
-        types = {**dict.fromkeys(_DOLLARS, "float64"), **dict.fromkeys(_COUNTS, "int64"), "cached": "bool"}
+        types = {**dict.fromkeys(_NUMBERS, "float64"), **dict.fromkeys(_COUNTS, "int64"), "cached": "bool"}
         if frame.empty:  # else pandas knows texts by itself, as the type that its version has for them
             types.update(dict.fromkeys(_TEXTS, "object"))
         frame = frame.astype(types)
@@ -70,7 +70,7 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
     if sys.version_info < (3, 9):  # where polars cannot give a time zone back
         columns["time"] = [moment.replace(tzinfo=None) for moment in columns["time"]]
     types = {
-        **dict.fromkeys(_DOLLARS, frames.Float64),
+        **dict.fromkeys(_NUMBERS, frames.Float64),
         **dict.fromkeys(_COUNTS, frames.Int64),
         **dict.fromkeys(_TEXTS, frames.Utf8),
         "cached": frames.Boolean,

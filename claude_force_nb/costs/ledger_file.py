@@ -11,7 +11,7 @@ from claude_force_nb.storage.user_folders import user_folder
 __all__ = ["LedgerFile", "default_ledger_path", "is_local"]
 
 _APPLICATION_ID = 0x436C4C31  # "ClL1"
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,13 +35,18 @@ CREATE TABLE IF NOT EXISTS entries (
     fingerprint TEXT NOT NULL,
     request_id TEXT,
     status TEXT NOT NULL,
-    attempts INTEGER NOT NULL
+    attempts INTEGER NOT NULL,
+    duration_seconds REAL,
+    call_seconds REAL
 );
 CREATE INDEX IF NOT EXISTS entries_time ON entries (time);
 CREATE TABLE IF NOT EXISTS reservations (id INTEGER PRIMARY KEY AUTOINCREMENT, day TEXT NOT NULL, amount INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS reservations_day ON reservations (day);
 CREATE TABLE IF NOT EXISTS days (day TEXT PRIMARY KEY, spent INTEGER NOT NULL);
 """
+_SCHEMA_2 = _SCHEMA.replace(",\n    duration_seconds REAL,\n    call_seconds REAL", "")
+# Those of earlier versions, whose answers are taken over.
+_EARLIER = {1: _SCHEMA_2.replace("    prompt_cache_saved TEXT,\n", ""), 2: _SCHEMA_2}
 
 
 class LedgerFile(SharedFile):
@@ -61,6 +66,7 @@ class LedgerFile(SharedFile):
             tables=_SCHEMA,
             application_id=_APPLICATION_ID,
             version=_SCHEMA_VERSION,
+            earlier=_EARLIER,
             busy_timeout_seconds=busy_timeout_seconds,
         )
 

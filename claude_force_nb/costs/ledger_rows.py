@@ -9,7 +9,18 @@ from typing import Any, Iterable, List, NamedTuple, Optional
 
 from claude_force_nb.messages.usage import EXACT
 
-__all__ = ["COLUMNS", "LARGEST_COUNT", "Group", "LedgerEntry", "LedgerRow", "amount_of", "entry_of", "sum_groups"]
+__all__ = [
+    "COLUMNS",
+    "LARGEST_COUNT",
+    "Group",
+    "LedgerEntry",
+    "LedgerRow",
+    "Speed",
+    "amount_of",
+    "entry_of",
+    "seconds_of",
+    "sum_groups",
+]
 
 LARGEST_COUNT = 10**12
 """Most tokens recorded for a call: more than any call has, so that a server's nonsense cannot overflow SQLite's sums."""
@@ -26,7 +37,9 @@ class LedgerEntry:
 
     Attributes are those of `ClaudeResult` and `Usage` of the same name, and ``time`` (Unix seconds), ``notebook`` and
     ``cell``. ``cost`` is None where the price is unknown. For a cached answer, the tokens are those of the original call.
-    ``prompt_cache_saved`` is below 0 where an answer only wrote to the API's prompt cache.
+    ``prompt_cache_saved`` is below 0 where an answer only wrote to the API's prompt cache. ``duration_seconds`` is the time
+    until the answer or the failure, with waiting and retries, ``call_seconds`` that of the call that gave the answer; both are
+    None for answers of the cache, and where they are not known.
     """
 
     time: float
@@ -50,6 +63,8 @@ class LedgerEntry:
     request_id: Optional[str]
     status: str
     attempts: int
+    duration_seconds: Optional[float]
+    call_seconds: Optional[float]
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,34 @@ class LedgerRow:
     prompt_cache_saved: Decimal = Decimal(0)
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How quickly and how reliably some calls were answered.
+
+    Attributes
+    ----------
+    calls : int
+        Answers and failures that came from the API.
+    failures : int
+        Calls without an answer.
+    median_seconds, p95_seconds : float or None
+        Half of the answers, and 95 of 100, took at most so long, with waiting and retries; None where no duration is known.
+    tokens_per_second : float or None
+        Output tokens of the answers by the time of the calls that gave them.
+    """
+
+    calls: int = 0
+    failures: int = 0
+    median_seconds: Optional[float] = None
+    p95_seconds: Optional[float] = None
+    tokens_per_second: Optional[float] = None
+
+    @property
+    def failure_rate(self) -> float:
+        """Share of the calls that gave no answer, 0 to 1."""
+        return self.failures / self.calls if self.calls else 0.0
+
+
 COLUMNS = tuple(item.name for item in fields(LedgerEntry))
 """Names of the fields of an entry, in the order in which the file has them."""
 
@@ -114,6 +157,13 @@ def _known_amount(value: Any, *, signed: bool = False) -> Optional[Decimal]:
     return None if value is None else amount_of(value, signed=signed)
 
 
+def seconds_of(value: Any) -> Optional[float]:
+    """Return a duration as the ledger's file has it, >= 0; None where it is not known; raises ValueError if it is not one."""
+    if value is not None and not (type(value) is float and 0 <= value <= _LAST_MOMENT):
+        raise ValueError("a duration is not valid")
+    return value
+
+
 def entry_of(row: Iterable[Any]) -> LedgerEntry:
     """Return an entry as read from the file; raises ValueError if it is not valid."""
     named = dict(zip(COLUMNS, row))
@@ -125,6 +175,8 @@ def entry_of(row: Iterable[Any]) -> LedgerEntry:
     for name in (*_TEXTS, *_OPTIONAL_TEXTS):
         if type(named[name]) is not str and not (named[name] is None and name in _OPTIONAL_TEXTS):
             raise ValueError(f"{name} is not text")
+    for name in ("duration_seconds", "call_seconds"):
+        named[name] = seconds_of(named[name])
     named["cached"] = bool(named["cached"])
     named["cost"], named["saved"] = _known_amount(named["cost"]), _known_amount(named["saved"])
     named["prompt_cache_saved"] = _known_amount(named["prompt_cache_saved"], signed=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.storage.user_folders import is_temporary
@@ -16,6 +16,7 @@ from claude_force_nb.vocabulary import did_you_mean
 from .budget import Budget, DailyBudget
 from .ledger import Ledger, LedgerRow, parse_since
 from .ledger_file import is_local
+from .ledger_rows import Speed
 
 __all__ = [
     "GROUPS",
@@ -34,6 +35,8 @@ __all__ = [
 GROUPS = ("model", "agent", "day", "notebook")
 # Those that every report has, behind what it is grouped by.
 _COLUMNS = ("calls", "cached", "tokens in", "tokens out", "cost", "saved")
+# Behind these, for agents.
+_SPEED_COLUMNS = ("median time", "95 % within", "tokens/s", "failed")
 _BAR_WIDTH = 20
 _SPENT, _SAVED = "█", "░"
 LEGEND = f"{_SPENT} spent {_SAVED} saved"
@@ -98,12 +101,15 @@ class CostReport:
         Where there is more than one row.
     footer : str
         Whose answers these are, since when, and what is left of budgets.
+    speeds : mapping
+        By key of a row, ``total`` for all; empty where the report has no such columns.
     """
 
     by: str
     rows: Tuple[LedgerRow, ...]
     total: Optional[LedgerRow]
     footer: str
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
 
     @property
     def longest(self) -> Decimal:
@@ -113,7 +119,8 @@ class CostReport:
     @property
     def header(self) -> Tuple[str, ...]:
         """Names of the columns, without that of the bars; one for the API's prompt cache where it was used."""
-        return (self.by, *_COLUMNS, "saved by prompt cache") if self._prompt_cache_used else (self.by, *_COLUMNS)
+        prompt_cache = ("saved by prompt cache",) if self._prompt_cache_used else ()
+        return (self.by, *_COLUMNS, *prompt_cache, *(_SPEED_COLUMNS if self.speeds else ()))
 
     @property
     def number_columns(self) -> Sequence[int]:
@@ -135,8 +142,9 @@ class CostReport:
         counts = (f"{number:,}" for number in (row.calls, row.hits, row.input_tokens, row.output_tokens))
         cost = known_dollars(row.cost, row.unknown_price, row.calls)
         saved = known_dollars(row.saved, row.unknown_saved, row.hits)
-        cells = (name, *counts, cost, saved)
-        return (*cells, dollars(row.prompt_cache_saved)) if self._prompt_cache_used else cells
+        prompt_cache = (dollars(row.prompt_cache_saved),) if self._prompt_cache_used else ()
+        speed = _speed_cells(self.speeds.get(row.key, Speed())) if self.speeds else ()
+        return (name, *counts, cost, saved, *prompt_cache, *speed)
 
     def bar_label(self, row: LedgerRow) -> str:
         """Return what the bar of one of `lines` says, in words."""
@@ -167,6 +175,12 @@ class CostReport:
             bar = bar_blocks(row.cost, row.saved, longest) if self.has_bar(row) else ""
             rows.append((*self.cells(row), bar))
         return (*self.header, LEGEND if longest else ""), rows
+
+
+def _speed_cells(speed: Speed) -> Tuple[str, ...]:
+    seconds = (f"{each:,.1f} s" if each is not None else "" for each in (speed.median_seconds, speed.p95_seconds))
+    rate = "" if speed.tokens_per_second is None else f"{speed.tokens_per_second:,.0f}"
+    return (*seconds, rate, f"{100 * speed.failure_rate:.1f} %" if speed.calls else "")
 
 
 def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Iterable[str] = ()) -> CostReport:
@@ -202,7 +216,10 @@ def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Itera
     )
     parts += [line for line in below if line]
     total = ledger.total(since=moment) if len(rows) > 1 else None
-    return CostReport(by, rows, total, " · ".join(parts))
+    speeds: Mapping[str, Speed] = {}
+    if by == "agent" and rows:
+        speeds = {**ledger.speeds(by, moment), **(ledger.speeds(None, moment) if total is not None else {})}
+    return CostReport(by, rows, total, " · ".join(parts), speeds)
 
 
 def budget_line(budget: Union[Budget, DailyBudget]) -> str:

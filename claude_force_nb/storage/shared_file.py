@@ -9,13 +9,16 @@ import weakref
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Union
+from types import MappingProxyType
+from typing import Any, Iterator, List, Mapping, Optional, Union
 
 from . import database
+from .migration import migrate
 from .private import make_private_file, make_private_folder
 
 __all__ = ["SharedFile"]
 
+_CHANGED = "its tables were changed by another program"
 # Work that queries may take beside that of their file's size (see `database.WorkLimit`): some milliseconds; a transaction may write much.
 _READING = 2_000_000
 _WRITING = 50_000_000
@@ -44,7 +47,9 @@ class SharedFile:
     application_id : int
         Written into the file's header, other than 0: a file without it belongs to another program, and is not touched.
     version : int
-        Of the tables, >= 1; a file of another version is refused.
+        Of the tables, >= 1; a file of another version is refused, unless it is one of `earlier`.
+    earlier : mapping, optional
+        By earlier version, the statements that made its tables: what such a file holds is taken over when it is opened.
     busy_timeout_seconds : float
         How long to wait for another process's transaction.
     durable : bool
@@ -70,6 +75,7 @@ class SharedFile:
         version: int,
         busy_timeout_seconds: float,
         durable: bool = False,
+        earlier: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         self.path = Path(path)
         self._tables = tables
@@ -77,6 +83,7 @@ class SharedFile:
         self._version = version
         self._timeout = busy_timeout_seconds
         self._durable = durable
+        self._earlier = earlier
         self.lock = threading.RLock()
         self._connection: Optional[sqlite3.Connection] = None
         self._work: Optional[database.WorkLimit] = None
@@ -160,9 +167,26 @@ class SharedFile:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {self._version}")
             connection.execute("COMMIT")
+        if _version(connection) in self._earlier:
+            self._migrate(connection)
         if _version(connection) != self._version:
             raise sqlite3.DatabaseError("made by another version of claude_force_nb")
         self._check_tables(connection)
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Bring a file of an earlier version up to this one, whole or not at all."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            earlier = self._earlier.get(_version(connection))
+            if earlier is not None:  # else another process has just done it
+                if database.schema_of(connection) != _schema_made_by(earlier):
+                    raise sqlite3.DatabaseError(_CHANGED)
+                migrate(connection, earlier=earlier, tables=self._tables)
+                connection.execute(f"PRAGMA user_version = {self._version}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
 
     def _check_unchanged(self, connection: sqlite3.Connection) -> None:
         if connection.execute("PRAGMA schema_version").fetchall() != self._schema_version:
@@ -173,7 +197,7 @@ class SharedFile:
         # The version first: what is changed in between is found the next time.
         schema_version = connection.execute("PRAGMA schema_version").fetchall()
         if database.schema_of(connection) != _schema_made_by(self._tables):
-            raise sqlite3.DatabaseError("its tables were changed by another program")
+            raise sqlite3.DatabaseError(_CHANGED)
         self._schema_version = schema_version
 
 
