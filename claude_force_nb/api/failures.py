@@ -179,6 +179,10 @@ def error_from_answer(
     if kind is RateLimitError and status == 429 and not _passes(headers):
         kind = SpendLimitError
         remedy = "the API refused it without a time to wait, as it does when a spend limit is reached"
+    if (
+        kind is ContextTooLongError and status == 413
+    ):  # bytes, whatever the model ("Errors", section "Request size limits")
+        remedy = "the request is larger than the server accepts, which for the API is 32 MB; insert less"
     if kind is NotFoundError and base_url.endswith("/v1"):
         remedy = f"there is nothing at {base_url}/v1/messages; remove /v1 from the end of base_url, it is added automatically"
     said = shown_text(message, secrets=secrets) or (f"HTTP {status}" if status != 200 else "no reason given")

@@ -209,6 +209,20 @@ def test_every_answer_has_its_class(status: int, kind: Optional[str], message: s
     assert "\n" not in str(error)
 
 
+def test_a_request_of_too_many_bytes_is_not_a_matter_of_the_model() -> None:
+    """A page of the proxy before the API, or its own words: no larger context window helps."""
+    for body in (
+        "<html>413</html>",
+        {"error": {"type": "request_too_large", "message": "Request exceeds the maximum size"}},
+    ):
+        error = error_from_answer(413, body, {}, now=0)
+        assert type(error) is ContextTooLongError
+        assert "32 MB" in str(error)
+        assert "context window" not in str(error)
+    too_long = {"error": {"type": "invalid_request_error", "message": "prompt is too long: 2 tokens > 1 maximum"}}
+    assert "context window" in str(error_from_answer(400, too_long, {}, now=0))
+
+
 def test_spend_limit_by_its_code() -> None:
     """The machine-readable code of a spend limit counts where the words do not say it."""
     error = api_error(429, "rate_limit_error", "Too many", details={"error_code": "enforced_spend_limit_reached"})

@@ -56,6 +56,8 @@ def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
         parts.append(f"{result.attempts} attempts")
     if result.incomplete:
         parts += [result.shortcoming, "" if result.cached or result.recorded else "not cached"]
+    elif result.stop_reason == "pause_turn":
+        parts += ["paused by the API before its end", "" if result.recorded else "not cached"]
     elif result.shown_status == "ok" and not result.text.strip():
         parts += ["no text in the answer", "" if result.recorded else "not cached"]
     parts.append(result.notice)

@@ -31,6 +31,8 @@ def test_an_answer_without_text_is_told() -> None:
     empty = ClaudeResult("", "m", Usage(5, 1), Decimal("0.5"), stop_reason="end_turn")
     assert receipt(empty) == "m · 5→1 tok · $0.5000 · 0.0 s · no text in the answer · not cached"
     assert "no text" not in receipt(empty.changed(text="x"))
+    paused = receipt(empty.changed(text="Let me see.", stop_reason="pause_turn"))
+    assert paused.endswith(" · paused by the API before its end · not cached")
     assert "no text" not in receipt(empty.changed(stop_reason="refusal", status="refused"))
 
 
