@@ -30,7 +30,7 @@ class Agent:
     Attributes
     ----------
     name : str
-        What it is used by: ``[A-Za-z0-9_-]+``.
+        The name it is used by: ``[A-Za-z0-9_-]+``.
     prompt : str
         The system prompt.
     description : str
@@ -46,13 +46,13 @@ class Agent:
     effort : str or None
         ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
     cache : str or None
-        ``off`` where answers are never kept nor looked up.
+        ``off`` if its answers are neither cached nor looked up.
     source : str
         Path of its file, ``"built in"`` or ``"this notebook, cell …"``.
     title : str
-        The name as its file writes it, where that is not `name`; `name` by default.
+        The name as written in its file, if different from `name`.
     other : mapping
-        Front matter keys that mean nothing here, as they were.
+        Front matter keys without a meaning here, unchanged.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
     text : str
         The whole file.
     source : str
-        Named in errors.
+        For errors.
     default_name : str
         Used where the front matter gives no name.
 
@@ -133,7 +133,7 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
 
 
 def _one_line(front: FrontMatter, key: str) -> Optional[str]:
-    """Return a name as it is written, whatever YAML takes it for."""
+    """Return a name as written, whatever YAML type it has."""
     value = front.take(key)
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""The agent files of a folder: which there are, which may be read, and what could not be."""
+"""The agent files of a folder: those that can be read, and errors for the others."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .agent import Agent, parse_agent, slug
 
 __all__ = ["AgentFolder", "FolderContents"]
 
-# What a file of an agent may have; the longest known ones have 100 KB.
+# Size limit of an agent file; the longest known ones have 100 KB.
 _LARGEST_BYTES = 1024 * 1024
 _MOST_FILES = 2000
 _DEEPEST = 8
-# Files that stand beside agents and are none.
+# Files found next to agents that are not agents.
 _NO_AGENTS = ("readme", "contributing", "license", "changelog")
 
 
 @dataclass
 class FolderContents:
-    """What a folder has.
+    """The content of a folder.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class FolderContents:
     errors : dict of str to AgentFileError
         Files that cannot be read, by the name that their agent would have had.
     remarks : list of AgentFileError
-        What else there is to say.
+        Other problems to report.
     """
 
     agents: Dict[str, Agent] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class FolderContents:
     remarks: List[AgentFileError] = field(default_factory=list)
 
     def add(self, agent: Agent) -> None:
-        """Add an agent; one whose name is taken by an agent that is written otherwise gets a number."""
+        """Add an agent. One with the same title as another is skipped; one with the same name but another title gets a number."""
         taken = self.agents.get(agent.name)
         if taken is not None and taken.title == agent.title:
             message = f"{agent.source}: skipped, because {taken.source} is also called {agent.title}"
@@ -69,7 +69,7 @@ class AgentFolder:
     label : str, optional
         Stands for the paths in `Agent.source`.
     trusted : bool
-        False for what a repository brings: its links lead nowhere outside the folder then.
+        False for a repository's folder: links out of it are not followed.
     """
 
     def __init__(self, path: str, label: Optional[str] = None, *, trusted: bool = False) -> None:
@@ -80,7 +80,7 @@ class AgentFolder:
         self._contents = FolderContents()
 
     def load(self) -> FolderContents:
-        """Return what the folder has now; never raises for what is in it."""
+        """Return the folder's current content; never raises because of it."""
         files = self._scan()
         if files != self._files:
             self._contents, self._files = self._read(files), files
@@ -118,7 +118,7 @@ class AgentFolder:
 
 
 def _files(folder: str, depth: int) -> Iterator[_File]:
-    """Give the files named like agents; a pipe, which would never end, and a folder are none."""
+    """Yield the files named like agents; pipes, which would never end, and folders are skipped."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

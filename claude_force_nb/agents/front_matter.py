@@ -1,4 +1,4 @@
-"""The front matter of an agent's file: YAML where it is YAML, and what people write instead. Pure.
+"""The front matter of an agent's file: YAML, or what people write instead. Pure.
 
 Claude Code's own agents have descriptions such as ``description: Use it when … Examples: <example>…``, over many lines and with
 colons, which no YAML parser takes. They are read line by line then: a line that begins with a known key begins a value, and what
@@ -80,7 +80,7 @@ class FrontMatter:
     _taken: Dict[str, _Entry] = field(default_factory=dict)
 
     def take(self, key: str) -> Any:
-        """Return a value, and leave it out of `rest`; None where there is none."""
+        """Return a value and remove it from `rest`; None if there is none."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
@@ -186,7 +186,7 @@ def _end_without_mark(lines: List[str], inside: List[bool]) -> int:
 
 
 def _entries_of_yaml(block: List[str], source: str, first: int) -> Optional[Dict[str, _Entry]]:
-    """Read YAML, value by value; None where it is none."""
+    """Read YAML, value by value; None if it is not YAML."""
     import yaml
 
     text = "\n".join(block) + "\n"
@@ -259,7 +259,7 @@ def _well_formed(value: Any) -> Any:
 
 
 def _entries_of_lines(block: List[str], source: str, first: int) -> Optional[Dict[str, _Entry]]:
-    """Read lines: each known key begins a value; None where there is none."""
+    """Read line by line: each known key begins a value; None if there is none."""
     found_keys: List[_KeyLines] = []
     for number, (line, is_inside) in enumerate(zip(block, _inside_tags(block))):
         match = None if is_inside else _KEY_LINE.match(line)
@@ -275,7 +275,7 @@ def _entries_of_lines(block: List[str], source: str, first: int) -> Optional[Dic
 
 
 def _known(key: str) -> str:
-    """Return a key as it is known."""
+    """Return a key in its known spelling."""
     return key.lower() if key.lower() in _MAIN_KEYS else key
 
 

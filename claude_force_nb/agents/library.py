@@ -1,7 +1,7 @@
 """Where agents are found: Markdown files with YAML front matter, the format that Claude Code uses.
 
 An agent is looked for in ``.claude/agents`` of the notebook's folder and of each folder above it, then in
-``~/.claude/agents``, then among those that come with the package. The first that bears the name wins.
+``~/.claude/agents``, then among those that come with the package. The first with the name wins.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["AgentLibrary"]
 
 @lru_cache(maxsize=1)
 def _built_in() -> FolderContents:
-    """Return what comes with the package: read once, since nobody edits it."""
+    """Return the built-in agents: read once, since nobody edits them."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builtin")
     return AgentFolder(folder, BUILT_IN, trusted=True).load()
 
 
 def _search_path(folder: str, home: str) -> List[Tuple[str, bool]]:
-    """Return the folders to look in, and whether the user's own links are in them."""
+    """Return the folders to search, and whether each is the user's own, whose links are followed."""
     own = os.path.join(home, ".claude", "agents")
     paths = {}
     while folder:
@@ -58,7 +58,7 @@ class AgentLibrary:
     """
 
     def __init__(self, folder: Optional[os.PathLike[str]] = None, *, home: Optional[os.PathLike[str]] = None) -> None:
-        # Where the working directory has been removed there is nothing below it either.
+        # If the working directory has been removed, there is nothing below it either.
         self._start = None if folder is None else str(absolute_path(folder) or os.fspath(folder))
         self._home = None if home is None else os.fspath(home)
         self._folders: Dict[Tuple[str, bool], AgentFolder] = {}
@@ -68,7 +68,7 @@ class AgentLibrary:
         self._warned: Set[str] = set()
 
     def define(self, agent: Agent) -> None:
-        """Add an agent that goes before every file of that name, or replaces an earlier one so defined."""
+        """Add an agent that takes precedence over files of the same name, and replaces one defined earlier."""
         self._own[agent.name] = agent
 
     def _load(self) -> List[FolderContents]:
@@ -86,7 +86,7 @@ class AgentLibrary:
         return [*(folder.load() for folder in self._path), _built_in()]
 
     def find(self, name: str) -> Agent:
-        """Return the agent of this name, or of this title; letters' case and signs do not matter where nothing else fits.
+        """Return the agent with this name or title; case and punctuation are ignored if nothing else matches.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class AgentLibrary:
         raise UnknownAgentError(f"unknown agent {name!r}{near} (known: {', '.join(known)})")
 
     def names(self) -> List[str]:
-        """Return the names that `find` knows, sorted; says nothing of files that cannot be read."""
+        """Return the names that `find` accepts, sorted; does not warn about files that cannot be read."""
         return sorted({*self._own, *(each for contents in self._load() for each in contents.agents)})
 
     def list(self) -> List[Agent]:

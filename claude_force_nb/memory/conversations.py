@@ -1,7 +1,7 @@
 """Conversations: earlier questions and answers, each kept by the cell that asked. Pure data, nothing on disk.
 
-A turn belongs to its cell. A cell that runs again is sent what stands before its own turns, and its new answers take the place of
-its old ones: a notebook that is run from top to bottom sends the same requests each time.
+A turn belongs to its cell. When a cell runs again, the turns before its own are sent, and its new answers replace its old ones: a
+notebook run from top to bottom sends the same requests each time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["CellRun", "Memory", "Place", "Turn"]
 
 _FENCE_START = '<data name="'
 
-# An answer that ended so is none, or only half of an exchange.
+# An answer that ended like this is not an answer, or only half of an exchange.
 _NEVER_KEPT = {"refusal": "refused", "tool_use": "a tool call", "pause_turn": "paused"}
 
 
@@ -44,7 +44,7 @@ class Turn:
     answer : str
         Text of the answer, never empty.
     tokens : int
-        Both together, estimated.
+        Of both together, estimated.
     agent : str or None
         Who answered.
     label : str
@@ -67,12 +67,12 @@ class Turn:
 
     @property
     def fenced(self) -> bool:
-        """True where data stands in the question, so that the system prompt has to say what a fence is."""
+        """True if the question contains fenced data, so that the system prompt must explain fences."""
         return any(_FENCE_START in text for text in _texts(self.asked))
 
     @property
     def question(self) -> str:
-        """The text of the question; images and documents are named."""
+        """The text of the question, with images and documents named."""
         if isinstance(self.asked, str):
             return self.asked
         parts = [str(block.get("text") or f"[{block.get('type')}]") for block in self.asked]
@@ -86,9 +86,9 @@ class CellRun:
     Attributes
     ----------
     cell : str
-        The same each time that the cell runs.
+        Id of the cell, the same in each run.
     run : str
-        Another one each time.
+        Id of the run, different each time.
     label : str
         For people.
     """
@@ -100,7 +100,7 @@ class CellRun:
 
 @dataclass(eq=False)
 class _Block:
-    """What one cell has put into a conversation, in order of its calls."""
+    """One cell's turns in a conversation, in the order of its calls."""
 
     cell: Optional[str]
     run: int = 0
@@ -124,14 +124,14 @@ class _Conversation:
 
 
 class Place:
-    """Where one call stands in a conversation; a context manager around the call.
+    """The position of one call in a conversation; a context manager around the call.
 
     Attributes
     ----------
     turns : tuple of Turn
-        What is sent before the call's own question, the oldest first.
+        The turns sent before the call's own question, oldest first.
     left_out : int
-        Earlier turns that are not sent, since they do not fit the limit.
+        Number of earlier turns not sent because they do not fit the limit.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Place:
         self.turns = tuple(before[self.left_out :])
 
     def keep(self, request: ClaudeRequest, result: ClaudeResult) -> ClaudeResult:
-        """Put an answer into the conversation, unless it is none; return it with a notice for its receipt."""
+        """Add an answer to the conversation if it is a proper one; return it with a notice for its receipt."""
         reason = _NEVER_KEPT.get(result.stop_reason or "", "")
         if result.error is not None:
             reason = "failed"
@@ -192,7 +192,7 @@ class Place:
         return f"{' and '.join(changed)} changed: written to the prompt cache anew" if changed else ""
 
     def _notice(self, reason: str = "") -> str:
-        """Return what the receipt says: which turn it is, or why it is none, and what is not sent."""
+        """Return the notice for the receipt: which turn it is or why it is not one, and what was not sent."""
         if reason:
             notice = f"not in conversation {self._name} ({reason})"
         else:
@@ -214,7 +214,7 @@ class Place:
 
 
 class Memory:
-    """The conversations of one session, by name. Safe in threads and tasks.
+    """The conversations of one session, by name. Safe for threads and tasks.
 
     Notes
     -----
@@ -255,7 +255,7 @@ class Memory:
         return found
 
     def clear(self, name: Optional[str] = None) -> int:
-        """Forget a conversation, or all; return how many turns that were. Answers under way no longer enter it.
+        """Forget one conversation or all; return the number of turns removed. Answers in flight are not added any more.
 
         Raises
         ------
@@ -292,7 +292,7 @@ class Memory:
             return name, turn
 
     def finish(self, cell_run: CellRun) -> None:
-        """Say that a cell has run to its end: where this run asked nothing, what older runs have left is forgotten."""
+        """Note that a cell has finished: if this run asked nothing, the turns of its older runs are forgotten."""
         with self._lock:
             if cell_run.cell not in self._newest:
                 return
@@ -303,16 +303,16 @@ class Memory:
                     block.turns.clear()
 
     def place(self, name: str, turn: Union[str, CellRun, None], *, limit_tokens: int) -> Place:
-        """Take the place of a call, to be left when the call has ended.
+        """Reserve the place of a call, until the call has ended.
 
         Parameters
         ----------
         name : str
             Of the conversation.
         turn : str, CellRun or None
-            Whose turn it is: a text stands for a cell that has run anew; None is a turn of nobody, at the end.
+            Identifies the turn: a text is a cell that runs again; None is a new turn at the end.
         limit_tokens : int
-            Most tokens of earlier turns that are sent, by whole turns, >= 1.
+            Limit in tokens of the earlier turns that are sent, in whole turns, >= 1.
         """
         with self._lock:
             cell_run = CellRun(turn, "", turn) if isinstance(turn, str) else turn
@@ -332,7 +332,7 @@ class Memory:
             return place
 
     def look(self, name: str, turn: Union[str, CellRun, None], *, limit_tokens: int) -> Place:
-        """Return the place that `place` would take, taking nothing; an answer cannot be kept there."""
+        """Return the place that `place` would reserve, without reserving it; no answer can be kept there."""
         with self._lock:
             cell = turn.cell if isinstance(turn, CellRun) else turn
             conversation = self._conversations.get(name) or _Conversation()

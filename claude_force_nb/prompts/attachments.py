@@ -1,4 +1,4 @@
-"""Images and documents as content blocks: what they are, whether they can be sent, how many tokens they may be. Pure.
+"""Images and documents as content blocks: their type, whether they can be sent, and how many tokens they may have. Pure.
 
 Limits are those of the Messages API, read from its documentation ("Images and vision", "PDF support", "Request size limits",
 October 2026) and its own error messages: an image has at most 10 MB of base64 and 8000 pixels a side (2000 where a request has
@@ -45,7 +45,7 @@ _MAGIC = (
     (b"GIF89a", "image/gif"),
     (b"%PDF-", "application/pdf"),
 )
-# What people try, and the API does not take.
+# Formats that people try and the API does not accept.
 _OTHER_MAGIC = (
     (b"PK\x03\x04", "a ZIP archive, as docx, xlsx and pptx are"),
     (b"\xd0\xcf\x11\xe0", "an old Office document"),
@@ -62,19 +62,19 @@ _OTHER_MAGIC = (
 
 @dataclass(frozen=True)
 class Attachment:
-    """An image or a PDF that was checked and can be sent.
+    """A checked image or PDF that can be sent.
 
     Attributes
     ----------
     name : str
-        File name, or what kind of value it came from.
+        File name, or the kind of value it came from.
     media_type : str
         ``image/png``, ``image/jpeg``, ``image/gif``, ``image/webp`` or ``application/pdf``.
     data : bytes
     width, height : int
         Pixels; 0 for a PDF.
     pages : int
-        Pages that were found in a PDF; 0 where they cannot be counted, and for an image.
+        Pages found in a PDF; 0 if they cannot be counted, and for an image.
     """
 
     name: str
@@ -98,12 +98,12 @@ class Attachment:
 
 
 def attachment(data: bytes, name: str) -> Optional[Attachment]:
-    """Return an image or PDF by what its bytes are, whatever its name says; None where it may be text.
+    """Return an image or PDF, recognised by its bytes and not by its name; None if it may be text.
 
     Raises
     ------
     AttachmentError
-        If it is of another kind, damaged, encrypted, or larger than the API takes.
+        If it has another format, is damaged, encrypted, or larger than the API accepts.
     """
     media_type = _media_type(data)
     if media_type == "application/pdf":
@@ -216,7 +216,7 @@ def _pdf(data: bytes, name: str) -> Attachment:
 
 
 def _pages(data: bytes) -> int:
-    """Count the page objects, those in compressed object streams too; 0 where none can be read."""
+    """Count the page objects, including those in compressed object streams; 0 if none can be read."""
     count = len(_PAGE.findall(data))
     for match in _OBJECT_STREAM.finditer(data):
         try:
@@ -227,12 +227,12 @@ def _pages(data: bytes) -> int:
 
 
 def check_blocks(attachments: Sequence[Attachment], *, context_window: Optional[int]) -> None:
-    """Refuse what each could be sent alone and all together cannot.
+    """Refuse attachments that could be sent alone but not together.
 
     Raises
     ------
     AttachmentError
-        If the images, the pages or the bytes are more than a request may have.
+        If there are more images, pages or bytes than a request may have.
     """
     most = MAX_PARTS_LARGE_CONTEXT if (context_window or 0) >= LARGE_CONTEXT_TOKENS else MAX_PARTS
     images = [each for each in attachments if each.width]

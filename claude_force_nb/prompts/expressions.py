@@ -1,4 +1,4 @@
-"""The expressions of a template: where they are, what they are compiled to, and which values they cannot do without. Pure."""
+"""The expressions of a template: where they are, their compiled form, and which values they need. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOW_TO_SEND_BRACES = "; --raw sends {{ }} as typed (in a batch {{ '{{…}}' }} d
 
 
 def _function(builtin: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a type in a function: ``str.format``, reached through the type itself, would pass by the sandbox."""
+    """Wrap a type in a function, since ``str.format`` reached through the type itself would bypass the sandbox."""
     return lambda *arguments, **named: builtin(*arguments, **named)
 
 
@@ -50,7 +50,7 @@ def _environment() -> SandboxedEnvironment:
     from jinja2.sandbox import SandboxedEnvironment
 
     class Environment(SandboxedEnvironment):
-        """Finds data before methods: ``order.items`` is the key of a record that has one."""
+        """Prefers data to methods: ``order.items`` is the key ``items`` of a record that has one."""
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             found = _data(obj, attribute)
@@ -97,20 +97,20 @@ Path = Tuple[str, Tuple[Tuple[str, Any], ...]]
 
 @dataclass(frozen=True)
 class Expression:
-    """What stands between ``{{`` and ``}}``.
+    """The expression between ``{{`` and ``}}``.
 
     Attributes
     ----------
     source : str
         As written.
     names : tuple of str
-        What it uses, sorted.
+        The names that it uses, sorted.
     evaluate : callable
         Takes a mapping of the names to their values.
     needed : tuple of Path
-        What has to have a value for the whole to have one.
+        The values without which the expression has none.
     is_name : bool
-        True where it is a name and nothing else.
+        True if it is only a name.
     """
 
     source: str
@@ -123,7 +123,7 @@ class Expression:
         return "{{ " + short(self.source) + " }}"
 
     def first_missing(self, known: Mapping[str, Any]) -> Optional[str]:
-        """Return the first value that is missing and that the expression does nothing about, as it is written; else None."""
+        """Return the first missing value that the expression does not handle, as written; else None."""
         for name, steps in self.needed:
             value, written = known[name], name
             if is_missing(value):
@@ -182,12 +182,12 @@ def _path(node: nodes.Node) -> Optional[Path]:
     return node.name, tuple(reversed(steps))
 
 
-# What decides where an expression ends: text in quotes, brackets, and the end itself.
+# The tokens that decide where an expression ends: quoted text, brackets, and the end itself.
 _LANDMARK = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[(\[{]|\}\}|[)\]}]""", re.DOTALL)
 
 
 def _end(template: str, start: int) -> int:
-    """Return where the ``}}`` stands that ends the expression from `start`, or -1 where there is none."""
+    """Return the position of the ``}}`` that ends the expression at `start`, or -1 if there is none."""
     depth = 0
     position = start
     while True:

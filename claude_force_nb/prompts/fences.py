@@ -40,7 +40,7 @@ _FENCED = re.compile(r'<data name="([^"]*)">\n(.*)\n</data>', re.DOTALL)
 
 
 def is_inline(value: str) -> bool:
-    """Return whether a value may stand in a sentence without a fence."""
+    """Return whether a value may be inserted into a sentence without a fence."""
     return len(value) <= INLINE_LIMIT and not _NOT_INLINE.search(value)
 
 
@@ -50,7 +50,7 @@ def fence(name: str, value: str) -> str:
     Parameters
     ----------
     name : str
-        What the value is called, normally the expression that gave it; quotes, angle brackets and line ends are replaced.
+        Name of the value, normally its expression; quotes, angle brackets and line ends are replaced.
     value : str
 
     Returns
@@ -63,7 +63,7 @@ def fence(name: str, value: str) -> str:
 
 
 def label(name: str) -> str:
-    """Return a name as it can stand in a fence's attribute."""
+    """Return a name in a form that fits a fence's attribute."""
     return re.sub(r"[\"<>\s]+", " ", name).strip()
 
 

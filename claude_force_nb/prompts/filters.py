@@ -26,13 +26,13 @@ class Fenced(str):
 
 
 def fence(value: Any) -> Any:
-    """Insert in a fence, however short the value is."""
+    """Insert the value in a fence, however short it is."""
     inserted = insertable(value)
     return inserted if isinstance(inserted, Attachment) else Fenced(inserted)
 
 
 def raw(value: Any) -> Any:
-    """Insert without a fence; what stands in the value is then the user's own word."""
+    """Insert the value without a fence, as if the user had typed it."""
     inserted = insertable(value)
     return RawAttachment(inserted) if isinstance(inserted, Attachment) else Raw(inserted)
 
@@ -62,7 +62,7 @@ def _whole(value: Any, name: str, least: int) -> int:
 
 
 def head(value: Any, count: int = 5) -> Any:
-    """Return the first rows of a table, items of a list, or lines of a text; what is cut is said in a table and a text."""
+    """Return the first rows of a table, items of a list, or lines of a text; tables and texts say what was cut."""
     _whole(count, "head", 0)
     if is_table(value):
         return read_table(value, count)
@@ -122,7 +122,7 @@ def code(value: Any, language: Optional[str] = None) -> str:
 
 
 def truncate_tokens(value: Any, count: int) -> str:
-    """Cut a text to about so many tokens (see `messages.tokens.text_tokens`), at the end of a word where there is one, and say so."""
+    """Cut a text to about this many tokens (see `messages.tokens.text_tokens`), at the end of a word if possible, and say so."""
     _whole(count, "truncate_tokens", 1)
     text = _text(value, "truncate_tokens")
     whole = text_tokens(text)

@@ -1,6 +1,6 @@
 """Phrases in data that read like instructions to the model. Pure.
 
-A phrase is a reason to look, not a proof: data may well speak about instructions. Nothing is changed here. docs/security.md says
+A phrase is a reason to look, not a proof: data may well talk about instructions. Nothing is changed here. docs/security.md says
 what was tried and what is not found.
 
 Speed decides the form: a text is first cut into a set of words, which takes microseconds, and only one that has the words of a
@@ -40,7 +40,7 @@ class Finding:
 
 
 class _Rules:
-    """Rules by their words, so that a text asks only for those it may break."""
+    """Rules indexed by their words, so that a text is checked only against rules it may match."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = tuple(rules)
@@ -52,7 +52,7 @@ class _Rules:
         self._words = frozenset(self._places)
 
     def of(self, words: Set[bytes]) -> Iterator[Rule]:
-        """Give the rules that a text with these words may break, in their order."""
+        """Yield the rules that a text with these words may match, in order."""
         places = set(self._wordless)
         for word in self._words & words:
             places.update(self._places[word])
@@ -92,7 +92,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
 def scan(text: str) -> Tuple[Finding, ...]:
-    """Return what in a value, as it is before it is cleaned, reads like an instruction; each kind once.
+    """Return the phrases in a value, before cleaning, that read like instructions; each kind once.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def scan(text: str) -> Tuple[Finding, ...]:
 
 
 def _phrases(lowered: str, words: Set[bytes]) -> List[Finding]:
-    """Return what the rules find in a text in small letters."""
+    """Return what the rules find in a lower-case text."""
     found = []
     for rule in (_ASCII_RULES if lowered.isascii() else _ALL_RULES).of(words):
         if rule.also and rule.also.isdisjoint(words):
@@ -141,7 +141,7 @@ _TURN: Pattern[str] = re.compile(r"(?:^|\n)[ \t>*#_]{0,6}(?:Human|HUMAN|Assistan
 
 
 def _variants(text: str, characters: str) -> List[str]:
-    """Return the text in small letters once more as it reads with look-alikes and entities resolved, where it has any."""
+    """Return the lower-case text with look-alikes and entities resolved, if it has any."""
     variants = []
     styled, foreign = _STYLED.search(characters), _LOOKALIKE.search(characters)
     if styled or foreign:
@@ -160,7 +160,7 @@ def _variants(text: str, characters: str) -> List[str]:
 
 
 def _hidden(text: str) -> Tuple[List[Finding], str]:
-    """Return what is written so that nobody sees it, and the text without it."""
+    """Return findings about invisible text, and the text without it."""
     found = []
     tags = _TAGS.search(_FLAG.sub("", text)) if "\U000e007f" in text else _TAGS.search(text)
     if tags is not None:

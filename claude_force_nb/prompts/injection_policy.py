@@ -1,4 +1,4 @@
-"""What is done about phrases in values that look like instructions, and said about what was removed."""
+"""What to do about phrases in values that look like instructions, and notices about removed characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _told: Dict[str, Set[str]] = {}
 
 
 def forget_warnings() -> None:
-    """Warn anew of what was warned about: each cell that runs says what it found."""
+    """Allow earlier warnings to be shown again: each cell that runs reports what it found."""
     _told.clear()
     warn_again(PromptInjectionWarning)
 
@@ -35,7 +35,7 @@ def apply_injection_policy(rendered: RenderedPrompt, on_injection: str) -> None:
     Raises
     ------
     PromptInjectionError
-        With ``block``, where there is one.
+        With ``block``, if there is one.
     """
     if not rendered.suspicions or on_injection == "off":
         return

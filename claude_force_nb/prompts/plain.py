@@ -1,4 +1,4 @@
-"""What a value is, wherever it is written: in a prompt, in JSON, in a file. Pure, and imports no library for it.
+"""Values as plain data, for prompts, JSON and files. Pure, and imports no library for it.
 
 Dates and times are ISO 8601, numbers are numbers, a member of an Enum is its value, and what is missing - None, NaN, NaT, NA - is null.
 """
@@ -69,7 +69,7 @@ def is_absent(cell: Any) -> bool:
 
 
 def find_name(known: Collection[Any], name: str) -> Optional[str]:
-    """Return the name by which a mapping has a value: the same, or one with the same letters composed otherwise (Unicode NFC)."""
+    """Return the key of a mapping that equals `name`, possibly after Unicode normalisation (NFC)."""
     if name in known:
         return name
     if name.isascii():
@@ -104,7 +104,7 @@ def shortest(value: Any) -> Any:
 
 
 def scalar(value: Any) -> Any:
-    """Return a single value as what JSON has a form for; anything else, such as a list, comes back as it is.
+    """Return a single value in a form that JSON has; anything else, such as a list, is returned unchanged.
 
     Numbers of numpy become numbers, a Decimal a number where none of its digits is lost and text otherwise, dates and times ISO 8601, a
     member of an Enum its value or, where that is not a plain value, its name, bytes their text or Base64. Infinity stays.
@@ -194,7 +194,7 @@ def json_data(value: Any) -> Any:
     Raises
     ------
     RecursionError
-        If it holds itself.
+        If it contains itself.
     """
     value = scalar(value)
     if isinstance(value, float):
@@ -229,7 +229,7 @@ def _key(key: Any) -> str:
 
 
 def _fields(value: Any) -> Optional[Mapping[Any, Any]]:
-    """Return what a record has by name; None where it is not a record."""
+    """Return the fields of a record by name; None if it is not a record."""
     if isinstance(value, type):
         return None
     if callable(getattr(value, "model_dump", None)):
@@ -257,7 +257,7 @@ def _fields(value: Any) -> Optional[Mapping[Any, Any]]:
 
 
 def _items(value: Any) -> Optional[Sequence[Any]]:
-    """Return the items of a list, an array, a set and the like; None where it has none."""
+    """Return the items of a list, an array, a set or the like; None for anything else."""
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
     if hasattr(type(value), "model_dump") and isinstance(getattr(value, "root", None), (list, tuple, set)):

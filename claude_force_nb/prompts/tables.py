@@ -1,4 +1,4 @@
-"""Tables of a notebook as text: pandas, polars, what narwhals knows, and plain rows. Imports none of them by itself."""
+"""Tables of a notebook as text: pandas, polars, other libraries that narwhals reads, and plain rows. Imports none of them itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OTHERS = ("modin", "cudf", "pyarrow", "dask", "ibis", "duckdb", "pyspark", "sql
 
 @dataclass(frozen=True)
 class Table:
-    """The first rows of a table, and how large the whole is.
+    """The first rows of a table, and its full size.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class Table:
     rows : sequence of sequences
         The rows that are shown.
     row_count, column_count : int or None
-        Of the whole; None where nobody knows without computing it.
+        Of the whole table; None if only computing it would tell.
     more : bool
-        True where there are more rows than are shown.
+        True if there are more rows than are shown.
     """
 
     columns: Sequence[str]
@@ -67,11 +67,11 @@ class Table:
 
     @property
     def is_cut(self) -> bool:
-        """True where rows or columns of the whole are left out."""
+        """True if rows or columns are left out."""
         return self.more or len(self.columns) < self.column_count
 
     def shape(self) -> str:
-        """Say how large the whole is, and what of it is shown."""
+        """Describe the full size, and which part is shown."""
         rows = "unknown number of rows" if self.row_count is None else _count(self.row_count, "row")
         parts = [f"{rows} x {_count(self.column_count, 'column')}"]
         if self.more:
@@ -85,7 +85,7 @@ class Table:
         return f"{self.shape()}\n{text}"
 
     def head(self, count: int) -> Table:
-        """Return the table with at most so many of its rows."""
+        """Return the table with at most this many rows."""
         if count >= len(self.rows):
             return self
         return replace(self, rows=self.rows[:count], more=True)

@@ -1,8 +1,8 @@
 """``{{ }}`` templates. Pure.
 
 A template is the user's own words: they are sent as typed, and braces other than ``{{ expression }}`` mean nothing.
-A value is data: it is cleaned, fenced unless it is short (`fences`), inserted once and never looked at again. How expressions are found and compiled is
-said in `expressions`, what a value becomes in `values`, what a filter does in `filters`, which phrases are worth a warning in `injection`.
+A value is data: it is cleaned, fenced unless it is short (`fences`), inserted once and never looked at again. `expressions` finds and compiles
+expressions, `values` converts values, `filters` has the filters, and `injection` the phrases that cause a warning.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 _NOT_ASKED = "{} has no value, so the row is skipped; missing=empty inserts nothing there, missing=keep inserts the value as it is"
 
-# Names that every notebook has and no prompt is about.
+# Names that every notebook has and that no prompt means.
 _NOBODY_MEANS = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
 
 
@@ -62,13 +62,13 @@ class RenderedPrompt:
     text : str
         What is sent, with a line in brackets for each image and document.
     fenced : bool
-        True where at least one value stands in a fence, so that the system prompt needs `DATA_NOTICE`.
+        True if at least one value is fenced, so that the system prompt needs `DATA_NOTICE`.
     removed : mapping of str to int
         Invisible characters taken out of values, by the name of the value.
     suspicions : tuple of Suspicion
         Phrases in values that look like instructions.
     content : str or list
-        The message's content: `text`, or content blocks where an image or document was inserted.
+        The message's content: `text`, or content blocks if an image or document was inserted.
     attachments : tuple of Attachment
     shared_blocks, shared_characters : int
         How many whole blocks of the content come before the first value that differs from row to row, and how much of the text that
@@ -130,7 +130,7 @@ def render(
     template : str
     variables : mapping
     look : bool
-        False leaves `RenderedPrompt.suspicions` empty.
+        False skips the search for suspicious phrases.
     missing : str
         What a value that is missing - None, NaN, NaT, NA - does: ``skip`` raises, ``empty``
         inserts nothing, ``keep`` inserts it as Python writes it. Where it is not kept, what is missing is None in expressions, so that
@@ -171,7 +171,7 @@ class _Number(str):
 
 
 class _Prompt:
-    """What `render` has put together so far."""
+    """The parts that `render` has assembled so far."""
 
     def __init__(self, look: bool) -> None:
         self.texts: List[str] = []
@@ -202,7 +202,7 @@ class _Prompt:
         self.texts.append(text)
 
     def attach(self, source: str, value: Union[Attachment, RawAttachment]) -> None:
-        """Insert an image or a document: inside a fence of its own, since it may hold words as a text does."""
+        """Insert an image or a document in its own fence, since it may contain words as a text does."""
         attachment = value.attachment if isinstance(value, RawAttachment) else value
         if attachment is value:
             self._fenced = True
@@ -215,7 +215,7 @@ class _Prompt:
             self.texts.append("\n</data>")
 
     def _name(self, source: str, value: Any) -> str:
-        """Return what a value is called: its expression, or the name of a file that was read in place."""
+        """Return a value's name: its expression, or the name of a file that was read in place."""
         if isinstance(value, (NamedText, Attachment)) and source.startswith("file("):
             return self._cleaned("file name", value.name)[:100]
         return source
@@ -269,7 +269,7 @@ def check_given(value: Any, name: str, missing: Optional[str]) -> None:
 def _evaluate(
     expression: Expression, variables: Mapping[str, Any], missing: str
 ) -> Union[str, Attachment, RawAttachment]:
-    """Return the value as what is inserted."""
+    """Return the value in the form in which it is inserted."""
     if expression.is_name and expression.source in variables:
         # Nearly every value is the text or the number of a row's column: there is nothing to compute, and nothing is missing.
         value = variables[expression.source]
@@ -304,7 +304,7 @@ def _evaluate(
 
 
 def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return what the names of an expression stand for."""
+    """Return the values of an expression's names."""
     known = {}
     for name in expression.names:
         found = find_name(variables, name)
@@ -355,7 +355,7 @@ def _undefined(expression: Expression, value: Any) -> PromptError:
 
 
 def _failure(expression: Expression, error: Exception) -> PromptError:
-    """Return what is raised where an expression could not be computed."""
+    """Return the error for an expression that could not be computed."""
     from jinja2 import UndefinedError
     from jinja2.exceptions import SecurityError
 

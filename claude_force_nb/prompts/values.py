@@ -1,6 +1,6 @@
 """What a Python value becomes in a prompt: text, an image or a document.
 
-Nothing that a user has not imported is imported here: tables, figures and images are known by the module of their type.
+Nothing is imported here that the user has not imported: tables, figures and images are recognised by the module of their type.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .tables import is_table, table_text, without_tables
 __all__ = ["NamedText", "file", "insertable", "source_of"]
 
 
-# Types that are written as Python writes them.
+# Types written with Python's own `str()`.
 _WRITTEN = {int, float, bool, type(None), list, dict, tuple, set, frozenset}
 
 
 class NamedText(str):
-    """The text of a file, which knows the name of the file."""
+    """The text of a file, with the file's name."""
 
     name: str = ""
 
 
 def insertable(value: Any) -> Union[str, Attachment]:
-    """Return what stands in the prompt for a value.
+    """Return the form of a value in a prompt.
 
     Text stays what it is, numbers and paths are written out, dates and times are ISO 8601, a member of an Enum is its value. A table becomes CSV with its shape, a function, class or module its
     source, a figure or an image an image block. A record is written as a dict, and everything else is ``str(value)``.
@@ -99,12 +99,12 @@ def file(source: Union[str, os.PathLike[str], bytes, Any], name: Optional[str] =
     source : str, path, bytes or binary file
         Path (``~`` is the home directory), or the content itself.
     name : str, optional
-        What it is called in the prompt; the file's own name by default.
+        Its name in the prompt; the file's own name by default.
 
     Returns
     -------
     Attachment or NamedText
-        What it is is decided by its first bytes, not by its name. Text is UTF-8, or UTF-16 with a mark.
+        The type is decided by the first bytes, not by the name. Text is UTF-8, or UTF-16 with a mark.
 
     Raises
     ------
@@ -241,7 +241,7 @@ def source_of(value: Any) -> str:
     Raises
     ------
     TemplateError
-        If it has none, as what is written in C.
+        If it has none, such as code written in C.
     """
     import inspect
 

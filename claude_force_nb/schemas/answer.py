@@ -1,6 +1,6 @@
-"""Answers that fit a schema: what is asked for, how an answer is read and checked, and its columns. Pure.
+"""Answers that fit a schema: the schema, how an answer is read and checked, and its columns. Pure.
 
-pydantic and jsonschema are imported only where a schema of theirs is used.
+pydantic and jsonschema are imported only if a schema needs them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Misfit(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class AnswerSchema:
-    """What an answer has to be; made by `schema_of`.
+    """What an answer must be; made by `schema_of`.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class AnswerSchema:
     columns : tuple of str
         Names of an answer's parts in their order; ``("value",)`` for one without parts.
     has_parts : bool
-        False for an answer that is one value, such as a list.
+        False for an answer that is a single value, such as a list.
     """
 
     name: str
@@ -67,21 +67,21 @@ class AnswerSchema:
     _native: Optional[Mapping[str, Any]] = dataclasses.field(repr=False, compare=False, default=None)
 
     def output_format(self, model: str) -> Optional[Dict[str, Any]]:
-        """Return ``output_config.format`` for a model; None where model or schema need `instruction` instead."""
+        """Return ``output_config.format`` for a model; None if the model or the schema needs `instruction` instead."""
         if self._native is None or not takes_schemas(model):
             return None
         return {"type": "json_schema", "schema": self._native}
 
     @property
     def instruction(self) -> str:
-        """Line for the system prompt of a model that takes no schema, or for a schema that the API has no form for."""
+        """Line for the system prompt, for a model without structured outputs or a schema that the API cannot enforce."""
         return (
             "Answer with one JSON value and nothing else, without a code fence. "
             f"It has to be valid under this JSON Schema: {self._written}"
         )
 
     def parse(self, text: str) -> Any:
-        """Return the object that an answer stands for: an instance of the class, or JSON data.
+        """Parse an answer: return an instance of the class, or JSON data.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class AnswerSchema:
             except _Misfit as misfit:
                 first = first or str(misfit)
             except Exception as error:
-                # A validator of the user's own, that fails instead of saying no.
+                # A user's own validator that raised an unexpected error.
                 reason = f"{type(error).__name__}: {error}"
                 message = f"a validator of {self.name} failed with {_shortened(reason)}"
                 raise SchemaError(message, text=text, repairable=False) from error
@@ -111,7 +111,7 @@ _decoder = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _json_values(text: str) -> Iterator[Tuple[str, Any]]:
-    """Yield the JSON values in an answer, the likeliest first: all of it, what is fenced as code, what stands in prose."""
+    """Yield the JSON values in an answer, likeliest first: the whole answer, fenced code, JSON within prose."""
     whole = text.strip()
     for candidate in (whole, *(match.group(1).strip() for match in _FENCED.finditer(text))):
         try:
@@ -149,7 +149,7 @@ def _mistakes(found: Sequence[Tuple[Sequence[Any], str]]) -> str:
 
 
 def schema_of(value: Any) -> AnswerSchema:
-    """Return the schema that `value` stands for.
+    """Return the schema for `value`.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def schema_of(value: Any) -> AnswerSchema:
     Raises
     ------
     OptionError
-        If it is none, or a JSON schema that is not valid or refers to another document.
+        If it is none of these, or a JSON schema that is not valid or refers to another document.
     """
     if isinstance(value, AnswerSchema):
         return value

@@ -1,6 +1,6 @@
-"""Where the references of a JSON schema lead: by pointer, percent-encoded or not, by anchor, or by the schema's own address. Pure.
+"""Resolves the references of a JSON schema: by pointer, percent-encoded or not, by anchor, or by the schema's own address. Pure.
 
-Nothing is ever fetched: what is in no part of the schema is another document.
+Nothing is ever fetched: a reference to anything outside the schema is an error.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class ReferenceResolver:
         return self._at(self._resolver.in_subresource(self._specification.create_resource(part)))
 
     def lookup(self, reference: str) -> Tuple[Any, ReferenceResolver]:
-        """Return what a reference leads to, and the resolver for what stands there.
+        """Return the target of a reference, and the resolver for it.
 
         Raises
         ------
         OptionError
-            If it leads nowhere, or to another document.
+            If it points nowhere, or to another document.
         """
         from referencing.exceptions import NoSuchResource, Unresolvable
 
@@ -86,7 +86,7 @@ class ReferenceResolver:
 
 
 def check_references(schema: Mapping[str, Any]) -> None:
-    """Raise OptionError where a reference leads nowhere or to another document."""
+    """Raise OptionError if a reference points nowhere or to another document."""
     resolver = ReferenceResolver(schema)
     waiting = [(schema, resolver.inside({}))]
     while waiting:

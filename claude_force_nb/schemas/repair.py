@@ -1,4 +1,4 @@
-"""Answers that have to fit a schema: checked, and asked for once more where they do not fit. Pure but for `ask`."""
+"""Answers that must fit a schema: checked, and asked for once more if they do not fit. Pure except for `ask`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .answer import AnswerSchema
 
 __all__ = ["checked", "validate_or_repair", "repair_request"]
 
-# Why an answer is none that asking again would mend, by stop reason.
+# Why asking again would not help, by stop reason.
 _UNFINISHED = {
     "max_tokens": "it was cut off at max_tokens; raise it",
     "model_context_window_exceeded": "it was cut off at the end of the context window",
@@ -25,10 +25,10 @@ _UNFINISHED = {
 
 
 def checked(result: ClaudeResult, schema: Optional[AnswerSchema]) -> ClaudeResult:
-    """Return a result with what it stands for in `parsed`, or as ``failed`` with a SchemaError; makes no call.
+    """Return a result with its parsed value in `parsed`, or as ``failed`` with a SchemaError; makes no call.
 
-    For answers that came another way, such as a message batch. A result without an answer, or without schema, is returned as
-    it is.
+    For answers that arrive in another way, such as a message batch. Without an answer or a schema, the result is returned
+    unchanged.
     """
     if schema is None or result.error is not None:
         return result
@@ -52,19 +52,19 @@ async def validate_or_repair(
         The question and its answer.
     schema : AnswerSchema
     ask : callable
-        Makes the further call, with cache, budget and ledger as for any other.
+        Makes the second call, with cache, budget and ledger like any other.
 
     Returns
     -------
     ClaudeResult
-        With `parsed`; where it was repaired, usage, cost, saving and attempts are those of both calls.
+        With `parsed`. If it was repaired, usage, cost, savings and attempts cover both calls.
 
     Raises
     ------
     SchemaError
-        Where the second answer does not fit either, or asking again cannot help or is not possible.
+        If the second answer does not fit either, or asking again cannot help or is not possible.
     SpendLimitError, AuthenticationError, TransportClosedError
-        Of the second call: no call after it would fare better.
+        From the second call, since no later call would succeed either.
     """
     try:
         return _parsed(result, schema)

@@ -1,4 +1,4 @@
-"""A JSON schema as the Messages API takes it: one spelling for equal schemas, and only what the API can enforce. Pure.
+"""A JSON schema in the Messages API's form: one spelling for equal schemas, and only what the API can enforce. Pure.
 
 The rules are those of "Structured outputs", section "JSON Schema limitations", of the API's documentation.
 """
@@ -12,18 +12,18 @@ from .references import DATA_KEYWORDS, NAMED_KEYWORDS, ReferenceResolver
 
 __all__ = ["CONSTRAINTS", "dereferenced", "to_api_schema", "canonical"]
 
-# Stands before the part of a schema that the API cannot enforce, in the description, where the model reads it.
+# Introduces, in the description that the model reads, the part of a schema that the API cannot enforce.
 CONSTRAINTS = "Constraints: "
 
 _FORMATS = frozenset(
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
 )
 _PRIMITIVES = (str, int, float, bool, type(None))
-# Of no consequence for what a value must be.
+# Keywords that do not constrain a value.
 _SILENT = frozenset(
     ["title", "examples", "$schema", "$id", "$comment", "discriminator", "deprecated", "readOnly", "writeOnly"]
 )
-# Of no use once references are followed.
+# Keywords that are not needed once references are resolved.
 _NOT_FOLLOWED = frozenset(["$ref", "$defs", "definitions", "$anchor", "$dynamicAnchor"])
 # Bounds of the API for one schema: properties that may be left out, and those of more than one type.
 _MAX_OPTIONAL = 24
@@ -37,7 +37,7 @@ class _NotNative(Exception):
 
 
 class _Writer:
-    """Writes a schema in the one spelling; with `follow` without references, where `recursive` says that this has no end."""
+    """Rewrites a schema in its canonical spelling; with `follow`, without references, setting `recursive` if that would not end."""
 
     def __init__(self, root: Mapping[str, Any], *, follow: bool) -> None:
         self._resolver = ReferenceResolver(root) if follow else None
@@ -91,7 +91,7 @@ class _Writer:
 
 
 def _one_spelling(schema: Dict[str, Any]) -> Dict[str, Any]:
-    """Write what several versions of pydantic spell in several ways in one way."""
+    """Unify the spellings of different pydantic versions."""
     several = schema.get("allOf")
     if isinstance(several, list) and len(several) == 1 and isinstance(several[0], dict):
         rest = {key: item for key, item in schema.items() if key != "allOf"}
@@ -133,7 +133,7 @@ def dereferenced(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
     Raises
     ------
     OptionError
-        On a reference that leads nowhere.
+        If a reference points nowhere.
     """
     writer = _Writer(schema, follow=True)
     plain = writer.root(schema)

@@ -1,4 +1,4 @@
-"""Schemas that come in the wrapping of another use: a tool's definition, or an API's response format. Pure."""
+"""Schemas wrapped for another use: in a tool definition, or in an API's response format. Pure."""
 
 from __future__ import annotations
 

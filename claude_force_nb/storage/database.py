@@ -1,4 +1,4 @@
-"""SQLite databases of ours: told from those of other programs before they are opened, and opened with every guard."""
+"""Our SQLite databases: recognised before they are opened, and opened defensively."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 SQLITE_ERRORS = (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError, OverflowError)
-"""What SQLite raises on a damaged or hostile file: its own error text may quote the file, and then be invalid UTF-8."""
+"""Errors that SQLite raises on a damaged or hostile file; its error text may quote the file and be invalid UTF-8."""
 
 # SQLite file format: user version at 60, application id at 68, four bytes each, big-endian.
 _HEADER_BYTES = 100
@@ -55,7 +55,7 @@ class WorkLimit:
         connection.set_progress_handler(self._step, _STEP)
 
     def begin(self, instructions: int) -> None:
-        """Allow so much work from now on, and what a file of this size can need."""
+        """Allow this much work from now on, plus what a file of this size can need."""
         size = 0
         for name in (self._path, self._path + "-wal"):
             try:
@@ -70,7 +70,7 @@ class WorkLimit:
 
 
 def belongs_to_other_program(path: str, application_id: int, user_version: Optional[int] = None) -> bool:
-    """Return whether something is at `path` that does not have our mark: another program's database, or no database.
+    """Return whether the file at `path` does not have our mark: another program's database, or not a database.
 
     Nothing is opened by SQLite, which would write a stranger's log back into its database.
 
@@ -86,7 +86,7 @@ def belongs_to_other_program(path: str, application_id: int, user_version: Optio
     Raises
     ------
     OSError
-        If it is there and cannot be read.
+        If it exists and cannot be read.
     """
     try:
         status = os.lstat(path)
@@ -147,7 +147,7 @@ def mark(connection: sqlite3.Connection, application_id: int, user_version: Opti
 
 
 def switch_to_wal(connection: sqlite3.Connection, *, timeout_seconds: float) -> None:
-    """Give the database a write-ahead log, where it has none; SQLite itself does not wait for others who do just that."""
+    """Switch the database to a write-ahead log if needed; SQLite itself does not wait for others that are doing the same."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
@@ -165,7 +165,7 @@ def schema_of(connection: sqlite3.Connection) -> List[Any]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error's own words for a message: one line, not long."""
+    """Return an error's message on one short line."""
     if isinstance(error, UnicodeDecodeError):
         return "database disk image is malformed"
     # SQLite quotes the file, which may hold controls of a terminal.

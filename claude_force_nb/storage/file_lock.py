@@ -1,4 +1,4 @@
-"""Locks on open files, which the operating system takes away when their holder dies, even by SIGKILL."""
+"""Locks on open files, which the operating system releases when their holder dies, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOCKED_OFFSET = 1 << 40
 
 
 def try_lock(descriptor: int, *, shared_by_process: bool) -> bool:
-    """Lock an open file without waiting; return False where somebody else holds it.
+    """Lock an open file without waiting; return False if it is locked already.
 
     Parameters
     ----------

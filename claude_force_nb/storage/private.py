@@ -19,7 +19,7 @@ _kept: Dict[Tuple[int, int], int] = {}
 
 
 def make_private_folder(path: AnyPath) -> None:
-    """Make a folder with mode 0700, and every missing parent too. What is there already is left as it is.
+    """Make a folder with mode 0700, including missing parents. Existing folders are left unchanged.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def make_private_folder(path: AnyPath) -> None:
 
 
 def make_private_file(path: AnyPath) -> None:
-    """Make an empty file with mode 0600 where there is none.
+    """Make an empty file with mode 0600 unless it exists.
 
     SQLite would make it with the mode that the umask leaves; its -wal and -shm files copy this one's mode. A file that is there
     must not even be opened: closing any descriptor of a file takes away all locks that the process has on it, those of other

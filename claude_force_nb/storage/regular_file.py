@@ -1,4 +1,4 @@
-"""Opening files that somebody else may have prepared: regular files only, no link out of a folder, bounded in size."""
+"""Opens files that somebody else may have prepared: regular files only, no links out of a folder, limited in size."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: 
 
     Notes
     -----
-    With `within`, a link put in place of a folder between the check and the opening would still be followed; one in place of the
-    file itself is not.
+    With `within`, a link that replaces a folder between check and opening would still be followed; one that replaces the file
+    itself is not.
     """
     name = os.fspath(path)
     flags = os.O_RDONLY | _NO_WAITING
@@ -87,7 +87,7 @@ def read_regular(path: AnyPath, *, max_bytes: int, within: Optional[AnyPath] = N
 
 
 def is_inside(path: AnyPath, folder: AnyPath) -> bool:
-    """Return whether a path is below a folder once all links are followed."""
+    """Return whether a path is below a folder after resolving all links."""
     inner, outer = os.path.realpath(os.fspath(path)), os.path.realpath(os.fspath(folder))
     try:
         return os.path.commonpath([inner, outer]) == outer and inner != outer
@@ -96,7 +96,7 @@ def is_inside(path: AnyPath, folder: AnyPath) -> bool:
 
 
 def project_of(path: AnyPath, *, or_working_directory: bool = True) -> Optional[str]:
-    """Return the folder that a file comes with: the nearest one above it that is a project, by its name as it is written.
+    """Return the folder that a file comes with: the nearest project above its path, as written.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def project_of(path: AnyPath, *, or_working_directory: bool = True) -> Optional[
     Returns
     -------
     str or None
-        None where the file comes with nothing: its name is the user's own then, and so are the links in it.
+        None if the file belongs to no project: then its path, and the links in it, are the user's own.
     """
     try:
         name = os.path.abspath(os.fspath(path))
@@ -125,12 +125,12 @@ def project_of(path: AnyPath, *, or_working_directory: bool = True) -> Optional[
 
 
 def own_target(path: AnyPath) -> str:
-    """Return where to write what the user wants at `path`: there, or where a link of theirs leads to a regular file.
+    """Return where to write a file named `path` by the user: there, or the regular file that the user's own link points to.
 
     Raises
     ------
     OSError
-        If something else than a regular file is there; or a link that belongs to somebody else, leads to no file, or leads out of
+        If something other than a regular file is there; or a link that belongs to somebody else, leads to no file, or leads out of
         the project that it is in, which a repository may hold to have a file made or changed elsewhere.
     """
     name = os.fspath(path)
@@ -156,7 +156,7 @@ def own_target(path: AnyPath) -> str:
 
 
 def open_for_appending(path: AnyPath) -> BinaryIO:
-    """Open a file for writing at its end, unbuffered; one that is not there is made with mode 0600.
+    """Open a file for appending, unbuffered; a new one is created with mode 0600.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def open_for_appending(path: AnyPath) -> BinaryIO:
 
 @contextmanager
 def replace_file(path: AnyPath, *, binary: bool = False, newline: Optional[str] = None) -> Iterator[IO[Any]]:
-    """Write a file as a whole: into a new file of a random name beside it, which takes its place when the body has ended well.
+    """Replace a file as a whole: write a new file with a random name next to it, and rename it when the body succeeds.
 
     The new file is made exclusively, with mode 0600, so that no link can be prepared in its place. What was there stays as it is
     where the body raises. Text is UTF-8.

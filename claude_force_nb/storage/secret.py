@@ -1,4 +1,4 @@
-"""Where the user's secret comes from: argument, environment, or a key file made once. Never shown, never logged."""
+"""The user's secret: from an argument, the environment, or a key file made once. Never shown or logged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 KEY_FILE_NAME = "cache.key"
 MINIMUM_CHARACTERS = 16
 
-# What stands in READMEs, templates and compose files where a secret should be; compared without case and punctuation.
+# Placeholders for a secret in READMEs, templates and compose files; compared without case and punctuation.
 _PLACEHOLDERS = frozenset(
     [
         "changeit",
@@ -89,7 +89,7 @@ _KEY_LINE = re.compile(rb"[0-9a-f]{64}\n?\Z")
 
 
 def weakness(secret: str) -> Optional[str]:
-    """Say why `secret` protects nothing, in words that do not contain it; None where nothing is known against it."""
+    """Say why `secret` is weak, in words that do not contain it; None if no weakness is known."""
     plain = re.sub(r"[^a-z0-9]", "", secret.lower())
     if plain in _PLACEHOLDERS or any(part in plain for part in _PLACEHOLDER_PARTS):
         return "is a placeholder"
@@ -157,7 +157,7 @@ def find_secrets(
 
 
 def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
-    """Return the secret in the key file at `path`, making the file where there is none, and what to tell the user.
+    """Return the secret in the key file at `path`, creating the file if needed, and a message for the user.
 
     The file is written whole under another name and then linked, so that of two kernels starting at once one makes the key
     and both use it, and no reader ever sees half of it.
@@ -215,7 +215,7 @@ def _make_key(path: Path) -> bool:
 
 
 def read_key(path: Path) -> Tuple[bytes, Optional[str]]:
-    """Return what `read_or_make_key` does, and make nothing: raises FileNotFoundError where there is no key file."""
+    """Do what `read_or_make_key` does without creating anything: raises FileNotFoundError if there is no key file."""
     remedy = "; remove it, or set CLAUDE_CACHE_SECRET"
     if stat.S_ISLNK(os.lstat(str(path)).st_mode):
         raise SecretError(f"the cache key {path} is a symbolic link{remedy}")

@@ -93,7 +93,7 @@ class SharedFile:
         _files.add(self)
 
     def exists(self) -> bool:
-        """Return whether there is anything to read."""
+        """Return whether there is a file to read."""
         return self._connection is not None or self.path.exists()
 
     @contextmanager
@@ -210,7 +210,7 @@ def _schema_made_by(tables: str) -> List[Any]:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Let what SQLite says of a damaged file be an error of SQLite, even where its text cannot be decoded."""
+    """Turn errors about a damaged file into SQLite errors, even if their text cannot be decoded."""
     try:
         yield
     except (UnicodeDecodeError, OverflowError) as error:

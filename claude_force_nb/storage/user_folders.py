@@ -1,4 +1,4 @@
-"""Where cache, ledger and keys of a user lie, and where they lie for a session where no home can be written."""
+"""The folders of a user's cache, ledger and keys, and temporary ones if the home folder cannot be written."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def user_folder(kind: str, environ: Mapping[str, str], *, given: Optional[Union[
     environ : mapping
         Environment variables: the folder's own, then ``CLAUDE_FORCE_HOME``, then those that the system's rules look at.
     given : path, optional
-        Goes before all of these.
+        Takes precedence over all of these.
 
     Notes
     -----
-    Where nothing is named and there is no home, or it cannot be written, the folder is a temporary one of this process, which is
-    removed at its end; that is said in one `ClaudeForceWarning`. A folder that was named is never replaced, unless it depends on
-    a home or a working directory that is not there.
+    If nothing is set and there is no home folder, or it cannot be written, a temporary folder is used and removed when the process
+    ends; one `ClaudeForceWarning` says so. A folder that was set is never replaced, unless it depends on a home or working
+    directory that does not exist.
     """
     named = given or environ.get(_VARIABLES[kind])
     shared = environ.get("CLAUDE_FORCE_HOME")
@@ -83,12 +83,12 @@ def home_relative(path: Union[str, os.PathLike[str]]) -> str:
 
 
 def is_temporary(path: Union[str, os.PathLike[str]]) -> bool:
-    """Return whether a path lies in the temporary folder of this process, so that it is gone with it."""
+    """Return whether a path is in this process's temporary folder, and so is removed with it."""
     return _session is not None and _session in Path(path).parents
 
 
 def _can_be_written(folder: str) -> bool:
-    """Return whether `folder` is one that can be written, or can be made; nothing is made for it."""
+    """Return whether `folder` can be written or created, without creating anything."""
     while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     effective = os.access in os.supports_effective_ids
