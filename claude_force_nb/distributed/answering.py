@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import inspect
 import math
@@ -12,7 +13,6 @@ from decimal import Decimal
 from typing import Any, Coroutine, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from distributed import Client, KilledWorker, default_client
-from distributed.client import FutureCancelledError
 
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.reservation import parse_budget
@@ -75,7 +75,7 @@ async def answer_frame(
     example = open_source(frame._meta_nonempty, name="the frame")
     run = await _begin(client, settings, template, options, example)
     empty = empty_frame(example, len(frame._meta_nonempty), _schema(options.get("schema")))
-    return frame.map_partitions(_answer_partition, run.identifier, empty, meta=empty)
+    return frame.map_partitions(functools.partial(_answer_partition, run=run.identifier, empty=empty), meta=empty)
 
 
 async def answer_bag(
@@ -115,7 +115,7 @@ async def answer_list(
     source = open_source(rows, name="the list of prompts")
     run = await _begin(client, settings, template, options, source)
     everything = [row for _, row in source.in_memory()]
-    threads = sum(info["nthreads"] for info in run.client.scheduler_info(n_workers=-1)["workers"].values()) or 1
+    threads = sum(info["nthreads"] for info in _workers(run.client).values()) or 1
     size = min(_MOST_ROWS_A_PART, max(1, math.ceil(len(everything) / (threads * _PARTS_A_THREAD))))
     parts = [everything[start : start + size] for start in range(0, len(everything), size)]
     results = await run.compute(parts)
@@ -135,6 +135,8 @@ class _Run:
         try:
             gathered: List[List[ClaudeResult]] = await _in_loop(self.client, self._gather(futures))
         except asyncio.CancelledError:
+            if self.client.status != "running":  # older versions say it in this way
+                raise _lost("CancelledError") from None
             await self.stop()
             await _finish(self.client.cancel(futures))
             raise
@@ -143,11 +145,8 @@ class _Run:
                 "the cluster gave up some rows, since the workers that had them were lost again and again; run again to"
                 " continue: what was answered is kept"
             ) from None
-        except (OSError, FutureCancelledError, TimeoutError) as error:
-            raise ClaudeForceError(
-                f"the connection to the cluster is lost ({type(error).__name__}); start it anew and run again to continue:"
-                " what was answered is kept"
-            ) from None
+        except (OSError, concurrent.futures.CancelledError, TimeoutError) as error:
+            raise _lost(type(error).__name__) from None
         return [result for part in gathered for result in part]
 
     async def _gather(self, futures: Sequence[Any]) -> List[List[ClaudeResult]]:
@@ -157,6 +156,12 @@ class _Run:
     async def stop(self) -> None:
         """Have all workers stop; what has been answered is kept."""
         await _finish(self.client.run_on_scheduler(_stop, handler_name(self.identifier)))
+
+
+def _lost(reason: str) -> ClaudeForceError:
+    return ClaudeForceError(
+        f"the connection to the cluster is lost ({reason}); start it anew and run again to continue: what was answered is kept"
+    )
 
 
 async def _begin(
@@ -205,7 +210,14 @@ def _smallest(home: AsyncAgentOrchestrator, options: Mapping[str, Any]) -> Optio
 
 def _addresses(client: Any) -> Iterable[str]:
     yield client.scheduler.address
-    yield from client.scheduler_info(n_workers=-1)["workers"]
+    yield from _workers(client)
+
+
+def _workers(client: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Return what the scheduler tells of all workers; newer versions tell of five where nothing is said."""
+    everything = {"n_workers": -1} if "n_workers" in inspect.signature(client.scheduler_info).parameters else {}
+    workers: Mapping[str, Mapping[str, Any]] = client.scheduler_info(**everything)["workers"]
+    return workers
 
 
 def _client_of(client: Any) -> Client:

@@ -17,7 +17,12 @@ from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.errors import OptionError, UndefinedNameError, UnknownAgentError
 from claude_force_nb.simulator import Simulator
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    # Older versions of distributed leave sockets of their loops to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 KEY = "sk-ant-api03-never-to-be-seen"
 
 

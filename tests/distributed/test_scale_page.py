@@ -12,7 +12,12 @@ import pytest
 
 from claude_force_nb.simulator import Simulator
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    # Older versions of distributed leave sockets of their loops to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 
 
