@@ -229,6 +229,10 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         """Return what the source has in the rows with these numbers, by number; {} where there is no source."""
         return {} if self._source is None else self._source.inputs(numbers)
 
+    def parts(self, result: ClaudeResult) -> Mapping[str, Any]:
+        """Return the parts of a row's answer by column, with ``schema``; {} without."""
+        return {} if self._more is None else self._more(result)
+
     @property
     def counts(self) -> StatusCounts:
         """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``."""

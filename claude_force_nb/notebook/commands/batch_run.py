@@ -84,6 +84,7 @@ class BatchRun:
     ) -> None:
         self._front_end = front_end
         self._plan = plan
+        self._background = background
         source = self._source = plan.source if numbers is None else plan.source.only(numbers)
         source.taken = 0
         self.progress = Progress(
@@ -208,7 +209,13 @@ class BatchRun:
         # What the cache or a file answered says nothing of this server.
         asked = any(batch.counts.get(status, 0) for status in ("ok", "cut_off", "refused"))
         server = self._plan.server_note(self.orchestrator.transport.base_url, asked=asked)
-        self.line.finish(bundle_of(batch, note=" · ".join(part for part in (note, where, server) if part) or None))
+        note = " · ".join(part for part in (note, where, server) if part) or None
+        shown = bundle_of(batch, note=note)
+        # Below a run in the background other cells have begun by now.
+        table = None if self._background else self._front_end.batch_table(batch, note)
+        self.line.finish(shown if table is None else table.static(shown))
+        if table is not None:
+            table.show()
 
 
 def _look_away(done: asyncio.Future[Any]) -> None:

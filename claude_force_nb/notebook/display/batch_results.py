@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.costs.report import dollars, known_dollars
 from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.rows.results import BatchResult, BatchSummary
-from claude_force_nb.text_tables import one_line
 
 from .answers import result_bundle
+from .batch_rows import BatchRows
 from .bundles import Bundle, line_bundle
 from .tables import table_bundle
 
-__all__ = ["batch_bundle", "bundle_of", "summary_line"]
+__all__ = ["batch_bundle", "batch_footer", "bundle_of", "is_shown_whole", "summary_line"]
 
 _FIRST_ROWS = 5
 _FIRST_ERRORS = 5
 _CELL_CHARACTERS = 80
-# A source is read up to this row for what is shown beside an answer.
-_LAST_INPUT = 10_000
 
 
 def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
@@ -40,7 +38,9 @@ def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
         parts.append("saved " + saved)
     if batch.prompt_cache_saved > 0:
         parts.append(f"prompt cache saved {dollars(batch.prompt_cache_saved)}")
-    parts.append(f"{batch.duration_seconds:.1f} s")
+    # A run that only read the cache says the same each time, so that a saved notebook does not change.
+    if counts["cached"] < len(batch):
+        parts.append(f"{batch.duration_seconds:.1f} s")
     return " · ".join(parts)
 
 
@@ -78,62 +78,36 @@ def _sum(amounts: Sequence[Optional[Decimal]]) -> str:
     )
 
 
-def _short(text: str) -> str:
-    text = one_line(text[: 4 * _CELL_CHARACTERS])
-    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
-
-
-def _row(number: int, result: ClaudeResult, given: Optional[Mapping[Any, Any]]) -> Tuple[str, ...]:
-    shown = result.shortcoming or result.text if result.error is None else f"{result.error}"
-    if result.shortcoming and result.text:
-        shown = f"{shown}: {result.text}"
-    return str(number), result.shown_status.replace("_", " "), _input(given), _short(shown)
-
-
-def _input(given: Optional[Mapping[Any, Any]]) -> str:
-    """Return a row of the source on one line; one value without its name."""
-    if not given:
-        return ""
-    texts = [_text_of(value) for value in given.values()]
-    if len(texts) == 1:
-        return _short(texts[0])
-    return _short(" · ".join(f"{name}: {text}" for name, text in zip(given, texts)))
-
-
-def _text_of(value: Any) -> str:
-    try:
-        return str(value)[: 4 * _CELL_CHARACTERS]
-    except Exception:  # an object of the notebook may do anything
-        return type(value).__name__
-
-
-def _inputs(batch: BatchResult, numbers: Sequence[int]) -> Mapping[int, Mapping[Any, Any]]:
-    try:
-        return batch.inputs(numbers)
-    except Exception:  # the source is read again, and may be gone; the answers are there all the same
-        return {}
-
-
 def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Bundle:
     """Return the bundle of a batch: first the rows without a complete answer, then others, each beside what it asked, and the sums."""
-    pairs: Sequence[Tuple[int, ClaudeResult]] = list(zip(batch.numbers, batch))
-    bad = [pair for pair in pairs if pair[1].error is not None or pair[1].incomplete]
-    good = [pair for pair in pairs if pair[1].error is None and not pair[1].incomplete]
-    rows: List[Sequence[Any]] = []
-    shown = [*bad[:_FIRST_ERRORS], *good[:_FIRST_ROWS]]
-    inputs = _inputs(batch, [number for number, _ in shown if number < _LAST_INPUT])
-    for some, most, kind in ((bad, _FIRST_ERRORS, "without a complete answer"), (good, _FIRST_ROWS, "with an answer")):
-        rows += [_row(number, result, inputs.get(number)) for number, result in some[:most]]
-        if len(some) > most:
-            rows.append(("…", "", "", f"{len(some) - most:,} more {kind}"))
-    if not any(inputs.values()):
-        rows = [(number, status, answer) for number, status, _, answer in rows]
-    footer = summary_line(batch) if note is None else f"{note} · {summary_line(batch)}"
-    return table_bundle(
-        ("row", "status", "input", "answer") if any(inputs.values()) else ("row", "status", "answer"),
-        rows,
-        footer=footer,
-    )
+    listed = BatchRows(batch, characters=_CELL_CHARACTERS)
+    bad, good = listed.bad[:_FIRST_ERRORS], listed.good[:_FIRST_ROWS]
+    with_input, cells = listed.cells([*bad, *good])
+    header = listed.header(with_input=with_input)
+    rows = [
+        *cells[: len(bad)],
+        *_more(len(listed.bad) - len(bad), "without a complete answer", len(header)),
+        *cells[len(bad) :],
+        *_more(len(listed.good) - len(good), "with an answer", len(header)),
+    ]
+    return table_bundle(header, rows, footer=batch_footer(batch, listed, note))
+
+
+def _more(left: int, kind: str, width: int) -> List[Tuple[str, ...]]:
+    """Return the row that says how many rows of a kind are not shown; none where all are."""
+    return [("…", *[""] * (width - 2), f"{left:,} more {kind}")] if left else []
+
+
+def is_shown_whole(batch: BatchResult) -> bool:
+    """Return whether the table of a batch has all of its rows."""
+    listed = BatchRows(batch, characters=_CELL_CHARACTERS)
+    return len(listed.bad) <= _FIRST_ERRORS and len(listed.good) <= _FIRST_ROWS
+
+
+def batch_footer(batch: BatchResult, listed: BatchRows, note: Optional[str] = None) -> str:
+    """Return the line below a table of a batch."""
+    left_out = f"not shown: {', '.join(listed.left_out)}; to_frame() has them" if listed.left_out else ""
+    return " · ".join(filter(None, (note, summary_line(batch), left_out)))
 
 
 def bundle_of(value: Any, *, note: Optional[str] = None) -> Bundle:

@@ -9,7 +9,7 @@ from claude_force_nb.text_tables import escape_markdown, markdown_table, one_lin
 from .bars import Bar, Legend
 from .bundles import Bundle, bundle, escape_html, footer_html
 
-__all__ = ["table_bundle"]
+__all__ = ["table_bundle", "table_html"]
 
 
 def table_bundle(
@@ -22,13 +22,18 @@ def table_bundle(
     footer = one_line(footer)
     plain = plain_table(names, cells, right=right)
     markdown = markdown_table(names, cells, right=right)
-    body = "".join(_row_html(row, "td", right) for row in given)
-    inner = f"<table><thead>{_row_html(header, 'th', right)}</thead><tbody>{body}</tbody></table>"
+    inner = table_html(header, given, right=right)
     if footer:
         plain += ["", footer]
         markdown += ["", f"*{escape_markdown(footer)}*"]
         inner += footer_html(footer)
     return bundle("\n".join(plain), "\n".join(markdown), inner)
+
+
+def table_html(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, right: Container[int] = ()) -> str:
+    """Return a table of texts and bars as HTML, everything escaped."""
+    body = "".join(_row_html(row, "td", right) for row in rows)
+    return f"<table><thead>{_row_html(header, 'th', right)}</thead><tbody>{body}</tbody></table>"
 
 
 def _row_html(row: Sequence[Any], tag: str, right: Container[int]) -> str:

@@ -124,8 +124,15 @@ class _Extension:
     def _show_once(self, result: Any) -> None:
         """Show nothing where the cell has shown this very answer while it arrived; the value is kept all the same."""
         front_end = self.magics.session.front_end
-        if not (front_end.in_kernel and front_end.was_shown(result)):
+        if front_end.in_kernel and front_end.was_shown(result):
+            return
+        table = front_end.batch_table(result)
+        if table is None:
             raise NotImplementedError  # IPython's way of saying: show it as usual
+        from claude_force_nb.notebook.display.batch_results import bundle_of
+
+        front_end.show(table.static(bundle_of(result)))
+        table.show()
 
     def _bundle(self, result: Any, include: Any = None, exclude: Any = None) -> Any:
         from claude_force_nb.messages.result import ClaudeResult

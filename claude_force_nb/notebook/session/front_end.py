@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, MutableMapping, Optional, Tuple
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Mapping, MutableMapping, Optional, Tuple
 
 from claude_force_nb.memory.conversations import CellRun
 from claude_force_nb.notebook.display.bundles import Bundle
@@ -11,6 +12,9 @@ from claude_force_nb.notebook.display.screen import show_bundle
 from claude_force_nb.notebook.kernel.cells import cell_id, cell_run
 from claude_force_nb.notebook.kernel.updates import Live, live_form, shows_updates
 from claude_force_nb.notebook.options.settings import folder_of_notebook
+
+if TYPE_CHECKING:
+    from claude_force_nb.notebook.display.batch_table import BatchTable
 
 __all__ = ["FrontEnd"]
 
@@ -29,6 +33,7 @@ class FrontEnd:
         self.shell = shell
         self._environ = environ
         self._shown: Tuple[int, int] = (-1, 0)
+        self._tables: Any = None
 
     @property
     def kernel(self) -> Any:
@@ -90,6 +95,36 @@ class FrontEnd:
             show_bundle(shown, metadata=ABOUT_THE_RUN if about_the_run else None)
         else:
             print(shown["text/plain"])
+
+    @property
+    def has_user(self) -> bool:
+        """True where somebody may look and click: the front end names its cells, and can be asked for input."""
+        content = self._message().get("content") or {}
+        return self.in_kernel and self.cell_id() is not None and bool(content.get("allow_stdin"))
+
+    def batch_table(self, value: Any, note: Optional[str] = None) -> Optional[BatchTable]:
+        """Return a table of all rows of a batch to leaf through, to be shown; the first one imports ipywidgets.
+
+        None for anything else, where nobody would leaf through it, and where the static table has all rows.
+        """
+        if not self.has_user:
+            return None
+        from claude_force_nb.notebook.display.batch_results import is_shown_whole
+        from claude_force_nb.rows.results import BatchResult
+
+        if not isinstance(value, BatchResult) or is_shown_whole(value) or find_spec("ipywidgets") is None:
+            return None
+        if self._tables is None:
+            from claude_force_nb.notebook.display.batch_table import BatchTables
+
+            self._tables = BatchTables()
+        table: BatchTable = self._tables.open(value, note)
+        return table
+
+    def close(self) -> None:
+        """Close the tables that are open."""
+        if self._tables is not None:
+            self._tables.close()
 
     def mark_shown(self, value: Any) -> None:
         """Say that the running cell has shown what will be its value."""

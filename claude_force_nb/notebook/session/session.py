@@ -144,6 +144,7 @@ class NotebookSession:
         atexit.unregister(self.close_at_exit)
         self._end_diversion()
         self.close_dashboards()
+        self.front_end.close()
         self.watching.close()
         self.background.leave()
         self.orchestrators.close()

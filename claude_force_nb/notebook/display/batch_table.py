@@ -1,0 +1,162 @@
+"""All rows of a batch in a page, to leaf through and to filter: ipywidgets, imported only where a batch has many rows.
+
+The front end says itself that it shows widgets: what is put into the page first is an empty box, and what answers that it is seen gets
+the table. Until then, in a saved notebook, and where there are no widgets, the static table is what is seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from html import escape
+from typing import Any, Dict, List, Mapping, Optional
+
+import ipywidgets
+
+from claude_force_nb.rows.results import BatchResult
+
+from .batch_results import batch_footer
+from .batch_rows import BatchRows
+from .bundles import Bundle, footer_html
+from .screen import show_bundle
+from .tables import table_html
+from .widgets import close_with_parts
+
+__all__ = ["BatchTables"]
+
+_ROWS_A_PAGE = 20
+_CELL_CHARACTERS = 300
+# Tables that are open at the same time; the oldest gives way.
+_MOST = 8
+_STYLE = (
+    "<style>.claude-force-table table{{border-collapse:collapse}}"
+    ".claude-force-table td{{vertical-align:top;overflow-wrap:anywhere;min-width:3em}}"
+    ".claude-force-table td:nth-child(-n+2){{white-space:nowrap;overflow-wrap:normal}}"
+    # While this one is on the page, its static twin is not shown.
+    "body:has(.claude-force-live-{0}) .claude-force-static-{0}{{display:none}}</style>"
+    '<span class="claude-force-live-{0}"></span>'
+)
+# Without its kernel, JupyterLab says that a widget cannot be shown; the static table is there instead.
+_HIDE_BROKEN = (
+    "<style>.jp-OutputArea:has(.claude-force-static-{0}) .jupyter-widgets.jp-OutputArea-output:not(:has(*))"
+    "{{display:none}}</style>"
+)
+
+
+class BatchTable:
+    """One batch as a table to leaf through.
+
+    Parameters
+    ----------
+    batch : BatchResult
+    note : str or None
+        Begins the line below.
+    """
+
+    def __init__(self, batch: BatchResult, note: Optional[str]) -> None:
+        self.id = _id_of(batch, note)
+        self._rows = BatchRows(batch, characters=_CELL_CHARACTERS)
+        self._footer = batch_footer(batch, self._rows, note)
+        self._found: List[int] = self._rows.order
+        self._inputs: Optional[Mapping[int, Mapping[Any, Any]]] = None
+        self._page = 0
+        self.box = ipywidgets.VBox(model_id=self.id, _view_count=0)
+        self.box.observe(self._seen, "_view_count")
+
+    def static(self, bundle: Bundle) -> Bundle:
+        """Return the bundle of the static table, which is hidden where this one is seen."""
+        name = f"claude-force-static-{self.id}"
+        inner = f'<div class="{name}">{bundle["text/html"]}</div>{_HIDE_BROKEN.format(self.id)}'
+        return {**bundle, "text/html": inner}
+
+    def show(self) -> None:
+        """Put the place of it into the page."""
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.id}
+        show_bundle({"text/plain": "", "text/html": "", "application/vnd.jupyter.widget-view+json": view})
+
+    def _seen(self, change: Mapping[str, Any]) -> None:
+        if not change["new"] or self.box.children:
+            return
+        self._filter = ipywidgets.Text(placeholder="words of a row", description="Filter", continuous_update=False)
+        self._filter.observe(self._filtered, "value")
+        self._back = ipywidgets.Button(description="Previous", tooltip="The rows before these")
+        self._on = ipywidgets.Button(description="Next", tooltip="The rows after these")
+        self._back.on_click(lambda _: self._turn(-1))
+        self._on.on_click(lambda _: self._turn(1))
+        self._where = ipywidgets.HTML()
+        self._table = ipywidgets.HTML()
+        controls = ipywidgets.HBox([self._filter, self._back, self._on, self._where])
+        controls.layout.flex_flow = "row wrap"
+        controls.layout.align_items = "center"
+        frame, footer = ipywidgets.HTML(_STYLE.format(self.id)), ipywidgets.HTML(_ignored(footer_html(self._footer)))
+        self._draw()
+        self.box.children = [frame, controls, self._table, footer]
+
+    def _filtered(self, change: Mapping[str, Any]) -> None:
+        words = str(change["new"]).casefold().split()
+        if self._inputs is None:
+            self._inputs = self._rows.all_inputs()
+        inputs = self._inputs
+        self._found = [
+            place
+            for place in self._rows.order
+            if not words or _has_all(self._rows.text(place, inputs.get(place, {})), words)
+        ]
+        self._page = 0
+        self._draw()
+
+    def _turn(self, pages: int) -> None:
+        self._page += pages
+        self._draw()
+
+    def _draw(self) -> None:
+        first = self._page * _ROWS_A_PAGE
+        with_input, cells = self._rows.cells(self._found[first : first + _ROWS_A_PAGE])
+        table = table_html(self._rows.header(with_input=with_input), cells)
+        self._table.value = _ignored(f'<div class="claude-force-table jp-RenderedHTMLCommon">{table}</div>')
+        self._back.disabled = first == 0
+        self._on.disabled = first + _ROWS_A_PAGE >= len(self._found)
+        shown = f"rows {first + 1:,} to {first + len(cells):,} of {len(self._found):,}" if cells else "no such row"
+        self._where.value = f'<span role="status">{escape(shown)}</span>'
+
+    def close(self) -> None:
+        """Take it out of the page; the static table is seen again."""
+        close_with_parts(self.box)
+
+
+class BatchTables:
+    """The tables of a session that are open, one for batches that look the same."""
+
+    def __init__(self) -> None:
+        self._open: Dict[str, BatchTable] = {}
+
+    def open(self, batch: BatchResult, note: Optional[str]) -> BatchTable:
+        """Return the table of a batch; one that was open before gives way to it."""
+        table_id = _id_of(batch, note)
+        while table_id in self._open or len(self._open) >= _MOST:
+            oldest = table_id if table_id in self._open else next(iter(self._open))
+            self._open.pop(oldest).close()
+        table = BatchTable(batch, note)
+        self._open[table.id] = table
+        return table
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+def _id_of(batch: BatchResult, note: Optional[str]) -> str:
+    """Return what stands for the table in a saved notebook: the same whenever the same batch is shown."""
+    digest = hashlib.sha256(repr((note, batch.numbers)).encode("utf-8", "backslashreplace"))
+    for result in batch:
+        digest.update(repr((result.shown_status, result.text, str(result.error))).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()[:32]
+
+
+def _ignored(inner: str) -> str:
+    return f'<div class="claude-force mathjax_ignore tex2jax_ignore">{inner}</div>'
+
+
+def _has_all(text: str, words: List[str]) -> bool:
+    text = text.casefold()
+    return all(word in text for word in words)
