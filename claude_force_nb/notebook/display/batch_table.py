@@ -28,7 +28,7 @@ _CELL_CHARACTERS = 300
 # Tables that are open at the same time; the oldest gives way.
 _MOST = 8
 _STYLE = (
-    "<style>.claude-force-table table{{border-collapse:collapse}}"
+    "<style>.claude-force-table{{overflow-x:auto}}.claude-force-table table{{border-collapse:collapse}}"
     ".claude-force-table td{{vertical-align:top;overflow-wrap:anywhere;min-width:3em}}"
     ".claude-force-table td:nth-child(-n+2){{white-space:nowrap;overflow-wrap:normal}}"
     # While this one is on the page, its static twin is not shown.
@@ -77,6 +77,7 @@ class BatchTable:
         if not change["new"] or self.box.children:
             return
         self._filter = ipywidgets.Text(placeholder="words of a row", description="Filter", continuous_update=False)
+        self._filter.layout.max_width = "100%"
         self._filter.observe(self._filtered, "value")
         self._back = ipywidgets.Button(description="Previous", tooltip="The rows before these")
         self._on = ipywidgets.Button(description="Next", tooltip="The rows after these")
@@ -92,14 +93,12 @@ class BatchTable:
         self.box.children = [frame, controls, self._table, footer]
 
     def _filtered(self, change: Mapping[str, Any]) -> None:
-        words = str(change["new"]).casefold().split()
+        wanted = _plain(change["new"])
         if self._inputs is None:
             self._inputs = self._rows.all_inputs()
         inputs = self._inputs
         self._found = [
-            place
-            for place in self._rows.order
-            if not words or _has_all(self._rows.text(place, inputs.get(place, {})), words)
+            place for place in self._rows.order if wanted in _plain(self._rows.text(place, inputs.get(place, {})))
         ]
         self._page = 0
         self._draw()
@@ -157,6 +156,5 @@ def _ignored(inner: str) -> str:
     return f'<div class="claude-force mathjax_ignore tex2jax_ignore">{inner}</div>'
 
 
-def _has_all(text: str, words: List[str]) -> bool:
-    text = text.casefold()
-    return all(word in text for word in words)
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
