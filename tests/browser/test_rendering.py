@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
+import json
 
 import pytest
-from support.live_lab import DARK, LIGHT, Lab, OpenNotebook
+from support.live_lab import DARK, LIGHT, Lab, NotebookPage, OpenNotebook
 from support.screenshots import picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -43,6 +42,16 @@ CELLS = [
 ]
 
 
+# As the browser writes what the theme's variable says.
+_COLOUR_OF_KEYWORDS = """
+() => {
+  const probe = document.body.appendChild(document.createElement('span'));
+  probe.style.color = 'var(--jp-mirror-editor-keyword-color)';
+  return getComputedStyle(probe).color;
+}
+"""
+
+
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_an_answer_is_set(lab: Lab, open_notebook: OpenNotebook, theme: str) -> None:
     """Formulas are typeset and prices are not; code has the colours of the theme; nothing runs."""
@@ -58,18 +67,78 @@ def test_an_answer_is_set(lab: Lab, open_notebook: OpenNotebook, theme: str) -> 
     assert cell.locator("mjx-merror").count() == 0
     output = cell.locator(".jp-OutputArea-output").last
     assert "It costs $5 and $10, or $HOME/$x$." in output.inner_text()
-    keyword = output.locator(".highlight .k").first
-    expected = page.evaluate(
-        "() => getComputedStyle(document.body).getPropertyValue('--jp-mirror-editor-keyword-color').trim()"
-    )
-    assert keyword.evaluate("each => each.style.color") == f"var(--jp-mirror-editor-keyword-color,{_fallback(output)})"
-    assert expected
+    keyword = output.locator(".highlight .k").first.evaluate("each => getComputedStyle(each).color")
+    assert keyword == page.evaluate(_COLOUR_OF_KEYWORDS)
     assert page.evaluate("window.hacked") is None
     assert output.locator("img").count() == 0
     assert "the answer is cut off here" in output.inner_text()
 
 
-def _fallback(output: Any) -> str:
-    found = re.search(r"--jp-mirror-editor-keyword-color,\s*(#\w+)", output.inner_html())
-    assert found is not None
-    return found.group(1)
+UNTRUSTED = """
+```python
+def half(number: float) -> float:
+    return number / 2  # exact
+```
+
+Between them.
+
+```
+no language
+```
+"""
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_one_click_selects_code_also_where_the_notebook_is_not_trusted(
+    lab: Lab, open_notebook: OpenNotebook, theme: str
+) -> None:
+    """A notebook of somebody else: code has its colours and background, and a click selects the whole block and no more."""
+    lab.set_theme(theme)
+    trusted = open_notebook([CELLS[0], f"ClaudeResult(text={UNTRUSTED!r}, model='m')"])
+    for number in range(2):
+        trusted.run(number)
+    saved = trusted.save()
+    other = json.loads(json.dumps(saved).replace("Between them", "Between the two"))  # its signature is no longer right
+    (lab.folder / "other.ipynb").write_text(json.dumps(other), encoding="utf-8")
+    for trust in ("trusted", "untrusted"):
+        opened = trusted if trust == "trusted" else NotebookPage(lab, trusted.page, "other.ipynb")
+        blocks = opened.cell(1).locator(".highlight pre")
+        blocks.nth(1).wait_for()
+        for number, code in enumerate(
+            ("def half(number: float) -> float:\n    return number / 2  # exact", "no language")
+        ):
+            blocks.nth(number).click(position={"x": 20, "y": 5})
+            assert opened.page.evaluate("String(getSelection())").strip() == code
+        seen = opened.cell(1).locator(".highlight").first
+        assert seen.evaluate("each => getComputedStyle(each).backgroundColor") != "rgba(0, 0, 0, 0)"
+        assert seen.locator("div").first.inner_text() == "python"
+        colours = {
+            opened.cell(1).locator(f".highlight .{name}").first.evaluate("each => getComputedStyle(each).color")
+            for name in ("k", "c1")
+        }
+        assert len(colours) == 2
+        assert ("var(" in str(seen.get_attribute("style"))) == (trust == "trusted")
+        picture(opened, f"code-{trust}-{theme.split()[-1].lower()}")
+
+
+def test_a_long_answer_opens_with_one_click_and_on_paper(lab: Lab, open_notebook: OpenNotebook) -> None:
+    """Its rest is folded, also in an untrusted notebook; a printed page has all of it."""
+    text = "\n\n".join(f"Part {number}. " + "Some words. " * 40 for number in range(60))
+    trusted = open_notebook([CELLS[0], f"ClaudeResult(text={text!r}, model='m')"])
+    for number in range(2):
+        trusted.run(number)
+    last = trusted.cell(1).get_by_text("Part 59.").last
+    assert not last.is_visible()
+    trusted.page.emulate_media(media="print")
+    assert last.evaluate("each => each.getBoundingClientRect().height") > 0
+    trusted.page.emulate_media(media="screen")
+    saved = trusted.save()
+    other = json.loads(json.dumps(saved).replace("Part 58.", "Part 58:"))
+    (lab.folder / "folded.ipynb").write_text(json.dumps(other), encoding="utf-8")
+    opened = NotebookPage(lab, trusted.page, "folded.ipynb")
+    last = opened.cell(1).locator("details p").last
+    assert not last.is_visible()
+    opened.cell(1).get_by_text("The rest of the answer:").click()
+    assert last.is_visible()
+    assert last.inner_text().startswith("Part 59.")
+    picture(opened, "folded-untrusted")

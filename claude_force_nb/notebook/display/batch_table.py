@@ -29,8 +29,8 @@ _CELL_CHARACTERS = 300
 _MOST = 8
 _STYLE = (
     "<style>.claude-force-table{{overflow-x:auto}}.claude-force-table table{{border-collapse:collapse}}"
-    ".claude-force-table td{{vertical-align:top;overflow-wrap:anywhere;min-width:3em}}"
-    ".claude-force-table td:nth-child(-n+2){{white-space:nowrap;overflow-wrap:normal}}"
+    ".claude-force-table td{{vertical-align:top;overflow-wrap:break-word;min-width:3em}}"
+    ".claude-force-table td:nth-child(-n+2){{white-space:nowrap}}"
     # While this one is on the page, its static twin is not shown.
     "body:has(.claude-force-live-{0}) .claude-force-static-{0}{{display:none}}</style>"
     '<span class="claude-force-live-{0}"></span>'

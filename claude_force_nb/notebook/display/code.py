@@ -36,7 +36,7 @@ _RULES = "".join(
 CODE_STYLE = (
     "<style>.claude-force .highlight pre{background:none;margin:0;user-select:all;-webkit-user-select:all}"
     f"{_RULES}@media print{{.claude-force .highlight{{max-height:none!important;overflow:visible!important}}"
-    ".claude-force .highlight pre{white-space:pre-wrap}}</style>"
+    ".claude-force .highlight pre{white-space:pre-wrap!important}}</style>"
 )
 """Goes with the HTML of an answer that has code. Untrusted notebooks do without: there JupyterLab colours the classes of pygments."""
 # An untrusted notebook knows no variables: the first background stays.
@@ -69,7 +69,7 @@ def code_html(code: str, language: str, *, coloured: bool = True) -> str:
     # With a tab index, so that what runs out of the box is reached by keyboard.
     return (
         f'<div class="highlight" role="group" aria-label="{label}" tabindex="0" style="{style}">'
-        f'{name}<pre class="{_SELECTED_WHOLE}"><code style="background:none">{inner}</code></pre></div>\n'
+        f'{name}<pre class="{_SELECTED_WHOLE}" style="white-space:pre"><code style="background:none">{inner}</code></pre></div>\n'
     )
 
 
