@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.costs.report import dollars, known_dollars
 from claude_force_nb.messages.result import ClaudeResult, StatusCounts
