@@ -11,7 +11,7 @@ from claude_force_nb.notebook.kernel.cells import cell_id, cell_run
     ("given", "found"),
     [
         ("7f9d3f0e-2d1c", "7f9d3f0e-2d1c"),  # JupyterLab, Notebook 7
-        ("vscode-notebook-cell:/home/me/book.ipynb#W1sZmlsZQ%3D%3D", "W1sZmlsZQ%3D%3D"),
+        ("vscode-notebook-cell:/folder/book.ipynb#W1sZmlsZQ%3D%3D", "W1sZmlsZQ%3D%3D"),
         (
             "vscode-notebook-cell://ssh-remote%2Bhost/book.ipynb#X22sdnNjb2RlLXJlbW90ZQ%3D%3D",
             "X22sdnNjb2RlLXJlbW90ZQ%3D%3D",
