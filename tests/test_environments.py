@@ -93,7 +93,7 @@ def test_python_and_commands_work_without_it(simulator: Simulator, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/sys"), reason="a folder of Linux that nobody writes to")
-def test_a_home_that_nobody_can_write_to(simulator: Simulator, tmp_path: Path) -> None:
+def test_a_home_that_is_not_writable(simulator: Simulator, tmp_path: Path) -> None:
     """Answers come without cache and ledger, and a warning names each; what needs them is one line that names the folder."""
     steps = walk(simulator, tmp_path, SYSTEM_READ_ONLY, ["python", "commands"])
     for name in ("run", "run_many", "FakeTransport", "cost", "doctor"):

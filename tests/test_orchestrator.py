@@ -581,7 +581,7 @@ def test_wrong_options_end_a_run_before_it_begins(
     assert simulator.counters.calls == 0
 
 
-def test_a_single_text_is_no_list(run: Any, make: Make) -> None:
+def test_a_single_text_is_not_a_list(run: Any, make: Make) -> None:
     """A text given to run_many is refused instead of being asked letter by letter."""
     with pytest.raises(OptionError, match="use run"):
         run(make().run_many("hello"))

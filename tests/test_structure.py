@@ -68,7 +68,7 @@ def test_each_room_says_what_lives_there() -> None:
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), _name(path)
 
 
-def test_tests_stand_in_the_room_of_what_they_test() -> None:
+def test_tests_are_in_the_room_of_what_they_test() -> None:
     """Each folder of tests is a room, or says what its tests need."""
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     folders = {path.parent.name for path in TESTS.glob("*/test_*.py")}

@@ -101,7 +101,7 @@ def test_a_repository_below_a_link(agents: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this system's folders")
-def test_a_pipe_is_no_agent(agents: Path, tmp_path: Path) -> None:
+def test_a_pipe_is_not_an_agent(agents: Path, tmp_path: Path) -> None:
     """A pipe named like an agent's file is passed over: reading it would never end."""
     os.mkfifo(str(agents / "pipe.md"))
     assert _library(tmp_path).find("good").prompt == "good"

@@ -139,12 +139,12 @@ def test_main_keys_in_capitals() -> None:
     ["---\nname: a\nYou help.", "---\nname: a\n\nYou help.", "---\nname: a\nmodel: haiku\n\n\nYou help.\n",
      "---\nname: a\ntools:\n  - Read\nYou help."],
 )  # fmt: skip
-def test_front_matter_that_nobody_closed(text: str) -> None:
+def test_front_matter_that_is_not_closed(text: str) -> None:
     """Without a closing line the prompt begins behind the last value."""
     assert parse_agent(text, source="a.md", default_name="b").prompt == "You help."
 
 
-def test_a_rule_in_the_text_of_a_file_that_nobody_closed() -> None:
+def test_a_rule_in_the_text_of_a_file_that_is_not_closed() -> None:
     """A rule below a heading of the text does not close front matter."""
     agent = parse_agent("---\nname: a\nmodel: opus\n\n# Task\n\nHelp.\n\n---\n\nMore.", source="a.md", default_name="b")
     assert (agent.model, agent.prompt) == ("opus", "# Task\n\nHelp.\n\n---\n\nMore.")

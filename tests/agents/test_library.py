@@ -113,7 +113,7 @@ def test_other_forms(text: str) -> None:
     ],
     ids=lambda value: value[:24],
 )
-def test_what_is_no_agent(text: str, said: str) -> None:
+def test_files_that_are_not_agents(text: str, said: str) -> None:
     """A file that is not an agent is refused in one line that names it, and the line where there is one."""
     with pytest.raises(AgentFileError) as raised:
         parse(text)
@@ -186,7 +186,7 @@ def test_changes_are_seen(library: AgentLibrary, put: Callable[..., Path]) -> No
     ],
     ids=["yaml", "bytes", "cp1252", "alias", "large"],
 )
-def test_a_broken_file_harms_nobody_else(library: AgentLibrary, put: Callable[..., Path], broken: Any) -> None:
+def test_a_broken_file_does_not_affect_others(library: AgentLibrary, put: Callable[..., Path], broken: Any) -> None:
     """A file that cannot be read is an error for who asks for it, one warning for who lists, and nothing to others."""
     path = put("project/nb", "reviewer", broken)
     put("project/nb", "good", "p")

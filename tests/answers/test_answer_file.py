@@ -49,7 +49,7 @@ def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
     assert opened(path).get(question("why not?")) is None
 
 
-def test_the_file_is_sorted_canonical_and_holds_no_secret_and_no_path(tmp_path: Path) -> None:
+def test_the_file_is_sorted_and_canonical_without_secrets_and_paths(tmp_path: Path) -> None:
     """The same answers give the same bytes in whatever order they came; lines are JSON with sorted keys."""
     one = recorded(tmp_path / "one.jsonl", TEXTS, secret=SECRET)
     two = recorded(tmp_path / "two.jsonl", TEXTS[::-1], secret=SECRET)

@@ -99,7 +99,7 @@ def test_many_misses_are_not_all_compared(tmp_path: Path) -> None:
     assert sum(bool(text) for text in said) == 20
 
 
-def test_a_mode_that_is_none(tmp_path: Path) -> None:
+def test_an_unknown_mode(tmp_path: Path) -> None:
     """The nearest one is named."""
     file = opened(tmp_path / "x.jsonl")
     with pytest.raises(

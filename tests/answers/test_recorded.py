@@ -64,7 +64,7 @@ def test_record_takes_what_the_cache_answers_and_what_it_does_not_keep(
     assert cached
 
 
-def test_frozen_asks_nobody(run: Run, tmp_path: Path) -> None:
+def test_frozen_sends_nothing(run: Run, tmp_path: Path) -> None:
     """A miss names what differs; neither cache nor transport is asked, whatever the cell says of the cache."""
     path = tmp_path / "x.answers.jsonl"
     transport = FakeTransport(lambda request: "an answer")

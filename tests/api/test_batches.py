@@ -134,7 +134,7 @@ def test_what_is_not_a_batch_is_one_line(endpoint: Endpoint) -> None:
     endpoint.run(work)
 
 
-def test_an_id_that_is_none_is_no_path(endpoint: Endpoint) -> None:
+def test_an_invalid_id_is_not_used_as_a_path(endpoint: Endpoint) -> None:
     """Nothing is asked for."""
 
     async def work(api: SdkBatches) -> None:

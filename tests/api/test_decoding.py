@@ -48,7 +48,7 @@ def test_what_is_json_is_decoded(value: Any, ascii_only: bool) -> None:
     ],
     ids=lambda data: repr(data[:20]),
 )
-def test_what_nobody_can_use_is_one_error(data: bytes) -> None:
+def test_unusable_json_is_one_error(data: bytes) -> None:
     """Nothing else is raised, whatever is in it."""
     with pytest.raises(MalformedAnswerError) as caught:
         Redactor().decode(data)

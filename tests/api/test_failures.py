@@ -133,7 +133,7 @@ def test_only_what_was_never_connected_never_left(error: OSError, never_left: bo
     [ValueError("x"), KeyError("x"), asyncio.CancelledError(), KeyboardInterrupt(), MemoryError(), TypeError()],
     ids=repr,
 )
-def test_what_is_no_failure_of_a_call(error: BaseException) -> None:
+def test_errors_that_are_not_failed_calls(error: BaseException) -> None:
     """Cancellation and errors of programs stay what they are."""
     assert map_exception(error, base_url=URL, now=NOW) is None
 

@@ -80,7 +80,7 @@ def test_a_host_that_gives_none(monkeypatch: pytest.MonkeyPatch, host: Any, sour
     assert len(asked) == 2
 
 
-def test_nobody_is_asked_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_stores_are_asked_only_on_their_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the host nothing of theirs is imported, though it could be; nor for an environment that is not this one."""
     before = set(sys.modules)
     began = time.monotonic()

@@ -100,7 +100,7 @@ def test_packed_answers_are_read(run: Any, serve: Serve) -> None:
     ],
     ids=["nested", "digits", "html", "half", "long"],
 )
-def test_a_body_that_nobody_can_use_is_one_error(run: Any, serve: Serve, body: bytes, streaming: bool) -> None:
+def test_an_unusable_body_is_one_error(run: Any, serve: Serve, body: bytes, streaming: bool) -> None:
     """Which names the address, and may be tried again."""
     url = serve(answer_with(body))
     with pytest.raises(MalformedAnswerError) as caught:
@@ -121,7 +121,7 @@ def test_a_body_that_nobody_can_use_is_one_error(run: Any, serve: Serve, body: b
     ],
     ids=["long line", "nested", "half", "other api", "nan"],
 )
-def test_events_that_nobody_can_use_are_one_error(run: Any, serve: Serve, events: bytes) -> None:
+def test_unusable_events_are_one_error(run: Any, serve: Serve, events: bytes) -> None:
     """A stream is bounded like a body."""
     url = serve(answer_with(events, **{"content-type": "text/event-stream"}))
     with pytest.raises((MalformedAnswerError, StreamCutError)):

@@ -48,7 +48,7 @@ def test_full_jitter(attempt: int, chance: float) -> None:
 
 
 @given(attempts, chances)
-def test_a_retry_after_of_nothing_is_none(attempt: int, chance: float) -> None:
+def test_a_retry_after_of_zero_is_ignored(attempt: int, chance: float) -> None:
     """Where a server says 0, or a date that has passed by our clock, all tries would be used up within a moment."""
     said = OverloadedError("x", status=529, retry_after_seconds=0.0)
     unsaid = OverloadedError("x", status=529)

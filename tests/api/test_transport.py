@@ -128,7 +128,7 @@ def test_tokens_are_counted_as_the_answer_has_them(run: Any, simulator: Simulato
     assert run(count()) == result(run(send(simulator.url, asked))).usage.total_input_tokens > 0
 
 
-def test_a_count_that_is_none_is_one_line(run: Any, serve: Callable[[Handler], str]) -> None:
+def test_an_invalid_count_is_one_line(run: Any, serve: Callable[[Handler], str]) -> None:
     """Another server's idea of the endpoint."""
     answers: List[Any] = [{"input_tokens": -1}, {"input_tokens": True}, {"input_tokens": "5"}, {}, [], "x"]
 
@@ -479,7 +479,7 @@ def unused_port() -> int:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "https://no-such-host.invalid"])
-def test_nobody_there(run: Any, url: str) -> None:
+def test_no_server_there(run: Any, url: str) -> None:
     """A server that cannot be reached is named, and it is known that it got nothing."""
     for partial in (None, PartialAnswer()):
         with pytest.raises(BrokenConnectionError, match=r"cannot reach https?://") as caught:

@@ -200,7 +200,7 @@ def test_what_became_of_each_row_is_counted(run: Any, collect: Any) -> None:
     assert part.cost == results[0][0].cost + results[1][0].cost > 0
 
 
-def test_an_answer_that_nobody_can_read_fails_its_row_and_costs_nobody_knows_what(run: Any, collect: Any) -> None:
+def test_an_unreadable_answer_fails_its_row_at_unknown_cost(run: Any, collect: Any) -> None:
     """It was billed all the same."""
     server = BatchServer()
     broken = {"custom_id": fingerprint("b"), "result": {"type": "succeeded", "message": "?"}}
@@ -249,7 +249,7 @@ def test_between_two_looks_there_is_as_long_as_the_api_asked_for(run: Any, tmp_p
     assert looks[1] - looks[0] >= 0.05
 
 
-def test_lines_that_nobody_can_use_cost_their_rows_alone(run: Any, collect: Any, monkeypatch: Any) -> None:
+def test_unusable_lines_fail_only_their_own_rows(run: Any, collect: Any, monkeypatch: Any) -> None:
     """Nested, endless or half lines are passed over; the other rows have their answers."""
     monkeypatch.setattr("claude_force_nb.api.batches._MOST_LINE_BYTES", 5000)
     server = BatchServer()

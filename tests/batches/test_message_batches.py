@@ -11,7 +11,7 @@ from support.batches import ask, until_sent
 from claude_force_nb.simulator import Simulator
 
 
-def test_a_stopped_run_goes_on_at_the_api_and_the_rerun_pays_nothing_more(build: Any, run: Any) -> None:
+def test_a_stopped_run_continues_at_the_api_and_the_rerun_pays_nothing_more(build: Any, run: Any) -> None:
     """With rows added, removed and shuffled; the line that a stopped cell shows names the job and the batch."""
 
     async def main(simulator: Simulator) -> None:

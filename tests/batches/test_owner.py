@@ -97,7 +97,7 @@ def test_what_is_not_the_file_of_a_worker(tmp_path: Path, planted: str) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes")
-def test_a_pipe_in_place_of_a_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_worker_does_not_block(tmp_path: Path) -> None:
     """A pipe is opened without waiting for its other end."""
     store = JobStore(tmp_path / "jobs.db")
     store.plan(JOB, [b"x" * 32], "a" * 32, None)

@@ -20,7 +20,7 @@ from claude_force_nb.errors import (
 )
 
 
-def test_the_file_is_private_and_holds_no_words(tmp_path: Path) -> None:
+def test_the_file_is_private_and_contains_no_text(tmp_path: Path) -> None:
     """Mode 0600, and after a part is over not even its fingerprints."""
     store = JobStore(tmp_path / "data" / "jobs.db")
     prints = [bytes([number]) * 32 for number in range(3)]
@@ -43,7 +43,7 @@ def test_the_file_is_private_and_holds_no_words(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_file_that_cannot_be_used_is_said_in_one_line(tmp_path: Path) -> None:
+def test_an_unusable_file_is_reported_in_one_line(tmp_path: Path) -> None:
     """Nothing is sent without the state on disk."""
     (tmp_path / "jobs.db").write_text("no database " * 100, encoding="utf-8")
     store = JobStore(tmp_path / "jobs.db")

@@ -607,7 +607,7 @@ def test_errors_of_sqlite_that_are_not_text(directory: Path) -> None:
             assert cache.get(A).text == TEXTS[A]  # type: ignore[union-attr]
 
 
-def test_a_lowered_limit_is_no_alarm(directory: Path) -> None:
+def test_a_lowered_limit_is_not_corruption(directory: Path) -> None:
     """Entries over the new limit are answers until a write makes room: nothing is called corrupt."""
     with make_cache(directory, max_size_mb=0.01) as cache, at_most_one_warning() as caught:
         assert cache.get(B).text == TEXTS[B]  # type: ignore[union-attr]

@@ -64,7 +64,7 @@ PLACES = {
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX paths")
 @pytest.mark.parametrize("name", sorted(PLACES))
-def test_places_that_are_no_directory(name: str, tmp_path: Path) -> None:
+def test_places_that_are_not_directories(name: str, tmp_path: Path) -> None:
     """A directory that cannot be made."""
     check_without(make_cache(PLACES[name](tmp_path)))
     if name in ("a file", "below a file"):
@@ -309,7 +309,7 @@ def test_warnings_as_errors_leave_it_usable(tmp_path: Path) -> None:
         assert (len(cache), cache.stats().size_bytes) == stored(tmp_path)
 
 
-def test_a_database_whose_making_was_cut_short_is_made_anew(tmp_path: Path) -> None:
+def test_a_half_created_database_is_created_again(tmp_path: Path) -> None:
     """A process that is killed before the mark is written leaves one page of nobody's: it is used, not avoided."""
     with database_of(tmp_path) as connection:
         connection.execute("PRAGMA journal_mode = wal").fetchall()

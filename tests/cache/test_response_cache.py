@@ -147,7 +147,7 @@ def test_every_answer_comes_back(tmp_path: Path) -> None:
         {"stop_reason": "pause_turn"},
     ],
 )
-def test_what_is_no_answer_is_not_kept(fields: Dict[str, Any], tmp_path: Path) -> None:
+def test_what_is_not_an_answer_is_not_kept(fields: Dict[str, Any], tmp_path: Path) -> None:
     """Errors, refusals and truncated answers are refused without a word, and leave an older answer alone."""
     with make_cache(tmp_path) as cache:
         assert cache.put(A, answer(**fields)) is False
@@ -209,7 +209,7 @@ def test_a_shorter_ttl_ends_old_entries_and_a_longer_one_does_not_revive(tmp_pat
         assert cache.get(B) is None
 
 
-def test_no_ttl_is_no_end(tmp_path: Path) -> None:
+def test_no_ttl_means_no_expiry(tmp_path: Path) -> None:
     """ttl_hours=None keeps an entry for ever; a later TTL applies to it all the same."""
     clock = Clock()
     with make_cache(tmp_path, clock=clock, ttl_hours=None) as cache:
@@ -699,7 +699,7 @@ def test_a_relative_folder_stays_where_it_was_meant(tmp_path: Path, monkeypatch:
     assert list(there.iterdir()) == []
 
 
-def test_the_least_recently_used_goes_also_where_the_clock_stands_still(tmp_path: Path) -> None:
+def test_the_least_recently_used_is_evicted_even_if_the_clock_stands_still(tmp_path: Path) -> None:
     """Uses are told apart though they are all of one moment: by reading, by writing again, and in later processes."""
     clock = Clock()
     one = len(entries.encode(answer("x" * 1000))) + 96

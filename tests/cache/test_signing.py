@@ -66,7 +66,7 @@ def test_every_length_counts() -> None:
 
 
 @given(st.binary(max_size=400))
-def test_noise_is_no_entry(noise: bytes) -> None:
+def test_noise_is_not_an_entry(noise: bytes) -> None:
     """Whatever the bytes, the outcome is a signature error and nothing else."""
     with pytest.raises(SignatureError):
         KeyRing([SECRET]).unsign(noise, fingerprint=FINGERPRINT)

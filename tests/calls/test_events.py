@@ -35,7 +35,7 @@ def test_an_event_has_what_it_was_made_of() -> None:
     assert len(told) == 3
 
 
-def test_a_listener_that_fails_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_listener_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """The others are told all the same, and the log says why."""
     told: List[Event] = []
 

@@ -205,7 +205,7 @@ def test_single_calls(mode: str, turns: bool, system: str, place: Optional[str])
     assert MarkChooser(mode, rules_for("claude-haiku-5-5")).of_call(short, has_turns=turns) is None
 
 
-def test_models_that_nobody_knows_are_marked_only_where_it_is_asked_for() -> None:
+def test_unknown_models_are_marked_only_on_request() -> None:
     """A gateway may not take the field."""
     body = {"system": HANDBOOK, "messages": [{"role": "user", "content": "x"}]}
     rules = rules_for("some-local-model")

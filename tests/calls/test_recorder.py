@@ -28,7 +28,7 @@ def paid(text: str) -> Any:
     return answer(text, cost=Decimal("0.01"))
 
 
-def test_answers_of_many_tasks_are_on_disk_when_each_goes_on(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_answers_of_many_tasks_are_on_disk_before_each_continues(run: Callable[..., Any], tmp_path: Path) -> None:
     """At the moment record() returns, another process would find the answer in the cache and in the ledger."""
     with make_cache(tmp_path / "cache") as cache, make_cache(tmp_path / "cache") as other:
         ledger, reader = Ledger(tmp_path / "ledger.db"), Ledger(tmp_path / "ledger.db")

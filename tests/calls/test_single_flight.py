@@ -70,7 +70,7 @@ def test_other_keys_are_other_work(run: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("leaver", [0, 1, 2])
-def test_a_cancelled_waiter_harms_nobody(run: Callable[..., Any], leaver: int) -> None:
+def test_a_cancelled_waiter_does_not_affect_others(run: Callable[..., Any], leaver: int) -> None:
     """Whoever leaves, be it the first, the others get their outcome."""
 
     async def main() -> None:
@@ -106,7 +106,7 @@ def test_the_last_waiter_takes_the_work_with_it(run: Callable[..., Any]) -> None
     run(main())
 
 
-def test_who_comes_after_the_last_left_starts_anew(run: Callable[..., Any]) -> None:
+def test_a_caller_after_the_last_waiter_left_starts_again(run: Callable[..., Any]) -> None:
     """Nobody joins work that is being cancelled."""
 
     async def main() -> None:
@@ -142,7 +142,7 @@ def test_a_failure_reaches_all_and_is_forgotten(run: Callable[..., Any]) -> None
     run(main())
 
 
-def test_work_that_cancels_itself_is_not_repeated_for_ever(run: Callable[..., Any]) -> None:
+def test_work_that_cancels_itself_is_not_repeated_forever(run: Callable[..., Any]) -> None:
     """Work that ends by cancellation of its own ends its waiters' wait the same way."""
 
     async def main() -> None:
@@ -283,7 +283,7 @@ def test_work_of_a_closed_loop_ends_when_another_loop_comes(run: Callable[..., A
     assert len(flights) == 0
 
 
-def test_work_that_is_being_ended_is_joined_by_nobody(run: Any) -> None:
+def test_work_that_is_being_ended_is_not_joined(run: Any) -> None:
     """Who asks for it while its last waiter's cancellation is under way starts it anew, and gets an answer."""
     flights: SingleFlight[str] = SingleFlight()
     begun: List[int] = []

@@ -119,7 +119,7 @@ def test_no_limit_keeps_the_sum(daily, path):
 
 
 @pytest.mark.parametrize("amount", ["-0.01", "NaN", "Infinity"])
-def test_an_amount_that_is_none_is_a_mistake(amount, daily):
+def test_an_invalid_amount_is_an_error(amount, daily):
     """Negative and endless amounts are errors of the program, not of the budget."""
     for budget in (Budget(1), daily(1)):
         with pytest.raises(ValueError, match="finite amount >= 0"):
@@ -170,7 +170,7 @@ def test_a_bad_limit_is_one_line(value):
         parse_budget(value, name="daily_budget")
 
 
-def test_a_long_value_that_is_no_limit_is_cut():
+def test_a_long_invalid_limit_is_shortened():
     """At 40 characters, its quotes among them."""
     for value, shown in (("x" * 38, repr("x" * 38)), ("x" * 39, "'" + "x" * 38 + "…")):
         with pytest.raises(OptionError) as raised:

@@ -87,7 +87,7 @@ def test_a_frame_a_bag_and_a_list(start_cluster: Any, server: Simulator, tmp_pat
         assert KEY not in logs
 
 
-def test_what_is_wrong_is_said_before_anything_is_sent(start_cluster: Any, server: Simulator, tmp_path: Path) -> None:
+def test_errors_are_reported_before_anything_is_sent(start_cluster: Any, server: Simulator, tmp_path: Path) -> None:
     """A name that the frame does not have, an agent that nobody knows, an option of another kind, a conversation: one line each."""
     from claude_force_nb.distributed import answer_frame, answer_list
 

@@ -107,7 +107,7 @@ def test_help_on_the_magic_is_still_help(shared: LiveKernel) -> None:
 
 
 @pytest.mark.slow
-def test_where_nobody_can_await_the_magic_blocks(fresh: LiveKernel) -> None:
+def test_the_magic_blocks_where_it_cannot_be_awaited(fresh: LiveKernel) -> None:
     """In a function, in %%time and in %%capture the answer comes all the same, and local names are seen."""
     fresh.run("%load_ext claude_force_nb")
     assert "imulated answer" in fresh.run("%%time\n%claude timed").text

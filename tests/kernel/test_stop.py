@@ -172,7 +172,7 @@ def test_stop_ends_plain_code_as_ever(kernel: LiveKernel) -> None:
 
 
 @pytest.mark.slow
-def test_work_goes_on_behind_other_cells(kernel: LiveKernel) -> None:
+def test_work_continues_behind_other_cells(kernel: LiveKernel) -> None:
     """A task of the kernel's loop that asks Claude goes on while other cells run."""
     with Simulator(latency_seconds=0.5) as slow:
         kernel.run(f"%claude_config base_url={slow.url}")

@@ -85,7 +85,7 @@ def test_calls_of_one_run_are_turns_of_the_cell() -> None:
     assert kept(memory) == ["before", "x", "y", "after"]
 
 
-def test_a_turn_of_nobody_is_always_new() -> None:
+def test_a_turn_without_an_owner_is_always_new() -> None:
     """Without a turn's id equal questions are two turns."""
     memory = Memory()
     ask(memory, None, "go on")
@@ -104,7 +104,7 @@ def test_a_turn_of_nobody_is_always_new() -> None:
     ],
     ids=lambda result: f"{result.stop_reason}-{len(result.text)}",
 )
-def test_what_is_no_answer_does_not_enter(answer: ClaudeResult) -> None:
+def test_what_is_not_an_answer_is_not_added(answer: ClaudeResult) -> None:
     """A refusal, an empty answer and half an exchange leave the conversation as it was, the cell's older turn too."""
     memory = Memory()
     ask(memory, "1", "a")
@@ -139,7 +139,7 @@ def test_an_error_changes_nothing() -> None:
     assert kept(memory) == ["a", "b"]
 
 
-def test_failed_calls_of_nobody_leave_nothing_behind() -> None:
+def test_failed_calls_without_an_owner_leave_nothing_behind() -> None:
     """A program that goes on for days with calls that fail does not grow."""
     memory = Memory()
     ask(memory, None, "a")
@@ -303,7 +303,7 @@ def test_run_all_sends_the_same_as_the_first_time(notebook: List[List[str]], rer
 
 
 @given(NOTEBOOK, st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=15))
-def test_a_pass_from_top_to_bottom_is_that_of_a_fresh_kernel(
+def test_a_run_from_top_to_bottom_equals_that_of_a_fresh_kernel(
     notebook: List[List[str]], tries: List[Tuple[int, bool]]
 ) -> None:
     """Cells that failed at first, were changed or run again: once each has run in its order, it sends what a restart would."""

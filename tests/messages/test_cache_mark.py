@@ -99,7 +99,7 @@ def test_a_callers_own_marks_are_seen_anywhere() -> None:
     )
 
 
-def test_what_stands_before_a_mark() -> None:
+def test_the_part_before_a_mark() -> None:
     """Tools come before the system prompt, and that before the messages."""
     assert shared_part(BODY, CacheMark("tools")) == [BODY["tools"], None]
     assert shared_part(BODY, CacheMark("system")) == [BODY["tools"], "Be brief."]

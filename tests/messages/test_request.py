@@ -173,7 +173,7 @@ def test_no_data_that_json_lacks(value: Any) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_no_data_that_holds_itself() -> None:
+def test_data_that_contains_itself_is_refused() -> None:
     """A body that contains itself is refused instead of recursed into."""
     loop: Dict[str, Any] = {}
     loop["self"] = loop

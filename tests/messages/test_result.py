@@ -145,7 +145,7 @@ def test_an_iteration_of_a_kind_of_tomorrow_has_no_price() -> None:
 
 
 @pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "cache_read_input_tokens"])
-def test_a_count_that_no_call_has_is_no_price(name: str) -> None:
+def test_an_impossible_count_has_no_price(name: str) -> None:
     """A number of 31 digits would empty every budget."""
     usage = Usage.from_api({"input_tokens": 5, "output_tokens": 5, name: 10**30})
     assert not usage.known

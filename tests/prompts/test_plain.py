@@ -231,7 +231,7 @@ def test_pydantic_models() -> None:
     assert json_data([Names([1, math.nan])]) == [[1, None]]
 
 
-def test_what_holds_itself() -> None:
+def test_values_that_contain_themselves() -> None:
     """A list that holds itself is one line, not a hang."""
     loop: Any = []
     loop.append(loop)

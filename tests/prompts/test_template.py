@@ -69,7 +69,7 @@ def test_values_are_inserted_once(first: str, second: str) -> None:
 
 
 @given(st.one_of(texts, hostile))
-def test_values_stand_in_a_fence_or_on_one_short_line(value: str) -> None:
+def test_values_are_fenced_or_one_short_line(value: str) -> None:
     """Every value is either fenced, or one line of limited length without anything that looks like a fence."""
     rendered = render("{{ value }}", {"value": value})
     cleaned, removed = clean(value)

@@ -195,7 +195,7 @@ def test_text_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_blocks_stand_where_they_were_put() -> None:
+def test_blocks_stay_where_they_were_put() -> None:
     """A prompt with images is a list of blocks in the order of the words, each image in a fence of its own; no block is empty."""
     chart = attachment(png(), "chart.png")
     rendered = render("A {{ chart }} B {{ n }}{{ chart | raw }}{{ chart | raw }}", {"chart": chart, "n": 5})
@@ -214,7 +214,7 @@ def test_blocks_stand_where_they_were_put() -> None:
     assert "2 x 3 pixels" in rendered.text
 
 
-def test_an_image_is_no_text() -> None:
+def test_an_image_is_not_text() -> None:
     """A filter of text refuses an image in one line."""
     with pytest.raises(TemplateError, match="code takes text, not"):
         render("{{ chart | code }}", {"chart": attachment(png(), "chart.png")})

@@ -53,7 +53,7 @@ def test_few_requests_are_all_counted() -> None:
     assert (estimate.input_tokens, estimate.input_error, estimate.output_tokens) == (15.0, 0.0, None)
 
 
-def test_the_error_holds_the_truth() -> None:
+def test_the_error_bound_contains_the_true_sum() -> None:
     """Of many batches the true sum lies within two standard errors for nearly all."""
     chance = random.Random(1)
     held = 0

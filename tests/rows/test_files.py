@@ -82,7 +82,7 @@ def test_parts_of_answers_replace_nothing(run: Any, make: Make, tmp_path: Path) 
     assert run(orchestrator.run_stream(["a", "b"], schema=schema, into=path)).counts["cached"] == 2
 
 
-def test_a_run_goes_on_where_the_file_ends(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
+def test_a_run_continues_where_the_file_ends(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
     """Answers in the file are not asked again, failed rows are; rows that moved take their answers along, others leave."""
     path = tmp_path / "out.jsonl"
     orchestrator = make(enable_cache=False)
@@ -214,7 +214,7 @@ def test_one_run_writes_a_file(run: Any, make: Make, simulator: Simulator, tmp_p
 
 @pytest.mark.parametrize("step", ["_remember", "_lines"])
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-def test_a_long_file_keeps_nobody_waiting(
+def test_a_long_file_does_not_block(
     run: Any, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, suffix: str
 ) -> None:
     """Reading a file and putting it into order leave the event loop free, and end when they are cancelled; nothing gets lost."""

@@ -224,7 +224,7 @@ def test_a_torn_first_line_is_its_row_s_error(first: str, tmp_path: Path) -> Non
     assert found[1:] == [{"a": 2}]
 
 
-def test_a_name_that_stands_twice_in_a_record(tmp_path: Path) -> None:
+def test_a_duplicate_name_in_a_record(tmp_path: Path) -> None:
     """Of two values of one name neither is lost silently: the row fails, and says which."""
     rows = _rows(_written(tmp_path, '{"a": 1}\n{"a": 1, "a": 2}\n{"x": {"b": 1, "b": 2}}\n', "a.jsonl"))
     assert rows[0] == {"a": 1}

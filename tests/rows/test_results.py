@@ -31,7 +31,7 @@ def test_rows_and_parts() -> None:
     assert batch[numpy.int64(3)].text == "3"
 
 
-def test_what_is_no_index() -> None:
+def test_invalid_indexes() -> None:
     """A position that is not there, and truth values for other rows, are errors."""
     batch = BatchResult(ROWS)
     with pytest.raises(IndexError):

@@ -140,7 +140,7 @@ def test_rows_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         (["a"], {"column": "text"}, "reviews has no columns, so none named 'text'"),
     ],
 )
-def test_what_is_no_source(value: Any, options: Any, message: str) -> None:
+def test_values_that_are_not_sources(value: Any, options: Any, message: str) -> None:
     """A wrong source, and a missing column, are one line that names the remedy."""
     with pytest.raises(SourceError) as raised:
         opened(value, **options)
@@ -160,7 +160,7 @@ def test_names_of_a_template_are_checked_first() -> None:
     assert items(source) == rows  # looking at the first row has not used it up
 
 
-def test_an_iterator_is_forgotten_where_nobody_needs_it() -> None:
+def test_an_iterator_is_released_when_it_is_not_needed() -> None:
     """Without `keep` a source holds no row that it has given; with it, rows can be asked for again."""
     kept = opened(str(number) for number in range(5))
     assert items(kept) == items(kept) == ["0", "1", "2", "3", "4"]

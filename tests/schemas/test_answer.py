@@ -267,7 +267,7 @@ def test_what_does_not_fit_says_why_in_one_line(text: str, why: str) -> None:
         (type("Bare", (), {}), "Bare"),
     ],
 )
-def test_what_is_no_schema_is_one_line(value: Any, why: str) -> None:
+def test_an_invalid_schema_is_one_line(value: Any, why: str) -> None:
     """Before anything is sent."""
     with pytest.raises(OptionError, match=why) as raised:
         schema_of(value)
@@ -440,7 +440,7 @@ def turned_round(value: Any) -> Any:
 
 
 @given(SCHEMAS)
-def test_the_order_of_keywords_is_no_other_question(schema: Dict[str, Any]) -> None:
+def test_the_order_of_keywords_does_not_change_the_request(schema: Dict[str, Any]) -> None:
     """Equal schemas are sent alike to the last byte, whichever way they are asked for."""
     one, other = schema_of(schema), schema_of(turned_round(schema))
     assert json.dumps(one.output_format(MODEL)) == json.dumps(other.output_format(MODEL))

@@ -68,7 +68,7 @@ def test_what_only_looks_like_a_reference() -> None:
     assert schema_of(schema).parse('{"$ref": "x"}') == {"$ref": "x"}
 
 
-def test_a_schema_that_holds_itself() -> None:
+def test_a_schema_that_contains_itself() -> None:
     """By pointer, by anchor or by its address: it has no form without references, and answers are checked all the same."""
     for own, more in (("#", {}), ("#me", {"$anchor": "me"}), ("https://x.org/s", {"$id": "https://x.org/s"})):
         schema = {"type": "object", "properties": {"v": {"type": "integer"}, "next": {"$ref": own}}, **more}

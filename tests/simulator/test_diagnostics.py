@@ -67,7 +67,7 @@ def test_the_first_difference_is_named(simulator: Simulator, reason: Optional[st
         assert found == {"cache_miss_reason": {"type": reason, "cache_missed_input_tokens": tokens}}
 
 
-def test_what_is_not_known_is_said(simulator: Simulator) -> None:
+def test_unknown_ids_are_reported(simulator: Simulator) -> None:
     """Of an id that nobody gave, and of a request that did not ask to be kept."""
     not_asked = ask(simulator, first())
     assert not_asked["diagnostics"] is None

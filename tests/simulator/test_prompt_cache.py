@@ -243,7 +243,7 @@ def simulator(clock: List[float]) -> Iterator[Simulator]:
         yield running
 
 
-def test_writes_and_reads_stand_in_usage_and_on_the_invoice(simulator: Simulator, clock: List[float]) -> None:
+def test_writes_and_reads_are_in_usage_and_on_the_invoice(simulator: Simulator, clock: List[float]) -> None:
     """Plain and streamed, by lifetime; a write costs 1.25 or 2 times the input, a read a tenth of it."""
     sent = ask(system=[text(600, **HOUR), text(600, "y", **MARK)], thinking={"type": "disabled"})
     written, read = call(simulator, sent, sent)

@@ -57,7 +57,7 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.mark.parametrize(("models", "thinks"), [(THINKS, True), (DOES_NOT, False)])
-def test_what_a_model_does_where_nothing_is_said(simulator: Simulator, models: Tuple[str, ...], thinks: bool) -> None:
+def test_a_models_defaults(simulator: Simulator, models: Tuple[str, ...], thinks: bool) -> None:
     """Thinking is part of the output, and comes first; by default nothing of it is shown."""
     for model in models:
         message = answer(simulator, ask(model))

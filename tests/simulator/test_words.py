@@ -61,7 +61,7 @@ def test_labels_are_found_only_where_they_are_asked_for(prompt: str, labels: Any
         assert "imulated" in answer(prompt)
 
 
-def test_labels_inside_data_are_no_instruction() -> None:
+def test_labels_inside_data_are_not_instructions() -> None:
     """Data that asks for a label gets a simulated answer instead."""
     assert "Simulated answer" in answer('Summarise: <data name="x">Classify as spam or ham</data>')
 

@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("made", ["PRAGMA journal_mode = wal", "PRAGMA auto_vacuum = 1", "PRAGMA user_version = 7"])
-def test_a_database_that_never_held_a_table_belongs_to_nobody(path: Path, made: str) -> None:
+def test_a_database_that_never_had_a_table_has_no_owner(path: Path, made: str) -> None:
     """A process that is killed while it makes a database leaves one page, without our mark."""
     make(path, made, "VACUUM")
     assert path.stat().st_size > 0
@@ -47,7 +47,7 @@ def test_a_table_of_somebody_else_is_theirs_in_the_database_or_in_its_log(path: 
         assert belongs_to_other_program(str(path), APPLICATION_ID)
 
 
-def test_a_file_that_is_no_database_is_not_taken_for_one_of_one_page(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_not_taken_for_one_of_one_page(path: Path) -> None:
     """The number of pages counts only behind the name of the format."""
     path.write_bytes(b"a letter to my mother".ljust(28) + b"\0\0\0\1" + bytes(100))
     assert belongs_to_other_program(str(path), APPLICATION_ID)

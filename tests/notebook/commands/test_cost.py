@@ -132,7 +132,7 @@ def test_a_bar_never_passes_its_width_and_never_hides_an_amount(spent: Decimal, 
     assert bar.to_html().endswith(f">{text}</span></div>")
 
 
-def test_numbers_stand_right(ledger: Ledger) -> None:
+def test_numbers_are_right_aligned(ledger: Ledger) -> None:
     """In the three forms."""
     shown = table_bundle(("name", "n"), [("a", "1"), ("b", "1,000")], right=(1,))
     assert shown["text/plain"] == "name      n\na         1\nb     1,000"

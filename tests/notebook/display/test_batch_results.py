@@ -31,7 +31,7 @@ def test_a_batch_counts_unknown_prices_apart() -> None:
     assert "· $0 · saved $0.1000" in summary_line(BatchResult([hit("0.1")]))
 
 
-def test_inputs_stand_beside_answers_and_what_went_wrong_comes_first() -> None:
+def test_inputs_are_shown_beside_answers_and_failures_come_first() -> None:
     """Failed, cut off and refused rows lead, marked; each row shows what it asked; what is left out is counted."""
     results = [ClaudeResult(text=f"answer {number}") for number in range(20)]
     results[17] = ClaudeResult(status="failed", error=OptionError("no such thing"))

@@ -25,7 +25,7 @@ def preview(messages: Any = "Hi", **more: Any) -> Preview:
     return make_preview(ClaudeRequest(body=body, **options), most=Decimal("0.5"), cached=False, secrets=secrets)
 
 
-def test_each_part_stands_as_it_would_leave() -> None:
+def test_each_part_is_shown_as_it_would_be_sent() -> None:
     """Lines are lines, fences are fences, and turns are told apart."""
     fenced = 'Label this:\n<data name="text">\na "b" \\ c\n</data>'
     messages = [

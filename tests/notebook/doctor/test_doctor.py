@@ -174,7 +174,7 @@ def test_what_was_left_behind(look: Callable[..., Dict[str, Finding]]) -> None:
     assert found.says.endswith("cache.db-wal.unusable-1")
 
 
-def test_a_file_that_is_no_ledger(look: Callable[..., Dict[str, Finding]]) -> None:
+def test_a_file_that_is_not_a_ledger(look: Callable[..., Dict[str, Finding]]) -> None:
     """It is a problem, and is left as it is."""
     folder = user_folder("data", os.environ)
     folder.mkdir(mode=0o700)

@@ -94,7 +94,7 @@ def test_line_and_body_survive_the_rewriting(line: str, body: str) -> None:
         ("print('%claude what?')\n", None),
     ],
 )
-def test_a_question_is_no_request_for_help(typed: str, becomes: str) -> None:
+def test_a_question_is_not_a_request_for_help(typed: str, becomes: str) -> None:
     """A line that ends in a question mark asks Claude; help on the magic itself stays help."""
     assert "".join(protect_questions([typed], NAMES)) == (becomes or typed)
 

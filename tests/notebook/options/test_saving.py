@@ -172,9 +172,7 @@ def test_a_key_is_never_written(line: str, settings: Settings, folder: Path) -> 
 
 
 @pytest.mark.parametrize("line", ["base_url=https://gateway.example", "budget=9", "budget=2 max_concurrent=50"])
-def test_a_project_that_nobody_trusts_is_not_told_what_it_may_not_decide(
-    line: str, settings: Settings, folder: Path
-) -> None:
+def test_a_forbidden_setting_is_not_saved_to_an_untrusted_project(line: str, settings: Settings, folder: Path) -> None:
     """It would be ignored there; where the file is trusted it is written, and stays trusted."""
     said(settings, "budget=8 --save=user")
     path = project(folder)

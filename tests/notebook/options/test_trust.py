@@ -70,7 +70,7 @@ def test_a_project_does_not_decide_what_is_personal(name: str, tmp_path: Path) -
     assert "attacker" not in line
 
 
-def test_a_parent_folder_is_no_better(tmp_path: Path) -> None:
+def test_a_parent_folder_is_not_trusted_either(tmp_path: Path) -> None:
     """The nearest file above counts, and is data as well."""
     project(tmp_path, f"base_url = {PERSONAL['base_url']}")
     inner = tmp_path / "a" / "b"
