@@ -1,4 +1,4 @@
-"""What each magic does: one file a magic, which takes the session and the magic's line.
+"""What each magic does: one file per magic, which takes the session and the magic's line.
 
 A command returns a bundle for the magic to show, or the value of the cell; `batch_run` and `background_run` carry a batch out. Only `magics` uses it.
 """

@@ -57,24 +57,24 @@ def define_agent(
     library : AgentLibrary
         Receives the agent.
     line : str
-        Behind the magic's name.
+        The text after the magic's name.
     body : str or None
         The system prompt, as typed.
     cell : str
         For the agent's source.
     base_url : str or None
-        Where calls go; None is the official API. It decides which models there are.
+        The server; None is the official API. It decides which models exist.
     prices : PriceTable
-        Knows the models and their aliases.
+        The models and their aliases.
 
     Raises
     ------
     OptionError
-        Where the name or an option cannot be used. Nothing is defined then.
+        If the name or an option is not valid; nothing is defined then.
     UnknownModelError
-        Where there is no such model.
+        If there is no such model.
     EmptyPromptError
-        Where there is no text.
+        If the cell is empty.
     """
     words = line.split(None, 1)
     if not words:

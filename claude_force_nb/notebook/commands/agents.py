@@ -1,4 +1,4 @@
-"""%claude_agents: which agents there are, and what one says."""
+"""%claude_agents: the list of agents, and the text of one."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ def _one(library: AgentLibrary, name: str) -> Bundle:
 
 
 def _called(agent: Agent) -> str:
-    """Return the name that an agent is used by, and the one that its file writes where that is another."""
+    """Return the name that an agent is used by, with the name in its file if different."""
     return agent.name if agent.title == agent.name else f"{agent.name} ({agent.title})"

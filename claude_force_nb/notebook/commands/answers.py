@@ -1,4 +1,4 @@
-"""%claude_answers: keep answers in a file beside the notebook, and run it again from that."""
+"""%claude_answers: keep answers in a file next to the notebook, and rerun the notebook from it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) 
     Raises
     ------
     OptionError
-        On another word, or where no file is named.
+        On an unknown word, or if no file is named.
     AnswerFileError
         If the file cannot be read or written.
     """
@@ -110,7 +110,7 @@ def _read_words(session: NotebookSession, words: str) -> Tuple[str, Dict[str, An
 
 
 def _usual_path(session: NotebookSession) -> str:
-    """Return the path that is set, else that beside the notebook, where its name is known."""
+    """Return the path that is set, else the one next to the notebook if its name is known."""
     known = session.settings.value("answers")
     if known:
         return str(known)
@@ -140,7 +140,7 @@ def _set_mode(session: NotebookSession, mode: str, path: str, options: Mapping[s
 
 
 def _merge_hint(path: str) -> str:
-    """Return what git needs to merge the file, where it lies in a project that does not say so."""
+    """Return the hint for git to merge the file, if it is in a project without that setting."""
     project = project_of(path, or_working_directory=False)
     if project is None or not os.path.isdir(os.path.join(project, ".git")):
         return ""

@@ -1,4 +1,4 @@
-"""A batch that runs while the notebook is used."""
+"""A batch that runs in the background."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ logger = logging.getLogger("claude_force_nb")
 
 
 class BackgroundRun:
-    """A batch that runs while the notebook is used; made by ``--background``.
+    """A batch that runs in the background; made by ``--background``.
 
-    ``await run`` waits for its `BatchResult`, and raises what went wrong. Stop ends the waiting, not the run. The result of a
-    cancelled run is what it had.
+    ``await run`` waits for its `BatchResult`, and raises if the run failed. Stop ends the waiting, not the run. The result of a
+    cancelled run contains the rows that were done.
     """
 
     def __init__(self, run: BatchRun) -> None:
@@ -80,37 +80,37 @@ class BackgroundRun:
 
     @property
     def progress(self) -> Progress:
-        """How far it is: ``.done``, ``.total``, ``.counts``, ``.cost``, ``.projected_cost``; as text, the live line."""
+        """Its progress: ``.done``, ``.total``, ``.counts``, ``.cost``, ``.projected_cost``; as text, the live line."""
         return self._run.progress
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
-        """What carries it out."""
+        """The task that runs it."""
         return self._run.orchestrator
 
     def cancel(self) -> None:
-        """End it soon, from any thread; rows that are done are kept, and their answers are in the cache.
+        """Cancel it, from any thread; finished rows are kept, and their answers are in the cache.
 
-        Of a batch that is at the API already the API is asked to end it, and what it has answered by then is collected.
+        If it was sent as message batches, the API is asked to cancel them, and answers so far are collected.
         """
         if not self.task.done() and not self.loop.is_closed():
             self._cancelled = True
             self.loop.call_soon_threadsafe(self.orchestrator.cancel_run, self.task)
 
     def leave(self) -> None:
-        """End the waiting, from any thread; a batch that is at the API already goes on there."""
+        """Stop waiting, from any thread; message batches at the API keep running there."""
         if not self.task.done() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.task.cancel)
 
     def result(self) -> BatchOutcome:
-        """Return the result without waiting; of a cancelled run what it had.
+        """Return the result without waiting; for a cancelled run, the rows that were done.
 
         Raises
         ------
         ClaudeForceError
             If it is still running.
         Exception
-            What ended it, where something went wrong for all rows.
+            The error that ended it, if it affected all rows.
         """
         if self._error is not None:
             raise self._error
@@ -119,7 +119,7 @@ class BackgroundRun:
         return self._batch
 
     def bundle(self) -> Bundle:
-        """Return how the run stands, as a display bundle."""
+        """Return the state of the run, as a display bundle."""
         if self._error is not None:
             line = f"failed: {type(self._error).__name__}: {one_line(self._error)}"
             return line_bundle(f"{line} · {self.progress.share()}")

@@ -50,7 +50,7 @@ async def batch(
     Returns
     -------
     BatchResult, BatchSummary, BackgroundRun or None
-        Sums where the rows go to a file; a run with ``--background``; None for ``--help`` and ``--dry-run``, which send nothing.
+        A summary if the rows go to a file; a run with ``--background``; None for ``--help`` and ``--dry-run``, which send nothing.
 
     Raises
     ------
@@ -106,14 +106,14 @@ def _template(cell: Optional[str]) -> Optional[str]:
 
 
 def _target(into: Optional[str]) -> Tuple[Optional[str], Optional[str]]:
-    """Return the file and the variable that ``into=`` names, one of them at the most."""
+    """Return the file and the variable that ``into=`` names; at most one of them is set."""
     return (into, None) if into is not None and is_path(into) else (None, into)
 
 
 async def _open(
     session: NotebookSession, expression: str, options: Dict[str, Any], local_names: Mapping[str, Any], *, keep: bool
 ) -> Source:
-    """Open the source; takes what is about its rows out of the options."""
+    """Open the source; removes the options about its rows from `options`."""
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
     names = ChainMap(dict(local_names), session.front_end.names)
     async with ending_on_stop("the source was still being made; nothing was sent"):

@@ -1,4 +1,4 @@
-"""One run of a batch, and what is shown of it."""
+"""One run of a batch, and its display."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BatchOutcome = Union[BatchResult, BatchSummary]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch is to do, all of it checked.
+    """A checked plan of a batch.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Plan:
     live : str
         Whether the rows that are done are shown while it runs: auto, on or off.
     server_note : callable
-        Says of the server with a URL who it is, where that is to be said.
+        Returns a note about which server answers, or "".
     """
 
     orchestrator: AsyncAgentOrchestrator
@@ -62,7 +62,7 @@ class Plan:
 
 
 class BatchRun:
-    """A plan being carried out.
+    """A plan in progress.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class BatchRun:
     numbers : sequence of int, optional
         The rows to run; all of them by default.
     background : bool
-        True where no cell waits for it.
+        True if no cell waits for it.
     """
 
     def __init__(
@@ -110,15 +110,15 @@ class BatchRun:
         return self._plan.orchestrator
 
     def _clicked(self) -> None:
-        """End the run as the Stop of the notebook does, or as its `BackgroundRun`."""
+        """End the run as the notebook's Stop does, or as its `BackgroundRun` does."""
         (self._stop or _thread.interrupt_main)()
 
     def on_stop(self, stop: Callable[[], None]) -> None:
-        """Say what the Stop button does, for a run that no cell waits for."""
+        """Set what the Stop button does, for a run that no cell waits for."""
         self._stop = stop
 
     def describe(self) -> str:
-        """Return what is said when the run is stopped."""
+        """Return the message shown when the run is stopped."""
         billed = self.collected.may_be_billed
         calls = "1 call was in flight and" if billed == 1 else f"{billed} calls were in flight and"
         parts = [
@@ -129,7 +129,7 @@ class BatchRun:
         return "; ".join(part for part in parts if part)
 
     async def work(self) -> BatchOutcome:
-        """Run to the end, showing how far it is."""
+        """Run to the end, showing progress."""
         loop = asyncio.get_running_loop()
         follower = loop.create_task(self.line.follow())
         if self._source.total is None:
@@ -147,7 +147,7 @@ class BatchRun:
         return self.batch()
 
     def batch(self, stopped: Optional[BaseException] = None) -> BatchOutcome:
-        """Return what there is; see `ResultCollector.batch`."""
+        """Return the results so far; see `ResultCollector.batch`."""
         seconds = time.monotonic() - self._started
         if self._plan.path is not None:
             return BatchSummary.of(self.progress.tally, duration_seconds=seconds)
@@ -186,7 +186,7 @@ class BatchRun:
         )
 
     async def foreground(self) -> BatchOutcome:
-        """Run in the cell; Stop ends it, and what it has is kept."""
+        """Run in the cell; Stop ends it, and finished rows are kept."""
         try:
             batch = await interruptible(self.work(), self.describe)
         except (RunInterrupted, Exception) as error:
@@ -198,13 +198,13 @@ class BatchRun:
         return batch
 
     def keep(self, batch: BatchOutcome, note: Optional[str] = None) -> None:
-        """Put the result where it was asked for, and show it instead of the line."""
+        """Store the result in ``into=``, and show it in place of the progress line."""
         if self._plan.into:
             self._front_end.names[self._plan.into] = batch
         self.show(batch, note)
 
     def show(self, batch: BatchOutcome, note: Optional[str] = None) -> None:
-        """Show what there is instead of the line."""
+        """Show the results so far in place of the progress line."""
         where = None if self._plan.path is None else f"in {self._plan.path}"
         # What the cache or a file answered says nothing of this server.
         asked = any(batch.counts.get(status, 0) for status in ("ok", "cut_off", "refused"))

@@ -39,7 +39,7 @@ def cache(session: NotebookSession, line: str) -> Bundle:
     Raises
     ------
     OptionError
-        On another word.
+        On an unknown word.
     """
     if wants_help(line):
         return REFERENCE.bundle()
@@ -68,7 +68,7 @@ def _sure(entries: int, directory: str) -> bool:
     Raises
     ------
     OptionError
-        Where nobody can be asked.
+        If the front end cannot ask.
     """
     answer = agreed(f"remove {entries:,} answers from {directory}?")
     if answer is None:

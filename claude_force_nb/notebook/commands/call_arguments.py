@@ -28,7 +28,7 @@ _SETTINGS = (
 
 
 def take_option(options: Dict[str, Any], name: str, settings: Settings) -> Any:
-    """Take an option out of those of a cell; where the cell does not say it, return the setting's value."""
+    """Remove an option from those of a cell and return it; if the cell does not set it, return the setting's value."""
     value = options.pop(name, None)
     return settings.value(name) if value is None else value
 
@@ -41,7 +41,7 @@ def call_arguments(
     *,
     further: Mapping[str, Any] = MappingProxyType({}),
 ) -> Dict[str, Any]:
-    """Return the arguments of `AsyncAgentOrchestrator.run`: what the cell says, then what the settings say.
+    """Return the arguments of `AsyncAgentOrchestrator.run`, from the cell first, then from the settings.
 
     Parameters
     ----------
@@ -49,11 +49,11 @@ def call_arguments(
         Of the cell; not changed.
     settings : Settings
     local_names : mapping
-        Names of the calling function, which go before those of the notebook.
+        Names of the calling function, which take precedence over those of the notebook.
     names : mapping
         Names of the notebook.
     further : mapping
-        Names that a template may use where the notebook has none such.
+        Names that a template may use if the notebook does not define them.
 
     Raises
     ------

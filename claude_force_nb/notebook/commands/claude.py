@@ -53,11 +53,11 @@ async def ask(
     ----------
     session : NotebookSession
     line : str
-        Behind the magic's name.
+        The text after the magic's name.
     cell : str or None
         Body of the cell; None for the line form, whose prompt follows the options.
     local_names : mapping
-        Names of the calling function, which go before those of the notebook.
+        Names of the calling function, which take precedence over those of the notebook.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def _preview(session: NotebookSession, prompt: str, call: Mapping[str, Any]) -> 
 
 
 def preview_call(orchestrator: AsyncAgentOrchestrator, prompt: str, call: Mapping[str, Any]) -> Preview:
-    """Return what ``--dry-run`` shows: the request as it would leave, its price bound, and whether it is cached.
+    """Return what ``--dry-run`` shows: the request as it would be sent, the most it can cost, and whether it is cached.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ class _Question:
         self._screen: Screen = make_screen(self.live, in_kernel=self.session.front_end.in_kernel)
 
     async def run(self) -> ClaudeResult:
-        """Ask, and show the answer while it arrives; ``into=`` receives the result, also where it is an error's."""
+        """Ask, and show the answer while it arrives; ``into=`` receives the result, even if it is a failure."""
         try:
             result = await interruptible(self._work(), self._describe)
         except (RunInterrupted, StoppedError) as interruption:

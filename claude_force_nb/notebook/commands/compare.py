@@ -49,7 +49,7 @@ REFERENCE = Reference(
 async def compare(
     session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
 ) -> Union[Comparison, BatchComparison, None]:
-    """Ask, and return the answers, agents within models and samples within agents; one that failed is among them with its error.
+    """Ask, and return the answers, ordered by model, agent and sample; a failed one is included with its error.
 
     Returns
     -------
@@ -144,7 +144,7 @@ async def _compare_prompt(
 
 
 def _names(text: Optional[str]) -> Sequence[Optional[str]]:
-    """Return the names of a list with commas; one that is not given stands for the usual."""
+    """Return the names of a comma-separated list; if it is not given, a single None for the default."""
     if text is None:
         return (None,)
     names = [name.strip() for name in text.split(",")]

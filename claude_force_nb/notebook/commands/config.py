@@ -55,7 +55,7 @@ def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: 
     ----------
     settings : Settings
     line : str
-        Behind the magic's name.
+        The text after the magic's name.
     names : mapping
         Names of the notebook; ``prices=`` may name one of them.
     environ : mapping
@@ -64,7 +64,7 @@ def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: 
     Raises
     ------
     OptionError
-        On another name, or a value that cannot be used.
+        On an unknown name, or a value that is not valid.
     """
     if wants_help(line):
         return REFERENCE.bundle()
@@ -118,7 +118,7 @@ def _save(settings: Settings, values: Mapping[str, Any], place: str, environ: Ma
 
 
 def _check_model(settings: Settings, values: Mapping[str, Any]) -> None:
-    """Raise UnknownModelError where a model is a slip of an alias, before it fails in each cell."""
+    """Raise UnknownModelError if a model looks like a mistyped alias, before it fails in each cell."""
     model = values.get("model", "default")
     if model == "default":
         return
@@ -134,7 +134,7 @@ def _check_model(settings: Settings, values: Mapping[str, Any]) -> None:
 def config_bundle(
     settings: Settings, environ: Mapping[str, str], *, everything: bool = False, note: str = ""
 ) -> Bundle:
-    """Return what is set, with where it came from; the server and the masked key in any case.
+    """Return the values that are set and where they come from; always includes the server and the masked key.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def config_bundle(
     environ : mapping
         Environment variables.
     everything : bool
-        True for the settings that nobody set as well.
+        True to include settings left at their default.
     note : str
         Shown below.
     """

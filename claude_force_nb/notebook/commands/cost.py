@@ -59,7 +59,7 @@ def do_cost(
     names: MutableMapping[str, Any],
     now: float,
 ) -> Bundle:
-    """Do what is asked of the ledger, and return what to show.
+    """Run one action on the ledger, and return what to show.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ def do_cost(
     budgets : sequence of Budget or DailyBudget
         Named below the table.
     names : mapping
-        Where ``into=`` puts the data frame.
+        The notebook's names, where ``into=`` puts the data frame.
     now : float
         Unix seconds.
 
     Raises
     ------
     OptionError
-        If one of them cannot be used; then nothing was done.
+        If one of them is not valid; nothing is done then.
     """
     since, into = given.get("since", ""), given.get("into", "")
     moment = parse_since(since, now=now) if since else None

@@ -1,4 +1,4 @@
-"""%claude_dashboard: what goes on, live."""
+"""%claude_dashboard: live activity of the session."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ REFERENCE = Reference(
 
 
 def dashboard(session: NotebookSession, line: str) -> Optional[Bundle]:
-    """Open a dashboard or close all; return what else is to show.
+    """Open a dashboard or close all; return a bundle to show, if any.
 
     Raises
     ------
     OptionError
-        On anything but nothing and ``close``.
+        On any word other than ``close``.
     """
     if wants_help(line):
         return REFERENCE.bundle()

@@ -1,4 +1,4 @@
-"""%claude_doctor: what works here, and what to do about what does not."""
+"""%claude_doctor: what works here, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def doctor(session: NotebookSession, line: str) -> Bundle:
     Raises
     ------
     OptionError
-        On another word than ``--online``.
+        On any word other than ``--online``.
     """
     if wants_help(line):
         return REFERENCE.bundle()

@@ -1,4 +1,4 @@
-"""%claude_jobs: the message batches of all kernels, and what can be done with one."""
+"""%claude_jobs: lists, collects and cancels the message batches of all kernels."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ REFERENCE = Reference(
 
 
 async def jobs(session: NotebookSession, line: str, *, now: float) -> Optional[Bundle]:
-    """Do what ``%claude_jobs [cancel|attach|forget ID]`` says, and return what else is to show.
+    """Run ``%claude_jobs [cancel|attach|forget ID]``, and return a bundle to show, if any.
 
     Raises
     ------
     OptionError
-        On another word.
+        On an unknown word.
     UnknownJobError, JobError
-        One line; see `Registry`.
+        One line; see `JobRegistry`.
     RunInterrupted
-        On Stop while attached; the job goes on.
+        On Stop while attached; the job keeps running.
     """
     if wants_help(line):
         return REFERENCE.bundle()

@@ -1,4 +1,4 @@
-"""%claude_memory: what the conversations hold."""
+"""%claude_memory: the turns of the conversations."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ REFERENCE = Reference(
 
 
 def memory(conversations: Memory, line: str) -> Bundle:
-    """Do what ``%claude_memory show|clear|undo [name]`` says, and return what to show.
+    """Run ``%claude_memory show|clear|undo [name]``, and return what to show.
 
     Raises
     ------
     OptionError
-        On another word, or where there is no such conversation.
+        On an unknown word, or if there is no such conversation.
     """
     if wants_help(line):
         return REFERENCE.bundle()

@@ -1,4 +1,4 @@
-"""``as=code``: the code of an answer in a cell below, where it waits to be looked at."""
+"""``as=code``: puts the code of an answer into a new cell below, without running it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cell_of(blocks: Sequence[CodeBlock]) -> str:
 
 
 def put_code_below(shell: Any, blocks: Sequence[CodeBlock]) -> bool:
-    """Put the code into a new cell below, or into the prompt of a terminal; it is not run. Return whether there was any."""
+    """Put the code into a new cell below, or into the prompt of a terminal, without running it. Return whether there was any."""
     cell = cell_of(blocks)
     if cell:
         shell.set_next_input(cell, replace=False)

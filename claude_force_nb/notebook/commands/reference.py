@@ -1,4 +1,4 @@
-"""What ``--help`` of a magic shows."""
+"""The reference that ``--help`` of a magic shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCUMENTATION = "https://github.com/claude-force-nb/claude_force_nb/blob/main/do
 
 
 def wants_help(line: str) -> bool:
-    """Return True where a magic's line asks for its reference."""
+    """Return whether a magic's line asks for its reference."""
     return "--help" in line.split()
 
 
@@ -31,13 +31,13 @@ class Reference:
     summary : str
         What it does, in one or two sentences.
     examples : tuple of (str, str)
-        Three or so: what to type, and what that does.
+        About three: what to type, and what it does.
     page : str
         File and heading in docs/.
     options : sequence of str
         Names in the table of options.
     words : tuple of (str, str, str)
-        What else it takes: as typed, meaning, and what that takes.
+        Other words that it takes: as typed, meaning, and value.
     """
 
     magic: str

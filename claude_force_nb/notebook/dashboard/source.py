@@ -1,4 +1,4 @@
-"""Where dashboards get their numbers: one source for all of a session, quiet while nothing changes."""
+"""The source of the dashboards' numbers: one per session, idle while nothing changes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ class Viewer(Protocol):
 
 
 class DashboardSource:
-    """Tells its viewers each new state, on the loop where it was made, at most four times a second.
+    """Sends each new state to its viewers, on the event loop that created it, at most four times a second.
 
-    It listens, and has a timer, only while there are viewers; and a timer only while something has just happened or is
-    under way.
+    It listens only while there are viewers, and runs a timer only while something has just happened or is in progress.
 
     Parameters
     ----------
@@ -51,15 +50,15 @@ class DashboardSource:
 
     @property
     def viewers(self) -> int:
-        """How many watch."""
+        """Number of viewers."""
         return len(self._viewers)
 
     def state(self) -> DashboardState:
-        """Return the state of this moment."""
+        """Return the current state."""
         return self._watching.state()
 
     def add(self, viewer: Viewer) -> None:
-        """Let a viewer watch from now on."""
+        """Add a viewer."""
         if not self._viewers:
             self._stop_listening = self._watching.add(self._on_event)
             # What a cell did to the cache by itself makes no event.
@@ -67,7 +66,7 @@ class DashboardSource:
         self._viewers.append(viewer)
 
     def remove(self, viewer: Viewer) -> None:
-        """Let a viewer go; with the last one listener and timer go too."""
+        """Remove a viewer; the last one takes listener and timer with it."""
         if viewer not in self._viewers:
             return
         self._viewers.remove(viewer)
@@ -90,7 +89,7 @@ class DashboardSource:
         self.touch()
 
     def touch(self) -> None:
-        """Look soon whether something has changed; from any thread."""
+        """Check soon whether something has changed; from any thread."""
         if not self._called:
             self._called = True
             self.call(self._arm)

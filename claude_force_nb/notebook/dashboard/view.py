@@ -1,4 +1,4 @@
-"""What the dashboard says, once as sections of facts, and those as HTML and as plain text. Pure."""
+"""The content of the dashboard as sections of facts, and their HTML and plain text. Pure."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ background:var(--jp-layout-color2,rgba(127,127,127,.12))}
 
 @dataclass(frozen=True)
 class DashboardState:
-    """All that a dashboard shows; equal states look the same.
+    """Everything a dashboard shows; equal states look the same.
 
     Attributes
     ----------
@@ -71,9 +71,9 @@ class DashboardState:
     hit_rates : tuple of (float, float)
         See `Tally.hit_rates`.
     failed : int
-        Requests of this session that got no answer.
+        Requests of this session without an answer.
     local : bool
-        True where a server on this machine answers, whose dollars are not spending.
+        True if a server on this machine answers, whose cost is not real spending.
     """
 
     snapshot: Snapshot
@@ -90,12 +90,12 @@ class DashboardState:
 
     @property
     def restless(self) -> bool:
-        """True while numbers change without an event."""
+        """True while numbers change even without events."""
         return self.snapshot.busy or bool(self.snapshot.paused_families)
 
 
 def state_of(orchestrator: AsyncAgentOrchestrator, tally: Tally) -> DashboardState:
-    """Return the state of this moment."""
+    """Return the current state."""
     return DashboardState(
         snapshot=orchestrator.snapshot(),
         cache=None if orchestrator.cache is None else orchestrator.cache.stats(),
@@ -151,9 +151,9 @@ class Section:
     curve_label : str
         What the curve is.
     alerts : tuple of str
-        Lines that should be noticed.
+        Warnings.
     large : bool
-        True where the facts are the first to be read.
+        True if the facts are shown large.
     """
 
     name: str
@@ -168,7 +168,7 @@ class Section:
 
 
 def sections(state: DashboardState) -> Tuple[Section, ...]:
-    """Return what there is to say, in the order in which it is read."""
+    """Return the sections, in reading order."""
     return (_overview(state), _models(state), _cache(state), _calls(state))
 
 
@@ -204,7 +204,7 @@ def _overview(state: DashboardState) -> Section:
 
 
 def _known(known: Optional[Decimal], unknown: int, count: int, share: Optional[float] = None, colour: str = "") -> Cell:
-    """Return the dollars of `count` answers; those `unknown` ones that are not in them are never shown as nothing."""
+    """Return the dollars of `count` answers, of which `unknown` are not included; an unknown price is never shown as nothing."""
     if unknown and unknown == count:
         return Cell(dollars(None))
     return Cell(dollars(known), f"+ {unknown:,} price unknown" if unknown else "", share, colour)

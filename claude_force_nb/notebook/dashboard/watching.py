@@ -1,4 +1,4 @@
-"""Who watches a session's orchestrators: the sums since the session began, and the dashboards."""
+"""Observes a session's orchestrators, for sums since the session began and for the dashboards."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _nothing() -> None:
 
 
 class Watching:
-    """Listens to whichever orchestrator the session has.
+    """Listens to the session's current orchestrator.
 
     Parameters
     ----------
     shell : InteractiveShell
     make : callable
-        Gives the session's orchestrator, making it where there is none.
+        Returns the session's orchestrator, created if needed.
     """
 
     def __init__(self, shell: Any, make: Callable[[], AsyncAgentOrchestrator]) -> None:
@@ -47,11 +47,11 @@ class Watching:
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
-        """The one that calls go through now, whatever the settings for the next one say."""
+        """The orchestrator in use now, whatever the settings for the next one are."""
         return self._make() if self._orchestrator is None else self._orchestrator
 
     def refresh(self) -> None:
-        """Let new settings count at once, where that ends no call; what is wrong with them is said where they are used."""
+        """Apply new settings at once if that ends no call; errors in them are reported where they are used."""
         if self._orchestrator is not None and not self._orchestrator.snapshot().busy:
             try:
                 self._make()
@@ -59,7 +59,7 @@ class Watching:
                 pass
 
     def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
-        """Listen to this one from now on, beside those before it, whose last calls may still be under way."""
+        """Listen to this one too; earlier ones may still have calls in flight."""
         if self._orchestrator is not None:
             # A setting that changes is not a word that calls may leave again.
             if self._orchestrator.snapshot().paused:
@@ -76,12 +76,12 @@ class Watching:
         return self._tallies[is_loopback(orchestrator.transport.base_url)]
 
     def orchestrators(self) -> List[AsyncAgentOrchestrator]:
-        """Return the session's orchestrator, and those before it whose jobs may still go on."""
+        """Return the session's orchestrator, and earlier ones whose jobs may still be running."""
         earlier = (each() for each in self._earlier)
         return [self.orchestrator, *(each for each in earlier if each is not None)]
 
     def state(self) -> DashboardState:
-        """Return what a dashboard shows of this moment; what is under way counts whichever settings it began with."""
+        """Return the current state for dashboards, including calls that began under earlier settings."""
         present, *earlier = self.orchestrators()
         state = state_of(present, self._tally(present))
         busy = [each for each in (orchestrator.snapshot() for orchestrator in earlier) if each.busy]
@@ -93,7 +93,7 @@ class Watching:
         return replace(state, snapshot=replace(now, in_flight=in_flight, queued=queued))
 
     def add(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` the events of the session's orchestrator, also of those to come; what is returned ends it."""
+        """Call `listener` with events of the session's current and future orchestrators; return a function that ends this."""
         self._listeners[listener] = self.orchestrator.add_listener(listener)
         return lambda: self._listeners.pop(listener, _nothing)()
 

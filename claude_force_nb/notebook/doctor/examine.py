@@ -1,4 +1,4 @@
-"""All checks together, and one call where that is asked for."""
+"""Runs all checks, and one call on request."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .software import look_at_software
 __all__ = ["ask_once", "examine"]
 
 ONLINE_DOLLARS = Decimal("0.001")
-"""Most that the call of ``--online`` may cost."""
+"""The most that the call of ``--online`` may cost."""
 
 
 async def examine(settings: Settings, environ: Mapping[str, str], *, shell: Any) -> List[Finding]:
-    """Return what every check has found; one that fails says so and ends no other.
+    """Return the findings of every check; a check that fails is reported and does not affect the others.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def _tried(look: Callable[..., List[Finding]], *given: Any) -> List[Finding]:
 
 
 def _masked(finding: Finding, secrets: List[str]) -> Finding:
-    """Return a finding without secrets: an error of a library may repeat anything."""
+    """Return a finding without secrets, since a library's error may contain anything."""
     return Finding(finding.subject, mask(finding.says, secrets)[0], finding.state, mask(finding.remedy, secrets)[0])
 
 

@@ -23,7 +23,7 @@ class Finding:
     state : str
         ``ok``, ``note`` (works, but there is something to know) or ``problem``.
     remedy : str
-        What to do; "" where nothing is to be done.
+        What to do; "" if nothing.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""Cache, ledger and secret: where they are, whether they can be used, who can read them, and what was left behind."""
+"""Checks cache, ledger and secret: where they are, whether they can be used, who can read them, and leftover files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OLD_SECONDS = 7 * 86400
 
 
 def look_at_places(settings: Settings, environ: Mapping[str, str]) -> List[Finding]:
-    """Look at secret, cache, ledger, permissions and leftovers. Makes no file and no folder."""
+    """Check secret, cache, ledger, permissions and leftovers. Creates no files or folders."""
     with warnings.catch_warnings():
         # What a cache warns of is a line of this report.
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The key, the server, the way to it, and its clock."""
+"""Checks the key, the server, the connection to it, and the clock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NEW_ADDRESS = "%claude_config base_url=https://…"
 
 
 class _Answer(NamedTuple):
-    """What came back from a server: status 0 where nothing did."""
+    """The response of a server; status 0 if there was none."""
 
     status: int
     says: str
@@ -42,7 +42,7 @@ class _Answer(NamedTuple):
 
 
 def look_at_server(settings: Settings, environ: Mapping[str, str]) -> List[Finding]:
-    """Look at the key, the address and what answers there, proxy and certificates, and the clock.
+    """Check the key, the server's address and what answers there, proxy and certificates, and the clock.
 
     One GET without a key leaves the machine; it takes up to 5 s.
     """

@@ -1,4 +1,4 @@
-"""Python, the front end, and the packages that are needed."""
+"""Checks Python, the front end, and the required packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TESTED = ((3, 8), (3, 13))
 
 
 def look_at_software(shell: Any) -> List[Finding]:
-    """Look at Python, the front end, the SDK and the widgets.
+    """Check Python, the front end, the SDK and the widgets.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which cell is running, as the front end tells it."""
+"""The running cell, as the front end reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stop: how it ends what a cell waits for, with one line."""
+"""Stop: ends what a cell is waiting for, with one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signal wakes the event loop of the kernel."""
+"""Lets a signal wake the kernel's event loop."""
 
 from __future__ import annotations
 

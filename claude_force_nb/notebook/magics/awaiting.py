@@ -1,4 +1,4 @@
-"""A magic run to its end where nobody can await it."""
+"""Runs a magic to its end where it cannot be awaited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
-    """Run to the end where nobody can await: in a function, or from ``ipython -c``.
+    """Run to the end where awaiting is not possible: in a function, or from ``ipython -c``.
 
     Patches asyncio through nest-asyncio, but only where a loop runs already.
     """

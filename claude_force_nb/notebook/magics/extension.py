@@ -27,7 +27,7 @@ SHOWN = (
 
 
 class _Extension:
-    """Everything that loading adds to a shell, and how each of it is taken away."""
+    """Everything that loading adds to a shell, and how it is removed."""
 
     def __init__(self, shell: Any) -> None:
         from claude_force_nb.notebook.options.configurable import make_configurable
@@ -197,7 +197,7 @@ def load(shell: Any) -> None:
 
 
 def unload(shell: Any) -> None:
-    """Take away everything that `load` added."""
+    """Remove everything that `load` added."""
     extension = getattr(shell, EXTENSION_ATTRIBUTE, None)
     if extension is not None:
         delattr(shell, EXTENSION_ATTRIBUTE)

@@ -1,4 +1,4 @@
-"""What may be shown of the key."""
+"""The part of the key that may be shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHORTEST_KEY = 20
 
 
 class KeyDescription(NamedTuple):
-    """A key without itself.
+    """A masked key.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class KeyDescription(NamedTuple):
     source : str
         Variable that holds it, or whose it is.
     found : bool
-        False where there is none.
+        False if there is none.
     """
 
     shown: str
@@ -35,7 +35,7 @@ class KeyDescription(NamedTuple):
 
 
 def describe_key(environ: Mapping[str, str]) -> KeyDescription:
-    """Return what calls are signed with, masked, and where it is from."""
+    """Return the masked credentials of calls, and where they come from."""
     for name in _KEYS:
         key = environ.get(name, "").strip()
         if key:

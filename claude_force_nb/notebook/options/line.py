@@ -1,4 +1,4 @@
-"""How a magic's line is read: options of the table, and what is left of it."""
+"""Parses a magic's line: options of the table, and the rest."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def parse_line(line: str, *, allowed: Iterable[str] = LINE_OPTIONS, free_text: b
     Parameters
     ----------
     line : str
-        What stands behind the magic's name.
+        The text after the magic's name.
     allowed : iterable of str
-        Names that are known here.
+        Names of the allowed options.
     free_text : bool
         True for the line form: options come first, and the first word that is none of them begins the prompt, which is taken
         as typed, quotes and all.
@@ -110,7 +110,7 @@ def _option_name(rest: str, known: Mapping[str, Option], *, strict: bool) -> Tup
 
 
 def _cut(rest: str) -> Tuple[str, str]:
-    """Cut the first shell word off; return it without its quotes, and what follows as typed."""
+    """Split off the first shell word; return it without its quotes, and the rest as typed."""
     source = StringIO(rest)
     lexer = shlex.shlex(source, posix=True)
     lexer.whitespace_split = True

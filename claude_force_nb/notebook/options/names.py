@@ -1,4 +1,4 @@
-"""Names of the notebook that stand in a magic's line."""
+"""Names of the notebook in a magic's line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
     Raises
     ------
     OptionError
-        If a name is not there, with the nearest one, or if it is not a schema.
+        If a name is not defined (the nearest one is in the message), or if it is not a schema.
     """
     try:
         # The user's own code, as in a cell; names are looked up where the cell would look.

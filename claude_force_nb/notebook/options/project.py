@@ -27,12 +27,12 @@ _MAX_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class ProjectFile:
-    """What a project file says, and whether it may decide what is the user's to decide.
+    """The settings of a project file, and whether the user trusts it.
 
     Attributes
     ----------
     path : Path or None
-        None where there is no file with a table of ours.
+        None if there is no file with our table.
     content : bytes
         As read.
     values : mapping
@@ -40,9 +40,9 @@ class ProjectFile:
     foreign : str
         Why it can never be trusted: it belongs to another user, or others can write it.
     trusted : bool
-        True where the user trusts it as it is.
+        True if the user trusts it as it is.
     changed : bool
-        True where the user trusted it, and it has changed since.
+        True if the user trusted it, and it has changed since.
     """
 
     path: Optional[Path] = None
@@ -54,7 +54,7 @@ class ProjectFile:
 
     @property
     def remedy(self) -> str:
-        """What to do where it is ignored."""
+        """What to do if it is ignored."""
         if self.foreign:
             return f"it cannot be trusted, since {self.foreign}"
         since = "it has changed since you trusted it; " if self.changed else ""
@@ -62,7 +62,7 @@ class ProjectFile:
 
 
 def read_project(folder: Path, store: TrustStore) -> ProjectFile:
-    """Read the nearest pyproject.toml at `folder` or above; what cannot be read is one warning, and then nothing is set."""
+    """Read the nearest pyproject.toml at `folder` or above; if it cannot be read, there is one warning and nothing is set."""
     path = nearest_project(folder)
     return ProjectFile() if path is None else _read(path, store)
 

@@ -36,7 +36,7 @@ def _value(option: Option, text: Any, where: str = "") -> Any:
 
 
 def read_option(name: str, text: str) -> Any:
-    """Return the value of an option given as text; raises OptionError where it cannot take it."""
+    """Return the value of an option given as text; raises OptionError if it is not valid."""
     return _value(OPTIONS[name], text)
 
 
@@ -46,7 +46,7 @@ def read_setting(name: str, text: Any, *, where: str) -> Any:
     Raises
     ------
     OptionError
-        If there is no such setting or it cannot take the value; says where it was set.
+        If there is no such setting or the value is not valid; says where it was set.
     """
     if name not in SETTINGS:
         raise OptionError(f"{where}: unknown setting {name!r}{did_you_mean(name, SETTINGS)}")

@@ -27,7 +27,7 @@ _OTHER_NAMES = {"cache_dir": "CLAUDE_CACHE_DIR", "base_url": "ANTHROPIC_BASE_URL
 
 
 class Settings:
-    """Answers what a setting is, and who said so.
+    """Looks up settings, and where each comes from.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Settings:
             warn(line, ClaudeForceWarning)
 
     def trust_project(self, trusted: bool) -> None:
-        """Trust the nearest project file as it is now, or no longer.
+        """Trust the nearest project file as it is now, or stop trusting it.
 
         Raises
         ------

@@ -21,12 +21,12 @@ _MAX_BYTES = 1_000_000
 
 
 def digest(content: bytes) -> str:
-    """Return what tells a file's content from any other."""
+    """Return a fingerprint of a file's content."""
     return sha256(content).hexdigest()
 
 
 def not_the_users_own(status: os.stat_result) -> str:
-    """Return why a file is not only the user's to write, or "".
+    """Return why somebody else could have written a file, or "".
 
     A group that only the user is in, as most systems give each user, is no other.
     """
@@ -64,7 +64,7 @@ class TrustStore:
         return self._read().get(str(project)) == digest(content)
 
     def knows(self, project: Path) -> bool:
-        """Return whether the user has trusted this file, whatever was in it."""
+        """Return whether the user has trusted this file with any content."""
         return str(project) in self._read()
 
     def trust(self, project: Path, content: bytes) -> None:
@@ -78,7 +78,7 @@ class TrustStore:
         self._write({**self._read(), str(project): digest(content)})
 
     def distrust(self, project: Path) -> None:
-        """Take a file off the list; raises as `trust`."""
+        """Remove a file from the list; raises as `trust` does."""
         trusted = self._read()
         if trusted.pop(str(project), None) is not None:
             self._write(trusted)

@@ -1,4 +1,4 @@
-"""How the values of options are read: from text, raising ValueError where the text is none, or OptionError to say why."""
+"""Parsers of option values: from text, raising ValueError if it is not valid, or OptionError to say why."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def read_text(value: str) -> str:
-    """Return the text as it is."""
+    """Return the text unchanged."""
     return value
 
 
@@ -59,7 +59,7 @@ def read_dollars(value: str) -> str:
 
 
 def read_switch(value: str) -> bool:
-    """Return whether it is on."""
+    """Return True for on, False for off."""
     lowered = value.lower()
     if lowered in ("on", "true", "yes", "1"):
         return True

@@ -18,17 +18,17 @@ _CLOSING: Set[asyncio.Task[None]] = set()
 
 
 class BackgroundWork(Protocol):
-    """What the list knows of a run."""
+    """The part of a run that the list uses."""
 
     loop: asyncio.AbstractEventLoop
     task: asyncio.Task[None]
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
-        """What carries it out."""
+        """The task that runs it."""
 
     def leave(self) -> None:
-        """End the waiting, from any thread; a batch that is at the API already goes on there."""
+        """Stop waiting, from any thread; message batches at the API keep running there."""
 
 
 class BackgroundRuns:
@@ -61,12 +61,12 @@ class BackgroundRuns:
             closing.add_done_callback(_CLOSING.discard)
 
     def leave(self) -> None:
-        """End all of them soon; what is at the API already goes on there."""
+        """End all of them soon; message batches at the API keep running there."""
         for run in list(self._runs):
             run.leave()
 
     def cancel_at_exit(self) -> None:
-        """End all of them at the end of a process, where their loop runs no more."""
+        """End all of them at the end of a process, when their event loop no longer runs."""
         runs = list(self._runs)
         for loop in {run.loop for run in runs}:
             if loop.is_running() or loop.is_closed():

@@ -36,10 +36,10 @@ def _pair(environ: Mapping[str, str], local: bool) -> BudgetPair:
 
 
 class SessionBudgets:
-    """What the session and the user's day may cost: kept whatever is set in between, so that a new limit forgets no spending.
+    """The limits of the session and of the user's day; kept when settings change, so that a new limit does not forget spending.
 
-    What servers on this machine answer is accounted in budgets of its own, with the same limits: it is not real money, and must
-    not use up what real money may be spent.
+    Answers of servers on this machine count in separate budgets with the same limits: they are not real spending, and must
+    not use up the real budgets.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class SessionBudgets:
             pair.daily.close()
 
     def apply(self, settings: Settings) -> None:
-        """Take the limits that the settings give.
+        """Apply the limits of the settings.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What has happened in the notebook, for ``{{ last_error }}`` and ``{{ history(5) }}``."""
+"""Recent cells of the notebook, for ``{{ last_error }}`` and ``{{ history(5) }}``."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def cut(text: str, most: int, *, end: bool = False) -> str:
 
 
 def describe_failure(source: str, error: BaseException) -> Optional[str]:
-    """Return a cell that failed and its traceback as text; None for what is no failure of the cell's own code.
+    """Return a cell that failed and its traceback as text; None if the cell's own code did not fail.
 
-    The text is made at once: a traceback kept would keep everything that the cell held.
+    The text is made at once, because keeping the traceback would keep all of the cell's objects alive.
     """
     if isinstance(error, (ClaudeForceError, RunInterrupted, KeyboardInterrupt, SystemExit)):
         return None
@@ -50,7 +50,7 @@ def describe_failure(source: str, error: BaseException) -> Optional[str]:
 
 
 class RecentCells(Mapping[str, Any]):
-    """Names that a template may use beside those of the notebook, and behind them.
+    """Names that a template may use if the notebook does not define them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One session for each shell: it puts together what the magics use, and takes it apart at the end."""
+"""One session per shell: creates what the magics use, and closes it at the end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class NotebookSession:
         The file of answers, and what was answered last.
     orchestrators : Orchestrators
     recent_cells : RecentCells
-        What templates may say of the notebook itself.
+        Names for templates about the notebook itself.
     watching : Watching
         Listens to the orchestrators for the dashboards.
     """
@@ -113,7 +113,7 @@ class NotebookSession:
             self._dashboards.close()
 
     def server_note(self, base_url: str, *, asked: bool = True) -> str:
-        """Return what a receipt says of who answers.
+        """Return the receipt's note about which server answers.
 
         ``simulated`` for every answer of the session's simulator, also from the cache; the host for the first one of a server that
         is neither the official API nor this machine, where it was `asked`; then "".
@@ -127,7 +127,7 @@ class NotebookSession:
         return f"answered by {host}"
 
     def previewed(self) -> None:
-        """Say that the running cell only looks at a request, which changes no conversation."""
+        """Note that the running cell only previews a request, which changes no conversation."""
         self._previewed_run = self.front_end.cell_run().run
 
     def cell_done(self) -> None:

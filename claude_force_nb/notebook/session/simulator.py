@@ -52,7 +52,7 @@ class SessionSimulator:
         return server == SIMULATOR_NAME or (self._process is not None and self._process.url == server)
 
     def close(self) -> None:
-        """End it; a later use starts another one."""
+        """Stop it; a later use starts another one."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
