@@ -255,13 +255,11 @@ def _billed_beside(
             attempts.append((model, [part]))
     for place, (model, parts) in enumerate(attempts):
         category = declined[place] if place < len(declined) else UNKNOWN_CATEGORY
-        if any(_count(part.get("output_tokens")) for part in parts) or category not in (
-            *FREE_REFUSALS,
-            UNKNOWN_CATEGORY,
-        ):
-            beside += [(model, part) for part in parts]
-        elif category is UNKNOWN_CATEGORY:
+        wrote = any(_count(part.get("output_tokens")) for part in parts)
+        if not wrote and category is UNKNOWN_CATEGORY:
             sure = False
+        elif wrote or category not in FREE_REFUSALS:
+            beside += [(model, part) for part in parts]
     return beside, sure
 
 

@@ -72,9 +72,12 @@ def test_the_file_is_looked_at_once_a_second(tmp_path: Path, monkeypatch: pytest
     """Whether it is still the same one; in between hits and misses ask it nothing but for their row."""
     looks = []
     real = lifecycle.StoreLifecycle._open
-    monkeypatch.setattr(
-        lifecycle.StoreLifecycle, "_open", lambda self, keyed: (looks.append(keyed), real(self, keyed))[1]
-    )
+
+    def open_it(self: lifecycle.StoreLifecycle, *arguments: Any, **options: Any) -> Any:
+        looks.append(arguments)
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(lifecycle.StoreLifecycle, "_open", open_it)
     clock = Clock()
     with make_cache(tmp_path, clock=clock) as cache:
         cache.put(A, answer())
