@@ -7,12 +7,13 @@ goes through that method; where nobody does, it would only take its time.
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sys
 import types
 import warnings
 from contextvars import ContextVar
-from typing import Any, AsyncGenerator, Dict, List, Mapping, Optional
+from typing import Any, AsyncGenerator, Dict, List, Mapping, Optional, Tuple
 
 __all__ = ["SeenResponse", "Watched", "call_method", "http_responses"]
 
@@ -51,6 +52,8 @@ class Watched:
     def __init__(self, anthropic: Any, sdk: Any) -> None:
         self._home = os.path.join(os.path.dirname(anthropic.__file__), "")
         self._has_spans = hasattr(sdk, "_tracer")
+        # What was found when it was last looked at closely, all of it the SDK's own.
+        self._unwatched: Tuple[Any, ...] = ()
         self.sdk = sdk
 
     def method(self, path: str) -> Any:
@@ -62,16 +65,17 @@ class Watched:
         """Return whether somebody looks; this may change from one call to the next."""
         if self._has_spans and _has_tracer_provider():
             return True
-        messages = self.sdk.messages
-        return not (
-            self._is_sdks_own(messages.create)
-            and self._is_sdks_own(messages.stream)
-            and self._is_sdks_own(self.sdk.post)
-            and self._is_sdks_own(self.sdk.request)
-        )
+        client, messages = type(self.sdk), type(self.sdk.messages)
+        methods = messages.create, messages.stream, messages.count_tokens, client.post, client.request
+        # By identity: wrappers say that they are equal to what they wrap.
+        if len(self._unwatched) == len(methods) and all(map(operator.is_, methods, self._unwatched)):
+            return False
+        if not all(map(self._is_sdks_own, methods)):
+            return True
+        self._unwatched = methods
+        return False
 
-    def _is_sdks_own(self, method: Any) -> bool:
-        function = method.__func__ if type(method) is types.MethodType else None
+    def _is_sdks_own(self, function: Any) -> bool:
         return type(function) is types.FunctionType and function.__code__.co_filename.startswith(self._home)
 
 
