@@ -19,7 +19,7 @@ help:
 	@echo "make lint   check style, imports between rooms and formatting"
 	@echo "make types  check types"
 	@echo "make docs   write the tables and pictures in docs/ that are made from the code"
-	@echo "make bench  run the benchmarks and print their tables"
+	@echo "make bench  run the benchmarks and print their figures in one table (BENCH_OPTIONS=--write: into their README)"
 	@echo "make check  run everything that CI runs"
 	@echo "make clean  remove what these made"
 
@@ -48,7 +48,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python tools/update_docs.py
 
 bench: $(VENV)/.dev
-	for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+	$(BIN)/python benchmarks/run_all.py $(BENCH_OPTIONS)
 
 check:
 	bash .ci/run

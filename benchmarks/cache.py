@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import hmac
 import json
 import os
 import random
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from figures import note
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.messages.result import ClaudeResult
@@ -64,6 +68,23 @@ def dspy_get(directory: str, entries: int, size_bytes: int) -> Optional[Operatio
     for number, request in enumerate(requests):
         cache.put(request, answer(number, size_bytes).to_record())
     return lambda number: cache.get(requests[number])
+
+
+def physical(database: str, keys: List[str]) -> Operation:
+    """Return what no verified cache on SQLite can do without: one SELECT, one HMAC-SHA256, one JSON text decoded."""
+    connection = sqlite3.connect(database)
+    key = SECRET.encode()
+    blobs = [
+        json.dumps({"text": value.decode("latin-1")}).encode()
+        for (value,) in connection.execute("SELECT value FROM Cache LIMIT 1500")
+    ]
+
+    def operation(number: int) -> Any:
+        (value,) = connection.execute("SELECT value FROM Cache WHERE key = ? AND raw = 1", (keys[number],)).fetchone()
+        hmac.new(key, value, "sha256").digest()
+        return json.loads(blobs[number % len(blobs)])
+
+    return operation
 
 
 def race(
@@ -134,6 +155,7 @@ def speed(entries: int, size_bytes: int, rounds: int) -> List[Tuple[str, Optiona
         reading: Dict[str, Optional[Operation]] = {
             "bare diskcache.Cache.get": lambda number: bare.get(keys[number]),
             "ResponseCache.get, repeated": lambda number: cache.get(keys[number]),
+            "SQLite SELECT, HMAC, JSON": physical(os.path.join(place, "bare", "cache.db"), keys),
             "DSPy disk cache get": dspy_get(os.path.join(place, "dspy"), entries, size_bytes),
         }
         for key in keys:
@@ -156,16 +178,22 @@ def speed(entries: int, size_bytes: int, rounds: int) -> List[Tuple[str, Optiona
         got["DSPy disk cache get"],
         got["ResponseCache.get, repeated"],
     )
+    floor = got["SQLite SELECT, HMAC, JSON"] or 0.0
     bare_set, put_time = put["bare diskcache.Cache.set"], put["ResponseCache.put"]
     assert get is not None
     assert repeated is not None
     assert bare_set is not None
     assert put_time is not None
+    limit = f"SELECT, HMAC and JSON: {floor:.1f} µs, {floor / get:.1f} times"
+    note("a verified get, read once, beside bare diskcache", cold_ratio, "times", 2.5, limit=limit)
+    note("a verified get, repeated, beside bare diskcache", repeated / get, "times", 1.5, limit=limit)
+    note("a put beside bare diskcache's set", put_time / bare_set, "times", 2.5, limit=f"bare set: {bare_set:.0f} µs")
     return [
         ("bare diskcache.Cache.get, each once", cold_bare, 1.0, ""),
         ("ResponseCache.get, verified, each once", cold_ours, cold_ratio, "at most 2.5"),
         ("bare diskcache.Cache.get, repeated", get, 1.0, ""),
         ("ResponseCache.get, repeated, unchanged on disk", repeated, repeated / get, "at most 1.5"),
+        ("SQLite SELECT, HMAC-SHA256 and JSON: the physical limit", floor, floor / get, ""),
         ("DSPy disk cache get, repeated", peer, peer / get if peer else None, ""),
         ("bare diskcache.Cache.set", bare_set, 1.0, ""),
         ("ResponseCache.put", put_time, put_time / bare_set, "at most 2.5"),
@@ -234,6 +262,7 @@ def main() -> int:
     if chosen.open:
         found = opening(chosen.open_entries, 15)
         print("cache of {:,.0f} entries, fresh process, median of 15".format(found.pop("entries")))
+        note("open a cache of 100,000 and read one answer", found["open and first get"], "ms", 20.0)
         for name, milliseconds in found.items():
             print(
                 "  {:<22} {:8.2f} ms{}".format(name, milliseconds, "   (at most 20)" if name.startswith("open") else "")
