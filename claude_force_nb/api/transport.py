@@ -8,7 +8,6 @@ import json
 import logging
 import time
 from contextlib import asynccontextmanager, contextmanager
-from importlib import import_module
 from threading import Lock
 from typing import Any, AsyncGenerator, AsyncIterator, Dict, Iterator, Mapping, Optional, Protocol
 
@@ -28,6 +27,7 @@ from .decoding import Redactor, decode_json, is_web_page
 from .failures import error_from_answer, map_exception
 from .pacing import credential_id
 from .reading import Pace, iter_events, read_body
+from .sdk import import_sdk
 from .stream import MessageAssembler
 
 __all__ = ["SdkTransport", "Transport"]
@@ -154,7 +154,7 @@ class SdkTransport:
         if client is None:
             credentials = self._credentials()
             # The import takes a second: in a thread, so that Stop works and other cells' work goes on meanwhile.
-            anthropic = await loop.run_in_executor(None, import_module, "anthropic")
+            anthropic = await loop.run_in_executor(None, import_sdk)
             if self._closed:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
             client = self._clients.get(loop)

@@ -57,6 +57,12 @@ class ClaudeMagics(Magics):
             )
         return self._session
 
+    def expects_a_call(self) -> bool:
+        """Return whether the first question of this notebook is likely to go to the API: nothing was ever answered here. In any thread."""
+        from claude_force_nb.notebook.session.first_question import is_likely_paid
+
+        return self._session is None and is_likely_paid(self.shell, os.environ)
+
     @no_var_expand
     @needs_local_scope
     @line_cell_magic
