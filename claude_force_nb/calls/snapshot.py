@@ -112,7 +112,9 @@ class ModelSums:
     Attributes
     ----------
     model : str
-        Full name, as it was asked for.
+        Full name of the model that answered.
+    asked : str
+        Full name that was asked for, possibly an alias.
     calls : int
         Answers of the API.
     hits : int
@@ -135,6 +137,7 @@ class ModelSums:
     unknown_price: int = 0
     unknown_saved: int = 0
     prompt_cache_saved: Decimal = Decimal(0)
+    asked: str = ""
 
 
 class _Sums:
@@ -160,28 +163,30 @@ class _Sums:
         if prompt_cache_saved:
             self.prompt_cache_saved = add_dollars(self.prompt_cache_saved, prompt_cache_saved)
 
-    def of(self, model: str) -> ModelSums:
-        return ModelSums(model, **{name: getattr(self, name) for name in self.__slots__})
+    def of(self, model: str, asked: str) -> ModelSums:
+        return ModelSums(model, asked=asked, **{name: getattr(self, name) for name in self.__slots__})
 
 
 class _Stretch:
-    __slots__ = ("answers", "hits", "number")
+    __slots__ = ("answers", "cost", "hits", "number")
 
-    def __init__(self, number: int, hits: int = 0, answers: int = 0) -> None:
+    def __init__(self, number: int, hits: int = 0, answers: int = 0, cost: Decimal = Decimal(0)) -> None:
         self.number = number
         self.hits = hits
         self.answers = answers
+        self.cost = cost
 
 
 class Tally:
-    """A listener that sums answers by model, and records the share of cached ones over time. Thread-safe.
+    """A listener that sums answers by model, and records cost and the share of cached answers over time. Thread-safe.
 
     Its memory does not grow with the events.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._models: Dict[str, _Sums] = {}
+        # By the model that answered and the one that was asked.
+        self._models: Dict[Tuple[str, str], _Sums] = {}
         self._started: Optional[float] = None
         self._stretch_seconds = _FIRST_STRETCH_SECONDS
         self._stretches: Deque[_Stretch] = deque()
@@ -196,18 +201,20 @@ class Tally:
             return
         result = event.result
         with self._lock:
-            sums = self._models.get(event.model)
+            key = (event.model if result is None else result.model or event.model, event.model)
+            sums = self._models.get(key)
             if sums is None:
-                sums = self._models[event.model] = _Sums()
+                sums = self._models[key] = _Sums()
             if kind == "hit":
                 sums.add_hit(None if result is None else result.saved)
             elif result is None:
                 sums.add_call(None)
             else:
                 sums.add_call(result.cost, result.prompt_cache_saved)
-            self._remember(event.at_seconds, kind == "hit")
+            cost = None if result is None or kind == "hit" else result.cost
+            self._remember(event.at_seconds, kind == "hit", cost)
 
-    def _remember(self, at_seconds: float, hit: bool) -> None:
+    def _remember(self, at_seconds: float, hit: bool, cost: Optional[Decimal]) -> None:
         if self._started is None:
             self._started = at_seconds
         number = int(max(0.0, at_seconds - self._started) / self._stretch_seconds)
@@ -217,6 +224,8 @@ class Tally:
             self._stretches.append(last)
         last.hits += hit
         last.answers += 1
+        if cost:
+            last.cost = add_dollars(last.cost, cost)
         while self._stretches[-1].number >= _MOST_STRETCHES:
             self._double()
 
@@ -228,15 +237,26 @@ class Tally:
             if merged and merged[-1].number == number:
                 merged[-1].hits += stretch.hits
                 merged[-1].answers += stretch.answers
+                merged[-1].cost = add_dollars(merged[-1].cost, stretch.cost)
             else:
-                merged.append(_Stretch(number, stretch.hits, stretch.answers))
+                merged.append(_Stretch(number, stretch.hits, stretch.answers, stretch.cost))
         self._stretches = merged
 
     def models(self) -> List[ModelSums]:
-        """Return the sums of each model, the most expensive first."""
+        """Return the sums of each model, the most expensive first; a model that was asked under two names has two."""
         with self._lock:
-            rows = [sums.of(model) for model, sums in self._models.items()]
-        return sorted(rows, key=lambda row: (-row.cost, -row.saved, row.model))
+            rows = [sums.of(*key) for key, sums in self._models.items()]
+        return sorted(rows, key=lambda row: (-row.cost, -row.saved, row.model, row.asked))
+
+    def costs(self) -> List[Tuple[float, Decimal]]:
+        """Return ``(seconds since the first answer, US dollars spent until then)`` for the stretches of `hit_rates`."""
+        total = Decimal(0)
+        found = []
+        with self._lock:
+            for stretch in self._stretches:
+                total = add_dollars(total, stretch.cost)
+                found.append((stretch.number * self._stretch_seconds, total))
+        return found
 
     def hit_rates(self) -> List[Tuple[float, float]]:
         """Return ``(seconds since the first answer, share of answers that came from the cache)``, oldest first.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Dict
+from decimal import Decimal
+from typing import Any, Dict
 
 import pytest
 from support.live_lab import DARK, LIGHT, WAIT_SECONDS, Lab, NotebookPage, OpenNotebook
-from support.screenshots import picture
+from support.screenshots import picture, screenshot_path
 
+from claude_force_nb.cache import CacheStats
+from claude_force_nb.calls.snapshot import Headroom, ModelSums, Snapshot
+from claude_force_nb.notebook.dashboard.drawing import dashboard_bundle
+from claude_force_nb.notebook.dashboard.view import DashboardState
 from claude_force_nb.simulator import Simulator
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -278,3 +283,28 @@ def test_the_keyboard_is_enough(open_notebook: OpenNotebook) -> None:
     notebook.cell(2).get_by_role("status").get_by_text("Cleared 1 answer.").wait_for()
     until_tiles(notebook, 2, Entries="0")
     notebook.cell(2).get_by_role("button", name="Yes, clear", exact=True).wait_for(state="hidden")
+
+
+def test_a_narrow_dashboard_breaks_no_word_into_letters(chromium: Any) -> None:
+    """Where a window of 480 px leaves an output some 360, models keep their words, and the table scrolls sideways."""
+    models = (
+        ModelSums("claude-opus-5-5", 5, 6, Decimal("1.25"), Decimal("0.5"), 2, asked="opus-latest"),
+        ModelSums("mistral-large-2411-instruct-q4_K_M:latest", 1, 0, Decimal("0.05")),
+    )
+    limits = (Headroom("opus", "requests", 50.0, 2.0), Headroom("haiku", "output-tokens", 8000.0, 7000.0))
+    snapshot = Snapshot(3, 1234, 10, True, (("opus", 4.2),), limits, 7, 8, Decimal(1))
+    times = tuple((float(second), 0.5) for second in range(30))
+    costs = tuple((float(second), Decimal(second)) for second in range(30))
+    state = DashboardState(snapshot, CacheStats(entries=11), models, times, costs, failed=2)
+    page = chromium.new_page(viewport={"width": 360, "height": 900})
+    try:
+        page.set_content(dashboard_bundle(state)["text/html"])
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        lines = page.locator("td:first-child").evaluate_all(
+            "cells => cells.map(cell => cell.clientHeight / (1.3 * parseFloat(getComputedStyle(cell).fontSize)))"
+        )
+        assert len(lines) == 4
+        assert max(lines) < 5, lines
+        page.screenshot(path=str(screenshot_path("dashboard-480")))
+    finally:
+        page.close()

@@ -132,7 +132,9 @@ def test_it_is_a_widget_with_a_copy_that_says_the_same(kernel: LiveKernel) -> No
     assert "Budget left" in Page(copy["text/html"]).text
     assert copy["text/plain"] in copy["text/markdown"]
     labels = {model.get("description") for model in browser.models.values()}
-    assert {"Pause", "Resume", "Stop all", "Clear cache"} <= labels
+    assert {"Pause", "Stop all", "Clear cache"} <= labels
+    assert "Resume" not in labels  # the same button, while calls are paused
+    assert any('role="status" aria-live="polite"></div>' in str(m.get("value")) for m in browser.models.values())
     assert not browser.visible("Yes, clear")
 
 

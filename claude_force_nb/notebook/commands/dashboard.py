@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.notebook.dashboard.view import dashboard_bundle
+from claude_force_nb.notebook.dashboard.drawing import dashboard_bundle
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.vocabulary import did_you_mean

@@ -12,8 +12,9 @@ from claude_force_nb.notebook.display.bundles import bundle
 from claude_force_nb.notebook.display.screen import show_bundle
 from claude_force_nb.notebook.display.widgets import close_with_parts
 
+from .drawing import STYLE, dashboard_bundle, section_html
 from .source import DashboardSource
-from .view import STYLE, DashboardState, Section, dashboard_bundle, section_html, sections
+from .view import DashboardState, Section, sections
 from .watching import Watching
 
 __all__ = ["Dashboard", "Dashboards"]
@@ -27,6 +28,10 @@ _HIDE_BROKEN = (
     "<style>.jp-OutputArea:has(.claude-force-copy-{0}) .jupyter-widgets.jp-OutputArea-output:not(:has(*))"
     "{{display:none}}</style>"
 )
+# What the button says and explains, while calls are sent and while they are not.
+_PAUSE = ("Pause", "Hold back further calls; the cache still answers")
+_RESUME = ("Resume", "Send calls again")
+_LIVE_REGION = '<div class="claude-force-dash" role="status" aria-live="polite">{}</div>'
 _CAPTION = "claude_force_nb dashboard as last seen; run the cell for the live one with its buttons"
 
 
@@ -56,11 +61,13 @@ class Dashboard:
         self._closed = False
         self._shown: Dict[str, Section] = {}
         self._parts = {name: ipywidgets.HTML() for name in ("overview", "models", "cache", "calls")}
-        self._message = ipywidgets.HTML()
+        # There from the start: a screen reader announces what changes in a region that it knows.
+        self._message = ipywidgets.HTML(_LIVE_REGION.format(""))
         self._question = ipywidgets.HTML()
+        # One button, so that the focus stays where it is when its meaning changes.
+        self._pause_button = self._button(*_PAUSE, self._pause_or_resume)
         buttons = [
-            self._button("Pause", "Hold back further calls; the cache still answers", self._pause),
-            self._button("Resume", "Send calls again", self._resume),
+            self._pause_button,
             self._button("Stop all", "End every call that is in flight or waiting", self._stop_all),
             self._button("Clear cache", "Remove every cached answer; asks first", self._ask),
         ]
@@ -115,6 +122,9 @@ class Dashboard:
         """Send what has changed to the browser; at rest bring the copy for the saved notebook up to date as well."""
         if self._closed:
             return
+        name, tooltip = _RESUME if state.snapshot.paused else _PAUSE
+        if self._pause_button.description != name:
+            self._pause_button.description, self._pause_button.tooltip = name, tooltip
         for section in sections(state):
             if self._shown.get(section.name) != section:
                 self._shown[section.name] = section
@@ -131,6 +141,10 @@ class Dashboard:
     # ------------------------------------------------------------------ buttons
     # A click comes in the kernel's own thread, or in that of a subshell: what it does to the orchestrator is done there and
     # at once, what it shows is shown on the source's loop.
+
+    def _pause_or_resume(self) -> None:
+        # What the button says decides, not what may have changed since it was last drawn.
+        (self._resume if self._pause_button.description == _RESUME[0] else self._pause)()
 
     def _pause(self) -> None:
         for orchestrator in self._watching.orchestrators():
@@ -178,7 +192,7 @@ class Dashboard:
     def _say(self, message: str) -> None:
         def say() -> None:
             if not self._closed:
-                self._message.value = f'<div class="claude-force-dash" role="status">{escape(message)}</div>'
+                self._message.value = _LIVE_REGION.format(f'<span role="alert">{escape(message)}</span>')
 
         self._source.call(say)
         self._source.touch()

@@ -1,59 +1,25 @@
-"""The content of the dashboard as sections of facts, and their HTML and plain text. Pure."""
+"""The content of the dashboard as sections of facts. Pure."""
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from claude_force_nb.cache import CacheStats
 from claude_force_nb.calls.snapshot import Headroom, ModelSums, Snapshot, Tally
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.addresses import is_loopback
 from claude_force_nb.messages.usage import sum_dollars
-from claude_force_nb.notebook.display.bundles import bundle
 from claude_force_nb.text_tables import one_line
 
 if TYPE_CHECKING:
     from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
-__all__ = ["STYLE", "Cell", "DashboardState", "Section", "dashboard_bundle", "section_html", "sections", "state_of"]
+__all__ = ["Cell", "Curve", "DashboardState", "Section", "sections", "state_of"]
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
 _KINDS = ("requests", "input-tokens", "output-tokens")
-
-# Colours come from JupyterLab, so that they follow its theme; elsewhere from what stands around.
-STYLE = """<style>
-.claude-force-dash{font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:1.45;max-width:60em;
-color:var(--jp-ui-font-color1,inherit)}
-.claude-force-dash h4{margin:.9em 0 .35em;font-size:1em;font-weight:600}
-.claude-force-dash .cf-tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.2em,1fr));gap:.5em;margin:0;padding:0}
-.claude-force-dash .cf-tile{border:1px solid var(--jp-border-color2,rgba(127,127,127,.35));border-radius:4px;
-padding:.4em .65em .5em;background:var(--jp-layout-color1,transparent)}
-.claude-force-dash .cf-label{display:block;font-size:.85em;color:var(--jp-ui-font-color2,inherit)}
-.claude-force-dash .cf-value{display:block;font-size:1.35em;font-weight:600;line-height:1.3;
-font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-.claude-force-dash .cf-facts{grid-template-columns:repeat(auto-fill,minmax(8.2em,1fr))}
-.claude-force-dash .cf-facts .cf-value{font-size:1.1em}
-.claude-force-dash .cf-facts+table{margin-top:.5em}
-.claude-force-dash .cf-note{display:inline-block;font-size:12px;font-weight:400;color:var(--jp-ui-font-color2,inherit)}
-.claude-force-dash table{border-collapse:collapse;width:100%;margin:0;table-layout:auto;font-size:1em}
-.claude-force-dash th,.claude-force-dash td{text-align:right;padding:.25em .8em .25em 0;vertical-align:top;
-border:0;background:transparent;font-variant-numeric:tabular-nums;white-space:nowrap}
-.claude-force-dash th{font-weight:500;font-size:.85em;color:var(--jp-ui-font-color2,inherit)}
-.claude-force-dash th:first-child,.claude-force-dash td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
-.claude-force-dash tbody tr{border-top:1px solid var(--jp-border-color2,rgba(127,127,127,.35));background:transparent!important}
-.claude-force-dash .cf-bar{height:5px;min-width:5.5em;margin-top:.25em;border-radius:3px;overflow:hidden;
-background:var(--jp-border-color2,rgba(127,127,127,.25))}
-.claude-force-dash .cf-bar>div{height:100%;background:var(--jp-brand-color1,#1976d2)}
-.claude-force-dash .cf-saved>div{background:var(--jp-success-color1,#388e3c)}
-.claude-force-dash .cf-low>div{background:var(--jp-warn-color1,#f57c00)}
-.claude-force-dash svg{display:block;width:100%;height:44px;color:var(--jp-success-color1,#388e3c)}
-.claude-force-dash .cf-alert{border-left:3px solid var(--jp-warn-color1,#f57c00);padding:.25em .6em;margin:.6em 0 0;
-background:var(--jp-layout-color2,rgba(127,127,127,.12))}
-</style>"""
 
 
 @dataclass(frozen=True)
@@ -68,8 +34,8 @@ class DashboardState:
         None where there is no cache.
     models : tuple of ModelSums
         This session's answers.
-    hit_rates : tuple of (float, float)
-        See `Tally.hit_rates`.
+    hit_rates, costs : tuple of (float, float) and of (float, Decimal)
+        See `Tally`.
     failed : int
         Requests of this session without an answer.
     local : bool
@@ -80,6 +46,7 @@ class DashboardState:
     cache: Optional[CacheStats] = None
     models: Tuple[ModelSums, ...] = ()
     hit_rates: Tuple[Tuple[float, float], ...] = ()
+    costs: Tuple[Tuple[float, Decimal], ...] = ()
     failed: int = 0
     local: bool = False
 
@@ -101,6 +68,7 @@ def state_of(orchestrator: AsyncAgentOrchestrator, tally: Tally) -> DashboardSta
         cache=None if orchestrator.cache is None else orchestrator.cache.stats(),
         models=tuple(tally.models()),
         hit_rates=tuple(tally.hit_rates()),
+        costs=tuple(tally.costs()),
         failed=tally.failed,
         local=is_loopback(orchestrator.transport.base_url),
     )
@@ -133,6 +101,25 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A line over time.
+
+    Attributes
+    ----------
+    label : str
+        What it is, with its first and last value in words.
+    points : tuple of float
+        Two and more, 0.0 to 1.0.
+    colour : str
+        As of a bar.
+    """
+
+    label: str
+    points: Tuple[float, ...]
+    colour: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
     """One part of the dashboard.
 
@@ -146,10 +133,8 @@ class Section:
         Label and value.
     header, rows : tuple
         Of a table.
-    curve : tuple of float
-        Shares from 0.0 to 1.0, drawn as a line; none, or two and more.
-    curve_label : str
-        What the curve is.
+    curves : tuple of Curve
+        Drawn beside each other.
     alerts : tuple of str
         Warnings.
     large : bool
@@ -161,8 +146,7 @@ class Section:
     facts: Tuple[Tuple[str, Cell], ...] = ()
     header: Tuple[str, ...] = ()
     rows: Tuple[Tuple[Cell, ...], ...] = ()
-    curve: Tuple[float, ...] = ()
-    curve_label: str = ""
+    curves: Tuple[Curve, ...] = ()
     alerts: Tuple[str, ...] = field(default=())
     large: bool = False
 
@@ -180,7 +164,7 @@ def _overview(state: DashboardState) -> Section:
     facts = [
         ("Spent", _known(spent, sum(row.unknown_price for row in models), calls)),
         ("Saved", _known(saved, sum(row.unknown_saved for row in models), hits)),
-        ("Hit rate", Cell(_rate(state.cache))),
+        ("Hit rate", Cell(_rate(state.cache, hits, calls))),
         ("In flight", Cell(f"{now.in_flight:,}", f"of {now.max_concurrent:,}")),
         ("Queue", Cell(f"{now.queued:,}")),
     ]
@@ -210,10 +194,11 @@ def _known(known: Optional[Decimal], unknown: int, count: int, share: Optional[f
     return Cell(dollars(known), f"+ {unknown:,} price unknown" if unknown else "", share, colour)
 
 
-def _rate(cache: Optional[CacheStats]) -> str:
-    if cache is None:
+def _rate(cache: Optional[CacheStats], hits: int, calls: int) -> str:
+    """Return the share of answers that cost nothing. The cache's own counters include lookups that asked for no answer."""
+    if cache is None and not hits:
         return "no cache"
-    return f"{cache.hit_rate:.0%}" if cache.hits + cache.misses else "–"
+    return f"{hits / (hits + calls):.0%}" if hits + calls else "–"
 
 
 def _models(state: DashboardState) -> Section:
@@ -222,7 +207,7 @@ def _models(state: DashboardState) -> Section:
     for row in state.models:
         rows.append(
             (
-                Cell(one_line(row.model)),
+                Cell(one_line(row.model), "" if row.asked in ("", row.model) else f"asked as {one_line(row.asked)}"),
                 Cell(f"{row.calls:,}"),
                 Cell(f"{row.hits:,}"),
                 _known(row.cost, row.unknown_price, row.calls, float(row.cost / most) if most else 0.0),
@@ -239,11 +224,11 @@ def _models(state: DashboardState) -> Section:
 def _cache(state: DashboardState) -> Section:
     cache = state.cache
     if cache is None:
-        return Section("cache", "Cache", facts=(("Cache", Cell("off")),))
+        return Section("cache", "Cache", facts=(("Cache", Cell("off")),), curves=_curves(state))
     share = cache.size_bytes / cache.max_size_bytes if cache.max_size_bytes else 0.0
     facts = (
-        ("Hits", Cell(f"{cache.hits:,}")),
-        ("Misses", Cell(f"{cache.misses:,}")),
+        ("Hits", Cell(f"{sum(row.hits for row in state.models):,}")),
+        ("Misses", Cell(f"{sum(row.calls for row in state.models) + state.failed:,}")),
         ("Entries", Cell(f"{cache.entries:,}")),
         ("Stored", Cell(_bytes(cache.size_bytes), "of " + _bytes(cache.max_size_bytes), share)),
         ("Integrity failures", Cell(f"{cache.integrity_failures:,}")),
@@ -251,13 +236,21 @@ def _cache(state: DashboardState) -> Section:
     alerts: Tuple[str, ...] = ()
     if cache.integrity_failures:
         alerts = ("Entries failed their check and were removed; %claude_cache verify checks all.",)
+    return Section("cache", "Cache", facts=facts, curves=_curves(state), alerts=alerts)
+
+
+def _curves(state: DashboardState) -> Tuple[Curve, ...]:
+    """Return cost and hit rate over time, once there is a course to be seen."""
+    curves = []
+    costs = [cost for _, cost in state.costs]
+    if len(costs) > 1 and costs[-1]:
+        label = f"Spent over time: {dollars(costs[0])} at first, {dollars(costs[-1])} now"
+        curves.append(Curve(label, tuple(float(cost / costs[-1]) for cost in costs)))
     rates = tuple(rate for _, rate in state.hit_rates)
-    label = ""
-    if len(rates) < 2:  # no course of time to be seen yet
-        rates = ()
-    else:
+    if len(rates) > 1:
         label = f"Hit rate over time: {rates[0]:.0%} at first, {rates[-1]:.0%} recently"
-    return Section("cache", "Cache", facts=facts, curve=rates, curve_label=label, alerts=alerts)
+        curves.append(Curve(label, rates, "saved"))
+    return tuple(curves)
 
 
 def _calls(state: DashboardState) -> Section:
@@ -290,111 +283,3 @@ def _bytes(count: int) -> str:
             return f"{size:,.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:,.1f} GB"
-
-
-# ---------------------------------------------------------------------- as HTML
-
-
-def _text(value: str) -> str:
-    # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
-    return html.escape(value).replace("$", "<span>$</span>")
-
-
-def _value(cell: Cell) -> str:
-    note = f' <span class="cf-note">{_text(cell.note)}</span>' if cell.note else ""
-    return _text(cell.text) + note
-
-
-def _bar(cell: Cell) -> str:
-    if cell.share is None:
-        return ""
-    width = max(0.0, min(1.0, cell.share)) * 100
-    extra = " cf-" + cell.colour if cell.colour else ""
-    # A screen reader has read the number; the bar says nothing more.
-    return f'<div class="cf-bar{extra}" aria-hidden="true"><div style="width:{width:.1f}%"></div></div>'
-
-
-def section_html(section: Section) -> str:
-    """Return a section as HTML in which every text is escaped; `STYLE` gives it its look."""
-    parts: List[str] = []
-    if section.title:
-        parts.append(f"<h4>{_text(section.title)}</h4>")
-    if section.facts:
-        tiles = "".join(
-            f'<div class="cf-tile"><span class="cf-label">{_text(label)}</span> <span class="cf-value">{_value(cell)}</span>{_bar(cell)}</div>'
-            for label, cell in section.facts
-        )
-        parts.append('<div class="cf-tiles{}">{}</div>'.format("" if section.large else " cf-facts", tiles))
-    if section.curve:
-        parts.append(_curve(section))
-    if section.header:
-        parts.append(_table(section))
-    for alert in section.alerts:
-        parts.append(f'<p class="cf-alert">{_text(alert)}</p>')
-    return '<section data-part="{}">{}</section>'.format(section.name, "".join(parts))
-
-
-def _table(section: Section) -> str:
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in section.header)
-    body = "".join(
-        "<tr>{}</tr>".format("".join(f"<td>{_value(cell)}{_bar(cell)}</td>" for cell in row)) for row in section.rows
-    )
-    if not section.rows:
-        body = f'<tr><td colspan="{len(section.header)}">nothing yet</td></tr>'
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _curve(section: Section) -> str:
-    step = 300 / (len(section.curve) - 1)
-    line = " ".join(f"{index * step:.1f},{42 - 40 * share:.1f}" for index, share in enumerate(section.curve))
-    return (
-        f'<div class="cf-note" style="margin-top:.5em">{_text(section.curve_label)}</div>'
-        f'<svg role="img" aria-label="{_text(section.curve_label)}" viewBox="0 0 300 44" preserveAspectRatio="none">'
-        f'<polygon points="0,44 {line} 300,44" fill="currentColor" opacity="0.18"></polygon>'
-        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="2" vector-effect="non-scaling-stroke">'
-        "</polyline></svg>"
-    )
-
-
-# ---------------------------------------------------------------------- as plain text
-
-
-def _plain(section: Section) -> str:
-    lines: List[str] = []
-    if section.title:
-        lines += ["", section.title]
-    width = max((len(label) for label, _ in section.facts), default=0)
-    lines += [f"  {label.ljust(width)}  {cell.whole}" for label, cell in section.facts]
-    if section.curve:
-        blocks = "".join(_BLOCKS[min(7, int(share * 8))] for share in section.curve)
-        lines += ["  " + section.curve_label, "  " + blocks]
-    if section.header:
-        table: List[Sequence[str]] = [section.header, *([cell.whole for cell in row] for row in section.rows)]
-        widths = [max(map(len, column)) for column in zip(*table)]
-        for row in table:
-            cells = [
-                text.ljust(width) if index == 0 else text.rjust(width)
-                for index, (text, width) in enumerate(zip(row, widths))
-            ]
-            lines.append("  " + "  ".join(cells).rstrip())
-        if not section.rows:
-            lines.append("  nothing yet")
-    lines += ["  ! " + alert for alert in section.alerts]
-    return "\n".join(lines)
-
-
-def dashboard_bundle(state: DashboardState, css_class: str = "") -> Dict[str, str]:
-    """Return the dashboard without its buttons, as every front end and a saved notebook can show it.
-
-    Parameters
-    ----------
-    state : DashboardState
-    css_class : str
-        A further class of the HTML's element.
-    """
-    parts = sections(state)
-    plain = "\n".join(map(_plain, parts))
-    inner = '{}<div class="claude-force-dash {}">{}</div>'.format(
-        STYLE, html.escape(css_class), "".join(map(section_html, parts))
-    )
-    return bundle(plain, f"```text\n{plain}\n```", inner)

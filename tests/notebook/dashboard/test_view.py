@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from support.harmless import Page
 
 from claude_force_nb.cache import CacheStats
-from claude_force_nb.calls.snapshot import BudgetState, Headroom, ModelSums, Snapshot
-from claude_force_nb.notebook.dashboard.view import DashboardState, dashboard_bundle
+from claude_force_nb.calls.events import Event
+from claude_force_nb.calls.snapshot import BudgetState, Headroom, ModelSums, Snapshot, Tally
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.dashboard.drawing import dashboard_bundle
+from claude_force_nb.notebook.dashboard.view import DashboardState
 from claude_force_nb.text_tables import one_line
 
 
@@ -56,8 +59,8 @@ def test_plain_text_says_everything() -> None:
     facts = {
         " ".join(line.split()[:-1]): line.split()[-1] for line in plain.splitlines() if len(line.split()) in (2, 3)
     }
-    assert (facts["Saved"], facts["Hit rate"], facts["Queue"]) == ("$0.5000", "75%", "1,234")
-    assert (facts["Hits"], facts["Misses"], facts["Entries"], facts["Integrity failures"]) == ("30", "10", "11", "2")
+    assert (facts["Saved"], facts["Hit rate"], facts["Queue"]) == ("$0.5000", "55%", "1,234")
+    assert (facts["Hits"], facts["Misses"], facts["Entries"], facts["Integrity failures"]) == ("6", "11", "11", "2")
     assert (facts["Retries"], facts["Failed"]) == ("7", "6")
     for text in (
         "Spent                $1.25 + 2 price unknown",
@@ -146,3 +149,43 @@ def test_html_says_what_the_plain_text_says(cache: CacheStats, cost: Decimal, ra
         for words in re.split(r" {2,}|! ", line.strip()):
             if not set(words) <= set("▁▂▃▄▅▆▇█"):
                 assert " ".join(words.split()) in seen, words
+
+
+def _event(kind: str, asked: str, at_seconds: float, result: ClaudeResult) -> Event:
+    return Event(kind, "f", asked, at_seconds, result=result)
+
+
+def test_cost_and_hit_rate_stand_beside_each_other_over_time() -> None:
+    """What was spent until then, and which share the cache gave; an answer counts as what it is, however often others looked."""
+    tally = Tally()
+    for second in range(200):
+        paid = second % 2 == 0
+        result = ClaudeResult(model="m-1", cost=Decimal("0.01") if paid else Decimal(0), saved=Decimal("0.01"))
+        tally(_event("done" if paid else "hit", "m-1", float(second), result))
+    costs = [cost for _, cost in tally.costs()]
+    assert costs == sorted(costs)
+    assert costs[-1] == Decimal(1)
+    assert [at for at, _ in tally.costs()] == [at for at, _ in tally.hit_rates()]
+    stats = CacheStats(hits=7, misses=900)  # with the looks of dry runs and of calls that joined another's
+    state = DashboardState(_snapshot(), stats, tuple(tally.models()), tuple(tally.hit_rates()), tuple(tally.costs()))
+    plain = dashboard_bundle(state)["text/plain"]
+    for fact in ("Hits 100", "Misses 100", "Hit rate 50%"):
+        assert fact in re.sub(" +", " ", plain)
+    assert re.search(r"Spent over time: \$0\.0\d+ at first, \$1\.00 now\n  ▁.*█\n  Hit rate over time", plain)
+    page = dashboard_bundle(state)["text/html"]
+    assert page.count('<svg role="img" aria-label="') == 2
+    assert page.index("Spent over time") < page.index("Hit rate over time")
+
+
+def test_the_model_that_answered_and_the_one_that_was_asked_are_told_apart() -> None:
+    """An alias of the server's has a row of its own that names both; the same name is not said twice."""
+    tally = Tally()
+    tally(_event("done", "opus-latest", 1.0, ClaudeResult(model="claude-opus-5-5", cost=Decimal(2))))
+    tally(_event("done", "claude-opus-5-5", 1.0, ClaudeResult(model="claude-opus-5-5", cost=Decimal(1))))
+    assert [(row.model, row.asked, row.cost) for row in tally.models()] == [
+        ("claude-opus-5-5", "opus-latest", Decimal(2)),
+        ("claude-opus-5-5", "claude-opus-5-5", Decimal(1)),
+    ]
+    plain = dashboard_bundle(DashboardState(_snapshot(), None, tuple(tally.models())))["text/plain"]
+    assert re.search(r"^  claude-opus-5-5 asked as opus-latest +1 ", plain, re.MULTILINE)
+    assert re.search(r"^  claude-opus-5-5 +1 ", plain, re.MULTILINE)
