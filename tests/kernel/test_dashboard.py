@@ -332,3 +332,31 @@ def test_unloading_closes_it(kernel: LiveKernel) -> None:
     assert browser.models == {}
     assert kernel.value("[t for t in asyncio.all_tasks() if 'claude_force_nb' in repr(t)]") == "[]"
     kernel.run("%load_ext claude_force_nb\nsession = get_ipython()._claude_force_extension.magics.session")
+
+
+@pytest.mark.slow
+def test_a_blocking_magic_and_pause_do_not_lock_each_other(kernel: LiveKernel, server: Simulator) -> None:
+    """In a function or a widget's callback nothing hears Resume: refused at once, and cached answers still come."""
+    kernel.run("def ask(prompt):\n    answer = %claude model=haiku {{ prompt }}\n    return answer")
+    kernel.run("ask('known')")
+    calls = server.counters.calls
+    kernel.run("session.orchestrator.pause()")
+    assert kernel.value("ask('known').cached") == "True"
+    refused = kernel.run("ask('new')")
+    line = (
+        "ClaudeForceError: calls are paused, and Resume would not be heard while this waits: press Resume first, then run it again; "
+        "nothing was sent"
+    )
+    assert refused.traceback == [line]
+    assert refused.seconds < 5
+    kernel.run("%%time\n_ = %claude_batch ['new 1', 'new 2'] model=haiku")
+    kernel.run(
+        "import ipywidgets\nbutton, told = ipywidgets.Button(), []\n"
+        "def clicked(_):\n    try:\n        ask('newer')\n    except Exception as error:\n        told.append(str(error))\n"
+        "button.on_click(clicked)"
+    )
+    kernel.send_comm(kernel.value("button.model_id"), {"method": "custom", "content": {"event": "click"}})
+    assert kernel.value("told[0]") == line.partition(": ")[2]
+    assert server.counters.calls == calls
+    kernel.run("session.orchestrator.resume()")
+    assert kernel.value("ask('new').status") == "ok"

@@ -5,26 +5,41 @@ from __future__ import annotations
 import asyncio
 from typing import Awaitable, Callable, TypeVar
 
+from claude_force_nb.errors import ClaudeForceError
+
 __all__ = ["run_blocking"]
 
 T = TypeVar("T")
+_POLL_SECONDS = 0.1
 
 
-def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
+def run_blocking(work: Callable[[], Awaitable[T]], held: Callable[[], bool] = lambda: False) -> T:
     """Run to the end where awaiting is not possible: in a function, or from ``ipython -c``.
 
     Patches asyncio through nest-asyncio, but only where a loop runs already.
+
+    Parameters
+    ----------
+    work : callable
+        Gives what is to be awaited.
+    held : callable, optional
+        Says whether the work waits for Resume to be pressed.
+
+    Raises
+    ------
+    ClaudeForceError
+        If it does: as long as something blocks here, the kernel hears no button.
     """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_call(work))
+        return asyncio.run(_call(work, held))
     try:
         import nest_asyncio2 as nest_asyncio  # ipykernel from 7.2 on brings it; the two must not be mixed
     except ImportError:
         import nest_asyncio
     nest_asyncio.apply(loop)
-    task = loop.create_task(_call(work))
+    task = loop.create_task(_call(work, held))
     try:
         result: T = loop.run_until_complete(task)
     except BaseException:
@@ -35,5 +50,19 @@ def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
     return result
 
 
-async def _call(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()
+async def _call(work: Callable[[], Awaitable[T]], held: Callable[[], bool]) -> T:
+    task = asyncio.ensure_future(work())
+    try:
+        while not (await asyncio.wait([task], timeout=_POLL_SECONDS))[0]:
+            if held():
+                raise ClaudeForceError(
+                    "calls are paused, and Resume would not be heard while this waits: press Resume first, then run it again; "
+                    "nothing was sent"
+                )
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()

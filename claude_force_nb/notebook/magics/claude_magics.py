@@ -63,12 +63,15 @@ class ClaudeMagics(Magics):
 
         return self._session is None and is_likely_paid(self.shell, os.environ)
 
+    def _run_blocking(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        return run_blocking(work, lambda: self._session is not None and self._session.waits_for_resume)
+
     @no_var_expand
     @needs_local_scope
     @line_cell_magic
     def claude(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
         """Ask Claude: `%claude question` or `%%claude agent=… into=…` above a prompt; `%%claude --help` lists the options."""
-        return run_blocking(lambda: self._ask(line, cell, local_ns))
+        return self._run_blocking(lambda: self._ask(line, cell, local_ns))
 
     def _ask(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.claude import ask
@@ -80,7 +83,7 @@ class ClaudeMagics(Magics):
     @line_cell_magic
     def claude_batch(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
         """Ask for every row of a source: `%claude_batch SOURCE`, or `%%claude_batch SOURCE` above a prompt with {{ }}."""
-        return run_blocking(lambda: self._batch(line, cell, local_ns))
+        return self._run_blocking(lambda: self._batch(line, cell, local_ns))
 
     def _batch(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.batch import batch
@@ -92,7 +95,7 @@ class ClaudeMagics(Magics):
     @line_cell_magic
     def claude_compare(self, line: str, cell: Optional[str] = None, local_ns: Optional[Dict[str, Any]] = None) -> Any:
         """Ask several models and agents the same: `%%claude_compare models=haiku,sonnet agents=a,b samples=2` above a prompt."""
-        return run_blocking(lambda: self._compare(line, cell, local_ns))
+        return self._run_blocking(lambda: self._compare(line, cell, local_ns))
 
     def _compare(self, line: str, cell: Optional[str], local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.compare import compare
@@ -103,7 +106,7 @@ class ClaudeMagics(Magics):
     @line_magic
     def claude_jobs(self, line: str) -> None:
         """List the message batches of all kernels, or do something with one: `%claude_jobs [attach|cancel|forget ID]`."""
-        run_blocking(lambda: self._jobs(line))
+        self._run_blocking(lambda: self._jobs(line))
 
     async def _jobs(self, line: str) -> None:
         from claude_force_nb.notebook.commands.jobs import jobs
@@ -115,7 +118,7 @@ class ClaudeMagics(Magics):
     @line_magic
     def claude_fix(self, line: str, local_ns: Optional[Dict[str, Any]] = None) -> Any:
         """Ask about the last error: `%claude_fix [options] [words]`; `as=code` puts the mended cell below."""
-        return run_blocking(lambda: self._fix(line, local_ns))
+        return self._run_blocking(lambda: self._fix(line, local_ns))
 
     def _fix(self, line: str, local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
         from claude_force_nb.notebook.commands.fix import fix
@@ -126,7 +129,7 @@ class ClaudeMagics(Magics):
     @line_magic
     def claude_doctor(self, line: str) -> None:
         """Say what works here, and what to do about what does not: `%claude_doctor [--online]`."""
-        run_blocking(lambda: self._doctor(line))
+        self._run_blocking(lambda: self._doctor(line))
 
     async def _doctor(self, line: str) -> None:
         from claude_force_nb.notebook.commands.doctor import doctor

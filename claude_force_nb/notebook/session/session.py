@@ -99,6 +99,12 @@ class NotebookSession:
         return self.orchestrators.current
 
     @property
+    def waits_for_resume(self) -> bool:
+        """True while calls are paused and nothing but Resume lets them go on."""
+        now = self.orchestrator.snapshot()
+        return now.paused and now.in_flight == 0 and now.queued > 0
+
+    @property
     def dashboards(self) -> Dashboards:
         """The open dashboards; the first use imports ipywidgets."""
         if self._dashboards is None:
