@@ -144,3 +144,15 @@ def test_interact_gets_one_answer(shared: LiveKernel) -> None:
     cell = shared.run(code, "a-cell")
     assert json.dumps(cell.outputs).count("text/markdown") == 1
     assert cell.updates == 0
+
+
+@pytest.mark.slow
+def test_no_button_where_no_click_is_heard(shared: LiveKernel) -> None:
+    """A console, nbclient and papermill get a dashboard's numbers as one small output, and import no widgets for it."""
+    console = shared.run_as_console("%claude_dashboard")
+    (output,) = console.outputs
+    assert set(output["data"]) == {"text/plain", "text/markdown", "text/html"}
+    assert len(json.dumps(output)) < 40_000
+    browser = shared.run("%claude_dashboard")
+    assert "application/vnd.jupyter.widget-view+json" in browser.outputs[0]["data"]
+    shared.run("%claude_dashboard close")

@@ -97,7 +97,9 @@ class BatchRun:
             source, lambda row, result: self.progress.ended(result), keep=plan.path is None
         )
         self._stop: Optional[Callable[[], None]] = None
-        button = StopButton(self._clicked, kernel=front_end.kernel, waiting=not background)
+        button = StopButton(
+            self._clicked, kernel=front_end.kernel if front_end.hears_clicks else None, waiting=not background
+        )
         live = front_end.live(plan.live)
         if background and live is Live.TEXT:
             live = Live.AT_END  # text would run into what is typed meanwhile

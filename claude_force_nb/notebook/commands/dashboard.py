@@ -39,7 +39,7 @@ def dashboard(session: NotebookSession, line: str) -> Optional[Bundle]:
         return None
     if action:
         raise OptionError(f"%claude_dashboard takes nothing or close, not {action!r}{did_you_mean(action, ('close',))}")
-    if not session.front_end.in_kernel:
+    if not session.front_end.hears_clicks:
         return dashboard_bundle(session.watching.state())
     session.dashboards.open(session.front_end.cell_id())
     return None

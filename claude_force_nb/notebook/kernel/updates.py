@@ -11,7 +11,7 @@ import sys
 from enum import Enum
 from typing import Any, Mapping
 
-__all__ = ["Live", "is_captured", "live_form", "shows_updates"]
+__all__ = ["Live", "hears_clicks", "is_captured", "live_form", "shows_updates"]
 
 # jupyter_client: a session's id, the process, a number. Front ends in a browser send a bare UUID.
 _PYTHON_CLIENT = re.compile(r"_\d+\Z")
@@ -71,6 +71,21 @@ def shows_updates(shell: Any, message: Any) -> bool:
     if _BROWSER_CLIENT.match(message_id):
         return True
     return bool(_PYTHON_CLIENT.search(message_id)) and content.get("allow_stdin") is False
+
+
+def hears_clicks(message: Any, environ: Mapping[str, str]) -> bool:
+    """Return whether a click on a widget can come back to the kernel.
+
+    Parameters
+    ----------
+    message : dict
+        See `shows_updates`.
+    environ : mapping
+        Environment of the kernel; voila, which runs a notebook as nbclient does and then shows its widgets, names itself there.
+    """
+    header = (message.get("header") if isinstance(message, dict) else None) or {}
+    made_in_python = bool(_PYTHON_CLIENT.search(str(header.get("msg_id", ""))))
+    return not made_in_python or environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def live_form(asked: str, *, updates: bool) -> Live:

@@ -10,7 +10,7 @@ from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.provenance import ABOUT_THE_RUN
 from claude_force_nb.notebook.display.screen import show_bundle
 from claude_force_nb.notebook.kernel.cells import cell_id, cell_run
-from claude_force_nb.notebook.kernel.updates import Live, live_form, shows_updates
+from claude_force_nb.notebook.kernel.updates import Live, hears_clicks, live_form, shows_updates
 from claude_force_nb.notebook.options.settings import folder_of_notebook
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class FrontEnd:
         if self.in_kernel:
             return live_form(asked, updates=shows_updates(self.shell, self._message()))
         return Live.AT_END if asked == "off" else Live.TEXT
+
+    @property
+    def hears_clicks(self) -> bool:
+        """True where a button below the running cell would work."""
+        return self.in_kernel and hears_clicks(self._message(), self._environ)
 
     @property
     def names(self) -> MutableMapping[str, Any]:
