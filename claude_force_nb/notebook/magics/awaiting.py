@@ -56,8 +56,7 @@ async def _call(work: Callable[[], Awaitable[T]], held: Callable[[], bool]) -> T
         while not (await asyncio.wait([task], timeout=_POLL_SECONDS))[0]:
             if held():
                 raise ClaudeForceError(
-                    "calls are paused, and Resume would not be heard while this waits: press Resume first, then run it again; "
-                    "nothing was sent"
+                    "calls are paused, and Resume would not be heard while this waits: press Resume first, then run it again"
                 )
         return task.result()
     finally:
