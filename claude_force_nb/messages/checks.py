@@ -12,7 +12,7 @@ from typing import Any, Collection, Dict, Optional
 from claude_force_nb.errors import OptionError
 
 from .models import ModelRules, models_with_temperature
-from .thinking import LEAST_BUDGET_TOKENS, least_effort
+from .thinking import LEAST_BUDGET_TOKENS, OFF, least_effort
 
 __all__ = ["check_batch_fields", "check_body", "check_messages", "sampling_problem"]
 
@@ -20,7 +20,6 @@ __all__ = ["check_batch_fields", "check_body", "check_messages", "sampling_probl
 _NO_SAMPLING_VERSION = "2026-10-21"
 _SAMPLING = ("temperature", "top_p", "top_k")
 _LONG_OUTPUT_BETA = "output-300k-"
-_OFF = ("disabled", "between_tools")
 # Fields that a request in a message batch must not have ("Batch processing").
 _NOT_IN_BATCHES = ("speed", "fallbacks", "thread", "diagnostics")
 
@@ -182,7 +181,7 @@ def _check_effort(body: Mapping[str, Any], rules: ModelRules) -> None:
         raise OptionError(f"{rules.name} does not take effort={effort}; leave it out, or use a newer model")
     if effort not in rules.efforts:
         raise OptionError(f"{rules.name} takes effort={', '.join(rules.efforts)}, not {effort}")
-    if _type(body.get("thinking")) in _OFF and effort not in rules.thinking_off_efforts:
+    if _type(body.get("thinking")) in OFF and effort not in rules.thinking_off_efforts:
         raise OptionError(
             f"{rules.name} takes effort={effort} only while it thinks: leave out thinking=off, "
             f"or use effort={rules.thinking_off_efforts[-1]}"

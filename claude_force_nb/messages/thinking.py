@@ -14,14 +14,24 @@ from claude_force_nb.vocabulary import EFFORTS
 
 from .models import ModelRules
 
-__all__ = ["Reasoning", "ThinkingOption", "fit_reasoning", "least_effort", "thinking_body"]
+__all__ = [
+    "LEAST_BUDGET_TOKENS",
+    "OFF",
+    "Reasoning",
+    "ThinkingOption",
+    "fit_reasoning",
+    "least_effort",
+    "thinking_body",
+]
 
 ThinkingOption = Union[bool, int, str, None]
 
 LEAST_BUDGET_TOKENS = 1024
 """Smallest ``budget_tokens`` ("Thinking", section "Manual mode")."""
 
-_OFF = ("disabled", "between_tools")
+OFF = ("disabled", "between_tools")
+"""Values of ``thinking.type`` that turn thinking off."""
+
 # Newer models omit their thinking from the answer unless asked to include it, and bill it either way.
 _ADAPTIVE: Dict[str, Any] = {"type": "adaptive", "display": "summarized"}
 
@@ -136,7 +146,7 @@ def _fit_thinking(
 
 
 def _turned_off(rules: ModelRules) -> Dict[str, Any]:
-    for kind in _OFF:
+    for kind in OFF:
         if kind in rules.thinking:
             return {"type": kind}
     if not rules.known:
@@ -162,14 +172,14 @@ def _fit_agent_thinking(
         lowest = rules.efforts[0] if rules.efforts and effort is None else effort
         instead = f"effort={lowest} is sent instead" if effort is None and lowest else "left out"
         return None, lowest, [f"the agent's thinking=off: {rules.name} always thinks; {instead}"]
-    if field is not None and field["type"] in _OFF and effort is not None and effort not in _efforts(rules, field):
+    if field is not None and field["type"] in OFF and effort is not None and effort not in _efforts(rules, field):
         return None, effort, [f"the agent's thinking=off does not go with effort={effort} on {rules.name}: left out"]
     return field, effort, [notice]
 
 
 def _efforts(rules: ModelRules, thinking: Optional[Dict[str, Any]]) -> Tuple[str, ...]:
     """Return the levels of effort that a model accepts together with a ``thinking`` object."""
-    if thinking is not None and thinking.get("type") in _OFF:
+    if thinking is not None and thinking.get("type") in OFF:
         return tuple(level for level in rules.efforts if level in rules.thinking_off_efforts)
     return rules.efforts
 

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write(notebook, output / stem)
     print()
     print(" · ".join(_summary(name, row) for name, row in zip(("first run", "second run"), runs)))
-    print("written: {0}.html and {0}.ipynb".format(output / stem))
+    print(f"written: {output / stem}.html and {output / stem}.ipynb")
     return 0
 
 

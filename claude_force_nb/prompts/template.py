@@ -35,10 +35,8 @@ __all__ = [
 ]
 
 
-_NOT_ASKED = "{} has no value, so the row is skipped; missing=empty inserts nothing there, missing=keep inserts the value as it is"
-
 # Names that every notebook has and that no prompt means.
-_NOBODY_MEANS = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
+_NEVER_MEANT = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
 
 
 @dataclass(frozen=True)
@@ -263,7 +261,7 @@ class _Prompt:
 def check_given(value: Any, name: str, missing: Optional[str]) -> None:
     """Raise MissingValueError where a row has no value that could be its prompt, with ``skip``."""
     if missing == "skip" and is_missing(value):
-        raise MissingValueError(_NOT_ASKED.format(name))
+        raise _missing_value(name)
 
 
 def _evaluate(
@@ -314,7 +312,7 @@ def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[s
             known[name] = SAFE_BUILTINS[name]
         else:
             near = did_you_mean(
-                name, (item for item in variables if not item.startswith("_") and item not in _NOBODY_MEANS)
+                name, (item for item in variables if not item.startswith("_") and item not in _NEVER_MEANT)
             )
             raise UndefinedNameError(
                 f"{name!r} in {expression} is not defined; nothing was sent{near}{HOW_TO_SEND_BRACES}"
@@ -322,10 +320,16 @@ def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[s
     return known
 
 
+def _missing_value(name: str) -> MissingValueError:
+    return MissingValueError(
+        f"{name} has no value, so the row is skipped; missing=empty inserts nothing there, missing=keep inserts the value as it is"
+    )
+
+
 def _absent(name: str, missing: str) -> str:
     if missing == "empty":
         return ""
-    raise MissingValueError(_NOT_ASKED.format(short(name, 60)))
+    raise _missing_value(short(name, 60))
 
 
 def _is_undefined(value: Any) -> bool:

@@ -49,8 +49,10 @@ def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
     if found is None:
         return "Could not process image"
     if found != media_type:
-        message = "{}: The image was specified using the {} media type, but the image appears to be a {} image"
-        return message.format(place + ".data", media_type, found)
+        return (
+            f"{place}.data: The image was specified using the {media_type} media type, "
+            f"but the image appears to be a {found} image"
+        )
     size = decoded_size(raw)
     if size is not None and max(size) > MAX_SIDE_PIXELS:
         return f"{place}.data: At least one of the image dimensions exceed max allowed size: {MAX_SIDE_PIXELS} pixels"

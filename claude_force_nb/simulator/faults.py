@@ -153,9 +153,7 @@ class FaultRule:
             known = kind is None or (400 <= kind <= 599 if isinstance(kind, int) else kind in FAULT_KINDS)
             if not known:
                 raise ValueError(
-                    "no fault is called {!r}: it is a status from 400 to 599 or one of {}".format(
-                        kind, ", ".join(FAULT_KINDS)
-                    )
+                    f"unknown fault {kind!r}: use a status from 400 to 599 or one of {', '.join(FAULT_KINDS)}"
                 )
         if not self.kinds:
             raise ValueError("name at least one fault")
@@ -167,7 +165,7 @@ class FaultRule:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability must be from 0 to 1, not {self.probability!r}")
         if self.endpoint not in ENDPOINTS:
-            raise ValueError("endpoint must be one of {}, not {!r}".format(", ".join(ENDPOINTS), self.endpoint))
+            raise ValueError(f"endpoint must be one of {', '.join(ENDPOINTS)}, not {self.endpoint!r}")
 
     @classmethod
     def build(cls, kinds: Kinds, **options: Any) -> FaultRule:

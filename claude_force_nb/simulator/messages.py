@@ -124,9 +124,8 @@ class Messages:
         self._add_limit_headers(exchange, model)
         raise ApiFailure(
             429,
-            "This request would exceed the rate limit for your organization of {} {} per minute. (simulated)".format(
-                refusal.limit, refusal.name.replace("-", " ")
-            ),
+            f"This request would exceed the rate limit for your organization of {refusal.limit} "
+            f"{refusal.name.replace('-', ' ')} per minute. (simulated)",
             retry_after_seconds=refusal.retry_after_seconds,
         )
 

@@ -41,7 +41,7 @@ class SimulatorProcess:
         self._open = build_opener(ProxyHandler({})).open
 
     def __repr__(self) -> str:
-        return "SimulatorProcess({})".format(self._url or "not started")
+        return f"SimulatorProcess({self._url or 'not started'})"
 
     def _command(self) -> List[str]:
         command = [sys.executable, "-m", "claude_force_nb.simulator", "--until-stdin-closes"]

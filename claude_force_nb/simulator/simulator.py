@@ -48,7 +48,7 @@ class Simulator:
         self._error: Optional[BaseException] = None
 
     def __repr__(self) -> str:
-        return "Simulator({})".format(self._server.url if self._server is not None else "not started")
+        return f"Simulator({self._server.url if self._server is not None else 'not started'})"
 
     def start(self) -> Simulator:
         """Start the server; return when it listens. Raises OSError where the port is taken."""

@@ -226,16 +226,16 @@ def _find_code(text: str) -> str:
 
 def _review(names: Sequence[str], model: str, mark: str, digest: int) -> str:
     bullets = [f"- `{name}`: {_REMARKS[(digest + number) % len(_REMARKS)]}" for number, name in enumerate(names[:4])]
-    return "Simulated answer ({}, {}): a review in outline, since no model has read the code.\n\n{}".format(
-        model, mark, "\n".join(bullets)
-    )
+    points = "\n".join(bullets)
+    return f"Simulated answer ({model}, {mark}): a review in outline, since no model has read the code.\n\n{points}"
 
 
 def _tests(name: str, model: str, mark: str) -> str:
     return (
-        "Simulated answer ({}, {}): the outline of a test, since no model has read the code.\n\n"
-        "```python\ndef test_{}() -> None:\n    # Simulated: a real model would write the cases here.\n    assert callable({})\n```"
-    ).format(model, mark, name.lower().strip("_") or "it", name)
+        f"Simulated answer ({model}, {mark}): the outline of a test, since no model has read the code.\n\n"
+        f"```python\ndef test_{name.lower().strip('_') or 'it'}() -> None:\n"
+        f"    # Simulated: a real model would write the cases here.\n    assert callable({name})\n```"
+    )
 
 
 def _essay(system: str, prompt: str, question: str, turns: int, model: str, mark: str, digest: int) -> str:
@@ -248,7 +248,7 @@ def _essay(system: str, prompt: str, question: str, turns: int, model: str, mark
     words = sorted({word.lower() for word in _LONG_WORD.findall(prompt)}, key=lambda word: (-len(word), word))
     points = [f"- {len(prompt):,} characters"]
     if words:
-        points.append("- long words in it: {}".format(", ".join(f"*{word}*" for word in words[:4])))
+        points.append(f"- long words in it: {', '.join(f'*{word}*' for word in words[:4])}")
     if system:
         points.append(f"- a system prompt that begins “{_clip(system, 60)}”")
     return "\n\n".join(

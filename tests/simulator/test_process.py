@@ -47,7 +47,7 @@ def test_it_is_scripted_and_read_from_here() -> None:
         assert send(simulator.url, "never mind")[0] == 200
         simulator.reset()
         assert simulator.counters.calls == 0
-        with pytest.raises(ValueError, match="no fault"):
+        with pytest.raises(ValueError, match="unknown fault"):
             simulator.fail("nonsense")
         url = simulator.url
     with pytest.raises(OSError, match=r"refused|10061"):

@@ -158,14 +158,14 @@ class Dashboard:
 
     def _stop_all(self) -> None:
         count = sum(orchestrator.stop_all() for orchestrator in self._watching.orchestrators())
-        self._say("Stopped {:,} call{}.".format(count, "" if count == 1 else "s") if count else "Nothing to stop.")
+        self._say(f"Stopped {count:,} call{'' if count == 1 else 's'}." if count else "Nothing to stop.")
 
     def _ask(self) -> None:
         cache = self._watching.orchestrator.cache
         if cache is None:
             self._say("There is no cache.")
             return
-        question = "Remove {}?".format(_answers(len(cache), "cached "))
+        question = f"Remove {_answers(len(cache), 'cached ')}?"
 
         def ask() -> None:
             self._question.value = f'<div class="claude-force-dash" role="alert">{escape(question)}</div>'
@@ -213,7 +213,7 @@ class Dashboard:
 
 
 def _answers(count: int, kind: str = "") -> str:
-    return "{:,} {}answer{}".format(count, kind, "" if count == 1 else "s")
+    return f"{count:,} {kind}answer{'' if count == 1 else 's'}"
 
 
 class Dashboards:

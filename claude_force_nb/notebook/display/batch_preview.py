@@ -140,8 +140,8 @@ def _tokens_out(estimate: BatchEstimate) -> str:
     most = f"at most {sampled.to_send * sampled.max_tokens:,}"
     if estimate.output_tokens is None:
         return f"{most}, {sampled.max_tokens:,} per answer"
-    about = "about {:,.0f}, as in the {} cached answers; {}"
-    return about.format(estimate.output_tokens * sampled.to_send, len(sampled.output_tokens), most)
+    about = estimate.output_tokens * sampled.to_send
+    return f"about {about:,.0f}, as in the {len(sampled.output_tokens)} cached answers; {most}"
 
 
 def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: str) -> str:

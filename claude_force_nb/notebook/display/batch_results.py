@@ -65,9 +65,7 @@ def _recorded_line(batch: Union[BatchResult, BatchSummary]) -> str:
 
 def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
     parts = [f"{rows:,} rows" if rows != 1 else "1 row"]
-    return " · ".join(
-        parts + ["{:,} {}".format(number, kind.replace("_", " ")) for kind, number in counts.items() if number]
-    )
+    return " · ".join(parts + [f"{number:,} {kind.replace('_', ' ')}" for kind, number in counts.items() if number])
 
 
 def _sum(amounts: Sequence[Optional[Decimal]]) -> str:

@@ -63,7 +63,7 @@ def _masked(value: Any, secrets: Sequence[str]) -> Tuple[Any, int]:
         return [part for part, _ in parts], sum(number for _, number in parts)
     if isinstance(value, Mapping):
         if value.get("type") == "base64" and isinstance(value.get("data"), str):
-            value = dict(value, data="({} of data)".format(_size(value["data"])))
+            value = dict(value, data=f"({_size(value['data'])} of data)")
         whole: Dict[str, Any] = {}
         total = 0
         for key, item in value.items():
@@ -141,7 +141,8 @@ class Preview:
         plain = str(self)
         style = "white-space:pre-wrap;overflow-wrap:anywhere;margin:0.2em 0 0.8em"
         inner = "".join(f"<div><b>{escape(title)}</b></div>{_folded(text, style)}" for title, text in self.sections)
-        inner += '<pre style="{}">{}</pre>'.format(style, escape("\n".join(self.facts)))
+        facts = escape("\n".join(self.facts))
+        inner += f'<pre style="{style}">{facts}</pre>'
         inner += f"<details><summary>JSON</summary><pre>{escape(self.json)}</pre></details>"
         longest = max((len(run) for run in re.findall("`+", plain)), default=0)
         fence = "`" * max(4, longest + 1)
@@ -200,7 +201,7 @@ def make_preview(
     body, hidden = _masked(request.body, listed)
     read = [request.body.get(name) for name in ("system", "messages", "tools", "output_config")]
     tokens, documents = content_tokens(read, documents=False), _documents(request.body.get("messages"))
-    beside = " and {} document{}".format(documents, "" if documents == 1 else "s") if documents else ""
+    beside = f" and {documents} document{'' if documents == 1 else 's'}" if documents else ""
     facts = [
         f"to {request.base_url} · fingerprint {request.fingerprint}",
         f"about {tokens:,} tokens{beside} in, at most {request.max_tokens:,} out · at most {dollars(most)}",
@@ -208,12 +209,8 @@ def make_preview(
         *notes,
     ]
     if hidden:
-        what = (
-            "1 secret is masked here, but would be sent"
-            if hidden == 1
-            else "{} secrets are masked here, but would be sent"
-        )
-        facts.append(what.format(hidden))
+        what = "1 secret is" if hidden == 1 else f"{hidden} secrets are"
+        facts.append(f"{what} masked here, but would be sent")
     where = "cache off" if cached is None else "cached: free" if cached else "not cached"
     facts.append(f"{where} · nothing was sent")
     return Preview(
@@ -261,7 +258,7 @@ def _sections(body: Mapping[str, Any], request: ClaudeRequest) -> Iterator[Tuple
     for number, message in enumerate(messages, 1):
         turn = f" (message {number} of {len(messages)})" if len(messages) > 1 else ""
         if isinstance(message, Mapping):
-            yield "{}{}".format(message.get("role"), turn), "\n".join(_blocks(message.get("content")))
+            yield f"{message.get('role')}{turn}", "\n".join(_blocks(message.get("content")))
     for tool in tools if isinstance(tools, list) else ():
         name = tool.get("name") if isinstance(tool, Mapping) else ""
         yield f"tool {name}", _pretty(tool)
@@ -288,7 +285,7 @@ def _blocks(content: Any) -> Iterator[str]:
         elif block.get("type") == "text" and isinstance(block.get("text"), str):
             yield str(block["text"])
             if "cache_control" in block:
-                yield "[prompt cache: {}]".format(_short(block["cache_control"]))
+                yield f"[prompt cache: {_short(block['cache_control'])}]"
         else:
             yield f"[{_binary(block) or _pretty(block)}]"
 

@@ -161,8 +161,9 @@ class Progress:
         value = "" if fraction is None else f' max="1000" value="{1000 * fraction:.0f}"'
         bar = f'<progress{value} style="width:16em;vertical-align:middle"></progress> '
         text = escape(line).replace("$", "<span>$</span>")
-        html = '<div class="claude-force mathjax_ignore tex2jax_ignore" style="white-space:nowrap">{}{}</div>'
-        return {"text/plain": line, "text/html": html.format(bar, text)}
+        ignored = "claude-force mathjax_ignore tex2jax_ignore"
+        html = f'<div class="{ignored}" style="white-space:nowrap">{bar}{text}</div>'
+        return {"text/plain": line, "text/html": html}
 
 
 class LiveLine:

@@ -40,7 +40,7 @@ def _version(distribution: str) -> str:
 def _python() -> Finding:
     says = f"{platform.python_version()} ({platform.python_implementation()}, {platform.system()}), claude_force_nb {__version__}"
     if not _TESTED[0] <= sys.version_info[:2] <= _TESTED[1]:
-        span = " to ".join("{}.{}".format(*each) for each in _TESTED)
+        span = " to ".join(f"{major}.{minor}" for major, minor in _TESTED)
         return Finding("Python", says, NOTE, f"tested are {span}")
     return Finding("Python", says)
 
