@@ -1,4 +1,4 @@
-"""What the extension costs in a notebook: loading it, and a ``%%claude`` cell on top of a bare SDK call.
+"""What the extension costs in a notebook: loading it, a ``%%claude`` cell on top of a bare SDK call, and showing a long answer.
 
     python benchmarks/notebook.py [--kernels 9] [--cells 60]
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,54 @@ from claude_force_nb.simulator import SimulatorProcess
 
 LOAD_BOUND_MS = 60.0
 CELL_BOUND_MS = 15.0
+RENDER_BOUND_MS = 150.0
+# An answer of 200,000 characters with 50 blocks of code: what of the processor it takes to render it for the first time in a process that has imported what that needs:
+# a cell imports it while it waits for the answer.
+TIMED_RENDERING = """
+import sys, time
+import IPython
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.notebook.display.answers import result_bundle
+from claude_force_nb.notebook.display.markdown import warm_up
+before = time.process_time()
+warm_up()
+imported = time.process_time()
+line = "def half_{0}(number: float) -> float:\\n    'Return half of a number.'\\n    return number / {0}  # exact\\n"
+words = "Some *words* of prose, with `code` in them, that say what the code below does and why it does it in this way. "
+parts = []
+for number in range(50):
+    code = "".join(line.format(number * 12 + each) for each in range(1, 12))
+    parts.append("## Part {}\\n\\n{}\\n\\n```python\\n{}```".format(number, words * 26, code))
+text = "\\n\\n".join(parts)[:200_000] + "\\n```"
+result = ClaudeResult(text=text, model="m")
+began = time.process_time()
+result_bundle(result)
+print((imported - before) * 1e3, (time.process_time() - began) * 1e3)
+"""
+# What showing it takes of the processor while it arrives, at 20,000 characters a second, for so many seconds.
+TIMED_STREAM = """
+import sys, time
+import IPython.display
+class Sink:
+    def __call__(self, shown, **more):
+        return self
+    def update(self, shown, **more):
+        pass
+IPython.display.display = Sink()
+from claude_force_nb.api.answer import PartialAnswer
+from claude_force_nb.notebook.display.markdown import warm_up
+from claude_force_nb.notebook.display.screen import NotebookScreen
+warm_up()
+screen, partial = NotebookScreen(), PartialAnswer()
+part = "Some *words* with `code`. " * 40 + "\\n\\n```python\\nx = [number for number in range(10)]\\n```\\n\\n"
+before, began = time.process_time(), time.monotonic()
+while time.monotonic() - began < float(sys.argv[1]):
+    while len(partial.text) < 20_000 * (time.monotonic() - began):
+        partial.add_text(part)
+    screen.show(partial)
+    time.sleep(0.1)
+print(time.process_time() - before)
+"""
 
 TIMED_LOAD = """
 import sys, time
@@ -87,6 +136,11 @@ def cell_times(url: str, cells: int) -> Dict[str, List[float]]:
     return times
 
 
+def in_new_process(code: str, *arguments: str) -> List[float]:
+    printed = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
+    return [float(number) for number in printed.stdout.split()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kernels", type=int, default=9, help="fresh kernels for loading (default: %(default)s)")
@@ -95,6 +149,8 @@ def main() -> None:
     with SimulatorProcess() as simulator:
         loads = load_times(simulator.url, arguments.kernels)
         cells = cell_times(simulator.url, arguments.cells)
+    rendered = [in_new_process(TIMED_RENDERING) for _ in range(arguments.kernels)]
+    streamed = {seconds: in_new_process(TIMED_STREAM, str(seconds))[0] for seconds in (5, 10)}
     own = median(cells["claude"]) - median(cells["bare"])
     note("%load_ext in a fresh kernel", median(loads), "ms", LOAD_BOUND_MS)
     note(
@@ -111,11 +167,17 @@ def main() -> None:
         ("%%claude cell, streamed, paid", median(cells["claude"]), None),
         ("  on top of the bare call", own, CELL_BOUND_MS),
         ("%%claude cell, cached", median(cells["cached"]), None),
+        ("imports for rendering, CPU, while waiting", median(each[0] for each in rendered), None),
+        ("200 kB with 50 blocks of code, CPU", median(each[1] for each in rendered), RENDER_BOUND_MS),
     ]
-    print("{:<34}{:>12}{:>12}{:>8}".format("", "median ms", "bound ms", "ratio"))
+    print("{:<42}{:>12}{:>12}{:>8}".format("", "median ms", "bound ms", "ratio"))
     for name, value, bound in rows:
         tail = f"{bound:>12.0f}{value / bound:>8.2f}" if bound else ""
-        print(f"{name:<34}{value:>12.2f}{tail}")
+        print(f"{name:<42}{value:>12.2f}{tail}")
+    for seconds, used in streamed.items():
+        print(
+            f"{20 * seconds} kB arriving in {seconds} s: {used:.2f} s of the processor, {used / seconds:.0%} of the time"
+        )
 
 
 if __name__ == "__main__":

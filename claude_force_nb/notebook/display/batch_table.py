@@ -28,7 +28,7 @@ _CELL_CHARACTERS = 300
 # Tables that are open at the same time; the oldest gives way.
 _MOST = 8
 _STYLE = (
-    "<style>.claude-force-table{{overflow-x:auto}}.claude-force-table table{{border-collapse:collapse}}"
+    "<style>.claude-force-table table{{border-collapse:collapse}}"
     ".claude-force-table td{{vertical-align:top;overflow-wrap:break-word;min-width:3em}}"
     ".claude-force-table td:nth-child(-n+2){{white-space:nowrap}}"
     # While this one is on the page, its static twin is not shown.

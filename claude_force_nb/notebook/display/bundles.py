@@ -7,9 +7,11 @@ from typing import Dict
 
 from claude_force_nb.text_tables import escape_markdown, one_line
 
-__all__ = ["Bundle", "bundle", "escape_html", "folded_html", "footer_html", "line_bundle"]
+__all__ = ["Bundle", "SCROLLED_TABLE", "bundle", "escape_html", "folded_html", "footer_html", "line_bundle"]
 
 Bundle = Dict[str, str]
+SCROLLED_TABLE = '<div role="group" aria-label="table" tabindex="0" style="overflow-x:auto">'
+"""Opens the box of a table, in which one that is too wide is scrolled, by keyboard as well."""
 _OPEN_ON_PAPER = (
     "<style>@media print{.claude-force-fold::details-content{content-visibility:visible!important}}</style>"
 )

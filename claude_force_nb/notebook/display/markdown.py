@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
+from .bundles import SCROLLED_TABLE
 from .code import code_html
 from .formulas import formula
 from .safe_markdown import safe_markdown
@@ -21,7 +22,7 @@ __all__ = ["Block", "MarkdownRenderer", "markdown_as_html", "markdown_of", "warm
 # The search for the end of a formula in brackets begins anew at each beginning: this many characters are looked at.
 _MOST_STEPS = 20_000_000
 # Finding the colours of code takes time: of an answer, the code up to this many characters has them.
-_MOST_COLOURED = 32_000
+_MOST_COLOURED = 20_000
 # In the parser's environment: whether the code that is rendered has colours.
 _COLOURED = "coloured"
 # A formula is typeset although the answer around it is not looked at; see `bundles`.
@@ -146,6 +147,8 @@ _RULES: Dict[str, Callable[..., str]] = {
     "code_block": _code,
     "fence": _code,
     "image": _rule(_image),
+    "table_open": _rule(lambda token: f"{SCROLLED_TABLE}<table>\n"),
+    "table_close": _rule(lambda token: "</table></div>\n"),
     "html_inline": _rule(_checkbox),
     "math_inline": _rule(_inline_formula),
     "math_inline_double": _rule(_display_formula),

@@ -7,7 +7,7 @@ from typing import Any, Container, Iterable, Sequence
 from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table
 
 from .bars import Bar, Legend
-from .bundles import Bundle, bundle, escape_html, footer_html
+from .bundles import SCROLLED_TABLE, Bundle, bundle, escape_html, footer_html
 
 __all__ = ["table_bundle", "table_html"]
 
@@ -33,7 +33,8 @@ def table_bundle(
 def table_html(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, right: Container[int] = ()) -> str:
     """Return a table of texts and bars as HTML, everything escaped."""
     body = "".join(_row_html(row, "td", right) for row in rows)
-    return f"<table><thead>{_row_html(header, 'th', right)}</thead><tbody>{body}</tbody></table>"
+    head = _row_html(header, "th", right)
+    return f"{SCROLLED_TABLE}<table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
 
 
 def _row_html(row: Sequence[Any], tag: str, right: Container[int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal as D
-from typing import Any
+from typing import Any, Dict
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.result import ClaudeResult
@@ -62,3 +62,32 @@ def test_a_value_that_cannot_be_written_is_named_by_its_type() -> None:
 
     batch = BatchResult([ClaudeResult(text="yes")], source=open_source([{"thing": Odd()}]))
     assert "Odd" in batch_bundle(batch)["text/plain"]
+
+
+def test_the_fields_of_a_schema_are_columns() -> None:
+    """Each field has its column; a row without a complete answer says why in the last one; further fields are named below."""
+
+    def parts(result: ClaudeResult) -> Dict[str, Any]:
+        return {name: (result.parsed or {}).get(name) for name in ("label", "stars", *(f"more_{n}" for n in range(9)))}
+
+    results = [ClaudeResult(text="{}", parsed={"label": "good|<b>", "stars": number}) for number in range(3)]
+    results.append(ClaudeResult(text="no JSON", status="failed", error=OptionError("does not fit")))
+    shown = batch_bundle(BatchResult(results, source=open_source(["a", "b", "c", "d"]), more=parts))
+    header, first, second = (line.split("  ") for line in shown["text/plain"].splitlines()[:3])
+    assert [name.strip() for name in header if name.strip()][:5] == ["row", "status", "input", "label", "stars"]
+    assert "answer" not in shown["text/plain"].splitlines()[0]
+    assert first[0] == "3"
+    assert first[-1].strip() == "does not fit"
+    assert "good|<b>" in second
+    assert "good&#124;" in shown["text/html"] or "good|&lt;b&gt;" in shown["text/html"]
+    assert "not shown: more_6, more_7, more_8; to_frame() has them" in shown["text/plain"]
+    whole = batch_bundle(BatchResult(results[:3], more=parts))["text/plain"].splitlines()[0]
+    assert whole.split()[:4] == ["row", "status", "label", "stars"]
+    assert "wrong" not in whole
+
+
+def test_a_run_that_only_read_the_cache_looks_the_same_each_time() -> None:
+    """Its time would be another in every run."""
+    seconds = [summary_line(BatchResult([hit("0.1")] * 20, duration_seconds=took)) for took in (1.2, 3.4)]
+    assert seconds[0] == seconds[1]
+    assert "3.4 s" in summary_line(BatchResult([hit("0.1"), paid("0.1")], duration_seconds=3.4))
