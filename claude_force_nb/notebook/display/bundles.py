@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Dict
 
 from claude_force_nb.text_tables import escape_markdown, one_line
@@ -36,7 +37,13 @@ def folded_html(summary: str, inner_html: str) -> str:
     )
 
 
+# The newline before a blank line.
+_BEFORE_BLANK = re.compile(r"\n(?=[ \t]*\n)")
+
+
 def _wrap(inner: str) -> str:
+    # nbconvert puts this HTML into Markdown, where a blank line ends HTML: of code, what follows would be read as Markdown.
+    inner = _BEFORE_BLANK.sub("&#10;", inner)
     return f'<div class="claude-force mathjax_ignore tex2jax_ignore">{inner}</div>'
 
 

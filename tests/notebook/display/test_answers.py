@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.harmless import HARMLESS, HOSTILE, Tags
+from markdown_it import MarkdownIt
+from support.harmless import HARMLESS, HOSTILE, Page, Tags
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.result import ClaudeResult
@@ -73,3 +74,18 @@ def test_folded_thinking_of_a_result_is_kept_while_it_arrives() -> None:
     partial = AnswerRenderer().partial("Yes.", "Let me *think*.", "writing")
     assert "<summary>Thinking</summary><p>Let me <em>think</em>.</p>" in partial["text/html"]
     assert partial["text/plain"] == "Yes.\n\nwriting"
+
+
+@given(HOSTILE | st.text())
+def test_html_in_markdown_stays_html(text: str) -> None:
+    """nbconvert writes HTML into Markdown: to whoever reads that, all of it is one piece of HTML, code with blank lines as well."""
+    code = f"```\n{text}\n\n![x](http://e)\n \n\n![x](http://e)\n```"
+    shown = answer_bundle(f"{text}\n\n{code}", thinking=code)["text/html"]
+    tokens = MarkdownIt("commonmark", {"html": True}).parse(shown)
+    assert [token.type for token in tokens] == ["html_block"]
+
+
+def test_code_with_blank_lines_keeps_them() -> None:
+    """A blank line of code is one in the page, however it is written there."""
+    page = Page(answer_bundle("```python\na = 1\n\n\n    \nb = 2\n```")["text/html"])
+    assert "a = 1\n\n\n    \nb = 2" in page.text
