@@ -113,6 +113,7 @@ class AnswerFile:
         self._on_disk: Any = None
         self._changed = False
         self._described = 0
+        self._misses: List[str] = []
         self._saved_at, self._save_seconds = float("-inf"), 0.0
 
     def __repr__(self) -> str:
@@ -153,6 +154,12 @@ class AnswerFile:
     def missed(self) -> int:
         """How many questions were asked of it, frozen, that it does not answer."""
         return self._described
+
+    @property
+    def misses(self) -> List[str]:
+        """What was said of the first of these questions, one line each."""
+        with self._lock:
+            return list(self._misses)
 
     @property
     def changed(self) -> bool:
@@ -218,6 +225,12 @@ class AnswerFile:
                 return ""
             entries = (self.entry(fingerprint) for fingerprint in list(self._lines))
             return describe_nearest(request, [entry for entry in entries if entry is not None])
+
+    def note_miss(self, line: str) -> None:
+        """Keep what was said of a question that the file does not answer; later ones are only counted."""
+        with self._lock:
+            if len(self._misses) < _MOST_DESCRIBED:
+                self._misses.append(line)
 
     # ------------------------------------------------------------------ writing
 

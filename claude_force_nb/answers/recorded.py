@@ -106,9 +106,9 @@ class RecordedAnswers:
         said = f"; {nearest}" if nearest else ""
         place = _asking_from.get()
         place = f"{place}: " if place else ""
-        return one_line(
-            f"{place}{self.file.name} has no answer to this prompt to {who}{said}; record it, or run unfrozen"
-        )
+        line = f"{place}{self.file.name} has no answer to this prompt to {who}{said}; record it, or run unfrozen"
+        self.file.note_miss(one_line(line))
+        return one_line(line)
 
     def expect(self, request: ClaudeRequest) -> None:
         """Remember a request whose answer will come with its fingerprint only."""

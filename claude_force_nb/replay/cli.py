@@ -50,8 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     again = replayed.notebook
     missed, failed = missed_cells(again), failed_cells(saved, again)
     problems = [f"cell {number} has no answer: {line}" for number, line in missed.items()]
-    if replayed.missed > len(missed):
-        problems.append(f"{replayed.missed - len(missed)} questions in batches or loops have no answer")
+    quiet = [line for line in replayed.misses if line not in missed.values()]
+    problems += [f"in a batch or a loop, {line}" for line in quiet]
+    uncounted = replayed.missed - len(missed) - len(quiet)
+    if uncounted > 0:
+        problems.append(f"{uncounted} more questions in batches or loops have no answer")
     problems += [f"cell {number} failed: {line}" for number, line in failed.items()]
     if arguments.check:
         changed = [number for number in changed_cells(saved, again) if number not in missed and number not in failed]

@@ -26,7 +26,7 @@ _UNUSED = """
 import json
 magics = get_ipython().magics_manager.registry.get("ClaudeMagics")
 answers = None if magics is None else magics.session.answers
-print(json.dumps(None if answers is None else [answers.missed, answers.unused()]))
+print(json.dumps(None if answers is None else [answers.missed, answers.misses, answers.unused()]))
 """
 
 
@@ -40,6 +40,8 @@ class Replayed:
         As it was, and as it ran.
     missed : int
         Questions that the file did not answer, also those of rows of a batch.
+    misses : list of str
+        What was said of the first of these.
     unused : list of str or None
         Fingerprints of the file's answers that nobody asked for; None where the notebook did not come so far.
     """
@@ -47,6 +49,7 @@ class Replayed:
     saved: NotebookNode
     notebook: NotebookNode
     missed: int
+    misses: List[str]
     unused: Optional[List[str]]
 
 
@@ -104,9 +107,9 @@ def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], t
             resources={"metadata": {"path": str(path.resolve().parent)}},
         )
         client.execute(env=_environment(answers, environ, state))
-    missed, unused = _printed(notebook.cells.pop())
+    missed, misses, unused = _printed(notebook.cells.pop())
     notebook.metadata = saved.metadata
-    return Replayed(saved, notebook, missed, unused)
+    return Replayed(saved, notebook, missed, misses, unused)
 
 
 def _environment(answers: AnswerFile, environ: Mapping[str, str], state: str) -> Dict[str, str]:
@@ -130,11 +133,11 @@ def _environment(answers: AnswerFile, environ: Mapping[str, str], state: str) ->
     return environment
 
 
-def _printed(cell: Any) -> Tuple[int, Optional[List[str]]]:
+def _printed(cell: Any) -> Tuple[int, List[str], Optional[List[str]]]:
     text = "".join(output.get("text", "") for output in cell.outputs)
     try:
         printed = json.loads(text)
-        missed, unused = printed
+        missed, misses, unused = printed
     except (ValueError, TypeError):
-        return 0, None
-    return missed, unused
+        return 0, [], None
+    return missed, misses, unused

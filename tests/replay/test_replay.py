@@ -87,7 +87,10 @@ def test_rows_without_an_answer_are_counted(copied: Path) -> None:
     edit(copied / "review.ipynb", "'green'", "'blue'")
     done = command("replay", "review.ipynb", folder=copied, home=copied / "elsewhere")
     assert done.returncode == 1
-    assert done.stdout.startswith("1 questions in batches or loops have no answer\n")
+    assert done.stdout.startswith(
+        "in a batch or a loop, cell [9]: review.answers.jsonl has no answer to this prompt to claude-haiku"
+    )
+    assert 'its prompt ("blue" where the file has "green")' in done.stdout
 
 
 @pytest.mark.slow

@@ -159,7 +159,7 @@ class BatchRun:
         plan = self._plan
         line = await self._retry_line(numbers)
         if tell is None:
-            self._front_end.show(line_bundle(line))
+            self._front_end.show(line_bundle(line), about_the_run=True)
         else:
             tell(line)
 

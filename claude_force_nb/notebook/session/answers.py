@@ -78,6 +78,11 @@ class SessionAnswers:
         """How many questions the file did not answer while nothing else was asked."""
         return 0 if self._file is None else self._file.missed
 
+    @property
+    def misses(self) -> List[str]:
+        """What was said of the first of these questions."""
+        return [] if self._file is None else self._file.misses
+
     def flush(self) -> None:
         """Write what the file has not yet."""
         if self._file is not None and self._file.changed:

@@ -139,7 +139,7 @@ class NotebookSession:
     def cell_done(self) -> None:
         """Say that the running cell has ended well: what it asked in earlier runs only leaves the conversations; notes are shown."""
         while self._notes:
-            self.front_end.show(line_bundle(self._notes.pop(0)))
+            self.front_end.show(line_bundle(self._notes.pop(0)), about_the_run=True)
         self.answers.flush()
         cell_run = self.front_end.cell_run()
         if cell_run.run != self._previewed_run:
