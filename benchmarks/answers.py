@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 from figures import note
 
@@ -93,6 +93,30 @@ async def hits(path: Path, folder: str, rounds: int) -> Tuple[float, float]:
     return median(times[0]) * 1e6, median(times[1]) * 1e6
 
 
+def measure(count: int, size_bytes: int, rounds: int) -> Dict[str, float]:
+    """Return megabytes of a file of so many answers, seconds to open it, and microseconds of a hit from file and cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        # No key of whoever measures.
+        os.environ.update(CLAUDE_FORCE_HOME=folder, CLAUDE_CACHE_SECRET=SECRET)
+        path = Path(folder, "x.answers.jsonl")
+        write_file(path, count, size_bytes)
+        opened = opening(path)
+        file, cache = asyncio.run(hits(path, folder, rounds))
+        megabytes = path.stat().st_size / 1e6
+    return {"megabytes": megabytes, "open_seconds": opened, "file_hit_us": file, "cache_hit_us": cache}
+
+
+def report(count: int, figures: Dict[str, float]) -> None:
+    """Print the figures beside their bounds."""
+    opened, file, cache = (figures[name] for name in ("open_seconds", "file_hit_us", "cache_hit_us"))
+    note("open an answer file of 10,000, and its first answer", opened, "s", OPEN_BOUND_SECONDS)
+    note("run() from an answer file beside one from the cache", file / cache, "times", HIT_BOUND)
+    print(f"{count:,} answers, {figures['megabytes']:.1f} MB")
+    print(f"open and first answer, fresh process   {opened:6.3f} s   {opened / OPEN_BOUND_SECONDS:.2f} of 0.3 s")
+    print(f"run() from the cache                   {cache:6.1f} µs")
+    print(f"run() from the file                    {file:6.1f} µs  {file / cache:.2f} times that (bound {HIT_BOUND})")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=10_000)
@@ -100,22 +124,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(CLAUDE_FORCE_DATA_DIR=folder + "/data", CLAUDE_CACHE_SECRET=SECRET)
-        path = Path(folder, "x.answers.jsonl")
-        write_file(path, arguments.answers, arguments.size_bytes)
-        size = path.stat().st_size
-        opened = opening(path)
-        file, cache = asyncio.run(hits(path, folder, arguments.rounds))
+    figures = measure(arguments.answers, arguments.size_bytes, arguments.rounds)
     if arguments.json:
-        print(json.dumps({"open_seconds": opened, "file_hit_us": file, "cache_hit_us": cache}))
-        return 0
-    note("open an answer file of 10,000, and its first answer", opened, "s", OPEN_BOUND_SECONDS)
-    note("run() from an answer file beside one from the cache", file / cache, "times", HIT_BOUND)
-    print(f"{arguments.answers:,} answers, {size / 1e6:.1f} MB")
-    print(f"open and first answer, fresh process   {opened:6.3f} s   {opened / OPEN_BOUND_SECONDS:.2f} of 0.3 s")
-    print(f"run() from the cache                   {cache:6.1f} µs")
-    print(f"run() from the file                    {file:6.1f} µs  {file / cache:.2f} times that (bound {HIT_BOUND})")
+        print(json.dumps(figures))
+    else:
+        report(arguments.answers, figures)
     return 0
 
 

@@ -1,6 +1,6 @@
-"""A whole answer from the cache: template, fingerprint, verified get, receipt data and ledger, beside litellm's.
+"""A whole answer from the cache: template, fingerprint, verified get, receipt data and ledger, beside litellm's; then from an answer file.
 
-    python benchmarks/replay.py [--rounds 2000] [--rows 10000] [--latency 1.0]
+    python benchmarks/replay.py [--rounds 2000] [--rows 10000] [--latency 1.0] [--answers 10000]
 
 The live call goes to the simulator in another process, which takes `--latency` seconds, less than a model takes. Medians; of hits in processor time.
 """
@@ -15,6 +15,7 @@ import time
 from statistics import median
 from typing import Any, Awaitable, Callable, Dict, List, Optional
 
+import answers
 from batch import bare_get_us
 from figures import note
 
@@ -100,6 +101,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--latency", type=float, default=1.0, help="seconds a live call takes (default: %(default)s)")
+    parser.add_argument("--answers", type=int, default=10_000, help="of the answer file (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
         os.environ["CLAUDE_FORCE_DATA_DIR"] = data
@@ -155,6 +157,8 @@ def main() -> None:
     )
     label = f"live call, simulator at {arguments.latency:g} s"
     print(line(label, f"{live / 1e6:.2f} s", f"{live / hit:,.0f} times a hit"))
+    print()
+    answers.report(arguments.answers, answers.measure(arguments.answers, 2300, arguments.rounds))
 
 
 if __name__ == "__main__":

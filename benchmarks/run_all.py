@@ -32,7 +32,6 @@ RUNS: List[Tuple[str, ...]] = [
     ("cache.py", "--open"),
     ("replay.py", "--latency", "0.2"),
     ("batch.py",),
-    ("answers.py",),
     ("notebook.py",),
     ("first_answer.py",),
     ("dispatch.py", "--calls", "1000", "--rounds", "5"),

@@ -18,6 +18,7 @@ from claude_force_nb.warn import warn
 from .disk import file_state, read_lines, write_whole
 from .keys import AnswerKeys, find_keys
 from .lines import (
+    CHANGED_AFTER_SIGNING,
     AnswerLine,
     KnownAnswer,
     LineFault,
@@ -27,12 +28,10 @@ from .lines import (
     make_line,
     package_version,
 )
-from .nearest import describe_nearest
+from .misses import Misses
 
 __all__ = ["AnswerFile"]
 
-# Looking for the nearest entry reads the whole file: it is done for so many misses.
-_MOST_DESCRIBED = 20
 # Writing the file takes at most one part in so many of the time.
 _SAVE_SHARE = 20
 
@@ -112,8 +111,7 @@ class AnswerFile:
         self._removed: Set[str] = set()
         self._on_disk: Any = None
         self._changed = False
-        self._described = 0
-        self._misses: List[str] = []
+        self.misses = Misses()
         self._saved_at, self._save_seconds = float("-inf"), 0.0
 
     def __repr__(self) -> str:
@@ -136,6 +134,8 @@ class AnswerFile:
     def faults(self) -> List[LineFault]:
         """Why lines of the file do not count, by number."""
         with self._opened():
+            for line in list(self._lines.values()):
+                self._has_right_signature(line)
             return list(self._faults)
 
     @property
@@ -149,17 +149,6 @@ class AnswerFile:
         """Fingerprints of answers that nobody has asked for or recorded since the file was opened."""
         with self._opened():
             return sorted(set(self._lines) - self._used)
-
-    @property
-    def missed(self) -> int:
-        """How many questions were asked of it, frozen, that it does not answer."""
-        return self._described
-
-    @property
-    def misses(self) -> List[str]:
-        """What was said of the first of these questions, one line each."""
-        with self._lock:
-            return list(self._misses)
 
     @property
     def changed(self) -> bool:
@@ -198,7 +187,7 @@ class AnswerFile:
             if known is not None:
                 return known
             line = self._lines.get(fingerprint)
-            if line is None:
+            if line is None or not self._has_right_signature(line):
                 return None
             try:
                 known = self._known[fingerprint] = line.decode()
@@ -220,17 +209,8 @@ class AnswerFile:
     def describe_miss(self, request: ClaudeRequest) -> str:
         """Return how a request differs from the nearest one in the file, in one line; "" where that cannot be told."""
         with self._opened():
-            self._described += 1
-            if self._described > _MOST_DESCRIBED:
-                return ""
             entries = (self.entry(fingerprint) for fingerprint in list(self._lines))
-            return describe_nearest(request, [entry for entry in entries if entry is not None])
-
-    def note_miss(self, line: str) -> None:
-        """Keep what was said of a question that the file does not answer; later ones are only counted."""
-        with self._lock:
-            if len(self._misses) < _MOST_DESCRIBED:
-                self._misses.append(line)
+            return self.misses.describe(request, entries)
 
     # ------------------------------------------------------------------ writing
 
@@ -387,6 +367,17 @@ class AnswerFile:
             known = self.entry(line.fingerprint)
             if known is not None and known.created < oldest:
                 self._refuse(line, "is expired")
+
+    def _has_right_signature(self, line: AnswerLine) -> bool:
+        """Check a signature that was not checked yet; refuse the line where it is wrong."""
+        if line.unchecked is None:
+            return True
+        if self._keys.check(*line.unchecked) is not True:
+            self._refuse(line, CHANGED_AFTER_SIGNING)
+            warn(f"{self.name}: {describe_faults(self._faults[-1:])}", AnswerFileWarning)
+            return False
+        self._lines[line.fingerprint] = line._replace(unchecked=None)
+        return True
 
     def _refuse(self, line: AnswerLine, reason: str) -> None:
         self._remove(line.fingerprint)

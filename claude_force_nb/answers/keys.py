@@ -62,6 +62,10 @@ class AnswerKeys:
         code = self._keys[self._signs_with].digest(b"", checksum).hex()
         return {"signature": {"code": code, "key": self._signs_with.decode("ascii")}}
 
+    def trusts(self, key_id: bytes) -> bool:
+        """Return whether a public key is trusted."""
+        return self._public is not None and self._public.trusts(key_id)
+
     def check(self, checksum: bytes, code: bytes, key_id: bytes) -> Optional[bool]:
         """Return True for a signature that is right, False for one of a key that is not known, None for one that is wrong."""
         if len(code) == PUBLIC_CODE_DIGITS:

