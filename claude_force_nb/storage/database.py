@@ -52,20 +52,30 @@ class WorkLimit:
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._path = path
         self._left = 0
+        self._knows_size = False
         connection.set_progress_handler(self._step, _STEP)
 
     def begin(self, instructions: int) -> None:
-        """Allow this much work from now on, plus what a file of this size can need."""
+        """Allow this much work from now on, plus what a file of this size can need.
+
+        Nearly all queries end long before: the size is looked up when the first part is used up.
+        """
+        self._left, self._knows_size = instructions // _STEP, False
+
+    def _size(self) -> int:
         size = 0
         for name in (self._path, self._path + "-wal"):
             try:
                 size += os.stat(name).st_size
             except OSError:
                 pass
-        self._left = (instructions + _INSTRUCTIONS_PER_BYTE * size) // _STEP
+        return size
 
     def _step(self) -> bool:
         self._left -= 1
+        if self._left < 0 and not self._knows_size:
+            self._knows_size = True
+            self._left += _INSTRUCTIONS_PER_BYTE * self._size() // _STEP
         return self._left < 0
 
 
