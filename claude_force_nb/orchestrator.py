@@ -299,7 +299,7 @@ class AsyncAgentOrchestrator:
         Parameters
         ----------
         prompts : iterable, asynchronous iterable, mapping, data frame or path
-            See `sources.open_source`. Taken one by one as workers become free. Each is a text, or a pair of agent and prompt; with
+            See `opening.open_source`. Taken one by one as workers become free. Each is a text, or a pair of agent and prompt; with
             `template`, a mapping of variables, which override ``variables``, or a plain value, named ``item`` in the template.
         template, on_result, cell, via, max_concurrent, agent_column, model_column
             See `runner.RunOptions`.

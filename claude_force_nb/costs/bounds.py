@@ -59,7 +59,7 @@ def bound_tokens(request: ClaudeRequest, context_window: Optional[int]) -> Optio
 
     Notes
     -----
-    A token of text is at least a byte of UTF-8. An image has at most `data.attachments.IMAGE_BOUND_TOKENS`, however few bytes it has: a
+    A token of text is at least a byte of UTF-8. An image has at most `prompts.attachments.IMAGE_BOUND_TOKENS`, however few bytes it has: a
     white page of 600 bytes costs as much as a photograph. What a PDF costs cannot be told from its bytes, which are compressed,
     nor from its pages, which may hold any amount of text; only the model's context bounds it.
     """

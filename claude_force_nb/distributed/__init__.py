@@ -1,7 +1,7 @@
-"""The rows of a Dask cluster: each worker answers its partitions, and one coordinator on the scheduler lends what all share.
+"""The rows of a Dask cluster: each worker answers its partitions, and one coordinator on the scheduler leases shared resources.
 
-Slots, rate limits and dollars are lent by the coordinator, so that many workers keep to the limits of one orchestrator; what was
-paid comes home to the ledger and cache of the client. Others use `answer_frame`, `answer_bag`, `answer_list` and `ClusterSettings`;
+The coordinator leases slots, rate limits and dollars, so that many workers keep to the limits of one orchestrator; results are
+recorded in the ledger and cache of the client. Others use `answer_frame`, `answer_bag`, `answer_list` and `ClusterSettings`;
 this is the only room that imports dask.
 """
 

@@ -27,7 +27,7 @@ from claude_force_nb.schemas.answer import schema_of
 
 from .coordinator import Coordinator, handler_name
 from .frames import empty_frame, typed_like
-from .homecoming import Homecoming
+from .receiver import ResultReceiver
 from .settings import ClusterSettings, RunSetup, check_secrets_may_travel
 from .worker import RunOnWorker, run_here, topic
 
@@ -185,7 +185,7 @@ async def _begin(
     travelling = replace(settings, ledger=None, agents=None, notebook=None, budget=None)
     agents = tuple(home.agents.list()) if options.get("agent_column") is not None else ()
     setup = RunSetup(identifier, travelling, budget, template, sent, agents)
-    Homecoming(home).watch(client, topic(identifier))
+    ResultReceiver(home).watch(client, topic(identifier))
     await _register(client, Coordinator(identifier, settings.max_concurrent, None if budget is None else str(budget)))
     await _register(client, RunOnWorker(setup))
     return _Run(identifier, client, home)

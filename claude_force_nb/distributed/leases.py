@@ -1,4 +1,4 @@
-"""Who may use what of one run: slots, shares of the rate limit and dollars, each given out once. Pure; for one thread."""
+"""The resources of one run that are leased to workers: slots, shares of the rate limit and dollars. Pure; for one thread."""
 
 from __future__ import annotations
 

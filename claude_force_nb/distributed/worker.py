@@ -15,10 +15,10 @@ from claude_force_nb.api.transport import SdkTransport
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.results import BatchResult
 
-from .borrowing import BorrowedBudget, HomeLedger, SharedTransport
 from .coordinator import handler_name
 from .leases import DollarLease
 from .settings import RunSetup
+from .worker_side import ForwardingLedger, LeasedBudget, SharedTransport
 
 __all__ = ["RunOnWorker", "run_here", "topic"]
 
@@ -89,8 +89,8 @@ class _Engine:
         self._thread = threading.Thread(target=self._loop.run_forever, name=handler_name(setup.run), daemon=True)
         self._thread.start()
         settings = setup.settings
-        self._ledger = HomeLedger()
-        self._budget = BorrowedBudget(setup.budget, self._borrow, allow_unknown_price=settings.allow_unknown_price)
+        self._ledger = ForwardingLedger()
+        self._budget = LeasedBudget(setup.budget, self._borrow, allow_unknown_price=settings.allow_unknown_price)
         self._transport = SharedTransport(
             SdkTransport(
                 api_key=settings.api_key,

@@ -1,5 +1,6 @@
 """Many prompts at once.
 
-`sources` and `readers` give rows one by one (`csv_dialect` finds how a CSV file is written), `run` makes and counts them, `runner` answers them, `results`, `files`, `parquet` and `frames` hold what came
-back, `estimate` says what it would cost. Others use `sources.open_source`, `runner` and `results`.
+`opening` turns a value into a `sources.Source`, whose rows `readers` read one by one (`csv_dialect` detects how a CSV file is written); `run` makes requests of
+them and counts them, `runner` answers them, `results`, `files`, `parquet` and `frames` hold the results, and `estimate` estimates the cost. Others use
+`opening.open_source`, `runner` and `results`.
 """

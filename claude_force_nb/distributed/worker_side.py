@@ -1,4 +1,4 @@
-"""The worker's end of the leases: a budget that borrows, a transport that sees its share of the rate limits, a ledger that sends home."""
+"""The worker's side of the leases: a leased budget, a transport that sees its share of the rate limits, and a ledger that forwards to the client."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from claude_force_nb.messages.usage import EXACT
 
 from .leases import DollarLease
 
-__all__ = ["BorrowedBudget", "HomeLedger", "SharedTransport", "read_results"]
+__all__ = ["LeasedBudget", "ForwardingLedger", "SharedTransport", "read_results"]
 
 _ZERO = Decimal(0)
 _LIMITS = "anthropic-ratelimit-"
 _SCALED = ("-limit", "-remaining")
 
 
-class BorrowedBudget(Budget):
+class LeasedBudget(Budget):
     """A worker's part of the budget of a whole run, borrowed in portions.
 
     Parameters
@@ -47,7 +47,7 @@ class BorrowedBudget(Budget):
         self._borrowing = Lock()
 
     def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
-        """Set `amount` aside, borrowing what is lacking; see `Budget.reserve`."""
+        """Reserve `amount`, leasing what is missing; see `Budget.reserve`."""
         try:
             return super().reserve(amount, in_flight=in_flight)
         except BudgetExceededError:
@@ -124,7 +124,7 @@ class SharedTransport:
         self._inner.close_blocking()
 
 
-class HomeLedger:
+class ForwardingLedger:
     """Takes the place of a worker's ledger: what would be written there is sent to the client's."""
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ def _line(result: ClaudeResult) -> str:
 
 
 def read_results(lines: Iterable[str]) -> Iterable[ClaudeResult]:
-    """Return what `HomeLedger` took; an answer that failed comes without its error."""
+    """Return what `ForwardingLedger` took; an answer that failed comes without its error."""
     for line in lines:
         record: Dict[str, Any] = json.loads(line)
         plain = ClaudeResult.from_record(record["answer"], fingerprint=record["fingerprint"], age_seconds=0.0)

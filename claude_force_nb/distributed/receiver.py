@@ -1,4 +1,4 @@
-"""The client's end: what the workers paid for comes into its ledger, and into its cache."""
+"""The client's side: records the workers' results in the client's ledger and cache."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any, Sequence, Tuple
 
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
-from .borrowing import read_results
+from .worker_side import read_results
 
-__all__ = ["Homecoming"]
+__all__ = ["ResultReceiver"]
 
 logger = logging.getLogger("claude_force_nb")
 
 
-class Homecoming:
-    """Takes what the workers of a run send home.
+class ResultReceiver:
+    """Receives the results that the workers of a run send to the client.
 
     Parameters
     ----------
     home : AsyncAgentOrchestrator
-        Whose ledger and cache they come into.
+        The orchestrator whose ledger and cache record them.
     """
 
     def __init__(self, home: AsyncAgentOrchestrator) -> None:
         self._home = home
 
     def watch(self, client: Any, topic: str) -> None:
-        """Take what comes under a topic as long as the client lives."""
+        """Receive the messages of a topic as long as the client lives."""
         client.subscribe_topic(topic, self._take)
 
     def _take(self, event: Tuple[float, Sequence[str]]) -> None:
@@ -37,5 +37,5 @@ class Homecoming:
                 self._home.ledger.append_many(results)
             if self._home.cache is not None:
                 self._home.cache.put_many((result.fingerprint, result) for result in results if not result.cached)
-        except Exception:  # on the client's own loop, where it would end what Dask does there
-            logger.exception("answers of the cluster could not be written down here")
+        except Exception:  # raised on the client's own loop, it would end Dask's work there
+            logger.exception("answers of the cluster could not be recorded here")
