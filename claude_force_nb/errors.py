@@ -63,6 +63,7 @@ from decimal import Decimal
 from typing import Any, Iterable, List, Mapping, Optional
 
 from .text_tables import one_line
+from .vocabulary import DOCUMENTATION, ERROR_PAGES
 
 __all__ = [
     "AgentFileError", "AgentFileWarning", "AnswerFileError", "AnswerFileWarning", "AnswerMissError", "ApiError", "AttachmentError", "AuthenticationError",
@@ -87,7 +88,13 @@ class ClaudeForceError(Exception):
 
     def _render_traceback_(self) -> List[str]:
         # IPython asks an exception for this method before it formats a traceback; no import of IPython is needed.
-        return [_one_line(self)]
+        return [" · ".join(part for part in (_one_line(self), self.help_link) if part)]
+
+    @property
+    def help_link(self) -> str:
+        """Address of the page that says what to do, or ""."""
+        page = next((ERROR_PAGES[kind.__name__] for kind in type(self).__mro__ if kind.__name__ in ERROR_PAGES), "")
+        return DOCUMENTATION + page if page else ""
 
 
 class ConfigurationError(ClaudeForceError):

@@ -9,6 +9,8 @@ __all__ = [
     "ANSWER_REDACTIONS",
     "CACHE_MODES",
     "COUNT_MODES",
+    "DOCUMENTATION",
+    "ERROR_PAGES",
     "DEFAULT_CONVERSATION",
     "DEFAULT_MAX_TOKENS",
     "DEFAULT_MEMORY_TOKENS",
@@ -25,6 +27,30 @@ __all__ = [
     "whole_number_fault",
 ]
 
+DOCUMENTATION = "https://github.com/claude-force-nb/claude_force_nb/blob/main/docs/"
+# Page and heading that say what to do about an error, by its class; one that is not here has that of its base, if that has one.
+ERROR_PAGES = {
+    "AgentFileError": "guide.md#agents",
+    "AnswerFileError": "replay.md#the-file",
+    "AnswerMissError": "replay.md#when-an-answer-is-not-there",
+    "ApiError": "guide.md#when-something-does-not-work",
+    "AttachmentError": "guide.md#what-a-value-becomes",
+    "BudgetExceededError": "costs.md#budgets",
+    "CacheMissError": "guide.md#cache",
+    "ConfigurationError": "guide.md#settings",
+    "JobError": "guide.md#at-half-price-with-patience",
+    "MissingApiKeyError": "simulator.md#in-a-notebook",
+    "MissingValueError": "guide.md#batches",
+    "OptionError": "guide.md#options",
+    "PromptError": "guide.md#values-of-the-notebook-in-a-prompt",
+    "PromptInjectionError": "guide.md#words-for-the-model-in-a-value",
+    "SchemaError": "guide.md#answers-that-fit-a-schema",
+    "SecretError": "security.md#secrets",
+    "SourceError": "guide.md#batches",
+    "UnknownAgentError": "guide.md#agents",
+    "UnknownJobError": "guide.md#at-half-price-with-patience",
+    "UnknownModelError": "guide.md#options",
+}
 # What an answer file is for: it goes before the cache; it also takes in what is answered; it is the only one that answers.
 ANSWER_MODES = ("use", "record", "frozen")
 # What an answer file leaves out.

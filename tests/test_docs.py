@@ -186,6 +186,25 @@ def _anchors(page: Path) -> List[str]:
     return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
+def test_errors_and_references_lead_to_headings_that_are_there() -> None:
+    """The page of each error, and of each magic's reference, exists and has the heading."""
+    from importlib import import_module
+
+    from claude_force_nb import errors
+    from claude_force_nb.notebook.magics.claude_magics import ClaudeMagics
+    from claude_force_nb.vocabulary import ERROR_PAGES
+
+    assert {name for name in ERROR_PAGES if not hasattr(errors, name)} == set()
+    pages = list(ERROR_PAGES.values())
+    for name in {name for names in ClaudeMagics.magics.values() for name in names}:
+        module = import_module(f"claude_force_nb.notebook.commands.{name.partition('_')[2] or 'claude'}")
+        pages.append(module.REFERENCE.page)
+    for link in pages:
+        page, _, anchor = link.partition("#")
+        assert (ROOT / "docs" / page).is_file(), link
+        assert not anchor or anchor in _anchors(ROOT / "docs" / page), link
+
+
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
     """Files, pictures and headings that a page links to exist."""

@@ -156,7 +156,7 @@ MISTAKES = {
     "%%claude cache=onn\nhi": ("cache must be one of", "did you mean 'on'?"),
     "%%claude max_tokens=many\nhi": ("max_tokens takes tokens", "'many'"),
     "%%claude into=2x\nhi": ("into takes a variable name", "'2x'"),
-    "%%claude stop='a\nhi": ("a quote is opened",),
+    "%%claude stop='a\nhi": ("a quote is not closed",),
     "%%claude hello\nhi": ("'hello' is not an option",),
     "%%claude": ("the prompt is empty", "below the %%claude line"),
     "%%claude\n\n  \n": ("the prompt is empty",),
@@ -419,6 +419,21 @@ def test_tab_knows_rows_templates_and_every_option(shared: LiveKernel, tmp_path:
     assert not [each for each in shared.complete("%claude") if "async" in each]
     assert "async" not in shared.run("%lsmagic").text.partition("%claude")[2].partition("%clear")[0]
     assert "def" in shared.complete("de") or "delattr" in shared.complete("dela")
+
+
+def test_an_error_ends_in_a_link_to_what_mends_it(shared: LiveKernel) -> None:
+    """On the same line; another page for another kind of error, and none behind a Stop or an error of Python's."""
+    for code, page in (
+        ("%claude modle=haiku hi", "guide.md#options"),
+        ("%claude {{ nobody }}", "guide.md#values-of-the-notebook-in-a-prompt"),
+        ("%claude agent=nobody hi", "guide.md#agents"),
+        ("%claude budget=0.0000001 hi", "costs.md#budgets"),
+        ("%claude_batch nothing_there", "guide.md#batches"),
+    ):
+        cell = shared.run(code)
+        assert cell.help_link.endswith("/docs/" + page), cell.error
+        assert one_line(cell)
+    assert shared.run("1 / 0").help_link == ""
 
 
 def test_a_question_mark_shows_the_reference(shared: LiveKernel) -> None:

@@ -18,6 +18,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
 from claude_force_nb.simulator import Simulator
+from claude_force_nb.vocabulary import DOCUMENTATION
 
 REPLY_SECONDS = 60.0
 # Must not be shown anywhere.
@@ -54,7 +55,16 @@ class Cell:
 
     @property
     def traceback(self) -> List[str]:
-        return [] if self.error is None else list(self.error["traceback"])
+        """Lines of the error, without the link to the page that says what to do."""
+        lines = [] if self.error is None else list(self.error["traceback"])
+        return [line.partition(f" · {DOCUMENTATION}")[0] for line in lines]
+
+    @property
+    def help_link(self) -> str:
+        """The link at the end of the error, or ""."""
+        lines = [] if self.error is None else list(self.error["traceback"])
+        _, mark, page = (lines[-1] if lines else "").partition(f" · {DOCUMENTATION}")
+        return mark[3:] + page
 
 
 class ThisInterpreter(KernelManager):

@@ -9,10 +9,9 @@ from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.notebook.options.reading import help_rows
 from claude_force_nb.text_tables import plain_table
+from claude_force_nb.vocabulary import DOCUMENTATION
 
 __all__ = ["Reference", "wants_help"]
-
-DOCUMENTATION = "https://github.com/claude-force-nb/claude_force_nb/blob/main/docs/"
 
 
 def wants_help(line: str) -> bool:
