@@ -69,7 +69,7 @@ def code_html(code: str, language: str, *, coloured: bool = True) -> str:
     # With a tab index, so that what runs out of the box is reached by keyboard.
     return (
         f'<div class="highlight" role="group" aria-label="{label}" tabindex="0" style="{style}">'
-        f'{name}<pre class="{_SELECTED_WHOLE}" style="white-space:pre"><code style="background:none">{inner}</code></pre></div>\n'
+        f'{name}<pre class="{_SELECTED_WHOLE}" style="white-space:pre;background:none;margin:0"><code style="background:none">{inner}</code></pre></div>\n'
     )
 
 
