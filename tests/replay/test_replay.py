@@ -174,8 +174,16 @@ def test_what_counts_as_a_change() -> None:
     again = notebook([stream("ab")], [data(plain="<x at 0x7f001122aa>")], [data(**{"text/plain": "0x7f00aabbdd"})])
     assert changed_cells(same, again) == []
     assert changed_cells(notebook([stream("a")], [], []), notebook([stream("b")], [error], [])) == [1, 2]
-    about = notebook([stream("recording")], source="%claude_answers record x")
-    assert changed_cells(about, notebook([stream("frozen")])) == []
+    own, set_otherwise = (f'<div class="claude-force x"><{tag}>1' for tag in "bi")
+    shown, set_anew = ([data(**{"text/plain": "1", "text/html": html})] for html in (own, set_otherwise))
+    assert changed_cells(notebook(shown), notebook(set_anew)) == []
+    assert changed_cells(notebook(shown), notebook([data(**{"text/plain": "2", "text/html": own})])) == [1]
+    run = {"metadata": {"claude_force_nb": {"about": "run"}}}
+    about, frozen = ({**data(**{"text/plain": text}), **run} for text in ("recording", "frozen"))
+    assert changed_cells(notebook([about]), notebook([frozen])) == []
+    assert changed_cells(notebook([about, stream("a")]), notebook([frozen, stream("b")])) == [1]
+    live = "%claude_jobs attach x"
+    assert changed_cells(notebook([stream("1 s")], source=live), notebook([stream("2 s")], source=live)) == []
     assert failed_cells(notebook([], [error]), notebook([error], [error])) == {1: "E: v"}
     miss = dict(error, ename="AnswerMissError", evalue="cell [1]: x")
     assert missed_cells(notebook([miss])) == {1: "cell [1]: x"}
