@@ -60,7 +60,7 @@ class AsyncAgentOrchestrator:
         Lifetime of a cached answer, > 0.
     cache : ResponseCache, optional
         A cache to share; it is not closed with the orchestrator.
-    cache_dir, cache_max_size_mb, cache_secret
+    cache_dir, cache_max_size_mb, cache_secret, cache_url
         See `ResponseCache`.
     answers, answers_mode
         An answer file that is asked before the cache, as a path or opened, and its mode: see `answers.RecordedAnswers`.
@@ -108,6 +108,7 @@ class AsyncAgentOrchestrator:
         cache_dir: Optional[Union[str, os.PathLike[str]]] = None,
         cache_max_size_mb: float = 500.0,
         cache_secret: Optional[str] = None,
+        cache_url: Optional[str] = None,
         answers: Union[AnswerFile, str, os.PathLike[str], None] = None,
         answers_mode: str = "use",
         api_key: Optional[str] = None,
@@ -133,11 +134,10 @@ class AsyncAgentOrchestrator:
         self.transport: Transport = transport or SdkTransport(
             api_key=api_key, base_url=base_url, allow_http=allow_http, environ=environ
         )
-        self.agents = agents or AgentLibrary()
-        self.memory = memory or Memory()
-        settings_of_cache = CacheSettings(cache_dir, cache_ttl_hours, cache_max_size_mb, cache_secret)
+        self.agents, self.memory = agents or AgentLibrary(), memory or Memory()
+        new_cache = CacheSettings(cache_dir, cache_ttl_hours, cache_max_size_mb, cache_secret, cache_url)
         accounts = Accounts.open(
-            cache=cache if cache is not None else settings_of_cache if enable_cache else None,
+            cache=cache if cache is not None else new_cache if enable_cache else None,
             answers=open_answers(answers, answers_mode, environ),
             cache_secret=cache_secret,
             prices=prices,

@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dir", default=None, help="directory of the cache (default: CLAUDE_CACHE_DIR, else the user's)"
     )
     parser.add_argument("--max-size-mb", type=float, default=500, help="limit to compare with (default: %(default)s)")
+    parser.add_argument(
+        "--tier",
+        choices=("local", "shared"),
+        default="local",
+        help="the cache of this machine, or that of CLAUDE_CACHE_URL (default: %(default)s)",
+    )
     parser.add_argument("--yes", action="store_true", help="clear without asking")
 
 
@@ -39,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     with cache:
+        if arguments.tier == "shared":
+            return _run_shared(cache, arguments)
         if arguments.action == "path":
             print(cache.directory)
             return 0
@@ -62,6 +70,32 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
         print(f"removed {cache.clear():,} entries")
         return 0
+
+
+def _run_shared(cache: ResponseCache, arguments: argparse.Namespace) -> int:
+    shared = cache.shared
+    if shared is None:
+        print("there is no shared cache: CLAUDE_CACHE_URL=redis://… names one", file=sys.stderr)
+        return 2
+    if arguments.action == "path":
+        print(shared.name)
+        return 0
+    if arguments.action == "verify":
+        report = shared.verify()
+        print(report)
+        return 0 if report.ok else 1
+    stats = shared.stats()
+    if not stats.available:
+        print(f"{shared.name} cannot be asked now")
+        return 1
+    if arguments.action == "stats":
+        print(f"server     {shared.name}\nentries    {stats.entries:,}\nsize       {stats.size_bytes:,} bytes")
+        return 0
+    if not arguments.yes and not _agreed(stats.entries, f"{shared.name}, which others use"):
+        print("nothing was removed")
+        return 1
+    print(f"removed {shared.clear() or 0:,} entries")
+    return 0
 
 
 def _agreed(entries: int, directory: str) -> bool:

@@ -64,6 +64,11 @@ class KeySource:
                 CacheSecretWarning,
             )
 
+    @property
+    def is_given(self) -> bool:
+        """True where the key is made from a secret that somebody has set, not from a random one of this machine."""
+        return self._current is not None
+
     def make_ring(self, directory: Path, *, new_key: bool = True) -> Optional[KeyRing]:
         """Return the key ring for a cache in `directory`.
 

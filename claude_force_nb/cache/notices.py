@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import List, NamedTuple, Set, Type
 
-from claude_force_nb.errors import CacheWarning
+from claude_force_nb.errors import CacheIntegrityWarning, CacheWarning
 from claude_force_nb.warn import warn
 
 __all__ = ["Notices"]
@@ -27,6 +28,11 @@ class Notices:
         if topic not in self._topics:
             self._topics.add(topic)
             self._pending.append(_Notice(message, category))
+
+    def say_corrupt(self, directory: Path) -> None:
+        """Note that an entry of this machine's cache was not what we wrote."""
+        message = f"an entry of the response cache in {directory} failed its check and was evicted"
+        self.add("integrity", message + "; further ones are only counted", CacheIntegrityWarning)
 
     def emit(self) -> None:
         """Issue the pending warnings."""

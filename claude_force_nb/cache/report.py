@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CacheStats", "VerifyReport"]
+__all__ = ["CacheStats", "SharedStats", "VerifyReport"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,33 @@ class CacheStats:
         """Hits per get, 0.0 to 1.0; 0.0 before the first."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else 0.0
+
+
+@dataclass(frozen=True)
+class SharedStats:
+    """Numbers of the shared tier.
+
+    Attributes
+    ----------
+    server : str
+        Its address, without password.
+    available : bool
+        False if it could not be asked.
+    entries, size_bytes : int
+        On the server, of everybody.
+    hits : int
+        Answers that this object took from there.
+    integrity_failures, foreign_key : int
+        Entries that this object did not take: altered or damaged, or signed with another secret.
+    """
+
+    server: str
+    available: bool
+    entries: int = 0
+    size_bytes: int = 0
+    hits: int = 0
+    integrity_failures: int = 0
+    foreign_key: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,31 +6,30 @@ import dataclasses
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, Optional, Tuple, Union
 
-from claude_force_nb.errors import CacheIntegrityWarning, OptionError
+from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 
 from . import entries
 from .entries import CLOCK_SKEW_SECONDS, Entry, Verified, answer_of
 from .fingerprints import fingerprint_of, is_fingerprint
+from .kept import encoded
 from .keys import KeySource
 from .lifecycle import StoreLifecycle
 from .notices import Notices
 from .report import CacheStats, VerifyReport
 from .rows import Evicted, Judged, NewValue, Row
-from .signing import NEVER, OVERHEAD_BYTES, RecordKeys, UnknownKeyError
+from .signing import NEVER, KeyRing, RecordKeys, UnknownKeyError
 from .uses import MAX_NOTES
 from .verification import verify_store
 
 if TYPE_CHECKING:
+    from .shared_answers import SharedAnswers
     from .store import Store
 
 __all__ = ["MAX_ENTRY_BYTES", "ResponseCache"]
-
-# Answers that stopped for one of these reasons are not cached: the next run should ask again.
-_NOT_KEPT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn", "refusal"})
 
 MAX_ENTRY_BYTES = 64 * 2**20
 """Longest entry, whatever the limit of the cache: far over any answer of the API (128,000 tokens are about 1 MB)."""
@@ -65,11 +64,18 @@ class ResponseCache:
         Seconds since 1970 UTC.
     config_directory : str or path, optional
         Where the random key is kept.
+    url : str, optional
+        Redis server of the tier that is shared with others who have the same secret; ``CLAUDE_CACHE_URL`` by default.
+
+    Attributes
+    ----------
+    shared : SharedAnswers or None
+        That tier.
 
     Raises
     ------
     OptionError
-        If `ttl_hours` or `max_size_mb` is out of bounds.
+        If `ttl_hours` or `max_size_mb` is out of bounds, or `url` cannot be used.
     SecretError
         If `secret` is empty, or ``CLAUDE_FORCE_REQUIRE_SECRET`` is set and the secret is missing or weak.
 
@@ -91,6 +97,7 @@ class ResponseCache:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.time,
         config_directory: Union[str, os.PathLike[str], None] = None,
+        url: Optional[str] = None,
     ) -> None:
         if ttl_hours is not None and not _is_positive(ttl_hours):
             raise OptionError(f"ttl_hours must be greater than 0, or None for no expiry, not {ttl_hours!r}")
@@ -115,6 +122,21 @@ class ResponseCache:
         )
         self._uses = self._lifecycle.uses
         self._verified = Verified()
+        self.shared: Optional[SharedAnswers] = None
+        url = url or environ.get("CLAUDE_CACHE_URL")
+        if url:
+            from .shared_answers import SharedAnswers
+
+            self.shared = SharedAnswers(
+                url,
+                secret_is_given=self._keys.is_given,
+                make_ring=lambda: self._keys.make_ring(self.directory),
+                keep=lambda key, value, end: self._write([(key, value)], now=clock(), expires=end),
+                max_value_bytes=MAX_ENTRY_BYTES,
+                ttl_seconds=self._ttl_seconds,
+                notices=self._notices,
+                clock=clock,
+            )
         self._hits = self._misses = self._expired = self._evictions = self._corrupt = self._foreign_key = 0
 
     @property
@@ -129,6 +151,8 @@ class ResponseCache:
     def close(self) -> None:
         """Record pending uses and close the database. Any later call opens it again."""
         self._lifecycle.close()
+        if self.shared is not None:
+            self.shared.close()
 
     def get(self, request: Union[ClaudeRequest, str]) -> Optional[ClaudeResult]:
         """Return the cached answer for a request or fingerprint, verified; None if there is none that can be trusted.
@@ -181,32 +205,52 @@ class ResponseCache:
 
     def put_many(self, answers: Iterable[Tuple[Union[ClaudeRequest, str], ClaudeResult]]) -> int:
         """Store several answers in one transaction, like `put`; return how many are on disk now."""
-        encoded = (self._body(request, result) for request, result in answers)
-        bodies = [(fingerprint, body) for fingerprint, body in encoded if body]
+        bodies = encoded(answers, max_value_bytes=self._max_value_bytes, notices=self._notices)
         if not bodies:
             self._notices.emit()
             return 0
         now = self._clock()
         created = max(0, int(now * 1000))
         ends = NEVER if self._ttl_seconds is None else min(NEVER, created + int(self._ttl_seconds * 1000))
+        values: List[Tuple[str, bytes]] = []
+
+        def sign(ring: KeyRing) -> None:
+            for key, body in bodies:
+                value = ring.sign(body, fingerprint=bytes.fromhex(key), created=created, expires=ends)
+                values.append((key, value))
+
+        is_written = self._write(values, now=now, expires=None if ends == NEVER else ends / 1000, sign=sign)
+        if self.shared is not None:
+            if not values and self._keys.ring is not None:
+                sign(self._keys.ring)
+            self.shared.put(values)
+        self._notices.emit()
+        return len(bodies) if is_written else 0
+
+    def _write(
+        self,
+        values: List[Tuple[str, bytes]],
+        *,
+        now: float,
+        expires: Optional[float],
+        sign: Optional[Callable[[KeyRing], None]] = None,
+    ) -> bool:
+        """Write signed values to the disk, those that `sign` makes where the store is open; return whether they are there."""
 
         def write(store: Store) -> Evicted:
-            sign = self._keys.ring.sign  # type: ignore[union-attr]
-            new = []
-            for key, body in bodies:
-                value = sign(body, fingerprint=bytes.fromhex(key), created=created, expires=ends)
-                new.append(NewValue(key, value, self._uses.next_moment(now)))
+            if sign is not None and not values:
+                sign(self._keys.ring)  # type: ignore[arg-type]
             done = store.write(
-                new,
+                [NewValue(key, value, self._uses.next_moment(now)) for key, value in values],
                 now=now,
-                expires=None if ends == NEVER else ends / 1000,
+                expires=expires,
                 max_size_bytes=self._max_size_bytes,
                 uses=self._uses,
             )
             # A commit may not be readable if the log was damaged: if that is found now, the answers can be written again.
             # Each page of the log is checked with those before it, so the last entry stands for all.
             with self._lifecycle.read_lock:
-                store.read(store.read_statement, (new[-1].key,)).fetchall()
+                store.read(store.read_statement, (values[-1][0],)).fetchall()
             return done
 
         done = self._lifecycle.work(write)
@@ -214,29 +258,7 @@ class ResponseCache:
             self._expired += done.expired
             self._evictions += done.for_room
             self._keys.tell()
-        self._notices.emit()
-        return len(bodies) if done is not None else 0
-
-    def _body(self, request: Union[ClaudeRequest, str], result: ClaudeResult) -> Tuple[str, bytes]:
-        """Return the fingerprint and the encoded answer, which is empty if the answer is not to be stored."""
-        fingerprint = fingerprint_of(request)
-        if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
-            return fingerprint, b""
-        if not result.text.strip():  # nothing was said, or nothing that came could be read: the next time may do better
-            return fingerprint, b""
-        try:
-            body = entries.encode(result)
-        except (TypeError, ValueError):
-            self._notices.add("record", "an answer cannot be written as JSON and was not cached")
-            return fingerprint, b""
-        if len(body) + OVERHEAD_BYTES > self._max_value_bytes:
-            self._notices.add(
-                "large",
-                f"an answer of {len(body) + OVERHEAD_BYTES:,} bytes was not cached: the limit is"
-                f" {self._max_value_bytes:,} bytes (max_size_mb)",
-            )
-            return fingerprint, b""
-        return fingerprint, body
+        return done is not None
 
     def delete(self, request: Union[ClaudeRequest, str]) -> bool:
         """Remove the entry of a request or fingerprint; return whether there was one."""
@@ -265,7 +287,7 @@ class ResponseCache:
         before = self._lifecycle.databases_lost
         report = self._lifecycle.work(self._verified_store, insist=True, reading=True) or VerifyReport(available=False)
         if report.corrupt:
-            self._say_corrupt()
+            self._notices.say_corrupt(self.directory)
         databases = self._lifecycle.databases_lost - before
         self._corrupt += report.corrupt
         if databases:
@@ -330,7 +352,7 @@ class ResponseCache:
                 answer = None
                 if found == "corrupt":
                     self._corrupt += 1
-                    self._say_corrupt()
+                    self._notices.say_corrupt(self.directory)
                 elif found == "expired":
                     self._expired += 1
                 elif found == "foreign":
@@ -372,14 +394,6 @@ class ResponseCache:
     def _verified_store(self, store: Store) -> VerifyReport:
         assert self._keys.ring is not None
         return verify_store(store, self._keys.ring, ttl_seconds=self._ttl_seconds, clock=self._clock)
-
-    def _say_corrupt(self) -> None:
-        self._notices.add(
-            "integrity",
-            f"an entry of the response cache in {self.directory} failed its check and was evicted;"
-            " further ones are only counted",
-            CacheIntegrityWarning,
-        )
 
 
 def _is_positive(value: Any) -> bool:

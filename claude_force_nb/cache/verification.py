@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, List, Optional
 
 from . import entries
-from .fingerprints import fingerprint_of
+from .fingerprints import fingerprint_of, is_fingerprint
 from .report import VerifyReport
 from .rows import Judged, Scanned
 from .signing import KeyRing, UnknownKeyError
 
 if TYPE_CHECKING:
+    from .shared_tier import SharedTier
     from .store import Store
 
-__all__ = ["verify_store"]
+__all__ = ["verify_shared", "verify_store"]
 
 _EVICTED_TOGETHER = 64
 
@@ -48,11 +49,41 @@ def _judge(found: Scanned, ring: KeyRing, ttl_seconds: Optional[float], now: flo
     try:
         if found.raw != 1:
             raise ValueError("not a key of ours")
-        fingerprint = bytes.fromhex(fingerprint_of(found.key.decode("ascii")))
-        _, created_ms, ends_ms = ring.unsign(entries.value_of(found.row), fingerprint=fingerprint)
+        fingerprint = fingerprint_of(found.key.decode("ascii"))
+        value = entries.value_of(found.row)
+    except Exception:
+        return "corrupt"
+    return _judge_value(fingerprint, value, ring, ttl_seconds, now)
+
+
+def _judge_value(fingerprint: str, value: bytes, ring: KeyRing, ttl_seconds: Optional[float], now: float) -> str:
+    try:
+        _, created_ms, ends_ms = ring.unsign(value, fingerprint=bytes.fromhex(fingerprint))
     except UnknownKeyError:
         return "foreign_key"
     except Exception:
         return "corrupt"
     created, ends = entries.lifetime(created_ms, ends_ms, ttl_seconds)
     return "intact" if created - entries.CLOCK_SKEW_SECONDS <= now < ends else "expired"
+
+
+def verify_shared(
+    tier: SharedTier, ring: Optional[KeyRing], *, ttl_seconds: Optional[float], now: float
+) -> VerifyReport:
+    """Read and check every value of the shared tier, and remove the corrupt ones."""
+    counts = dict.fromkeys(("intact", "expired", "corrupt", "foreign_key"), 0)
+    corrupt, size = [], 0
+    for found in tier.values():
+        if found is None or ring is None:
+            return VerifyReport(available=False)
+        fingerprint, value = found
+        verdict = "corrupt"
+        if value is not None and is_fingerprint(fingerprint):
+            verdict = _judge_value(fingerprint, value, ring, ttl_seconds, now)
+        counts[verdict] += 1
+        if verdict == "corrupt":
+            corrupt.append(fingerprint)
+        else:
+            size += len(value or b"")
+    tier.remove(corrupt)
+    return VerifyReport(counts["intact"], counts["expired"], counts["corrupt"], counts["foreign_key"], size_bytes=size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import time
 from decimal import Decimal
 from typing import Callable, Dict, Optional, Tuple
@@ -85,9 +86,17 @@ class Answerer:
             hit = self._cache.get(call.request)
             if hit is not None:
                 return self.hit(call.request, hit, started, call.cell)
-        if call.options.cache == "only":
-            raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
-        self._check_sending()
+        try:
+            if call.options.cache == "only":
+                raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
+            self._check_sending()
+        except ClaudeForceError:
+            # Nothing will be sent: what others have shared is looked at here, or not at all.
+            shared = None if self._cache is None or not call.options.reads_cache else self._cache.shared
+            known = None if shared is None else shared.get(call.request)
+            if known is None:
+                raise
+            return self.hit(call.request, known, started, call.cell)
         return None
 
     async def answer(self, call: Call) -> ClaudeResult:
@@ -129,7 +138,7 @@ class Answerer:
         except asyncio.CancelledError:
             emit("cancelled", call.request)
             raise
-        if joined:
+        if joined:  # or another machine's
             return self.hit(call.request, result.shared(), started, call.cell)
         result = result.changed(duration_seconds=time.perf_counter() - started)
         if self._answers is not None and self._answers.keep(call.request, result, replace=True):
@@ -156,7 +165,12 @@ class Answerer:
             nonlocal mine
             mine = True
             with deadline:
-                return await self._caller.call(call, cache=cache, deadline=deadline), cache
+                shared = None if cache is None or not call.options.reads_cache else cache.shared
+                if shared is None:
+                    return await self._caller.call(call, cache=cache, deadline=deadline), cache
+                enter = functools.partial(call.status.enter, "shared")
+                async with shared.answer(call.request, waiting=enter) as known:
+                    return known or await self._caller.call(call, cache=cache, deadline=deadline), cache
 
         while True:
             try:
@@ -176,7 +190,7 @@ class Answerer:
         call.status.enter("ended")
         if joined and cache is not None and kept_in is None:
             cache.put(call.request, result)
-        return result, joined
+        return result, joined or result.cached
 
     def hit(self, request: RequestInfo, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
         """Return an answer that costs nothing now, with what it saved; reports and records the hit.

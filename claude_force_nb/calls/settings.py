@@ -61,11 +61,17 @@ class CacheSettings:
     ttl_hours: float
     max_size_mb: float
     secret: Optional[str]
+    url: Optional[str]
 
     def open(self, environ: Mapping[str, str]) -> ResponseCache:
         """Return the cache."""
         return ResponseCache(
-            self.folder, ttl_hours=self.ttl_hours, max_size_mb=self.max_size_mb, secret=self.secret, environ=environ
+            self.folder,
+            ttl_hours=self.ttl_hours,
+            max_size_mb=self.max_size_mb,
+            secret=self.secret,
+            environ=environ,
+            url=self.url,
         )
 
 

@@ -256,7 +256,9 @@ def test_the_cache_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     tries = []
     real = lifecycle.StoreLifecycle._open
     monkeypatch.setattr(
-        lifecycle.StoreLifecycle, "_open", lambda self, keyed: (tries.append(now[0]), real(self, keyed))[1]
+        lifecycle.StoreLifecycle,
+        "_open",
+        lambda self, keyed, **more: (tries.append(now[0]), real(self, keyed, **more))[1],
     )
     (tmp_path / "cache").write_text("in the way")
     cache = make_cache(tmp_path / "cache")
@@ -279,7 +281,9 @@ def test_a_place_that_cannot_be_opened_to_write_is_not_opened_to_read_either(
     tries = []
     real = lifecycle.StoreLifecycle._open
     monkeypatch.setattr(
-        lifecycle.StoreLifecycle, "_open", lambda self, keyed: (tries.append(keyed), real(self, keyed))[1]
+        lifecycle.StoreLifecycle,
+        "_open",
+        lambda self, keyed, **more: (tries.append(keyed), real(self, keyed, **more))[1],
     )
     cache = make_cache(_file(tmp_path))
     with at_most_one_warning() as caught:

@@ -405,7 +405,7 @@ def test_tab_knows_rows_templates_and_every_option(shared: LiveKernel, tmp_path:
         "%%claude_compare models=haiku,so": {"sonnet"},
         "%claude_config base_url=": {"simulator", "default"},
         "%claude_config --": {"--all", "--save", "--help"},
-        "%claude_cache clear ": {"--yes"},
+        "%claude_cache clear ": {"local", "shared", "--yes"},
         "%claude_jobs at": {"attach"},
         "%claude_dashboard c": {"close"},
         "%claude_cost -": {"--help"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any, List, Optional, Tuple
+
+from claude_force_nb.cache import ResponseCache
 from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.display.tables import table_bundle
@@ -21,6 +24,7 @@ REFERENCE = Reference(
         ("stats", "entries, size, hits and misses; this is the default", ""),
         ("verify", "read and check every entry; corrupt ones are removed", ""),
         ("clear", "remove every entry; asks first", ""),
+        ("clear local, clear shared", "remove those of this machine, or those that a team shares", ""),
         ("--yes", "clear without asking", ""),
         ("path", "the folder", ""),
     ),
@@ -45,7 +49,9 @@ def cache(session: NotebookSession, line: str) -> Bundle:
         return REFERENCE.bundle()
     words = line.split()
     sure = "--yes" in words
-    action = " ".join(word for word in words if word != "--yes") or "stats"
+    action, *tiers = [word for word in words if word != "--yes"] or ["stats"]
+    if tiers and (action != "clear" or tiers not in (["local"], ["shared"])):
+        action = " ".join((action, *tiers))
     if action not in ACTIONS:
         near = did_you_mean(action, ACTIONS)
         raise OptionError(f"%claude_cache takes {', '.join(ACTIONS)}, not {action!r}{near}")
@@ -54,12 +60,45 @@ def cache(session: NotebookSession, line: str) -> Bundle:
     if action == "path":
         return line_bundle(str(response_cache.directory))
     if action == "clear":
-        if not sure and not _sure(response_cache.stats().entries, str(response_cache.directory)):
-            return line_bundle("nothing was removed")
-        return line_bundle(f"cleared {response_cache.clear():,} entries")
-    report = vars(response_cache.stats() if action == "stats" else response_cache.verify())
-    rows = [(name.replace("_", " "), f"{value:,}") for name, value in report.items() if type(value) is int]
-    return table_bundle(("cache", "value"), rows, footer=str(response_cache.directory))
+        return line_bundle(_clear(response_cache, tiers[0] if tiers else None, sure=sure))
+    shared = response_cache.shared
+    rows = _numbers(response_cache.stats() if action == "stats" else response_cache.verify())
+    footer = str(response_cache.directory)
+    if shared is not None:
+        report: Any = shared.stats() if action == "stats" else shared.verify()
+        rows += [(f"shared: {name}", value) for name, value in _numbers(report)] if report.available else []
+        footer += f" · shared: {shared.name}" + ("" if report.available else ", which cannot be asked now")
+    return table_bundle(("cache", "value"), rows, footer=footer)
+
+
+def _numbers(report: Any) -> List[Tuple[str, str]]:
+    return [(name.replace("_", " "), f"{value:,}") for name, value in vars(report).items() if type(value) is int]
+
+
+def _clear(response_cache: ResponseCache, tier: Optional[str], *, sure: bool) -> str:
+    """Remove the entries of a tier; return what to say.
+
+    Raises
+    ------
+    OptionError
+        Where there are two and it is not said which, or there is no such tier.
+    """
+    shared = response_cache.shared
+    if tier == "shared" and shared is None:
+        raise OptionError("there is no shared cache: %claude_config cache_url=redis://… names one")
+    if tier is None and shared is not None:
+        raise OptionError(
+            f"say which: %claude_cache clear local removes the answers in {response_cache.directory}, "
+            f"%claude_cache clear shared those of everybody on {shared.name}"
+        )
+    if tier == "shared" and shared is not None:
+        if not sure and not _sure(shared.stats().entries, f"{shared.name}, which others use"):
+            return "nothing was removed"
+        removed = shared.clear()
+        return f"{shared.name} cannot be asked now" if removed is None else f"cleared {removed:,} shared entries"
+    if not sure and not _sure(response_cache.stats().entries, str(response_cache.directory)):
+        return "nothing was removed"
+    return f"cleared {response_cache.clear():,} entries"
 
 
 def _sure(entries: int, directory: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from claude_force_nb.cache.addresses import shown_address
 from claude_force_nb.costs.pricing import load_prices, resolve_model
 from claude_force_nb.costs.user_prices import read_prices
 from claude_force_nb.errors import OptionError
@@ -153,6 +154,8 @@ def config_bundle(
             value = normalise_base_url(value)  # without credentials
         elif source == "default" and not everything:
             continue
+        elif name == "cache_url" and value:
+            value = shown_address(value)
         rows.append((name, _shown(value), source, option.meaning))
     if settings.value("base_url") == SIMULATOR:
         rows.append(("API key", "not needed", "", "the simulator is not shown any"))

@@ -133,7 +133,10 @@ def _memory(line: _Line) -> List[str]:
 def _cache(line: _Line) -> List[str]:
     from claude_force_nb.notebook.commands.cache import ACTIONS
 
-    return list(ACTIONS) if line.is_first else ["--yes"] if list(line.before) == ["clear"] else []
+    if line.is_first:
+        return list(ACTIONS)
+    before = list(line.before)
+    return ["local", "shared", "--yes"] if before == ["clear"] else ["--yes"] if before[:1] == ["clear"] else []
 
 
 def _answers(line: _Line) -> List[str]:

@@ -99,7 +99,7 @@ def _check_project(settings: Settings, project: ProjectFile, name: str, text: st
 
 
 def _check_secrets(name: str, text: str, secrets: Sequence[str]) -> None:
-    has_password = name == "base_url" and "://" in text and urlsplit(text).password is not None
+    has_password = name in ("base_url", "cache_url") and "://" in text and urlsplit(text).password is not None
     if has_password or _LIKE_A_KEY.search(text) or any(_holds(text, secret) for secret in secrets):
         raise OptionError(f"the value of {name} holds a key or a password, which is never written; nothing was written")
 

@@ -23,7 +23,7 @@ __all__ = ["Settings", "folder_of_notebook"]
 
 ENVIRONMENT_PREFIX = "CLAUDE_FORCE_"
 # Names that the environment had before this package, or that it shares with the SDK.
-_OTHER_NAMES = {"cache_dir": "CLAUDE_CACHE_DIR", "base_url": "ANTHROPIC_BASE_URL"}
+_OTHER_NAMES = {"cache_dir": "CLAUDE_CACHE_DIR", "cache_url": "CLAUDE_CACHE_URL", "base_url": "ANTHROPIC_BASE_URL"}
 
 
 class Settings:

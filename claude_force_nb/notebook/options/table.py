@@ -21,6 +21,7 @@ from claude_force_nb.vocabulary import (
 
 from .option import Option
 from .values import (
+    read_cache_url,
     read_days,
     read_dollars,
     read_memory,
@@ -299,6 +300,9 @@ OPTIONS: Dict[str, Option] = {
             setting=True,
             default=500.0,
             project="personal",
+        ),
+        Option(
+            "cache_url", read_cache_url, "URL", "Redis that a team shares", line=False, setting=True, project="personal"
         ),
         Option(
             "memory_tokens",

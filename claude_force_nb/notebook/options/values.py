@@ -9,6 +9,7 @@ from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import is_name
 
 __all__ = [
+    "read_cache_url",
     "read_days",
     "read_dollars",
     "read_memory",
@@ -26,6 +27,14 @@ __all__ = [
 
 def read_text(value: str) -> str:
     """Return the text unchanged."""
+    return value
+
+
+def read_cache_url(value: str) -> str:
+    """Return the address of a Redis server; an error does not repeat it, since it may hold a password."""
+    from claude_force_nb.cache.addresses import shown_address  # not when the extension is loaded
+
+    shown_address(value)
     return value
 
 

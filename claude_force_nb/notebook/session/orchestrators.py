@@ -32,6 +32,7 @@ _BUILD_SETTINGS = (
     "cache_dir",
     "cache_ttl_hours",
     "cache_max_size_mb",
+    "cache_url",
     "base_url",
     "allow_http",
     "allow_unknown_price",

@@ -53,6 +53,18 @@ def test_no_key_is_shown(settings: Settings, key: str) -> None:
             assert variable.replace("_", "\\_") in form or variable in form
 
 
+def test_the_password_of_the_shared_cache_is_not_shown(settings: Settings) -> None:
+    """Neither where it is set nor where it is refused."""
+    for form in said(settings, "cache_url=rediss://team:pass-word@cache.example:6380/2").values():
+        assert "pass-word" not in form
+        assert "cache.example:6380/2" in form
+    with pytest.raises(OptionError, match="cache_url takes redis://") as raised:
+        said(settings, "cache_url=http://:pass-word@cache.example")
+    assert "pass-word" not in str(raised.value)
+    with pytest.raises(OptionError, match="holds a key or a password"):
+        said(settings, "cache_url=redis://:pass-word@cache.example --save=user")
+
+
 def test_a_project_is_trusted_here(settings: Settings, tmp_path: Path) -> None:
     """trust=on says from then on that the file decides; a wrong word changes nothing."""
     (tmp_path / "pyproject.toml").write_text("[tool.claude_force_nb]\ncache_ttl_hours = 5\n", encoding="utf-8")

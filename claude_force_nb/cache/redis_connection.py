@@ -1,0 +1,148 @@
+"""A Redis server that may be slow, full, locked or gone: asked in pipelines, left alone for a while where it fails, used again after."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any, Callable, List, Optional
+
+from claude_force_nb.errors import OptionError
+
+from .addresses import shown_address
+from .notices import Notices
+
+__all__ = ["RedisConnection"]
+
+_CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
+# What a server says of itself, rather than of one command: nothing else would be answered either.
+_SERVER_FAULTS = ("NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOPERM", "unknown command")
+# Of writes only: what is there can still be read.
+_WRITE_FAULTS = ("OOM", "command not allowed when used memory", "MISCONF", "READONLY", "NOREPLICAS")
+
+
+class RedisConnection:
+    """One server. No error of it passes `execute`; what a user should know is said once.
+
+    Parameters
+    ----------
+    url : str
+        ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it. A password in it is never shown.
+    notices : Notices
+
+    Raises
+    ------
+    OptionError
+        If it is not such an address, or redis-py is not installed.
+    """
+
+    def __init__(self, url: str, notices: Notices) -> None:
+        self.name = shown_address(url)
+        if find_spec("redis") is None:
+            raise OptionError(f"cache_url={self.name} needs redis-py: pip install 'claude_force_nb[redis]'")
+        self._url = url
+        self._notices = notices
+        self._client: Any = None
+        self._away_until = float("-inf")
+        self._pause = _PAUSE_SECONDS
+        self._looked_at_policy = False
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"RedisConnection({self.name!r})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a connection cannot be pickled")
+
+    def close(self) -> None:
+        """Close the connections; they are opened again when something is asked."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections to it."""
+        self._lock = Lock()
+        self._client = None
+
+    def execute(self, fill: Callable[[Any], None], *, insist: bool = False) -> Optional[List[Any]]:
+        """Send what `fill` puts into a pipeline; return an answer or an error for each command, None where the server is away.
+
+        Parameters
+        ----------
+        fill : callable
+            Takes a pipeline of redis-py.
+        insist : bool
+            True also tries within the pause after a failure.
+        """
+        if time.monotonic() < self._away_until and not insist:
+            return None
+        redis: Any = import_module("redis")
+        try:
+            pipeline = self._opened().pipeline(transaction=False)
+            fill(pipeline)
+            answers: List[Any] = pipeline.execute(raise_on_error=False)
+        # A server that speaks something else has redis-py raise nearly anything.
+        except (redis.RedisError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            self._give_up(_reason(error))
+            return None
+        for answer in answers:
+            if isinstance(answer, Exception):
+                words = str(answer)
+                if words.startswith(_SERVER_FAULTS):
+                    self._give_up(_reason(answer))
+                    return None
+                if words.startswith(_WRITE_FAULTS):
+                    self._say(f"takes no answers now ({_reason(answer)})", "read-only")
+        self._pause = _PAUSE_SECONDS
+        self._away_until = float("-inf")
+        self._look_at_policy()
+        return answers
+
+    def _opened(self) -> Any:
+        redis: Any = import_module("redis")
+        with self._lock:
+            if self._client is None:
+                self._client = redis.Redis.from_url(
+                    self._url,
+                    decode_responses=False,
+                    socket_connect_timeout=_CONNECT_SECONDS,
+                    socket_timeout=_ANSWER_SECONDS,
+                    socket_keepalive=True,
+                )
+            return self._client
+
+    def _look_at_policy(self) -> None:
+        """Say once where the server never evicts: it fills up then, and keeps nothing new."""
+        if self._looked_at_policy:
+            return
+        self._looked_at_policy = True
+        redis: Any = import_module("redis")
+        try:
+            policy = self._opened().info("memory").get("maxmemory_policy")
+        except (redis.RedisError, OSError, ValueError, AttributeError):
+            return  # not everybody may ask
+        if policy == "noeviction":
+            self._say(
+                "never evicts (maxmemory-policy noeviction): once it is full it keeps nothing new;"
+                " set maxmemory and maxmemory-policy allkeys-lru on the server",
+                "policy",
+            )
+
+    def _give_up(self, reason: str) -> None:
+        self._away_until = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        self._say(f"cannot be used now ({reason}); continuing without it, and trying again", "away")
+
+    def _say(self, what: str, topic: str) -> None:
+        self._notices.add(f"shared {topic}", f"the shared cache {self.name} {what}")
+
+
+def _reason(error: BaseException) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= 120 else words[:119] + "…"

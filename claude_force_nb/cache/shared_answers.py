@@ -1,0 +1,166 @@
+"""The answers that a team shares: what the shared tier has, believed only when its signature is right."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import AsyncIterator, Callable, Iterable, Optional, Tuple, Union
+
+from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, SecretError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+
+from . import entries
+from .fingerprints import fingerprint_of
+from .notices import Notices
+from .report import SharedStats, VerifyReport
+from .shared_tier import SharedTier
+from .signing import KeyRing, UnknownKeyError
+from .verification import verify_shared
+
+__all__ = ["SharedAnswers"]
+
+
+class SharedAnswers:
+    """The tier behind a `ResponseCache`: signed entries on a Redis server, which others who have the same secret read and write too.
+
+    Parameters
+    ----------
+    url : str
+        See `RedisConnection`.
+    secret_is_given : bool
+        False where the key is a random one, which no other machine has.
+    make_ring : callable
+        Gives the keys; raises SecretError where there are none.
+    keep : callable
+        Writes a signed value to this machine's tier, by fingerprint, until a moment in seconds since 1970 UTC or without end.
+    max_value_bytes : int
+    ttl_seconds : float or None
+    notices : Notices
+    clock : callable
+        Seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        secret_is_given: bool,
+        make_ring: Callable[[], Optional[KeyRing]],
+        keep: Callable[[str, bytes, Optional[float]], object],
+        max_value_bytes: int,
+        ttl_seconds: Optional[float],
+        notices: Notices,
+        clock: Callable[[], float],
+    ) -> None:
+        self._tier = SharedTier(url, max_value_bytes=max_value_bytes, notices=notices)
+        self._make_ring = make_ring
+        self._keep = keep
+        self._ttl_seconds = ttl_seconds
+        self._notices = notices
+        self._clock = clock
+        if not secret_is_given:
+            notices.add(
+                "shared secret",
+                f"the shared cache {self.name} is shared with nobody: this machine signs with a random key of its own;"
+                " set the same CLAUDE_CACHE_SECRET for all who share",
+                CacheSecretWarning,
+            )
+        self._hits = self._corrupt = self._foreign_key = 0
+
+    def __repr__(self) -> str:
+        return f"SharedAnswers({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """Address of the server, without password."""
+        return self._tier.name
+
+    def close(self) -> None:
+        """Send what waits, for at most two seconds, and close the connections; whatever is called later opens them again."""
+        self._tier.close()
+        self._notices.emit()
+
+    def put(self, values: Iterable[Tuple[str, bytes]]) -> None:
+        """Send signed values to the server, soon."""
+        self._tier.put(values, ttl_seconds=self._ttl_seconds)
+
+    def get(self, request: Union[ClaudeRequest, str]) -> Optional[ClaudeResult]:
+        """Return the answer to a request or fingerprint; waits for the server, for some seconds at most."""
+        fingerprint = fingerprint_of(request)
+        return self._accepted(fingerprint, self._tier.get(fingerprint))
+
+    @asynccontextmanager
+    async def answer(
+        self, request: ClaudeRequest, *, waiting: Callable[[], None]
+    ) -> AsyncIterator[Optional[ClaudeResult]]:
+        """Give the answer of others; None where there is none, and it is to be asked for inside the block.
+
+        While the block runs, other machines that want the same wait; see `SharedTier.find_or_wait`. What `ResponseCache.put` gets
+        inside is there when they look again.
+
+        Parameters
+        ----------
+        request : ClaudeRequest
+        waiting : callable
+            Called where another machine is waited for.
+        """
+        fingerprint = fingerprint_of(request)
+        found = await self._tier.find_or_wait(fingerprint, waiting=waiting)
+        try:
+            yield self._accepted(fingerprint, found.value)
+        finally:
+            if found.is_leased:
+                self._tier.release(fingerprint)
+
+    def stats(self) -> SharedStats:
+        """Return the numbers; goes through all keys."""
+        available, there, size_bytes = self._tier.totals()
+        self._notices.emit()
+        return SharedStats(self.name, available, there, size_bytes, self._hits, self._corrupt, self._foreign_key)
+
+    def verify(self) -> VerifyReport:
+        """Read and check every entry as `ResponseCache.verify` does: corrupt ones are removed from the server."""
+        try:
+            ring = self._make_ring()
+        except SecretError:
+            ring = None
+        report = verify_shared(self._tier, ring, ttl_seconds=self._ttl_seconds, now=self._clock())
+        self._corrupt += report.corrupt
+        self._notices.emit()
+        return report
+
+    def clear(self) -> Optional[int]:
+        """Remove every entry of everybody; return how many there were, None where the server is away."""
+        removed = self._tier.clear()
+        self._notices.emit()
+        return removed
+
+    def _accepted(self, fingerprint: str, value: Optional[bytes]) -> Optional[ClaudeResult]:
+        """Return the answer in a value and keep a copy of its bytes here; None where it cannot be trusted, or is too old."""
+        answer = None
+        try:
+            ring = self._make_ring() if value is not None else None
+            if value is not None and ring is not None:
+                answer = self._read(ring, fingerprint, value)
+        except SecretError:
+            pass  # said by the tier of this machine
+        except UnknownKeyError:
+            self._foreign_key += 1
+            self._say("foreign", "was signed with another secret: all who share need the same CLAUDE_CACHE_SECRET")
+        except Exception:  # anything may stand there
+            self._corrupt += 1
+            self._say("corrupt", "failed its check; further ones are only counted")
+        self._hits += answer is not None
+        self._notices.emit()
+        return answer
+
+    def _read(self, ring: KeyRing, fingerprint: str, value: bytes) -> Optional[ClaudeResult]:
+        entry = entries.read(ring, fingerprint, value, self._ttl_seconds)
+        now = self._clock()
+        if not entry.created - entries.CLOCK_SKEW_SECONDS <= now < entry.ends:
+            return None
+        self._keep(fingerprint, value, None if entry.ends == float("inf") else entry.ends)
+        return entries.answer_of(entry, now)
+
+    def _say(self, topic: str, what: str) -> None:
+        self._notices.add(f"shared {topic}", f"an entry of the shared cache {self.name} {what}", CacheIntegrityWarning)
