@@ -45,6 +45,8 @@ class Progress:
         Gives seconds.
     paused : callable, optional
         Gives the seconds for which the API has asked to wait.
+    leaving : callable, optional
+        Gives how many calls are in flight, and whether somebody has paused them; by default all that were begun are in flight.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class Progress:
         taken: Callable[[], int],
         clock: Callable[[], float],
         paused: Callable[[], float] = lambda: 0.0,
+        leaving: Optional[Callable[[], Tuple[int, bool]]] = None,
     ) -> None:
         self._total = total
         self._taken = taken
         self._clock = clock
         self._paused = paused
+        self._leaving = leaving
         self._started = clock()
         # Time, rows that had ended by then, and what they had cost.
         self._seen: Deque[Tuple[float, int, Decimal]] = deque([(self._started, 0, Decimal(0))])
@@ -133,9 +137,15 @@ class Progress:
         counts, ended, total, rate = self.counts, self.ended_rows, self.total, self.rate()
         parts = [f"{ended:,}" if total is None else f"{ended:,} of {total:,}"]
         parts += [f"{counts[kind]:,} {kind.replace('_', ' ')}" for kind in _SHOWN if counts[kind]]
-        flying = self._taken() - ended
-        if flying > 0:
+        begun = max(0, self._taken() - ended)
+        in_flight, held = (begun, False) if self._leaving is None else self._leaving()
+        flying = min(begun, in_flight)
+        if flying:
             parts.append(f"{flying:,} in flight")
+        if begun > flying:
+            parts.append(f"{begun - flying:,} waiting")
+        if held and (total is None or ended < total):
+            parts.append("paused; resume to continue")
         paused = self._paused() if total is None or ended < total else 0.0
         if paused > 0.5:
             parts.append(f"rate limit, {duration(paused)} to wait")

@@ -50,3 +50,14 @@ def test_a_price_that_is_not_known_is_not_projected() -> None:
 def test_durations() -> None:
     """Seconds, minutes and hours change where the next unit says more."""
     assert [duration(seconds) for seconds in (0.4, 89, 90, 5399, 5400)] == ["0 s", "89 s", "2 min", "90 min", "1.5 h"]
+
+
+def test_what_waits_is_not_in_flight() -> None:
+    """No more is said to be in flight than is; rows that were begun and have not left wait, and a pause is named."""
+    state = (2, False)
+    progress = Progress(total=lambda: 10, taken=lambda: 6, clock=lambda: 0.0, leaving=lambda: state)
+    assert progress.line() == "0 of 10 · 2 in flight · 4 waiting"
+    state = (0, True)
+    assert progress.line() == "0 of 10 · 6 waiting · paused; resume to continue"
+    state = (50, False)
+    assert progress.line() == "0 of 10 · 6 in flight"
