@@ -52,8 +52,8 @@ class AsyncAgentOrchestrator:
     max_concurrent : int
         Most calls in flight at once, >= 1, over all event loops and threads.
     timeout_seconds : float
-        Time limit in seconds, including waiting and retries, > 0. For a row it runs from when the row is first sent.
-        Importing the SDK, once per process, does not count.
+        Time limit in seconds, including waiting and retries, > 0. For a row it runs from when the row is first sent; for a
+        single call importing the SDK counts, once per process.
     enable_cache : bool
         False neither reads nor writes the cache.
     cache_ttl_hours : float

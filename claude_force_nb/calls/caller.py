@@ -127,11 +127,11 @@ class Caller:
         status = call.status
         status.begin(self._max_retries + 1)
         self._retries.called()
-        if self._open is not None:  # before the time runs and money is set aside
+        if call.ends_at is not None:  # the time of a cell is running; that of a row starts when it is sent
+            deadline.start()
+        if self._open is not None:  # before money is set aside
             status.enter("importing")
             await self._open()
-        if call.ends_at is not None:
-            deadline.start(later_seconds=time.monotonic() - began)
         while True:
             attempt += 1
             try:

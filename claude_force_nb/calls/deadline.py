@@ -66,17 +66,9 @@ class Deadline:
         """Return whether there is still time after a wait."""
         return self._ends is None or time.monotonic() + delay_seconds < self._ends
 
-    def start(self, *, later_seconds: float = 0.0) -> float:
-        """Start the time unless it is running already; return the seconds left.
-
-        Parameters
-        ----------
-        later_seconds : float
-            Seconds to add to `ends_at`, for time that does not count.
-        """
+    def start(self) -> float:
+        """Start the time unless it is running already; return the seconds left."""
         if self._ends is None:
-            if self._ends_at is not None:
-                self._ends_at += later_seconds
             self._begin(asyncio.get_running_loop(), _current_task())
         assert self._ends is not None
         return max(0.001, self._ends - time.monotonic())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import socket
+import time
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
@@ -14,7 +15,8 @@ from support.http_server import serve
 from support.transports import Handler
 
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.errors import ApiError
+from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.errors import ApiError, CallTimeoutError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import FAULT_KINDS, Simulator
 from claude_force_nb.simulator.faults import ROW_KINDS
@@ -221,3 +223,28 @@ def test_every_row_of_a_run(run: Any, make: Any, simulator: Simulator, kind: str
     check(late)
     assert batch.counts["failed"] == 3
     assert all(isinstance(row.error, ApiError) for row in batch)
+
+
+class SlowToOpen(SdkTransport):
+    """A transport that takes a while before its first call, as it does where the SDK is imported."""
+
+    async def open(self) -> None:
+        await asyncio.sleep(1.0)
+        await super().open()
+
+
+def test_the_time_of_a_call_includes_the_import(run: Any, simulator: Simulator) -> None:
+    """A call ends in time and says what it waited for; the rows of a batch have their time from when they are sent."""
+    transport = SlowToOpen(api_key="sk-x", base_url=simulator.url, environ={})
+
+    async def main() -> None:
+        async with AsyncAgentOrchestrator(transport=transport, enable_cache=False, ledger=None) as orchestrator:
+            began = time.monotonic()
+            with pytest.raises(CallTimeoutError, match="importing the SDK"):
+                await orchestrator.run("hi", timeout_seconds=0.3)
+            assert time.monotonic() - began < 0.9
+            assert simulator.counters.calls == 0
+            batch = await orchestrator.run_many(["hi"], timeout_seconds=0.9)
+            assert batch.counts["ok"] == 1
+
+    run(main())

@@ -173,7 +173,6 @@ class Written:
         ({"d": pandas.DataFrame({"a": [1.0, math.nan]})}, "{'d': [{'a': 1.0}, {'a': None}]}"),
         (numpy.void(b"abc"), "abc"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_no_repr_in_a_prompt(value: Any, text: str) -> None:
     """Records, collections and arrays are written as Python writes its own data: no repr of a class, no literal NaN."""
