@@ -309,9 +309,9 @@ def test_tally_sums_by_model() -> None:
     tally(Event("hit", "f", "c", 2.0, result=ClaudeResult(model="c", saved=None)))
     quarter, half = Decimal("0.25"), Decimal("0.50")
     assert tally.models() == [
-        ModelSums("b", 2, 0, half),
-        ModelSums("a", 1, 1, quarter, quarter),
-        ModelSums("c", 1, 1, unknown_price=1, unknown_saved=1),
+        ModelSums("b", 2, 0, half, asked="b"),
+        ModelSums("a", 1, 1, quarter, quarter, asked="a"),
+        ModelSums("c", 1, 1, unknown_price=1, unknown_saved=1, asked="c"),
     ]
     assert tally.hit_rates() == [(0.0, 0.25), (1.0, 0.5)]
 
