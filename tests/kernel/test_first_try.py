@@ -69,6 +69,7 @@ def test_without_a_key_one_setting_gives_answers(kernel: LiveKernel, folder: Pat
     assert _accounted(folder, "ledger-local.db") == (3, 1)
 
 
+@pytest.mark.slow
 def test_a_first_answer_says_that_a_key_was_made(folder: Path) -> None:
     """Once on a machine, below the answer that is kept and not in red; a cell that fails before it says nothing of it."""
     environment = kernel_environment("http://127.0.0.1:9", folder)

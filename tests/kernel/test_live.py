@@ -31,6 +31,7 @@ def assert_answered_in(cell: Cell) -> None:
     assert "text/html" in data
 
 
+@pytest.mark.slow
 def test_a_console_gets_the_answer_as_one_display(shared: LiveKernel) -> None:
     """A console of jupyter_client ignores updates: nothing is shown before the answer and its receipt are complete."""
     cell = shared.run_as_console("%claude What is a delta?")
@@ -38,6 +39,7 @@ def test_a_console_gets_the_answer_as_one_display(shared: LiveKernel) -> None:
     assert_answered_in(cell)
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_it_while_it_arrives(shared: LiveKernel) -> None:
     """With and without the name of the cell, as one output."""
     for number, cell_id in enumerate((None, "a-cell")):
@@ -113,6 +115,7 @@ def test_a_stopped_answer_is_shown_as_far_as_it_came(shared: LiveKernel) -> None
     assert "the answer broke off here" in output["data"]["text/plain"]
 
 
+@pytest.mark.slow
 def test_a_captured_answer_is_captured_once(shared: LiveKernel) -> None:
     """Updates would each be an output of the capture."""
     cell = shared.run("%%capture captured\nanswer = %claude What is a reef?", "a-cell")

@@ -21,6 +21,7 @@ def fresh(server: Simulator, tmp_path: Path) -> Iterator[LiveKernel]:
         yield kernel
 
 
+@pytest.mark.slow
 def test_a_question_in_the_loading_cell(fresh: LiveKernel) -> None:
     """IPython has taken it for help on its last word; the cell says so and stops, and does what it says when run again."""
     code = "%load_ext claude_force_nb\nreached = 1\nanswer = %claude model=haiku What is up?"
