@@ -80,12 +80,12 @@ def _stale(answers: AnswerFile) -> List[str]:
 
 
 def _summary(replayed: Replayed, answers: AnswerFile, problems: int) -> str:
-    parts = [f"{len(answers):,} answers in {answers.name}"]
+    parts = [f"{len(answers):,} answer{'' if len(answers) == 1 else 's'} in {answers.name}"]
     if replayed.unused:
         parts.append(f"{len(replayed.unused):,} never used")
     if answers.unsigned:
         parts.append(f"{answers.unsigned:,} not signed by you")
-    parts.append(f"{problems} problems" if problems else "ok")
+    parts.append(f"{problems:,} problem{'' if problems == 1 else 's'}" if problems else "ok")
     return " · ".join(parts)
 
 
