@@ -75,7 +75,7 @@ def test_jupyter_console_shows_every_answer(console: Console) -> None:
     assert live.count("imulated answer") == 1
     assert " tok · $0.0" in live
     wrong = console.run("%claude modle=x hi")
-    assert "OptionError: unknown option 'modle', nothing was sent; did you mean 'model'?" in wrong
+    assert "OptionError: unknown option 'modle'; nothing was sent; did you mean 'model'?" in wrong
     assert "Traceback" not in wrong
     assert KEY not in first + live + wrong
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -68,7 +69,7 @@ def test_a_stopped_cell_leaves_its_batch_running_and_attach_collects_it(kernel: 
     assert server.counters.completed == 30
     assert "30 of 30" in only_answer(kernel.run("%claude_jobs list"))["text/plain"]
     for code, line in (
-        (f"%claude_jobs attach {job}", f"JobError: job {job} is over (done); run its cell"),
+        (f"%claude_jobs attach {job}", f"JobError: job {job} has ended (done); run its cell"),
         (f"%claude_jobs cancel {job}", f"JobError: job {job} has ended already (done)"),
         (f"%claude_jobs forget {job}x", f"UnknownJobError: no batch job '{job}x'; did you mean '"),
         ("%claude_jobs atach x", "OptionError: %claude_jobs takes list, attach, cancel, forget, not 'atach'; did you"),
@@ -95,4 +96,4 @@ def test_a_job_in_the_background_is_cancelled_at_the_api(kernel: LiveKernel, ser
     assert "40 cancelled" in cell.text
     assert kernel.value("labels.counts['ok']") == str(server.counters.completed)
     assert kernel.value("labels.counts['not_sent'] > 0") == "True"
-    assert kernel.value("labels.cost") == str(server.counters.dollars)
+    assert Decimal(kernel.value("labels.cost")) == server.counters.dollars

@@ -204,7 +204,7 @@ def test_an_agent_of_the_notebook(shared: LiveKernel, server: Simulator) -> None
 MISTAKES = {
     "%%claude_agent\nx": ("write a name: %%claude_agent NAME",),
     "%%claude_agent ../x\ny": ("an agent's name must be letters, digits, - and _, not '../x'",),
-    "%%claude_agent model=opus\ny": ("an agent's name is",),
+    "%%claude_agent model=opus\ny": ("an agent's name must be",),
     "%%claude_agent a modle=opus\ny": ("unknown option 'modle'", "did you mean 'model'?"),
     "%%claude_agent a model=sonet\ny": ("did you mean 'sonnet'?",),
     "%%claude_agent a temperature=2\ny": ("temperature must be a number from 0 to 1",),

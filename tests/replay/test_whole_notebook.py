@@ -85,7 +85,7 @@ def test_everything_runs_again_elsewhere(tmp_path: Path) -> None:
         output
         for cell in outputs(there / "again.ipynb")
         for output in cell
-        if "claude_force_nb" in str(output["metadata"])
+        if "claude_force_nb" in str(output.get("metadata"))
     ]
     assert len(shown) >= 15
     audited = command("audit", "whole.ipynb", "--json", folder=there, home=there / "home")
