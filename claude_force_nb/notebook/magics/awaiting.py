@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Awaitable, Callable, TypeVar
+from typing import Awaitable, Callable, Optional, Tuple, TypeVar, cast
 
 from claude_force_nb.errors import ClaudeForceError
 
@@ -51,17 +51,32 @@ def run_blocking(work: Callable[[], Awaitable[T]], held: Callable[[], bool] = la
 
 
 async def _call(work: Callable[[], Awaitable[T]], held: Callable[[], bool]) -> T:
-    task = asyncio.ensure_future(work())
+    task = asyncio.ensure_future(_outcome(work))
     try:
         while not (await asyncio.wait([task], timeout=_POLL_SECONDS))[0]:
             if held():
                 raise ClaudeForceError(
                     "calls are paused, and Resume would not be heard while this waits: press Resume first, then run it again"
                 )
-        return task.result()
+        result, error = task.result()
+        if error is not None:
+            raise error
+        return cast("T", result)
     finally:
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()
+
+
+async def _outcome(work: Callable[[], Awaitable[T]]) -> Tuple[Optional[T], Optional[BaseException]]:
+    """Return what the work gives or raises.
+
+    Stop is a KeyboardInterrupt, which a task raises out of its loop as well: whoever waits for the task would not be told,
+    and would raise it a second time out of the kernel's own loop, which ends the kernel.
+    """
+    try:
+        return await work(), None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, error
