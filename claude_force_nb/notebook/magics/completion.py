@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 
 from claude_force_nb.notebook.options.of_magics import AGENT_OPTIONS, BATCH_OPTIONS, COMPARE_OPTIONS
 from claude_force_nb.notebook.options.table import LINE_OPTIONS, OPTIONS, SETTINGS
@@ -17,7 +17,7 @@ from .template_names import names_inside, open_expression
 if TYPE_CHECKING:
     from claude_force_nb.notebook.session.session import NotebookSession
 
-__all__ = ["complete", "make_matcher"]
+__all__ = ["complete"]
 
 # Compiled where they are first used: loading the extension is quick.
 _MAGIC = r"(?s)(?:^|=)\s*%{1,2}(claude\w*)\s+(.*)$"
@@ -236,32 +236,3 @@ def complete(
     if not line.name and line.word.startswith("-") and "--help" not in found:
         found = [*found, "--help"]
     return [item for item in found if item.startswith(line.value)]
-
-
-def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
-    """Return a matcher for ``completer.custom_matchers``: where it has a say, nothing else is offered."""
-    try:
-        from IPython.core.completer import SimpleCompletion, context_matcher
-    except ImportError:  # IPython before 8.6: a matcher gets the word, and the line stands in the completer
-
-        def old_matcher(word: str) -> List[str]:
-            return complete(magics, completer.text_until_cursor) or []
-
-        return old_matcher
-
-    @context_matcher()  # type: ignore[untyped-decorator]
-    def claude_matcher(context: Any) -> Any:
-        lines = context.full_text.split("\n")
-        before = "\n".join([*lines[: context.cursor_line], context.text_until_cursor])
-        try:
-            found = complete(magics, context.text_until_cursor, before)
-        except Exception:  # a setting that cannot be read, an object of the notebook that fails when it is looked at
-            found = None
-        if found == []:
-            # Others keep still only where there is something: what is typed already, which changes nothing.
-            found = [context.token]
-        completions = [SimpleCompletion(text=item, type="magic") for item in found or ()]
-        # In our order: aliases before full names, and the newest first.
-        return {"completions": completions, "suppress": found is not None, "ordered": True}
-
-    return claude_matcher  # type: ignore[no-any-return]

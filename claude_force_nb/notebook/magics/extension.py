@@ -156,7 +156,7 @@ class _Extension:
         printer.text(type(result).__name__ + ", shown above" if shown else bundle_of(result)["text/plain"])
 
     def _register_completer(self) -> None:
-        from .completion import make_matcher
+        from .matcher import make_matcher
 
         completer = self.shell.Completer
         # Before IPython's own, so that older versions list ours first.

@@ -1,0 +1,42 @@
+"""The matcher that IPython asks at Tab. What completes is imported at the first Tab, so that loading the extension is quick."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List
+
+from .claude_magics import ClaudeMagics
+
+__all__ = ["make_matcher"]
+
+
+def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
+    """Return a matcher for ``completer.custom_matchers``: where it has a say, nothing else is offered."""
+    try:
+        from IPython.core.completer import SimpleCompletion, context_matcher
+    except ImportError:  # IPython before 8.6: a matcher gets the word, and the line stands in the completer
+
+        def old_matcher(word: str) -> List[str]:
+            from .completion import complete
+
+            return complete(magics, completer.text_until_cursor) or []
+
+        return old_matcher
+
+    @context_matcher()  # type: ignore[untyped-decorator]
+    def claude_matcher(context: Any) -> Any:
+        from .completion import complete
+
+        lines = context.full_text.split("\n")
+        before = "\n".join([*lines[: context.cursor_line], context.text_until_cursor])
+        try:
+            found = complete(magics, context.text_until_cursor, before)
+        except Exception:  # a setting that cannot be read, an object of the notebook that fails when it is looked at
+            found = None
+        if found == []:
+            # Others keep still only where there is something: what is typed already, which changes nothing.
+            found = [context.token]
+        completions = [SimpleCompletion(text=item, type="magic") for item in found or ()]
+        # In our order: aliases before full names, and the newest first.
+        return {"completions": completions, "suppress": found is not None, "ordered": True}
+
+    return claude_matcher  # type: ignore[no-any-return]
