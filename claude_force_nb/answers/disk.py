@@ -18,7 +18,7 @@ MAX_FILE_BYTES = 512 * 2**20
 
 
 def read_lines(path: str, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
-    """Return header, lines and faults of a file as `split_lines` does; nothing where there is no file, or an empty one.
+    """Return header, lines and faults of a file as `split_lines` does; empty if the file is missing or has no content.
 
     Raises
     ------

@@ -111,7 +111,7 @@ def _in_chain(environ: Mapping[str, str]) -> str:
 
 
 def _config_folder(environ: Mapping[str, str]) -> Optional[Path]:
-    """Return the folder where ``ant auth login`` keeps its profiles; None if there is no home folder."""
+    """Return the folder where ``ant auth login`` keeps its profiles; None without a home folder."""
     if environ.get(_FOLDER):
         return Path(environ[_FOLDER])
     try:

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run_shared(cache: ResponseCache, arguments: argparse.Namespace) -> int:
     shared = cache.shared
     if shared is None:
-        print("there is no shared cache: CLAUDE_CACHE_URL=redis://… names one", file=sys.stderr)
+        print("no shared cache is configured; set CLAUDE_CACHE_URL=redis://…", file=sys.stderr)
         return 2
     if arguments.action == "path":
         print(shared.name)

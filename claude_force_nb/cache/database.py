@@ -152,7 +152,7 @@ def discard(path: str) -> None:
 
 
 def check_writable(path: str) -> None:
-    """Raise OSError if there is no room for another file next to `path`: a failure then does not mean that the database is broken."""
+    """Raise OSError if the disk is too full for another file next to `path`; a failure then does not mean that the database is broken."""
     with tempfile.TemporaryFile(dir=os.path.dirname(path)) as file:
         file.write(bytes(2**16))
         file.flush()

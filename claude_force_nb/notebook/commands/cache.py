@@ -85,7 +85,7 @@ def _clear(response_cache: ResponseCache, tier: Optional[str], *, sure: bool) ->
     """
     shared = response_cache.shared
     if tier == "shared" and shared is None:
-        raise OptionError("there is no shared cache: %claude_config cache_url=redis://… names one")
+        raise OptionError("no shared cache is configured; set one with %claude_config cache_url=redis://…")
     if tier is None and shared is not None:
         raise OptionError(
             f"say which: %claude_cache clear local removes the answers in {response_cache.directory}, "

@@ -77,7 +77,7 @@ def test_the_magic_without_a_server(both: ResponseCache, server: RedisServer, tm
     assert "cannot be asked now" in said(both, "clear shared --yes")
     with ResponseCache(tmp_path / "other", secret=SECRET, environ={}) as alone:
         assert said(alone, "clear --yes") == "cleared 0 entries"
-        with pytest.raises(OptionError, match="there is no shared cache"):
+        with pytest.raises(OptionError, match="no shared cache is configured"):
             said(alone, "clear shared --yes")
 
 
