@@ -62,25 +62,25 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Iterable, List, Mapping, Optional
 
-from .text_tables import one_line
 from .vocabulary import DOCUMENTATION, ERROR_PAGES
 
 __all__ = [
-    "AgentFileError", "AgentFileWarning", "AnswerFileError", "AnswerFileWarning", "AnswerMissError", "ApiError", "AttachmentError", "AuthenticationError",
-    "BrokenConnectionError", "BudgetExceededError", "CacheIntegrityWarning", "CacheKeyWarning", "CacheMissError", "CacheSecretWarning",
-    "CacheWarning", "CallTimeoutError", "ClaudeForceError", "ClaudeForceWarning", "ConfigurationError",
-    "ContextTooLongError", "EmptyPromptError", "InvalidRequestError", "JobError", "MalformedAnswerError",
-    "MissingApiKeyError", "MissingValueError", "ModelRetirementWarning", "NotAnsweredError", "NotFoundError",
-    "OptionError", "OverloadedError", "PermissionDeniedError", "PromptError", "PromptInjectionError",
-    "PromptInjectionWarning", "RateLimitError", "RedirectedError", "RunInterrupted", "SchemaError", "SecretError",
-    "ServerError", "SourceError", "SpendLimitError", "StoppedError", "StreamCutError", "TemplateError",
-    "TransportClosedError", "UndefinedNameError", "UnknownAgentError", "UnknownJobError", "UnknownModelError",
+    "AgentFileError", "AgentFileWarning", "AnswerFileError", "AnswerFileWarning", "AnswerMissError", "ApiError", "AttachmentError",
+    "AuthenticationError", "BrokenConnectionError", "BudgetExceededError", "CacheIntegrityWarning", "CacheKeyWarning", "CacheMissError",
+    "CacheSecretWarning", "CacheWarning", "CallTimeoutError", "ClaudeForceError", "ClaudeForceWarning", "ConfigurationError",
+    "ContextTooLongError", "EmptyPromptError", "InvalidRequestError", "JobError", "MalformedAnswerError", "MissingApiKeyError",
+    "MissingValueError", "ModelRetirementWarning", "NotAnsweredError", "NotFoundError", "OptionError", "OverloadedError",
+    "PermissionDeniedError", "PromptError", "PromptInjectionError", "PromptInjectionWarning", "RateLimitError", "RedirectedError",
+    "RunInterrupted", "SchemaError", "SecretError", "ServerError", "SourceError", "SpendLimitError", "StoppedError", "StreamCutError",
+    "TemplateError", "TransportClosedError", "UndefinedNameError", "UnknownAgentError", "UnknownJobError", "UnknownModelError",
 ]  # fmt: skip
 
 
-def _one_line(error: BaseException) -> str:
+def _shown(error: BaseException, name: str) -> str:
+    from .text_tables import one_line  # only where an error is shown: `%load_ext` imports this module
+
     text = one_line(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{name}: {text}" if text else name
 
 
 class ClaudeForceError(Exception):
@@ -88,7 +88,7 @@ class ClaudeForceError(Exception):
 
     def _render_traceback_(self) -> List[str]:
         # IPython asks an exception for this method before it formats a traceback; no import of IPython is needed.
-        return [" · ".join(part for part in (_one_line(self), self.help_link) if part)]
+        return [" · ".join(part for part in (_shown(self, type(self).__name__), self.help_link) if part)]
 
     @property
     def help_link(self) -> str:
@@ -361,7 +361,7 @@ class RunInterrupted(KeyboardInterrupt):
     """Stop was pressed. A KeyboardInterrupt, so that *Run All* ends here too, but shown as one line."""
 
     def _render_traceback_(self) -> List[str]:
-        return ["Interrupted: " + one_line(self)]
+        return [_shown(self, "Interrupted")]
 
 
 class ClaudeForceWarning(UserWarning):

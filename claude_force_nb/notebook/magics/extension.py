@@ -10,8 +10,7 @@ from claude_force_nb.notebook.kernel.early_import import EarlyImport
 from claude_force_nb.notebook.kernel.waker import SignalWaker
 
 from .claude_magics import AWAITABLE, ClaudeMagics
-from .loading_cell import check_loading_cell
-from .rewriting import EXTENSION_ATTRIBUTE, await_magics, protect_questions
+from .rewriting import EXTENSION_ATTRIBUTE, await_magics, check_loading_cell, protect_questions
 
 __all__ = ["load", "unload"]
 
