@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Dict, Iterator, List
 
 import pytest
@@ -161,3 +162,35 @@ def test_no_button_where_no_click_is_heard(shared: LiveKernel) -> None:
     browser = shared.run("%claude_dashboard")
     assert "application/vnd.jupyter.widget-view+json" in browser.outputs[0]["data"]
     shared.run("%claude_dashboard close")
+
+
+_FORMULAS = "The root is $x^2$, which costs $5.\n\n$$\n\\frac{1}{2}\n$$\n\nAnd $\\href{javascript:1}{y}$."
+_VS_CODE = "vscode-notebook-cell:/folder/book.ipynb#W1sZmlsZQ%3D%3D"
+
+
+def test_vs_code_gets_formulas_as_mathml_as_well(shared: LiveKernel) -> None:
+    """Hidden beside the TeX, in cells of VS Code only; Markdown and text are the same everywhere."""
+    show = f"from claude_force_nb import ClaudeResult\nClaudeResult(text={_FORMULAS!r}, model='m')"
+    elsewhere = only_answer(shared.run(show, "7f9d3f0e-2d1c"))
+    assert "<math" not in elsewhere["text/html"]
+    assert shared.value("'latex2mathml' in __import__('sys').modules") == "False"
+    there = only_answer(shared.run(show, _VS_CODE))
+    assert {**there, "text/html": ""} == {**elsewhere, "text/html": ""}
+    page = there["text/html"]
+    assert re.findall(r'<(span|div) class="claude-force-mathml" hidden="hidden"><math', page) == ["span", "div"]
+    assert page.count("mathjax_process") == elsewhere["text/html"].count("mathjax_process") == 2
+    assert page.count("<style>") == 1
+    assert "<math" not in only_answer(shared.run(show, "7f9d3f0e-2d1c"))["text/html"]
+
+
+def test_vs_code_gets_formulas_while_an_answer_arrives(shared: LiveKernel) -> None:
+    """Each update has those that are complete; the last one is what a cell at once shows."""
+    grow = (
+        "from claude_force_nb.notebook.display.answers import AnswerRenderer\n"
+        f"text, renderer = {_FORMULAS!r}, AnswerRenderer()\n"
+        "print([renderer.partial(text[:end])['text/html'].count('<math') for end in range(0, len(text), 20)])\n"
+        "print(renderer.complete(text) == AnswerRenderer().complete(text))"
+    )
+    counts, same = shared.run(grow, _VS_CODE).stdout.splitlines()
+    assert counts == "[0, 1, 1, 2, 2]", counts
+    assert same == "True"

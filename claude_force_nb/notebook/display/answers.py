@@ -12,6 +12,7 @@ from claude_force_nb.text_tables import escape_markdown, one_line, without_contr
 from .bundles import Bundle, bundle, escape_html, folded_html, footer_html
 from .code import CODE_STYLE
 from .markdown import Block, MarkdownRenderer, markdown_of
+from .mathml import MATHML_CLASS, MATHML_STYLE
 from .receipts import receipt
 
 __all__ = ["AnswerRenderer", "answer_bundle", "broken_off", "result_bundle"]
@@ -108,7 +109,8 @@ def _folded(blocks: Sequence[Block]) -> str:
 
 
 def _with_styles(inner: str) -> str:
-    return CODE_STYLE + inner if 'class="highlight"' in inner else inner
+    styles = CODE_STYLE if 'class="highlight"' in inner else ""
+    return styles + (MATHML_STYLE if f'class="{MATHML_CLASS}"' in inner else "") + inner
 
 
 def broken_off(result: ClaudeResult) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import List, Optional
 
-__all__ = ["formula", "in_table_cell"]
+__all__ = ["COMMANDS", "ENVIRONMENTS", "formula", "in_table_cell"]
 
 LONGEST_FORMULA = 5000
 """Characters of a formula that is typeset; what is longer is shown as its source."""
@@ -37,12 +37,12 @@ mathit mathrm mathsf mathtt boldsymbol text textbf textit textrm mbox left right
 Bigr biggl biggr Biggl Biggr middle lvert rvert lVert rVert vert Vert langle rangle lfloor rfloor lceil rceil lbrace
 rbrace lbrack rbrack backslash quad qquad space thinspace enspace phantom hphantom vphantom smash begin end hline
 """
-_COMMANDS = frozenset(_COMMAND_NAMES.split())
+COMMANDS = frozenset(_COMMAND_NAMES.split())
 _SYMBOLS = frozenset("\\,;:!> {}|%&_#")
 _ENVIRONMENT_NAMES = """
 matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix cases array aligned gathered split
 """
-_ENVIRONMENTS = frozenset(_ENVIRONMENT_NAMES.split())
+ENVIRONMENTS = frozenset(_ENVIRONMENT_NAMES.split())
 # Environments of a display stand inside one here, where LaTeX takes only their inner twins.
 _INNER = {
     "align": "aligned",
@@ -80,7 +80,7 @@ def formula(source: str) -> Optional[str]:
         return None
     for match in _COMMAND.finditer(text):
         name = match.group(1)
-        if name not in (_COMMANDS if name.isalpha() else _SYMBOLS):
+        if name not in (COMMANDS if name.isalpha() else _SYMBOLS):
             return None
     if not (_braces_match(text) and _environments_match(text)):
         return None
@@ -103,7 +103,7 @@ def _environments_match(text: str) -> bool:
     opened: List[str] = []
     for match in _ENVIRONMENT.finditer(text):
         name = match.group(2)[1:-1]
-        if name not in _ENVIRONMENTS:
+        if name not in ENVIRONMENTS:
             return False
         if match.group(1) == "begin":
             opened.append(name)

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
+from claude_force_nb.notebook.kernel.cells import runs_in_vs_code
+
 from .bundles import SCROLLED_TABLE
 from .code import code_html
 from .formulas import formula
+from .mathml import MATHML_CLASS, TEX_CLASS, mathml
 from .safe_markdown import safe_markdown
 
 if TYPE_CHECKING:
@@ -23,10 +26,11 @@ __all__ = ["Block", "MarkdownRenderer", "markdown_as_html", "markdown_of", "warm
 _MOST_STEPS = 20_000_000
 # Finding the colours of code takes time: of an answer, the code up to this many characters has them.
 _MOST_COLOURED = 20_000
-# In the parser's environment: whether the code that is rendered has colours.
+# In the parser's environment: whether the code that is rendered has colours, and formulas are MathML as well.
 _COLOURED = "coloured"
+_MATHML = "mathml"
 # A formula is typeset although the answer around it is not looked at; see `bundles`.
-_TYPESET = 'class="mathjax_process tex2jax_process"'
+_TYPESET = "mathjax_process tex2jax_process"
 # A lone sign in its own element is never one of a pair that MathJax would take for a formula.
 _SIGNS = re.compile(r"\$|(?<=\\)[(\[]")
 
@@ -122,18 +126,30 @@ def _checkbox(token: Any) -> str:
     return "☑" if "checked=" in token.content else "☐"
 
 
-def _inline_formula(token: Any) -> str:
+def _inline_formula(tokens: Any, index: int, options: Any, env: Any) -> str:
+    token = tokens[index]
     tex = formula(token.content)
     if tex is None:
         return f"<code>{_text(token.markup + token.content + _CLOSING.get(token.markup, token.markup))}</code>"
-    return f"<span {_TYPESET}>\\({html.escape(tex)}\\)</span>"
+    return _typeset("span", f"\\({html.escape(tex)}\\)", mathml(tex, display=False) if env[_MATHML] else None)
 
 
-def _display_formula(token: Any) -> str:
-    tex = formula(token.content)
+def _display_formula(tokens: Any, index: int, options: Any, env: Any) -> str:
+    content = tokens[index].content
+    tex = formula(content)
     if tex is None:
-        return f"<pre><code>{_text(token.content.strip())}</code></pre>\n"
-    return f"<div {_TYPESET}>\\[{html.escape(tex)}\\]</div>\n"
+        return f"<pre><code>{_text(content.strip())}</code></pre>\n"
+    return _typeset("div", f"\\[{html.escape(tex)}\\]", mathml(tex, display=True) if env[_MATHML] else None) + "\n"
+
+
+def _typeset(tag: str, for_mathjax: str, math: Optional[str]) -> str:
+    if math is None:
+        return f'<{tag} class="{_TYPESET}">{for_mathjax}</{tag}>'
+    # The sanitizer of JupyterLab drops an attribute without a value.
+    return (
+        f'<{tag} class="{_TYPESET} {TEX_CLASS}">{for_mathjax}</{tag}>'
+        f'<{tag} class="{MATHML_CLASS}" hidden="hidden">{math}</{tag}>'
+    )
 
 
 def _footnote_number(token: Any) -> str:
@@ -150,11 +166,11 @@ _RULES: Dict[str, Callable[..., str]] = {
     "table_open": _rule(lambda token: f"{SCROLLED_TABLE}<table>\n"),
     "table_close": _rule(lambda token: "</table></div>\n"),
     "html_inline": _rule(_checkbox),
-    "math_inline": _rule(_inline_formula),
-    "math_inline_double": _rule(_display_formula),
-    "math_block": _rule(_display_formula),
-    "math_block_eqno": _rule(_display_formula),
-    "amsmath": _rule(_display_formula),
+    "math_inline": _inline_formula,
+    "math_inline_double": _display_formula,
+    "math_block": _display_formula,
+    "math_block_eqno": _display_formula,
+    "amsmath": _display_formula,
     # Without their links: the page has other answers with footnotes of the same numbers.
     "footnote_ref": _rule(_footnote_number),
     "footnote_anchor": _rule(lambda token: ""),
@@ -199,6 +215,7 @@ class MarkdownRenderer:
 
     def __init__(self) -> None:
         self._parser: Optional[MarkdownIt] = None
+        self._mathml = runs_in_vs_code()
         # By source, and by whether code was to have colours.
         self._known: Dict[Tuple[str, bool], Block] = {}
 
@@ -210,7 +227,7 @@ class MarkdownRenderer:
         # A text that is rendered once is not taken apart.
         sources = _sources(parser, text) if parser is earlier else None
         if sources is None:
-            return _whole(parser, text)
+            return _whole(parser, text, mathml=self._mathml)
         blocks: List[Block] = []
         code = 0
         for source in sources:
@@ -218,7 +235,7 @@ class MarkdownRenderer:
             block = next(
                 (each for each in fitting if each and each.coloured == (code + each.code_characters <= _MOST_COLOURED)),
                 None,
-            ) or _block(parser, parser.parse(source), len(source) - source.count("\n"), code)
+            ) or _block(parser, parser.parse(source), len(source) - source.count("\n"), code, mathml=self._mathml)
             code += block.code_characters
             self._known[source, block.coloured] = block
             blocks.append(block)
@@ -239,7 +256,7 @@ def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
     return ["\n".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
 
 
-def _whole(parser: MarkdownIt, text: str) -> List[Block]:
+def _whole(parser: MarkdownIt, text: str, *, mathml: bool) -> List[Block]:
     groups = list(_top_level(parser.parse(text)))
     # A footnote or the like may have no line of its own; then the numbers of characters are about right.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -247,15 +264,15 @@ def _whole(parser: MarkdownIt, text: str) -> List[Block]:
     blocks: List[Block] = []
     code = 0
     for group, start, end in zip(groups, starts, [*starts[1:], len(lines)]):
-        blocks.append(_block(parser, group, sum(map(len, lines[start:end])), code))
+        blocks.append(_block(parser, group, sum(map(len, lines[start:end])), code, mathml=mathml))
         code += blocks[-1].code_characters
     return blocks
 
 
-def _block(parser: MarkdownIt, tokens: List[Token], characters: int, code_before: int) -> Block:
+def _block(parser: MarkdownIt, tokens: List[Token], characters: int, code_before: int, *, mathml: bool) -> Block:
     code = sum(len(token.content) for token in tokens if token.type in ("fence", "code_block"))
     coloured = code_before + code <= _MOST_COLOURED
-    html = parser.renderer.render(tokens, parser.options, {_COLOURED: coloured})
+    html = parser.renderer.render(tokens, parser.options, {_COLOURED: coloured, _MATHML: mathml})
     return Block(html, characters, code, coloured, tuple(tokens))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from hashlib import sha256
 from typing import Any, Mapping, Optional
 
 from claude_force_nb.memory.conversations import CellRun
 
-__all__ = ["cell_id", "cell_run"]
+__all__ = ["cell_id", "cell_run", "runs_in_vs_code"]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -24,6 +25,14 @@ def cell_id(message: Any) -> Optional[str]:
         return None
     _, _, fragment = str(found).partition("#")
     return fragment or str(found)
+
+
+def runs_in_vs_code() -> bool:
+    """Return whether the running cell belongs to VS Code, whose notebooks and interactive windows name their cells by URIs of its own."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    message: Any = getattr(shell, "get_parent", dict)()
+    return str(_mapping(_mapping(message).get("metadata")).get("cellId")).startswith("vscode-")
 
 
 def cell_run(message: Any, execution_count: int) -> CellRun:
