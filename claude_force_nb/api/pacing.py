@@ -166,6 +166,21 @@ class FamilyPacer:
         """Return how much longer the family is paused, 0.0 if it is not."""
         return max(0.0, self.limits.paused_until - self._clock())
 
+    def held_back_seconds(self, slots: Slots) -> Optional[float]:
+        """Return how long the rate limit holds back the next of the calls that wait for `slots`.
+
+        Returns
+        -------
+        float or None
+            Seconds; 0.0 if none waits, or only for a slot. None if the API takes fewer calls at once than there are slots, so
+            that another one must end first.
+        """
+        with self._lock:
+            queue = self._queues.get(slots)
+            if queue is None or slots.free <= 0:
+                return 0.0
+            return self.limits.wait_seconds(queue[0].need(), self._clock())
+
     def _look(self, waiter: _Waiter) -> PacerWait:
         with self._lock:
             queue = self._queues.get(waiter.slots)

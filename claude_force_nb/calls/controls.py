@@ -15,6 +15,9 @@ from .snapshot import BudgetState, Headroom, Snapshot
 
 __all__ = ["Controls"]
 
+# Calls also leave a little apart from each other; a shorter wait is not one that anybody sees.
+_NOTICED_SECONDS = 0.5
+
 
 class StoppableRun(Protocol):
     """The part of a run of many rows that can be watched and stopped from outside."""
@@ -104,6 +107,7 @@ class Controls:
         slots = self._caller.slots
         pacers = sorted(self._caller.pacers.known().items())
         pauses = ((family, pacer.paused_seconds()) for family, pacer in pacers)
+        held_back = ((family, pacer.held_back_seconds(slots)) for family, pacer in pacers)
         headroom = [
             Headroom(family, kind, bucket.limit, bucket.said)
             for family, pacer in pacers
@@ -123,6 +127,7 @@ class Controls:
             paced_waits=slots.paced,
             spent=self._accounts.budget.spent,
             budgets=tuple(self._budget_states()),
+            limited_families=tuple(each for each in held_back if each[1] is None or each[1] >= _NOTICED_SECONDS),
         )
 
     def _budget_states(self) -> Iterator[BudgetState]:

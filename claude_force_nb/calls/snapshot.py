@@ -76,6 +76,9 @@ class Snapshot:
         True between `pause` and `resume`.
     paused_families : tuple of (str, float)
         Model families that the API asked to wait, and for how many seconds more.
+    limited_families : tuple of (str, float or None)
+        Model families whose next call the rate limit holds back, and for how many seconds more, half a second at least; None
+        if another call must end first, since the API is overloaded.
     headroom : tuple of Headroom
         Empty before the first answer with such headers.
     retries : int
@@ -98,6 +101,7 @@ class Snapshot:
     paced_waits: int
     spent: Decimal
     budgets: Tuple[BudgetState, ...] = ()
+    limited_families: Tuple[Tuple[str, Optional[float]], ...] = ()
 
     @property
     def busy(self) -> bool:

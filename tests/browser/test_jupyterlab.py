@@ -244,7 +244,7 @@ def test_buttons_work_while_a_cell_waits(open_notebook: OpenNotebook, server: Si
     notebook.run(0)
     notebook.run(1)
     notebook.start(2)
-    until_tiles(notebook, 1, Queue="20", In_flight="0 of 10")
+    until_tiles(notebook, 1, Queue="20 paused", In_flight="0 of 10")
     assert notebook.cell(1).get_by_text("No call is sent until Resume is pressed.").filter(visible=True).count() == 1
     picture(notebook, "paused", 1)
     press(notebook, 1, "Resume")

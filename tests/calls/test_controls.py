@@ -292,6 +292,32 @@ def test_snapshot_tells_a_pause_of_the_api(run: Any, make: Make, simulator: Simu
     run(main())
 
 
+def test_snapshot_tells_what_our_own_pacing_holds_back(run: Any, make: Make) -> None:
+    """Where a minute's requests are used up, it says which family waits and for how long; no longer once nothing waits."""
+    with Simulator(requests_per_minute=6) as simulator:
+        orchestrator = make(base_url=simulator.url)
+
+        async def main() -> None:
+            rows = asyncio.ensure_future(orchestrator.run_many(map(str, range(20)), model="haiku"))
+            await until(lambda: bool(orchestrator.snapshot().limited_families))
+            state = orchestrator.snapshot()
+            assert state.in_flight < state.max_concurrent
+            ((family, seconds),) = state.limited_families
+            assert family == "haiku"
+            assert seconds is not None
+            assert 0.5 <= seconds <= 11
+            assert state.paused_families == ()
+            orchestrator.pause()
+            assert orchestrator.snapshot().paused
+            orchestrator.stop_all()
+            await rows
+            assert orchestrator.snapshot().limited_families == ()
+            await orchestrator.close()
+
+        run(main())
+        assert simulator.counters.calls <= 7
+
+
 # --- sums over events
 
 

@@ -262,7 +262,7 @@ def test_a_setting_that_changes_lets_nothing_out_of_hand(kernel: LiveKernel, ser
     browser.until("In flight 10 of", "Queue 20")
     kernel.run("%claude_config max_retries=default")
     kernel.run("_ = session.orchestrator")
-    browser.until("In flight 10 of", "Queue 20")
+    browser.until("In flight 10 of 20", "Queue 20")  # the earlier orchestrator's ten slots, and ten of the new one
     browser.click("Stop all")
     browser.until("In flight 0 of", "Queue 0", "Stopped 10 calls.")
     assert kernel.value("(await job).counts['failed']") == "10"

@@ -6,7 +6,7 @@ import _thread
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Mapping, Optional, Sequence, Union
 
 from claude_force_nb.errors import RunInterrupted
 from claude_force_nb.messages.result import ClaudeResult
@@ -91,9 +91,8 @@ class BatchRun:
             total=lambda: source.total,
             taken=lambda: source.taken,
             clock=time.monotonic,
-            paused=lambda: max((seconds for _, seconds in plan.orchestrator.snapshot().paused_families), default=0.0),
             # A batch that is at the API is answered there: nothing of it is in flight here.
-            leaving=None if plan.arguments.get("via") == "batches" else self._leaving,
+            calls=None if plan.arguments.get("via") == "batches" else plan.orchestrator.snapshot,
         )
         self.collected = ResultCollector(
             source, lambda row, result: self.progress.ended(result), keep=plan.path is None
@@ -112,10 +111,6 @@ class BatchRun:
     def orchestrator(self) -> AsyncAgentOrchestrator:
         """What carries it out."""
         return self._plan.orchestrator
-
-    def _leaving(self) -> Tuple[int, bool]:
-        snapshot = self.orchestrator.snapshot()
-        return snapshot.in_flight, snapshot.paused
 
     def _clicked(self) -> None:
         """End the run as the notebook's Stop does, or as its `BackgroundRun` does."""

@@ -53,7 +53,11 @@ class DashboardState:
     def __post_init__(self) -> None:
         # Whole seconds: finer ones would make states differ that look the same.
         pauses = tuple((family, float(math.ceil(seconds))) for family, seconds in self.snapshot.paused_families)
-        object.__setattr__(self, "snapshot", replace(self.snapshot, paused_families=pauses))
+        limits = tuple(
+            (family, None if seconds is None else float(math.ceil(seconds)))
+            for family, seconds in self.snapshot.limited_families
+        )
+        object.__setattr__(self, "snapshot", replace(self.snapshot, paused_families=pauses, limited_families=limits))
 
     @property
     def restless(self) -> bool:
@@ -166,7 +170,7 @@ def _overview(state: DashboardState) -> Section:
         ("Saved", _known(saved, sum(row.unknown_saved for row in models), hits)),
         ("Hit rate", Cell(_rate(state.cache, hits, calls))),
         ("In flight", Cell(f"{now.in_flight:,}", f"of {now.max_concurrent:,}")),
-        ("Queue", Cell(f"{now.queued:,}")),
+        ("Queue", Cell(f"{now.queued:,}", _queue_note(now))),
     ]
     by_prompt_cache = sum_dollars(row.prompt_cache_saved for row in models)
     if by_prompt_cache:
@@ -184,7 +188,22 @@ def _overview(state: DashboardState) -> Section:
     alerts = ["No call is sent until Resume is pressed."] if now.paused else []
     for family, seconds in now.paused_families:
         alerts.append(f"The API asked {family} to wait: {seconds:.0f} s left.")
+    if not now.paused:
+        asked = {family for family, _ in now.paused_families}
+        alerts += [_limited(*each) for each in now.limited_families if each[0] not in asked]
     return Section("overview", facts=tuple(facts), alerts=tuple(alerts), large=True)
+
+
+def _queue_note(now: Snapshot) -> str:
+    if not now.queued:
+        return ""
+    return "paused" if now.paused else "limited" if now.limited_families else ""
+
+
+def _limited(family: str, seconds: Optional[float]) -> str:
+    if seconds is None:
+        return f"{one_line(family)} is overloaded: fewer calls at once until the API takes more again."
+    return f"Rate limit of {one_line(family)}: the next call leaves in {seconds:.0f} s."
 
 
 def _known(known: Optional[Decimal], unknown: int, count: int, share: Optional[float] = None, colour: str = "") -> Cell:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from claude_force_nb.calls.events import Listener
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
 __all__ = ["Watching"]
+
+
+# Of a snapshot: what holds back calls of a model family.
+_LIMITS = ("paused_families", "limited_families")
 
 
 def _nothing() -> None:
@@ -87,10 +92,11 @@ class Watching:
         busy = [each for each in (orchestrator.snapshot() for orchestrator in earlier) if each.busy]
         if not busy:
             return state
-        now = state.snapshot
-        in_flight = now.in_flight + sum(each.in_flight for each in busy)
-        queued = now.queued + sum(each.queued for each in busy)
-        return replace(state, snapshot=replace(now, in_flight=in_flight, queued=queued))
+        every = [state.snapshot, *busy]
+        sums = {name: sum(getattr(each, name) for each in every) for name in ("in_flight", "queued", "max_concurrent")}
+        # Orchestrators with the same key share their pauses.
+        pauses = {name: tuple(dict(chain.from_iterable(getattr(each, name) for each in every)).items()) for name in _LIMITS}
+        return replace(state, snapshot=replace(state.snapshot, **sums, **pauses))
 
     def add(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with events of the session's current and future orchestrators; return a function that ends this."""

@@ -7,12 +7,14 @@ import sys
 from collections import deque
 from decimal import Decimal
 from html import escape
-from typing import Any, Callable, Deque, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Tuple
 
+from claude_force_nb.calls.snapshot import Snapshot
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.notebook.kernel.updates import Live
 from claude_force_nb.rows.tally import RowTally
+from claude_force_nb.text_tables import one_line
 
 from .screen import REFRESH_SECONDS, show_bundle
 from .stop_button import StopButton
@@ -32,6 +34,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
+def _limit(family: str, seconds: Optional[float]) -> str:
+    """Return how long the rate limit of a model family holds back the next call: ``rate limit of haiku, next leaves in 23 s``."""
+    family = one_line(family)
+    if seconds is None:
+        return f"{family} is overloaded, fewer at once"
+    return f"rate limit of {family}, next leaves in {duration(max(1.0, seconds))}"
+
+
 class Progress:
     """Counts a run's rows as they end.
 
@@ -43,10 +53,8 @@ class Progress:
         Gives the number of rows that were begun.
     clock : callable
         Gives seconds.
-    paused : callable, optional
-        Gives the seconds for which the API has asked to wait.
-    leaving : callable, optional
-        Gives how many calls are in flight, and whether somebody has paused them; by default all that were begun are in flight.
+    calls : callable, optional
+        Gives the state of the orchestrator that makes the calls; without it all rows that were begun are in flight.
     """
 
     def __init__(
@@ -55,14 +63,12 @@ class Progress:
         total: Callable[[], Optional[int]],
         taken: Callable[[], int],
         clock: Callable[[], float],
-        paused: Callable[[], float] = lambda: 0.0,
-        leaving: Optional[Callable[[], Tuple[int, bool]]] = None,
+        calls: Optional[Callable[[], Snapshot]] = None,
     ) -> None:
         self._total = total
         self._taken = taken
         self._clock = clock
-        self._paused = paused
-        self._leaving = leaving
+        self._calls = calls
         self._started = clock()
         # Time, rows that had ended by then, and what they had cost.
         self._seen: Deque[Tuple[float, int, Decimal]] = deque([(self._started, 0, Decimal(0))])
@@ -137,18 +143,7 @@ class Progress:
         counts, ended, total, rate = self.counts, self.ended_rows, self.total, self.rate()
         parts = [f"{ended:,}" if total is None else f"{ended:,} of {total:,}"]
         parts += [f"{counts[kind]:,} {kind.replace('_', ' ')}" for kind in _SHOWN if counts[kind]]
-        begun = max(0, self._taken() - ended)
-        in_flight, held = (begun, False) if self._leaving is None else self._leaving()
-        flying = min(begun, in_flight)
-        if flying:
-            parts.append(f"{flying:,} in flight")
-        if begun > flying:
-            parts.append(f"{begun - flying:,} waiting")
-        if held and (total is None or ended < total):
-            parts.append("paused; resume to continue")
-        paused = self._paused() if total is None or ended < total else 0.0
-        if paused > 0.5:
-            parts.append(f"rate limit, {duration(paused)} to wait")
+        parts += self._under_way(more=total is None or ended < total)
         if not self.price_known:
             parts.append("price unknown")
         elif self.cost or counts.answered_now:
@@ -160,6 +155,22 @@ class Progress:
             if total is not None and total > ended:
                 parts.append(duration((total - ended) / rate) + " left")
         return " · ".join(parts)
+
+    def _under_way(self, *, more: bool) -> List[str]:
+        """Return how many rows are in flight, how many wait, and what for."""
+        begun = max(0, self._taken() - self.ended_rows)
+        calls = None if self._calls is None else self._calls()
+        flying = begun if calls is None else min(begun, calls.in_flight)
+        parts = []
+        if flying:
+            parts.append(f"{flying:,} in flight")
+        if begun > flying:
+            parts.append(f"{begun - flying:,} waiting")
+        if calls is None or not more:
+            return parts
+        if calls.paused:
+            return [*parts, "paused; resume to continue"]
+        return [*parts, *(_limit(family, seconds) for family, seconds in calls.limited_families)]
 
     def __repr__(self) -> str:
         return f"Progress({self.line()})"

@@ -59,7 +59,7 @@ def test_plain_text_says_everything() -> None:
     facts = {
         " ".join(line.split()[:-1]): line.split()[-1] for line in plain.splitlines() if len(line.split()) in (2, 3)
     }
-    assert (facts["Saved"], facts["Hit rate"], facts["Queue"]) == ("$0.5000", "55%", "1,234")
+    assert (facts["Saved"], facts["Hit rate"], facts["Queue 1,234"]) == ("$0.5000", "55%", "paused")
     assert (facts["Hits"], facts["Misses"], facts["Entries"], facts["Integrity failures"]) == ("6", "11", "11", "2")
     assert (facts["Retries"], facts["Failed"]) == ("7", "6")
     for text in (
@@ -76,6 +76,27 @@ def test_plain_text_says_everything() -> None:
         assert re.sub(" +", " ", text) in re.sub(" +", " ", plain), text
     assert re.search(r"m-1 +5 +6 +\$1\.25 \+ 2 price unknown +\$0\.5000", plain)
     assert re.search(r"opus +2 of 50 +– +8,000 of 8,000", plain)
+
+
+def test_what_holds_calls_back_is_named() -> None:
+    """A limit is said beside the queue and with its time; a pause of the user's or of the API's takes its place."""
+
+    def shown(**changes: Any) -> str:
+        snapshot = _snapshot(**{"paused": False, "paused_families": (), **changes})
+        return " ".join(dashboard_bundle(DashboardState(snapshot))["text/plain"].split())
+
+    limited = (("haiku", 22.4), ("opus", None))
+    plain = shown(limited_families=limited)
+    assert "Queue 1,234 limited" in plain
+    assert "! Rate limit of haiku: the next call leaves in 23 s." in plain
+    assert "! opus is overloaded: fewer calls at once until the API takes more again." in plain
+    plain = shown(limited_families=limited, paused_families=(("haiku", 22.4),))
+    assert "The API asked haiku to wait: 23 s left." in plain
+    assert "Rate limit of haiku" not in plain
+    plain = shown(limited_families=limited, paused=True)
+    assert "Queue 1,234 paused" in plain
+    assert "Rate limit" not in plain
+    assert "limited" not in shown() + shown(limited_families=limited, queued=0)
 
 
 @pytest.mark.parametrize("form", ["text/plain", "text/html"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import List
 
+from claude_force_nb.calls.snapshot import Snapshot
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.progress import Progress, duration
 
@@ -53,11 +55,20 @@ def test_durations() -> None:
 
 
 def test_what_waits_is_not_in_flight() -> None:
-    """No more is said to be in flight than is; rows that were begun and have not left wait, and a pause is named."""
-    state = (2, False)
-    progress = Progress(total=lambda: 10, taken=lambda: 6, clock=lambda: 0.0, leaving=lambda: state)
+    """No more is said to be in flight than is; rows that were begun and have not left wait, and what for is named."""
+    calls = Snapshot(2, 8, 10, False, (), (), 0, 0, Decimal(0))
+    progress = Progress(total=lambda: 10, taken=lambda: 6, clock=lambda: 0.0, calls=lambda: calls)
     assert progress.line() == "0 of 10 · 2 in flight · 4 waiting"
-    state = (0, True)
+    calls = replace(calls, limited_families=(("haiku", 22.7),))
+    limited = "2 in flight · 4 waiting · rate limit of haiku, next leaves in 23 s"
+    assert progress.line() == f"0 of 10 · {limited}"
+    calls = replace(calls, limited_families=(("haiku", None), ("a\nb", 0.6)))
+    assert progress.line().endswith("haiku is overloaded, fewer at once · rate limit of a b, next leaves in 1 s")
+    calls = replace(calls, in_flight=0, paused=True)
     assert progress.line() == "0 of 10 · 6 waiting · paused; resume to continue"
-    state = (50, False)
+    calls = replace(calls, in_flight=50, paused=False, limited_families=())
     assert progress.line() == "0 of 10 · 6 in flight"
+    for _ in range(10):
+        progress.ended(CACHED)
+    calls = replace(calls, in_flight=0, limited_families=(("haiku", 22.7),))  # of other calls: these rows are done
+    assert progress.line() == "10 of 10 · 10 cached"
