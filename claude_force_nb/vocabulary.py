@@ -24,6 +24,7 @@ __all__ = [
     "ROUTES",
     "did_you_mean",
     "is_name",
+    "is_positive",
     "whole_number_fault",
 ]
 
@@ -90,6 +91,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(name, [item for item in known if item != name], n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def is_positive(value: object) -> bool:
+    """Return whether `value` is a number > 0, and finite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def whole_number_fault(value: object, name: str, least: int) -> str:

@@ -179,6 +179,26 @@ def test_duplicates_are_paid_once(run: Any, make: Make, simulator: Simulator) ->
     assert len(set(batch.texts[:8])) == 1
     assert batch.cost == simulator.counters.dollars
     assert batch[1].saved == batch[0].cost
+    stats = orchestrator.cache.stats()
+    assert (stats.hits, stats.misses) == (0, 2)  # of the rows that were sent; the others joined them
+
+
+def test_what_asks_for_nothing_is_no_look_at_the_cache(run: Any, make: Make, simulator: Simulator) -> None:
+    """Before a retry it is counted what the cache has by now: neither hits nor misses."""
+    simulator.fail("invalid_request", contains="bad", times=2)
+    orchestrator = make()
+
+    async def main() -> None:
+        batch = await orchestrator.run_many(["good", "bad 1", "bad 2"])
+        before = orchestrator.cache.stats()
+        assert (before.hits, before.misses) == (0, 3)
+        notices: List[str] = []
+        await batch.retry(tell=notices.append)
+        assert notices
+        after = orchestrator.cache.stats()
+        assert (after.hits, after.misses) == (0, 5)  # of the rows that were sent again
+
+    run(main())
 
 
 def test_a_shared_answer_is_kept_for_who_wants_it(run: Any, make: Make, simulator: Simulator) -> None:

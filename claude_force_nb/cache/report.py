@@ -14,7 +14,8 @@ class CacheStats:
     Attributes
     ----------
     hits, misses : int
-        Answers that `get` of this object found and did not find.
+        Answers that `get` of this object found and did not find. Looks of a dry run, a retry's estimate or an audit count as
+        neither, and of equal calls in flight at the same time one counts.
     expired : int
         Expired entries found by this object.
     evictions : int

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, Option
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.vocabulary import is_positive
 
 from . import entries
 from .entries import CLOCK_SKEW_SECONDS, Entry, Verified, answer_of
@@ -99,9 +100,9 @@ class ResponseCache:
         config_directory: Union[str, os.PathLike[str], None] = None,
         url: Optional[str] = None,
     ) -> None:
-        if ttl_hours is not None and not _is_positive(ttl_hours):
+        if ttl_hours is not None and not is_positive(ttl_hours):
             raise OptionError(f"ttl_hours must be greater than 0, or None for no expiry, not {ttl_hours!r}")
-        if not _is_positive(max_size_mb):
+        if not is_positive(max_size_mb):
             raise OptionError(f"max_size_mb must be greater than 0, not {max_size_mb!r}")
         self._ttl_seconds = None if ttl_hours is None else float(ttl_hours) * 3600.0
         self._max_size_bytes = int(max_size_mb * 1_000_000)
@@ -154,8 +155,8 @@ class ResponseCache:
         if self.shared is not None:
             self.shared.close()
 
-    def get(self, request: Union[ClaudeRequest, str]) -> Optional[ClaudeResult]:
-        """Return the cached answer for a request or fingerprint, verified; None if there is none that can be trusted.
+    def get(self, request: Union[ClaudeRequest, str], *, counted: bool = True) -> Optional[ClaudeResult]:
+        """Return the verified answer for a request or fingerprint, or None; not `counted`, it is neither a hit nor a miss.
 
         Raises
         ------
@@ -175,7 +176,7 @@ class ResponseCache:
                 except Exception:
                     rows = absent = None  # tried again below, where there is a way to mend what is broken
                 if absent and is_fingerprint(fingerprint):
-                    self._misses += 1
+                    self._misses += counted
                     return None
                 if rows:
                     (value,) = rows[0]
@@ -186,9 +187,14 @@ class ResponseCache:
                     else:
                         self._verified.move_to_end(fingerprint)
                     if type(entry) is Entry and entry.created <= now < entry.ends and len(self._uses.times) < MAX_NOTES:
-                        self._hits += 1
+                        self._hits += counted
                         return self._answer(fingerprint, entry, now)
-        return self._get_slowly(fingerprint, now)
+        return self._get_slowly(fingerprint, now, counted)
+
+    def discount_miss(self) -> None:
+        """Take back one miss: an equal call in flight, which counts it, answered both."""
+        with self._lifecycle.read_lock:
+            self._misses -= 1
 
     def put(self, request: Union[ClaudeRequest, str], result: ClaudeResult) -> bool:
         """Store an answer; return whether it is on disk now.
@@ -325,12 +331,11 @@ class ResponseCache:
 
     def __repr__(self) -> str:
         hours = "None" if self._ttl_seconds is None else f"{self._ttl_seconds / 3600:g}"
-        size_mb = self._max_size_bytes / 1_000_000
-        return f"ResponseCache({str(self.directory)!r}, ttl_hours={hours}, max_size_mb={size_mb:g})"
+        return f"ResponseCache({str(self.directory)!r}, ttl_hours={hours}, max_size_mb={self._max_size_bytes / 1e6:g})"
 
     # ------------------------------------------------------------------ reading
 
-    def _get_slowly(self, fingerprint: str, now: float) -> Optional[ClaudeResult]:
+    def _get_slowly(self, fingerprint: str, now: float, counted: bool) -> Optional[ClaudeResult]:
         """What most hits do not need: opening, repairing, evicting, counting, warning."""
         fingerprint_of(fingerprint)
         row = self._lifecycle.work(lambda store: store.row_of(fingerprint), reading=True, new_key=False)
@@ -344,10 +349,10 @@ class ResponseCache:
                 elif now < found.created - CLOCK_SKEW_SECONDS:
                     found = "future"
             if not isinstance(found, str):
-                self._hits += 1
+                self._hits += counted
                 answer = self._answer(fingerprint, found, now)
             else:
-                self._misses += 1
+                self._misses += counted
                 self._verified.forget(fingerprint)
                 answer = None
                 if found == "corrupt":
@@ -358,7 +363,8 @@ class ResponseCache:
                 elif found == "foreign":
                     self._foreign_key += 1
         if row is not None and found in ("corrupt", "expired"):
-            self._evict_row(fingerprint, row)
+            judged = [Judged("key", fingerprint, row)]
+            self._lifecycle.work(lambda store: store.evict(judged))
         elif self._uses.is_full:
             self._lifecycle.flush_uses(_FLUSHED_NOTES)
         self._notices.emit()
@@ -367,9 +373,6 @@ class ResponseCache:
     def _answer(self, fingerprint: str, entry: Entry, now: float) -> ClaudeResult:
         self._uses.note(fingerprint, now)
         return answer_of(entry, now)
-
-    def _evict_row(self, fingerprint: str, row: Row) -> None:
-        self._lifecycle.work(lambda store: store.evict([Judged("key", fingerprint, row)]))
 
     def _check_row(self, fingerprint: str, row: Row) -> Union[Entry, str]:
         try:
@@ -394,7 +397,3 @@ class ResponseCache:
     def _verified_store(self, store: Store) -> VerifyReport:
         assert self._keys.ring is not None
         return verify_store(store, self._keys.ring, ttl_seconds=self._ttl_seconds, clock=self._clock)
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")

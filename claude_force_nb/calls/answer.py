@@ -188,8 +188,11 @@ class Answerer:
                 if mine:  # else it was another's budget, and ours may allow it
                     raise
         call.status.enter("ended")
-        if joined and cache is not None and kept_in is None:
-            cache.put(call.request, result)
+        if joined and cache is not None:
+            if kept_in is None:
+                cache.put(call.request, result)
+            if call.options.reads_cache:
+                cache.discount_miss()
         return result, joined or result.cached
 
     def hit(self, request: RequestInfo, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:

@@ -71,7 +71,7 @@ def _audited(shown: ShownAnswer, answers: Optional[AnswerFile], cache: Optional[
             entries = (answers.entry(each) for each in answers.fingerprints())
             candidates = [entry.result for entry in entries if entry is not None]
     elif cache is not None and _is_fingerprint(fingerprint):
-        cached = cache.get(fingerprint)
+        cached = cache.get(fingerprint, counted=False)
         if cached is not None:
             found_in, candidates = "cache", [cached]
     return AuditedAnswer(

@@ -110,7 +110,7 @@ async def retry_notice(
             await yielder.turn()
         if isinstance(request, ClaudeForceError):
             continue
-        if cache is not None and cache.get(request) is not None:
+        if cache is not None and cache.get(request, counted=False) is not None:
             cached += 1
             continue
         rows += 1

@@ -57,13 +57,15 @@ def test_an_answer_comes_back_as_cached(tmp_path: Path) -> None:
 
 
 def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
-    """Each look once, the first one like those that follow."""
+    """Each look once, the first one like those that follow; one that asks for no answer is not counted."""
     with make_cache(tmp_path) as cache:
         for misses in (1, 2, 3):
+            assert cache.get(A, counted=False) is None
             assert cache.get(A) is None
             assert (cache.stats().hits, cache.stats().misses) == (0, misses)
         cache.put(A, answer())
         for hits in (1, 2, 3):
+            assert cache.get(A, counted=False)
             assert cache.get(A)
             assert (cache.stats().hits, cache.stats().misses) == (hits, 3)
 

@@ -304,6 +304,8 @@ def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> Non
     """--dry-run counts rows, prompts and tokens, prices them both ways, and calls only what is free."""
     kernel.run("%claude_batch ['dry 1'] model=haiku max_tokens=100 thinking=off")
     calls = server.counters.by_endpoint["messages"]
+    count = "(lambda stats: (stats.hits, stats.misses))(get_ipython()._claude_force_extension.magics.session.orchestrator.cache.stats())"
+    kernel.run(f"before = {count}")
     cell = kernel.run(
         "%claude_batch ['dry 1', 'dry 2', 'dry 2', 'dry three', '', 'dry 1', 'dry 1'] model=haiku max_tokens=100 thinking=off --dry-run into=nothing"
     )
@@ -327,6 +329,7 @@ def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> Non
     assert server.counters.by_endpoint["count_tokens"] == counted
     assert server.counters.by_endpoint["messages"] == calls
     assert kernel.value("'nothing' in globals()") == "False"
+    assert kernel.value(f"before == {count}") == "True"
 
 
 @pytest.mark.slow

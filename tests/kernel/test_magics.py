@@ -260,9 +260,12 @@ def test_dry_run_shows_the_request_and_sends_nothing(shared: LiveKernel, server:
     assert "1 secret is masked here, but would be sent" in text
     assert text.endswith("not cached · nothing was sent")
     assert KEY not in json.dumps(cell.outputs)
+    count = "(lambda stats: (stats.hits, stats.misses))(get_ipython()._claude_force_extension.magics.session.orchestrator.cache.stats())"
+    shared.run(f"before = {count}")
     shared.run("seen = %claude --dry-run model=claude-haiku-4-5 temperature=0.5 Hi")
     assert json.loads(shared.value("seen.json"))["temperature"] == 0.5
     assert shared.value("seen.cached, seen.max_tokens") == "False 16000"
+    assert shared.value(f"before == {count}") == "True"
     assert server.counters.calls == calls
 
 

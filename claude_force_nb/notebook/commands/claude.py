@@ -130,7 +130,7 @@ def preview_call(orchestrator: AsyncAgentOrchestrator, prompt: str, call: Mappin
     cached: Optional[bool] = recorded is not None and recorded.answers(request, reads_cache=options.reads_cache)
     if not cached and (recorded is None or not recorded.frozen):
         cache = None if options.cache == "off" else orchestrator.cache
-        cached = None if cache is None else cache.get(request) is not None
+        cached = None if cache is None else cache.get(request, counted=False) is not None
     return make_preview(
         request,
         most=price_bound(request, orchestrator.prices, on=today()),

@@ -100,7 +100,7 @@ async def _go_through(
             sampled.broken += 1
             first_error = first_error or request
         elif sampled.is_new(request):
-            answer = None if cache is None else cache.get(request)
+            answer = None if cache is None else cache.get(request, counted=False)
             if answer is not None:
                 sampled.cached(request, answer)
             else:
