@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import List, Optional, Sequence, Tuple
 
+from .code_words import code_answer, has_traceback, wants_code
+
 __all__ = ["compose", "fixed_size", "find_labels"]
 
 # Only the ends of a long prompt are searched for cues: instructions stand there, and the server must stay fast.
@@ -287,6 +289,11 @@ def compose(system: str, prompt: str, turns: int, model: str, digest: str) -> st
         return _choose_label(labels, data, number)
     code = _find_code(text)
     names = _identifiers(code) if code else []
+    if wants_code(instruction, system[:_HEAD]) and not (names and _WANTS_TESTS.search(instruction)):
+        data = "\n".join(_FENCED_DATA.findall(text))
+        # Code that stands among the words of the prompt cannot be told from them.
+        given = data if has_traceback(data) else "" if code == text else code
+        return code_answer(instruction, given, model, mark)
     if names:
         if _WANTS_TESTS.search(instruction) or _WANTS_TESTS.search(system[:_HEAD]):
             return _tests(names[0], model, mark)

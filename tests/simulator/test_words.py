@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_force_nb.messages.code import code_blocks
 from claude_force_nb.simulator.schema import example
 from claude_force_nb.simulator.words import compose, find_labels, fixed_size
 
@@ -84,6 +85,47 @@ def test_tests_for_code_are_an_outline() -> None:
     text = answer("Write tests for this function:\n" + getsource(textwrap.dedent))
     assert "def test_dedent" in text
     assert "# Simulated" in text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "language"),
+    [
+        ("a function that reverses the words of a sentence", "python"),
+        ("Write a short Python function which parses dates", "python"),
+        ("Implement quicksort", "python"),
+        ("a decorator to return", "python"),
+        ("Give me a SQL query that counts orders by day", "sql"),
+        ("Write a shell script for backups", "bash"),
+        ("Create an HTML snippet for a footer", "html"),
+        ("make a JavaScript function", "javascript"),
+        ("What is a generator?", ""),
+        ("Explain the function that sorts", ""),
+        ("Write a docstring for this function: half", ""),
+        ("Show the sums of each class", ""),
+    ],
+)
+def test_code_is_given_where_it_is_asked_for(prompt: str, language: str) -> None:
+    """A first try of as=code has one block, which runs and says that no model wrote it."""
+    blocks = code_blocks(answer(prompt))
+    assert [block.language for block in blocks] == ([language] if language else [])
+    assert "imulated" in answer(prompt)
+    for block in blocks:
+        assert "Simulated" in block.text
+        if language == "python":
+            exec(compile(block.text, "answer", "exec"), {})
+
+
+def test_a_cell_that_failed_comes_back_without_its_traceback() -> None:
+    """What %claude_fix asks with is a cell again, though not mended, and the words around it are left out."""
+    system = "Give the whole cell as it should be, in one Python code block."
+    failed = "The cell that failed:\n\nfor n in [1]:\n    print(n / 0)\n\nTraceback (most recent call last):\nZeroDivisionError"
+    (block,) = code_blocks(answer(f'What is wrong? <data name="last_error">{failed}</data>', system))
+    assert block.text.split("\n", 1) == [
+        "# Simulated: the code as it was given; a real model would mend it here.",
+        "for n in [1]:\n    print(n / 0)",
+    ]
+    (block,) = code_blocks(answer("Refactor this:\n```python\nimport os\ndef f(): return os.sep\n```"))
+    assert "def f(): return os.sep" in block.text
 
 
 def test_long_prompts_get_several_paragraphs() -> None:
