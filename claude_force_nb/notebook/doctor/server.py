@@ -7,7 +7,7 @@ import os
 import time
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any, List, Mapping, NamedTuple, Optional
+from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener, getproxies
@@ -46,29 +46,31 @@ def look_at_server(settings: Settings, environ: Mapping[str, str]) -> List[Findi
 
     One GET without a key leaves the machine; it takes up to 5 s.
     """
+    findings, clock = _look(settings, environ)
+    return [*findings, _clock(clock, time.time())]
+
+
+def _look(settings: Settings, environ: Mapping[str, str]) -> Tuple[List[Finding], Optional[float]]:
+    """Return what was found, and the time by the server's clock where one answered."""
     try:
         address, source = settings.lookup("base_url")
         if address == SIMULATOR:
-            return [
-                Finding("Address", f"a simulator of this session (from {source}): no key is needed, nothing is spent")
-            ]
+            says = f"a simulator of this session (from {source}): no key is needed, nothing is spent"
+            return [Finding("Address", says)], time.time()
     except ClaudeForceError as error:
-        return [_key(environ), Finding("Address", one_line(error), PROBLEM, _NEW_ADDRESS)]
+        return [_key(environ), Finding("Address", one_line(error), PROBLEM, _NEW_ADDRESS)], None
     findings = [_key(environ)]
     try:
         server = normalise_base_url(address)
         check_address(address, allow_http=settings.value("allow_http"))
     except ClaudeForceError as error:
-        return [*findings, Finding("Address", one_line(error), PROBLEM, _NEW_ADDRESS)]
+        return [*findings, Finding("Address", one_line(error), PROBLEM, _NEW_ADDRESS)], None
     findings.append(Finding("Address", f"{server} (from {source})"))
     findings.append(_way(server))
     if findings[-1].state == PROBLEM:
-        return findings
+        return findings, None
     answer = _ask(server)
-    findings.append(_answer(server, answer))
-    if answer.clock is not None:
-        findings.append(_clock(answer.clock, time.time()))
-    return findings
+    return [*findings, _answer(server, answer)], answer.clock
 
 
 def _key(environ: Mapping[str, str]) -> Finding:
@@ -147,7 +149,10 @@ def _answer(server: str, answer: _Answer) -> Finding:
     return Finding("Server", "a Messages API answers" + simulated)
 
 
-def _clock(theirs: float, ours: float) -> Finding:
+def _clock(theirs: Optional[float], ours: float) -> Finding:
+    if theirs is None:
+        says = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(ours))} UTC, which no server confirms now"
+        return Finding("Clock", says, NOTE, "compare it with another: daily budgets and the age of answers follow it")
     ahead = ours - theirs
     if abs(ahead) <= _CLOCK_SECONDS:
         return Finding("Clock", "as the server's", OK)

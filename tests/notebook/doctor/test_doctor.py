@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import calendar
 import os
 import subprocess
 import sys
@@ -106,10 +107,15 @@ def test_who_answers_in_place_of_the_api(
 
 
 def test_nothing_listens(look: Callable[..., Dict[str, Finding]]) -> None:
-    """An address where nothing listens is a problem with the reason."""
-    server = look(base_url="http://127.0.0.1:9")["Server"]
-    assert server.state == "problem"
-    assert "refused" in server.says
+    """An address where nothing listens is a problem with the reason; this machine's clock is said, which nobody confirms."""
+    found = look(base_url="http://127.0.0.1:9")
+    assert found["Server"].state == "problem"
+    assert "refused" in found["Server"].says
+    assert found["Clock"].state == "note"
+    says = found["Clock"].says
+    assert says.endswith(" UTC, which no server confirms now")
+    assert abs(calendar.timegm(time.strptime(says[:16], "%Y-%m-%d %H:%M")) - time.time()) < 120
+    assert look(base_url="simulator")["Clock"].state == "ok"
 
 
 def test_a_wrong_clock(look: Callable[..., Dict[str, Finding]], serve: Callable[..., str]) -> None:
