@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from threading import Lock
 from typing import Deque, Dict, List, Optional, Tuple
@@ -107,6 +107,18 @@ class Snapshot:
     def busy(self) -> bool:
         """True while calls are in flight or waiting."""
         return self.in_flight > 0 or self.queued > 0
+
+    def with_calls_of(self, other: Snapshot) -> Snapshot:
+        """Return this one with the calls and slots of another orchestrator, and what holds either back."""
+        return replace(
+            self,
+            in_flight=self.in_flight + other.in_flight,
+            queued=self.queued + other.queued,
+            max_concurrent=self.max_concurrent + other.max_concurrent,
+            # With the same key they share their limits.
+            paused_families=tuple({**dict(self.paused_families), **dict(other.paused_families)}.items()),
+            limited_families=tuple({**dict(self.limited_families), **dict(other.limited_families)}.items()),
+        )
 
 
 @dataclass(frozen=True)

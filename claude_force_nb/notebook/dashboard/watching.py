@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from claude_force_nb.calls.events import Listener
-from claude_force_nb.calls.snapshot import Tally
+from claude_force_nb.calls.snapshot import Snapshot, Tally
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.messages.addresses import is_loopback
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
 __all__ = ["Watching"]
-
-
-# Of a snapshot: what holds back calls of a model family.
-_LIMITS = ("paused_families", "limited_families")
 
 
 def _nothing() -> None:
@@ -92,11 +88,7 @@ class Watching:
         busy = [each for each in (orchestrator.snapshot() for orchestrator in earlier) if each.busy]
         if not busy:
             return state
-        every = [state.snapshot, *busy]
-        sums = {name: sum(getattr(each, name) for each in every) for name in ("in_flight", "queued", "max_concurrent")}
-        # Orchestrators with the same key share their pauses.
-        pauses = {name: tuple(dict(chain.from_iterable(getattr(each, name) for each in every)).items()) for name in _LIMITS}
-        return replace(state, snapshot=replace(state.snapshot, **sums, **pauses))
+        return replace(state, snapshot=functools.reduce(Snapshot.with_calls_of, busy, state.snapshot))
 
     def add(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with events of the session's current and future orchestrators; return a function that ends this."""
