@@ -82,7 +82,7 @@ class Agent:
 
 
 def slug(text: str) -> str:
-    """Return a name that can be typed for one that cannot: ``code-reviewer`` for ``Code Reviewer``, "" where nothing is left."""
+    """Return a name that can be typed for one that cannot: ``code-reviewer`` for ``Code Reviewer``, "" if nothing is left."""
     if is_name(text):
         return text
     # casefold() writes ß as ss, and NFKD takes accents off.

@@ -71,7 +71,7 @@ class FrontMatter:
     source : str
         Named in errors.
     prompt : str
-        What stands below, stripped.
+        The text below the front matter, stripped.
     """
 
     source: str
@@ -80,7 +80,7 @@ class FrontMatter:
     _taken: Dict[str, _Entry] = field(default_factory=dict)
 
     def take(self, key: str) -> Any:
-        """Return a value and remove it from `rest`; None if there is none."""
+        """Return a value and remove it from `rest`; None if it is not set."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
@@ -259,7 +259,7 @@ def _well_formed(value: Any) -> Any:
 
 
 def _entries_of_lines(block: List[str], source: str, first: int) -> Optional[Dict[str, _Entry]]:
-    """Read line by line: each known key begins a value; None if there is none."""
+    """Read line by line: each known key begins a value. Return None if no known key is found."""
     found_keys: List[_KeyLines] = []
     for number, (line, is_inside) in enumerate(zip(block, _inside_tags(block))):
         match = None if is_inside else _KEY_LINE.match(line)
@@ -299,7 +299,7 @@ def _inside_tags(lines: List[str]) -> List[bool]:
 
 
 def _entry(key: str, line: int, lines: List[str], source: str) -> _Entry:
-    """Return one value: YAML by itself, or its text without the quotes around it."""
+    """Return one value, parsed as YAML, or its text without surrounding quotes if it is not valid YAML."""
     alone = _entries_of_yaml(lines, source, line)
     if alone is not None and list(alone) == [key]:
         return alone[key]

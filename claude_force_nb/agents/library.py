@@ -93,7 +93,7 @@ class AgentLibrary:
         AgentFileError
             If the file that should hold it cannot be read as an agent.
         UnknownAgentError
-            If there is none; the nearest name is in the message.
+            If no agent has this name; the message suggests the nearest one.
         """
         if name in self._own:
             return self._own[name]

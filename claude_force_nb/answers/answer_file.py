@@ -37,7 +37,7 @@ _SAVE_SHARE = 20
 
 
 class AnswerFile:
-    """Answers in a file beside a notebook. For every thread; each line is checked by itself, and one that fails does not count.
+    """Answers in a file beside a notebook. Safe to use from several threads. Each line is checked separately, and one that fails is ignored.
 
     Nothing is read before the first use. The file is written as a whole, into a new file that takes its place; what another kernel
     wrote into it meanwhile stays.

@@ -40,7 +40,7 @@ def read_lines(path: str, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine], Li
 
 
 def file_state(path: str) -> Optional[Tuple[int, int, int]]:
-    """Return what changes when somebody writes the file; None where there is none."""
+    """Return a value that changes whenever the file is written; None if the file does not exist."""
     try:
         status = os.stat(path)
     except OSError:

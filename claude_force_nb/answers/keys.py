@@ -77,7 +77,7 @@ class AnswerKeys:
 
 
 def find_keys(secret: Union[str, bytes, None], environ: Mapping[str, str]) -> AnswerKeys:
-    """Return the keys of the user: of the secret given or in the environment, else of the key file where there is one.
+    """Return the keys of the user: those of the secret given or in the environment, else those of the key file if it exists.
 
     No key file is made: who has no secret signs nothing.
 

@@ -6,7 +6,7 @@
     {"answer":{"agent":…,"date":…,"request":…,"result":…},"fingerprint":"…","sha256":"…","signature":{"code":"…","key":"…"}}
 
 Keys are sorted, the JSON is compact, text is UTF-8, and each line ends with a line feed. ``sha256`` is that of the line from its
-beginning to the end of the fingerprint; the signature, where there is one, is that of the SHA-256. So every byte of a line is checked before
+beginning to the end of the fingerprint; the signature, if present, covers the SHA-256. So every byte of a line is checked before
 anything of it is decoded, and which lines count depends on no other line.
 """
 
@@ -113,7 +113,7 @@ class AnswerLine(NamedTuple):
     fingerprint : str
         Of the request.
     data : bytes
-        The line as it stands in the file, without its end.
+        The line as it is in the file, without its line end.
     number : int
         Of the line, from 1; 0 for one that is new.
     signed : bool
@@ -159,7 +159,7 @@ class AnswerLine(NamedTuple):
         return KnownAnswer(agent, date.timestamp(), request, result)
 
     def asks_what_it_says(self) -> bool:
-        """Return whether the request of the line, where it has one, is the one that its fingerprint stands for."""
+        """Return whether the fingerprint of the line matches its request; True if the line has no request."""
         request = self.decode().request
         if request is None:
             return True

@@ -26,7 +26,7 @@ _NAMED = frozenset(["model", "system", "messages"])
 
 
 def describe_nearest(asked: ClaudeRequest, entries: Sequence[KnownAnswer]) -> str:
-    """Return what tells a request from the most similar one of `entries`; "" where none of them says what was asked."""
+    """Return how a request differs from the most similar of `entries`; "" if none of them records its request."""
     request = _fields(asked)
     words = _words(request["body"])
     nearest: Optional[Tuple[float, KnownAnswer]] = None

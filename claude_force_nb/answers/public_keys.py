@@ -1,6 +1,6 @@
 """Ed25519 keys for answer files: one that signs, which never leaves the user's configuration, and public ones that the user trusts.
 
-The package ``cryptography`` (extra ``sign``) is imported only where there is a key to use.
+The package ``cryptography`` (extra ``sign``) is imported only when a key is used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEX_KEY = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class PublicKeys:
-    """The user's signing key, where there is one, and the public keys that are trusted; the user's own is.
+    """The user's signing key, if any, and the trusted public keys, which include the user's own.
 
     Parameters
     ----------

@@ -140,7 +140,7 @@ class RecordedAnswers:
 def open_answers(
     answers: Union[AnswerFile, str, os.PathLike[str], None], mode: str, environ: Mapping[str, str]
 ) -> Optional[RecordedAnswers]:
-    """Return an answer file in its mode, opened where only its path is given; None where there is none.
+    """Return an answer file in its mode, opening it if only its path is given; None without one.
 
     Raises
     ------

@@ -22,7 +22,7 @@ _HEAD, _TAIL = b'{"requests":[', b"]}"
 
 
 def row_bytes(request: ClaudeRequest) -> bytes:
-    """Return a request as it stands in a batch; its ``custom_id`` is its fingerprint."""
+    """Return a request as an item of a batch; its ``custom_id`` is its fingerprint."""
     return f'{{"custom_id":"{request.fingerprint}","params":{_encode(request.sent_body)}}}'.encode()
 
 

@@ -190,7 +190,7 @@ class MessageBatches:
     def cancel_run(self, task: asyncio.Task[Any]) -> bool:
         """Ask the API to end the batches that a task waits for; False where it has sent none yet.
 
-        The task then ends by itself, with what was answered. To be called on its loop.
+        The task then ends with the answers it has. Must be called on its loop.
         """
         job = self._jobs_by_task.get(task)
         if job is None:

@@ -104,7 +104,7 @@ class JobRegistry:
             names.update(dict.fromkeys(state.batch_ids, state))
         if name in names:
             return names[name]
-        hint = did_you_mean(name, names) or ("; %claude_jobs lists them" if names else "; there are none")
+        hint = did_you_mean(name, names) or ("; %claude_jobs lists them" if names else "; none are kept here")
         raise UnknownJobError(f"no batch job {name!r}{hint}")
 
     def _state(self, job: Job) -> JobState:
@@ -129,7 +129,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            Where there is none.
+            If no job has this name.
         JobError
             Where a kernel works on it.
         """
@@ -145,7 +145,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            Where there is none.
+            If no job has this name.
         JobError
             Where it is over.
         """
@@ -194,7 +194,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            Where there is none.
+            If no job has this name.
         JobError
             Where it is over, was never sent, or the API refuses to show it.
         """

@@ -57,7 +57,7 @@ class ResultLine:
 
     @property
     def is_billed(self) -> bool:
-        """True where there is an answer. Requests that errored, expired or were cancelled cost nothing."""
+        """True if it holds an answer. Requests that errored, expired or were cancelled cost nothing."""
         return self.kind == "succeeded"
 
     @property
@@ -70,7 +70,7 @@ class ResultLine:
     def to_result(
         self, *, agent: Optional[str], model: str, prices: PriceTable, on: datetime.date, now: float
     ) -> ClaudeResult:
-        """Return the answer, priced as part of a batch, or the reason why there is none.
+        """Return the answer, priced as part of a batch, or the reason why it is missing.
 
         Only what succeeded is billed. A request that was cancelled or expired is ``not_sent``, one that the API refused is
         ``failed``.

@@ -31,7 +31,7 @@ class LazyBatches:
 
     @property
     def left_running(self) -> str:
-        """Which batches of the run that was stopped last keep running at the API, and how to collect them; "" where none do."""
+        """Which batches of the run that was stopped last keep running at the API, and how to collect them; "" if none do."""
         return "" if self._made is None else self._made.left_running
 
     def cancel_run(self, task: asyncio.Task[Any]) -> None:

@@ -17,7 +17,7 @@ __all__ = ["CheckAnswer", "RowAnswers", "ShareAnswer", "WaitingRows"]
 
 # Gives the result of a row that another row's answer answers: records it as a hit.
 ShareAnswer = Callable[[RequestInfo, ClaudeResult], ClaudeResult]
-# Gives a result as its row has it: with what it stands for, or as failed, where a schema is asked for.
+# Completes a result for its row: with a schema, adds the parsed object or marks the row as failed.
 CheckAnswer = Callable[[ClaudeResult], ClaudeResult]
 
 # Statuses of a create that name a mistake in the requests.

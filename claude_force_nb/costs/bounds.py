@@ -49,7 +49,7 @@ _BOUNDED_SOURCES = frozenset(["base64", "text", "content"])
 
 
 def bound_tokens(request: ClaudeRequest, context_window: Optional[int]) -> Optional[int]:
-    """Return an upper bound of the tokens that the request can be billed for as input, or None if there is none.
+    """Return an upper bound of the tokens that the request can be billed for as input, or None if it has no bound.
 
     Parameters
     ----------

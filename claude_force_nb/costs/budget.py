@@ -173,7 +173,7 @@ class BudgetGroup:
         return min(lefts) if lefts else None
 
     def queue_ahead(self) -> Optional[WaitingQueue]:
-        """Return the queue of a budget that others are waiting for; None if there is none."""
+        """Return the queue of a budget that others are waiting for; None if nobody waits."""
         for budget in self.budgets:
             if len(budget.queue):
                 return budget.queue

@@ -60,9 +60,9 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
     frames = import_module(library)
     if library == "pandas":
         frame = frames.DataFrame(columns)
-        # Also where there is no entry, or no known price, so that a program need not ask.
+        # Even without an entry or a known price, so that a program need not check.
         types = {**dict.fromkeys(_NUMBERS, "float64"), **dict.fromkeys(_COUNTS, "int64"), "cached": "bool"}
-        if frame.empty:  # else pandas knows texts by itself, as the type that its version has for them
+        if frame.empty:  # otherwise pandas infers its own type for text
             types.update(dict.fromkeys(_TEXTS, "object"))
         frame = frame.astype(types)
         frame["time"] = frames.to_datetime(frame["time"], utc=True)

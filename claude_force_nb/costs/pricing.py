@@ -231,7 +231,7 @@ class PriceTable:
         Parameters
         ----------
         overrides : mapping
-            Model (an alias means the model it stands for) to ``{"input_mtok": "1.5", "output_mtok": 6}``: US dollars
+            Model (an alias is resolved to its model) to ``{"input_mtok": "1.5", "output_mtok": 6}``: US dollars
             per million tokens as text or number, at least 0. Further keys: ``cache_read_mtok`` (left out: as input),
             ``cache_write_5m_mtok`` and ``cache_write_1h_mtok`` (1.25 and 2 times input), ``web_searches_kcount``
             (unknown), ``batch_factor`` (0.5) and ``context_window`` (tokens; as in this table).

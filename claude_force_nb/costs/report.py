@@ -96,7 +96,7 @@ class CostReport:
     by : str
         One of `GROUPS`.
     rows : tuple of LedgerRow
-        Dearest first, days in order; none where nothing was asked.
+        Most expensive first, days in order; empty if no call was made.
     total : LedgerRow or None
         Where there is more than one row.
     footer : str

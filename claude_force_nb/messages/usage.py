@@ -10,9 +10,9 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 __all__ = ["EXACT", "FREE_REFUSALS", "UNKNOWN_CATEGORY", "Usage", "add_dollars", "sum_dollars"]
 
 FREE_REFUSALS = (None, "cyber", "general_harms")
-"""Categories of a refusal that are not billed where nothing was written yet ("Refusals and fallback", October 2026).
+"""Categories of a refusal that are not billed if no output was produced yet ("Refusals and fallback", October 2026).
 
-None stands for a refusal without category. One that is not known here is taken as billed.
+None means a refusal without a category. Unknown categories are taken as billed.
 """
 
 UNKNOWN_CATEGORY = object()
@@ -232,7 +232,7 @@ def _summed(parts: Iterable[Tuple[str, Usage]]) -> Tuple[Tuple[str, Usage], ...]
 def _billed_beside(
     iterations: Sequence[Mapping[str, Any]], declined: Sequence[Any]
 ) -> Tuple[List[Tuple[str, Mapping[str, Any]]], bool]:
-    """Return what other models are billed for, each iteration by itself, and whether that is all.
+    """Return what other models are billed for, one item per iteration, and whether that is everything.
 
     A declined attempt is one or more ``message`` entries of its model. It is billed if it wrote anything, else by the category of its
     refusal. Without a ``fallback_message`` entry nobody declined, and every ``message`` entry is part of the answer.

@@ -187,7 +187,7 @@ _LANDMARK = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[(\[{]|\}\}|[)\]}
 
 
 def _end(template: str, start: int) -> int:
-    """Return the position of the ``}}`` that ends the expression at `start`, or -1 if there is none."""
+    """Return the position of the ``}}`` that ends the expression at `start`, or -1 if it does not end."""
     depth = 0
     position = start
     while True:
@@ -246,7 +246,7 @@ def _compile(source: str, line: int) -> Expression:
         ) from None
     if "self" in used:
         raise TemplateError(f"self cannot be used in {{{{ {short(source)} }}}} (line {line}); give it another name")
-    if source in used:  # a name alone: what it stands for, without a context made for it each time
+    if source in used:  # a single name is looked up directly, without making a context for it each time
         evaluate = itemgetter(source)
     return Expression(source, tuple(sorted(used)), evaluate, tuple(_needed(tree)), is_name=source in used)
 

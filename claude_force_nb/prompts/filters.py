@@ -157,7 +157,7 @@ def _end_of_code(text: str) -> str:
 
 
 def default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
-    """Return another value where there is none: undefined, None, NaN, NaT, NA; with `boolean` also for what is empty or 0."""
+    """Return another value in place of a missing one (undefined, None, NaN, NaT, NA); with `boolean`, also in place of an empty value or 0."""
     from jinja2 import Undefined
 
     return default_value if isinstance(value, Undefined) or is_missing(value) or (boolean and not value) else value

@@ -106,7 +106,7 @@ def shortest(value: Any) -> Any:
 def scalar(value: Any) -> Any:
     """Return a single value in a form that JSON has; anything else, such as a list, is returned unchanged.
 
-    Numbers of numpy become numbers, a Decimal a number where none of its digits is lost and text otherwise, dates and times ISO 8601, a
+    NumPy numbers become numbers, a Decimal becomes a number if it loses no digit and text otherwise, dates and times ISO 8601, a
     member of an Enum its value or, where that is not a plain value, its name, bytes their text or Base64. Infinity stays.
     """
     kind = type(value)

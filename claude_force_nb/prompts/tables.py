@@ -33,7 +33,7 @@ __all__ = [
 
 _PLAIN = (str, int, float, bool)
 
-# What a table shows of itself where nothing else is asked for.
+# How much of a table is shown by default.
 ROWS_SHOWN = 100
 COLUMNS_SHOWN = 100
 

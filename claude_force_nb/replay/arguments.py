@@ -25,7 +25,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, notebook: str) -> None:
 
 
 def open_inputs(arguments: argparse.Namespace, *, needs_answers: bool) -> Tuple[Dict[str, Any], AnswerFile]:
-    """Return the notebook as JSON data, and its answer file, read where there is one.
+    """Return the notebook as JSON data, and its answer file if it exists.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class AuditedAnswer:
     found_in : str
         ``file``, ``cache`` or ``nowhere``.
     same_text : bool or None
-        Whether the text shown is that of the answer that was found; None where none was.
+        Whether the text shown is that of the answer found; None if no answer was found.
     """
 
     cell: int

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _stale(answers: AnswerFile) -> List[str]:
-    """Return the lines whose question is not the one that their fingerprint stands for: nothing will ever ask for them."""
+    """Return the lines whose fingerprint does not match their request, so that no request can ever find them."""
     lines = (answers.line(fingerprint) for fingerprint in answers.fingerprints())
     return [
         f"{answers.name}: line {line.number} is stale: its question does not match its fingerprint"

@@ -92,7 +92,7 @@ def _data(output: Mapping[str, Any]) -> Any:
     data = data if isinstance(data, Mapping) else {}
     said = _said(output)
     if said:
-        # The receipt stands in each form; the other forms are made from what the plain one says.
+        # Every form contains the receipt; the others are compared through the plain one.
         return [said.get("fingerprint"), without_receipt(_plain(data.get("text/plain")))]
     if _BATCH.match(_plain(data.get("text/plain"))):
         return _BATCH_ROW.sub(r"\1 ", without_receipt(_plain(data.get("text/plain"))))

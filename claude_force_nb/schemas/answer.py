@@ -34,7 +34,7 @@ _LONGEST_MISTAKE = 200
 # Keywords that constrain nothing, with which a schema may say that anything goes.
 _ANNOTATIONS = frozenset(["title", "description", "$schema", "$comment", "$defs", "definitions", "default", "examples"])
 
-# Gives the object that an answer stands for; raises `_Misfit` with what is wrong.
+# Converts an answer to the object it describes; raises `_Misfit` with what is wrong.
 _Check = Callable[[str, Any], Any]
 
 
@@ -340,7 +340,7 @@ def as_row(parsed: Any, schema: Any) -> Dict[str, Any]:
     Parameters
     ----------
     parsed : object
-        `ClaudeResult.parsed`; None, where there is no answer, gives None in every column.
+        `ClaudeResult.parsed`; None, for a row without an answer, gives None in every column.
     schema : AnswerSchema, type or mapping
         As `schema_of` takes it.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["DATA_KEYWORDS", "NAMED_KEYWORDS", "ReferenceResolver", "check_references", "registry_of"]
 
 DATA_KEYWORDS = frozenset(["const", "default", "enum", "examples", "required"])
-"""Keywords whose value is data or names, where nothing is a schema."""
+"""Keywords whose value is data or names and never contains a schema."""
 
 NAMED_KEYWORDS = frozenset(["properties", "patternProperties", "dependentSchemas", "$defs", "definitions"])
 """Keywords whose value maps names to schemas."""
@@ -59,7 +59,7 @@ class ReferenceResolver:
         return other
 
     def inside(self, part: Mapping[str, Any]) -> ReferenceResolver:
-        """Return the resolver for what stands in a part, which may have an address of its own."""
+        """Return the resolver for the content of a part, which may have its own ``$id``."""
         if not isinstance(part.get("$id"), str) or part["$id"].startswith("#"):
             return self
         return self._at(self._resolver.in_subresource(self._specification.create_resource(part)))

@@ -8,7 +8,7 @@ __all__ = ["unwrapped"]
 
 # The field in which each kind of wrapping has the schema: tools of this API, tools and response formats of others.
 _INSIDE = ("input_schema", "inputSchema", "schema", "parameters", "json_schema", "function")
-# What stands beside it. With any other key it is a schema, in which such a field would be an annotation of its author.
+# The keys it may have besides. With any other key it is a schema itself, in which such a field is an annotation.
 _BESIDE = frozenset(
     [
         *("name", "title", "description", "type", "strict", "cache_control", "annotations", "defer_loading"),

@@ -27,7 +27,7 @@ class Model:
     released : str
         ISO date.
     retires : str or None
-        ISO date of the retirement, or the date before which there is none.
+        ISO date of the retirement, or the earliest date on which it may happen.
     lifecycle : str
         ``active``, ``deprecated`` or ``retired``.
     context_window, max_output_tokens, batch_output_tokens : int
@@ -143,7 +143,7 @@ _FABLE = replace(_V5, batch_output_tokens=128_000, thinking_types=_ADAPTIVE)
 _FABLE_51 = replace(_FABLE, forced_tools=False, tool_tokens=(286, 286))
 _V55 = replace(_V5, thinking_types=_ADAPTIVE, forced_tools=False, bound_thinking="new_accounts", tool_tokens=(286, 286))
 
-# Version 5.2 and 5.1 exist of Fable and Mythos only. Where no date of retirement is known there is none.
+# Versions 5.1 and 5.2 exist only for Fable and Mythos. Models without a known retirement date have none here.
 KNOWN: Tuple[Model, ...] = (
     replace(
         _FABLE_51,

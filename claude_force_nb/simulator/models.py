@@ -87,7 +87,7 @@ class ModelTable:
         self._retired: Dict[str, Model] = {}
         for model in KNOWN:
             self._served[model.name] = model
-            # An undated name is answered with the dated name that it stands for.
+            # The answer to an undated name has the dated name.
             self._served[_DATED.sub("", model.name)] = model
         for model, aliases in RETIRED:
             self._retired.update(dict.fromkeys((model.name, *aliases), model))

@@ -41,7 +41,7 @@ def format_of(body: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
 
 
 def output_config_problem(body: Mapping[str, Any], model: str) -> Optional[str]:
-    """Return the message with which `model` refuses the schema of a request, None where it takes it or there is none."""
+    """Return the message with which `model` refuses the schema of a request; None if it accepts it or the request has no schema."""
     schema = format_of(body)
     if schema is None:
         return None

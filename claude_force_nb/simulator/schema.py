@@ -30,7 +30,7 @@ _DEEPEST = 12
 
 
 def _json_behind(pattern: re.Pattern[str], text: Any) -> Optional[Mapping[str, Any]]:
-    """Return the last JSON object that stands behind `pattern` in a text, None where there is none."""
+    """Return the last JSON object that follows `pattern` in a text; None if none does."""
     found: Optional[Mapping[str, Any]] = None
     for match in pattern.finditer(text) if isinstance(text, str) else ():
         try:
@@ -74,7 +74,7 @@ def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
 
 
 def _anchored(part: Any, name: str) -> Mapping[str, Any]:
-    """Return what an anchor stands at, {} where there is none of that name."""
+    """Return the subschema with this anchor; {} if no subschema has it."""
     if isinstance(part, Mapping):
         if part.get("$anchor") == name:
             return part

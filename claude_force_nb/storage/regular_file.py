@@ -102,7 +102,7 @@ def project_of(path: AnyPath, *, or_working_directory: bool = True) -> Optional[
     ----------
     path : path
     or_working_directory : bool
-        Whether what lies below the working directory comes with that where there is no project.
+        Whether files below the working directory belong to it when it is not part of a project.
 
     Returns
     -------

@@ -193,7 +193,7 @@ class SharedFile:
             self._check_tables(connection)
 
     def _check_tables(self, connection: sqlite3.Connection) -> None:
-        """Refuse a file whose tables are not letter for letter ours: a trigger or a view would run whatever it says."""
+        """Refuse a file whose tables are not letter for letter ours: a trigger or a view would run statements that are not ours."""
         # The version first: what is changed in between is found the next time.
         schema_version = connection.execute("PRAGMA schema_version").fetchall()
         if database.schema_of(connection) != _schema_made_by(self._tables):

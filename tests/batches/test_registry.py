@@ -71,7 +71,7 @@ def test_attach_collects_into_cache_and_ledger(build: Any, run: Any) -> None:
                     await call(slip)
             jobs.forget(state.job.id)
             assert jobs.all() == []
-            with pytest.raises(UnknownJobError, match="there are none"):
+            with pytest.raises(UnknownJobError, match="none are kept here"):
                 jobs.forget("abc")
 
     with Simulator(batch_seconds=0.3) as simulator:
