@@ -151,7 +151,7 @@ class AnswerFile:
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything that is not on disk yet."""
+        """Whether some answers are not on disk yet."""
         return self._changed
 
     def exists(self) -> bool:
@@ -170,7 +170,7 @@ class AnswerFile:
             pass
 
     def get(self, request: ClaudeRequest) -> Optional[ClaudeResult]:
-        """Return the answer to a request, as from a cache; None where the file has none."""
+        """Return the answer to a request, as from a cache; None if the file has none."""
         fingerprint = request.fingerprint
         with self._opened():
             known = self.entry(fingerprint)
@@ -206,7 +206,7 @@ class AnswerFile:
             return self._lines.get(fingerprint)
 
     def describe_miss(self, request: ClaudeRequest) -> str:
-        """Return how a request differs from the nearest one in the file, in one line; "" where that cannot be told."""
+        """Return how a request differs from the nearest one in the file, in one line; "" if that cannot be told."""
         with self._opened():
             entries = (self.entry(fingerprint) for fingerprint in list(self._lines))
             return self.misses.describe(request, entries)
@@ -222,7 +222,7 @@ class AnswerFile:
         result : ClaudeResult
             An answer, complete or not; a failed one is passed over.
         replace : bool
-            True where it takes the place of an earlier answer to the same request.
+            True if it takes the place of an earlier answer to the same request.
         """
         fingerprint = request.fingerprint
         with self._opened():
@@ -230,12 +230,12 @@ class AnswerFile:
             return self._take(fingerprint, result, request.agent, None if self._redact else request, replace=replace)
 
     def put_unasked(self, result: ClaudeResult) -> bool:
-        """Take in an answer of which only the fingerprint is known; return whether it is new. A later `put` adds what was asked."""
+        """Add an answer of which only the fingerprint is known; return whether it is new. A later `put` adds the request."""
         with self._opened():
             return self._take(result.fingerprint, result, result.agent, None, replace=False)
 
     def _lacks_prompt(self, fingerprint: str) -> bool:
-        """Return whether the line of a fingerprint came without what was asked, where that is to be in the file."""
+        """Return whether the line of a fingerprint lacks its request although the file is to contain requests."""
         known = None if self._redact or fingerprint not in self._lines else self.entry(fingerprint)
         return known is not None and known.request is None
 
@@ -308,7 +308,7 @@ class AnswerFile:
             return True
 
     def flush(self) -> None:
-        """Do what `save` does; where it fails, warn."""
+        """Do what `save` does; if it fails, warn."""
         try:
             self.save()
         except AnswerFileError as error:

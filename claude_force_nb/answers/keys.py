@@ -67,7 +67,7 @@ class AnswerKeys:
         return self._public is not None and self._public.trusts(key_id)
 
     def check(self, checksum: bytes, code: bytes, key_id: bytes) -> Optional[bool]:
-        """Return True for a signature that is right, False for one of a key that is not known, None for one that is wrong."""
+        """Return True for a valid signature, False for one by an unknown key, None for an invalid one."""
         if len(code) == PUBLIC_CODE_DIGITS:
             return False if self._public is None else self._public.check(checksum, code, key_id)
         key = self._keys.get(key_id)

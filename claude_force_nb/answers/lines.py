@@ -94,7 +94,7 @@ class KnownAnswer:
     created : float
         When the answer was made, in seconds since 1970 UTC.
     request : mapping or None
-        ``body``, ``base_url``, ``api_version``, ``betas`` and ``sample``; None where prompts were left out.
+        ``body``, ``base_url``, ``api_version``, ``betas`` and ``sample``; None if prompts were left out.
     result : ClaudeResult
         As from a cache, its age 0.
     """
@@ -117,9 +117,9 @@ class AnswerLine(NamedTuple):
     number : int
         Of the line, from 1; 0 for one that is new.
     signed : bool
-        True where it carries a signature that one of the keys made.
+        True if it carries a signature that one of the keys made.
     unchecked : tuple of bytes, optional
-        Checksum, signature and name of the public key, where it was not checked yet that the signature is right: that takes as long
+        Checksum, signature and name of the public key, if the signature was not checked yet: that takes as long
         as reading ten lines, and is done for those that are used.
     """
 
@@ -177,7 +177,7 @@ class AnswerLine(NamedTuple):
 
 
 def package_version() -> str:
-    """Return the version of this package; ``unknown`` where it was not installed."""
+    """Return the version of this package; ``unknown`` if it was not installed."""
     try:
         return metadata.version("claude_force_nb")
     except metadata.PackageNotFoundError:  # imported from a folder
@@ -203,7 +203,7 @@ def make_line(
     Parameters
     ----------
     fingerprint : str
-        Of what was asked.
+        Of the request.
     result : ClaudeResult
     agent : str or None
         Who asked.
@@ -245,7 +245,7 @@ def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine],
     Raises
     ------
     AnswerFileError
-        If it is not an answer file, or one of a version that is not known; behind the file's name.
+        If it is not an answer file, or its version is not known. The message begins with the file's name.
     """
     found: Dict[str, AnswerLine] = {}
     faults: List[LineFault] = []

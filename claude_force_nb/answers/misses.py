@@ -16,7 +16,7 @@ _MOST_DESCRIBED = 20
 
 
 class Misses:
-    """Counts them, and keeps what was said of the first ones.
+    """Counts misses, and keeps the descriptions of the first ones.
 
     Attributes
     ----------
@@ -30,13 +30,13 @@ class Misses:
         self.lines: List[str] = []
 
     def describe(self, request: ClaudeRequest, entries: Iterable[Optional[KnownAnswer]]) -> str:
-        """Count a question; return how it differs from the nearest one of `entries`, "" where that cannot be told."""
+        """Count a question; return how it differs from the nearest one of `entries`, "" if that cannot be told."""
         self.count += 1
         if self.count > _MOST_DESCRIBED:
             return ""
         return describe_nearest(request, [entry for entry in entries if entry is not None])
 
     def note(self, line: str) -> None:
-        """Keep what was said of a question."""
+        """Keep the description of a miss."""
         if len(self.lines) < _MOST_DESCRIBED:
             self.lines.append(line)

@@ -13,7 +13,7 @@ from .lines import KnownAnswer
 
 __all__ = ["describe_nearest", "first_difference"]
 
-# Words of a prompt that are compared: what is near is near in its beginning, and a diff of more takes long.
+# Words of a prompt that are compared: similar prompts are similar from the beginning, and longer diffs take long.
 _MOST_WORDS = 2000
 # Characters of a difference that are shown.
 _SHOWN = 60

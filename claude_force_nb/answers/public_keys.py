@@ -61,7 +61,7 @@ class PublicKeys:
         return key_id in self._trusted
 
     def check(self, checksum: bytes, code: bytes, key_id: bytes) -> Optional[bool]:
-        """Return True for a signature that is right, False for one of a key that is not trusted, None for one that is wrong."""
+        """Return True for a valid signature, False for one by a key that is not trusted, None for an invalid one."""
         key = self._trusted.get(key_id)
         if key is None:
             return False

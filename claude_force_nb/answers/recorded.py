@@ -78,7 +78,7 @@ class RecordedAnswers:
         return self.mode == "record"
 
     def find(self, request: ClaudeRequest, *, reads_cache: bool) -> Optional[ClaudeResult]:
-        """Return the file's answer; None where the call is to go on without it.
+        """Return the file's answer; None if the call is to go on without it.
 
         Parameters
         ----------

@@ -160,9 +160,9 @@ class MessageBatches:
         Raises
         ------
         BudgetExceededError
-            Where the worst case of what is to be sent does not fit; nothing was sent.
+            If the worst case of what is to be sent does not fit; nothing was sent.
         JobError
-            Where the state cannot be kept; nothing was sent.
+            If the state cannot be kept; nothing was sent.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -188,7 +188,7 @@ class MessageBatches:
             self.left_running = run.left_running
 
     def cancel_run(self, task: asyncio.Task[Any]) -> bool:
-        """Ask the API to end the batches that a task waits for; False where it has sent none yet.
+        """Ask the API to end the batches that a task waits for; False if it has sent none yet.
 
         The task then ends with the answers it has. Must be called on its loop.
         """
@@ -215,7 +215,7 @@ def open_message_batches(
     Raises
     ------
     OptionError
-        Where the transport is of the user's own and has no message batches.
+        If the transport is of the user's own and has no message batches.
     """
     if not isinstance(transport, SdkTransport):
         raise OptionError("via=batches needs the API itself; this orchestrator has a custom transport")

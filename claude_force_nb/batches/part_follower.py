@@ -17,7 +17,7 @@ from .store import JobStore
 
 __all__ = ["PartFollower", "SettlePart"]
 
-# Is told the number of a part and what it cost in US dollars, None where that is not known.
+# Is told the number of a part and what it cost in US dollars, None if that is not known.
 SettlePart = Callable[[int, Optional[Decimal]], None]
 
 
@@ -60,7 +60,7 @@ class PartFollower:
         self._turns: Dict[int, asyncio.Lock] = {}
 
     def turn(self, number: int) -> asyncio.Lock:
-        """Return what is held while a part is claimed and taken in."""
+        """Return the lock that is held while a part is claimed and collected."""
         return self._turns.setdefault(number, asyncio.Lock())
 
     async def claim(self, number: int, *, on_known: Callable[[], None] = lambda: None) -> bool:
@@ -71,7 +71,7 @@ class PartFollower:
         Raises
         ------
         JobError
-            Where it was forgotten, or the API refuses to show the list of batches.
+            If it was forgotten, or the API refuses to show the list of batches.
         """
         backoff = Backoff(self._schedule.local)
         while True:
@@ -102,7 +102,7 @@ class PartFollower:
         Raises
         ------
         JobError
-            Where it was forgotten, or the API refuses to show it.
+            If it was forgotten, or the API refuses to show it.
         """
         part = self._store.part(number)
         job = None if part is None else self._store.job(part.job)

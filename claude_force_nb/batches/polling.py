@@ -77,7 +77,7 @@ async def retry_until_answered(call: Callable[[], Awaitable[T]], schedule: PollS
     Raises
     ------
     JobError
-        Where the API refuses it several times in a row, as for a batch of another workspace or a key that was revoked.
+        If the API refuses it several times in a row, as for a batch of another workspace or a key that was revoked.
     """
     backoff = Backoff(schedule)
     refusals = 0

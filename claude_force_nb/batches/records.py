@@ -52,7 +52,7 @@ class Job:
     notebook, cell, agent : str or None
     model, base_url : str
     caches_answers : bool
-        False where its answers are not to be cached.
+        False if its answers are not to be cached.
     """
 
     id: str
@@ -92,7 +92,7 @@ class Part:
     succeeded, failed, unanswered : int
         Requests by what became of them, once collected.
     cost : Decimal or None
-        US dollars of the answers collected so far; None where one price is unknown.
+        US dollars of the answers collected so far; None if one price is unknown.
     """
 
     number: int
@@ -161,7 +161,7 @@ def read_fingerprint(row: Mapping[str, Any]) -> bytes:
 
 
 def read_dollars(row: Mapping[str, Any], name: str) -> Optional[Decimal]:
-    """Return an amount of a row of the store, None where it is not known; raises BrokenRecordError."""
+    """Return an amount of a row of the store, None if it is not known; raises BrokenRecordError."""
     return None if row[name] is None else Decimal(_text(row, name, _DOLLARS))
 
 

@@ -60,7 +60,7 @@ class JobState:
 
     @property
     def cost(self) -> Optional[Decimal]:
-        """US dollars of the answers collected; None where one price is unknown."""
+        """US dollars of the answers collected; None if one price is unknown."""
         return sum_dollars(part.cost for part in self.parts)
 
     @property
@@ -131,7 +131,7 @@ class JobRegistry:
         UnknownJobError
             If no job has this name.
         JobError
-            Where a kernel works on it.
+            If a kernel is working on it.
         """
         state = self.find(name)
         if any(part.is_open and self._store.has_live_owner(part) for part in state.parts):
@@ -147,7 +147,7 @@ class JobRegistry:
         UnknownJobError
             If no job has this name.
         JobError
-            Where it is over.
+            If it has ended.
         """
         state = self.find(name)
         job = state.job.id
@@ -196,7 +196,7 @@ class JobRegistry:
         UnknownJobError
             If no job has this name.
         JobError
-            Where it is over, was never sent, or the API refuses to show it.
+            If it has ended, was never sent, or the API refuses to show it.
         """
         state = self.find(name)
         if not any(part.is_open for part in state.parts):
@@ -237,7 +237,7 @@ class JobRegistry:
     async def _attach(
         self, part: Part, job: Job, cache: Optional[ResponseCache], follower: PartFollower, deliver: Deliver
     ) -> bool:
-        """Collect one part; False where it was never made."""
+        """Collect one part; False if it was never made."""
         wanted = set(self._store.requests(part.number))
         if not await follower.claim(part.number):
             return False

@@ -116,7 +116,7 @@ class BatchRun:
         return self._rows.summary()
 
     def end(self) -> None:
-        """Give up what this run holds; what is not over goes on without it."""
+        """Release everything this run holds; unfinished work goes on without it."""
         for _, body in self._held_back:
             body.clear()
         if self._owner is None:

@@ -103,12 +103,12 @@ class Sender:
         return info.id
 
     async def find(self, number: int) -> Optional[str]:
-        """Look for a part whose create may have been lost; return its message batch's id, None where it was never made.
+        """Look for a part whose create may have been lost; return its message batch's id, None if it was never made.
 
         Raises
         ------
         JobError
-            Where the API refuses to show the list.
+            If the API refuses to show the list.
         """
         until = time.monotonic() + self._schedule.lookup_seconds
         backoff = Backoff(self._schedule)

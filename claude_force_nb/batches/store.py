@@ -142,7 +142,7 @@ class JobStore:
         Returns
         -------
         Part or None, dict of bytes to int
-            The new part, of the requests that are in no open part, None where all are; and the parts of the others.
+            The new part, of the requests that are in no open part, None if all are; and the parts of the others.
         """
         with self._writing() as cursor:
             elsewhere = _open_parts(cursor, fingerprints, job.base_url)
@@ -260,7 +260,7 @@ class JobStore:
             cursor.execute("DELETE FROM jobs WHERE created < ? AND id NOT IN (SELECT job FROM parts)", (old,))
 
     def cancel(self, job: str) -> None:
-        """Write that the end of a job's parts is asked for; what is not sent yet will not be."""
+        """Record that the job is to end; parts that are not sent yet will not be sent."""
         with self._writing() as cursor:
             cursor.execute(f"UPDATE parts SET cancelled = 1 WHERE job = ? AND {_IS_OPEN}", (job,))
 

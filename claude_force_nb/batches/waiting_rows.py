@@ -84,7 +84,7 @@ class WaitingRows:
         self._emitter.emit("queued", request)
 
     def deliver(self, fingerprint: bytes, result: ClaudeResult, paid: bool) -> None:
-        """End the rows of a request: the first with the answer, where it is paid for here, the others as its sharers."""
+        """End the rows of a request: the first gets the answer, if it is paid for here, the others share it."""
         waiting = self._by_fingerprint.pop(fingerprint, None)
         if waiting is None:
             return

@@ -28,7 +28,7 @@ __all__ = [
 _PACED_IMAGE_BYTES = 4 * 1600
 _PACED_PDF_BYTES = 4 * 100 * 3000
 
-# Fields of a body with which no more is read, written or dearer than the body says; what is new in the API is not among them.
+# Fields of a body that cannot make the call cost more than the rest of the body says. New fields of the API are not among them.
 # (Messages API, "Create a Message"; "Pricing" for speed, region and tier.)
 _BOUNDED_FIELDS = frozenset(
     [
@@ -80,7 +80,7 @@ def price_bound(
     on : datetime.date
         Day of sending, UTC.
     batch : bool
-        True where it goes as part of a message batch.
+        True if it goes as part of a message batch.
     """
     input_tokens = bound_tokens(request, prices.context_window(request.model))
     if input_tokens is None:

@@ -39,7 +39,7 @@ class Budget:
     option : str
         What sets it, for messages, such as ``%claude_config budget``; `name` by default.
     allow_unknown_price : bool
-        True lets calls of unknown price pass, counting what is not known as 0.
+        True allows calls of unknown price, counting the unknown part as 0.
     warns : bool
         True warns once when 80 % of the limit is spent.
 
@@ -245,7 +245,7 @@ async def reserve_in_turn(budgets: BudgetGroup, amount: Optional[Decimal]) -> Re
         waiter = joined.join()
         try:
             while True:
-                # Looked at only after joining: what is settled from now on wakes.
+                # Checked only after joining the queue: calls settled from now on wake it.
                 if joined.is_first(waiter):
                     reservation, queue = budgets.reserve_or_queue(amount)
                     if queue is not joined:

@@ -218,7 +218,7 @@ class DailyBudget:
             ) from None
 
     def _amounts(self, connection: sqlite3.Connection, day: str) -> Tuple[Decimal, Decimal]:
-        """Return what is spent of a day, and what is reserved; raises ValueError where the file holds what is not a valid amount."""
+        """Return the amounts spent and reserved on a day; raises ValueError if the file holds an invalid amount."""
         settled = _dollars(_settled(connection, day))
         # Counted by type as well: what is not a whole number, SQLite would sum as 0.
         query = (

@@ -247,7 +247,7 @@ class Ledger:
                 return
 
     def prune(self, older_than_seconds: float) -> int:
-        """Remove what is older, and return how many answers that was.
+        """Remove older answers, and return how many were removed.
 
         The answers of this day (UTC) are kept, and the reservations of a daily budget for two days, whatever is asked: else
         the day's budget would forget what was spent of it.

@@ -36,10 +36,10 @@ class LedgerEntry:
     """One answer as the ledger keeps it.
 
     Attributes are those of `ClaudeResult` and `Usage` of the same name, and ``time`` (Unix seconds), ``notebook`` and
-    ``cell``. ``cost`` is None where the price is unknown. For a cached answer, the tokens are those of the original call.
-    ``prompt_cache_saved`` is below 0 where an answer only wrote to the API's prompt cache. ``duration_seconds`` is the time
+    ``cell``. ``cost`` is None if the price is unknown. For a cached answer, the tokens are those of the original call.
+    ``prompt_cache_saved`` is below 0 if an answer only wrote to the API's prompt cache. ``duration_seconds`` is the time
     until the answer or the failure, with waiting and retries, ``call_seconds`` that of the call that gave the answer; both are
-    None for answers of the cache, and where they are not known.
+    None for cached answers, and if they are not known.
     """
 
     time: float
@@ -74,7 +74,7 @@ class LedgerRow:
     Attributes
     ----------
     key : str
-        Model, agent, day (``2026-11-01``, UTC) or notebook, "" where there was none; ``total`` for all.
+        Model, agent, day (``2026-11-01``, UTC) or notebook, "" if there was none; ``total`` for all.
     calls : int
         Answers and failures that came from the API.
     hits : int
@@ -88,7 +88,7 @@ class LedgerRow:
     unknown_saved : int
         Cached answers of unknown price; not included in `saved`.
     prompt_cache_saved : Decimal
-        US dollars by which the API's prompt cache made the calls cheaper; below 0 where more was written than read. Calls without
+        US dollars by which the API's prompt cache made the calls cheaper; below 0 if more was written than read. Calls without
         a known price are not in it.
     """
 
@@ -115,7 +115,7 @@ class Speed:
     failures : int
         Calls without an answer.
     median_seconds, p95_seconds : float or None
-        Half of the answers, and 95 of 100, took at most so long, with waiting and retries; None where no duration is known.
+        Median and 95th percentile of the durations, including waiting and retries; None if no duration is known.
     tokens_per_second : float or None
         Output tokens of the answers by the time of the calls that gave them.
     """
@@ -158,7 +158,7 @@ def _known_amount(value: Any, *, signed: bool = False) -> Optional[Decimal]:
 
 
 def seconds_of(value: Any) -> Optional[float]:
-    """Return a duration as the ledger's file has it, >= 0; None where it is not known; raises ValueError if it is not one."""
+    """Return a duration as the ledger's file has it, >= 0; None if it is not known; raises ValueError if it is not one."""
     if value is not None and not (type(value) is float and 0 <= value <= _LAST_MOMENT):
         raise ValueError("a duration is not valid")
     return value

@@ -97,12 +97,12 @@ class PriceTable:
             Tokens of one call. Which long-context tier applies is decided by its total input tokens, and the tier
             applies to every token; so the usage of several calls must be priced call by call.
         on : datetime.date, optional
-            Day of the call, UTC; today where it is not given.
+            Day of the call, UTC; today by default.
 
         Returns
         -------
         Decimal or None
-            At least 0. None where the price is not known: an unknown model, usage that the server did not tell, fast speed or web searches without a known
+            At least 0. None if the price is not known: an unknown model, usage that the server did not tell, fast speed or web searches without a known
             price, or a tier, speed or region that this table has no rule for.
 
         Notes
@@ -118,7 +118,7 @@ class PriceTable:
         return total
 
     def _cost_of_one(self, model: str, usage: Usage, on: Optional[datetime.date]) -> Optional[Decimal]:
-        """Return what `usage` costs of the model that answered, without what it has of other models."""
+        """Return the cost of `usage` for the model that answered, without the parts of other models."""
         if not usage.known:
             return None
         if not usage.billed:

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 GROUPS = ("model", "agent", "day", "notebook")
-# Those that every report has, behind what it is grouped by.
+# Columns of every report, after those it is grouped by.
 _COLUMNS = ("calls", "cached", "tokens in", "tokens out", "cost", "saved")
 # Behind these, for agents.
 _SPEED_COLUMNS = ("median time", "95 % within", "tokens/s", "failed")
@@ -100,7 +100,7 @@ class CostReport:
     total : LedgerRow or None
         Where there is more than one row.
     footer : str
-        Whose answers these are, since when, and what is left of budgets.
+        Whose answers these are, since when, and what the budgets have left.
     speeds : mapping
         By key of a row, ``total`` for all; empty where the report has no such columns.
     """

@@ -107,7 +107,7 @@ def checked_amount(
 
 
 def amount_left(limit: Decimal, spent: Decimal, reserved: Decimal) -> Decimal:
-    """Return what is left, below 0 where more was spent than reserved."""
+    """Return what is left, below 0 if more was spent than reserved."""
     return EXACT.subtract(limit, EXACT.add(spent, reserved))
 
 

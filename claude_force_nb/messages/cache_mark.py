@@ -27,11 +27,11 @@ class CacheMark:
     ttl : str
         Lifetime, ``5m`` or ``1h``; each read renews it.
     shared_characters : int
-        For ``prompt``, where in the text the mark stands: before its end; 0 where it stands behind a whole block.
+        For ``prompt``, where in the text the mark stands: before its end; 0 if it stands behind a whole block.
     shared_blocks : int
-        For ``prompt``, how many whole blocks of the last message stand before that text; 0 where its content is text.
+        For ``prompt``, how many whole blocks of the last message stand before that text; 0 if its content is text.
     adapts : bool
-        True where the lifetime was nobody's wish, so that a run in which it turns out to be too short may take the longer one.
+        True if the lifetime was not chosen by the user, so that a run for which it is too short may take the longer one.
     """
 
     place: str

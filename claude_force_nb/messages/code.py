@@ -34,7 +34,7 @@ class CodeBlock:
 def code_blocks(markdown: str) -> Tuple[CodeBlock, ...]:
     """Return the fenced code blocks of a text in order, including those inside lists and quotes.
 
-    A block that is not closed counts too, as in an answer that was cut off.
+    An unclosed block counts too: the answer may have been cut off.
     """
     if "```" not in markdown and "~~~" not in markdown:
         return ()

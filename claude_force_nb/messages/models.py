@@ -1,6 +1,6 @@
 """What each model takes: one table of rules, each column with its source. Pure.
 
-A name that is not in the table is treated as the newest model of its line, and nothing is refused for it: it may be newer than
+A name that is not in the table is treated as the newest model of its line, and nothing is refused: it may be newer than
 the table, or belong to another server.
 """
 

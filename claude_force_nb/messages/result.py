@@ -114,7 +114,7 @@ class ClaudeResult(ShownInNotebooks):
     prompt_cache_saved : Decimal or None
         US dollars that the API's prompt cache saved on this call, negative if it was only written to; None if unknown.
     recorded : bool
-        True where the answer is in an answer file: then it is shown as it was when it was made, so that every run shows the same.
+        True if the answer is in an answer file: then it is shown as it was when it was made, so that every run shows the same.
     model_asked : str or None
         Full name of the model that was asked, possibly an alias of the one that answered; None in rows of a batch.
     """
@@ -153,7 +153,7 @@ class ClaudeResult(ShownInNotebooks):
 
     @property
     def price(self) -> Optional[Decimal]:
-        """US dollars that the answer cost when it was made, whoever paid them; None where that is unknown."""
+        """US dollars that the answer cost when it was made, whoever paid them; None if that is unknown."""
         return self.saved if self.cached else self.cost
 
     @property

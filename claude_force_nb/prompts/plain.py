@@ -64,7 +64,7 @@ def is_missing(value: Any) -> bool:
 
 
 def is_absent(cell: Any) -> bool:
-    """Return whether a cell of a row has no value: what is missing, and a text of nothing but white space."""
+    """Return whether a cell of a row has no value: it is missing, or only white space."""
     return not cell or cell.isspace() if isinstance(cell, str) else is_missing(cell)
 
 
@@ -80,7 +80,7 @@ def find_name(known: Collection[Any], name: str) -> Optional[str]:
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
-    """Return a name that is not taken: the same, or with ``_2`` and so on behind it."""
+    """Return a name that is not taken: the same name, or with ``_2``, ``_3`` … appended."""
     free, number = name, 2
     while free in taken:
         free, number = f"{name}_{number}", number + 1
@@ -107,7 +107,7 @@ def scalar(value: Any) -> Any:
     """Return a single value in a form that JSON has; anything else, such as a list, is returned unchanged.
 
     NumPy numbers become numbers, a Decimal becomes a number if it loses no digit and text otherwise, dates and times ISO 8601, a
-    member of an Enum its value or, where that is not a plain value, its name, bytes their text or Base64. Infinity stays.
+    member of an Enum its value or, if that is not a plain value, its name, bytes their text or Base64. Infinity stays.
     """
     kind = type(value)
     if kind in _EXACT:
@@ -151,7 +151,7 @@ def _number(value: Decimal) -> Any:
 
 
 def _duration(value: datetime.timedelta) -> str:
-    """Return a time span as ISO 8601 writes it: ``P1DT2H3M4.5S``, with a sign in front where it is negative."""
+    """Return a time span as ISO 8601 writes it: ``P1DT2H3M4.5S``, with a leading minus sign if it is negative."""
     sign, rest = ("-", -value) if value.days < 0 else ("", value)
     hours, seconds = divmod(rest.seconds, 3600)
     minutes, seconds = divmod(seconds, 60)

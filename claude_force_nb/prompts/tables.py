@@ -236,7 +236,7 @@ def _from_pandas(value: Any, most: int) -> Table:
 
 
 def zone_fault(names: Iterable[Any], dtypes: Iterable[Any]) -> str:
-    """Return what is wrong where a frame of polars has times with a zone and Python has no zones, "" where it can be read.
+    """Return why a polars frame with time zones cannot be read when Python has no time zone data; "" if it can be read.
 
     On Python 3.8 polars panics then, which is no Exception, and writes to the terminal.
     """

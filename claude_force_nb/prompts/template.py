@@ -70,7 +70,7 @@ class RenderedPrompt:
     attachments : tuple of Attachment
     shared_blocks, shared_characters : int
         How many whole blocks of the content come before the first value that differs from row to row, and how much of the text that
-        follows them; 0 where that is not asked.
+        follows them; 0 if that is not asked.
     """
 
     text: str
@@ -339,7 +339,7 @@ def _is_undefined(value: Any) -> bool:
 
 
 def _undefined(expression: Expression, value: Any) -> PromptError:
-    """Return what is raised where something has no such part: Jinja's reason, and the nearest part that there is."""
+    """Return the error for a missing attribute or key: Jinja's reason, and the nearest existing name."""
     from jinja2 import UndefinedError
 
     try:

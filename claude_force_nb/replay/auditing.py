@@ -18,7 +18,7 @@ __all__ = ["AuditedAnswer", "audit"]
 
 @dataclass(frozen=True)
 class AuditedAnswer:
-    """One shown answer and what is known of it.
+    """One shown answer and what is known about it.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class AuditedAnswer:
 def audit(
     shown: Iterable[ShownAnswer], answers: Optional[AnswerFile], cache: Optional[ResponseCache]
 ) -> List[AuditedAnswer]:
-    """Return what is known of each shown answer."""
+    """Return what is known about each shown answer."""
     return [_audited(each, answers, cache) for each in shown]
 
 

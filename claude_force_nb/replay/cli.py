@@ -90,7 +90,7 @@ def _summary(replayed: Replayed, answers: AnswerFile, problems: int) -> str:
 
 
 def _write(replayed: Replayed, path: Path) -> None:
-    """Write what was run; a cell that shows what it showed stays as it was saved, so that only what changed differs."""
+    """Write the notebook that was run. A cell whose output did not change is written as it was saved, so that a diff shows only real changes."""
     import nbformat
 
     changed = changed_cells(replayed.saved, replayed.notebook)

@@ -43,7 +43,7 @@ class Replayed:
     misses : list of str
         What was said of the first of these.
     unused : list of str or None
-        Fingerprints of the file's answers that nobody asked for; None where the notebook did not come so far.
+        Fingerprints of the file's answers that nobody asked for; None if the notebook did not get that far.
     """
 
     saved: NotebookNode

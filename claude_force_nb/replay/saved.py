@@ -14,7 +14,7 @@ __all__ = ["ShownAnswer", "code_cells", "is_about_the_run", "read_notebook", "sh
 
 _MAX_BYTES = 256 * 2**20
 _METADATA_KEY = "claude_force_nb"
-# Cells that show live what goes on; other magics mark what is about the run.
+# Magics whose output shows live progress; other magics mark the output that depends on the run.
 _ABOUT_THE_RUN = re.compile(r"^\s*%claude_(?:dashboard|jobs)\b", re.MULTILINE)
 
 

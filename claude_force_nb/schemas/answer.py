@@ -301,7 +301,7 @@ def _made(name: str, schema: Mapping[str, Any], check: _Check, *, fields: Tuple[
 
 
 def _properties(schema: Mapping[str, Any]) -> List[str]:
-    """Return the names of an object's properties; of one of several objects, those of all; none where it may be no object."""
+    """Return the names of an object's properties; of one of several objects, those of all; empty if it may not be an object."""
     names: Dict[str, None] = {}
     found = schema.get("properties")
     if isinstance(found, Mapping):

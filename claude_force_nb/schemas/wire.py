@@ -141,7 +141,7 @@ def dereferenced(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
 
 
 def to_api_schema(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Return what ``output_config.format.schema`` takes for a schema made by `dereferenced`; None where the API has no form for it.
+    """Return a schema made by `dereferenced` in the form that ``output_config.format.schema`` takes; None if the API cannot express it.
 
     Every value that the result takes and that keeps to the constraints named in its descriptions, the schema takes as well.
     """

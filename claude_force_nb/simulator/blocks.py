@@ -15,7 +15,7 @@ _MAX_IMAGE_BYTES = 10 * 1024 * 1024
 
 
 def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
-    """Return the message with which the API refuses a content block, or None where it takes it.
+    """Return the message with which the API refuses a content block, or None if it takes it.
 
     Only sources in base64 are looked at, and of these what can be told without drawing them.
     """

@@ -26,7 +26,7 @@ class PromptRecords:
     ) -> Optional[Dict[str, Any]]:
         """Keep a request under the id of its answer; return the answer's ``diagnostics``.
 
-        None where the request does not ask, has nothing to compare with, or goes on from the earlier one.
+        None if the request does not ask for it, has nothing to compare with, or continues the earlier one.
         """
         asked = body.get("diagnostics")
         if asked is None:

@@ -19,7 +19,7 @@ STREAM_ENDINGS = frozenset(["cut", "silent", "stream_error", "truncated_json"])
 
 
 async def instead_of_answer(exchange: Exchange, fault: Fault, *, stream: bool) -> Optional[web.Response]:
-    """Do what `fault` does before an answer; return what is sent in its place, None where the answer is still made.
+    """Do what `fault` does before an answer; return what is sent in its place, None if the answer is still made.
 
     Raises ClientLeft where the client left while it was kept waiting.
     """

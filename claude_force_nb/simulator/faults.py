@@ -174,7 +174,7 @@ class FaultRule:
         return cls(kinds=(kinds,) if single else tuple(kinds), sequence=not single, **options)  # type: ignore[arg-type]
 
     def to_json(self) -> Dict[str, Any]:
-        """Return JSON data; raises ValueError where `when` is set, since code does not travel."""
+        """Return JSON data; raises ValueError if `when` is set, since code does not travel."""
         if self.when is not None:
             raise ValueError("when= needs a simulator in this process; use contains= or model=")
         data = asdict(self)

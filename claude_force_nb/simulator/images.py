@@ -41,7 +41,7 @@ def image_type(raw: bytes) -> Optional[str]:
 
 
 def decoded_size(raw: bytes) -> Optional[Tuple[int, int]]:
-    """Return width and height in pixels, None where they cannot be found."""
+    """Return width and height in pixels, None if they cannot be found."""
     kind = image_type(raw)
     if kind == "image/png" and len(raw) >= 24:
         return int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")

@@ -34,7 +34,7 @@ class _Problem(Exception):
 
 
 def format_of(body: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Return the schema of a request's output format, under its newer or its older name; None where it has none."""
+    """Return the schema of a request's output format, under its newer or its older name; None if it has none."""
     wanted = (body.get("output_config") or {}).get("format") or body.get("output_format")
     schema = wanted.get("schema") if isinstance(wanted, dict) else None
     return schema if isinstance(schema, dict) else None
@@ -74,7 +74,7 @@ def is_circular(schema: Any) -> bool:
 
 
 def _referred(root: Any, reference: str) -> Any:
-    """Return what a local reference leads to, None where that is nothing."""
+    """Return the target of a local reference, None if it does not exist."""
     found: Any = root
     for part in reference.lstrip("#/").split("/") if reference.startswith("#") else ["?"]:
         found = found.get(part) if isinstance(found, dict) else None

@@ -9,7 +9,7 @@ import sys
 __all__ = ["try_lock"]
 
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-# Windows keeps others from reading what is locked: so it is a byte behind any end.
+# Windows prevents others from reading a locked range, so the locked byte lies beyond the end of the file.
 _LOCKED_OFFSET = 1 << 40
 
 

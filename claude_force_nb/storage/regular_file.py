@@ -21,7 +21,7 @@ __all__ = [
 
 AnyPath = Union[str, "os.PathLike[str]"]
 
-# Without O_NONBLOCK, opening a pipe waits for somebody who writes. Both are 0 where the system does not have them.
+# Without O_NONBLOCK, opening a pipe waits for somebody who writes. Both are 0 if the system does not have them.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 # What tells a folder that was cloned, unpacked or shared as a whole from any other.

@@ -166,7 +166,7 @@ def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
     -------
     secret : bytes
     message : str or None
-        One line where a key was made or its permissions were mended; None where all was well.
+        One line if a key was made or its permissions were mended, else None.
 
     Raises
     ------

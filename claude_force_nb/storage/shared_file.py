@@ -53,7 +53,7 @@ class SharedFile:
     busy_timeout_seconds : float
         How long to wait for another process's transaction.
     durable : bool
-        True where a commit has to survive the loss of power as well.
+        True if a commit has to survive the loss of power as well.
 
     Attributes
     ----------
@@ -194,7 +194,7 @@ class SharedFile:
 
     def _check_tables(self, connection: sqlite3.Connection) -> None:
         """Refuse a file whose tables are not letter for letter ours: a trigger or a view would run statements that are not ours."""
-        # The version first: what is changed in between is found the next time.
+        # The version first: a change in between is found the next time.
         schema_version = connection.execute("PRAGMA schema_version").fetchall()
         if database.schema_of(connection) != _schema_made_by(self._tables):
             raise sqlite3.DatabaseError(_CHANGED)

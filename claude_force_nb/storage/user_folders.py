@@ -65,7 +65,7 @@ def user_folder(kind: str, environ: Mapping[str, str], *, given: Optional[Union[
 
 
 def absolute_path(path: Union[str, os.PathLike[str]]) -> Optional[Path]:
-    """Return an absolute path, ``~`` being the home folder; None where that, or the working directory, is not there, or no path can be so."""
+    """Return an absolute path with ``~`` expanded; None if the home folder or working directory does not exist, or the path is not valid."""
     expanded = os.path.expanduser(os.fspath(path))
     if expanded.startswith("~") or "\0" in expanded:
         return None
