@@ -29,11 +29,13 @@ class AnswerRenderer:
     def __init__(self) -> None:
         self._text = MarkdownRenderer()
         self._thinking = MarkdownRenderer()
+        # Whether all code of the last rendering has its colours.
+        self.coloured = True
 
     def partial(self, text: str, thinking: str = "", footer: str = "") -> Dict[str, str]:
         """Return what is shown of an answer that still arrives: unfolded, and without Markdown, which nobody saves yet."""
         text, thinking, footer = without_controls(text), without_controls(thinking), one_line(footer)
-        inner = "".join([block.html for block in self._text.blocks(text)])
+        inner = "".join([block.html for block in self._text.blocks(text, in_full=False)])
         if thinking:
             inner = self._folded_thinking(thinking) + inner
         if footer:
@@ -42,46 +44,59 @@ class AnswerRenderer:
         del shown["text/markdown"]
         return shown
 
-    def complete(self, text: str, thinking: str = "", footer: str = "", *, mark: str = "") -> Bundle:
+    def complete(
+        self, text: str, thinking: str = "", footer: str = "", *, mark: str = "", in_full: bool = True
+    ) -> Bundle:
         """Return the bundle of an answer with its thinking folded, a long one folded itself, and a line below it.
 
-        Where there is a `mark`, it says at the end of the text that this is not all of it.
+        Where there is a `mark`, it says at the end of the text that this is not all of it. Unless `in_full`, much code may be
+        without its colours; `coloured` says whether all has them.
         """
         text, thinking, footer = without_controls(text), without_controls(thinking), one_line(footer)
-        plain = text if not footer else f"{text}\n\n{footer}"
-        blocks = self._text.blocks(text)
+        plain = _plain(text, thinking, footer, mark)
+        blocks = self._text.blocks(text, in_full=in_full)
+        self.coloured = all(block.coloured for block in blocks)
         markdown = markdown_of(text, blocks)
         inner = _folded(blocks)
         if mark:
-            plain = f"{text}\n[{mark}]" if not footer else f"{text}\n[{mark}]\n\n{footer}"
             markdown += f"\n\n**\\[{escape_markdown(mark)}\\]**"
             inner += f'<div style="{_MARK_STYLE}">{escape_html(mark)}</div>'
         if thinking:
             inner = self._folded_thinking(thinking) + inner
             quoted = "\n".join("> " + line for line in markdown_of(thinking).split("\n"))
             markdown = f"{quoted}\n\n{markdown}"
-            plain = f"[thinking]\n{thinking}\n[/thinking]\n\n{plain}"
         if footer:
             markdown = f"{markdown}\n\n*{escape_markdown(footer)}*"
             inner += footer_html(footer)
         return bundle(plain, markdown, _with_styles(inner))
 
-    def result(self, result: ClaudeResult) -> Bundle:
-        """Return the bundle of a result: answer and receipt, or why there is none. JSON that was asked for is set as JSON."""
+    def result(self, result: ClaudeResult, *, in_full: bool = True) -> Bundle:
+        """Return the bundle of a result: answer and receipt, or why there is none. JSON that was asked for is set as JSON.
+
+        For `in_full` see `complete`.
+        """
         footer = receipt(result)
         if result.error is not None:
             footer = f"{result.status.replace('_', ' ')}: {one_line(result.error)}"
         indented = _indented(result)
         if indented is None:
-            return self.complete(result.text, result.thinking, footer, mark=broken_off(result))
-        return {
-            **self.complete(f"```json\n{indented}\n```", result.thinking, footer),
-            "text/plain": self.complete(indented, result.thinking, footer)["text/plain"],
-        }
+            mark = broken_off(result)
+            return self.complete(result.text, result.thinking, footer, mark=mark, in_full=in_full)
+        shown = self.complete(f"```json\n{indented}\n```", result.thinking, footer, in_full=in_full)
+        plain = _plain(without_controls(indented), without_controls(result.thinking), one_line(footer))
+        return {**shown, "text/plain": plain}
 
     def _folded_thinking(self, thinking: str) -> str:
         inner = "".join([block.html for block in self._thinking.blocks(thinking)])
         return f"<details><summary>Thinking</summary>{inner}</details>"
+
+
+def _plain(text: str, thinking: str, footer: str, mark: str = "") -> str:
+    """Return an answer as plain text; see `AnswerRenderer.complete`."""
+    plain = f"{text}\n[{mark}]" if mark else text
+    if footer:
+        plain = f"{plain}\n\n{footer}"
+    return f"[thinking]\n{thinking}\n[/thinking]\n\n{plain}" if thinking else plain
 
 
 def answer_bundle(text: str, thinking: str = "", footer: str = "", *, mark: str = "") -> Bundle:

@@ -6,7 +6,7 @@ import html
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.notebook.kernel.cells import runs_in_vs_code
 
@@ -24,8 +24,8 @@ __all__ = ["Block", "MarkdownRenderer", "markdown_as_html", "markdown_of", "warm
 
 # The search for the end of a formula in brackets begins anew at each beginning: this many characters are looked at.
 _MOST_STEPS = 20_000_000
-# Finding the colours of code takes time: of an answer, the code up to this many characters has them.
-_MOST_COLOURED = 20_000
+# Finding the colours of code takes time: where not all are asked for, so many characters get them in one go.
+_COLOURED_AT_ONCE = 20_000
 # In the parser's environment: whether the code that is rendered has colours, and formulas are MathML as well.
 _COLOURED = "coloured"
 _MATHML = "mathml"
@@ -216,30 +216,67 @@ class MarkdownRenderer:
     def __init__(self) -> None:
         self._parser: Optional[MarkdownIt] = None
         self._mathml = runs_in_vs_code()
-        # By source, and by whether code was to have colours.
-        self._known: Dict[Tuple[str, bool], Block] = {}
+        # By source.
+        self._known: Dict[str, Block] = {}
 
-    def blocks(self, text: str) -> List[Block]:
-        """Return the blocks of Markdown as HTML in which nothing is live."""
+    def blocks(self, text: str, *, in_full: bool = True) -> List[Block]:
+        """Return the blocks of Markdown as HTML in which nothing is live.
+
+        Parameters
+        ----------
+        text : str
+        in_full : bool
+            False to give no more than 20,000 further characters of code their colours; the next call goes on from there.
+        """
+        room = None if in_full else _COLOURED_AT_ONCE
         parser = _parser_for(text)
         known, earlier = self._known, self._parser
         self._parser, self._known = parser, {}
         # A text that is rendered once is not taken apart.
         sources = _sources(parser, text) if parser is earlier else None
         if sources is None:
-            return _whole(parser, text, mathml=self._mathml)
+            return self._whole(parser, text, room)
         blocks: List[Block] = []
-        code = 0
         for source in sources:
-            fitting = (known.get((source, coloured)) for coloured in (True, False))
-            block = next(
-                (each for each in fitting if each and each.coloured == (code + each.code_characters <= _MOST_COLOURED)),
-                None,
-            ) or _block(parser, parser.parse(source), len(source) - source.count("\n"), code, mathml=self._mathml)
-            code += block.code_characters
-            self._known[source, block.coloured] = block
+            block = known.get(source)
+            if block is None or not (block.coloured or (room is not None and block.code_characters > room)):
+                block = self._block(parser, parser.parse(source), len(source) - source.count("\n"), room)
+                room = _left_of(room, block)
+            self._known[source] = block
             blocks.append(block)
         return blocks
+
+    def _whole(self, parser: MarkdownIt, text: str, room: Optional[int]) -> List[Block]:
+        environment: Dict[str, Any] = {}
+        groups = list(_top_level(parser.parse(text, environment)))
+        # A footnote or the like may have no line of its own; then the numbers of characters are about right.
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        starts = [group[0].map[0] if group[0].map else 0 for group in groups]
+        keep = _stand_alone(environment)
+        blocks: List[Block] = []
+        for group, start, end in zip(groups, starts, [*starts[1:], len(lines)]):
+            block = self._block(parser, group, sum(map(len, lines[start:end])), room)
+            room = _left_of(room, block)
+            blocks.append(block)
+            if keep:
+                self._known["\n".join(lines[start:end])] = block
+        return blocks
+
+    def _block(self, parser: MarkdownIt, tokens: List[Token], characters: int, room: Optional[int]) -> Block:
+        code = sum(len(token.content) for token in tokens if token.type in ("fence", "code_block"))
+        coloured = room is None or code <= room
+        html = parser.renderer.render(tokens, parser.options, {_COLOURED: coloured, _MATHML: self._mathml})
+        return Block(html, characters, code, coloured, tuple(tokens))
+
+
+def _left_of(room: Optional[int], block: Block) -> Optional[int]:
+    """Return how many characters may still get colours after those of `block`."""
+    return room - block.code_characters if room is not None and block.coloured else room
+
+
+def _stand_alone(environment: Mapping[str, Any]) -> bool:
+    """Return whether what a link or a footnote of one block means stands in no other."""
+    return not environment.get("references") and "footnotes" not in environment
 
 
 def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
@@ -249,31 +286,11 @@ def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
     state = StateCore(text, parser, {})
     normalize(state)
     block(state)
-    if state.env.get("references") or "footnotes" in state.env:
+    if not _stand_alone(state.env):
         return None
     lines = state.src.split("\n")
     starts = [group[0].map[0] if group[0].map else 0 for group in _top_level(state.tokens)]
     return ["\n".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
-
-
-def _whole(parser: MarkdownIt, text: str, *, mathml: bool) -> List[Block]:
-    groups = list(_top_level(parser.parse(text)))
-    # A footnote or the like may have no line of its own; then the numbers of characters are about right.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    starts = [group[0].map[0] if group[0].map else 0 for group in groups]
-    blocks: List[Block] = []
-    code = 0
-    for group, start, end in zip(groups, starts, [*starts[1:], len(lines)]):
-        blocks.append(_block(parser, group, sum(map(len, lines[start:end])), code, mathml=mathml))
-        code += blocks[-1].code_characters
-    return blocks
-
-
-def _block(parser: MarkdownIt, tokens: List[Token], characters: int, code_before: int, *, mathml: bool) -> Block:
-    code = sum(len(token.content) for token in tokens if token.type in ("fence", "code_block"))
-    coloured = code_before + code <= _MOST_COLOURED
-    html = parser.renderer.render(tokens, parser.options, {_COLOURED: coloured, _MATHML: mathml})
-    return Block(html, characters, code, coloured, tuple(tokens))
 
 
 def _top_level(tokens: List[Token]) -> List[List[Token]]:

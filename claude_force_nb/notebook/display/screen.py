@@ -97,8 +97,10 @@ class NotebookScreen:
         self._next_update = began + max(_PAUSE_FACTOR * (time.perf_counter() - began), sending)
 
     def finish(self, result: ClaudeResult) -> None:
-        """Show the complete result with its receipt."""
-        self._put(self._renderer.result(result), provenance(result))
+        """Show the complete result with its receipt; where much code is new, most of its colours come a moment later."""
+        self._put(self._renderer.result(result, in_full=False), provenance(result))
+        if not self._renderer.coloured:
+            self._put(self._renderer.result(result), provenance(result))
 
     def _put(self, shown: Mapping[str, str], metadata: Optional[Mapping[str, Any]] = None) -> None:
         self._waits = False

@@ -17,7 +17,7 @@ from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.answers import result_bundle
 from claude_force_nb.notebook.display.code import CODE_STYLE, code_html
 from claude_force_nb.notebook.display.formulas import formula
-from claude_force_nb.notebook.display.markdown import MarkdownRenderer, markdown_as_html, markdown_of
+from claude_force_nb.notebook.display.markdown import Block, MarkdownRenderer, markdown_as_html, markdown_of
 
 
 class Texts(HTMLParser):
@@ -254,16 +254,34 @@ def test_a_growing_text_looks_as_if_it_had_come_at_once(text: str, data: st.Data
         assert markdown_of(text[:end], blocks) == markdown_of(text[:end])
 
 
-def test_colours_end_at_the_same_place_however_the_text_came() -> None:
-    """Only so much code of an answer has colours, since finding them takes time; the same code may stand on both sides."""
-    text = "\n\n".join(["Words.\n\n```python\ndef f():\n" + "    return 1\n" * 200 + "```"] * 20)
+def coloured_code(blocks: List[Block]) -> List[bool]:
+    """Return of each block with code whether it has colours."""
+    return ['class="k"' in block.html for block in blocks if block.code_characters]
+
+
+def test_all_code_has_its_colours_a_part_at_a_time_where_that_is_asked_for() -> None:
+    """In one go only so much code of an answer gets its colours, since finding them takes time, and never the same twice."""
+    parts = [f"Words.\n\n```python\ndef f{n}():\n" + "    return 1\n" * 200 + "```" for n in range(20)]
+    text = "\n\n".join(parts)
     renderer = MarkdownRenderer()
-    for end in (100, 20_000, 35_000, len(text), len(text)):
-        shown = "".join(block.html for block in renderer.blocks(text[:end]))
-        assert shown == markdown_as_html(text[:end])
-    coloured = ['class="k"' in block.html for block in renderer.blocks(text) if block.code_characters]
-    assert coloured == sorted(coloured, reverse=True)
-    assert 0 < coloured.count(True) < len(coloured)
+    numbers = [0]
+    kept: List[Block] = []
+    while numbers[-1] < 20:
+        blocks = renderer.blocks(text, in_full=False)
+        coloured = coloured_code(blocks)
+        assert coloured == sorted(coloured, reverse=True)
+        assert 0 < coloured.count(True) - numbers[-1] <= 9
+        assert all(each is before for each, before in zip(blocks, kept) if before.coloured and before.code_characters)
+        numbers.append(coloured.count(True))
+        kept = blocks
+    assert "".join(block.html for block in blocks) == markdown_as_html(text)
+    half = MarkdownRenderer()
+    assert not all(coloured_code(half.blocks(text, in_full=False)))
+    assert all(coloured_code(half.blocks(text)))
+    streamed = MarkdownRenderer()
+    for end in range(0, len(text) + 2000, 2000):
+        blocks = streamed.blocks(text[:end], in_full=False)
+    assert all(coloured_code(blocks))
 
 
 def test_only_what_is_new_is_rendered() -> None:

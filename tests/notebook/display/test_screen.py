@@ -58,6 +58,20 @@ def test_a_long_answer_is_shown_less_often(display: Display) -> None:
     assert "text/markdown" not in display.sent[0]
 
 
+@pytest.mark.parametrize("blocks", [3, 30])
+def test_much_code_is_shown_before_it_has_all_its_colours(display: Display, blocks: int) -> None:
+    """An answer that comes at once, as from the cache, stands there first; at the end it looks as it does wherever it is shown."""
+    code = "def f():\n    return 1\n" * 60
+    text = "\n\n".join(f"Part {number}.\n\n```python\n{code}```" for number in range(blocks))
+    result = ClaudeResult(text=text, model="m")
+    NotebookScreen().finish(result)
+    coloured = [shown["text/html"].count('class="k"') for shown in display.sent]
+    assert coloured == sorted(coloured)
+    assert len(coloured) == (1 if blocks == 3 else 2)
+    assert coloured[-1] == 120 * blocks
+    assert display.sent[-1] == result_bundle(result)
+
+
 def test_a_short_answer_is_shown_as_it_grows(display: Display) -> None:
     """Each time there is something new; nothing is sent where there is not."""
     screen, partial = NotebookScreen(), PartialAnswer()
