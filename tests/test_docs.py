@@ -18,7 +18,7 @@ import claude_force_nb
 from claude_force_nb.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
 
 class Block(NamedTuple):
@@ -38,11 +38,16 @@ def blocks(page: Path) -> List[Block]:
 def with_blocks(kind: str, *, slow: bool = False) -> List[Any]:
     pages = [page for page in PAGES if any(block.kind.split(" ")[0] == kind for block in blocks(page))]
     marks = [[pytest.mark.slow] if slow and page.name != "README.md" else [] for page in pages]
-    return [pytest.param(page, id=page.name, marks=mark) for page, mark in zip(pages, marks)]
+    return [pytest.param(page, id=name(page), marks=mark) for page, mark in zip(pages, marks)]
+
+
+def name(page: Path) -> str:
+    """A page's path in the repository, without docs/."""
+    return page.relative_to(ROOT).as_posix().replace("docs/", "", 1)
 
 
 def environment(url: str) -> Dict[str, str]:
-    """What a process of a reader has who follows docs/simulator.md."""
+    """What a process of a reader has who follows docs/how-to/try-without-a-key.md."""
     # The package that is tested, whether it is installed or lies beside the tests.
     package = str(Path(claude_force_nb.__file__).resolve().parent.parent)
     path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part)
@@ -59,7 +64,7 @@ def test_cells_run_in_a_kernel_and_fail_where_the_page_says_so(
         for block, following in zip(found, [*found[1:], Block("", "", 0)]):
             if block.kind.split(" ")[0] != "ipython":
                 continue
-            where = f"{page.name}:{block.line}"
+            where = f"{name(page)}:{block.line}"
             cell = kernel.run(block.text.rstrip("\n"))
             if block.kind == "ipython fails":
                 assert "\n".join(cell.traceback) == following.text.rstrip("\n"), where
@@ -80,11 +85,10 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
-def test_the_tests_of_the_python_page_pass(tmp_path: Path) -> None:
-    """Files that docs/python.md shows, such as a conftest.py and a test, pass under pytest as they stand."""
-    files = {
-        block.kind.split(" ")[1]: block.text for block in blocks(ROOT / "docs" / "python.md") if ".py" in block.kind
-    }
+def test_the_tests_that_a_page_shows_pass(tmp_path: Path) -> None:
+    """Files that a page shows, such as a conftest.py and a test, pass under pytest as they stand."""
+    page = ROOT / "docs" / "how-to" / "test-your-code.md"
+    files = {block.kind.split(" ")[1]: block.text for block in blocks(page) if ".py" in block.kind}
     assert "conftest.py" in files
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -165,10 +169,10 @@ def _tool() -> Any:
 def test_tables_are_those_of_the_code() -> None:
     """Options, settings, agents, errors, faults and prices stand in the pages as the code has them."""
     tool = _tool()
-    pages = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
-    for name in tool.TABLES:
-        assert sum(f"<!-- {name}: made by" in text for text in pages.values()) == 1, name
-    stale = [name for name, text in pages.items() if tool.updated(text) != text]
+    pages = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
+    for table in tool.TABLES:
+        assert sum(f"<!-- {table}: made by" in text for text in pages.values()) == 1, table
+    stale = [page for page, text in pages.items() if tool.updated(text) != text]
     assert not stale, "run python tools/update_docs.py"
 
 
@@ -205,7 +209,7 @@ def test_errors_and_references_lead_to_headings_that_are_there() -> None:
         assert not anchor or anchor in _anchors(ROOT / "docs" / page), link
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+@pytest.mark.parametrize("page", [pytest.param(page, id=name(page)) for page in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
     """Files, pictures and headings that a page links to exist."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -228,19 +232,19 @@ def _pyproject() -> Dict[str, Any]:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    """docs/design.md has one line for each package that is required at run time, and for no other."""
+    """docs/explanation/dependencies.md has one line for each package that is required at run time, and for no other."""
     required = {re.match(r"[A-Za-z0-9-]+", line).group() for line in _pyproject()["project"]["dependencies"]}  # type: ignore[union-attr]
-    section = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## Dependencies")[2]
-    explained = re.findall(r"^\| `([\w-]+)`", section.partition("\n## ")[0], re.MULTILINE)
+    page = (ROOT / "docs" / "explanation" / "dependencies.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `([\w-]+)`", page.partition("\n## ")[0], re.MULTILINE)
     assert sorted(explained) == sorted(required)
 
 
 def test_every_room_is_in_the_design() -> None:
-    """The drawing of the package in docs/design.md has each of its modules and folders, and no other."""
+    """The drawing of the package in docs/explanation/design.md has each of its modules and folders, and no other."""
     inside = Path(claude_force_nb.__file__).resolve().parent
     rooms = {path.name for path in inside.glob("*.py") if not path.name.startswith("__")}
     rooms |= {path.parent.name + "/" for kind in ("py", "md") for path in inside.glob("*/*." + kind)}
-    drawing = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    drawing = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^[├└]── (\S+)", drawing, re.MULTILINE)) == rooms
 
 

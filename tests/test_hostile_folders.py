@@ -386,7 +386,8 @@ def test_an_agent_cannot_be_exchanged_for_a_link_while_it_is_known(repository: P
 def test_every_row_of_the_table_of_attacks_names_a_test() -> None:
     """What the docs say of an attack is held by a test that is there."""
     root = Path(__file__).parent.parent
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (root / "docs" / "security.md").read_text(encoding="utf-8"))
+    page = (root / "docs" / "reference" / "attacks.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
     assert len(named) >= 15
     for path, name in named:
         assert f"def {name}(" in (root / path).read_text(encoding="utf-8"), f"{path}::{name}"

@@ -30,7 +30,7 @@ from claude_force_nb.simulator import FAULT_KINDS
 from claude_force_nb.vocabulary import EFFORTS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
+PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 _BLOCK = re.compile(r"(<!-- ([a-z]+): made by tools/update_docs.py -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
 

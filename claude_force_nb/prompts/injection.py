@@ -1,6 +1,6 @@
 """Phrases in data that read like instructions to the model. Pure.
 
-A phrase is a reason to look, not a proof: data may well talk about instructions. Nothing is changed here. docs/security.md says
+A phrase is a reason to look, not a proof: data may well talk about instructions. Nothing is changed here. docs/explanation/values-are-data.md says
 what was tried and what is not found.
 
 Speed decides the form: a text is first cut into a set of words, which takes microseconds, and only one that has the words of a

@@ -18,7 +18,7 @@ pytestmark = [
     # Older versions of distributed leave sockets of their loops to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "dask.md"
 
 
 def run(code: str, names: Dict[str, Any]) -> None:

@@ -427,11 +427,11 @@ def test_tab_knows_rows_templates_and_every_option(shared: LiveKernel, tmp_path:
 def test_an_error_ends_in_a_link_to_what_mends_it(shared: LiveKernel) -> None:
     """On the same line; another page for another kind of error, and none behind a Stop or an error of Python's."""
     for code, page in (
-        ("%claude modle=haiku hi", "guide.md#options"),
-        ("%claude {{ nobody }}", "guide.md#values-of-the-notebook-in-a-prompt"),
-        ("%claude agent=nobody hi", "guide.md#agents"),
-        ("%claude budget=0.0000001 hi", "costs.md#budgets"),
-        ("%claude_batch nothing_there", "guide.md#batches"),
+        ("%claude modle=haiku hi", "reference/options.md"),
+        ("%claude {{ nobody }}", "how-to/values-in-prompts.md"),
+        ("%claude agent=nobody hi", "how-to/agents.md"),
+        ("%claude budget=0.0000001 hi", "how-to/stay-in-budget.md"),
+        ("%claude_batch nothing_there", "how-to/batches.md#where-rows-come-from"),
     ):
         cell = shared.run(code)
         assert cell.help_link.endswith("/docs/" + page), cell.error

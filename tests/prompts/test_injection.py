@@ -23,7 +23,7 @@ ATTACKS: Dict[str, Any] = json.loads((Path(__file__).parent / "injection_attacks
 
 
 def met(text: str) -> List[str]:
-    """What an attack meets as the value of a template, in the words of the table in docs/security.md."""
+    """What an attack meets as the value of a template, in the words of the table in docs/reference/injection.md."""
     rendered = render("{{ value }}", {"value": text})
     found = ["warned: " + each.finding.kind for each in rendered.suspicions]
     if rendered.removed:
@@ -52,7 +52,7 @@ def test_no_attack_leaves_its_fence(attack: Dict[str, Any]) -> None:
 
 def test_ordinary_texts_are_not_suspected() -> None:
     """The pages of this project, and a thousand pieces of Python's own library, raise no suspicion but a few."""
-    pages = [path for path in (ROOT / "docs").glob("*.md") if path.name != "security.md"]
+    pages = [path for path in (ROOT / "docs").rglob("*.md") if path.name != "injection.md"]
     library = sorted(Path(os.__file__).parent.glob("*.py"))
     pieces = suspected = 0
     for path in [ROOT / "README.md", *pages, *library]:

@@ -1,4 +1,4 @@
-"""The tutorial of docs/replay.md: its cells are run as a notebook, its commands give what the page says."""
+"""docs/tutorials/rerunnable-notebook.md: its cells are run as a notebook, its commands give what the page says."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import List, Tuple
 import pytest
 from support.notebooks import command, edit, record, write_notebook
 
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "replay.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorials" / "rerunnable-notebook.md"
 
 
 def blocks() -> List[Tuple[str, str]]:
     """The blocks of the tutorial, each with its kind."""
     text = PAGE.read_text(encoding="utf-8")
-    section = text[text.index("## A tutorial") : text.index("## Run it and check it")]
-    return re.findall(r"^```(\w+)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def words(text: str) -> List[str]:

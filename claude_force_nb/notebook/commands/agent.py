@@ -29,7 +29,7 @@ REFERENCE = Reference(
         ("%%claude_agent terse model=haiku", "above: Answer in five words."),
         ("%claude agent=terse Why is the sky blue?", "uses it"),
     ),
-    page="guide.md",
+    page="how-to/agents.md",
 )
 
 

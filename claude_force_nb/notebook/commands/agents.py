@@ -17,7 +17,7 @@ REFERENCE = Reference(
     summary="Lists the agents of the notebook, the project, the user and the package, or shows one.",
     words=(("NAME", "show this agent's text and settings", "name"),),
     examples=(("%claude_agents", "all agents"), ("%claude_agents reviewer", "the text of one")),
-    page="guide.md",
+    page="how-to/agents.md",
 )
 
 

@@ -45,7 +45,7 @@ REFERENCE = Reference(
         ("%claude_answers record review.answers.jsonl", "before the file is committed"),
         ("%claude_answers frozen review.answers.jsonl", "the same answers, free of charge"),
     ),
-    page="replay.md",
+    page="reference/answer-files.md",
 )
 
 

@@ -38,7 +38,7 @@ REFERENCE = Reference(
         ("%%claude_batch reviews.csv --dry-run", "shows how many rows there are and what they may cost"),
         ("%%claude_batch reviews.csv --dry-run count=estimate", "the same, and no row leaves this machine"),
     ),
-    page="guide.md",
+    page="how-to/batches.md",
 )
 
 

@@ -33,7 +33,7 @@ REFERENCE = Reference(
         ("%claude_cache verify", "check every entry"),
         ("%claude_cache clear --yes", "empty it"),
     ),
-    page="guide.md",
+    page="how-to/reuse-answers.md",
 )
 
 

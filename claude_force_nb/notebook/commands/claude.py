@@ -40,7 +40,7 @@ REFERENCE = Reference(
         ("%%claude model=haiku into=review", "above a prompt; the answer is in the variable review"),
         ("%%claude agent=reviewer --dry-run", "shows what would be sent, and sends nothing"),
     ),
-    page="guide.md",
+    page="how-to/ask.md",
 )
 
 

@@ -42,7 +42,7 @@ REFERENCE = Reference(
         ),
         ("%%claude_compare reviews models=haiku,sonnet", "above a prompt with {{ text }}: once for each row and model"),
     ),
-    page="guide.md#compare",
+    page="how-to/compare.md",
 )
 
 

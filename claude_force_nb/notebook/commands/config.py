@@ -45,7 +45,7 @@ REFERENCE = Reference(
         ("%claude_config model=default", "resets it"),
         ("%claude_config model=haiku --save=user", "for this session and all later ones"),
     ),
-    page="guide.md#settings",
+    page="how-to/configure.md",
 )
 
 

@@ -36,7 +36,7 @@ REFERENCE = Reference(
         ("%claude_cost into=costs", "every answer in the data frame costs"),
         ("%claude_cost export=costs.csv", "the same as a file"),
     ),
-    page="costs.md",
+    page="how-to/see-what-it-costs.md",
 )
 
 

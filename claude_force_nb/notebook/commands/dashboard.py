@@ -19,7 +19,7 @@ REFERENCE = Reference(
     summary="Shows what is going on, live, with buttons to pause, stop and clear the cache.",
     words=(("close", "close every dashboard; the last numbers stay", ""),),
     examples=(("%claude_dashboard", "opens one below the cell"), ("%claude_dashboard close", "closes them all")),
-    page="guide.md",
+    page="how-to/dashboard.md",
 )
 
 

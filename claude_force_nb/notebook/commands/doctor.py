@@ -26,7 +26,7 @@ REFERENCE = Reference(
         ("%claude_doctor --online", "the same, and one call"),
         ("!claude-force-nb doctor", "the same outside the notebook"),
     ),
-    page="guide.md#when-something-does-not-work",
+    page="reference/troubleshooting.md",
 )
 
 

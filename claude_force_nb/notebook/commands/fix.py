@@ -24,7 +24,7 @@ REFERENCE = Reference(
         ("%claude_fix as=code", "the same, with the code in a new cell below"),
         ("%claude_fix the column was renamed last week", "with a hint"),
     ),
-    page="guide.md#from-answer-to-work",
+    page="how-to/code-from-answers.md#fix-a-cell-that-failed",
 )
 
 

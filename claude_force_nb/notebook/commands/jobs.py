@@ -42,7 +42,7 @@ REFERENCE = Reference(
         ("%claude_jobs", "the jobs and their states"),
         ("%claude_jobs attach 3f9a2c", "collects one"),
     ),
-    page="guide.md#at-half-price-with-patience",
+    page="how-to/half-price.md#stop-and-come-back",
 )
 
 

@@ -27,7 +27,7 @@ REFERENCE = Reference(
         ("undo", "forget the last turn", "name, or nothing for the last one used"),
     ),
     examples=(("%claude_memory", "every turn"), ("%claude_memory undo", "removes the last question and its answer")),
-    page="guide.md",
+    page="how-to/conversations.md",
 )
 
 
