@@ -18,6 +18,8 @@ import claude_force_nb
 from claude_force_nb.simulator import Simulator
 
 ROOT = Path(__file__).resolve().parent.parent
+# What stands in front of a file's path where the repository is published.
+REPOSITORY_PAGES = "https://github.com/claude-force-nb/claude_force_nb/blob/main/"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -214,10 +216,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     """Files, pictures and headings that a page links to exist."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if re.match(r"[a-z]+:", target):
-            continue
         path, _, anchor = target.partition("#")
-        file = (page.parent / path).resolve() if path else page
+        if target.startswith(REPOSITORY_PAGES):
+            file = ROOT / path[len(REPOSITORY_PAGES) :]
+        elif re.match(r"[a-z]+:", target):
+            continue
+        else:
+            file = (page.parent / path).resolve() if path else page
         assert file.is_file(), target
         assert not anchor or anchor in _anchors(file), target
 

@@ -1,4 +1,4 @@
-"""Write the tables and the picture of the rooms in docs/ from the code that they describe.
+"""Write the tables in docs/ from the code that they describe.
 
 ::
 
@@ -204,7 +204,7 @@ _EVERYWHERE = {"", "errors", "storage", "vocabulary", "warn"}
 
 
 def rooms() -> str:
-    """Return which room imports which, as a Mermaid flowchart without the arrows that others imply."""
+    """Return which room imports which, without the imports that others imply."""
     package = REPOSITORY / "claude_force_nb"
     arrows: Dict[str, Set[str]] = {}
     for path in package.rglob("*.py"):
@@ -226,11 +226,11 @@ def rooms() -> str:
             waiting += further
         return found
 
-    lines = ["```mermaid", "flowchart TD"]
-    for room in sorted(set(direct) - _EVERYWHERE):
+    rows = []
+    for room in sorted(set(direct) - _EVERYWHERE, key=lambda room: (-len(reached(room)), room)):
         implied = {far for target in direct[room] for far in reached(target)}
-        lines += [f"    {room} --> {to}" for to in sorted(direct[room] - implied)]
-    return "\n".join([*lines, "```"])
+        rows.append((f"`{room}`", ", ".join(f"`{to}`" for to in sorted(direct[room] - implied))))
+    return table(("Room", "Imports"), [row for row in rows if row[1]])
 
 
 TABLES: Dict[str, Callable[[], str]] = {
