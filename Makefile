@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX ?= $(abspath $(VENV))/bytecode
 
 help:
 	@echo "make demo   run the quickstart notebook twice against the simulator: no key, no spending"
-	@echo "make lab    open the quickstart notebook in JupyterLab"
+	@echo "make lab    open copies of the notebooks in JupyterLab; the simulator answers"
 	@echo "make test   run the quick tests"
 	@echo "make lint   check style, imports between rooms and formatting"
 	@echo "make types  check types"
@@ -26,9 +26,9 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python -m claude_force_nb demo
 
-# Root is whom one is in a container; the server listens to this machine only, and asks for its token.
+# NOTEBOOK=labelling.ipynb opens another one; LAB_OPTIONS go to JupyterLab.
 lab: $(VENV)/.lab
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_OPTIONS) notebooks/quickstart.ipynb
+	$(BIN)/python tools/open_lab.py $(LAB_OPTIONS) $(NOTEBOOK)
 
 # What tests write goes to memory where there is room for it: half of their time they would wait for the disk.
 MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 1000000 {print "/dev/shm"}')
@@ -69,7 +69,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the package and JupyterLab into $(VENV) …" >&2
-	@$(call INSTALL,--editable '.[demo$(comma)lab]')
+	@$(call INSTALL,--editable '.[lab$(comma)examples]')
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
