@@ -254,8 +254,10 @@ def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine],
     match = _HEADER.fullmatch(first)
     if match is None:
         raise AnswerFileError("line 1 is not the header of an answer file")
+    if int(match.group(1)) > VERSION:
+        raise AnswerFileError("line 1: it was made by a newer version of claude_force_nb; upgrade the package, or record it again")
     if int(match.group(1)) != VERSION:
-        raise AnswerFileError("line 1: it was made by another version of claude_force_nb; use that, or record it again")
+        raise AnswerFileError("line 1 names a version that does not exist; record it again")
     conflicts = []
     for number, line in enumerate(rest.split(b"\n"), 2):
         line = line.rstrip(b"\r")

@@ -20,6 +20,7 @@ __all__ = [
     "ForeignError",
     "Identity",
     "authorize_read",
+    "check_not_newer",
     "check_ours",
     "check_writable",
     "discard",
@@ -34,7 +35,9 @@ DATABASE_NAME = "cache.db"  # diskcache's
 
 # Written into the header of the database: a file with one of them is ours, and may be removed when it is broken.
 APPLICATION_ID = 0x436C4631  # "ClF1"
+# Its last byte is the version of the tables and of the entries in them: a package that changes either counts on.
 USER_VERSION = 0x43614331  # "CaC1"
+_NEWEST_USER_VERSION = USER_VERSION | 0xFF
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _SETTLING_SECONDS = 0.5
 _ALLOWED_READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION)
@@ -46,7 +49,7 @@ class DamagedError(Exception):
 
 
 class ForeignError(Exception):
-    """The file in place of the database belongs to another program."""
+    """The file in place of the database is not ours to change: another program's, or one of a newer version of this package."""
 
 
 def authorize_read(action: int, _name: Any, column: Any, _database: Any, source: Any) -> int:
@@ -65,6 +68,18 @@ def check_ours(path: str) -> None:
     """Raise ForeignError if what is at `path` is not our database, whole or not, and not an empty file either."""
     if belongs_to_other_program(path, APPLICATION_ID, USER_VERSION):
         raise ForeignError(f"{os.path.basename(path)} belongs to another program; set another cache directory")
+
+
+def check_not_newer(connection: sqlite3.Connection) -> None:
+    """Raise ForeignError if tables that are not ours are those of a newer version.
+
+    The mark alone says nothing: a changed byte of it, with our own tables, is healed like any other.
+    """
+    found = connection.execute("PRAGMA application_id").fetchone() + connection.execute("PRAGMA user_version").fetchone()
+    if found[0] == APPLICATION_ID and USER_VERSION < found[1] <= _NEWEST_USER_VERSION:
+        raise ForeignError(
+            f"{DATABASE_NAME} was made by a newer version of claude_force_nb; upgrade the package, or set another cache directory"
+        )
 
 
 class Identity(NamedTuple):

@@ -138,6 +138,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         # In this order: what is changed in between is found by the next transaction.
         self._schema_version = sql("PRAGMA schema_version").fetchall()
         if schema_of(self._writer) != schema:
+            database.check_not_newer(self._writer)
             raise DamagedError("the tables are not those of this cache")
 
         self._reader = self._connect()

@@ -169,8 +169,10 @@ class SharedFile:
             connection.execute("COMMIT")
         if _version(connection) in self._earlier:
             self._migrate(connection)
-        if _version(connection) != self._version:
-            raise sqlite3.DatabaseError("made by another version of claude_force_nb")
+        found = _version(connection)
+        if found != self._version:
+            age, remedy = ("a newer", "; upgrade the package") if found > self._version else ("an unknown", "")
+            raise sqlite3.DatabaseError(f"made by {age} version of claude_force_nb{remedy}")
         self._check_tables(connection)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
