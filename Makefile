@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX ?= $(abspath $(VENV))/bytecode
 
-.PHONY: demo test lab lint types docs bench check clean help
+.PHONY: demo test lab lint types docs bench check release-check clean help
 
 help:
 	@echo "make demo   run the quickstart notebook twice against the simulator: no key, no spending"
@@ -21,6 +21,7 @@ help:
 	@echo "make docs   write the tables and pictures in docs/ that are made from the code"
 	@echo "make bench  run the benchmarks and print their figures in one table (BENCH_OPTIONS=--write: into their README)"
 	@echo "make check  run everything that CI runs"
+	@echo "make release-check  check what a release needs, and print a checklist"
 	@echo "make clean  remove what these made"
 
 demo: $(VENV)/.demo
@@ -52,6 +53,9 @@ bench: $(VENV)/.dev
 
 check:
 	bash .ci/run
+
+release-check: $(VENV)/.dev
+	$(BIN)/python tools/release_check.py
 
 # uv installs in seconds where pip takes minutes, above all on Python 3.8; pip does where uv is not to be had.
 $(VENV)/bin/python:
