@@ -47,7 +47,8 @@ def ask_and_catch(make: Make, run: Run, **options: Any) -> List[str]:
         orchestrator = make(**options)
         result = run(orchestrator.run("What is new?", model="haiku"))
         orchestrator.close_blocking()
-    assert result.text and not result.cached
+    assert result.text
+    assert not result.cached
     return [str(one.message) for one in caught if issubclass(one.category, ClaudeForceWarning)]
 
 
@@ -106,9 +107,15 @@ def test_a_newer_answer_file_is_left_alone(make: Make, run: Run, tmp_path: Path)
     assert ask_and_catch(make, run, answers=AnswerFile(path), answers_mode="record", enable_cache=False) == []
     first, rest = path.read_text(encoding="utf-8").split("\n", 1)
     header = json.loads(first)
-    newer = json.dumps({**header, "version": header["version"] + 1}, separators=(",", ":"), sort_keys=True) + "\n" + rest
+    newer = (
+        json.dumps({**header, "version": header["version"] + 1}, separators=(",", ":"), sort_keys=True) + "\n" + rest
+    )
     path.write_text(newer, encoding="utf-8")
-    with pytest.raises(AnswerFileError, match="made by a newer version of claude_force_nb; upgrade the package") as caught:
-        run(make(answers=AnswerFile(path), answers_mode="record", enable_cache=False).run("What is new?", model="haiku"))
+    with pytest.raises(
+        AnswerFileError, match="made by a newer version of claude_force_nb; upgrade the package"
+    ) as caught:
+        run(
+            make(answers=AnswerFile(path), answers_mode="record", enable_cache=False).run("What is new?", model="haiku")
+        )
     assert "\n" not in str(caught.value)
     assert path.read_text(encoding="utf-8") == newer

@@ -48,7 +48,7 @@ def test_a_notebook_lies_in_git_without_outputs(path: Path) -> None:
     for cell in notebook["cells"]:
         assert set(cell["metadata"]) <= {"tags"}, cell["id"]
         if cell["cell_type"] == "code":
-            assert cell["outputs"] == [] and cell["execution_count"] is None, cell["id"]
+            assert (cell["outputs"], cell["execution_count"]) == ([], None), cell["id"]
     ids = [cell["id"] for cell in notebook["cells"]]
     assert len(set(ids)) == len(ids)
     assert notebook["metadata"]["language_info"] == {"name": "python"}

@@ -67,7 +67,10 @@ def test_what_is_wrong_with_a_wheel_is_named(tool: Any, tmp_path: Path) -> None:
         ((*whole[1:], licence), "lacks claude_force_nb/api/__init__.py"),
         ((whole[0], licence), "lacks .*py.typed"),
         (whole, "no licence"),
-        ((*whole, licence, "claude_force_nb/tests/test_x.py"), "does not belong in it: claude_force_nb/tests/test_x.py"),
+        (
+            (*whole, licence, "claude_force_nb/tests/test_x.py"),
+            "does not belong in it: claude_force_nb/tests/test_x.py",
+        ),
         ((*whole, licence, "tests/conftest.py"), "does not belong in it: tests/conftest.py"),
         ((*whole, licence, "claude_force_nb/api/__pycache__/x.pyc"), "does not belong"),
     ):

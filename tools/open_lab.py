@@ -58,7 +58,9 @@ def command(notebook: str, options: List[str]) -> List[str]:
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebook", nargs="?", default="quickstart.ipynb", help="default: %(default)s")
-    parser.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "notebooks", help="default: build/notebooks")
+    parser.add_argument(
+        "--folder", type=Path, default=REPOSITORY / "build" / "notebooks", help="default: build/notebooks"
+    )
     given, options = parser.parse_known_args(arguments)
     if not (NOTEBOOKS / given.notebook).is_file():
         names = ", ".join(sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")))
@@ -68,7 +70,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     if kept:
         names = ", ".join(path.name for path in kept)
         print(f"kept as you saved them: {names}; remove one to have it anew", file=sys.stderr)
-    return subprocess.call(command(given.notebook, options), cwd=str(given.folder), env=environment(given.folder.resolve()))
+    return subprocess.call(
+        command(given.notebook, options), cwd=str(given.folder), env=environment(given.folder.resolve())
+    )
 
 
 if __name__ == "__main__":

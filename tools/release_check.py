@@ -38,7 +38,12 @@ NEEDED = (
 )
 PROJECT_URLS = ("Documentation", "Source", "Issues", "Changelog")
 EXTRAS = ("lab", "demo", "dask", "redis", "sign", "replay")
-CLASSIFIERS = ("Framework :: Jupyter", "Framework :: IPython", "License :: OSI Approved :: MIT License", "Typing :: Typed")
+CLASSIFIERS = (
+    "Framework :: Jupyter",
+    "Framework :: IPython",
+    "License :: OSI Approved :: MIT License",
+    "Typing :: Typed",
+)
 JUNK = re.compile(r"(^|/)(tests?|__pycache__|\.[^/]+|build|dist)/|\.(pyc|pyo|orig|rej|db|log)$|~$")
 MOST_WHEEL_BYTES = 2_000_000
 
@@ -82,7 +87,9 @@ def check_changelog(root: Path = REPOSITORY) -> str:
     kinds = [line[4:] for line in lines if line.startswith("### ")]
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
-        raise Problem("CHANGELOG.md has headings that are not kinds of changes: {}".format(", ".join(unknown) or "none"))
+        raise Problem(
+            "CHANGELOG.md has headings that are not kinds of changes: {}".format(", ".join(unknown) or "none")
+        )
     within = ""
     for number, line in enumerate(lines, 1):
         within = line if line.startswith("#") else within
@@ -121,9 +128,7 @@ def build(root: Path, output: Path) -> Tuple[Path, Path]:
 
 def check_reproducible(first: Iterable[Path], second: Iterable[Path]) -> str:
     """Both builds have the same bytes."""
-    sums = [
-        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in built} for built in (first, second)
-    ]
+    sums = [{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in built} for built in (first, second)]
     if sums[0] != sums[1]:
         differing = sorted(name for name in {*sums[0], *sums[1]} if sums[0].get(name) != sums[1].get(name))
         raise Problem("two builds differ: {}".format(", ".join(differing)))
@@ -195,7 +200,9 @@ def check_metadata(wheel: Path, root: Path = REPOSITORY) -> str:
         missing = [name for name in wanted if name not in found]
         if missing:
             raise Problem("the metadata lacks {}: {}".format(what, ", ".join(missing)))
-    return f"metadata: {len(urls)} links, {len(fields['Classifier'])} classifiers, {len(fields['Provides-Extra'])} extras"
+    return (
+        f"metadata: {len(urls)} links, {len(fields['Classifier'])} classifiers, {len(fields['Provides-Extra'])} extras"
+    )
 
 
 def check_twine(built: Iterable[Path]) -> str:
@@ -216,12 +223,13 @@ def check_installed(wheel: Path, folder: Path, root: Path = REPOSITORY) -> str:
         steps = [[uv, "venv", "--quiet", "--python", sys.executable, str(environment)]]
         steps += [[uv, "pip", "install", "--quiet", "--python", str(python), str(wheel)]]
     else:
-        steps = [[sys.executable, "-m", "venv", str(environment)], [str(python), "-m", "pip", "install", "--quiet", str(wheel)]]
+        steps = [
+            [sys.executable, "-m", "venv", str(environment)],
+            [str(python), "-m", "pip", "install", "--quiet", str(wheel)],
+        ]
     steps.append([str(python.parent / "claude-force-nb"), "--version"])
     for step in steps:
-        done = subprocess.run(
-            step, cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
-        )
+        done = subprocess.run(step, cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             raise Problem("{} fails: {}".format(" ".join(step[:3]), " ".join(done.stdout.split())[-300:]))
     if done.stdout.strip() != package_version(root):
@@ -289,7 +297,9 @@ def run_checks(output: Path, *, installed: bool = True, committed: bool = True) 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=REPOSITORY / "dist", help="where wheel and sdist go; default: dist")
+    parser.add_argument(
+        "--output", type=Path, default=REPOSITORY / "dist", help="where wheel and sdist go; default: dist"
+    )
     steps = run_checks(parser.parse_args(arguments).output)
     for holds, says in steps:
         print("[{}] {}".format("x" if holds else " ", says))

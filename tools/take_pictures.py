@@ -1,38 +1,40 @@
-"""Take the pictures in docs/images: the quickstart and a dashboard in a real JupyterLab, answered by the simulator.
+"""Take the pictures in docs/images, and the animation of the README, in a real JupyterLab that the simulator answers.
 
 ::
 
-    python tools/take_pictures.py --lab PYTHON [--browser PATH] [--output FOLDER]
+    python tools/take_pictures.py [--output FOLDER] [PICTURE …]
 
-PYTHON is an interpreter with ``claude_force_nb[lab]``; the one that runs this file needs Playwright from PyPI. Everything
-that JupyterLab and the kernel write goes to a temporary folder.
+Needs Chromium, the extras ``browser`` and ``lab``, and Pillow for the animation. Everything that JupyterLab and the kernel write goes to a
+temporary folder. How the page is driven is in ``tests/support/live_lab.py``, which the tests in ``tests/browser`` use as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
-import secrets
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-NOTEBOOK = REPOSITORY / "notebooks" / "quickstart.ipynb"
-LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from support.live_lab import BROWSER_ARGUMENTS, DARK, LIGHT, Lab, NotebookPage, find_browser  # noqa: E402
+
+from claude_force_nb.simulator import Simulator  # noqa: E402
+
+MOST_BYTES = 200_000
+MOST_BYTES_OF_ANIMATION = 1_000_000
+LOAD = "%load_ext claude_force_nb"
+
 # A session to look at: paid and cached answers of three models, and a batch that goes on while the picture is taken.
 DASHBOARD = [
-    "%load_ext claude_force_nb\n%config ClaudeForce.budget = 0.5\n"
+    LOAD + "\n%config ClaudeForce.budget = 0.5\n"
     "reviews = ['review {} of a pair of shoes'.format(number) for number in range(400)]",
     "%claude_dashboard",
     "%%claude_batch reviews[:25] model=haiku\nLabel the sentiment of {{ item }}.",
@@ -43,175 +45,230 @@ DASHBOARD = [
     "%%claude_batch reviews[:40] model=haiku\nLabel the sentiment of {{ item }}.",
     "%%claude_batch reviews model=haiku max_concurrent=8\nTranslate {{ item }}.",
 ]
-BROWSER_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+REVIEWS = """reviews = [
+    {"product": "lamp", "text": "Warm light, and it looks lovely on the shelf."},
+    {"product": "lamp", "text": "The switch broke on the second day."},
+    {"product": "kettle", "text": "Boils in two minutes. That is all I ask of it."},
+    {"product": "kettle", "text": "It leaks. The handle gets hot. I sent it back."},
+    {"product": "chair", "text": "Comfortable enough for an hour."},
+    {"product": "chair", "text": None},
+    {"product": "radio", "text": "The sound is thin, and the clock is late."},
+]"""
+LABEL = "Label the sentiment of this review of a {{ product }}: {{ text }}"
+BATCH = [
+    LOAD + "\nfrom typing import Literal\nfrom pydantic import BaseModel\n" + REVIEWS,
+    'class Label(BaseModel):\n    sentiment: Literal["positive", "neutral", "negative"]\n    stars: Literal[1, 2, 3, 4, 5]',
+    "%%claude_batch reviews model=haiku schema=Label into=labels\n" + LABEL,
 ]
-MOST_BYTES = 200_000
+COMPARE = [
+    LOAD + '\ndef parse_price(text):\n    return float(text.strip("$").replace(",", ""))',
+    "%%claude_compare models=haiku,sonnet agents=reviewer\nWhat can go wrong with {{ parse_price }}?",
+]
+RECEIPTS = [
+    LOAD,
+    "%claude agent=explainer model=haiku What is a generator?",
+    "%claude agent=explainer model=haiku What is a generator?",
+    "%claude agent=explainer model=haiku thinking=off max_tokens=20 What is a coroutine?",
+]
+TOUR = [
+    LOAD + "\nimport inspect, textwrap\n\nsource = inspect.getsource(textwrap.shorten)\n"
+    "reviews = ['Lovely.', 'It broke.', 'Works.', 'Never again!', 'Too small.', 'Just right.', 'So-so.', 'Late, but good.']",
+    "%%claude agent=reviewer model=haiku thinking=off into=review\nReview this function: {{ source }}",
+    "%%claude_batch reviews agent=labeller max_concurrent=1 into=labels\n"
+    "Label as positive, neutral or negative: {{ item }}",
+]
 
 
-@contextmanager
-def process(command: List[str], environment: Dict[str, str], folder: Path, **options: Any) -> Iterator[Any]:
-    """Run a command for the length of a block; its log goes to a file in `folder`."""
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
-        running = subprocess.Popen(command, env=environment, cwd=str(folder), stderr=log, text=True, **options)
-        try:
-            yield running
-        finally:
-            running.terminate()
-            running.wait(timeout=20)
+def quickstart_cells() -> List[str]:
+    """Return the code of the quickstart, up to the review."""
+    cells = json.loads((REPOSITORY / "notebooks" / "quickstart.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return code[: 1 + next(number for number, text in enumerate(code) if text.startswith("%%claude agent=reviewer"))]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def take_cell(notebook: NotebookPage, number: int, target: Path) -> None:
+    """Take the picture of a cell with its output, without focus or pointer."""
+    notebook.page.evaluate("document.activeElement && document.activeElement.blur()")
+    cell = notebook.cell(number)
+    cell.scroll_into_view_if_needed()
+    notebook.page.mouse.move(5, 400)
+    notebook.page.wait_for_timeout(1500)
+    cell.screenshot(path=str(target))
 
 
-def wait_for(url: str, seconds: float = 60.0) -> None:
-    """Wait until a server answers; raises TimeoutError."""
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.2)
+def take_last(notebook: NotebookPage, cells: List[str], target: Path) -> None:
+    """Run all cells and take the last one."""
+    for number in range(len(cells)):
+        notebook.run(number)
+    take_cell(notebook, len(cells) - 1, target)
+
+
+def take_dashboard(notebook: NotebookPage, cells: List[str], target: Path) -> None:
+    """Run all cells and take the dashboard while the last batch goes on."""
+    notebook.page.locator(".jp-CodeCell .cm-content").first.click()
+    for _ in cells:
+        notebook.page.keyboard.press("Shift+Enter")
+        notebook.page.wait_for_timeout(150)
+    tile = notebook.cell(1).locator(".cf-tile", has_text=re.compile(r"Queue\s*3\d\d$")).first
+    tile.wait_for(timeout=120_000)
+    take_cell(notebook, 1, target)
+
+
+def take_receipts(notebook: NotebookPage, cells: List[str], target: Path) -> None:
+    """Run all cells and take those that ask, below each other."""
+    for number in range(len(cells)):
+        notebook.run(number)
+    notebook.page.evaluate("document.activeElement && document.activeElement.blur()")
+    notebook.page.mouse.move(5, 400)
+    notebook.page.wait_for_timeout(1500)
+    boxes = [notebook.cell(number).bounding_box() for number in range(1, len(cells))]
+    top, bottom = boxes[0]["y"], boxes[-1]["y"] + boxes[-1]["height"]
+    clip = {"x": boxes[0]["x"], "y": top, "width": boxes[0]["width"], "height": bottom - top}
+    notebook.page.screenshot(path=str(target), clip=clip)
+
+
+class Film:
+    """Frames of the notebook panel, and how long each is shown."""
+
+    def __init__(self, notebook: NotebookPage) -> None:
+        self._page = notebook.page
+        self._panel = notebook.page.locator(".jp-NotebookPanel").first
+        self._frames: List[Any] = []
+        self._milliseconds: List[int] = []
+
+    def shoot(self, milliseconds: int) -> None:
+        """Take one frame; one that shows nothing new lengthens the last."""
+        from PIL import Image, ImageChops
+
+        image = Image.open(io.BytesIO(self._panel.screenshot())).convert("RGB")
+        if self._frames and ImageChops.difference(image, self._frames[-1]).getbbox() is None:
+            self._milliseconds[-1] += milliseconds
         else:
-            return
-    raise TimeoutError(f"no answer from {url}")
+            self._frames.append(image)
+            self._milliseconds.append(milliseconds)
+
+    def shoot_until(self, done: Callable[[], bool], *, every: int = 250, at_most: int = 80) -> None:
+        """Take frames until `done`."""
+        for _ in range(at_most):
+            self.shoot(every)
+            if done():
+                return
+            self._page.wait_for_timeout(max(0, every - 150))
+        raise TimeoutError("what the animation waits for did not happen")
+
+    def save(self, target: Path) -> None:
+        """Write the frames as a GIF that runs for ever, in one palette of 64 colours."""
+        from PIL import Image
+
+        # Of the frame with the most colours.
+        richest = max(self._frames, key=lambda frame: len(frame.getcolors(frame.width * frame.height)))
+        palette = richest.quantize(64, method=Image.Quantize.MEDIANCUT)
+        frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self._frames]
+        frames[0].save(
+            str(target), save_all=True, append_images=frames[1:], duration=self._milliseconds, loop=0, optimize=True
+        )
 
 
-def environment_in(folder: Path, theme: str) -> Dict[str, str]:
-    """Return an environment in which everything is new: no key, no setting, no cache of whoever runs this."""
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}), encoding="utf-8")
-    (settings / "notification.jupyterlab-settings").write_text(
-        '{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8"
-    )
+def take_tour(notebook: NotebookPage, cells: List[str], target: Path) -> None:
+    """An answer streams in, a batch runs and is stopped, and run again it asks for the rest only."""
+    page = notebook.page
+    notebook.run(0)
+    page.wait_for_timeout(4000)  # the SDK is imported meanwhile
+    film = Film(notebook)
+
+    def ended(number: int) -> Callable[[], bool]:
+        return lambda: bool(notebook.cell(number).locator(".jp-InputPrompt").evaluate("prompt => prompt.hasEnded"))
+
+    film.shoot(800)
+    notebook.start(1)
+    film.shoot_until(ended(1))
+    film.shoot(1500)
+    notebook.start(2)
+    film.shoot_until(lambda: "4 of 8" in notebook.cell(2).inner_text())
+    page.locator('.jp-NotebookPanel-toolbar [data-command="notebook:interrupt-kernel"]').first.click()
+    film.shoot_until(ended(2))
+    film.shoot(2500)
+    notebook.start(2)
+    film.shoot_until(ended(2))
+    film.shoot(3500)
+    film.save(target)
+
+
+class Scene(NamedTuple):
+    """One picture."""
+
+    theme: str
+    cells: Callable[[], List[str]]
+    take: Callable[[NotebookPage, List[str], Path], None]
+    simulator: Mapping[str, Any] = MappingProxyType({})
+    scale: int = 2
+    height: int = 1200
+
+
+SLOWLY = {"latency_seconds": 0.5, "tokens_per_second": 50}
+LIMITED = {
+    **{"latency_seconds": 0.4, "tokens_per_second": 60},
+    **{"requests_per_minute": 1000, "input_tokens_per_minute": 450_000, "output_tokens_per_minute": 90_000},
+}
+SCENES = {
+    "cell.png": Scene(LIGHT, quickstart_cells, take_last),
+    "cell-dark.png": Scene(DARK, quickstart_cells, take_last),
+    "dashboard.png": Scene(LIGHT, lambda: DASHBOARD, take_dashboard, LIMITED),
+    "dashboard-dark.png": Scene(DARK, lambda: DASHBOARD, take_dashboard, LIMITED),
+    "batch.png": Scene(LIGHT, lambda: BATCH, take_last),
+    "compare.png": Scene(LIGHT, lambda: COMPARE, take_last),
+    "receipts.png": Scene(LIGHT, lambda: RECEIPTS, take_receipts),
+    "doctor.png": Scene(LIGHT, lambda: [LOAD, "%claude_doctor"], take_last),
+    "tour.gif": Scene(LIGHT, lambda: TOUR, take_tour, SLOWLY, 1, 920),
+}
+
+
+def environment(url: str, folder: Path) -> Dict[str, str]:
+    """Return the environment of JupyterLab: a server, and nothing of whoever runs this."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE_", "JUPYTER"))
     }
     return {
         **kept,
-        "HOME": str(folder),
-        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-        "CLAUDE_CACHE_SECRET": secrets.token_hex(16),
+        **{"HOME": str(folder), "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "simulated"},
+        "CLAUDE_CACHE_SECRET": "only for the pictures, whose cache is thrown away",
     }
 
 
-@contextmanager
-def lab(python: str, folder: Path, theme: str, scene: str) -> Iterator[str]:
-    """Run the simulator and JupyterLab on a copy of the quickstart, or on `DASHBOARD`; yields the page's address."""
-    notebooks = folder / "notebooks"
-    notebooks.mkdir()
-    if scene == "cell":
-        shutil.copy(str(NOTEBOOK), str(notebooks / NOTEBOOK.name))
-    else:
-        cells: List[Dict[str, Any]] = [
-            {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
-            for source in DASHBOARD
-        ]
-        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-        text = json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": kernel, "cells": cells})
-        (notebooks / NOTEBOOK.name).write_text(text, encoding="utf-8")
-    environment = environment_in(folder, theme)
-    simulator = [python, "-m", "claude_force_nb", "simulator", "--latency", "0.3", "--tokens-per-second", "200"]
-    simulator += ["--rpm", "1000", "--itpm", "50000", "--otpm", "40000"] if scene == "dashboard" else []
-    with process(simulator, environment, folder, stdout=subprocess.PIPE) as serving:
-        for _ in range(2):
-            name, _, value = serving.stdout.readline().strip().replace("export ", "").partition("=")
-            environment[name] = value
-        port, token = free_port(), secrets.token_hex(16)
-        command = [python, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
-        command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={notebooks}"]
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            command.append("--allow-root")
-        with process(command, environment, folder):
-            address = f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK.name}?token={token}"
-            wait_for(address)
-            yield address
-
-
-def take(page: Any, address: str, target: Path) -> None:
-    """Run the first cells and take the picture of the review with its receipt."""
-    page.goto(address)
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-    page.wait_for_selector("text=/Python 3.*Idle/", timeout=60_000)
-    page.click(".jp-Notebook .jp-Cell >> nth=0")
-    asked = page.locator(".jp-CodeCell", has_text="%%claude agent=reviewer").first
-    for _ in range(20):
-        page.keyboard.press("Shift+Enter")
-        page.wait_for_timeout(150)
-        if asked.get_attribute("class").find("jp-mod-active") >= 0:
-            page.keyboard.press("Shift+Enter")
-            break
-    asked.locator(".claude-force", has_text=re.compile(r"→\d+ tok · ")).wait_for(timeout=60_000)
-    page.wait_for_timeout(1500)
-    asked.scroll_into_view_if_needed()
-    page.evaluate("document.activeElement && document.activeElement.blur()")
-    page.wait_for_timeout(300)
-    asked.screenshot(path=str(target))
-
-
-def take_dashboard(page: Any, address: str, target: Path) -> None:
-    """Run all cells and take the picture of the dashboard while the last batch goes on."""
-    page.goto(address)
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-    page.wait_for_selector("text=/Python 3.*Idle/", timeout=60_000)
-    page.locator(".jp-CodeCell .cm-content").first.click()
-    for _ in DASHBOARD:
-        page.keyboard.press("Shift+Enter")
-        page.wait_for_timeout(150)
-    dashboard = page.locator(".jp-CodeCell").nth(1)
-    dashboard.locator(".cf-tile", has_text=re.compile(r"Queue\s*3\d\d$")).first.wait_for(timeout=120_000)
-    page.evaluate("document.activeElement && document.activeElement.blur()")
-    dashboard.scroll_into_view_if_needed()
-    page.mouse.move(5, 400)
-    page.wait_for_timeout(1500)
-    dashboard.screenshot(path=str(target))
-
-
-SCENES = {
-    "cell.png": (LIGHT, "cell", take),
-    "cell-dark.png": (DARK, "cell", take),
-    "dashboard.png": (LIGHT, "dashboard", take_dashboard),
-    "dashboard-dark.png": (DARK, "dashboard", take_dashboard),
-}
+def take(browser: Any, name: str, target: Path) -> None:
+    """Take one picture in a JupyterLab of its own."""
+    scene = SCENES[name]
+    # A name of a folder that may be seen in a picture.
+    with tempfile.TemporaryDirectory() as above, Simulator(**scene.simulator) as simulator:
+        folder = Path(above) / "ada"
+        folder.mkdir()
+        with Lab(folder, environment(simulator.url, folder)) as lab:
+            lab.set_theme(scene.theme)
+            cells = scene.cells()
+            lab.write("notebook.ipynb", cells)
+            page = browser.new_page(viewport={"width": 1180, "height": scene.height}, device_scale_factor=scene.scale)
+            scene.take(NotebookPage(lab, page, "notebook.ipynb"), cells, target)
+            page.close()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lab", default=sys.executable, metavar="PYTHON", help="interpreter with JupyterLab")
-    parser.add_argument("--browser", default="/usr/bin/chromium", help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "images", help="default: docs/images")
-    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="names of files; default: all")
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="of {}; default: all".format(", ".join(SCENES)))
     arguments = parser.parse_args()
-    from playwright.sync_api import sync_playwright  # type: ignore[import-not-found,unused-ignore]
+    from playwright.sync_api import sync_playwright
 
     arguments.output.mkdir(parents=True, exist_ok=True)
     status = 0
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=arguments.browser, args=BROWSER_ARGUMENTS)
+        browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGUMENTS)
         for name in arguments.pictures or SCENES:
-            theme, scene, shoot = SCENES[name]
             target = arguments.output / name
-            with tempfile.TemporaryDirectory() as folder, lab(arguments.lab, Path(folder), theme, scene) as address:
-                page = browser.new_page(viewport={"width": 1180, "height": 1200}, device_scale_factor=2)
-                shoot(page, address, target)
-                page.close()
-            size = target.stat().st_size
+            take(browser, name, target)
+            size, most = target.stat().st_size, MOST_BYTES if target.suffix == ".png" else MOST_BYTES_OF_ANIMATION
             print(f"{target}: {size:,} bytes")
-            if size > MOST_BYTES:
-                print(f"{target} is larger than {MOST_BYTES:,} bytes", file=sys.stderr)
+            if size > most:
+                print(f"{target} is larger than {most:,} bytes", file=sys.stderr)
                 status = 1
         browser.close()
     return status

@@ -255,7 +255,9 @@ def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine],
     if match is None:
         raise AnswerFileError("line 1 is not the header of an answer file")
     if int(match.group(1)) > VERSION:
-        raise AnswerFileError("line 1: it was made by a newer version of claude_force_nb; upgrade the package, or record it again")
+        raise AnswerFileError(
+            "line 1: it was made by a newer version of claude_force_nb; upgrade the package, or record it again"
+        )
     if int(match.group(1)) != VERSION:
         raise AnswerFileError("line 1 names a version that does not exist; record it again")
     conflicts = []

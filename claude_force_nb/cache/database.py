@@ -75,7 +75,9 @@ def check_not_newer(connection: sqlite3.Connection) -> None:
 
     The mark alone says nothing: a changed byte of it, with our own tables, is healed like any other.
     """
-    found = connection.execute("PRAGMA application_id").fetchone() + connection.execute("PRAGMA user_version").fetchone()
+    found = (
+        connection.execute("PRAGMA application_id").fetchone() + connection.execute("PRAGMA user_version").fetchone()
+    )
     if found[0] == APPLICATION_ID and USER_VERSION < found[1] <= _NEWEST_USER_VERSION:
         raise ForeignError(
             f"{DATABASE_NAME} was made by a newer version of claude_force_nb; upgrade the package, or set another cache directory"

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo; return the exit status."""
     print(
         "Answers come from the simulator and nothing is spent; "
-        "for real ones set ANTHROPIC_API_KEY and open the notebook with `make lab`."
+        "for real ones set ANTHROPIC_API_KEY and open the notebook in JupyterLab."
     )
     try:
         import nbclient  # noqa: F401

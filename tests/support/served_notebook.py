@@ -53,9 +53,7 @@ class JupyterServer:
         """Open a notebook in a new kernel, as a click on it does, and run its cells; returns the outputs of all."""
         notebook = self.ask("GET", f"/api/contents/{path}")["content"]
         kernel = {"name": notebook["metadata"]["kernelspec"]["name"]}
-        session = self.ask(
-            "POST", "/api/sessions", {"path": path, "name": path, "type": "notebook", "kernel": kernel}
-        )
+        session = self.ask("POST", "/api/sessions", {"path": path, "name": path, "type": "notebook", "kernel": kernel})
         client = BlockingKernelClient(
             connection_file=str(self._runtime / "kernel-{}.json".format(session["kernel"]["id"]))
         )
