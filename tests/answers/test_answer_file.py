@@ -175,7 +175,10 @@ def test_who_signed_is_known_and_an_older_secret_too(tmp_path: Path) -> None:
     [
         (b"hello\n", "line 1 is not the header of an answer file"),
         (b"\x00" * 100, "line 1 is not the header"),
-        (b'{"format":"claude_force_nb answers","package":"9","version":2}\n', "made by a newer version of claude_force_nb; upgrade"),
+        (
+            b'{"format":"claude_force_nb answers","package":"9","version":2}\n',
+            "made by a newer version of claude_force_nb; upgrade",
+        ),
     ],
 )
 def test_what_is_not_an_answer_file_is_one_line(tmp_path: Path, data: bytes, message: str) -> None:

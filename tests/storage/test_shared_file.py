@@ -118,7 +118,7 @@ def test_a_file_of_another_version_is_refused(path: Path) -> None:
     with newer.transaction():
         pass
     newer.close()
-    with pytest.raises(sqlite3.DatabaseError, match="a newer version of claude_force_nb; upgrade"), shared(path).connection():
+    with pytest.raises(sqlite3.DatabaseError, match="a newer version"), shared(path).connection():
         pass
 
 
