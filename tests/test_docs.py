@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -139,24 +138,6 @@ def test_the_console_script() -> None:
     found = re.search(r'^\[project.scripts\]\nclaude-force-nb = "([\w.]+):(\w+)"$', text, re.MULTILINE)
     assert found is not None
     assert getattr(importlib.import_module(found.group(1)), found.group(2)) is main
-
-
-@pytest.mark.slow
-def test_the_notebook_of_batches_runs_and_the_second_time_for_free(tmp_path: Path) -> None:
-    """notebooks/batch.ipynb runs from top to bottom, the second time from the cache, and no output is left half-way."""
-    pytest.importorskip("pandas")
-    command = [sys.executable, "-m", "claude_force_nb", "demo", "--latency", "0"]
-    command += ["--notebook", str(ROOT / "notebooks" / "batch.ipynb")]
-    done = subprocess.run(
-        command, env=environment(""), cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=110
-    )
-    told = done.stdout.decode("utf-8", "replace")
-    assert done.returncode == 0, told
-    assert "second run: 0 calls" in told
-    cells = json.loads((tmp_path / "build" / "batch.ipynb").read_text(encoding="utf-8"))["cells"]
-    shown = {cell["id"]: cell["outputs"] for cell in cells if cell["cell_type"] == "code"}
-    assert "8 rows · 8 cached" in "".join(shown["labels"][0]["data"]["text/plain"])
-    assert "2 rows · 2 cached" in "".join(shown["job"][0]["data"]["text/plain"])
 
 
 def _tool() -> Any:

@@ -15,7 +15,7 @@ from claude_force_nb.simulator import Simulator
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Packages beside those of the quick tests, by notebook.
-NEEDS = {"labelling.ipynb": ["pandas", "sklearn"], "batch.ipynb": ["pandas"], "extraction.ipynb": ["matplotlib"]}
+NEEDS = {"labelling.ipynb": ["pandas", "sklearn"], "extraction.ipynb": ["matplotlib"]}
 
 
 def cells_of(path: Path) -> List[Dict[str, Any]]:
