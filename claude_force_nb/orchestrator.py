@@ -7,8 +7,7 @@ import functools
 import os
 import time
 from decimal import Decimal
-from types import TracebackType
-from typing import Any, AsyncGenerator, Callable, Mapping, Optional, Tuple, Type, Union
+from typing import Any, AsyncGenerator, Callable, Mapping, Optional, Tuple, Union
 
 from .agents import AgentLibrary
 from .answers import AnswerFile, open_answers
@@ -22,6 +21,7 @@ from .calls.call import Call
 from .calls.caller import Caller
 from .calls.composer import Composer
 from .calls.controls import Controls
+from .calls.elsewhere import CallsElsewhere
 from .calls.events import Event, EventEmitter, Listener
 from .calls.options import CallOptions
 from .calls.recorder import Recorder
@@ -167,6 +167,7 @@ class AsyncAgentOrchestrator:
             caller, accounts, emitter, settings, check_open=self._check_open, check_sending=transport.check
         )
         self._controls = Controls(caller, self._answerer.flights, accounts)
+        self.elsewhere = CallsElsewhere(accounts, emitter, self._controls)
         more: Mapping[str, Any] = {"emitter": emitter, "max_retries": settings.max_retries}
         self._batches = LazyBatches(functools.partial(open_message_batches, transport, environ, accounts, **more))
         self._rows = RowRunner(
@@ -179,9 +180,7 @@ class AsyncAgentOrchestrator:
     async def __aenter__(self) -> AsyncAgentOrchestrator:
         return self
 
-    async def __aexit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -275,8 +274,7 @@ class AsyncAgentOrchestrator:
     ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
         """Yield the requests that `run_many` would send for the same arguments; sends nothing.
 
-        Each comes with its row number. If a request cannot be made, its ClaudeForceError is yielded instead. Raises what
-        `run_many` would raise.
+        Each comes with its row number; where it cannot be made, as its ClaudeForceError. Raises what `run_many` would raise.
         """
         async for row, request in self._rows.requests(prompts, template, options):
             yield row, request
@@ -299,8 +297,8 @@ class AsyncAgentOrchestrator:
         Parameters
         ----------
         prompts : iterable, asynchronous iterable, mapping, data frame or path
-            See `opening.open_source`. Taken one by one as workers become free. Each is a text, or a pair of agent and prompt; with
-            `template`, a mapping of variables, which override ``variables``, or a plain value, named ``item`` in the template.
+            See `opening.open_source`. Taken one by one as workers become free. Each is a text, a pair of agent and prompt, or a
+            request of `requests`; with `template`, a mapping of variables, which override ``variables``, or a plain value: ``item``.
         template, on_result, cell, via, max_concurrent, agent_column, model_column
             See `runner.RunOptions`.
         **options

@@ -13,7 +13,7 @@ from .settings import Accounts, check_whole_number
 from .single_flight import SingleFlight
 from .snapshot import BudgetState, Headroom, Snapshot
 
-__all__ = ["Controls"]
+__all__ = ["Controls", "StoppableRun"]
 
 # Calls also leave a little apart from each other; a shorter wait is not one that anybody sees.
 _NOTICED_SECONDS = 0.5
@@ -25,6 +25,10 @@ class StoppableRun(Protocol):
     @property
     def left(self) -> int:
         """Rows not yet started."""
+
+    @property
+    def in_flight_elsewhere(self) -> int:
+        """Calls of it that other processes have in flight."""
 
     def stop(self, error: ClaudeForceError) -> None:
         """Send no further row; `error` is the reason."""
@@ -115,9 +119,10 @@ class Controls:
         ]
         with self._runs_lock:
             left = sum(run.left for run in self._runs)
+            elsewhere = sum(run.in_flight_elsewhere for run in self._runs)
         in_flight = slots.in_flight
         return Snapshot(
-            in_flight=in_flight,
+            in_flight=in_flight + elsewhere,
             queued=max(0, len(self._flights) - in_flight) + left,
             max_concurrent=slots.limit,
             paused=slots.held,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Set
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
@@ -33,9 +33,12 @@ class Coordinator(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self, run: str, max_concurrent: int, budget: Optional[str]) -> None:
         self.name = handler_name(run)
         self._book = LeaseBook(max_concurrent, None if budget is None else Decimal(budget))
+        # Numbers of rows, so that another worker does not answer them again after theirs was lost.
+        self._ended: Set[int] = set()
 
     async def start(self, scheduler: Any) -> None:
         """Begin to answer."""
+        self._scheduler = scheduler
         scheduler.handlers[self.name] = self.handle
 
     async def close(self) -> None:
@@ -46,19 +49,25 @@ class Coordinator(SchedulerPlugin):  # type: ignore[misc]
         self._book.leave(worker)
 
     async def handle(self, *, act: str, worker: str = "", **arguments: Any) -> Dict[str, Any]:
-        """Do what a worker, or the client, asks: ``report``, ``lend``, ``give_back``, ``stop`` or ``look``."""
+        """Do what a worker, or the client, asks: ``report``, ``ended``, ``lend``, ``give_back``, ``resize``, ``stop``, ``look`` or ``end``."""
         book = self._book
         if act == "report":
             spent, reserved = Decimal(arguments["spent"]), Decimal(arguments["reserved"])
-            lease = book.report(
-                worker, wanted=arguments["wanted"], held=arguments["held"], spent=spent, reserved=reserved
-            )
+            counts = {name: arguments[name] for name in ("wanted", "held", "in_flight")}
+            lease = book.report(worker, spent=spent, reserved=reserved, **counts)
+            self._ended.update(arguments["ended"])
             return lease._asdict()
         if act == "lend":
             loan = book.lend(worker, Decimal(arguments["need"]))
             return {name: str(value) for name, value in loan._asdict().items()}
+        if act == "ended":
+            return {"ended": [row for row in arguments["rows"] if row in self._ended]}
         if act == "give_back":
             book.take_back(worker, Decimal(arguments["amount"]))
+        elif act == "resize":
+            book.max_concurrent = arguments["max_concurrent"]
         elif act == "stop":
             book.stopped = True
-        return {"lent": str(book.lent), "lost": str(book.lost), "workers": book.workers}
+        elif act == "end":
+            del self._scheduler.handlers[self.name]
+        return {"lent": str(book.lent), "lost": str(book.lost), "workers": book.workers, "in_flight": book.in_flight}

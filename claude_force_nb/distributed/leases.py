@@ -60,6 +60,7 @@ class DollarLease(NamedTuple):
 class _Worker:
     held: int = 0
     wanted: int = 0
+    in_flight: int = 0
     dollars: Decimal = _ZERO
     spent: Decimal = _ZERO
     reserved: Decimal = _ZERO
@@ -72,7 +73,7 @@ class LeaseBook:
     Attributes
     ----------
     max_concurrent : int
-        Most calls in flight of all workers together, >= 1.
+        Most calls in flight of all workers together, >= 0; may be changed while they work.
     stopped : bool
         True lends no slot any more, and says so to all.
     budget : Decimal or None
@@ -109,8 +110,20 @@ class LeaseBook:
         """US dollars that can still be lent; meaningless without a budget."""
         return EXACT.subtract(self.budget or _ZERO, EXACT.add(self.lost, self.lent))
 
+    @property
+    def in_flight(self) -> int:
+        """Calls in flight of all workers, as they reported them last."""
+        return sum(worker.in_flight for worker in self._workers.values())
+
     def report(
-        self, name: str, *, wanted: int, held: int, spent: Decimal = _ZERO, reserved: Decimal = _ZERO
+        self,
+        name: str,
+        *,
+        wanted: int,
+        held: int,
+        in_flight: int = 0,
+        spent: Decimal = _ZERO,
+        reserved: Decimal = _ZERO,
     ) -> SlotLease:
         """Take note of what a worker does, and return what it may do until the next report.
 
@@ -122,12 +135,14 @@ class LeaseBook:
             Calls that it has in flight or could begin.
         held : int
             The larger of the slots that it may use by now and those that are in use.
+        in_flight : int
+            Calls that it has sent and that are not yet answered.
         spent, reserved : Decimal
             US dollars of its settled calls, and those set aside for calls under way.
         """
         worker = self._workers.setdefault(name, _Worker())
         worker.held, worker.wanted = max(0, held), max(0, wanted)
-        worker.spent, worker.reserved = spent, reserved
+        worker.in_flight, worker.spent, worker.reserved = in_flight, spent, reserved
         targets = self._targets()
         target = targets[name]
         if target > worker.held:

@@ -1,41 +1,79 @@
-"""The client's side: records the workers' results in the client's ledger and cache."""
+"""The client's side: takes what the workers send home, on the client's own loop."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Sequence, Tuple
+import pickle
+from decimal import Decimal
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.messages.usage import add_dollars
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
 from .worker_side import read_results
 
-__all__ = ["ResultReceiver"]
+__all__ = ["ResultReceiver", "RowReceiver"]
 
 logger = logging.getLogger("claude_force_nb")
 
 
 class ResultReceiver:
-    """Receives the results that the workers of a run send to the client.
+    """Records what the workers of a run paid for in the client's ledger and cache.
 
     Parameters
     ----------
     home : AsyncAgentOrchestrator
-        The orchestrator whose ledger and cache record them.
+        The orchestrator whose ledger and cache record it.
+    keep : bool
+        False writes nothing to the cache.
+    cell : str, optional
+        Cell id for the ledger.
+
+    Attributes
+    ----------
+    paid : Decimal
+        US dollars of the calls so far, as far as their prices are known.
     """
 
-    def __init__(self, home: AsyncAgentOrchestrator) -> None:
+    def __init__(self, home: AsyncAgentOrchestrator, *, keep: bool, cell: Optional[str] = None) -> None:
         self._home = home
+        self._keep = keep
+        self._cell = cell
+        self.paid = Decimal(0)
 
     def watch(self, client: Any, topic: str) -> None:
-        """Receive the messages of a topic as long as the client lives."""
+        """Receive the messages of a topic as long as the client lives, or until it unsubscribes."""
         client.subscribe_topic(topic, self._take)
 
     def _take(self, event: Tuple[float, Sequence[str]]) -> None:
         try:
             results = list(read_results(event[1]))
-            if self._home.ledger is not None:
-                self._home.ledger.append_many(results)
-            if self._home.cache is not None:
-                self._home.cache.put_many((result.fingerprint, result) for result in results if not result.cached)
+            for result in results:
+                self.paid = add_dollars(self.paid, result.cost or Decimal(0))
+            self._home.elsewhere.record(results, keep=self._keep, cell=self._cell)
         except Exception:  # raised on the client's own loop, it would end Dask's work there
             logger.exception("answers of the cluster could not be recorded here")
+
+
+class RowReceiver:
+    """Gives on the rows of a run as the workers end them.
+
+    Parameters
+    ----------
+    take : callable
+        Called with row number and result, on the client's own loop. Rows of a lost worker may come twice.
+    """
+
+    def __init__(self, take: Callable[[List[Tuple[int, ClaudeResult]]], object]) -> None:
+        self._give = take
+
+    def watch(self, client: Any, topic: str) -> None:
+        """Receive the messages of a topic until the client unsubscribes."""
+        client.subscribe_topic(topic, self._take)
+
+    def _take(self, event: Tuple[float, bytes]) -> None:
+        try:
+            self._give(pickle.loads(event[1]))
+        except Exception:  # see above
+            logger.exception("rows of the cluster could not be read here")

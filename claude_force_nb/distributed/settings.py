@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Union
 from urllib.parse import urlsplit
@@ -36,6 +36,8 @@ class ClusterSettings:
         By default each worker uses the credentials of its own environment, and where that is this machine, so does the client.
     cache_secret : str, optional
         By default each machine signs its entries with its own secret.
+    cache_url : str, optional
+        A Redis server that workers and client share answers on; by default each uses ``CLAUDE_CACHE_URL`` of its own environment.
     ledger : Ledger, None or "default"
         Where the client accounts the answers of all workers.
     """
@@ -47,6 +49,7 @@ class ClusterSettings:
     cache_max_size_mb: float = 500.0
     cache_dir: Optional[Union[str, os.PathLike[str]]] = None
     cache_secret: Optional[str] = field(default=None, repr=False)
+    cache_url: Optional[str] = field(default=None, repr=False)
     api_key: Optional[str] = field(default=None, repr=False)
     base_url: Optional[str] = None
     allow_http: bool = False
@@ -75,10 +78,14 @@ class ClusterSettings:
             budget=budget, transport=transport, ledger=ledger, agents=library, **self._shared()
         )
 
+    def travelling(self) -> ClusterSettings:
+        """Return what workers are told: all but what stays with the client."""
+        return replace(self, ledger=None, agents=None, notebook=None, budget=None)
+
     def _shared(self) -> Dict[str, Any]:
         names = (
             "max_concurrent", "timeout_seconds", "enable_cache", "cache_ttl_hours", "cache_max_size_mb", "cache_dir",
-            "cache_secret", "api_key", "base_url", "allow_http", "max_retries", "allow_unknown_price", "prices", "default_model",
+            "cache_secret", "cache_url", "api_key", "base_url", "allow_http", "max_retries", "allow_unknown_price", "prices", "default_model",
             "default_max_tokens",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
@@ -101,6 +108,8 @@ class RunSetup:
         Of `run_many`.
     agents : tuple of Agent
         Those that a column of the rows may name.
+    known_as : str or None
+        What requests call the server, where that is not its address.
     """
 
     run: str
@@ -109,6 +118,7 @@ class RunSetup:
     template: Optional[str]
     options: Mapping[str, Any] = field(repr=False)
     agents: Tuple[Agent, ...] = ()
+    known_as: Optional[str] = None
 
 
 def check_secrets_may_travel(settings: ClusterSettings, addresses: Iterable[str]) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import threading
+from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Awaitable, Dict, List, Optional
+from typing import Any, Awaitable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.rows.results import BatchResult
 
@@ -20,19 +24,28 @@ from .leases import DollarLease
 from .settings import RunSetup
 from .worker_side import ForwardingLedger, LeasedBudget, SharedTransport
 
-__all__ = ["RunOnWorker", "run_here", "topic"]
+__all__ = ["RunOnWorker", "rows_topic", "run_here", "topic"]
 
 # The time between two reports to the coordinator.
 _REPORT_SECONDS = 0.1
 # What the coordinator may take to answer; a scheduler that is gone ends the worker as well.
 _ANSWER_SECONDS = 30.0
-# What closing connections may take.
+# What rows that were stopped may take to end, and with them closing connections.
+_END_SECONDS = 3.0
 _CLOSE_SECONDS = 5.0
+_TURN_SECONDS = 0.01
+
+NumberedResults = List[Tuple[int, ClaudeResult]]
 
 
 def topic(run: str) -> str:
     """Return the topic of the events with which the answers of a run come home."""
     return f"claude-force-{run}"
+
+
+def rows_topic(run: str) -> str:
+    """Return the topic of the events with which the rows of a run come home."""
+    return f"claude-force-{run}-rows"
 
 
 def run_here(run: str) -> RunOnWorker:
@@ -62,18 +75,32 @@ class RunOnWorker(WorkerPlugin):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._engine: Optional[_Engine] = None
 
-    def teardown(self, worker: Any) -> None:
-        """End the loop."""
+    async def teardown(self, worker: Any) -> None:
+        """End the rows that are under way, and then the loop."""
         engine = self._engine
         if engine is not None:
-            engine.close()
+            await engine.close()
 
     def answer(self, rows: Any) -> BatchResult:
         """Answer rows and wait for them; to be called from a thread of the worker's own."""
+        return self._started().answer(rows)
+
+    def answer_requests(self, numbered: Sequence[Tuple[int, ClaudeRequest]], *, again: bool) -> None:
+        """Answer requests, with the numbers of their rows, and wait; each is sent home as it ends.
+
+        Parameters
+        ----------
+        numbered : sequence of (int, ClaudeRequest)
+        again : bool
+            False leaves out those that have ended on a worker that was lost meanwhile.
+        """
+        self._started().answer_requests(numbered, again=again)
+
+    def _started(self) -> _Engine:
         with self._lock:
             if self._engine is None:
                 self._engine = _Engine(self._setup, self._worker)
-        return self._engine.answer(rows)
+        return self._engine
 
 
 class _Engine:
@@ -96,9 +123,12 @@ class _Engine:
                 api_key=settings.api_key,
                 base_url=settings.base_url,
                 allow_http=settings.allow_http,
+                known_as=setup.known_as,
                 environ=os.environ,
             )
         )
+        self._ended: NumberedResults = []
+        self._told: List[int] = []
         self._orchestrator: AsyncAgentOrchestrator = settings.on_worker(
             self._budget, self._transport, self._ledger, setup.agents
         )
@@ -107,23 +137,53 @@ class _Engine:
     def answer(self, rows: Any) -> BatchResult:
         return asyncio.run_coroutine_threadsafe(self._answer(rows), self._loop).result()
 
-    def close(self) -> None:
-        closing = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-        closing.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
-        self._thread.join(_CLOSE_SECONDS)
+    def answer_requests(self, numbered: Sequence[Tuple[int, ClaudeRequest]], *, again: bool) -> None:
+        asyncio.run_coroutine_threadsafe(self._answer_requests(numbered, again), self._loop).result()
+
+    async def close(self) -> None:
+        """End everything; on the worker's loop, which answers meanwhile."""
+        ending = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._end(), self._loop))
+        try:
+            await asyncio.wait_for(ending, _CLOSE_SECONDS)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _end(self) -> None:
         self._orchestrator.stop_all()
+        ends = self._loop.time() + _END_SECONDS
+        # Whoever waits for rows would wait for ever. An event of asyncio would belong to another loop on Python 3.8 and 3.9.
+        while self._running and self._loop.time() < ends:  # noqa: ASYNC110
+            await asyncio.sleep(_TURN_SECONDS)
+        self._send_home()
         if self._reporter is not None:
             self._reporter.cancel()
         await self._orchestrator.close()
 
     async def _answer(self, rows: Any) -> BatchResult:
+        with self._reporting():
+            return await self._orchestrator.run_many(rows, template=self._setup.template, **self._setup.options)
+
+    async def _answer_requests(self, numbered: Sequence[Tuple[int, ClaudeRequest]], again: bool) -> None:
+        if not again:
+            asked = await self._ask(act="ended", rows=[row for row, _ in numbered])
+            ended_before = set(asked["ended"])
+            numbered = [each for each in numbered if each[0] not in ended_before]
+
+        def ended(place: int, result: ClaudeResult) -> None:
+            # What it stands for is worked out at home, where the class of the schema is.
+            self._ended.append((numbered[place][0], result.changed(parsed=None)))
+
+        with self._reporting():
+            requests = [request for _, request in numbered]
+            await self._orchestrator.run_stream(requests, on_result=ended, **self._setup.options)
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
         self._running += 1
         if self._reporter is None or self._reporter.done():
             self._reporter = asyncio.ensure_future(self._keep_reporting())
         try:
-            return await self._orchestrator.run_many(rows, template=self._setup.template, **self._setup.options)
+            yield
         finally:
             self._running -= 1
             # Before the task ends, so that the client has it in its ledger when it has the rows.
@@ -143,11 +203,14 @@ class _Engine:
 
     async def _report(self) -> None:
         now = self._orchestrator.snapshot()
+        told, self._told = self._told, []
         wanted = now.in_flight + now.queued if self._running else 0
         lease = await self._ask(
             act="report",
             wanted=wanted,
             held=max(now.in_flight, now.max_concurrent),
+            in_flight=now.in_flight,
+            ended=told,
             spent=str(self._budget.spent),
             reserved=str(self._budget.reserved),
         )
@@ -168,6 +231,10 @@ class _Engine:
         lines: List[str] = self._ledger.take()
         if lines:
             self._worker.loop.add_callback(self._worker.log_event, topic(self._setup.run), lines)
+        rows, self._ended = self._ended, []
+        if rows:
+            self._worker.loop.add_callback(self._worker.log_event, rows_topic(self._setup.run), pickle.dumps(rows))
+            self._told += [row for row, _ in rows]
 
     def _ask(self, **message: Any) -> Awaitable[Dict[str, Any]]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._tell(message), self._worker_loop))

@@ -83,6 +83,7 @@ class SharedTransport:
     def __init__(self, inner: SdkTransport) -> None:
         self._inner = inner
         self.base_url = inner.base_url
+        self.known_as = inner.known_as
         self.open = inner.open
         self.share = 1.0
 

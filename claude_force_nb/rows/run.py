@@ -6,7 +6,7 @@ import time
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, AsyncIterator, Callable, Dict, Iterable, Optional, Set, Tuple
+from typing import Any, AsyncIterator, Callable, Dict, Iterable, Optional, Protocol, Set, Tuple
 
 from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
@@ -30,7 +30,7 @@ from .results import BatchResult, BatchSummary, unanswered
 from .sources import Source
 from .tally import RowTally
 
-__all__ = ["OnResult", "ResultCollector", "Rows"]
+__all__ = ["InterruptedRows", "OnResult", "ResultCollector", "Rows"]
 
 OnResult = Callable[[int, ClaudeResult], None]
 
@@ -41,7 +41,8 @@ class Rows:
     Parameters
     ----------
     items : iterable or asynchronous iterable
-        Prompts; with `template` mappings of variables, or plain values, which the template knows as ``item``.
+        Prompts, or requests that are made already; with `template` mappings of variables, or plain values, which the template
+        knows as ``item``.
     call : CallOptions
         Of all rows; its ``variables`` lie below those of a row.
     maker : callable
@@ -114,6 +115,8 @@ class Rows:
         try:
             if isinstance(item, BrokenRow):
                 raise item.error
+            if isinstance(item, ClaudeRequest):
+                return self._looked_at(item)
             call = self.options(item)
             if self._template is None:
                 item = _as_own(item)
@@ -166,6 +169,11 @@ class Rows:
     def left(self) -> int:
         """Rows not yet started; 0 if the source does not know its length."""
         return 0 if self._total is None else max(0, self._total - self._feed.taken)
+
+    @property
+    def in_flight_elsewhere(self) -> int:
+        """Calls that other processes have in flight for these rows: none."""
+        return 0
 
     def stop(self, error: ClaudeForceError) -> None:
         """Send no further row, from any thread. Rows of a list are skipped; of any other source no more are taken."""
@@ -225,6 +233,14 @@ def _without_blanks(row: Mapping[str, Any]) -> Dict[str, Any]:
     return cells
 
 
+class InterruptedRows(Protocol):
+    """What is known of rows whose calls were ended before their answers came; `Rows` has it too."""
+
+    @property
+    def interrupted(self) -> Dict[int, Tuple[ClaudeRequest, CallStatus]]:
+        """Their requests and what became of the calls, by row number."""
+
+
 class ResultCollector:
     """The results of a run by row number: the whole once it has ended, a part at any time before.
 
@@ -243,9 +259,9 @@ class ResultCollector:
         self._keep = keep
         self._source = source
         self._on_result = on_result
-        self._rows: Optional[Rows] = None
+        self._rows: Optional[InterruptedRows] = None
 
-    def watch(self, rows: Rows) -> None:
+    def watch(self, rows: InterruptedRows) -> None:
         """Learn from the run that fills it what became of rows that were interrupted."""
         self._rows = rows
 

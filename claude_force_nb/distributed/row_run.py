@@ -1,0 +1,364 @@
+"""Rows that a cluster answers while the client follows them one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+import pickle
+import uuid
+from decimal import Decimal
+from typing import Any, Coroutine, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+
+from distributed import KilledWorker
+
+from claude_force_nb.calls.options import CallOptions
+from claude_force_nb.calls.status import STOP_GRACE_SECONDS, CallStatus
+from claude_force_nb.costs.reservation import Reservation, parse_budget
+from claude_force_nb.errors import CacheMissError, ClaudeForceError, StoppedError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.rows.results import unanswered
+from claude_force_nb.rows.run import OnResult
+from claude_force_nb.rows.sources import Source
+from claude_force_nb.schemas.repair import checked
+
+from .cluster import ask_coordinator, await_in_loop, lost_connection, register, settled, threads
+from .coordinator import Coordinator, handler_name
+from .receiver import ResultReceiver, RowReceiver
+from .settings import ClusterSettings, RunSetup
+from .worker import NumberedResults, RunOnWorker, rows_topic, run_here, topic
+
+__all__ = ["RowRun"]
+
+_MOST_ROWS_A_PART = 200
+# For each thread of the cluster: parts in all, so that none waits for a last long one; and parts that are there or on the way.
+_PARTS_A_THREAD = 4
+_PARTS_AHEAD = 2
+# Rows of a part for each call that its thread can have in flight, so that the slowest row of a part keeps few slots idle.
+_ROWS_A_SLOT = 4
+# A part is sent so often, where its workers are lost again and again. Dask itself tries each time with several workers.
+_MOST_TIMES = 5
+_POLL_SECONDS = 0.25
+_NOTHING = Decimal(0)
+
+
+class RowRun:
+    """One run of rows on a cluster. What the client has in its cache is not sent, and of equal requests one.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    home : AsyncAgentOrchestrator
+        The client's own: it makes the requests, and its budgets, ledger, cache and listeners are those of the run.
+    settings : ClusterSettings
+        Of the workers' orchestrators.
+    on_result : callable
+        Called with row number and result as each row ends, on the loop of `answer`.
+    cell : str, optional
+        Cell id for the ledger.
+
+    Attributes
+    ----------
+    interrupted : dict
+        See `rows.run.InterruptedRows`.
+    workers : int
+        How many workers have taken part at once.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        home: AsyncAgentOrchestrator,
+        settings: ClusterSettings,
+        on_result: OnResult,
+        *,
+        cell: Optional[str] = None,
+    ) -> None:
+        self._client = client
+        self._home = home
+        self._settings = settings
+        self._on_result = on_result
+        self._cell = cell
+        self._id = uuid.uuid4().hex[:12]
+        self._schema: Any = None
+        self._open: Dict[int, ClaudeRequest] = {}
+        self._twins: Dict[int, List[Tuple[int, ClaudeRequest]]] = {}
+        self._begun: Set[int] = set()
+        self._in_flight = 0
+        self._lost = _NOTHING
+        self._fatal: Optional[ClaudeForceError] = None
+        self._stopping = False
+        self.interrupted: Dict[int, Tuple[ClaudeRequest, CallStatus]] = {}
+        self.workers = 0
+
+    @property
+    def left(self) -> int:
+        """Rows whose calls are not in flight."""
+        return max(0, len(self._open) - self._in_flight)
+
+    @property
+    def in_flight_elsewhere(self) -> int:
+        """Calls that the workers have in flight, as they said last."""
+        return self._in_flight
+
+    def stop(self, error: ClaudeForceError) -> None:
+        """Send no further row, and have the workers end theirs; from any thread."""
+        self._fatal = self._fatal or error
+        asyncio.run_coroutine_threadsafe(self._tell_workers_to_stop(), self._client.loop.asyncio_loop)
+
+    async def _tell_workers_to_stop(self) -> None:
+        try:
+            await getattr(self._client.scheduler, handler_name(self._id))(act="stop")
+        except (OSError, asyncio.CancelledError):
+            pass  # a scheduler that is gone has nobody to stop
+
+    async def answer(self, source: Source, template: Optional[str], options: Mapping[str, Any]) -> None:
+        """Answer all rows, each of which is told to `on_result` once.
+
+        Parameters
+        ----------
+        source : Source
+            Checked; rows that bring their own agent or model say so by themselves.
+        template : str or None
+        options : mapping
+            See `CallOptions`.
+
+        Raises
+        ------
+        ClaudeForceError
+            If the cluster is gone, in one line; or as `run_many` does.
+        """
+        call = CallOptions.of(options)
+        self._schema = call.schema
+        mode = call.cache or self._mode_of_agent(call) or "on"
+        unknown = await self._look_up(source, template, options, mode)
+        if not unknown:
+            return
+        calls = {name: value for name, value in options.items() if name != "budget"}
+        async for row, request in self._home.requests(source.only(unknown), template=template, **calls):
+            if isinstance(request, ClaudeRequest):
+                self._open[row] = request
+            else:
+                self._end(row, unanswered(None, request, "failed"))
+        source.taken = 0
+        if mode != "off":
+            self._set_twins_aside()
+        if not self._open:
+            return
+        sent = {"cache": mode, "timeout_seconds": call.timeout_seconds, "schema": options.get("schema")}
+        sent = {name: value for name, value in sent.items() if value is not None}
+        reservation, most = self._reserve(call)
+        receiver = ResultReceiver(self._home, keep=mode != "off", cell=self._cell)
+        try:
+            with self._home.elsewhere.under_way(self):
+                await self._on_the_cluster(receiver, most, sent)
+        finally:
+            ending = self._forget(receiver, reservation)
+            if self._stopping:  # a Stop ends at once
+                asyncio.run_coroutine_threadsafe(ending, self._client.loop.asyncio_loop)
+            else:
+                await await_in_loop(self._client, ending)
+
+    def _mode_of_agent(self, call: CallOptions) -> Optional[str]:
+        agent = self._home.agents.find(call.agent) if isinstance(call.agent, str) else call.agent
+        return None if agent is None else agent.cache
+
+    async def _look_up(
+        self, source: Source, template: Optional[str], options: Mapping[str, Any], mode: str
+    ) -> Sequence[int]:
+        """End the rows whose answers are here; return the numbers of the others."""
+        if mode in ("off", "refresh"):
+            return range(source.total or 0)
+        unknown: List[int] = []
+
+        def look(row: int, result: ClaudeResult) -> None:
+            if mode == "on" and isinstance(result.error, CacheMissError):
+                unknown.append(row)
+            else:
+                self._on_result(row, result)
+
+        looking = {**options, "cache": "only"}
+        await self._home.run_stream(source, template=template, on_result=look, cell=self._cell, **looking)
+        return sorted(unknown)
+
+    def _set_twins_aside(self) -> None:
+        """Keep one of the rows with the same request, which the others will share."""
+        first: Dict[str, int] = {}
+        for row, request in list(self._open.items()):
+            known = first.setdefault(request.fingerprint, row)
+            if known != row:
+                self._twins.setdefault(known, []).append((row, self._open.pop(row)))
+
+    def _reserve(self, call: CallOptions) -> Tuple[Reservation, Optional[Decimal]]:
+        """Set aside what the run may spend; return that with the amount, None for no limit."""
+        limits = (parse_budget(call.budget), self._home.elsewhere.left)
+        most = min((limit for limit in limits if limit is not None), default=None)
+        return self._home.elsewhere.reserve(most), most
+
+    async def _on_the_cluster(
+        self, receiver: ResultReceiver, most: Optional[Decimal], options: Mapping[str, Any]
+    ) -> None:
+        client, loop = self._client, asyncio.get_running_loop()
+        known_as = getattr(self._home.transport, "known_as", None)
+        setup = RunSetup(self._id, self._settings.travelling(), most, None, options, known_as=known_as)
+        coordinator = Coordinator(self._id, self._settings.max_concurrent, None if most is None else str(most))
+        tasks: List[asyncio.Task[None]] = []
+        try:
+            receiver.watch(client, topic(self._id))
+            rows = RowReceiver(lambda ended: loop.call_soon_threadsafe(self._take, ended))
+            rows.watch(client, rows_topic(self._id))
+            await register(client, coordinator)
+            await register(client, RunOnWorker(setup))
+            tasks += [loop.create_task(lane) for lane in self._lanes()]
+            following = loop.create_task(self._follow())
+            try:
+                await _all_of(tasks)
+            finally:
+                following.cancel()
+        except asyncio.CancelledError:
+            if client.status != "running":  # older versions say it in this way
+                raise lost_connection("CancelledError") from None
+            await self._stop_now(tasks)
+            raise
+        except (OSError, concurrent.futures.CancelledError, TimeoutError, asyncio.TimeoutError) as error:
+            raise lost_connection(type(error).__name__) from None
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for row, request in list(self._open.items()):  # that were not sent any more after `stop`
+            assert self._fatal is not None
+            self._end(row, unanswered(request, self._fatal, "not_sent"))
+
+    def _lanes(self) -> List[Coroutine[Any, Any, None]]:
+        """Return what sends the rows: so many parts at once as keep every thread of the cluster busy."""
+        rows, lanes = sorted(self._open), threads(self._client)
+        slots = math.ceil(self._settings.max_concurrent / lanes)
+        even = math.ceil(len(rows) / (lanes * _PARTS_A_THREAD))
+        size = max(1, min(max(_MOST_ROWS_A_PART, 2 * slots), max(even, _ROWS_A_SLOT * slots)))
+        parts = iter([rows[start : start + size] for start in range(0, len(rows), size)])
+        return [self._send_in_turn(parts) for _ in range(lanes * _PARTS_AHEAD)]
+
+    async def _send_in_turn(self, parts: Iterator[Sequence[int]]) -> None:
+        for part in parts:
+            for time in range(_MOST_TIMES + 1):
+                rows = [row for row in part if row in self._open]
+                if not rows or self._fatal is not None:
+                    break
+                if time == _MOST_TIMES:
+                    raise ClaudeForceError(
+                        "the cluster gave up some rows, since the workers that had them were lost again and again;"
+                        " run again to continue: what was answered is kept"
+                    )
+                try:
+                    # What ended on a worker that was lost, and did not come home, is answered again from the second time on.
+                    await self._send(rows, again=time > 0)
+                except KilledWorker:
+                    continue
+
+    async def _send(self, rows: Sequence[int], *, again: bool) -> None:
+        packed = pickle.dumps([(row, self._open[row]) for row in rows])
+        self._begun.update(rows)
+        future = self._client.submit(_answer_requests, packed, self._id, again, pure=False)
+        try:
+            # Rows are told before their part ends, on the same connection: when it has ended, they are here.
+            await await_in_loop(self._client, self._result(future))
+        finally:
+            future.release()
+
+    async def _result(self, future: Any) -> None:
+        await self._client.gather([future], asynchronous=True)
+
+    async def _follow(self) -> None:
+        """Learn how many calls are in flight, and tell the workers where their bound is changed from outside."""
+        told = self._settings.max_concurrent
+        while True:
+            now = self._home.snapshot()
+            most = 0 if now.paused else min(self._settings.max_concurrent, now.max_concurrent)
+            act: Dict[str, Any] = {"act": "look"} if most == told else {"act": "resize", "max_concurrent": most}
+            try:
+                self._learn(await ask_coordinator(self._client, self._id, **act))
+                told = most
+            except OSError:
+                pass  # the rows themselves will meet it
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _learn(self, state: Mapping[str, Any]) -> None:
+        self._in_flight, self._lost = state["in_flight"], Decimal(state["lost"])
+        self.workers = max(self.workers, state["workers"])
+
+    def _take(self, ended: NumberedResults) -> None:
+        shared: List[ClaudeResult] = []
+        for row, result in ended:
+            request = self._open.get(row)
+            if request is None:  # has come before, from a worker that was lost
+                continue
+            if self._stopping and isinstance(result.error, StoppedError):
+                del self._open[row]
+                if result.attempts:
+                    self.interrupted[row] = request, _sent_status(result.attempts)
+                continue
+            result = self._home.elsewhere.report(request, checked(result, self._schema))
+            shared += self._end(row, result)
+        if shared:
+            self._home.elsewhere.record(shared, keep=False, cell=self._cell)
+
+    def _end(self, row: int, result: ClaudeResult) -> List[ClaudeResult]:
+        """End a row, and those that have the same request; return the results of these."""
+        self._open.pop(row, None)
+        self._on_result(row, result)
+        if result.answered:
+            theirs = result.shared().changed(cost=_NOTHING, saved=result.price)
+        else:
+            theirs = result.changed(cost=_NOTHING)
+        twins = self._twins.pop(row, [])
+        for twin, request in twins:
+            self._on_result(twin, self._home.elsewhere.report(request, theirs))
+        return [theirs] * len(twins) if result.answered else []
+
+    async def _stop_now(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Have the workers stop, and take what they say of their rows within the moment that a Stop may last."""
+        self._stopping = True
+        self.stop(StoppedError("stopped"))
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_GRACE_SECONDS)
+        for row in self._begun & self._open.keys():
+            self.interrupted[row] = self._open[row], _sent_status(1)  # nobody here knows
+        self._open.clear()
+
+    async def _forget(self, receiver: ResultReceiver, reservation: Reservation) -> None:
+        """Have the cluster forget the run once its rows have ended, and settle what it has cost; on the client's loop."""
+        client, name = self._client, handler_name(self._id)
+        self._in_flight = 0
+        try:
+            if client.status == "running":
+                await settled(client.unregister_worker_plugin(name))
+                self._learn(await getattr(client.scheduler, name)(act="end"))
+                await settled(client.unregister_scheduler_plugin(name))
+                client.unsubscribe_topic(topic(self._id))
+                client.unsubscribe_topic(rows_topic(self._id))
+        except (OSError, ValueError, KeyError, asyncio.CancelledError):
+            pass  # a cluster that is gone has forgotten
+        finally:
+            # What a lost worker held may have been spent.
+            reservation.settle(receiver.paid + self._lost)
+
+
+async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all; raises the first failure."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
+def _sent_status(attempts: int) -> CallStatus:
+    """Return the status of a call that was ended while the API had it."""
+    status = CallStatus()
+    status.attempts, status.billing_unknown = attempts, True
+    return status
+
+
+def _answer_requests(packed: bytes, run: str, again: bool) -> None:
+    run_here(run).answer_requests(pickle.loads(packed), again=again)
