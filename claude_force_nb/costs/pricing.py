@@ -61,6 +61,10 @@ class PriceTable:
     def __repr__(self) -> str:
         return f"PriceTable({len(self._models)} models, {self.source}, dated {self.dated})"
 
+    def __reduce__(self) -> Tuple[Any, ...]:
+        # To another process; what is looked up is remembered anew there.
+        return _price_table, (self._models, dict(self.aliases), self.dated, self.source)
+
     def models(self) -> Tuple[str, ...]:
         """Return the names of all models, sorted."""
         return tuple(sorted(self._exact))
@@ -255,6 +259,12 @@ class PriceTable:
         kept = [changed.get(model.id, model) for model in self._models]
         new = [model for name, model in changed.items() if name not in self._exact]
         return PriceTable([*new, *kept], aliases=self.aliases, dated=self.dated, source=self.source)
+
+
+def _price_table(
+    models: Iterable[ModelPrices], aliases: Mapping[str, str], dated: datetime.date, source: str
+) -> PriceTable:
+    return PriceTable(models, aliases=aliases, dated=dated, source=source)
 
 
 def _day(on: Optional[datetime.date]) -> datetime.date:

@@ -13,7 +13,7 @@ from claude_force_nb.errors import ClaudeForceError, OptionError
 from .coordinator import Coordinator, handler_name
 
 __all__ = [
-    "addresses", "ask_coordinator", "await_in_loop", "client_of", "lost_connection", "register", "settled", "threads",
+    "addresses", "ask_coordinator", "await_in_loop", "client_of", "compute", "lost_connection", "register", "settled", "threads",
 ]  # fmt: skip
 
 
@@ -54,6 +54,19 @@ def _workers(client: Any) -> Mapping[str, Mapping[str, Any]]:
     everything = {"n_workers": -1} if "n_workers" in inspect.signature(client.scheduler_info).parameters else {}
     workers: Mapping[str, Mapping[str, Any]] = client.scheduler_info(**everything)["workers"]
     return workers
+
+
+async def compute(client: Any, collection: Any) -> Any:
+    """Return what a frame, a series or a bag of Dask has, computed on the cluster."""
+
+    async def gathered() -> Any:
+        return (await client.gather([future], asynchronous=True))[0]
+
+    future = client.compute(collection)
+    try:
+        return await await_in_loop(client, gathered())
+    finally:
+        future.release()
 
 
 async def await_in_loop(client: Any, work: Coroutine[Any, Any, Any]) -> Any:

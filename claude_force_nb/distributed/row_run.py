@@ -15,7 +15,7 @@ from distributed import KilledWorker
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.calls.status import STOP_GRACE_SECONDS, CallStatus
 from claude_force_nb.costs.reservation import Reservation, parse_budget
-from claude_force_nb.errors import CacheMissError, ClaudeForceError, StoppedError
+from claude_force_nb.errors import CacheMissError, ClaudeForceError, MissingValueError, StoppedError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -134,14 +134,17 @@ class RowRun:
         self._schema = call.schema
         mode = call.cache or self._mode_of_agent(call) or "on"
         unknown = await self._look_up(source, template, options, mode)
-        if not unknown:
+        if unknown is not None and not unknown:
             return
+        rows = source if unknown is None else source.only(unknown)
         calls = {name: value for name, value in options.items() if name != "budget"}
-        async for row, request in self._home.requests(source.only(unknown), template=template, **calls):
+        async for row, request in self._home.requests(rows, template=template, **calls):
             if isinstance(request, ClaudeRequest):
                 self._open[row] = request
             else:
-                self._end(row, unanswered(None, request, "failed"))
+                self._end(
+                    row, unanswered(None, request, "not_sent" if isinstance(request, MissingValueError) else "failed")
+                )
         source.taken = 0
         if mode != "off":
             self._set_twins_aside()
@@ -167,10 +170,10 @@ class RowRun:
 
     async def _look_up(
         self, source: Source, template: Optional[str], options: Mapping[str, Any], mode: str
-    ) -> Sequence[int]:
-        """End the rows whose answers are here; return the numbers of the others."""
+    ) -> Optional[Sequence[int]]:
+        """End the rows whose answers are here; return the numbers of the others, or None where nothing is looked up."""
         if mode in ("off", "refresh"):
-            return range(source.total or 0)
+            return None
         unknown: List[int] = []
 
         def look(row: int, result: ClaudeResult) -> None:

@@ -17,8 +17,13 @@ from claude_force_nb.errors import OptionError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.vocabulary import DEFAULT_MAX_TOKENS, DEFAULT_MODEL
 
-__all__ = ["ClusterSettings", "RunSetup", "check_secrets_may_travel"]
+__all__ = ["ClusterSettings", "RunSetup", "check_secrets_may_travel", "may_travel"]
 
+_VARIABLES = {
+    "api_key": "ANTHROPIC_API_KEY",
+    "cache_secret": "CLAUDE_CACHE_SECRET",
+    "cache_url": "CLAUDE_CACHE_URL",
+}
 _PRIVATE_SCHEMES = ("tls", "wss", "inproc")
 
 
@@ -131,12 +136,19 @@ def check_secrets_may_travel(settings: ClusterSettings, addresses: Iterable[str]
         Of scheduler and workers, such as ``tcp://10.0.0.1:8786``.
     """
     given = [name for name in ("api_key", "cache_secret") if getattr(settings, name)]
+    if settings.cache_url is not None and urlsplit(settings.cache_url).password:
+        given.append("cache_url")
     for address in addresses:
         if given and not _is_private(address):
             raise OptionError(
                 f"{' and '.join(given)} would go to {address} unencrypted; start the cluster with TLS, or leave it out and set"
-                f" {'ANTHROPIC_API_KEY' if 'api_key' in given else 'CLAUDE_CACHE_SECRET'} in the environment of the workers"
+                f" {_VARIABLES[given[0]]} in the environment of the workers"
             )
+
+
+def may_travel(addresses: Iterable[str]) -> bool:
+    """Return whether nobody else can read what goes to these addresses."""
+    return all(map(_is_private, addresses))
 
 
 def _is_private(address: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import pickle
+import signal
 import threading
 from contextlib import contextmanager
 from decimal import Decimal
@@ -71,6 +73,7 @@ class RunOnWorker(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Any) -> None:
         """Keep the worker; nothing is started before there are rows."""
+        _leave_stop_to_the_notebook()
         self._worker = worker
         self._lock = threading.Lock()
         self._engine: Optional[_Engine] = None
@@ -101,6 +104,16 @@ class RunOnWorker(WorkerPlugin):  # type: ignore[misc]
             if self._engine is None:
                 self._engine = _Engine(self._setup, self._worker)
         return self._engine
+
+
+def _leave_stop_to_the_notebook() -> None:
+    """Let this process live on where a notebook's Stop interrupts the whole group of processes, which those of a `LocalCluster` are in.
+
+    The run is told of the Stop as any other worker's is.
+    """
+    started_by_another = multiprocessing.parent_process() is not None
+    if started_by_another and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Engine:

@@ -20,6 +20,7 @@ from claude_force_nb.warn import warn
 from .background_run import BackgroundRun
 from .batch_run import BatchOutcome, BatchRun, Plan
 from .call_arguments import call_arguments, take_option
+from .cluster_route import ClusterRoute, fetch_rows, find_cluster
 from .reference import Reference
 
 __all__ = ["REFERENCE", "batch"]
@@ -78,7 +79,7 @@ async def batch(
     if path is None and "trust_file" in options:
         raise OptionError("--trust_file needs into= with the name of a file; nothing was sent")
     expression = invocation.rest
-    source = await _open(session, expression, options, local_names, keep=path is None)
+    source, client = await _open(session, expression, options, local_names, keep=path is None)
     arguments = await _arguments(session, source, template, options, local_names)
     orchestrator = session.orchestrator
     orchestrator.resize(max(orchestrator.max_concurrent, arguments["max_concurrent"]))
@@ -88,7 +89,10 @@ async def batch(
         session.front_end.show(await preview_batch(orchestrator, source, arguments, count=count))
         return None
     parts = frame_parts(arguments.get("schema"))
-    plan = Plan(orchestrator, source, arguments, into, parts, path, live, session.server_note)
+    # Rows that go to a file, or to message batches, leave from here.
+    in_cells = client is not None and path is None and arguments.get("via", "api") == "api"
+    cluster = ClusterRoute(client, session, orchestrator) if in_cells else None
+    plan = Plan(orchestrator, source, arguments, into, parts, path, live, session.server_note, cluster)
     run = BatchRun(session.front_end, plan, background=background)
     if not background:
         return await run.foreground()
@@ -112,13 +116,18 @@ def _target(into: Optional[str]) -> Tuple[Optional[str], Optional[str]]:
 
 async def _open(
     session: NotebookSession, expression: str, options: Dict[str, Any], local_names: Mapping[str, Any], *, keep: bool
-) -> Source:
-    """Open the source; removes the options about its rows from `options`."""
+) -> Tuple[Source, Any]:
+    """Open the source; return it with the client of the cluster that has its rows, or None. Takes the options about rows out of `options`."""
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
     names = ChainMap(dict(local_names), session.front_end.names)
     async with ending_on_stop("the source was still being made; nothing was sent"):
+        value = evaluate_source(expression, names)
+    client = find_cluster(value)
+    if client is not None:
+        value = await fetch_rows(client, value)
+    async with ending_on_stop("the source was still being made; nothing was sent"):
         source = open_source(
-            evaluate_source(expression, names),
+            value,
             name=name,
             column=options.pop("column", None),
             limit=options.pop("limit", None),
@@ -127,7 +136,7 @@ async def _open(
     source.take_options_from(
         agent_column=options.pop("agent_column", None), model_column=options.pop("model_column", None)
     )
-    return source
+    return source, client
 
 
 async def _arguments(

@@ -23,6 +23,8 @@ from claude_force_nb.rows.retry import retry_notice, retry_rows
 from claude_force_nb.rows.run import ResultCollector
 from claude_force_nb.rows.sources import Source
 
+from .cluster_route import ClusterRoute
+
 __all__ = ["BatchOutcome", "BatchRun", "Plan"]
 
 # What a batch gives: its rows, or of rows that went to a file their sums.
@@ -49,6 +51,8 @@ class Plan:
         Whether the rows that are done are shown while it runs: auto, on or off.
     server_note : callable
         Returns a note about which server answers, or "".
+    cluster : ClusterRoute or None
+        The cluster that answers the rows instead of this process.
     """
 
     orchestrator: AsyncAgentOrchestrator
@@ -59,6 +63,7 @@ class Plan:
     path: Optional[str] = None
     live: str = "auto"
     server_note: Callable[..., str] = field(default=lambda base_url, asked: "")
+    cluster: Optional[ClusterRoute] = None
 
 
 class BatchRun:
@@ -140,6 +145,9 @@ class BatchRun:
             loop.run_in_executor(None, self._source.count).add_done_callback(_look_away)
         try:
             arguments, path = self._plan.arguments, self._plan.path
+            if self._plan.cluster is not None:
+                await self._plan.cluster.answer(self._source, arguments, self.collected)
+                return self.batch()
             summary = await self.orchestrator.run_stream(self._source, on_result=self.collected, into=path, **arguments)
             if path is not None:
                 return summary
@@ -166,7 +174,8 @@ class BatchRun:
 
         async def run(route: str, part: Sequence[int], budget: Any) -> Mapping[int, ClaudeResult]:
             arguments = dict(plan.arguments, via=route, budget=budget)
-            again = BatchRun(self._front_end, replace(plan, arguments=arguments), part)
+            cluster = plan.cluster if route == "api" else None
+            again = BatchRun(self._front_end, replace(plan, arguments=arguments, cluster=cluster), part)
             try:
                 await interruptible(again.work(), again.describe)
             finally:
@@ -212,7 +221,8 @@ class BatchRun:
         # What the cache or a file answered says nothing of this server.
         asked = any(batch.counts.get(status, 0) for status in ("ok", "cut_off", "refused"))
         server = self._plan.server_note(self.orchestrator.transport.base_url, asked=asked)
-        note = " · ".join(part for part in (note, where, server) if part) or None
+        cluster = None if self._plan.cluster is None else self._plan.cluster.note
+        note = " · ".join(part for part in (note, where, cluster, server) if part) or None
         shown = bundle_of(batch, note=note)
         # Below a run in the background other cells have begun by now.
         table = None if self._background else self._front_end.batch_table(batch, note)

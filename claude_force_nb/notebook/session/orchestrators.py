@@ -21,7 +21,7 @@ from claude_force_nb.warn import warn
 from .answers import SessionAnswers
 from .background_runs import BackgroundRuns
 from .budgets import SessionBudgets
-from .simulator import SIMULATOR_NAME, SessionSimulator
+from .simulator import SIMULATOR_KEY, SIMULATOR_NAME, SessionSimulator
 
 __all__ = ["Orchestrators"]
 
@@ -42,8 +42,6 @@ _BUILD_SETTINGS = (
     "answers_max_age_days",
 )
 _SECONDS_A_DAY = 86400
-# Long enough to be no word of an answer, which a key is taken out of.
-_SIMULATOR_KEY = "any-key-does-for-the-simulator-of-a-session"
 
 
 class Orchestrators:
@@ -173,4 +171,4 @@ class Orchestrators:
 
 def _to_simulator(address: Optional[str]) -> SdkTransport:
     """Return the transport to a session's simulator, which takes any key, and must not be shown a real one."""
-    return SdkTransport(api_key=_SIMULATOR_KEY, base_url=address, known_as=SIMULATOR_NAME, environ=os.environ)
+    return SdkTransport(api_key=SIMULATOR_KEY, base_url=address, known_as=SIMULATOR_NAME, environ=os.environ)

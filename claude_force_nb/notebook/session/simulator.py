@@ -10,7 +10,10 @@ from claude_force_nb.text_tables import one_line
 if TYPE_CHECKING:
     from claude_force_nb.simulator.process import SimulatorProcess
 
-__all__ = ["SIMULATOR_NAME", "SessionSimulator"]
+__all__ = ["SIMULATOR_KEY", "SIMULATOR_NAME", "SessionSimulator"]
+
+SIMULATOR_KEY = "any-key-does-for-the-simulator-of-a-session"
+"""What it is sent for a key; long enough to be no word of an answer, which a key is taken out of."""
 
 SIMULATOR_NAME = "http://localhost/simulator"
 """What requests call the simulator, whichever port it has: so a notebook asks the same in every session."""
