@@ -6,14 +6,14 @@ import time
 from importlib import import_module
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Mapping, Optional
 
 from claude_force_nb.errors import OptionError
 
 from .addresses import shown_address
 from .notices import Notices
 
-__all__ = ["RedisConnection"]
+__all__ = ["RedisConnection", "reason_of"]
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 1.0
@@ -89,20 +89,29 @@ class RedisConnection:
             answers: List[Any] = pipeline.execute(raise_on_error=False)
         # A server that speaks something else has redis-py raise nearly anything.
         except (redis.RedisError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            self._give_up(_reason(error))
+            self._give_up(reason_of(error))
             return None
         for answer in answers:
             if isinstance(answer, Exception):
                 words = str(answer)
                 if words.startswith(_SERVER_FAULTS):
-                    self._give_up(_reason(answer))
+                    self._give_up(reason_of(answer))
                     return None
                 if words.startswith(_WRITE_FAULTS):
-                    self._say(f"takes no answers now ({_reason(answer)})", "read-only")
+                    self._say(f"takes no answers now ({reason_of(answer)})", "read-only")
         self._pause = _PAUSE_SECONDS
         self._away_until = float("-inf")
         self._look_at_policy()
         return answers
+
+    def ping(self) -> None:
+        """Ask the server for a sign of life; raises what redis-py raises."""
+        self._opened().ping()
+
+    def info(self) -> Mapping[str, Any]:
+        """Return what the server says of itself; raises what redis-py raises."""
+        said: Mapping[str, Any] = self._opened().info()
+        return said
 
     def _opened(self) -> Any:
         redis: Any = import_module("redis")
@@ -143,6 +152,7 @@ class RedisConnection:
         self._notices.add(f"shared {topic}", f"the shared cache {self.name} {what}")
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, in one line of at most 120 characters."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= 120 else words[:119] + "…"

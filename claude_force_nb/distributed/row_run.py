@@ -327,8 +327,9 @@ class RowRun:
         self.stop(StoppedError("stopped"))
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_GRACE_SECONDS)
-        for row in self._begun & self._open.keys():
-            self.interrupted[row] = self._open[row], _sent_status(1)  # nobody here knows
+        # Of workers that have not answered by now nobody here knows; no more calls than so many are in flight.
+        for row in sorted(self._begun & self._open.keys())[: self._settings.max_concurrent]:
+            self.interrupted[row] = self._open[row], _sent_status(1)
         self._open.clear()
 
     async def _forget(self, receiver: ResultReceiver, reservation: Reservation) -> None:

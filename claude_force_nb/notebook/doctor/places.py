@@ -9,10 +9,11 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Iterator, List, Mapping, Tuple, Union
+from typing import Iterator, List, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.batches.store import default_jobs_path
 from claude_force_nb.cache import ResponseCache
+from claude_force_nb.cache.redis_state import look_at_redis
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.errors import ClaudeForceError
@@ -45,6 +46,7 @@ def look_at_places(settings: Settings, environ: Mapping[str, str]) -> List[Findi
         return [
             _secret(environ, user_folder("config", environ)),
             cache if isinstance(cache, Finding) else _cache(cache),
+            *_shared_cache(settings.value("cache_url") or environ.get("CLAUDE_CACHE_URL"), environ),
             _ledger(ledger),
             _permissions(folders),
             _leftovers(folders),
@@ -93,6 +95,29 @@ def _cache(cache: ResponseCache) -> Finding:
         return Finding("Cache", one_line(caught[0].message), PROBLEM, "%claude_cache verify")
     size, limit = stats.size_bytes / 1e6, stats.max_size_bytes / 1e6
     return Finding("Cache", f"{stats.entries:,} answers, {size:,.1f} of {limit:,.0f} MB, in {where}")
+
+
+def _shared_cache(url: Optional[str], environ: Mapping[str, str]) -> List[Finding]:
+    """Look at the Redis server that a team shares, where there is one."""
+    if not url:
+        return []
+    subject = "Shared cache"
+    try:
+        state = look_at_redis(url)
+    except ClaudeForceError as error:
+        return [Finding(subject, one_line(error), PROBLEM)]
+    if state.fault:
+        remedy = "start the server, or correct cache_url; until then answers come without it"
+        return [Finding(subject, f"{state.name} cannot be used: {one_line(state.fault)}", PROBLEM, remedy)]
+    policy = f"maxmemory-policy {state.policy}" if state.policy else ""
+    says = ", ".join(part for part in (state.name, state.version, policy) if part)
+    if not state.evicts:
+        remedy = "set maxmemory and maxmemory-policy allkeys-lru on the server: once it is full it keeps nothing new"
+        return [Finding(subject, says, NOTE, remedy)]
+    if find_secrets(None, environ)[0] is None:
+        remedy = "set the same CLAUDE_CACHE_SECRET for all who share"
+        return [Finding(subject, f"{says}; shared with nobody, since this machine has a key of its own", NOTE, remedy)]
+    return [Finding(subject, says)]
 
 
 def _ledger(path: Path) -> Finding:

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict
 import pytest
 from aiohttp import web
 from support.http_server import serve
+from support.redis_server import PROGRAM, RedisServer
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.notebook.doctor.examine import ask_once, examine
@@ -218,3 +219,34 @@ def test_the_command(simulator: Simulator) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert "problem  Key" in done.stdout
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="redis-server is not installed")
+def test_the_shared_cache_has_a_row(look: Callable[..., Dict[str, Finding]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its version and policy, and never its password; it is absent where nothing is shared."""
+    pytest.importorskip("redis", reason="redis-py is not installed")
+    assert "Shared cache" not in look()
+    server = RedisServer("--requirepass", "a-password-nobody-sees", "--maxmemory-policy", "allkeys-lru")
+    server.start()
+    try:
+        url = server.url.replace("redis://", "redis://:a-password-nobody-sees@")
+        found = look(cache_url=url)["Shared cache"]
+        assert found.state == "ok"
+        assert found.says.startswith(f"redis://127.0.0.1:{server.port}/0, ")
+        assert found.says.endswith("maxmemory-policy allkeys-lru")
+        assert any(character.isdigit() for character in found.says.split(", ")[1])
+        assert "a-password" not in repr(look(cache_url=url))
+        assert "uthenticat" in look(cache_url=server.url)["Shared cache"].says
+        server.client(password="a-password-nobody-sees").config_set("maxmemory-policy", "noeviction")
+        full = look(cache_url=url)["Shared cache"]
+        assert (full.state, "allkeys-lru" in full.remedy) == ("note", True)
+        monkeypatch.delenv("CLAUDE_CACHE_SECRET")
+        server.client(password="a-password-nobody-sees").config_set("maxmemory-policy", "allkeys-lfu")
+        assert "shared with nobody" in look(cache_url=url)["Shared cache"].says
+    finally:
+        server.stop()
+    monkeypatch.setenv("CLAUDE_CACHE_URL", url)  # as the cache itself, it is found in the environment
+    gone = look()["Shared cache"]
+    assert gone.state == "problem"
+    assert "cannot be used" in gone.says
+    assert "a-password" not in repr(gone)
