@@ -117,5 +117,5 @@ def _name(instruction: str) -> str:
 def _given_code(given: str) -> str:
     """Return a text without a line of words before it, and without the traceback behind it."""
     told = _TRACEBACK.search(given)
-    code = _HEAD.sub("", given[: told.start()] if told else given).strip()
+    code = _HEAD.sub("", (given[: told.start()] if told else given).strip()).strip()
     return code.replace("```", "'''")  # a fence in it would end the block

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Iterator, List
 
 import pytest
 from support.live_kernel import kernel_environment
-from support.live_lab import BROWSER_ARGUMENTS, Lab, NotebookPage, OpenNotebook, find_browser
+from support.live_lab import BROWSER_ARGUMENTS, LIGHT, Lab, NotebookPage, OpenNotebook, find_browser
 from support.screenshots import screenshot_path
 
 from claude_force_nb.simulator import Simulator
@@ -25,7 +24,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[Simulator]:
     with Simulator(
         requests_per_minute=1000,
@@ -36,7 +35,7 @@ def server() -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(server: Simulator, chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'browser')")
     folder = tmp_path_factory.mktemp("lab")
@@ -44,23 +43,32 @@ def lab(server: Simulator, chromium: Any, tmp_path_factory: pytest.TempPathFacto
         yield running
 
 
+@pytest.fixture(scope="session")
+def pages(chromium: Any) -> Iterator[Any]:
+    """Where pages are opened, which share what they have loaded."""
+    context = chromium.new_context()
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_notebook(lab: Lab, chromium: Any, server: Simulator, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
+def open_notebook(lab: Lab, pages: Any, server: Simulator, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
     """``open_notebook(cells)`` opens a new notebook; a page that fails is photographed, and every kernel is ended."""
-    pages: List[NotebookPage] = []
+    opened: List[NotebookPage] = []
 
     def open_(cells: List[str]) -> NotebookPage:
-        name = "{}-{}".format(re.sub(r"\W+", "-", request.node.name), len(pages))
-        lab.write(name + ".ipynb", cells)
-        page = chromium.new_page(viewport={"width": 1180, "height": 1150})
-        pages.append(NotebookPage(lab, page, name + ".ipynb"))
-        return pages[-1]
+        name = lab.new_notebook(cells)
+        page = pages.new_page()
+        page.set_viewport_size({"width": 1180, "height": 1150})
+        opened.append(NotebookPage(lab, page, name))
+        return opened[-1]
 
     failed = request.session.testsfailed
     yield open_
-    for number, opened in enumerate(pages):
+    for number, each in enumerate(opened):
         if request.session.testsfailed > failed:
-            opened.page.screenshot(path=str(screenshot_path(f"failed-{request.node.name}-{number}")))
-        opened.page.close()
+            each.page.screenshot(path=str(screenshot_path(f"failed-{request.node.name}-{number}")))
+        each.page.close()
     server.heal()
+    lab.set_theme(LIGHT)
     lab.end_kernels()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.axe import fetch_axe, violations
 from support.live_lab import DARK, LIGHT, Lab, OpenNotebook
-from support.screenshots import picture
+from support.screenshots import screenshot_path
 
 from claude_force_nb.simulator import Simulator
 
@@ -73,9 +73,9 @@ def test_what_is_shown_is_accessible(
     found = []
     for width in (1180, 480):
         notebook.page.set_viewport_size({"width": width, "height": 1150})
-        notebook.page.wait_for_timeout(1000)
+        notebook.page.wait_for_timeout(300)
         for number in range(1, len(CELLS)):
-            notebook.cell(number).scroll_into_view_if_needed()
-            picture(notebook, f"axe-{theme.split()[-1].lower()}-{width}-{number}", number)
+            name = f"axe-{theme.split()[-1].lower()}-{width}-{number}"
+            notebook.cell(number).screenshot(path=str(screenshot_path(name)))
         found += [(width, each) for each in violations(notebook.page, axe, ".jp-OutputArea-output")]
     assert found == []

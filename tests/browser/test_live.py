@@ -13,7 +13,7 @@ from claude_force_nb.simulator import Simulator
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = [
-    "%load_ext claude_force_nb",
+    "%load_ext claude_force_nb\n%claude_config base_url={url}",
     "%claude What is a river?",
     "import ipywidgets\nout = ipywidgets.Output()\nout",
     "with out:\n    answer = %claude What is a lake?\n    labels = %claude_batch ['a pond', 'a pool'] model=haiku",
@@ -24,7 +24,7 @@ CELLS = [
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Simulator]:
+def slow_server() -> Iterator[Simulator]:
     # So slow that each answer is updated several times.
     with Simulator(latency_seconds=0.5, tokens_per_second=1000) as simulator:
         yield simulator
@@ -34,9 +34,9 @@ def rich(outputs: List[Dict[str, Any]]) -> List[str]:
     return ["".join(output["data"]["text/plain"]) for output in outputs if "data" in output]
 
 
-def test_every_answer_is_seen_and_saved_once(open_notebook: OpenNotebook) -> None:
+def test_every_answer_is_seen_and_saved_once(open_notebook: OpenNotebook, slow_server: Simulator) -> None:
     """In the cell, in an `Output`, by `@interact` as its list is changed, and captured."""
-    page = open_notebook(CELLS)
+    page = open_notebook([CELLS[0].format(url=slow_server.url), *CELLS[1:]])
     for number in range(len(CELLS)):
         page.run(number)
     widget = page.cell(2).locator(".jp-OutputArea-output")

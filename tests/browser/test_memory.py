@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from support.live_kernel import kernel_environment
-from support.live_lab import WAIT_SECONDS, Lab, NotebookPage
+from support.live_lab import WAIT_SECONDS, OpenNotebook
 
 from claude_force_nb.simulator import Simulator
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = [
-    "%load_ext claude_force_nb",
+    "%load_ext claude_force_nb\n%claude_config base_url={url}",
     "%%claude memory=on model=haiku\nTell me of red.",
     "%%claude memory=on model=haiku\nGo on.",
     "%%claude memory=on model=haiku into=end\nGo on.",
@@ -22,16 +18,15 @@ CELLS = [
 ]
 
 
-def test_restart_and_run_all_in_jupyterlab(chromium: Any, tmp_path: Path) -> None:
+def test_restart_and_run_all_in_jupyterlab(open_notebook: OpenNotebook) -> None:
     """Two cells of the same text are two turns, a cell run again is its own turn, and run all asks for nothing more."""
-    with Simulator() as server, Lab(tmp_path, kernel_environment(server.url, tmp_path)) as lab:
-        lab.write("talk.ipynb", CELLS)
-        page = chromium.new_page()
-        notebook = NotebookPage(lab, page, "talk.ipynb")
+    with Simulator() as server:
+        notebook = open_notebook([CELLS[0].format(url=server.url), *CELLS[1:]])
         for number in (0, 1, 2, 3, 4, 2, 1):
             notebook.run(number)
         assert [len(request.body["messages"]) for request in server.requests] == [1, 3, 5]
         assert "turn 3 of default - False" in notebook.cell(4).inner_text()
+        page = notebook.page
         page.get_by_role("menuitem", name="Kernel", exact=True).click()
         page.get_by_role("menuitem", name="Restart Kernel and Run All Cells").click()
         page.get_by_role("button", name="Confirm Kernel Restart").click()

@@ -119,7 +119,7 @@ def test_a_cell_that_failed_comes_back_without_its_traceback() -> None:
     """What %claude_fix asks with is a cell again, though not mended, and the words around it are left out."""
     system = "Give the whole cell as it should be, in one Python code block."
     failed = "The cell that failed:\n\nfor n in [1]:\n    print(n / 0)\n\nTraceback (most recent call last):\nZeroDivisionError"
-    (block,) = code_blocks(answer(f'What is wrong? <data name="last_error">{failed}</data>', system))
+    (block,) = code_blocks(answer(f'What is wrong? <data name="last_error">\n{failed}\n</data>', system))
     assert block.text.split("\n", 1) == [
         "# Simulated: the code as it was given; a real model would mend it here.",
         "for n in [1]:\n    print(n / 0)",

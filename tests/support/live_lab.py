@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -10,12 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
@@ -95,6 +97,9 @@ class Lab:
         command += ["--ServerApp.token=" + self.token, f"--ServerApp.root_dir={self.folder}"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.append("--allow-root")
+        self._numbers = itertools.count()
+        # A notebook that is not written yet, and the request that starts its kernel.
+        self._next: Tuple[str, Optional[threading.Thread]] = ("", None)
         self._log = (folder / "lab.log").open("w", encoding="utf-8")
         self._process = subprocess.Popen(command, env=self._environment, cwd=str(self.folder), stderr=self._log)
 
@@ -112,6 +117,7 @@ class Lab:
         while True:
             try:
                 urllib.request.urlopen(f"{self.url}/api/status?token={self.token}", timeout=5).close()
+                self._prepare_notebook()
                 return self
             except OSError:
                 if time.monotonic() > ends or self._process.poll() is not None:
@@ -131,17 +137,36 @@ class Lab:
             self._process.wait()
         self._log.close()
 
-    def end_kernels(self) -> None:
-        """Shut every kernel down, as the list of running kernels does."""
-        for session in json.loads(self._ask("GET", "/api/sessions")):
-            self._ask("DELETE", "/api/sessions/" + session["id"])
+    def _prepare_notebook(self) -> None:
+        """Start the kernel of the next notebook, while the test of the present one goes on."""
+        name = f"notebook-{next(self._numbers)}.ipynb"
+        session = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
+        thread = threading.Thread(target=self._ask, args=("POST", "/api/sessions", session), daemon=True)
+        thread.start()
+        self._next = (name, thread)
 
-    def _ask(self, method: str, path: str) -> bytes:
+    def new_notebook(self, cells: List[str]) -> str:
+        """Write a notebook, whose kernel runs already, and return its name."""
+        name, starting = self._next
+        assert starting is not None
+        self.write(name, cells)
+        starting.join(WAIT_SECONDS)
+        self._prepare_notebook()
+        return name
+
+    def end_kernels(self) -> None:
+        """Shut every kernel down but that of the next notebook, as the list of running kernels does."""
+        for session in json.loads(self._ask("GET", "/api/sessions")):
+            if session["path"] != self._next[0]:
+                self._ask("DELETE", "/api/sessions/" + session["id"])
+
+    def _ask(self, method: str, path: str, body: Optional[Dict[str, Any]] = None) -> bytes:
         headers = {"Authorization": "token " + self.token}
-        asked = urllib.request.Request(self.url + path, method=method, headers=headers)
+        data = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(self.url + path, method=method, headers=headers, data=data)
         with urllib.request.urlopen(asked, timeout=30) as answer:
-            body: bytes = answer.read()
-        return body
+            received: bytes = answer.read()
+        return received
 
     def write(self, name: str, cells: List[str]) -> None:
         """Write a notebook into the folder that JupyterLab serves."""

@@ -41,7 +41,7 @@ class Screen(Protocol):
         """Show what is waited for: nothing of the answer is there."""
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
-        """Show what has come so far, and what is waited for where that is not text yet."""
+        """Show what has come so far, and below it what the call does and since when."""
 
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
         """Take away what `wait` showed; mark what has come of an answer that comes no further."""
@@ -84,12 +84,11 @@ class NotebookScreen:
         if began < self._next_update:
             return
         text, thinking = partial.text, partial.thinking
-        footer = "" if text else line
-        state = "\0".join((thinking, text, footer))
+        state = "\0".join((thinking, text, line))
         if state == self._shown or (not text and not thinking):
             return
         self._shown = state
-        rendered = self._renderer.partial(text, thinking, footer)
+        rendered = self._renderer.partial(text, thinking, line)
         self._put(rendered)
         # Each update says all that there is. The longer an answer is, the rarer they are, so that neither time nor traffic grows
         # with its square.
