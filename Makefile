@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX ?= $(abspath $(VENV))/bytecode
 
-.PHONY: demo test lab lint types docs bench check release-check clean help
+.PHONY: demo test lab lint types docs bench check prices release-check clean help
 
 help:
 	@echo "make demo   run the quickstart notebook twice against the simulator: no key, no spending"
@@ -21,6 +21,7 @@ help:
 	@echo "make docs   write the tables and pictures in docs/ that are made from the code"
 	@echo "make bench  run the benchmarks and print their figures in one table (BENCH_OPTIONS=--write: into their README)"
 	@echo "make check  run everything that CI runs"
+	@echo "make prices  bring prices up to date, and print what changed"
 	@echo "make release-check  check what a release needs, and print a checklist"
 	@echo "make clean  remove what these made"
 
@@ -53,6 +54,12 @@ bench: $(VENV)/.dev
 
 check:
 	bash .ci/run
+
+# Prices come from genai-prices (Python 3.11 or newer), names of models from the SDK.
+prices: $(VENV)/.dev
+	@$(call INSTALL,--upgrade genai-prices anthropic)
+	$(BIN)/python tools/update_prices.py
+	@$(BIN)/python tools/update_docs.py
 
 release-check: $(VENV)/.dev
 	$(BIN)/python tools/release_check.py

@@ -306,7 +306,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     version = package_version()
     print("By hand:")
     print("[ ] make check has passed on this commit")
-    print("[ ] python tools/update_prices.py prints nothing with the newest genai-prices")
+    print("[ ] make prices prints nothing")
     print(f"[ ] CHANGELOG.md has the date of the release in place of 'not released'; git tag v{version}")
     print("[ ] twine upload dist/*; then the README no longer says that PyPI is coming")
     failed = sum(not holds for holds, _ in steps)

@@ -2,8 +2,10 @@
 
 ::
 
-    python tools/update_prices.py            write the table
+    python tools/update_prices.py            write the table; print what changed, and what in messages/models.py needs a look
     python tools/update_prices.py --check    write nothing; name each model that differs, exit status 1 if any does
+
+``make prices`` installs the newest genai-prices and SDK first, and brings the pages up to date afterwards.
 
 Needs Python 3.11 or newer and the genai-prices whose data is wanted. The result depends on that data alone, never on
 the clock: ``dated`` is the newest date that the Anthropic entries themselves state (a price's start, or "as of" in a
@@ -16,12 +18,15 @@ costs half the standard price of every token; the only conditions on a price are
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import re
 import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, get_args
+
+from claude_force_nb.messages.models import CURRENT_MODELS, rules_for
 
 PRICES = Path(__file__).resolve().parent.parent / "claude_force_nb" / "costs" / "prices.json"
 
@@ -215,6 +220,43 @@ def differences(old: Dict[str, Any], new: Dict[str, Any]) -> List[str]:
     return lines
 
 
+def sdk_models() -> List[str]:
+    """Return the names of models that the installed SDK knows."""
+    from anthropic.types import model
+
+    return sorted({name for part in get_args(model.Model) for name in get_args(part)})
+
+
+def models_to_look_at(names: Iterable[str], today: datetime.date) -> List[str]:
+    """Name the models whose rules nobody has written down, or that are gone; one line each.
+
+    The rules in ``messages/models.py`` are read in the documentation, each with its source: no package has them as data.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of the price table and of the SDK.
+    today : datetime.date
+    """
+    lines = []
+    for name in sorted(set(names)):
+        rules = rules_for(name)
+        if not rules.known and _is_current(name):
+            lines.append(f"{name}: messages/models.py has no rules of its own; add them, with their source")
+    for rules in CURRENT_MODELS:
+        if rules.retirement_announced and rules.retires is not None and rules.retires <= today:
+            lines.append(
+                f"{rules.name}: retired on {rules.retires}; in messages/models.py it belongs to those that are gone"
+            )
+    return lines
+
+
+def _is_current(name: str) -> bool:
+    """Whether a model is of version 4.5 or later; those before have rules in common."""
+    found = LINE_OF_MODELS.match(name)
+    return found is not None and (int(found.group(2)), int(found.group(3) or 0)) >= (4, 5)
+
+
 def main(arguments: Optional[List[str]] = None) -> int:
     """Write or check the table; return the exit status."""
     parser = argparse.ArgumentParser(description="Write costs/prices.json from genai-prices.")
@@ -229,6 +271,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
             print("prices.json is not what this tool writes; run python tools/update_prices.py")
         return int(text != render(new))
     PRICES.write_text(render(new), encoding="utf-8")
+    for line in models_to_look_at([*new["models"], *sdk_models()], datetime.date.today()):
+        print(line)
     return 0
 
 
