@@ -384,6 +384,14 @@ def test_tab_completes_options_agents_and_models(shared: LiveKernel) -> None:
     assert "KEYS" in shared.complete("KEYS = 1; KE") or "KeyError" in shared.complete("KeyErr")
 
 
+@pytest.mark.skipif(IPython.version_info >= (8, 6), reason="from IPython 8.6 on matchers are given the cell")
+def test_tab_knows_the_cell_that_the_front_end_has_sent(shared: LiveKernel) -> None:
+    """Where IPython knows the line only, the names inside the braces of a prompt are offered all the same."""
+    shared.run("nested = 1")
+    assert "nested" in shared.complete("%%claude model=haiku\nSay {{ nes")
+    assert "upper" in shared.complete("%%claude model=haiku\nSay {{ nested | uppe")
+
+
 @pytest.mark.slow
 def test_tab_knows_rows_templates_and_every_option(shared: LiveKernel, tmp_path: Path) -> None:
     """Rows and their columns, names and filters inside braces, values, actions; no name of the machinery, nothing of others'."""

@@ -18,7 +18,12 @@ def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
         def old_matcher(word: str) -> List[str]:
             from .completion import complete
 
-            return complete(magics, completer.text_until_cursor) or []
+            line = completer.text_until_cursor
+            try:
+                found = complete(magics, line, _before_cursor(completer.shell, line))
+            except Exception:  # see below; IPython would print it
+                return []
+            return [word] if found == [] else found or []
 
         return old_matcher
 
@@ -40,3 +45,12 @@ def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
         return {"completions": completions, "suppress": found is not None, "ordered": True}
 
     return claude_matcher  # type: ignore[no-any-return]
+
+
+def _before_cursor(shell: Any, line: str) -> str:
+    """Return the cell up to the cursor, of which older IPythons keep the line only; the front end has sent all of it."""
+    message: Any = getattr(shell, "get_parent", dict)()
+    content = message.get("content") or {}
+    code, at = content.get("code"), content.get("cursor_pos")
+    before = code[:at] if isinstance(code, str) and isinstance(at, int) else line
+    return before if before.endswith(line) else line
