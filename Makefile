@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX ?= $(abspath $(VENV))/bytecode
 
-.PHONY: demo test lab lint types docs bench check prices release-check clean help
+.PHONY: demo test lab lint types docs docs-links bench check prices release-check clean help
 
 help:
 	@echo "make demo   run the quickstart notebook twice against the simulator: no key, no spending"
@@ -18,7 +18,8 @@ help:
 	@echo "make test   run the quick tests"
 	@echo "make lint   check style, imports between rooms and formatting"
 	@echo "make types  check types"
-	@echo "make docs   write the tables and pictures in docs/ that are made from the code"
+	@echo "make docs   write the tables in docs/ that are made from the code, and build the site into build/docs"
+	@echo "make docs-links  ask every external address in docs/ whether it is there"
 	@echo "make bench  run the benchmarks and print their figures in one table (BENCH_OPTIONS=--write: into their README)"
 	@echo "make check  run everything that CI runs"
 	@echo "make prices  bring prices up to date, and print what changed"
@@ -46,8 +47,16 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy --python-executable $(BIN)/python
 
-docs: $(VENV)/.dev
+# Every warning is an error. Cells are run against the simulator; the network is not needed.
+SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -j 2 -d build/docs-pages $(DOCS_OPTIONS)
+
+docs: $(VENV)/.docs
 	$(BIN)/python tools/update_docs.py
+	$(SPHINX) -b html docs build/docs
+	@echo "The site is in build/docs/index.html" >&2
+
+docs-links: $(VENV)/.docs
+	$(SPHINX) -D nb_execution_mode=off -b linkcheck docs build/docs-links
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_all.py $(BENCH_OPTIONS)
@@ -86,6 +95,11 @@ $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the package and what the tests need into $(VENV) …" >&2
 	@$(call INSTALL,--editable '.[test]')
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the package and what builds the site into $(VENV) …" >&2
+	@$(call INSTALL,--editable '.[docs$(comma)demo]')
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

@@ -1,4 +1,4 @@
-"""The console command ``claude-force-nb``, also ``python -m claude_force_nb``: one subcommand for each entry of `_COMMANDS`."""
+"""The console command ``claude-force-nb``, also ``python -m claude_force_nb``: one subcommand for each entry of `COMMANDS`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import ClaudeForceError
 from .text_tables import one_line
 
 # Each command lives in its room; a module has add_arguments(parser) and run(arguments) -> exit status.
-_COMMANDS = {
+COMMANDS = {
     "demo": (".notebook.demo", "run the quickstart notebook twice against the simulator"),
     "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
     "cache": (".cache.cli", "inspect, verify or clear the response cache"),
@@ -36,13 +36,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     chosen = words[0] if words else ""
-    for name, (module, meaning) in _COMMANDS.items():
+    for name, (module, meaning) in COMMANDS.items():
         subparser = commands.add_parser(name, help=meaning)
         if name == chosen:  # the others are not needed, and importing them costs time
             import_module(module, __package__).add_arguments(subparser)
     parsed = parser.parse_args(words)
     try:
-        status: int = import_module(_COMMANDS[parsed.command][0], __package__).run(parsed)
+        status: int = import_module(COMMANDS[parsed.command][0], __package__).run(parsed)
     except ClaudeForceError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1

@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import json
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Sequence, Set
 
 import claude_force_nb.errors
+from claude_force_nb.__main__ import COMMANDS
 from claude_force_nb.agents import BUILT_IN, AgentLibrary
 from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.messages.models import COLUMN_SOURCES, CURRENT_MODELS, ModelRules
+from claude_force_nb.notebook.magics.claude_magics import ClaudeMagics
 from claude_force_nb.notebook.options.of_magics import BATCH_OPTIONS
 from claude_force_nb.notebook.options.option import Option
 from claude_force_nb.notebook.options.table import LINE_OPTIONS, OPTIONS, SETTINGS
 from claude_force_nb.simulator import FAULT_KINDS
-from claude_force_nb.vocabulary import EFFORTS
+from claude_force_nb.vocabulary import EFFORTS, ERROR_PAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
@@ -97,6 +101,80 @@ def errors() -> str:
     """Return the error tree, as errors.py draws it."""
     tree = (claude_force_nb.errors.__doc__ or "").partition("::\n")[2].strip("\n")
     return "```text\n{}\n```".format(re.sub(r"^    ", "", tree, flags=re.MULTILINE))
+
+
+def remedies() -> str:
+    """Return what each error means and the page that says what to do, nearest class first."""
+    rows = []
+    for name in sorted(claude_force_nb.errors.__all__):
+        error = getattr(claude_force_nb.errors, name)
+        if issubclass(error, claude_force_nb.errors.ClaudeForceError):
+            page = next((ERROR_PAGES[kind.__name__] for kind in error.__mro__ if kind.__name__ in ERROR_PAGES), "")
+            rows.append((f"`{name}`", _summary(error), f"[{_title(page)}]({_from_reference(page)})" if page else ""))
+    return table(("Error", "When", "What to do"), rows)
+
+
+def _summary(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
+
+
+def _from_reference(page: str) -> str:
+    return page[len("reference/") :] if page.startswith("reference/") else f"../{page}"
+
+
+def _title(page: str) -> str:
+    """Return the heading that a link in docs/ leads to."""
+    path, _, anchor = page.partition("#")
+    text = (REPOSITORY / "docs" / path).read_text(encoding="utf-8")
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        if not anchor or re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") == anchor:
+            return str(heading)
+    raise KeyError(page)
+
+
+def magics() -> str:
+    """Return the reference of every magic, as its ``--help`` shows it."""
+    parts = []
+    for name in sorted({name for names in ClaudeMagics.magics.values() for name in names}):
+        module = import_module(f"claude_force_nb.notebook.commands.{name.partition('_')[2] or 'claude'}")
+        reference = module.REFERENCE
+        lines = [f"## {reference.magic}", "", reference.summary, "", "```text"]
+        width = max(len(typed) for typed, _ in reference.examples)
+        lines += [f"{typed.ljust(width)}  # {meaning}" for typed, meaning in reference.examples]
+        lines.append("```")
+        if reference.words:
+            lines += ["", table(("Word", "Meaning", "Takes"), [(f"`{word}`", *rest) for word, *rest in reference.words])]
+        if reference.options:
+            which = "settings.md" if "daily_budget" in reference.options else "options.md"
+            which += "#options-of-a-batch" if "column" in reference.options else ""
+            names = ", ".join(f"`{option}`" for option in reference.options)
+            lines += ["", f"Takes {names}: see [{_title('reference/' + which)}]({which})."]
+        lines += ["", f"More: [{_title(reference.page)}]({_from_reference(reference.page)})"]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def commands() -> str:
+    """Return the help of each command of ``claude-force-nb``, eighty columns wide wherever it is written."""
+    parts = []
+    for name, (module, meaning) in COMMANDS.items():
+        parser = argparse.ArgumentParser(
+            prog=f"claude-force-nb {name}",
+            add_help=False,
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=80),
+        )
+        import_module(module, "claude_force_nb").add_arguments(parser)
+        rows = []
+        for action in parser._actions:
+            if action.help == argparse.SUPPRESS:
+                continue
+            typed = ", ".join(f"`{word}`" for word in action.option_strings) or f"`{action.metavar or action.dest}`"
+            metavar = action.metavar or (action.dest.upper() if action.option_strings and action.nargs != 0 else "")
+            takes = ", ".join(f"`{choice}`" for choice in action.choices or ()) or str(metavar if action.option_strings else "")
+            rows.append((typed, takes, (action.help or "") % {**vars(action), "prog": parser.prog}))
+        described = parser.description or f"{meaning[:1].upper()}{meaning[1:]}."
+        parts.append(f"## claude-force-nb {name}\n\n{described}\n\n{table(('Argument', 'Takes', 'Meaning'), rows)}")
+    return "\n\n".join(parts)
 
 
 def faults() -> str:
@@ -234,7 +312,9 @@ def rooms() -> str:
 
 
 TABLES: Dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (attacks, options, batch, settings, agents, errors, faults, models, prices, rooms)
+    each.__name__: each for each in (
+        attacks, options, batch, settings, agents, commands, errors, remedies, faults, magics, models, prices, rooms
+    )  # fmt: skip
 }
 
 

@@ -1,0 +1,75 @@
+"""How the site is built from docs/: see ``make docs``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import claude_force_nb
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_extensions"))
+
+project = "claude_force_nb"
+author = "The claude_force_nb developers"
+version = release = claude_force_nb.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_copybutton",
+    "runnable_pages",
+]
+exclude_patterns = ["_extensions", "_static"]
+nitpicky = True
+# The build needs no network, so what other projects document is not linked; what is ours has to be found.
+nitpick_ignore_regex = [("py:.*", r"(?!claude_force_nb\.).*")]
+
+# Headings have the anchors that GitHub gives them, so that a link is the same in the repository and on the site.
+myst_heading_anchors = 4
+myst_enable_extensions = ["deflist"]
+nb_execution_mode = "force"
+nb_execution_timeout = 60
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+# What a cell writes does not land beside the pages.
+nb_execution_in_temp = True
+
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+autosummary_generate = False
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+numpydoc_xref_param_type = False
+
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .gp, .go"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "claude_force_nb"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_sidebars = {"index": []}
+html_theme_options = {
+    "logo": {"text": "claude_force_nb"},
+    "github_url": "https://github.com/claude-force-nb/claude_force_nb",
+    "navigation_with_keys": False,
+    "show_nav_level": 1,
+    "show_toc_level": 2,
+    "show_prev_next": True,
+    "header_links_before_dropdown": 5,
+    "navbar_align": "left",
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+copyright = author
+
+linkcheck_ignore = [
+    # Not published yet.
+    r"https://github\.com/claude-force-nb/.*",
+    r"https?://(127\.0\.0\.1|localhost).*",
+]
+linkcheck_anchors = False
