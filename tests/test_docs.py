@@ -31,7 +31,10 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> List[Block]:
-    text = page.read_text(encoding="utf-8")
+    return _blocks_of(page.read_text(encoding="utf-8"))
+
+
+def _blocks_of(text: str) -> List[Block]:
     found = re.finditer(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [Block(match.group(1).strip(), match.group(2), text.count("\n", 0, match.start()) + 2) for match in found]
 
@@ -141,7 +144,11 @@ def test_the_console_script() -> None:
 
 
 def _tool() -> Any:
-    spec = importlib.util.spec_from_file_location("update_docs", str(ROOT / "tools" / "update_docs.py"))
+    return _module(ROOT / "tools" / "update_docs.py")
+
+
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, str(path))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -208,6 +215,34 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in _anchors(file), target
 
 
+INDEXES = sorted((ROOT / "docs").glob("*/index.md"))
+
+
+def _extension() -> Any:
+    """The part of the site's builder that reads pages, which needs no Sphinx."""
+    return _module(ROOT / "docs" / "_extensions" / "runnable_pages.py")
+
+
+@pytest.mark.parametrize("index", [pytest.param(index, id=name(index)) for index in INDEXES])
+def test_an_index_lists_every_page_of_its_folder_once(index: Path) -> None:
+    """In its tables, of which the site makes its navigation."""
+    made = _extension().with_contents(index.read_text(encoding="utf-8"))
+    listed = re.findall(r"^([\w-]+)$", "\n".join(block.text for block in _blocks_of(made)), re.MULTILINE)
+    assert sorted(listed) == sorted(page.stem for page in index.parent.glob("*.md") if page != index)
+
+
+def test_a_page_with_cells_is_a_notebook_and_shows_each_error_once() -> None:
+    """What fails may fail when the site is built; the line below it, for readers of the source, gives way to what the cell shows."""
+    with_cells = _extension().with_cells
+    plain = "# Page\n\n```python\n1\n```\n"
+    assert with_cells(plain) == plain
+    made = with_cells("# Page\n\n```ipython\n%x\n```\n\n```ipython fails\n%y\n```\n\n```text\nError: y\n```\n\nMore.\n")
+    assert made.startswith("---\nfile_format: mystnb\n")
+    cells = [(block.kind, block.text) for block in _blocks_of(made)]
+    assert cells == [("{code-cell}", "%x\n"), ("{code-cell}", ":tags: [raises-exception]\n\n%y\n")]
+    assert made.endswith("\nMore.\n")
+
+
 def _pyproject() -> Dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
@@ -221,8 +256,12 @@ def test_every_dependency_has_its_reason() -> None:
     """docs/explanation/dependencies.md has one line for each package that is required at run time, and for no other."""
     required = {re.match(r"[A-Za-z0-9-]+", line).group() for line in _pyproject()["project"]["dependencies"]}  # type: ignore[union-attr]
     page = (ROOT / "docs" / "explanation" / "dependencies.md").read_text(encoding="utf-8")
-    explained = re.findall(r"^\| `([\w-]+)`", page.partition("\n## ")[0], re.MULTILINE)
-    assert sorted(explained) == sorted(required)
+    needed, _, for_the_site = page.partition("`docs` builds the site")
+    assert sorted(re.findall(r"^\| `([\w-]+)`", needed, re.MULTILINE)) == sorted(required)
+    site = {
+        re.match(r"[A-Za-z0-9-]+", line).group() for line in _pyproject()["project"]["optional-dependencies"]["docs"]
+    }  # type: ignore[union-attr]
+    assert sorted(re.findall(r"^\| `([\w-]+)`", for_the_site, re.MULTILINE)) == sorted(site - {"ipykernel"})
 
 
 def test_every_room_is_in_the_design() -> None:

@@ -143,7 +143,10 @@ def magics() -> str:
         lines += [f"{typed.ljust(width)}  # {meaning}" for typed, meaning in reference.examples]
         lines.append("```")
         if reference.words:
-            lines += ["", table(("Word", "Meaning", "Takes"), [(f"`{word}`", *rest) for word, *rest in reference.words])]
+            lines += [
+                "",
+                table(("Word", "Meaning", "Takes"), [(f"`{word}`", *rest) for word, *rest in reference.words]),
+            ]
         if reference.options:
             which = "settings.md" if "daily_budget" in reference.options else "options.md"
             which += "#options-of-a-batch" if "column" in reference.options else ""
@@ -170,7 +173,9 @@ def commands() -> str:
                 continue
             typed = ", ".join(f"`{word}`" for word in action.option_strings) or f"`{action.metavar or action.dest}`"
             metavar = action.metavar or (action.dest.upper() if action.option_strings and action.nargs != 0 else "")
-            takes = ", ".join(f"`{choice}`" for choice in action.choices or ()) or str(metavar if action.option_strings else "")
+            takes = ", ".join(f"`{choice}`" for choice in action.choices or ()) or str(
+                metavar if action.option_strings else ""
+            )
             rows.append((typed, takes, (action.help or "") % {**vars(action), "prog": parser.prog}))
         described = parser.description or f"{meaning[:1].upper()}{meaning[1:]}."
         parts.append(f"## claude-force-nb {name}\n\n{described}\n\n{table(('Argument', 'Takes', 'Meaning'), rows)}")
@@ -312,9 +317,22 @@ def rooms() -> str:
 
 
 TABLES: Dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (
-        attacks, options, batch, settings, agents, commands, errors, remedies, faults, magics, models, prices, rooms
-    )  # fmt: skip
+    each.__name__: each
+    for each in (
+        attacks,
+        options,
+        batch,
+        settings,
+        agents,
+        commands,
+        errors,
+        remedies,
+        faults,
+        magics,
+        models,
+        prices,
+        rooms,
+    )
 }
 
 

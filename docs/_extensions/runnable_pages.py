@@ -66,7 +66,7 @@ def _begin(app: Any) -> None:
     }
     os.environ.clear()
     os.environ.update(kept)
-    os.environ["CLAUDE_FORCE_HOME"] = app.reader_home
+    os.environ["HOME"] = app.reader_home
     os.environ["CLAUDE_FORCE_BASE_URL"] = "simulator"
 
 
