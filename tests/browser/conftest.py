@@ -56,11 +56,11 @@ def open_notebook(lab: Lab, pages: Any, server: Simulator, request: pytest.Fixtu
     """``open_notebook(cells)`` opens a new notebook; a page that fails is photographed, and every kernel is ended."""
     opened: List[NotebookPage] = []
 
-    def open_(cells: List[str]) -> NotebookPage:
+    def open_(cells: List[str], tree: str = "lab/tree") -> NotebookPage:
         name = lab.new_notebook(cells)
         page = pages.new_page()
         page.set_viewport_size({"width": 1180, "height": 1150})
-        opened.append(NotebookPage(lab, page, name))
+        opened.append(NotebookPage(lab, page, name, tree))
         return opened[-1]
 
     failed = request.session.testsfailed

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type
+from typing import Any, Dict, List, Optional, Protocol, Tuple, Type
 
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
@@ -184,9 +184,10 @@ class Lab:
 
 
 class NotebookPage:
-    """One notebook open in the browser."""
+    """One notebook open in the browser, in JupyterLab, or in Notebook where `tree` is ``notebooks``."""
 
-    def __init__(self, lab: Lab, page: Any, name: str) -> None:
+    def __init__(self, lab: Lab, page: Any, name: str, tree: str = "lab/tree") -> None:
+        self._tree = tree
         self.lab = lab
         self.page = page
         self.name = name
@@ -195,9 +196,12 @@ class NotebookPage:
 
     def open(self) -> None:
         """Load the page, anew where it is open."""
-        self.page.goto(f"{self.lab.url}/lab/tree/{self.name}?reset&token={self.lab.token}")
+        self.page.goto(f"{self.lab.url}/{self._tree}/{self.name}?reset&token={self.lab.token}")
         self.page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
-        self.page.locator("text=/Python 3.*Idle/").first.wait_for()
+        idle = (
+            "text=/Python 3.*Idle/" if self._tree == "lab/tree" else ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+        )
+        self.page.locator(idle).first.wait_for()
 
     def cell(self, number: int) -> Any:
         """Return the locator of a cell."""
@@ -238,5 +242,8 @@ class NotebookPage:
         return self.lab.read(self.name)
 
 
-# Opens a new notebook of these cells.
-OpenNotebook = Callable[[List[str]], NotebookPage]
+class OpenNotebook(Protocol):
+    """Opens a new notebook of these cells; for `tree` see `NotebookPage`."""
+
+    def __call__(self, cells: List[str], tree: str = "lab/tree") -> NotebookPage:
+        """Return its page."""
