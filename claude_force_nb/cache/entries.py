@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
 
 from .rows import Row
-from .signing import NEVER, KeyRing
+from .signing import NEVER, KeyRing, UnknownKeyError
 
 __all__ = [
     "CLOCK_SKEW_SECONDS",
@@ -18,6 +18,7 @@ __all__ = [
     "Entry",
     "Verified",
     "answer_of",
+    "check",
     "encode",
     "lifetime",
     "read",
@@ -103,6 +104,18 @@ def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[fl
     return Entry(value, fields, *lifetime(created_ms, ends_ms, ttl_seconds))
 
 
+def check(ring: Optional[KeyRing], fingerprint: str, value: bytes, ttl_seconds: Optional[float]) -> Union[Entry, str]:
+    """Return what `read` does, or why the value cannot be used: ``foreign`` with another key, else ``corrupt``."""
+    if ring is None:  # no key was ever made here
+        return "foreign"
+    try:
+        return read(ring, fingerprint, value, ttl_seconds)
+    except UnknownKeyError:
+        return "foreign"
+    except Exception:
+        return "corrupt"
+
+
 def answer_of(entry: Entry, now: float) -> ClaudeResult:
     """Return a new result for an entry."""
     fields = entry.fields.copy()
@@ -116,6 +129,19 @@ class Verified(OrderedDict):  # type: ignore[type-arg]
     """Fingerprint to `Entry`, the least recently used first, in bounded memory. The owner has the lock."""
 
     size_bytes = 0
+
+    def entry(
+        self, ring: Optional[KeyRing], fingerprint: str, value: bytes, ttl_seconds: Optional[float]
+    ) -> Union[Entry, str]:
+        """Return the entry of a value as read, or what `check` says; one that was verified before, and is unchanged, is not read again."""
+        found: Union[Entry, str, None] = self.get(fingerprint)
+        if type(found) is Entry and found.value == value:
+            self.move_to_end(fingerprint)
+            return found
+        found = check(ring, fingerprint, value, ttl_seconds)
+        if type(found) is Entry:
+            self.remember(fingerprint, found)
+        return found
 
     def remember(self, fingerprint: str, entry: Entry) -> None:
         """Keep `entry` and drop the oldest ones; `entry` itself stays, however large, until the next one is added."""

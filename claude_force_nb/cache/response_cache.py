@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import ClaudeRequest
@@ -22,7 +22,7 @@ from .lifecycle import StoreLifecycle
 from .notices import Notices
 from .report import CacheStats, VerifyReport
 from .rows import Evicted, Judged, NewValue, Row
-from .signing import NEVER, KeyRing, RecordKeys, UnknownKeyError
+from .signing import NEVER, KeyRing, RecordKeys
 from .uses import MAX_NOTES
 from .verification import verify_store
 
@@ -163,7 +163,19 @@ class ResponseCache:
         OptionError
             If a fingerprint is not 64 lower-case hexadecimal digits.
         """
-        fingerprint = request if type(request) is str else fingerprint_of(request)
+        return self._get(request if type(request) is str else fingerprint_of(request), None, counted)
+
+    def read_ahead(self, requests: Sequence[ClaudeRequest]) -> List[Optional[ClaudeResult]]:
+        """Return the answers to up to `READ_TOGETHER` requests that one statement reads; None says nothing: ask `get`."""
+        keys = [request.fingerprint for request in requests]
+        try:
+            with self._lifecycle.read_lock:
+                values = self._lifecycle.store.values_of(keys)  # type: ignore[union-attr]
+        except Exception:  # not open, or broken: `get` mends it
+            values = {}
+        return [self._get(key, values[key], True) if key in values else None for key in keys]
+
+    def _get(self, fingerprint: str, value: Optional[bytes], counted: bool) -> Optional[ClaudeResult]:
         now = self._clock()
         lifecycle = self._lifecycle
         with lifecycle.read_lock:
@@ -171,24 +183,21 @@ class ResponseCache:
             if lifecycle.looked_at <= now < lifecycle.look_at:
                 store = lifecycle.store
                 try:
-                    rows = store.read(store.read_statement, (fingerprint,)).fetchall()  # type: ignore[union-attr]
-                    absent = not rows and store.row_of(fingerprint) is None  # type: ignore[union-attr]
+                    if value is None:
+                        rows = store.read(store.read_statement, (fingerprint,)).fetchall()  # type: ignore[union-attr]
+                        if rows:
+                            (value,) = rows[0]
+                        elif store.row_of(fingerprint) is None and is_fingerprint(fingerprint):  # type: ignore[union-attr]
+                            self._misses += counted
+                            return None
                 except Exception:
-                    rows = absent = None  # tried again below, where there is a way to mend what is broken
-                if absent and is_fingerprint(fingerprint):
-                    self._misses += counted
-                    return None
-                if rows:
-                    (value,) = rows[0]
-                    entry: Union[Entry, str, None] = self._verified.get(fingerprint)
-                    # Verified before, and unchanged on disk: only its age is different.
-                    if entry is None or entry.value != value:  # type: ignore[union-attr]
-                        entry = self._check(fingerprint, value)
-                    else:
-                        self._verified.move_to_end(fingerprint)
+                    value = None  # tried again below, where there is a way to mend what is broken
+                if value is not None:
+                    entry = self._verified.entry(self._keys.ring, fingerprint, value, self._ttl_seconds)
                     if type(entry) is Entry and entry.created <= now < entry.ends and len(self._uses.times) < MAX_NOTES:
                         self._hits += counted
-                        return self._answer(fingerprint, entry, now)
+                        self._uses.note(fingerprint, now)
+                        return answer_of(entry, now)
         return self._get_slowly(fingerprint, now, counted)
 
     def discount_miss(self) -> None:
@@ -350,7 +359,8 @@ class ResponseCache:
                     found = "future"
             if not isinstance(found, str):
                 self._hits += counted
-                answer = self._answer(fingerprint, found, now)
+                self._uses.note(fingerprint, now)
+                answer = answer_of(found, now)
             else:
                 self._misses += counted
                 self._verified.forget(fingerprint)
@@ -370,29 +380,12 @@ class ResponseCache:
         self._notices.emit()
         return answer
 
-    def _answer(self, fingerprint: str, entry: Entry, now: float) -> ClaudeResult:
-        self._uses.note(fingerprint, now)
-        return answer_of(entry, now)
-
     def _check_row(self, fingerprint: str, row: Row) -> Union[Entry, str]:
         try:
             value = entries.value_of(row)
         except ValueError:
             return "corrupt"
-        return self._check(fingerprint, value)
-
-    def _check(self, fingerprint: str, value: bytes) -> Union[Entry, str]:
-        """Verify, decode and remember a value as read: the entry, or why there is none."""
-        if self._keys.ring is None:  # no key was ever made here
-            return "foreign"
-        try:
-            entry = entries.read(self._keys.ring, fingerprint, value, self._ttl_seconds)
-        except UnknownKeyError:
-            return "foreign"
-        except Exception:
-            return "corrupt"
-        self._verified.remember(fingerprint, entry)
-        return entry
+        return self._verified.entry(self._keys.ring, fingerprint, value, self._ttl_seconds)
 
     def _verified_store(self, store: Store) -> VerifyReport:
         assert self._keys.ring is not None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["Evicted", "Judged", "NewValue", "Row", "Scanned", "Sums"]
+__all__ = ["READ_TOGETHER", "Evicted", "Judged", "NewValue", "Row", "Scanned", "Sums"]
+
+READ_TOGETHER = 16
+"""Values read in one statement: with more of them a value takes hardly less time."""
 
 
 class Row(NamedTuple):

@@ -22,7 +22,7 @@ from claude_force_nb.storage.private import make_private_file, make_private_fold
 
 from . import database
 from .database import DamagedError
-from .rows import Evicted, Judged, NewValue, Row, Scanned, Sums
+from .rows import READ_TOGETHER, Evicted, Judged, NewValue, Row, Scanned, Sums
 from .signed_disk import SignedDisk
 from .uses import UseLog
 
@@ -45,6 +45,8 @@ _SETTINGS: Dict[str, Any] = {
 }
 
 _FIRST_ROWID = -(2**63)
+# A value that is longer is read by itself, so that what is read together does not fill the memory.
+_MOST_TOGETHER_BYTES = 2**20
 # Work that a transaction may take beside that of the file's size; see `WorkLimit`. Reads find one row by its key, and need no limit.
 _INSTRUCTIONS = 50_000_000
 
@@ -147,7 +149,10 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self._reader.set_authorizer(database.authorize_read)
         self.read = self._reader.execute
         # The first finds only rows such as ours; the others show what else is there.
-        self.read_statement = f"SELECT value FROM Cache WHERE key = ? AND raw = 1 AND mode = {MODE_RAW} AND filename IS NULL AND length(value) <= {int(max_value_bytes)}"
+        ours = f"raw = 1 AND mode = {MODE_RAW} AND filename IS NULL AND length(value) <="
+        self.read_statement = f"SELECT value FROM Cache WHERE key = ? AND {ours} {int(max_value_bytes)}"
+        several = ", ".join("?" * READ_TOGETHER)
+        self._read_several = f"SELECT key, value FROM Cache WHERE key IN ({several}) AND {ours} {_MOST_TOGETHER_BYTES}"
         self._row = f"mode, filename, CASE WHEN length(value) <= {int(max_value_bytes)} THEN value END"
         self._scan_statement = f"SELECT rowid, key, raw, {self._row} FROM Cache WHERE rowid >= ? ORDER BY rowid LIMIT 1"
         self.read(self.read_statement, ("",)).fetchall()
@@ -201,6 +206,11 @@ class Store(diskcache.Cache):  # type: ignore[misc]
                     pass
 
     # ------------------------------------------------------------------ reading
+
+    def values_of(self, keys: Sequence[str]) -> Dict[str, bytes]:
+        """Return the values of one to `READ_TOGETHER` keys: those that are not long, and in rows such as ours."""
+        every = [*keys, *keys[-1:] * (READ_TOGETHER - len(keys))]
+        return {key.decode("ascii"): value for key, value in self.read(self._read_several, every).fetchall()}
 
     def row_of(self, key: str) -> Optional[Row]:
         """Return the row of `key`, whatever its content; None if there is none."""

@@ -7,7 +7,7 @@ import datetime
 import functools
 import time
 from decimal import Decimal
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.days import day_before, today
@@ -28,6 +28,7 @@ __all__ = ["Answerer"]
 
 # Prices that are remembered.
 _MOST_PRICED = 1024
+_NOTHING = Decimal(0)
 
 
 class Answerer:
@@ -98,6 +99,26 @@ class Answerer:
                 raise
             return self.hit(call.request, known, started, call.cell)
         return None
+
+    def find_together(self, calls: Sequence[Call]) -> List[Optional[ClaudeResult]]:
+        """Return what `find` returns for several calls, as far as the cache can be read for them at once.
+
+        None says nothing of an answer: it is to be looked up by itself.
+        """
+        cache = self._cache
+        if (
+            cache is None
+            or self._answers is not None
+            or not all(call.options.reads_cache for call in calls)
+            or not calls
+        ):
+            return [None] * len(calls)
+        self._check_open()
+        started = time.perf_counter()
+        found = cache.read_ahead([call.request for call in calls])
+        return [
+            None if hit is None else self.hit(call.request, hit, started, call.cell) for call, hit in zip(calls, found)
+        ]
 
     async def answer(self, call: Call) -> ClaudeResult:
         """Answer a request, with an answer that fits the schema if one is given.
@@ -215,7 +236,7 @@ class Answerer:
         # A recorded answer is shown with what it cost on its day, every other with what it saves today.
         day = day_before(hit.age_seconds) if recorded else today()
         hit = hit.changed(
-            cost=Decimal(0),
+            cost=_NOTHING,
             saved=self._price(hit.model, hit.usage, day),
             agent=request.agent,
             duration_seconds=time.perf_counter() - started,

@@ -109,13 +109,17 @@ class RequestMaker:
         if rendered.attachments:
             check_blocks(rendered.attachments, context_window=self._prices.context_window(chosen.model))
         messages = options.body.get("messages")
+        fenced = rendered.fenced or (bool(turns) and any(turn.fenced for turn in turns))
+        said = notices(rendered)
+        shared = self._shared.get(fenced)
         if messages is None:
+            if shared is not None and not turns and type(rendered.content) is str:
+                # Nearly every row: no model refuses a single text of the user's.
+                made = shared.request_of_text(rendered.content, notices=said)
+                return self._marked(made, rendered, fenced, turns, varying)
             messages = [{"role": "user", "content": rendered.content}]
             if turns:
                 messages = [*(message for turn in turns for message in turn.messages), *messages]
-        fenced = rendered.fenced or any(turn.fenced for turn in turns)
-        said = notices(rendered)
-        shared = self._shared.get(fenced)
         if shared is not None:
             check_messages({**shared.body, "messages": messages}, chosen.rules)
             return self._marked(shared.request(messages, notices=said), rendered, fenced, turns, varying)
@@ -226,8 +230,9 @@ def _render(
     if not isinstance(prompt, str):
         raise OptionError(f"a prompt must be text, not {type(prompt).__name__}")
     prompt = well_formed(prompt)
-    rendered = RenderedPrompt(prompt)
-    if variables is not None:
+    if variables is None:
+        rendered = RenderedPrompt(prompt)
+    else:
         look = options.on_injection != "off"
         rendered = render(prompt, variables, look=look, missing=options.missing or "keep", varying=varying)
         apply_injection_policy(rendered, options.on_injection)

@@ -103,7 +103,7 @@ class Ledger:
     ) -> None:
         """Record several answers in one transaction, like `append`."""
         now = self._clock()
-        rows = []
+        rows: List[Tuple[Any, ...]] = []
         for result in results:
             if result.cached:
                 self._hits.append((result, now, notebook, cell))
@@ -342,7 +342,7 @@ class Ledger:
 def _name(value: Optional[str]) -> Optional[str]:
     if value is None:
         return None
-    text = str(value)[:_LONGEST_NAME]
+    text = value if type(value) is str and len(value) <= _LONGEST_NAME else str(value)[:_LONGEST_NAME]
     # A lone surrogate cannot be stored, and a server may send one.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 

@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Dict, Optional, Sequence, Tuple
+from json.encoder import encode_basestring_ascii
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit, urlunsplit
 
 from claude_force_nb.errors import OptionError
@@ -259,16 +260,33 @@ class SharedFields:
         """
         plain = _json_data(messages, "body.messages")
         _check_messages(plain)
+        return self._with(plain, _encode(plain), notices)
+
+    def request_of_text(self, text: str, *, notices: Tuple[str, ...] = ()) -> ClaudeRequest:
+        """Return the request whose only message is this text of the user's: what `request` returns, in half its time.
+
+        Raises
+        ------
+        OptionError
+            If the text cannot be sent.
+        """
+        text = _text(text, "body.messages")
+        # Canonical JSON, whose keys are sorted.
+        encoded = f'[{{"content":{encode_basestring_ascii(text)},"role":"user"}}]'
+        return self._with([{"role": "user", "content": text}], encoded, notices)
+
+    def _with(self, messages: List[Any], encoded: str, notices: Tuple[str, ...]) -> ClaudeRequest:
+        """Return the request with these messages, which are plain JSON data, and with the fingerprint that follows."""
         one = self._one
         if self._around is None:
             self._around = self._encode_around()
         before, after = self._around
         digest = before.copy()
-        digest.update((_encode(plain) + after).encode("ascii"))
+        digest.update((encoded + after).encode("ascii"))
         made = object.__new__(ClaudeRequest)
         fields = made.__dict__
         fields.update(one.__dict__)
-        fields["body"] = {**one.body, "messages": plain}
+        fields["body"] = {**one.body, "messages": messages}
         fields["notices"] = notices
         fields["_fingerprint"] = digest.hexdigest()
         return made

@@ -41,7 +41,10 @@ _FENCED = re.compile(r'<data name="([^"]*)">\n(.*)\n</data>', re.DOTALL)
 
 def is_inline(value: str) -> bool:
     """Return whether a value may be inserted into a sentence without a fence."""
-    return len(value) <= INLINE_LIMIT and not _NOT_INLINE.search(value)
+    if len(value) > INLINE_LIMIT:
+        return False
+    # A printable text without an angle bracket is one line and no fence, which is quicker to see.
+    return ("<" not in value and value.isprintable()) or not _NOT_INLINE.search(value)
 
 
 def fence(name: str, value: str) -> str:

@@ -15,7 +15,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
 from html import unescape
-from typing import Dict, Iterable, Iterator, List, Pattern, Set, Tuple
+from typing import Dict, Iterable, List, Pattern, Sequence, Set, Tuple
 from urllib.parse import unquote
 
 from .phrases import PHRASES, Rule, word_set
@@ -50,13 +50,16 @@ class _Rules:
             for word in rule.words:
                 self._places.setdefault(word, []).append(place)
         self._words = frozenset(self._places)
+        self._of_any_text = tuple(self._rules[place] for place in sorted(self._wordless))
 
-    def of(self, words: Set[bytes]) -> Iterator[Rule]:
-        """Yield the rules that a text with these words may match, in order."""
+    def of(self, words: Set[bytes]) -> Sequence[Rule]:
+        """Return the rules that a text with these words may match, in order."""
+        if self._words.isdisjoint(words):
+            return self._of_any_text
         places = set(self._wordless)
         for word in self._words & words:
             places.update(self._places[word])
-        return (self._rules[place] for place in sorted(places))
+        return [self._rules[place] for place in sorted(places)]
 
 
 _ALL_RULES = _Rules(PHRASES)
@@ -117,8 +120,10 @@ def scan(text: str) -> Tuple[Finding, ...]:
         marker = _TURN.search(readable)
         if marker is not None:
             found.append(Finding("contains a role marker", _one_line(marker.group())))
-    if any(needle in text for needle in _BASE64_NEEDLES):
-        found.extend(_encoded(text))
+    for needle in _BASE64_NEEDLES:
+        if needle in text:
+            found.extend(_encoded(text))
+            break
     return tuple({each.kind: each for each in reversed(found)}.values())[::-1] if len(found) > 1 else tuple(found)
 
 
@@ -128,8 +133,12 @@ def _phrases(lowered: str, words: Set[bytes]) -> List[Finding]:
     for rule in (_ASCII_RULES if lowered.isascii() else _ALL_RULES).of(words):
         if rule.also and rule.also.isdisjoint(words):
             continue
-        if rule.marks and not any(mark in lowered for mark in rule.marks):
-            continue
+        if rule.marks:
+            for mark in rule.marks:
+                if mark in lowered:
+                    break
+            else:
+                continue
         match = rule.pattern.search(lowered)
         if match is not None:
             found.append(Finding(rule.kind, _one_line(match.group())))
@@ -143,7 +152,7 @@ _TURN: Pattern[str] = re.compile(r"(?:^|\n)[ \t>*#_]{0,6}(?:Human|HUMAN|Assistan
 def _variants(text: str, characters: str) -> List[str]:
     """Return the lower-case text with look-alikes and entities resolved, if it has any."""
     variants = []
-    styled, foreign = _STYLED.search(characters), _LOOKALIKE.search(characters)
+    styled, foreign = (_STYLED.search(characters), _LOOKALIKE.search(characters)) if characters else (None, None)
     if styled or foreign:
         lowered = plain = text.lower()
         if styled:

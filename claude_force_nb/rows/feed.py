@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, AsyncIterable, Iterable, Optional, Tuple, Union
+from typing import Any, AsyncIterable, Iterable, List, Optional, Tuple, Union
 
 from claude_force_nb.errors import ClaudeForceError
 
@@ -52,6 +52,7 @@ class Feed:
         self._taken = 0
         self._ended = False
         self._is_slow = False
+        self._error: Optional[BaseException] = None
         self._asking: Optional[Tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = None
         self._numbered = isinstance(prompts, NumberedRows)
         self._sync = None if isinstance(prompts, AsyncIterable) else iter(prompts)
@@ -110,8 +111,24 @@ class Feed:
             self._taken += 1
             return self._row, prompt
 
+    def more(self, most: int) -> List[Tuple[int, Any]]:
+        """Return up to `most` further prompts of a source that gives them at once, with their numbers."""
+        taken: List[Tuple[int, Any]] = []
+        while len(taken) < most and self._sync is not None and not (self._ended or self._is_slow):
+            try:
+                taken.append(self._next())
+            except StopAsyncIteration:
+                break
+            except BaseException as error:  # of the source: raised when those before it have been handed out
+                self._error = error
+                break
+        return taken
+
     def _next(self) -> Tuple[int, Any]:
         assert self._sync is not None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
         began = time.perf_counter()
         for prompt in self._sync:
             self._is_slow = time.perf_counter() - began > _SLOW_SECONDS

@@ -6,7 +6,7 @@ import time
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, AsyncIterator, Callable, Dict, Iterable, Optional, Protocol, Set, Tuple
+from typing import Any, AsyncIterator, Callable, Dict, Iterable, List, Optional, Protocol, Set, Tuple
 
 from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
@@ -88,6 +88,10 @@ class Rows:
     def __aiter__(self) -> AsyncIterator[Tuple[int, Any]]:
         """Give row number and item; several workers may iterate at once, and each row goes to one of them."""
         return self._feed
+
+    def more(self, most: int) -> List[Tuple[int, Any]]:
+        """Return up to `most` further rows, fewer where the source would have to be waited for."""
+        return self._feed.more(most)
 
     def options(self, item: Any) -> CallOptions:
         """Return the options of a row: those of all, or with the agent or model that it brings.

@@ -29,6 +29,7 @@ from claude_force_nb.vocabulary import ROUTES, did_you_mean
 
 from .answer_columns import frame_parts
 from .files import FILE_COLUMNS, RowFile
+from .look_ahead import FindTogether
 from .opening import open_source
 from .readers import FILE_KINDS, file_kind
 from .results import BatchResult, BatchSummary, Tell
@@ -278,6 +279,7 @@ class RowRunner:
             rows,
             call=call,
             find=_first_of(known, answerer.find if rows.call.schema is None else None),
+            find_together=_first_of_several(known, answerer.find_together) if rows.call.schema is None else None,
             answer=answerer.fetch if rows.call.schema is None else answerer.answer,
             most=most if run.max_concurrent is None else min(most, run.max_concurrent),
         )
@@ -323,6 +325,20 @@ def _first_of(known: Optional[Known], find: Optional[Find]) -> Find:
         return find or (lambda call: None)
     here = known
     return lambda call: here(call.request) or (None if find is None else find(call))
+
+
+def _first_of_several(known: Optional[Known], find: FindTogether) -> FindTogether:
+    """Return what `_first_of` does, for several calls."""
+    if known is None:
+        return find
+    here = known
+
+    def find_each(calls: Sequence[Call]) -> Sequence[Optional[ClaudeResult]]:
+        found = [here(call.request) for call in calls]
+        others = iter(find([call for call, result in zip(calls, found) if result is None]))
+        return [next(others) if result is None else result for result in found]
+
+    return find_each
 
 
 def _write_line(line: str) -> None:

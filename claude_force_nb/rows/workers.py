@@ -16,6 +16,7 @@ from claude_force_nb.messages.cache_mark import CacheMark
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 
+from .look_ahead import FindTogether, LookAhead, TakenRow
 from .results import BatchSummary
 from .run import Rows
 from .yielding import LoopYielder
@@ -36,6 +37,8 @@ class RowWorkers:
         Makes the call of a request with its options.
     find : callable
         Gives the answer that needs no call, or None; raises where the row may not be sent.
+    find_together : callable, optional
+        Gives the answers of several calls as far as they can be looked up at once; see `LookAhead`.
     answer : callable
         Gives the answer of a call.
     most : int
@@ -50,10 +53,10 @@ class RowWorkers:
         find: Callable[[Call], Optional[ClaudeResult]],
         answer: Callable[[Call], Awaitable[ClaudeResult]],
         most: int,
+        find_together: Optional[FindTogether] = None,
     ) -> None:
         self._rows = rows
-        self._feed = rows.__aiter__()
-        self._call = call
+        self._ahead = LookAhead(rows, call, find_together)
         self._find = find
         self._answer = answer
         self._most = most
@@ -80,6 +83,7 @@ class RowWorkers:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._end_early()
         return self._rows.summary()
 
     async def _take_what_comes(self, tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -95,44 +99,62 @@ class RowWorkers:
         for status in self._under_way.values():
             status.abandoned = True
 
+    def _end_early(self) -> None:
+        """End the rows that were looked up and will have no turn, or take note that they were not sent."""
+        for taken in self._ahead.drain():
+            if taken.result is not None:
+                self._rows.end(taken.row, taken.result)
+            elif taken.error is not None:
+                self._rows.fail(taken.row, taken.request, taken.error)
+            elif taken.request is not None and taken.call is not None:
+                self._rows.interrupted[taken.row] = taken.request, taken.call.status
+
     async def _work(self) -> None:
         while not self._stopping:
             await self._places.acquire()
             place = _Place(self._places)
             try:
-                row, item = await self._feed.__anext__()
+                taken = await self._ahead.take()
             except StopAsyncIteration:
                 place.give_back()
                 self._lone.no_more()
                 return
             try:
-                await self._end_row(row, item, place)
+                await self._end_row(taken, place)
             finally:
                 place.give_back()
             if self._yielder.is_due:
                 await self._yielder.turn()
 
-    async def _end_row(self, row: int, item: Any, place: _Place) -> None:
-        rows = self._rows
+    async def _end_row(self, taken: TakenRow, place: _Place) -> None:
+        rows, row = self._rows, taken.row
         if rows.has_ended(row):
             return
-        request = status = None
+        if taken.result is not None:
+            rows.end(row, taken.result)
+            return
+        self._ahead.prepare(taken)
+        request, call = taken.request, taken.call
+        if request is None or call is None:
+            assert taken.error is not None
+            rows.fail(row, request, taken.error)
+            return
+        if rows.fatal is not None:
+            rows.skip(row, request)
+            return
         try:
-            request = rows.request(row, item)
-            if rows.fatal is not None:
-                rows.skip(row, request)
-                return
-            call = self._call(request, rows.options(item))
-            status = call.status
             result = self._find(call)
+            self._ahead.note(found=result is not None)
             if result is None:
                 # When the answer is there and has only to be put away, the next row may begin.
                 call.on_arrival = place.give_back
                 call.gate = self._gate
-                call.request = await self._lone.without_mark(request, more=rows.left != 0 or rows.total is None)
+                call.request = await self._lone.without_mark(
+                    request, more=rows.left != 0 or rows.total is None or len(self._ahead) > 0
+                )
                 result = await self._wait_for(row, call)
         except ClaudeForceError as error:
-            rows.fail(row, request, error, status)
+            rows.fail(row, request, error, call.status)
         else:
             rows.end(row, result)
 

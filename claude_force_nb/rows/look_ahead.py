@@ -1,0 +1,106 @@
+"""Rows that are looked up in the cache together, before their turn."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Callable, Deque, List, Optional, Sequence
+
+from claude_force_nb.cache.rows import READ_TOGETHER
+from claude_force_nb.calls.call import Call
+from claude_force_nb.calls.options import CallOptions
+from claude_force_nb.errors import ClaudeForceError
+from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.messages.result import ClaudeResult
+
+from .run import Rows
+
+__all__ = ["FindTogether", "LookAhead", "TakenRow"]
+
+FindTogether = Callable[[Sequence[Call]], Sequence[Optional[ClaudeResult]]]
+
+
+class TakenRow:
+    """A row taken from its source, with what is known of it so far: its call, its answer, or why it cannot be sent."""
+
+    __slots__ = ("call", "error", "item", "request", "result", "row")
+
+    def __init__(self, row: int, item: Any) -> None:
+        self.row = row
+        self.item = item
+        self.request: Optional[ClaudeRequest] = None
+        self.call: Optional[Call] = None
+        self.result: Optional[ClaudeResult] = None
+        self.error: Optional[ClaudeForceError] = None
+
+
+class LookAhead:
+    """Takes rows from their source: one at a time where they are sent, several while the cache has answered all of the last ones.
+
+    Reading 16 answers at once takes a quarter of the time of reading each by itself. No row of a source that is slow is taken
+    before its turn.
+
+    Parameters
+    ----------
+    rows : Rows
+    call : callable
+        Makes the call of a request with its options.
+    find : callable, optional
+        Gives the answers of several calls, None for those that have to be looked up by themselves.
+    """
+
+    def __init__(
+        self, rows: Rows, call: Callable[[ClaudeRequest, CallOptions], Call], find: Optional[FindTogether]
+    ) -> None:
+        self._rows = rows
+        self._feed = rows.__aiter__()
+        self._call = call
+        self._find = find
+        self._together = 1
+        self._waiting: Deque[TakenRow] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def take(self) -> TakenRow:
+        """Return the next row; raises StopAsyncIteration after the last."""
+        if self._waiting:
+            return self._waiting.popleft()
+        row, item = await self._feed.__anext__()
+        first = TakenRow(row, item)
+        if self._together > 1:
+            # Others may have taken rows while this one was waited for: it is the first of its own.
+            group = [first, *(TakenRow(*pair) for pair in self._rows.more(self._together - 1))]
+            self._look_up(group)
+            self._waiting.extend(group[1:])
+        return first
+
+    def prepare(self, taken: TakenRow) -> None:
+        """Make the request and the call of a row unless that has been done; note why it cannot be sent."""
+        if taken.request is not None or taken.error is not None or self._rows.has_ended(taken.row):
+            return
+        try:
+            taken.request = self._rows.request(taken.row, taken.item)
+            taken.call = self._call(taken.request, self._rows.options(taken.item))
+        except ClaudeForceError as error:
+            taken.error = error
+
+    def note(self, *, found: bool) -> None:
+        """Take note of whether a row that was looked up by itself was found: more are looked up together after each that was."""
+        self._together = min(2 * self._together, READ_TOGETHER) if found and self._find is not None else 1
+
+    def drain(self) -> List[TakenRow]:
+        """Return the rows that have not had their turn; they will have none."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    def _look_up(self, group: Sequence[TakenRow]) -> None:
+        for taken in group:
+            self.prepare(taken)
+        some = [taken for taken in group if taken.call is not None]
+        if not some or self._find is None or self._rows.fatal is not None:
+            return
+        found = self._find([taken.call for taken in some if taken.call is not None])
+        for taken, result in zip(some, found):
+            taken.result = result
+        self.note(found=all(result is not None for result in found))
