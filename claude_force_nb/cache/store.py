@@ -209,7 +209,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     def values_of(self, keys: Sequence[str]) -> Dict[str, bytes]:
         """Return the values of one to `READ_TOGETHER` keys: those that are not long, and in rows such as ours."""
-        every = [*keys, *keys[-1:] * (READ_TOGETHER - len(keys))]
+        every = list(keys)
+        every += every[-1:] * (READ_TOGETHER - len(every))
         return {key.decode("ascii"): value for key, value in self.read(self._read_several, every).fetchall()}
 
     def row_of(self, key: str) -> Optional[Row]:

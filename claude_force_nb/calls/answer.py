@@ -21,6 +21,7 @@ from .call import Call
 from .caller import Caller
 from .deadline import Deadline
 from .events import EventEmitter, RequestInfo
+from .options import CallOptions
 from .settings import Accounts, CallSettings
 from .single_flight import SingleFlight
 
@@ -100,25 +101,21 @@ class Answerer:
             return self.hit(call.request, known, started, call.cell)
         return None
 
-    def find_together(self, calls: Sequence[Call]) -> List[Optional[ClaudeResult]]:
-        """Return what `find` returns for several calls, as far as the cache can be read for them at once.
+    def find_together(
+        self, asked: Sequence[Tuple[ClaudeRequest, CallOptions]], *, cell: Optional[str] = None
+    ) -> List[Optional[ClaudeResult]]:
+        """Return what `find` returns for several requests, as far as the cache can be read for them at once.
 
         None says nothing of an answer: it is to be looked up by itself.
         """
         cache = self._cache
-        if (
-            cache is None
-            or self._answers is not None
-            or not all(call.options.reads_cache for call in calls)
-            or not calls
-        ):
-            return [None] * len(calls)
+        if cache is None or self._answers is not None or not all(options.reads_cache for _, options in asked):
+            return [None] * len(asked)
         self._check_open()
         started = time.perf_counter()
-        found = cache.read_ahead([call.request for call in calls])
-        return [
-            None if hit is None else self.hit(call.request, hit, started, call.cell) for call, hit in zip(calls, found)
-        ]
+        requests = [request for request, _ in asked]
+        found = cache.read_ahead(requests)
+        return [None if hit is None else self.hit(each, hit, started, cell) for each, hit in zip(requests, found)]
 
     async def answer(self, call: Call) -> ClaudeResult:
         """Answer a request, with an answer that fits the schema if one is given.

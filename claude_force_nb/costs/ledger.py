@@ -96,7 +96,16 @@ class Ledger:
         notebook, cell : str, optional
             Name of the notebook and id of the cell; cut to 200 characters.
         """
-        self.append_many((result,), notebook=notebook, cell=cell)
+        if not result.cached:
+            self.append_many((result,), notebook=notebook, cell=cell)
+            return
+        now = self._clock()
+        self._hits.append((result, now, notebook, cell))
+        first = self._first_hit
+        if first is None:
+            self._first_hit = now
+        elif len(self._hits) >= _MOST_HITS or not 0 <= now - first < _HIT_SECONDS:
+            self._write([], now)
 
     def append_many(
         self, results: Iterable[ClaudeResult], *, notebook: Optional[str] = None, cell: Optional[str] = None

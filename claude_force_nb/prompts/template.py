@@ -154,8 +154,11 @@ def render(
         if isinstance(part, str):
             made.texts.append(part)
             continue
-        if varying and made.shared_characters is None and any(name in varying for name in part.names):
-            made.row_begins()
+        if varying and made.shared_characters is None:
+            for name in part.names:
+                if name in varying:
+                    made.row_begins()
+                    break
         value = _evaluate(part, variables, missing)
         if isinstance(value, (Attachment, RawAttachment)):
             made.attach(part.source, value)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Callable, Deque, List, Optional, Sequence
+from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
 from claude_force_nb.cache.rows import READ_TOGETHER
-from claude_force_nb.calls.call import Call
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.messages.request import ClaudeRequest
@@ -16,19 +15,19 @@ from .run import Rows
 
 __all__ = ["FindTogether", "LookAhead", "TakenRow"]
 
-FindTogether = Callable[[Sequence[Call]], Sequence[Optional[ClaudeResult]]]
+FindTogether = Callable[[Sequence[Tuple[ClaudeRequest, CallOptions]]], Sequence[Optional[ClaudeResult]]]
 
 
 class TakenRow:
-    """A row taken from its source, with what is known of it so far: its call, its answer, or why it cannot be sent."""
+    """A row taken from its source, with what is known of it so far: its request, its answer, or why it cannot be sent."""
 
-    __slots__ = ("call", "error", "item", "request", "result", "row")
+    __slots__ = ("error", "item", "options", "request", "result", "row")
 
     def __init__(self, row: int, item: Any) -> None:
         self.row = row
         self.item = item
         self.request: Optional[ClaudeRequest] = None
-        self.call: Optional[Call] = None
+        self.options: Optional[CallOptions] = None
         self.result: Optional[ClaudeResult] = None
         self.error: Optional[ClaudeForceError] = None
 
@@ -42,18 +41,13 @@ class LookAhead:
     Parameters
     ----------
     rows : Rows
-    call : callable
-        Makes the call of a request with its options.
     find : callable, optional
-        Gives the answers of several calls, None for those that have to be looked up by themselves.
+        Gives the answers to several requests with their options, None for those that have to be looked up by themselves.
     """
 
-    def __init__(
-        self, rows: Rows, call: Callable[[ClaudeRequest, CallOptions], Call], find: Optional[FindTogether]
-    ) -> None:
+    def __init__(self, rows: Rows, find: Optional[FindTogether]) -> None:
         self._rows = rows
         self._feed = rows.__aiter__()
-        self._call = call
         self._find = find
         self._together = 1
         self._waiting: Deque[TakenRow] = deque()
@@ -75,12 +69,12 @@ class LookAhead:
         return first
 
     def prepare(self, taken: TakenRow) -> None:
-        """Make the request and the call of a row unless that has been done; note why it cannot be sent."""
+        """Make the request of a row unless that has been done; note why it cannot be sent."""
         if taken.request is not None or taken.error is not None or self._rows.has_ended(taken.row):
             return
         try:
             taken.request = self._rows.request(taken.row, taken.item)
-            taken.call = self._call(taken.request, self._rows.options(taken.item))
+            taken.options = self._rows.options(taken.item)
         except ClaudeForceError as error:
             taken.error = error
 
@@ -97,10 +91,10 @@ class LookAhead:
     def _look_up(self, group: Sequence[TakenRow]) -> None:
         for taken in group:
             self.prepare(taken)
-        some = [taken for taken in group if taken.call is not None]
+        some = [taken for taken in group if taken.options is not None]
         if not some or self._find is None or self._rows.fatal is not None:
             return
-        found = self._find([taken.call for taken in some if taken.call is not None])
+        found = self._find([(taken.request, taken.options) for taken in some if taken.request and taken.options])
         for taken, result in zip(some, found):
             taken.result = result
         self.note(found=all(result is not None for result in found))

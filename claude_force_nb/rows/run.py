@@ -228,8 +228,10 @@ def _as_own(item: Any) -> Any:
     return OwnOptions(item[1], item[0], None) if type(item) is tuple and len(item) == 2 else item
 
 
-def _without_blanks(row: Mapping[str, Any]) -> Dict[str, Any]:
+def _without_blanks(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a row with None for its empty cells, also in ``row``, the whole of it."""
+    if "row" not in row and not any(map(is_absent, row.values())):
+        return row
     cells = {name: None if is_absent(cell) else cell for name, cell in row.items()}
     whole = cells.get("row")
     if isinstance(whole, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -274,12 +275,13 @@ class RowRunner:
             return Call(request, options, budget=budget, cell=run.cell)
 
         answerer = self._answerer
+        find_together = functools.partial(answerer.find_together, cell=run.cell)
         most = self._controls.ceiling
         workers = RowWorkers(
             rows,
             call=call,
             find=_first_of(known, answerer.find if rows.call.schema is None else None),
-            find_together=_first_of_several(known, answerer.find_together) if rows.call.schema is None else None,
+            find_together=_first_of_several(known, find_together) if rows.call.schema is None else None,
             answer=answerer.fetch if rows.call.schema is None else answerer.answer,
             most=most if run.max_concurrent is None else min(most, run.max_concurrent),
         )
@@ -328,14 +330,14 @@ def _first_of(known: Optional[Known], find: Optional[Find]) -> Find:
 
 
 def _first_of_several(known: Optional[Known], find: FindTogether) -> FindTogether:
-    """Return what `_first_of` does, for several calls."""
+    """Return what `_first_of` does, for several requests."""
     if known is None:
         return find
     here = known
 
-    def find_each(calls: Sequence[Call]) -> Sequence[Optional[ClaudeResult]]:
-        found = [here(call.request) for call in calls]
-        others = iter(find([call for call, result in zip(calls, found) if result is None]))
+    def find_each(asked: Sequence[Tuple[ClaudeRequest, CallOptions]]) -> Sequence[Optional[ClaudeResult]]:
+        found = [here(request) for request, _ in asked]
+        others = iter(find([each for each, result in zip(asked, found) if result is None]))
         return [next(others) if result is None else result for result in found]
 
     return find_each

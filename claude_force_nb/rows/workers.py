@@ -38,7 +38,7 @@ class RowWorkers:
     find : callable
         Gives the answer that needs no call, or None; raises where the row may not be sent.
     find_together : callable, optional
-        Gives the answers of several calls as far as they can be looked up at once; see `LookAhead`.
+        Gives the answers to several requests as far as they can be looked up at once; see `LookAhead`.
     answer : callable
         Gives the answer of a call.
     most : int
@@ -56,7 +56,8 @@ class RowWorkers:
         find_together: Optional[FindTogether] = None,
     ) -> None:
         self._rows = rows
-        self._ahead = LookAhead(rows, call, find_together)
+        self._call = call
+        self._ahead = LookAhead(rows, find_together)
         self._find = find
         self._answer = answer
         self._most = most
@@ -106,8 +107,8 @@ class RowWorkers:
                 self._rows.end(taken.row, taken.result)
             elif taken.error is not None:
                 self._rows.fail(taken.row, taken.request, taken.error)
-            elif taken.request is not None and taken.call is not None:
-                self._rows.interrupted[taken.row] = taken.request, taken.call.status
+            elif taken.request is not None:
+                self._rows.interrupted[taken.row] = taken.request, CallStatus()
 
     async def _work(self) -> None:
         while not self._stopping:
@@ -134,14 +135,15 @@ class RowWorkers:
             rows.end(row, taken.result)
             return
         self._ahead.prepare(taken)
-        request, call = taken.request, taken.call
-        if request is None or call is None:
+        request, options = taken.request, taken.options
+        if request is None or options is None:
             assert taken.error is not None
             rows.fail(row, request, taken.error)
             return
         if rows.fatal is not None:
             rows.skip(row, request)
             return
+        call = self._call(request, options)
         try:
             result = self._find(call)
             self._ahead.note(found=result is not None)

@@ -70,6 +70,35 @@ def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
             assert (cache.stats().hits, cache.stats().misses) == (hits, 3)
 
 
+def _asking(text: str) -> ClaudeRequest:
+    return ClaudeRequest({**REQUEST.body, "messages": [{"role": "user", "content": text}]})
+
+
+def test_answers_read_ahead_are_those_that_get_gives(tmp_path: Path) -> None:
+    """One statement reads them; of one that is missing, damaged, foreign or expired it says nothing, and counts nothing."""
+    clock = Clock()
+    known, missing, damaged, foreign, expired, twice = map(_asking, ("a", "b", "c", "d", "e", "f"))
+    with make_cache(tmp_path, ttl_hours=1, clock=clock) as cache:
+        cache.put(expired, answer("long ago"))
+        clock.sleep(3601)
+        cache.put_many((each, answer(each.body["messages"][0]["content"])) for each in (known, damaged, twice))
+        with make_cache(tmp_path, secret=SECRET[::-1], clock=clock) as other:
+            other.put(foreign, answer("foreign"))
+        with database_of(tmp_path) as connection:
+            connection.execute("UPDATE Cache SET value = zeroblob(200) WHERE key = ?", (damaged.fingerprint,))
+    with make_cache(tmp_path, ttl_hours=1, clock=clock) as cache:
+        asked = [known, missing, twice, expired, twice]
+        assert cache.read_ahead(asked) == [None] * 5  # the file is not open yet
+        assert cache.get(known)
+        found = cache.read_ahead(asked)
+        assert [None if each is None else each.text for each in found] == ["a", None, "f", None, "f"]
+        assert [each and vars(each) for each in found] == [each and vars(each) for each in map(cache.get, asked)]
+        with at_most_one_warning() as caught:
+            assert cache.read_ahead([damaged, foreign]) == [None, None]
+        assert len(caught) == 1
+        assert cache.read_ahead([_asking(str(number)) for number in range(16)]) == [None] * 16
+
+
 def test_the_file_is_looked_at_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it is still the same one; in between hits and misses ask it nothing but for their row."""
     looks = []

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 import claude_force_nb
 from claude_force_nb.errors import OptionError
@@ -254,6 +255,22 @@ def test_shared_fields_with_and_without_something_on_either_side(before: bool, a
     fields = {**({"max_tokens": 1, "model": "m"}), **({"a": 1} if before else {}), **({"zz": 1} if after else {})}
     one, other = ({**fields, "messages": [text]} for text in ("one", "other"))
     assert SharedFields(ClaudeRequest(one)).request(["other"]).fingerprint == ClaudeRequest(other).fingerprint
+
+
+@given(text=st.text())
+@settings(max_examples=examples(200))
+def test_a_request_of_a_text_is_the_request_of_its_message(text: str) -> None:
+    """Both have the same bytes behind their fingerprint, control characters and astral ones included; half a pair is refused by both."""
+    shared = SharedFields(request(system="Be kind. ü"))
+    try:
+        whole = shared.request([{"role": "user", "content": text}], notices=("n",))
+    except OptionError:
+        with pytest.raises(OptionError, match="surrogate"):
+            shared.request_of_text(text)
+        return
+    made = shared.request_of_text(text, notices=("n",))
+    assert vars(made) == vars(whole)
+    assert made.fingerprint == ClaudeRequest(made.body).fingerprint
 
 
 @pytest.mark.parametrize("messages", [[], [math.nan], ["\ud83d"], [object()]])

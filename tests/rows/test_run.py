@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import time
 from decimal import Decimal
 from typing import Any, Callable, List
 
@@ -184,3 +185,105 @@ def test_cached_rows_leave_the_event_loop_free(run: Any, make: Make, monkeypatch
     run(ask())
     turns.append(4000)
     assert max(later - before for before, later in zip(turns, turns[1:])) < 1000
+
+
+def test_cached_rows_are_looked_up_together_and_answered_once_each(run: Any, make: Make, simulator: Simulator) -> None:
+    """Whatever stands between them: rows that have to be asked, twins, rows without a prompt, and rows of another model."""
+
+    async def both() -> List[BatchResult]:
+        orchestrator = make(max_concurrent=4)
+        await orchestrator.run_many([f"known {number}" for number in range(100)])
+        rows = [f"known {number}" if number % 23 else f"new {number // 46}" for number in range(100)]
+        rows[50], rows[61], rows[62] = "", "new twin", "new twin"
+        ended: List[int] = []
+        mixed = await orchestrator.run_many(rows, on_result=lambda row, result: ended.append(row))
+        assert sorted(ended) == list(range(100))
+        return [mixed, await orchestrator.run_many(rows)]
+
+    mixed, again = run(both())
+    counts = {"ok": 4, "cached": 95, "failed": 1, "not_sent": 0}
+    # Rows 0 and 23, 46 and 69, and the twins ask the same: where one is in flight, the other shares its answer.
+    assert mixed.counts == counts, mixed.counts
+    assert simulator.counters.calls == 100 + 4
+    assert again.counts == {"ok": 0, "cached": 99, "failed": 1, "not_sent": 0}
+    assert again.texts == mixed.texts
+    assert mixed.numbers == again.numbers == tuple(range(100))
+
+
+def test_a_source_that_fails_behind_cached_rows_fails_behind_them(run: Any, make: Make, simulator: Simulator) -> None:
+    """The rows before it end first, although they were taken together with the failure."""
+
+    def source() -> Any:
+        yield from (f"known {number}" for number in range(40))
+        raise ValueError("the file is gone")
+
+    async def main() -> List[int]:
+        orchestrator = make()
+        await orchestrator.run_many([f"known {number}" for number in range(40)])
+        ended: List[int] = []
+        with pytest.raises(ValueError, match="the file is gone"):
+            await orchestrator.run_stream(source(), on_result=lambda row, result: ended.append(row))
+        return ended
+
+    assert run(main()) == list(range(40))
+    assert simulator.counters.calls == 40
+
+
+def test_a_stop_among_cached_rows_loses_none_that_were_taken(run: Any, make: Make, simulator: Simulator) -> None:
+    """Rows that were looked up ahead of their turn end with their answers, and no further ones are taken."""
+
+    async def main() -> None:
+        orchestrator = make()
+        prompts = [f"known {number}" for number in range(200)]
+        await orchestrator.run_many(prompts)
+        taken: List[str] = []
+        ended: List[int] = []
+
+        def source() -> Any:
+            for prompt in prompts:
+                taken.append(prompt)
+                yield prompt
+
+        def stop_at_thirty(row: int, result: ClaudeResult) -> None:
+            assert result.status == "cached"
+            ended.append(row)
+            time.sleep(0.001)  # so that the event loop has its turn within the run
+            if row == 30:
+                running.cancel()
+
+        running = asyncio.ensure_future(orchestrator.run_stream(source(), on_result=stop_at_thirty))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert ended == list(range(len(taken)))
+        assert 31 <= len(ended) < 200
+
+    run(main())
+    assert simulator.counters.calls == 200
+
+
+def test_rows_that_are_sent_are_taken_at_their_turn(run: Any, make: Make) -> None:
+    """After cached rows too: a generator is not asked for rows that nobody can send yet."""
+    most_ahead: List[int] = []
+
+    async def main() -> None:
+        orchestrator = make(max_concurrent=2)
+        await orchestrator.run_many([f"known {number}" for number in range(20)])
+        taken = 0
+        ended = 0
+
+        def source() -> Any:
+            nonlocal taken
+            for number in range(60):
+                taken += 1
+                if number >= 40:
+                    most_ahead.append(taken - ended)
+                yield f"known {number}" if number < 20 else f"new {number}"
+
+        def end(row: int, result: ClaudeResult) -> None:
+            nonlocal ended
+            ended += 1
+
+        await orchestrator.run_stream(source(), on_result=end)
+
+    run(main())
+    assert max(most_ahead) <= 5
