@@ -64,8 +64,8 @@ class AsyncAgentOrchestrator:
         See `ResponseCache`.
     answers, answers_mode
         An answer file that is asked before the cache, as a path or opened, and its mode: see `answers.RecordedAnswers`.
-    api_key, base_url, allow_http
-        See `api.transport.SdkTransport`.
+    api_key, base_url, allow_http, client
+        See `api.transport.SdkTransport`; `client`, an ``AsyncAnthropic`` of your own, makes every call.
     transport : Transport, optional
         Replaces the network, such as `claude_force_nb.testing.FakeTransport`.
     max_retries : int
@@ -114,6 +114,7 @@ class AsyncAgentOrchestrator:
         api_key: Optional[str] = None,
         base_url: Optional[str] = None,
         allow_http: bool = False,
+        client: Any = None,
         transport: Optional[Transport] = None,
         max_retries: int = 4,
         budget: Union[Budget, Decimal, float, str, None] = None,
@@ -132,7 +133,7 @@ class AsyncAgentOrchestrator:
         environ = os.environ if environ is None else environ
         settings = CallSettings(max_concurrent, max_retries, timeout_seconds, default_model, default_max_tokens)
         self.transport: Transport = transport or SdkTransport(
-            api_key=api_key, base_url=base_url, allow_http=allow_http, environ=environ
+            api_key=api_key, base_url=base_url, allow_http=allow_http, client=client, environ=environ
         )
         self.agents, self.memory = agents or AgentLibrary(), memory or Memory()
         new_cache = CacheSettings(cache_dir, cache_ttl_hours, cache_max_size_mb, cache_secret, cache_url)

@@ -20,7 +20,7 @@ from .instrumentation import Watched, call_method, http_responses
 from .pattern import CallPattern
 from .reading import read_body, read_head
 
-__all__ = ["HttpCall", "LoopClient", "close_in", "make_client"]
+__all__ = ["HttpCall", "LoopClient", "close_in", "make_client", "own_client"]
 
 # Bytes read of an error or a redirect; a longer body is not a useful message.
 _MOST_REFUSAL_BYTES = 100_000
@@ -68,11 +68,16 @@ class LoopClient:
         Tells whether others look at its calls.
     tokens : TokenProvider, optional
         Given if the SDK signs each call with a token that is valid at that moment.
+    owned : bool
+        False for a client of the user's own: all calls go through its public methods, and it is not closed here.
     """
 
     keeper: AsyncGenerator[None, None]
 
-    def __init__(self, sdk: Any, http: Any, watched: Watched, *, tokens: Optional[TokenProvider] = None) -> None:
+    def __init__(
+        self, sdk: Any, http: Any, watched: Watched, *, tokens: Optional[TokenProvider] = None, owned: bool = True
+    ) -> None:
+        self._owned = owned
         self._tokens = tokens
         self._watched = watched
         self._sdk = sdk
@@ -87,7 +92,7 @@ class LoopClient:
         The first to a path is put together by the SDK ("Undocumented endpoints"), the others alike by its HTTP client; all by the SDK
         where somebody looks at its calls. What the SDK puts together is raised as its error where it is refused, else returned.
         """
-        alike = call.method == "post" and not call.query and not self._watched.is_watched()
+        alike = call.method == "post" and not call.query and not self._is_seen()
         pattern = self._patterns.get(call.path) if alike else None
         if pattern is not None and call.content is not None:
             request = pattern.request(call.content, call.headers, call.timeout_seconds)
@@ -113,9 +118,12 @@ class LoopClient:
             self._watched.sdk = self._sdk
         return await self._ask(call, options)
 
+    def _is_seen(self) -> bool:
+        return not self._owned or self._watched.is_watched()
+
     async def _ask(self, call: HttpCall, options: Dict[str, Any]) -> Any:
         """Have the SDK make a call; return its HTTP response."""
-        seen = self._watched.method(call.path) if self._watched.is_watched() else None
+        seen = self._watched.method(call.path) if self._is_seen() else None
         if seen is not None and call.content is not None:
             return await call_method(seen, call.content, headers=call.headers, timeout_seconds=call.timeout_seconds)
         arguments: Dict[str, Any] = {"cast_to": object, "options": options, "stream": True, "stream_cls": _held_class()}
@@ -149,7 +157,8 @@ class LoopClient:
         self._closing = True
         for task in list(self._calls):
             task.cancel()
-        await self._sdk.close()
+        if self._owned:
+            await self._sdk.close()
 
 
 def make_client(
@@ -195,6 +204,11 @@ def make_client(
     # Some SDKs send a second credential, found in the process's own environment, beside the one given.
     sdk.api_key, sdk.auth_token = credentials.arguments.get("api_key"), credentials.arguments.get("auth_token")
     return LoopClient(sdk, http, Watched(anthropic, sdk), tokens=chain.get("credentials"))
+
+
+def own_client(anthropic: Any, client: Any) -> LoopClient:
+    """Return what makes calls by a client of the user's own; see `own_client.check_own_client`."""
+    return LoopClient(client, None, Watched(anthropic, client), owned=False)
 
 
 def _split_password(server: str) -> Tuple[str, str, str]:

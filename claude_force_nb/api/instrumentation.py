@@ -123,12 +123,16 @@ class SeenResponse:
     is_closed = False
 
     def __init__(self, answer: Any, http: Any) -> None:
+        # A client of the user's own has an HTTP client of its own; of a stream the SDK gives the response.
+        http = getattr(answer, "response", None) if http is None else http
         self._answer = answer
         self._http = http
         self._streamed = hasattr(answer, "__aiter__")
         self.status_code: int = 200 if http is None else http.status_code
         kind = b"text/event-stream" if self._streamed else b"application/json"
-        raw = () if http is None else http.headers.raw
+        request_id = getattr(answer, "_request_id", None)
+        raw = [(b"request-id", request_id.encode("latin-1"))] if isinstance(request_id, str) else []
+        raw = raw if http is None else http.headers.raw
         # What it says of the body was true of the bytes that the SDK has read.
         about_the_body = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
         self.headers = _Headers(

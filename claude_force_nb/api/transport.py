@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import json
 import logging
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -21,10 +20,12 @@ from claude_force_nb.messages.addresses import is_private
 from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
-from .client import HttpCall, LoopClient, close_in, make_client
+from .bodies import counted_body, encoded, version_headers
+from .client import HttpCall, LoopClient, close_in, make_client, own_client
 from .credentials import Credentials, find_credentials
 from .decoding import Redactor, decode_json, is_web_page
 from .failures import error_from_answer, map_exception
+from .own_client import check_own_client, secrets_of
 from .pacing import credential_id
 from .reading import Pace, iter_events, read_body
 from .sdk import import_sdk
@@ -38,27 +39,6 @@ logger = logging.getLogger("claude_force_nb.api")
 _CLOSE_SECONDS = 2.0
 _MESSAGES_PATH = "/v1/messages"
 _COUNT_PATH = "/v1/messages/count_tokens"
-# The fields of a request that counting takes (Messages API reference, "Count tokens"); any other is refused.
-_COUNTED = (
-    "model",
-    "messages",
-    "system",
-    "tools",
-    "tool_choice",
-    "thinking",
-    "output_config",
-    "cache_control",
-    "speed",
-    "user_profile_id",
-    "workspace_id",
-    # Of betas; a request that has them has their headers.
-    "billing_policy",
-    "compaction",
-    "context_management",
-    "mcp_servers",
-    "output_format",
-)
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Transport(Protocol):
@@ -92,6 +72,8 @@ class SdkTransport:
         Any server that speaks the Messages API; ``ANTHROPIC_BASE_URL`` of `environ`, then the official API by default.
     allow_http : bool
         True allows sending the key over unencrypted http to another machine. For this machine it is always allowed.
+    client : AsyncAnthropic, optional
+        A client of the user's own, which makes every call and is not closed; in place of `api_key` and `base_url`.
     known_as : str, optional
         What requests, and so fingerprints, call a server that is the same at every address, such as a simulator on a free port.
     environ : mapping
@@ -100,7 +82,7 @@ class SdkTransport:
     Raises
     ------
     OptionError
-        If `base_url` is not an http(s) URL, or is an http URL of another machine without `allow_http`.
+        If `base_url` is not an http(s) URL, or is an http URL of another machine without `allow_http`; or `client` cannot be used.
     """
 
     def __init__(
@@ -109,11 +91,16 @@ class SdkTransport:
         api_key: Optional[str] = None,
         base_url: Optional[str] = None,
         allow_http: bool = False,
+        client: Any = None,
         known_as: Optional[str] = None,
         environ: Mapping[str, str],
     ) -> None:
         self._api_key = api_key
         self._environ = environ
+        self._own = client
+        if client is not None:
+            check_own_client(client, api_key=api_key, base_url=base_url)
+            base_url = str(client.base_url)
         server = (base_url or environ.get("ANTHROPIC_BASE_URL") or "").strip()
         self.base_url = normalise_base_url(server)
         self.known_as = known_as or self.base_url
@@ -132,6 +119,8 @@ class SdkTransport:
         return f"SdkTransport(base_url={self.base_url!r})"
 
     def _credentials(self) -> Credentials:
+        if self._own is not None:
+            return Credentials(secrets_of(self._own))
         return find_credentials(self._api_key, self._environ, self.base_url)
 
     def credential_id(self) -> str:
@@ -159,7 +148,10 @@ class SdkTransport:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
             client = self._clients.get(loop)
         if client is None:
-            client = make_client(anthropic, self._server, credentials, on_secret=self._take_out)
+            if self._own is not None:
+                client = own_client(anthropic, self._own)
+            else:
+                client = make_client(anthropic, self._server, credentials, on_secret=self._take_out)
             self._take_out(*credentials.arguments.values())
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
             client.keeper = self._keep(loop, client)
@@ -212,7 +204,7 @@ class SdkTransport:
         """
         started = time.perf_counter()
         body = request.sent_body if partial is None else {**request.sent_body, "stream": True}
-        call = HttpCall("post", _MESSAGES_PATH, _versions(request), timeout_seconds, _encoded(body))
+        call = HttpCall("post", _MESSAGES_PATH, version_headers(request), timeout_seconds, encoded(body))
         async with self.response(call) as response:
             headers = self.headers_of(response)
             if partial is not None:
@@ -229,8 +221,8 @@ class SdkTransport:
         ApiError
             Whatever went wrong; see `api.failures`.
         """
-        body = {name: request.body[name] for name in _COUNTED if name in request.body}
-        call = HttpCall("post", _COUNT_PATH, _versions(request), timeout_seconds, _encoded(body))
+        body = encoded(counted_body(request))
+        call = HttpCall("post", _COUNT_PATH, version_headers(request), timeout_seconds, body)
         async with self.response(call) as response:
             counted = await self.read_json(response)
         tokens = counted.get("input_tokens") if isinstance(counted, dict) else None
@@ -384,14 +376,3 @@ class SdkTransport:
                     loop.run_until_complete(client.keeper.aclose())
             except (RuntimeError, TimeoutError, concurrent.futures.TimeoutError) as error:
                 logger.debug("a client could not be closed: %r", error)
-
-
-def _encoded(body: Mapping[str, Any]) -> bytes:
-    return _encode(body).encode("utf-8")
-
-
-def _versions(request: ClaudeRequest) -> Dict[str, str]:
-    headers = {"anthropic-version": request.api_version}
-    if request.betas:
-        headers["anthropic-beta"] = ",".join(request.betas)
-    return headers
