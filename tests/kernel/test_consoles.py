@@ -30,10 +30,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dict[str, 
 class Console:
     """`jupyter console` as somebody types into it."""
 
-    def __init__(self, environment: Dict[str, str]) -> None:
+    def __init__(self, environment: Dict[str, str], prompt: str = "--simple-prompt") -> None:
         pexpect = pytest.importorskip("pexpect")
         pytest.importorskip("jupyter_console")
-        arguments = ["-m", "jupyter_console", "--simple-prompt", "--ZMQTerminalInteractiveShell.banner="]
+        arguments = ["-m", "jupyter_console", prompt, "--ZMQTerminalInteractiveShell.banner="]
         self._process: Any = pexpect.spawn(
             sys.executable, arguments, env=environment, encoding="utf-8", timeout=SECONDS, dimensions=(50, 200)
         )
@@ -49,6 +49,11 @@ class Console:
         """Type a line; return what stands between it and the next prompt."""
         self._process.sendline(code)
         return self._wait()
+
+    def wait_for(self, pattern: str) -> str:
+        """Wait, without typing anything, until the console shows what the pattern finds."""
+        self._process.expect(pattern)
+        return str(self._process.after)
 
     def close(self) -> None:
         """End the console and its kernel."""
@@ -92,6 +97,19 @@ def test_jupyter_console_shows_the_end_of_every_batch(console: Console) -> None:
     assert "Stop" not in started
     time.sleep(2)  # while it waits for a line, the console listens to nobody
     assert "2 rows · 2 ok" in console.run("run.status")
+
+
+def test_jupyter_console_shows_the_end_of_a_batch_while_nobody_types(environment: Dict[str, str]) -> None:
+    """With its own setting that has it listen while it waits for a line."""
+    console = Console(environment, "--ZMQTerminalInteractiveShell.include_other_output=True")
+    console.run("%load_ext claude_force_nb")
+    # Longer than the console takes to show its next prompt.
+    started = console.run(
+        "run = %claude_batch [f'moon {number}' for number in range(4)] model=haiku max_concurrent=1 --background"
+    )
+    assert "0 of 4" in started
+    assert console.wait_for("4 rows · 4 ok")
+    console.close()
 
 
 # Runs cells in a qtconsole and prints all that stands in it. The window is never shown: Qt draws into memory.
