@@ -55,6 +55,7 @@ def test_a_notebook_lies_in_git_without_outputs(path: Path) -> None:
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "path",
     [

@@ -49,6 +49,7 @@ def test_a_notebook_that_does_not_exist_is_named(tool: Any, capsys: pytest.Captu
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_simulator_answers_in_a_copy(tmp_path: Path) -> None:
     """JupyterLab, started as make does: the quickstart runs without a key, and the notebook in git is as it was."""
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed (the extra 'lab')")
