@@ -71,7 +71,9 @@ def check_version(root: Path = REPOSITORY) -> str:
     """The version stands in one file."""
     version = package_version(root)
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
-    if 'dynamic = ["version"]' not in text or re.search(r'^version\s*=\s*"', text, re.MULTILINE):
+    if not re.search(r'^dynamic = \[.*"version"', text, re.MULTILINE) or re.search(
+        r'^version\s*=\s*"', text, re.MULTILINE
+    ):
         raise Problem("pyproject.toml has a version of its own; the one in __init__.py is enough")
     return f"version {version}, in {PACKAGE}/__init__.py only"
 
@@ -200,6 +202,9 @@ def check_metadata(wheel: Path, root: Path = REPOSITORY) -> str:
         missing = [name for name in wanted if name not in found]
         if missing:
             raise Problem("the metadata lacks {}: {}".format(what, ", ".join(missing)))
+    relative = re.findall(r"\]\((?!https?://|#)([^)]+)\)", fields["description"][0])
+    if relative:
+        raise Problem("the README has links that lead nowhere from PyPI: {}".format(", ".join(relative[:5])))
     return (
         f"metadata: {len(urls)} links, {len(fields['Classifier'])} classifiers, {len(fields['Provides-Extra'])} extras"
     )
