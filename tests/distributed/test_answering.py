@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from support.redis_server import PROGRAM, RedisServer
 
 from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.errors import OptionError, UndefinedNameError, UnknownAgentError
@@ -34,6 +36,7 @@ def settings(server: Simulator, tmp_path: Path, **more: Any) -> Any:
         "api_key": KEY,
         "ledger": Ledger(tmp_path / "ledger.db"),
         "cache_dir": str(tmp_path / "cache"),
+        "cache_secret": "0123456789abcdef" * 4,
     }
     return ClusterSettings(**{**given, **more})
 
@@ -48,107 +51,105 @@ def frame_of(rows: int, partitions: int) -> Any:
     )
 
 
-def test_a_frame_a_bag_and_a_list(start_cluster: Any, server: Simulator, tmp_path: Path) -> None:
+def test_a_frame_a_bag_and_a_list(client: Any, server: Simulator, tmp_path: Path) -> None:
     """Each gives what run_many would, in the order of its rows; every call is in the client's ledger, and no more are in flight
     than allowed. The key is in no task, no log and no event."""
     import dask.bag
 
     from claude_force_nb.distributed import answer_bag, answer_frame, answer_list
 
-    with start_cluster(2) as (_, client):
-        chosen = settings(server, tmp_path, max_concurrent=6)
-        before = server.counters.calls
-        lazy = asyncio.run(
-            answer_frame(frame_of(60, 5), "Rate {{ text }}", client=client, settings=chosen, model="haiku")
-        )
-        assert server.counters.calls == before
-        assert KEY not in repr(lazy.dask) + repr(dict(lazy.dask))
-        frame = lazy.compute()
-        assert list(frame.columns) == ["text", "stars", "answer", "status", "stop_reason", "error", "cost"]
-        assert frame.dtypes["cost"] == "float64"
-        assert list(frame["stars"]) == list(range(60))
-        assert set(frame["status"]) == {"ok"}
-        assert all(f"review {number}”" in answer for number, answer in enumerate(frame["answer"]))
+    chosen = settings(server, tmp_path, max_concurrent=6)
+    before = server.counters.calls
+    lazy = asyncio.run(answer_frame(frame_of(60, 5), "Rate {{ text }}", client=client, settings=chosen, model="haiku"))
+    assert server.counters.calls == before
+    assert KEY not in repr(lazy.dask) + repr(dict(lazy.dask))
+    frame = lazy.compute()
+    assert list(frame.columns) == ["text", "stars", "answer", "status", "stop_reason", "error", "cost"]
+    assert frame.dtypes["cost"] == "float64"
+    assert list(frame["stars"]) == list(range(60))
+    assert set(frame["status"]) == {"ok"}
+    assert all(f"review {number}”" in answer for number, answer in enumerate(frame["answer"]))
 
-        bag = asyncio.run(
-            answer_bag(dask.bag.from_sequence(["a", "b", "c"], npartitions=2), client=client, settings=chosen)
-        )
-        assert [result.status for result in bag.compute()] == ["ok"] * 3
-        batch = asyncio.run(answer_list([f"item {number}" for number in range(40)], client=client, settings=chosen))
-        assert [f"“item {number}”" in text for number, text in enumerate(batch.texts)] == [True] * 40
+    bag = asyncio.run(
+        answer_bag(dask.bag.from_sequence(["a", "b", "c"], npartitions=2), client=client, settings=chosen)
+    )
+    assert [result.status for result in bag.compute()] == ["ok"] * 3
+    batch = asyncio.run(answer_list([f"item {number}" for number in range(40)], client=client, settings=chosen))
+    assert [f"“item {number}”" in text for number, text in enumerate(batch.texts)] == [True] * 40
 
-        assert server.counters.calls - before == 103
-        assert server.counters.most_in_flight <= 6
-        entries = list(chosen.ledger.entries(since=0.0))
-        assert len(entries) == 103
-        paid = sum((entry.cost for entry in entries), Decimal(0))
-        assert paid == server.counters.dollars
-        logs = repr(client.get_worker_logs()) + repr(client.get_scheduler_logs()) + repr(client.get_events())
-        assert KEY not in logs
+    assert server.counters.calls - before == 103
+    assert server.counters.most_in_flight <= 6
+    entries = list(chosen.ledger.entries(since=0.0))
+    assert len(entries) == 103
+    paid = sum((entry.cost for entry in entries), Decimal(0))
+    assert paid == server.counters.dollars
+    logs = repr(client.get_worker_logs()) + repr(client.get_scheduler_logs()) + repr(client.get_events())
+    assert KEY not in logs
 
 
-def test_errors_are_reported_before_anything_is_sent(start_cluster: Any, server: Simulator, tmp_path: Path) -> None:
+def test_errors_are_reported_before_anything_is_sent(client: Any, server: Simulator, tmp_path: Path) -> None:
     """A name that the frame does not have, an agent that nobody knows, an option of another kind, a conversation: one line each."""
     from claude_force_nb.distributed import answer_frame, answer_list
 
-    with start_cluster(1) as (_, client):
-        chosen = settings(server, tmp_path)
-        calls = server.counters.calls
+    chosen = settings(server, tmp_path)
+    calls = server.counters.calls
 
-        def refused(kind: type, words: str, template: str, **options: Any) -> None:
-            with pytest.raises(kind, match=words):
-                asyncio.run(answer_frame(frame_of(4, 2), template, client=client, settings=chosen, **options))
+    def refused(kind: type, words: str, template: str, **options: Any) -> None:
+        with pytest.raises(kind, match=words):
+            asyncio.run(answer_frame(frame_of(4, 2), template, client=client, settings=chosen, **options))
 
-        refused(UndefinedNameError, "did you mean 'text'", "Rate {{ txt }}")
-        refused(UnknownAgentError, "reviwer", "Rate {{ text }}", agent="reviwer")
-        refused(OptionError, "did you mean 'model'", "Rate {{ text }}", modle="haiku")
-        refused(OptionError, "a conversation has an order", "Rate {{ text }}", use_memory=True)
-        with pytest.raises(OptionError, match="needs a Client"):
-            asyncio.run(answer_list(["a"], settings=chosen, client=object()))
-        assert server.counters.calls == calls
+    refused(UndefinedNameError, "did you mean 'text'", "Rate {{ txt }}")
+    refused(UnknownAgentError, "reviwer", "Rate {{ text }}", agent="reviwer")
+    refused(OptionError, "did you mean 'model'", "Rate {{ text }}", modle="haiku")
+    refused(OptionError, "a conversation has an order", "Rate {{ text }}", use_memory=True)
+    with pytest.raises(OptionError, match="needs a Client"):
+        asyncio.run(answer_list(["a"], settings=chosen, client=object()))
+    assert server.counters.calls == calls
 
 
-def test_the_budget_of_the_whole_is_kept(start_cluster: Any, server: Simulator, tmp_path: Path) -> None:
+def test_the_budget_of_the_whole_is_kept(client: Any, server: Simulator, tmp_path: Path) -> None:
     """Two workers spend from one budget, and no more than it has; what does not fit is not sent."""
     from claude_force_nb.distributed import answer_list
 
-    with start_cluster(2) as (_, client):
-        chosen = settings(server, tmp_path, max_concurrent=8)
-        dollars = server.counters.dollars
-        prompts = [f"word {number}" for number in range(120)]
-        options: Dict[str, Any] = {"model": "haiku", "max_tokens": 300, "thinking": "off"}
-        batch = asyncio.run(answer_list(prompts, client=client, settings=chosen, budget="0.002", **options))
-        spent = server.counters.dollars - dollars
-        assert spent <= Decimal("0.002")
-        assert spent == batch.cost
-        # What is left at the end is less than the worst case of a single call, 300 tokens of output.
-        assert spent > Decimal("0.0016")
-        assert batch.counts["ok"] + batch.counts["not_sent"] == 120
-        assert batch.counts["not_sent"] > 0
-        assert "budget" in str(next(iter(batch.errors.values())))
+    chosen = settings(server, tmp_path, max_concurrent=8)
+    dollars = server.counters.dollars
+    prompts = [f"word {number}" for number in range(120)]
+    options: Dict[str, Any] = {"model": "haiku", "max_tokens": 300, "thinking": "off"}
+    batch = asyncio.run(answer_list(prompts, client=client, settings=chosen, budget="0.002", **options))
+    spent = server.counters.dollars - dollars
+    assert spent <= Decimal("0.002")
+    assert spent == batch.cost
+    # What is left at the end is less than the worst case of a single call, 300 tokens of output.
+    assert spent > Decimal("0.0016")
+    assert batch.counts["ok"] + batch.counts["not_sent"] == 120
+    assert batch.counts["not_sent"] > 0
+    assert "budget" in str(next(iter(batch.errors.values())))
 
 
-def test_killed_workers_lose_no_row(start_cluster: Any, server: Simulator, tmp_path: Path) -> None:
-    """Workers are killed while they wait for answers: all rows come in the end, and only calls in flight are paid again."""
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.exhaustive)])
+def test_killed_workers_lose_no_row(start_cluster: Any, server: Simulator, tmp_path: Path, kills: int) -> None:
+    """Workers are killed at random points of a run: all rows come in the end, and only calls in flight are paid again."""
     from claude_force_nb.distributed import answer_list
 
+    chance = random.Random(19)
+    points = sorted(chance.sample(range(10, 360), kills))
     with start_cluster(2) as (cluster, client):
         chosen = settings(server, tmp_path, max_concurrent=6)
         before = server.counters.calls
-        prompts = [f"again {number}" for number in range(240)]
+        prompts = [f"again {kills} {number}" for number in range(400)]
         killed: List[int] = []
 
         def kill() -> None:
-            while len(killed) < 3:
-                target = server.counters.calls + 35
-                while server.counters.calls < target and not done.is_set():
-                    time.sleep(0.01)
-                if done.is_set():
-                    return
-                worker = next(iter(cluster.workers.values()))
-                if worker.pid is not None and worker.pid not in killed:
-                    killed.append(worker.pid)
-                    os.kill(worker.pid, signal.SIGKILL)
+            for point in points:
+                alive: List[int] = []
+                while server.counters.calls < before + point or not alive:
+                    if done.is_set():
+                        return
+                    time.sleep(0.005)
+                    alive = [worker.pid for worker in cluster.workers.values() if worker.pid not in (None, *killed)]
+                killed.append(chance.choice(alive))
+                os.kill(killed[-1], signal.SIGKILL)
 
         done = threading.Event()
         killer = threading.Thread(target=kill)
@@ -158,39 +159,71 @@ def test_killed_workers_lose_no_row(start_cluster: Any, server: Simulator, tmp_p
         finally:
             done.set()
             killer.join()
-        assert killed
-        assert batch.counts.complete == 240
-        assert all(f"“again {number}”" in text for number, text in enumerate(batch.texts))
-        assert server.counters.calls - before <= 240 + 6 * len(killed)
+        assert len(killed) == kills
+        assert batch.counts.complete == 400
+        assert all(f"“again {kills} {number}”" in text for number, text in enumerate(batch.texts))
+        assert server.counters.calls - before <= 400 + 6 * len(killed)
 
 
-def test_stop_ends_all_workers(start_cluster: Any, server: Simulator, tmp_path: Path) -> None:
+@pytest.mark.skipif(PROGRAM is None, reason="redis-server is not installed")
+def test_redis_is_killed_and_comes_back(client: Any, server: Simulator, tmp_path: Path) -> None:
+    """Answers go on without it, each prompt is paid once, and what is answered after it is back is there for others."""
+    pytest.importorskip("redis", reason="redis-py is not installed")
+    from claude_force_nb.distributed import answer_list
+
+    redis = RedisServer()
+    redis.start()
+    try:
+        chosen = settings(server, tmp_path, max_concurrent=2, cache_url=redis.url)
+        prompts = [f"shared {number}" for number in range(160)]
+        before = server.counters.calls
+
+        def fail_and_heal() -> None:
+            for point, act in ((30, redis.stop), (60, redis.start)):
+                while server.counters.calls < before + point:
+                    time.sleep(0.005)
+                act()
+
+        failing = threading.Thread(target=fail_and_heal)
+        failing.start()
+        batch = asyncio.run(answer_list(prompts, client=client, settings=chosen, model="haiku"))
+        failing.join()
+        assert batch.counts.complete == 160
+        assert server.counters.calls - before == 160
+        elsewhere = settings(server, tmp_path, cache_url=redis.url, cache_dir=str(tmp_path / "another machine"))
+        again = asyncio.run(answer_list(prompts, client=client, settings=elsewhere, model="haiku"))
+        assert again.counts.complete == 160
+        assert again.counts["cached"] > 0
+    finally:
+        redis.stop()
+
+
+def test_stop_ends_all_workers(client: Any, server: Simulator, tmp_path: Path) -> None:
     """A cancelled run stops on every worker at once, and a rerun pays for the rest only."""
     from claude_force_nb.distributed import answer_list
 
-    with start_cluster(2) as (_, client):
-        chosen = settings(server, tmp_path, max_concurrent=4)
-        before = server.counters.calls
-        prompts = [f"stopped {number}" for number in range(200)]
+    chosen = settings(server, tmp_path, max_concurrent=4)
+    before = server.counters.calls
+    prompts = [f"stopped {number}" for number in range(200)]
 
-        async def stopped() -> None:
-            run = asyncio.ensure_future(answer_list(prompts, client=client, settings=chosen, model="haiku"))
-            while server.counters.calls - before < 30:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            run.cancel()
-            await asyncio.wait([run])
-            assert run.cancelled()
+    async def stopped() -> None:
+        run = asyncio.ensure_future(answer_list(prompts, client=client, settings=chosen, model="haiku"))
+        while server.counters.calls - before < 30:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        run.cancel()
+        await asyncio.wait([run])
+        assert run.cancelled()
 
-        asyncio.run(stopped())
-        sent = server.counters.calls
-        time.sleep(1.0)
-        assert server.counters.calls - sent <= 4
-        assert server.counters.in_flight == 0
-        paid = server.counters.completed
-        batch = asyncio.run(answer_list(prompts, client=client, settings=chosen, model="haiku"))
-        assert batch.counts.complete == 200
-        assert batch.counts["cached"] >= 20
-        assert server.counters.completed - paid == batch.counts["ok"]
+    asyncio.run(stopped())
+    sent = server.counters.calls
+    time.sleep(1.0)
+    assert server.counters.calls - sent <= 4
+    assert server.counters.in_flight == 0
+    paid = server.counters.completed
+    batch = asyncio.run(answer_list(prompts, client=client, settings=chosen, model="haiku"))
+    assert batch.counts.complete == 200
+    assert batch.counts["cached"] >= 20
+    assert server.counters.completed - paid == batch.counts["ok"]
 
 
 def test_a_scheduler_that_ends_is_one_line(start_cluster: Any, server: Simulator, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SETUP = """
 import pandas, dask.dataframe
 from distributed import Client, LocalCluster
-cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
 client = Client(cluster)
 rows = pandas.DataFrame({'text': [f'review {number % 36}' for number in range(40)], 'stars': range(40)})
 ddf = dask.dataframe.from_pandas(rows, npartitions=4)
