@@ -54,6 +54,14 @@ CELLS = [
 ]
 
 
+# What of the dashboard is wider than the output that it stands in, and so cut off.
+_RUNS_OUT = """
+() => [...document.querySelectorAll('.claude-force-dash :is(h4, p, .cf-tiles, .cf-wide)')].filter(each => each.offsetParent)
+  .filter(each => each.getBoundingClientRect().right > each.closest('.jp-OutputArea-output').getBoundingClientRect().right + 1)
+  .map(each => each.outerHTML.slice(0, 200))
+"""
+
+
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return fetch_axe(tmp_path_factory.mktemp("axe"))
@@ -77,5 +85,6 @@ def test_what_is_shown_is_accessible(
         for number in range(1, len(CELLS)):
             name = f"axe-{theme.split()[-1].lower()}-{width}-{number}"
             notebook.cell(number).screenshot(path=str(screenshot_path(name)))
+        assert notebook.page.evaluate(_RUNS_OUT) == []
         found += [(width, each) for each in violations(notebook.page, axe, ".jp-OutputArea-output")]
     assert found == []

@@ -17,6 +17,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 STYLE = """<style>
 .claude-force-dash{font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:1.45;max-width:60em;
 color:var(--jp-ui-font-color1,inherit)}
+.widget-html-content:has(>.claude-force-dash){min-width:0}
 .claude-force-dash h4{margin:.9em 0 .35em;font-size:1em;font-weight:600}
 .claude-force-dash .cf-tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.2em,1fr));gap:.5em;margin:0;padding:0}
 .claude-force-dash .cf-tile{border:1px solid var(--jp-border-color2,rgba(127,127,127,.35));border-radius:4px;
