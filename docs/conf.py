@@ -110,6 +110,7 @@ copyright = author
 linkcheck_ignore = [
     # Not published yet.
     r"https://github\.com/claude-force-nb/.*",
+    r"https://mybinder\.org/v2/gh/claude-force-nb/.*",
     r"https?://(127\.0\.0\.1|localhost).*",
 ]
 linkcheck_anchors = False

@@ -54,7 +54,7 @@ def with_contents(text: str) -> str:
 def _read(app: Any, name: str, source: List[str]) -> None:
     if name.rpartition("/")[2] == "index":
         source[0] = with_contents(source[0])
-    elif name.startswith(("tutorials/", "how-to/")):
+    elif name.startswith(("tutorials/", "how-to/")) and app.config.nb_execution_mode != "off":
         source[0] = with_cells(source[0])
 
 
