@@ -68,7 +68,7 @@ nitpick_ignore = [
 myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]
 nb_execution_mode = "force"
-nb_execution_timeout = 60
+nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 # What a cell writes does not land beside the pages.
