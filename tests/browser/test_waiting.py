@@ -36,7 +36,7 @@ CELLS = [
     "others = [asyncio.ensure_future(session.orchestrator.run(f'slowly {n}', model='haiku')) for n in range(3)]\n"
     "await asyncio.sleep(0.2)\n%claude model=haiku What is a dam?",
     "%claude_config base_url={limited}\n%claude_dashboard",
-    "_ = await session.orchestrator.run_many([f'fill {n}' for n in range(20)], model='haiku')\n"
+    "_ = await session.orchestrator.run_many([f'fill {n}' for n in range(21)], model='haiku')\n"
     "%claude model=haiku What is a canal?",
     "%claude_batch [f'row {n}' for n in range(3)] model=haiku",
     "%claude_config base_url={slow}\n%claude model=sonnet thinking=on What is a sluice?",

@@ -298,6 +298,7 @@ def test_snapshot_tells_what_our_own_pacing_holds_back(run: Any, make: Make) -> 
         orchestrator = make(base_url=simulator.url)
 
         async def main() -> None:
+            await orchestrator.run("first", model="haiku")  # its headers tell the limit
             rows = asyncio.ensure_future(orchestrator.run_many(map(str, range(20)), model="haiku"))
             await until(lambda: bool(orchestrator.snapshot().limited_families))
             state = orchestrator.snapshot()
@@ -315,7 +316,7 @@ def test_snapshot_tells_what_our_own_pacing_holds_back(run: Any, make: Make) -> 
             await orchestrator.close()
 
         run(main())
-        assert simulator.counters.calls <= 7
+        assert set(simulator.counters.by_status) == {200}
 
 
 # --- sums over events
