@@ -186,7 +186,7 @@ class BudgetExceededError(ClaudeForceError):
 
 
 class StoppedError(ClaudeForceError):
-    """``stop_all()`` ended what was under way."""
+    """``stop_all()`` ended the work in progress."""
 
 
 class SchemaError(ClaudeForceError):

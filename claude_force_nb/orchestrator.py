@@ -275,7 +275,7 @@ class AsyncAgentOrchestrator:
     ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
         """Yield the requests that `run_many` would send for the same arguments; sends nothing.
 
-        Each comes with its row number; where it cannot be made, as its ClaudeForceError. Raises what `run_many` would raise.
+        Each comes with its row number; if it cannot be made, as its ClaudeForceError. Raises what `run_many` would raise.
         """
         async for row, request in self._rows.requests(prompts, template, options):
             yield row, request

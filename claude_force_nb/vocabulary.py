@@ -52,14 +52,14 @@ ERROR_PAGES = {
     "UnknownJobError": "how-to/half-price.md",
     "UnknownModelError": "reference/models.md",
 }
-# What an answer file is for: it goes before the cache; it also takes in what is answered; it is the only one that answers.
+# How an answer file is used: before the cache; also recording new answers; as the only source of answers.
 ANSWER_MODES = ("use", "record", "frozen")
 # What an answer file leaves out.
 ANSWER_REDACTIONS = ("none", "prompts")
 CACHE_MODES = ("on", "off", "refresh", "only")
 COUNT_MODES = ("api", "estimate")
 JOB_ACTIONS = ("list", "attach", "cancel", "forget")
-# Whether what is not complete yet is shown: where the front end updates it in place; always; never.
+# Whether incomplete output is shown: if the front end can update it in place; always; never.
 LIVE_MODES = ("auto", "on", "off")
 MEMORY_ACTIONS = ("show", "clear", "undo")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -86,7 +86,7 @@ def is_name(text: object) -> bool:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or "" where none is near."""
+    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or "" if none is near."""
     import difflib
 
     near = difflib.get_close_matches(name, [item for item in known if item != name], n=1, cutoff=0.6)
@@ -99,9 +99,9 @@ def is_positive(value: object) -> bool:
 
 
 def whole_number_fault(value: object, name: str, least: int) -> str:
-    """Return what is wrong with a value that has to be a whole number from `least`; "" where nothing is.
+    """Return what is wrong with a value that must be a whole number of at least `least`; "" if it is valid.
 
-    True and False are not numbers here, nor is 3.0: what was meant is not what was said.
+    True, False and 3.0 are not accepted as whole numbers: they are probably mistakes.
     """
     if type(value) is int and value >= least:
         return ""

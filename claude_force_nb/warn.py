@@ -33,7 +33,7 @@ def warn_again(category: Type[Warning]) -> None:
 
 
 def divert(category: Type[Warning], listener: Callable[[str], None]) -> Callable[[], None]:
-    """Give warnings of exactly this category to a listener, which shows them where its user looks; from any thread.
+    """Pass warnings of exactly this category to a listener, which shows them to the user; works from any thread.
 
     Returns
     -------

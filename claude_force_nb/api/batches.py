@@ -124,7 +124,7 @@ class SdkBatches:
         return _info(*await self._json("get", _path(batch_id)))
 
     async def cancel(self, batch_id: str) -> BatchInfo:
-        """Ask the API to cancel a batch; what was answered by then is billed and has results."""
+        """Ask the API to cancel a batch; requests answered by then are billed and have results."""
         return _info(*await self._json("post", f"{_path(batch_id)}/cancel", b"{}"))
 
     async def results(self, batch_id: str) -> AsyncGenerator[bytes, None]:

@@ -16,7 +16,7 @@ class TokenBucket:
     limit : float
         Units a minute, >= 0.
     level : float
-        Units that are there at `now`, below 0 where more was used than there was.
+        Units that are there at `now`, below 0 if more was used than there was.
     capacity : float
         Units it is known to hold; learned upwards, never taken to be more than was seen.
     now : float

@@ -1,4 +1,4 @@
-"""The SDK's client of one event loop: how it is made, what it never does, and how it is closed."""
+"""The SDK's client of one event loop: making it, restricting it, and closing it."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def own_client(anthropic: Any, client: Any) -> LoopClient:
 
 
 def _split_password(server: str) -> Tuple[str, str, str]:
-    """Return an address without name and password, the password, and both as RFC 7617 has them; "" where it carries none."""
+    """Return an address without name and password, the password, and both as RFC 7617 has them; "" if it carries none."""
     parts = urlsplit(server)
     user, at, host = parts.netloc.rpartition("@")
     if not at:

@@ -1,4 +1,4 @@
-"""What a call is signed with: a key, a token, or what the SDK finds by itself."""
+"""Credentials of a call: a key, a token, or whatever the SDK itself finds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_ur
     Raises
     ------
     MissingApiKeyError
-        If there are none; the message names what was looked for.
+        If none are found; the message names the places that were searched.
     """
     key = (api_key or environ.get(_KEY) or "").strip()
     token = "" if key else (environ.get(_TOKEN) or "").strip()
@@ -165,7 +165,7 @@ class TokenProvider:
     def _failure(self, error: Exception) -> ApiError:
         status = getattr(error, "status_code", 0)
         text = f"the {self._chain} did not give a token: {shown_text(str(error))}"
-        # None where the endpoint that gives tokens was not reached.
+        # None if the endpoint that gives tokens was not reached.
         if status is None or status == 429 or status >= 500:
             return ServerError(text, status=status)
         return AuthenticationError(f"{text}; log in again with `ant auth login`, or set {_KEY}", status=401)
@@ -192,7 +192,7 @@ def open_chain(server: str, chain: str, on_secret: Callable[[str], None]) -> Dic
     Raises
     ------
     ConfigurationError
-        Where the profile cannot be read, or belongs to another server.
+        If the profile cannot be read, or belongs to another server.
     """
     from anthropic import AnthropicError
     from anthropic.lib.credentials import default_credentials

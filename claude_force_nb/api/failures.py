@@ -259,7 +259,7 @@ def map_exception(
     Returns
     -------
     ApiError or None
-        None for what is not a failed call: cancellation, and programming errors.
+        None if it is not a failed call, such as a cancellation or programming error.
     """
     # The SDK makes connection errors of what went wrong while it signed a call.
     ours = next((inner for inner in _chain(error) if isinstance(inner, ApiError)), None)
@@ -308,7 +308,7 @@ def _chain(error: BaseException) -> List[BaseException]:
 
 
 def _of_aiohttp(error: BaseException) -> Optional[BaseException]:
-    """Return aiohttp's own error, which says what it was.
+    """Return aiohttp's own error, which names the cause.
 
     httpx-aiohttp makes connect errors of connections that broke later, and below SDK 0.x time-outs of refused ones.
     """

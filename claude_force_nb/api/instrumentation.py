@@ -1,7 +1,7 @@
 """Calls that others want to see: OpenTelemetry's spans of the SDK, and whatever a person has put around the SDK's methods.
 
 They look at the SDK's public methods, ``messages.create`` before all, and not at the HTTP requests below. Where somebody looks, each call
-goes through that method; where nobody does, it would only take its time.
+goes through that method; otherwise it would only take time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Watched:
         self.sdk = sdk
 
     def method(self, path: str) -> Any:
-        """Return the SDK's method that makes the call to a path, None where it has none that others look at."""
+        """Return the SDK's method that makes the call to a path, None if it has none that others instrument."""
         name = _METHODS.get(path)
         return None if name is None else getattr(self.sdk.messages, name)
 

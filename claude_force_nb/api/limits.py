@@ -67,7 +67,7 @@ class PacerWait(NamedTuple):
 
 
 def parse_time(text: str) -> Optional[float]:
-    """Return RFC 3339 text such as ``2026-11-01T12:00:00Z`` as Unix seconds; None where it is something else."""
+    """Return RFC 3339 text such as ``2026-11-01T12:00:00Z`` as Unix seconds; None for any other text."""
     try:
         return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))) if text.endswith("Z") else None
     except ValueError:
@@ -143,9 +143,9 @@ class FamilyLimits:
         ----------
         model : str
         input_bytes : callable
-            Gives the length of what is sent; asked only where tokens are limited.
+            Gives the length of the request; called only if tokens are limited.
         max_tokens : int
-            The answer's bound. Only what is written counts against the limit, so the mean of real answers is reserved.
+            The answer's bound. Only tokens actually written count against the limit, so the mean of real answers is reserved.
         """
         if not self.buckets:
             return _PLAIN
@@ -248,7 +248,7 @@ class FamilyLimits:
             Real input and output tokens, if known.
         verdict : str
             ``ok``, ``limited`` (429: nothing was taken from the buckets), ``overloaded`` (529), ``unsent``, or ``failed``
-            (anything else: what it took is not known).
+            (anything else: the amount used is not known).
         """
         self.in_flight -= 1
         self._ended = self._ended + 1 if now - self._ended_at < _REPLACES_SECONDS else 1
@@ -309,7 +309,7 @@ class FamilyLimits:
             limit, remaining = _number(headers.get(_LIMIT[index])), _number(remaining_text)
             if limit is None or remaining is None:
                 continue
-            # Tokens are rounded to thousands, and 0 stands for any debt.
+            # Tokens are rounded to thousands, and 0 may mean any debt.
             rounded = index > 0 and remaining % 1000 == 0
             below, above = (500.0, 500.0) if rounded else (0.0, 1.0)
             lower = max(0.0, remaining - below)
@@ -351,7 +351,7 @@ def _number(text: Optional[str]) -> Optional[float]:
 
 
 def _capacity(limit: float, remaining: float, reset_name: str, headers: Mapping[str, str]) -> float:
-    """Return what the bucket holds at least, by the time at which it is to be full again; 0.0 where that says nothing."""
+    """Return what the bucket holds at least, by the time at which it is to be full again; 0.0 if that says nothing."""
     reset = parse_time(headers.get(reset_name, ""))
     # By the server's own clock: ours may be wrong.
     date = parsedate_tz(headers.get("date", "")) if reset is not None else None

@@ -1,4 +1,4 @@
-"""The key among the secrets of a hosted notebook: Colab's and Kaggle's, each asked only where it runs."""
+"""The key from the secrets of a hosted notebook, Colab or Kaggle; each is asked only when running there."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _host() -> Optional[str]:
 
 
 def hosted_key() -> Optional[HostedKey]:
-    """Return the key that the host of this notebook keeps under the name ``ANTHROPIC_API_KEY``; None where it gives none."""
+    """Return the key that the host of this notebook keeps under the name ``ANTHROPIC_API_KEY``; None if it does not have one."""
     host = _host()
     if host is None:
         return None
@@ -72,5 +72,5 @@ def hosted_key() -> Optional[HostedKey]:
 
 
 def how_to_add_a_key() -> str:
-    """Return how a key is kept with the host of this notebook; "" where it has none that we know."""
+    """Return how to store a key with the host of this notebook; "" if no way is known."""
     return _WAYS.get(_host() or "", "")

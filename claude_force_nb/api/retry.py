@@ -74,7 +74,7 @@ class RetryBudget:
             self._tokens = min(self.reserve, self._tokens + self.SHARE)
 
     def allows(self) -> bool:
-        """Take a token for a retry; False if there is none left, and the failure is final."""
+        """Take a token for a retry; False if none is left, which makes the failure final."""
         with self._lock:
             now = self._clock()
             self._tokens = min(self.reserve, self._tokens + max(0.0, now - self._updated) * self.PER_SECOND)

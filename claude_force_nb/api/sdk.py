@@ -9,5 +9,5 @@ __all__ = ["import_sdk"]
 
 
 def import_sdk() -> Any:
-    """Return the SDK, imported now where it has not been; from any thread."""
+    """Return the SDK, importing it if necessary; may be called from any thread."""
     return import_module("anthropic")

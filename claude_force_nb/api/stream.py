@@ -87,7 +87,7 @@ class MessageAssembler:
             raise MalformedAnswerError(
                 "the server sent the end of a stream without a message; check base_url", status=200
             )
-        if not self._counted:  # the start has only what was written by then
+        if not self._counted:  # the first event counts only what was written by then
             self._message.setdefault("usage", {}).pop("output_tokens", None)
         content = [self._blocks[index].finish() for index in sorted(self._blocks)]
         message: Dict[str, Any] = self._redactor.clean({**self._message, "content": content})

@@ -358,7 +358,7 @@ class SdkTransport:
                     pass
 
     def close_blocking(self) -> None:
-        """Close the clients of all loops and refuse further calls; for the end of a process, where nothing can be awaited."""
+        """Close the clients of all loops and refuse further calls; for the end of a process, when nothing can be awaited."""
         self._closed = True
         try:
             here: Optional[asyncio.AbstractEventLoop] = asyncio.get_running_loop()

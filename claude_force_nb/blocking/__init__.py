@@ -1,6 +1,6 @@
 """Asking without ``await``: `ask` and `ask_many`, for scripts and for every notebook.
 
-They work where no event loop runs and where one does, since theirs runs in a thread of its own; nothing is patched.
+They work with and without a running event loop, since their own loop runs in a separate thread; nothing is patched.
 Others may use what this module exports.
 """
 

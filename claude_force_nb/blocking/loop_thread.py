@@ -15,7 +15,7 @@ __all__ = ["LoopThread"]
 T = TypeVar("T")
 # A wait without a limit cannot be interrupted on Windows.
 _POLL_SECONDS = 0.5
-# What was interrupted has so long to put away what has been paid for.
+# Time that interrupted work has to store answers that are paid for.
 _CANCEL_GRACE_SECONDS = 1.0
 
 

@@ -1,4 +1,4 @@
-"""Errors of the store, and what they mean."""
+"""Errors of the store, and their meaning."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kind_of(error: BaseException) -> str:
         # diskcache raises Timeout whenever a transaction could not begin, whatever the reason.
         return kind_of(error.__context__) if error.__context__ is not None else "busy"
     text = str(error)
-    # A UnicodeDecodeError is an error of SQLite whose text quotes what is damaged.
+    # A UnicodeDecodeError is an SQLite error whose message quotes damaged text.
     if isinstance(error, (DamagedError, UnicodeDecodeError)):
         return "damaged"
     if type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError):

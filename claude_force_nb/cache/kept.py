@@ -27,7 +27,7 @@ def encoded(
 
 
 def _body(result: ClaudeResult, max_value_bytes: int, notices: Notices) -> bytes:
-    """Return an answer encoded; empty where it is not to be kept."""
+    """Return an encoded answer; empty if it is not to be kept."""
     if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
         return b""
     if not result.text.strip():  # nothing was said, or nothing that came could be read: the next time may do better

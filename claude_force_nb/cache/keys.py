@@ -66,7 +66,7 @@ class KeySource:
 
     @property
     def is_given(self) -> bool:
-        """True where the key is made from a secret that somebody has set, not from a random one of this machine."""
+        """True if the key is made from a secret that somebody has set, not from a random one of this machine."""
         return self._current is not None
 
     def make_ring(self, directory: Path, *, new_key: bool = True) -> Optional[KeyRing]:
@@ -76,12 +76,12 @@ class KeySource:
         ----------
         directory : Path
         new_key : bool
-            True to make a random key where there is neither a secret nor a key yet; else None is returned there.
+            True to make a random key if neither a secret nor a key exists yet; otherwise None is returned then.
 
         Raises
         ------
         SecretError
-            If there is no key to be had.
+            If no key can be found or made.
         """
         if self.ring is None:
             current = self._current or self._key_from_file(directory, new_key=new_key)

@@ -185,7 +185,7 @@ class StoreLifecycle:
         return faults.kind_of(problem) in ("damaged", "broken")
 
     def _drop_log(self, problem: BaseException, writing_only: bool) -> bool:
-        """Remove the log where it cannot be read: its removal by somebody else leaves an index that points into nothing."""
+        """Remove the log if it cannot be read: its removal by somebody else leaves an index that points into nothing."""
         from . import database, faults
 
         path = self._path()
@@ -269,7 +269,7 @@ class StoreLifecycle:
             with self.read_lock:
                 notes = self.uses.oldest(limit)
             if self.store is not None and not _note_uses(self.store, notes, self._patience, self._notes_from_bytes):
-                # The next write will find out what is wrong. A transaction left open would block it.
+                # The next write will find out the cause. A transaction left open would block it.
                 self._drop_store()
             with self.read_lock:
                 self.uses.forget(notes)

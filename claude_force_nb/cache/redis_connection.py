@@ -1,4 +1,4 @@
-"""A Redis server that may be slow, full, locked or gone: asked in pipelines, left alone for a while where it fails, used again after."""
+"""A Redis server that may be slow, full, locked or gone: used in pipelines, left alone for a while after a failure, then used again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 # What a server says of itself, rather than of one command: nothing else would be answered either.
 _SERVER_FAULTS = ("NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOPERM", "unknown command")
-# Of writes only: what is there can still be read.
+# For writes only: existing entries can still be read.
 _WRITE_FAULTS = ("OOM", "command not allowed when used memory", "MISCONF", "READONLY", "NOREPLICAS")
 
 
@@ -71,7 +71,7 @@ class RedisConnection:
         self._client = None
 
     def execute(self, fill: Callable[[Any], None], *, insist: bool = False) -> Optional[List[Any]]:
-        """Send what `fill` puts into a pipeline; return an answer or an error for each command, None where the server is away.
+        """Send what `fill` puts into a pipeline; return an answer or an error for each command, None if the server is away.
 
         Parameters
         ----------

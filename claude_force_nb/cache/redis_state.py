@@ -21,11 +21,11 @@ class RedisState:
     name : str
         Its address, without password.
     fault : str
-        Why it cannot be used; "" where it can.
+        Why it cannot be used; "" if it can.
     version : str
-        Name and version, such as ``Redis 7.0.15``; "" where it does not say.
+        Name and version, such as ``Redis 7.0.15``; "" if it does not say.
     policy : str
-        ``maxmemory-policy``: what it does when it is full; "" where it does not say.
+        ``maxmemory-policy``: what it does when it is full; "" if it does not say.
     """
 
     name: str
@@ -35,7 +35,7 @@ class RedisState:
 
     @property
     def evicts(self) -> bool:
-        """False where it is known to keep nothing new once it is full."""
+        """False if it is known to keep nothing new once it is full."""
         return self.policy != "noeviction"
 
 

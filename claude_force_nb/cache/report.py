@@ -93,7 +93,7 @@ class VerifyReport:
     size_bytes : int
         Bytes stored in the remaining entries, counted again.
     available : bool
-        False where the cache could not be read at all.
+        False if the cache could not be read at all.
     """
 
     intact: int = 0

@@ -263,7 +263,7 @@ class ResponseCache:
                 uses=self._uses,
             )
             # A commit may not be readable if the log was damaged: if that is found now, the answers can be written again.
-            # Each page of the log is checked with those before it, so the last entry stands for all.
+            # Each page of the log is checked together with those before it, so the last entry vouches for all.
             with self._lifecycle.read_lock:
                 store.read(store.read_statement, (values[-1][0],)).fetchall()
             return done
@@ -311,7 +311,7 @@ class ResponseCache:
         return report
 
     def stats(self) -> CacheStats:
-        """Return the counters of this object and the sums of the directory; the sums are 0 where it cannot be read."""
+        """Return the counters of this object and the sums of the directory; the sums are 0 if it cannot be read."""
         sums = self._lifecycle.work(lambda store: store.totals(), insist=True, reading=True, keyed=False)
         self._notices.emit()
         return CacheStats(

@@ -28,9 +28,9 @@ class SharedAnswers:
     url : str
         See `RedisConnection`.
     secret_is_given : bool
-        False where the key is a random one, which no other machine has.
+        False if the key is a random one, which no other machine has.
     make_ring : callable
-        Gives the keys; raises SecretError where there are none.
+        Gives the keys; raises SecretError if none exist.
     keep : callable
         Writes a signed value to this machine's tier, by fingerprint, until a moment in seconds since 1970 UTC or without end.
     max_value_bytes : int
@@ -93,7 +93,7 @@ class SharedAnswers:
     async def answer(
         self, request: ClaudeRequest, *, waiting: Callable[[], None]
     ) -> AsyncIterator[Optional[ClaudeResult]]:
-        """Give the answer of others; None where there is none, and it is to be asked for inside the block.
+        """Give the answer that others stored; None if the caller has to ask for it inside the block.
 
         While the block runs, other machines that want the same wait; see `SharedTier.find_or_wait`. What `ResponseCache.put` gets
         inside is there when they look again.
@@ -130,13 +130,13 @@ class SharedAnswers:
         return report
 
     def clear(self) -> Optional[int]:
-        """Remove every entry of everybody; return how many there were, None where the server is away."""
+        """Remove every entry of everybody; return how many there were, None if the server is away."""
         removed = self._tier.clear()
         self._notices.emit()
         return removed
 
     def _accepted(self, fingerprint: str, value: Optional[bytes]) -> Optional[ClaudeResult]:
-        """Return the answer in a value and keep a copy of its bytes here; None where it cannot be trusted, or is too old."""
+        """Return the answer in a value and keep a copy of its bytes here; None if it cannot be trusted, or is too old."""
         answer = None
         try:
             ring = self._make_ring() if value is not None else None

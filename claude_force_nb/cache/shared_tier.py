@@ -32,7 +32,7 @@ _MOST_QUEUED_BYTES = 64 * 2**20
 _CLOSE_SECONDS = 2.0
 
 # KEYS: value, lease. ARGV: token, milliseconds of the lease, longest value. Gives the value, 1 for a lease that is ours now, 0 for one of
-# somebody else, and -1 where nobody should wait: the value is too long, or the lease has no end that we would have given it.
+# somebody else, and -1 if nobody should wait: the value is too long, or the lease has no end that we would have given it.
 _FIND = """
 local length = redis.call('STRLEN', KEYS[1])
 if length > tonumber(ARGV[3]) then return -1 end
@@ -167,7 +167,7 @@ class SharedTier:
         ----------
         fingerprint : str
         waiting : callable
-            Called once where there is somebody to wait for.
+            Called once if another holder has to be waited for.
         """
         found = await self.find(fingerprint)
         if not found.is_awaited:
@@ -312,7 +312,7 @@ class SharedTier:
         return self._connection.execute(fill, insist=True) if keys else []
 
     def clear(self) -> Optional[int]:
-        """Remove every value of this package, of every key; return how many, None where the server is away."""
+        """Remove every value of this package, of every key; return how many, None if the server is away."""
         removed = 0
         for page in self._pages():
             if page is None:
@@ -321,7 +321,7 @@ class SharedTier:
         return removed
 
     def _pages(self) -> Iterator[Optional[List[bytes]]]:
-        """Give the keys of values, some at a time; None where the server is away."""
+        """Give the keys of values, some at a time; None if the server is away."""
         cursor = 0
         while True:
             answers = self._connection.execute(functools.partial(_scan, cursor), insist=True)

@@ -67,7 +67,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     Parameters
     ----------
     directory : str
-        Made with mode 0700 where it is missing, the database in it with 0600.
+        Created with mode 0700 if missing, the database in it with 0600.
     timeout_seconds : float
         Longest wait for another process's lock.
     max_value_bytes : int
@@ -137,7 +137,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         sql(f"PRAGMA journal_size_limit = {2**24}")
         if not found:
             self._create(schema)
-        # In this order: what is changed in between is found by the next transaction.
+        # In this order: a change in between is found by the next transaction.
         self._schema_version = sql("PRAGMA schema_version").fetchall()
         if schema_of(self._writer) != schema:
             database.check_not_newer(self._writer)
@@ -214,7 +214,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return {key.decode("ascii"): value for key, value in self.read(self._read_several, every).fetchall()}
 
     def row_of(self, key: str) -> Optional[Row]:
-        """Return the row of `key`, whatever its content; None if there is none."""
+        """Return the row of `key`, whatever its content; None if it does not exist."""
         rows = self.read(f"SELECT {self._row} FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()
         return Row(*rows[0]) if rows else None
 
@@ -294,7 +294,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return evicted
 
     def remove(self, key: str) -> bool:
-        """Remove the entry of `key`; False if there is none."""
+        """Remove the entry of `key`; False if it does not exist."""
         with self._changing() as sql:
             return bool(self._evict(sql("SELECT rowid FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall()))
 

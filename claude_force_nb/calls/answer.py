@@ -44,7 +44,7 @@ class Answerer:
     check_open : callable
         Raises TransportClosedError after the orchestrator was closed.
     check_sending : callable
-        Raises where nothing can be sent at all, such as without a key.
+        Raises if nothing can be sent at all, for example without a key.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Answerer:
         CacheMissError
             With ``cache="only"``, where the answer is not there; AnswerMissError where answers are frozen.
         ConfigurationError or TransportClosedError
-            Where nothing can be sent.
+            If nothing can be sent.
         """
         self._check_open()
         started = time.perf_counter()

@@ -42,7 +42,7 @@ class Call:
     Attributes
     ----------
     ends_at : float or None
-        When its time is up, in monotonic seconds, where it runs.
+        Its deadline in monotonic seconds, while it runs.
     """
 
     __slots__ = (

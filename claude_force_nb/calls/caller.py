@@ -259,7 +259,7 @@ class Caller:
                 pacer.limits.learn(request.model, input_bytes=input_bytes, input_tokens=used[0], output_tokens=used[1])
 
     async def _back_off(self, call: Call, failure: ApiError, attempt: int, deadline: Deadline) -> None:
-        """Wait for the next attempt, or raise `failure` if there is none."""
+        """Wait for the next attempt, or raise `failure` if no attempt is left."""
         if not failure.retryable:
             raise failure
         request = call.request

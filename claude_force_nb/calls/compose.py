@@ -177,7 +177,7 @@ class _Chosen:
 def _body_or_without_the_agents_thinking(
     chosen: _Chosen, options: CallOptions, messages: Sequence[Any], notice: Optional[str]
 ) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
-    """Return the body and what was changed in it. The caller's options take precedence over the agent's thinking."""
+    """Return the body and the changes made to it. The caller's options take precedence over the agent's thinking."""
     try:
         return _body(chosen, options, messages, notice)
     except OptionError:
@@ -250,7 +250,7 @@ def _warn_of_retirement(model: str, today: datetime.date) -> None:
 def _add_reasoning(
     body: Dict[str, Any], options: CallOptions, agent: Optional[Agent], rules: ModelRules
 ) -> Tuple[str, ...]:
-    """Add thinking, effort and the output format to a body in the form the model accepts; return what was changed."""
+    """Add thinking, effort and the output format to a body in the form the model accepts; return the changes."""
     own = options.body.get("output_config")
     own_effort = own.get("effort") if isinstance(own, Mapping) else None
     own_thinking = "thinking" in options.body

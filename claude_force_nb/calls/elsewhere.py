@@ -44,7 +44,7 @@ class CallsElsewhere:
         Parameters
         ----------
         most : Decimal or None
-            None where there is no limit: what they did cost is counted all the same.
+            None if there is no limit: what they did cost is counted all the same.
 
         Raises
         ------

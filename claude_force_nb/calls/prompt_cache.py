@@ -28,7 +28,7 @@ __all__ = ["MarkChooser", "PromptCacheGate", "PromptCacheWrite", "SettingsWatch"
 _MOST_WAIT_SECONDS = 60.0
 # The API counts the lifetime from when a request began to be processed, which is a little after it left.
 _MARGIN_SECONDS = 5.0
-# What was idle for so long is surely gone where it was written for five minutes; or would surely still be there, written for an hour.
+# After so long an idle time an entry with five minutes of lifetime is surely gone, and one with an hour surely still there.
 _LAPSED_SECONDS = 330.0
 _WITHIN_AN_HOUR_SECONDS = 3600.0 - _MARGIN_SECONDS
 
@@ -92,7 +92,7 @@ class MarkChooser:
         if beginning == known.beginning:
             only_shared = isinstance(content, str) and not content[rendered.shared_characters :].strip()
             return known.before if only_shared else known.mark
-        # What was taken for constant is not, such as the time: from here on only what stands before it is marked.
+        # A value that was taken for constant, such as the time, has changed: from here on only the text before it is marked.
         self._known[key] = _RowMarks(_NOTHING, None, known.before)
         return known.before
 
@@ -177,7 +177,7 @@ class PromptCacheGate:
         self._prefixes: Dict[CacheMark, _Prefix] = {}
 
     def choose(self, mark: CacheMark) -> Optional[CacheMark]:
-        """Return the mark with which a request is to leave: its own, one that lives longer, or none where nobody reads what it writes.
+        """Return the mark a request is sent with: its own, one with a longer lifetime, or none if no later request would read the entry.
 
         Notes
         -----
@@ -250,7 +250,7 @@ class PromptCacheWrite:
         self._since = gate.now()
 
     def begin(self) -> None:
-        """Say that the answer has begun, so that others can read what was written."""
+        """Record that the answer has begun, so that others can read the entry."""
         if self._open:
             self._gate.keep(self._mark, self._since)
         self.end()

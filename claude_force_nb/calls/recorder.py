@@ -62,7 +62,7 @@ class Recorder:
             raise
 
     def flush(self) -> None:
-        """Write what is pending, except for event loops running in other threads, which write their own."""
+        """Write pending records, except those of event loops running in other threads, which write their own."""
         try:
             here: Optional[asyncio.AbstractEventLoop] = asyncio.get_running_loop()
         except RuntimeError:

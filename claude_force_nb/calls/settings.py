@@ -88,7 +88,7 @@ class Accounts:
         Returns the keys that sign the rows of a file, made from the cache secret; raises SecretError if there is no secret.
     prices : PriceTable
     budget : Budget
-        Of one orchestrator; without limit where none was given.
+        Of one orchestrator; unlimited by default.
     daily_budget : DailyBudget or None
         Of all kernels.
     ledger : Ledger or None
@@ -97,7 +97,7 @@ class Accounts:
     allow_unknown_price : bool
         See `Budget`.
     owns_cache, owns_daily_budget : bool
-        True where they are closed with the orchestrator.
+        True if they are closed with the orchestrator.
     """
 
     cache: Optional[ResponseCache]

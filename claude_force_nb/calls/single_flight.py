@@ -134,7 +134,7 @@ class SingleFlight(Generic[T]):
         for _, flight in dead:
             try:
                 flight.task.get_coro().close()
-            except Exception as error:  # what has to wait when it ends cannot, without its loop
+            except Exception as error:  # cleaning up may need to await, which is impossible without the loop
                 logger.debug("a call of a closed event loop did not end well: %r", error)
 
     def _abandon(self, key: str, flight: _Flight[T], waiter: _Waiter) -> None:

@@ -52,7 +52,7 @@ class BudgetState:
     limit : Decimal
         US dollars.
     left : Decimal or None
-        What can still be reserved for calls; None where it cannot be read.
+        What can still be reserved for calls; None if it cannot be read.
     """
 
     name: str
@@ -142,7 +142,7 @@ class ModelSums:
     unknown_saved : int
         Answers of the cache whose price is not known; they are not in `saved`.
     prompt_cache_saved : Decimal
-        US dollars that the API's prompt cache saved; below 0 where more was written than read.
+        US dollars that the API's prompt cache saved; below 0 if more was written than read.
     """
 
     model: str

@@ -45,7 +45,7 @@ class Coordinator(SchedulerPlugin):  # type: ignore[misc]
         """End with the scheduler."""
 
     def remove_worker(self, scheduler: Any, worker: str, **more: Any) -> None:
-        """Take back what a worker had that has ended or died; what it may have spent stays counted."""
+        """Take back the leases of a worker that has ended or died; the amount it may have spent stays counted."""
         self._book.leave(worker)
 
     async def handle(self, *, act: str, worker: str = "", **arguments: Any) -> Dict[str, Any]:

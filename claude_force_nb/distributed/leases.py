@@ -27,9 +27,9 @@ class SlotLease(NamedTuple):
     share : float
         Its part of the account's rate limit, 0.0 to 1.0.
     give_back : bool
-        True where another worker lacks dollars: what this one does not need now is to be returned.
+        True if another worker lacks dollars: what this one does not need now is to be returned.
     stopped : bool
-        True where the run was stopped.
+        True if the run was stopped.
     """
 
     slots: int
@@ -44,7 +44,7 @@ class DollarLease(NamedTuple):
     Attributes
     ----------
     granted : Decimal
-        US dollars that it may spend beyond what it has; 0 where what it needs is not left.
+        US dollars that it may spend in addition; 0 if the amount it needs is not left.
     left : Decimal
         US dollars that nobody holds.
     may_return : Decimal
@@ -125,7 +125,7 @@ class LeaseBook:
         spent: Decimal = _ZERO,
         reserved: Decimal = _ZERO,
     ) -> SlotLease:
-        """Take note of what a worker does, and return what it may do until the next report.
+        """Record a worker's report, and return what it may use until the next one.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class LeaseBook:
         ----------
         name : str
         spent : Decimal, optional
-            US dollars that it has spent, where it ended in peace. What a dead one held stays counted as a whole.
+            US dollars that it has spent, if it ended normally. Everything a dead worker held stays counted.
         """
         worker = self._workers.pop(name, None)
         if worker is not None:

@@ -171,7 +171,7 @@ class RowRun:
     async def _look_up(
         self, source: Source, template: Optional[str], options: Mapping[str, Any], mode: str
     ) -> Optional[Sequence[int]]:
-        """End the rows whose answers are here; return the numbers of the others, or None where nothing is looked up."""
+        """End the rows whose answers are here; return the numbers of the others, or None if nothing is looked up."""
         if mode in ("off", "refresh"):
             return None
         unknown: List[int] = []

@@ -44,7 +44,7 @@ class ClusterSettings:
     cache_url : str, optional
         A Redis server that workers and client share answers on; by default each uses ``CLAUDE_CACHE_URL`` of its own environment.
     ledger : Ledger, None or "default"
-        Where the client accounts the answers of all workers.
+        The ledger in which the client records the answers of all workers.
     """
 
     max_concurrent: int = 10
@@ -114,7 +114,7 @@ class RunSetup:
     agents : tuple of Agent
         Those that a column of the rows may name.
     known_as : str or None
-        What requests call the server, where that is not its address.
+        What requests call the server, if that is not its address.
     """
 
     run: str

@@ -47,7 +47,7 @@ class LeasedBudget(Budget):
         self._borrowing = Lock()
 
     def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
-        """Reserve `amount`, leasing what is missing; see `Budget.reserve`."""
+        """Reserve `amount`, leasing the difference if necessary; see `Budget.reserve`."""
         try:
             return super().reserve(amount, in_flight=in_flight)
         except BudgetExceededError:
@@ -113,7 +113,7 @@ class SharedTransport:
             return text
 
     def check(self) -> None:
-        """Raise where nothing can be sent; see `Transport.check`."""
+        """Raise if nothing can be sent; see `Transport.check`."""
         self._inner.check()
 
     async def close(self) -> None:

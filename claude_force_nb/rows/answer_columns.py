@@ -1,4 +1,4 @@
-"""What a table says of an answer: the columns that stand behind those of the source."""
+"""The columns of an answer in a table, after those of the source."""
 
 from __future__ import annotations
 

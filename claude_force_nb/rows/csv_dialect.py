@@ -71,7 +71,7 @@ def find_dialect(sample: str, *, is_whole: bool, delimiters: str = _DELIMITERS) 
     sample : str
         The beginning of the file, some thousand characters.
     is_whole : bool
-        True where that is all of it; else its last row counts for nothing, since it may be cut.
+        True if that is all of it; else its last row counts for nothing, since it may be cut.
     delimiters : str
         Candidates, likeliest first.
     """
@@ -103,7 +103,7 @@ def _candidates(sample: str, delimiters: str) -> Iterator[CsvDialect]:
 
 
 def _score(dialect: CsvDialect, sample: str, is_whole: bool) -> Optional[Tuple[float, ...]]:
-    """Return how well the rows fit the header: the higher the better; None where they cannot be read."""
+    """Return how well the rows fit the header: the higher the better; None if they cannot be read."""
     try:
         # Line ends stay, since a quoted field may have some.
         rows = [row for row, _ in zip(filter(None, dialect.reader(sample.splitlines(keepends=True))), range(_ROWS))]
@@ -139,7 +139,7 @@ def _is_torn(field: str, dialect: CsvDialect) -> bool:
 
 
 def header_names(fields: Sequence[str]) -> List[str]:
-    """Return the names of the columns: without blanks around them, and ``column_3`` for the third one where it has none."""
+    """Return the names of the columns: stripped, and ``column_3`` for the third one if it has no name."""
     stripped = [field.strip() for field in fields]
     times = Counter(stripped)
     names: List[str] = []

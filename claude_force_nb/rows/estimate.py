@@ -96,9 +96,9 @@ class BatchEstimate:
     ----------
     input_tokens : float
     input_error : float
-        Two standard errors of it; 0 where every request was counted.
+        Two standard errors of it; 0 if every request was counted.
     output_tokens : float or None
-        From answers to prompts of the same batch that are in the cache; None where there are none.
+        From answers to prompts of the same batch that are in the cache; None without such answers.
     """
 
     sampled: Sampled
@@ -137,7 +137,7 @@ class BatchEstimate:
         prompt_cache: bool = False,
         found: bool = True,
     ) -> Optional[Decimal]:
-        """Return US dollars for all that would be sent, at so many tokens an answer; None where the price is unknown.
+        """Return US dollars for all that would be sent, at so many tokens an answer; None if the price is unknown.
 
         With `prompt_cache` the first request of those that share their beginning writes it, and the others read it; unless it is not
         `found`, when they write it as well.
@@ -167,7 +167,7 @@ class BatchEstimate:
 
 
 def prompt_cache_saving(prices: PriceTable, model: str, *, tokens: int, rows: int, on: Any) -> Decimal:
-    """Return US dollars that `rows` requests save, >= 0, where the first writes so many tokens and the others read them; 0 where unknown."""
+    """Return US dollars that `rows` requests save, >= 0, where the first writes so many tokens and the others read them; 0 if unknown."""
     plain = prices.cost(model, Usage(input_tokens=tokens), on=on)
     write = prices.cost(model, Usage(cache_write_5m_tokens=tokens), on=on)
     read = prices.cost(model, Usage(cache_read_tokens=tokens), on=on)
@@ -194,12 +194,12 @@ def _mean(values: Sequence[int]) -> Optional[float]:
 
 
 def minutes_at_limits(needs: Dict[str, Optional[float]], limits: Iterable[Tuple[str, float]]) -> Optional[float]:
-    """Return how long it takes at so much a minute, None where no limit is known.
+    """Return how long it takes at a rate per minute, None if no limit is known.
 
     Parameters
     ----------
     needs : mapping
-        What the whole needs of each kind: ``requests``, ``input-tokens``, ``output-tokens``; None where that is not known.
+        What the whole needs of each kind: ``requests``, ``input-tokens``, ``output-tokens``; None if that is not known.
     limits : iterable of (str, float)
         Kind, and units a minute.
     """

@@ -24,7 +24,7 @@ class BrokenRow:
 
 
 class OwnOptions:
-    """Stands in a source for a row that brings its own agent or model; None where it brings none."""
+    """A row that brings its own agent or model; None for whichever it does not bring."""
 
     __slots__ = ("agent", "item", "model")
 

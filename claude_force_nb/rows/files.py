@@ -68,7 +68,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock an open file until it is closed; False where another run has it, also one of this process."""
+    """Lock an open file until it is closed; False if another run has it, also one of this process."""
     try:
         return try_lock(file.fileno(), shared_by_process=False)
     except OSError:  # elsewhere than on local disks there may be no locks at all
@@ -95,7 +95,7 @@ class RowFile:
     signatures : RowSignatures, optional
         Of the user; without, rows are not signed, and none that is there is reused unless it is `trusted`.
     trusted : bool
-        True where answers in the file may be reused without a signature. They are signed then.
+        True if answers in the file may be reused without a signature. They are signed then.
 
     Raises
     ------
@@ -206,10 +206,10 @@ class RowFile:
         except OSError as error:
             raise SourceError(f"{self.path} cannot be written: {error.strerror or error}") from None
 
-    # --- what is there already
+    # --- the existing file
 
     def _read(self) -> int:
-        """Read what an earlier run wrote; return where its last whole line ends."""
+        """Read the rows of an earlier run; return where the last whole line ends."""
         offset = 0
         with open_regular(self._log) as lines:
             for line in iter(lambda: lines.readline(_MOST_LINE_BYTES), b""):
@@ -275,7 +275,7 @@ class RowFile:
         Raises
         ------
         SourceError
-            Where the file takes no more, as on a full disk.
+            If the file takes no more, as on a full disk.
         """
         item = self._source.pending_row(row)
         if result.request_id == _IN_FILE:

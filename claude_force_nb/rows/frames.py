@@ -28,7 +28,7 @@ class Table:
     frame : narwhals.DataFrame
         The same, through narwhals.
     is_series : bool
-        True where it was a series: its one column has the plain items.
+        True for a series: its only column has the plain items.
     """
 
     def __init__(self, native: Any, frame: Any, *, is_series: bool = False) -> None:
@@ -87,7 +87,7 @@ def _is_pandas(native: Any) -> bool:
 
 
 def _index_names(native: Any, columns: Sequence[str]) -> Tuple[str, ...]:
-    """Return the names of an index's levels; none where it only numbers the rows, named or not by anybody."""
+    """Return the names of an index's levels; empty if the index only numbers the rows."""
     index = getattr(native, "index", None) if _is_pandas(native) else None
     if index is None or (list(index.names) == [None] and getattr(index.dtype, "kind", "O") in "iu"):
         return ()

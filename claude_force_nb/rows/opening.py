@@ -72,7 +72,7 @@ def open_source(
     if isinstance(value, (bytes, bytearray)) or callable(value) or not hasattr(value, "__iter__"):
         raise SourceError(f"{name} is {_a(type(value).__name__)}, which has no rows; give {_KINDS}")
     if hasattr(value, "__len__"):
-        # A copy: what is done to the list meanwhile does not move its rows.
+        # A copy: changes to the list meanwhile do not move its rows.
         rows = value if isinstance(value, (tuple, range)) else tuple(value)
         if rows and named_values(rows[0]) is not None:
             rows = tuple(map(_with_names, rows))

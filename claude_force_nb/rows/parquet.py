@@ -32,7 +32,7 @@ def write_parquet(file: IO[Any], records: Callable[[], Iterable[Mapping[str, Any
     Raises
     ------
     ParquetTypeError
-        Where a column has values of different kinds, or one that Parquet has no type for.
+        If a column has values of different kinds, or one that Parquet has no type for.
     """
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     try:
@@ -52,7 +52,7 @@ def parquet_records(path: Path) -> Iterator[Dict[str, Any]]:
     Raises
     ------
     ValueError or OSError
-        Where it is not Parquet; pyarrow's own errors are of these kinds.
+        If it is not Parquet; pyarrow's own errors are of these kinds.
     """
     parquet = import_module("pyarrow.parquet")
     with open_regular(path) as opened, parquet.ParquetFile(opened) as file:

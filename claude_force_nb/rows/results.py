@@ -56,7 +56,7 @@ class BatchSummary(ShownInNotebooks):
     counts : mapping of str to int
         Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``.
     cost, saved : Decimal or None
-        US dollars paid, and not paid because the cache answered; None where one price is unknown.
+        US dollars paid, and not paid because the cache answered; None if one price is unknown.
     input_tokens, output_tokens : int
         Of all answers, cached ones included.
     prompt_cache_saved : Decimal
@@ -207,12 +207,12 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
 
     @property
     def texts(self) -> List[str]:
-        """The answers; "" where there is none, and what there is of those that are cut off."""
+        """The answers; "" for rows without one, and the partial text of those cut off."""
         return [result.text for result in self._results]
 
     @property
     def parsed(self) -> List[Any]:
-        """What the answers stand for, with ``schema``; None where there is none that fits."""
+        """The parsed answers, with ``schema``; None for rows without a valid one."""
         return [result.parsed for result in self._results]
 
     @property
@@ -226,7 +226,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         return self._part([place for place, row in enumerate(self._results) if row.status == "failed"])
 
     def inputs(self, numbers: Iterable[int]) -> Mapping[int, Mapping[Any, Any]]:
-        """Return what the source has in the rows with these numbers, by number; {} where there is no source."""
+        """Return the source's rows with these numbers, by number; {} without a source."""
         return {} if self._source is None else self._source.inputs(numbers)
 
     def parts(self, result: ClaudeResult) -> Mapping[str, Any]:
@@ -245,12 +245,12 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
 
     @property
     def cost(self) -> Optional[Decimal]:
-        """US dollars paid for the whole; None where one price is unknown."""
+        """US dollars paid for the whole; None if one price is unknown."""
         return sum_dollars(result.cost for result in self._results)
 
     @property
     def saved(self) -> Optional[Decimal]:
-        """US dollars not paid because the cache answered; None where one price is unknown."""
+        """US dollars not paid because the cache answered; None if one price is unknown."""
         return sum_dollars(result.saved for result in self._results)
 
     @property
@@ -269,7 +269,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
     async def retry(self, *, tell: Tell = None) -> BatchResult:
         """Run the rows that have no answer, or none that is complete, once more; the others cost nothing.
 
-        Before anything is sent, a line says how many rows that is, and what they cost about and at the most.
+        Before anything is sent, a line says how many rows are sent, and their estimated and maximum cost.
 
         Parameters
         ----------
@@ -324,7 +324,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
 
     @property
     def is_of_a_table(self) -> bool:
-        """True where the source is a data frame or a series."""
+        """True if the source is a data frame or a series."""
         return self._source is not None and self._source.is_table
 
     def records(self) -> List[Dict[str, Any]]:
@@ -353,13 +353,13 @@ def unanswered(
     Parameters
     ----------
     request : RequestInfo or None
-        None where not even the request could be made.
+        None if not even the request could be made.
     error : Exception
-        Why there is no answer.
+        Why the answer is missing.
     kind : str
         The result's ``status``.
     status : CallStatus, optional
-        Of its call, where there was one.
+        Of its call, if one was made.
     """
     attempts = 0 if status is None else status.attempts
     # What was sent and not answered may be billed all the same.

@@ -1,4 +1,4 @@
-"""Running rows again: each the way that can help it, within what is left of the budget."""
+"""Running rows again, each in the way that can help it, within the rest of the budget."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def retry_notice(
     via : str
         How they are sent.
     cache : ResponseCache or None
-        Where their answers may be by now; None where it is not asked.
+        Where their answers may be by now; None to look nowhere.
     prices : PriceTable
     """
     by_batch = dict(retry_routes(via, list(results), results)).get("batches", ())
@@ -135,6 +135,6 @@ def _price(bounds: Sequence[Optional[Decimal]], results: Mapping[int, ClaudeResu
 
 
 def budget_left(budget: Any, spent: Optional[Decimal]) -> Optional[Decimal]:
-    """Return what is left in US dollars of a budget as options name it; None where there is none."""
+    """Return the rest, in US dollars, of a budget given as an option; None without one."""
     limit = parse_budget(budget)
     return limit if limit is None or spent is None else max(add_dollars(limit, spent.copy_negate()), Decimal(0))

@@ -28,7 +28,7 @@ class RowSignatures:
     Parameters
     ----------
     keys : RecordKeys or None
-        None where there is no secret to sign with: rows are not signed then, and none is found to be.
+        None without a secret to sign with: rows are then neither signed nor verified.
     """
 
     def __init__(self, keys: Optional[RecordKeys] = None) -> None:
@@ -36,7 +36,7 @@ class RowSignatures:
 
     @classmethod
     def made_by(cls, make_keys: Callable[[], RecordKeys]) -> RowSignatures:
-        """Return signatures with keys; where there is no secret, warns and does without."""
+        """Return signatures with keys; without a secret, warn and do without."""
         try:
             return cls(make_keys())
         except SecretError as error:
@@ -44,7 +44,7 @@ class RowSignatures:
             return cls()
 
     def sign(self, record: Mapping[str, Any]) -> Optional[str]:
-        """Return the signature of a row without one; None where there is no key."""
+        """Return the signature of a row without one; None without a key."""
         return None if self._keys is None else self._keys.sign(_signed_part(record))
 
     def fits(self, record: Mapping[str, Any]) -> bool:

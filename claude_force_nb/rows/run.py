@@ -114,7 +114,7 @@ class Rows:
         Raises
         ------
         ClaudeForceError
-            Where it cannot be made; its message begins with the row's number.
+            If it cannot be made; its message begins with the row's number.
         """
         try:
             if isinstance(item, BrokenRow):
@@ -197,7 +197,7 @@ class Rows:
         error: ClaudeForceError,
         status: Optional[CallStatus] = None,
     ) -> None:
-        """End a row with its error: ``failed`` where its prompt cannot be made or its call failed, else ``not_sent``.
+        """End a row with its error: ``failed`` if its prompt cannot be made or its call failed, else ``not_sent``.
 
         A row without a value for its template is ``not_sent``: nothing is wrong with it.
         """
@@ -283,7 +283,7 @@ class ResultCollector:
             self._on_result(row, result)
 
     def batch(self, *, stopped: Optional[BaseException] = None, **more: Any) -> BatchResult:
-        """Return what is there as a `BatchResult`, whose further arguments are `more`.
+        """Return the results so far as a `BatchResult`; `more` are its further arguments.
 
         Parameters
         ----------

@@ -46,7 +46,7 @@ _WRITTEN = (".jsonl", ".parquet")
 
 # Gives the result of a request that needs no asking, before the cache is looked at.
 Known = Callable[[ClaudeRequest], Optional[ClaudeResult]]
-# Gives the answer of a call that need not be made, or None; raises where it may not be.
+# Gives the answer if no call is needed, else None; raises if a call would be needed but is not allowed.
 Find = Callable[[Call], Optional[ClaudeResult]]
 
 
@@ -133,7 +133,7 @@ class RowRunner:
     check_open : callable
         Raises TransportClosedError after `close`.
     batches : callable
-        Gives the route through message batches, when one is first asked for; raises OptionError where there is none.
+        Gives the route through message batches, when first needed; raises OptionError if it is not available.
     """
 
     def __init__(
@@ -322,7 +322,7 @@ class RowRunner:
 
 
 def _first_of(known: Optional[Known], find: Optional[Find]) -> Find:
-    """Return what gives the answer of a call that need not be made: what is in the file of the run, then what is kept."""
+    """Return the function that finds answers without a call: first in the file of the run, then in the cache."""
     if known is None:
         return find or (lambda call: None)
     here = known

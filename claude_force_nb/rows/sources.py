@@ -1,4 +1,4 @@
-"""The rows of a batch, read one by one: what is checked before any is sent, and what a prompt is made of."""
+"""The rows of a batch, read one by one: the checks before any is sent, and the values a prompt is made of."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Source:
     name : str
         How errors call it.
     columns : tuple of str, optional
-        Names that every row has; those of the first row by default, where it is a mapping.
+        Names that every row has; those of the first row by default, if it is a mapping.
     column : str, optional
         The one column that is read.
     limit : int, optional
-        Rows that are read at the most.
+        Maximum number of rows to read.
     total : int, optional
-        Rows that there are, where that is known.
+        Number of rows, if it is known.
     table : Table, optional
-        Where the rows come from a data frame.
+        The data frame that the rows come from, if they do.
     prompts : str, optional
-        The column that has the prompts where there is no template and no `column`.
+        The column of the prompts if neither a template nor `column` is given.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Source:
                 yield number, self._item(row)
 
     def check(self, template: Optional[str], variables: Optional[Mapping[str, Any]] = None) -> None:
-        """Find what is wrong for all rows before any of them is sent, from the columns or the first row.
+        """Find errors that affect all rows before any is sent, from the columns or the first row.
 
         Raises
         ------
@@ -179,12 +179,12 @@ class Source:
             )
 
     def is_empty(self) -> bool:
-        """Return True where there is no row at all; an asynchronous source is not asked."""
+        """Return True if there are no rows; an asynchronous source is not asked."""
         return not isinstance(self._rows, AsyncBufferedIterator) and not self._first()
 
     @property
     def is_once(self) -> bool:
-        """True where reading the rows uses them up."""
+        """True if reading the rows uses them up."""
         return isinstance(self._rows, (BufferedIterator, AsyncBufferedIterator))
 
     def _first(self) -> List[Any]:
@@ -194,16 +194,16 @@ class Source:
 
     @property
     def is_table(self) -> bool:
-        """True where the rows are those of a data frame or a series."""
+        """True if the rows are those of a data frame or a series."""
         return self._table is not None
 
     @property
     def path(self) -> Optional[Path]:
-        """The file that is read, where it is one."""
+        """The file that is read, if it is one."""
         return self._rows.path if isinstance(self._rows, FileRows) else None
 
     def count(self) -> Optional[int]:
-        """Return how many rows there are, reading a file once for it; None where that would use them up."""
+        """Return how many rows there are, reading a file once for it; None if that would use them up."""
         if self.total is None and isinstance(self._rows, FileRows):
             self.total = sum(1 for _ in islice(self._rows, self._limit))
         return self.total
@@ -290,7 +290,7 @@ class Source:
         Raises
         ------
         SourceError
-            Where no library for data frames is installed.
+            If no library for data frames is installed.
         """
         if self._table is not None:
             return self._table.with_columns(numbers, added)

@@ -88,7 +88,7 @@ class RowWorkers:
         return self._rows.summary()
 
     async def _take_what_comes(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """End what waits at once, and what is in flight after a moment in which its answer may come: it is billed."""
+        """End waiting rows at once, and those in flight after a grace period in which their answers may arrive, since they are billed."""
         coming = []
         for task in tasks:
             status = self._under_way.get(task)

@@ -138,7 +138,7 @@ class Batches:
             task.cancel()
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """End the work in progress."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -36,7 +36,7 @@ class Counters:
     completed_in_batches : int
         Rows of batches among them.
     cut : int
-        Streams that a fault ended early; billed for what was produced.
+        Streams that a fault ended early; billed for the output produced.
     aborted_by_client : int
         Calls whose client left before the end; a stream is billed for what was produced, anything else for nothing.
     refused : int

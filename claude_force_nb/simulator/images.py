@@ -30,7 +30,7 @@ class Image(NamedTuple):
 
 
 def image_type(raw: bytes) -> Optional[str]:
-    """Return the media type of an image by how it begins; None for what is not an image that the API takes."""
+    """Return the media type of an image by how it begins; None if it is not an image that the API accepts."""
     if raw.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if raw.startswith(b"\xff\xd8\xff"):

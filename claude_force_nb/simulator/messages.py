@@ -134,7 +134,7 @@ class Messages:
             exchange.headers.extend(self._limits.headers(family(model.name), time.monotonic(), time.time()))
 
     def _settle(self, answer: Answer, terms: Terms, output_tokens: int, *, complete: bool) -> None:
-        """Bill what was produced."""
+        """Bill the output produced."""
         model = answer.model
         for declined in answer.declined:
             if declined.billed:

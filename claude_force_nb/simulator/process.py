@@ -54,7 +54,7 @@ class SimulatorProcess:
         return command
 
     def start(self) -> SimulatorProcess:
-        """Start the process; return when it listens. Raises RuntimeError with its last words where it does not."""
+        """Start the process; return when it listens. Raises RuntimeError with its last output if it fails to start."""
         if self._process is not None:
             raise RuntimeError("the simulator runs already")
         # A file, since a pipe that nobody reads would stop the process once it is full.
@@ -79,7 +79,7 @@ class SimulatorProcess:
         return self
 
     def stop(self) -> None:
-        """End the process. Does nothing where it does not run."""
+        """End the process. Does nothing if it is not running."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -115,7 +115,7 @@ class SimulatorProcess:
 
     @property
     def pid(self) -> int:
-        """Id of the process; RuntimeError where it does not run."""
+        """Id of the process; raises RuntimeError if it is not running."""
         if self._process is None:
             raise RuntimeError("the simulator does not run")
         return self._process.pid
@@ -145,5 +145,5 @@ class SimulatorProcess:
         self._call("DELETE", "faults")
 
     def reset(self) -> None:
-        """Forget faults, counters, log, batches and what was taken from the buckets."""
+        """Forget faults, counters, log, batches and the use of the rate limits."""
         self._call("POST", "reset")

@@ -107,7 +107,7 @@ class Server:
         await listening.wait_closed()
 
     def reset(self) -> None:
-        """Forget faults, counters, log, batches, prompt cache and what was taken from the buckets."""
+        """Forget faults, counters, log, batches, prompt cache and the use of the rate limits."""
         self._state.reset()
         self._batches.reset()
 

@@ -72,7 +72,7 @@ class Simulator:
         return self._error
 
     def stop(self) -> None:
-        """Stop the server; counters and log stay readable. Does nothing where it does not run."""
+        """Stop the server; counters and log stay readable. Does nothing if it is not running."""
         thread, loop, stop = self._thread, self._loop, self._stop
         if thread is None or loop is None or stop is None:
             return
@@ -209,7 +209,7 @@ class Simulator:
         self.server.faults.clear()
 
     def reset(self) -> None:
-        """Forget faults, counters, log, batches, prompt cache and what was taken from the buckets; returns when that is done."""
+        """Forget faults, counters, log, batches, prompt cache and the use of the rate limits; returns when that is done."""
         server, loop = self.server, self._loop
         if self._thread is None or loop is None:
             server.reset()

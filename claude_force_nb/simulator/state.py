@@ -66,7 +66,7 @@ class ServerState:
         return self.prompt_cache.look_up(checked.cache, checked.model, self._clock())
 
     def reset(self) -> None:
-        """Forget faults, counters, log, prompt cache and what was taken from the buckets."""
+        """Forget faults, counters, log, prompt cache and the use of the rate limits."""
         self.faults.clear()
         self.book.reset()
         self.limits.reset()

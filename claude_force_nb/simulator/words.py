@@ -163,7 +163,7 @@ def _ends(text: str) -> str:
 
 
 def find_labels(instruction: str) -> Tuple[str, ...]:
-    """Return the labels that `instruction` asks to choose from; empty where it asks for no label."""
+    """Return the labels that `instruction` asks to choose from; empty if it does not ask for one."""
     if not _LABEL_CUE.search(instruction):
         return ()
     for pattern in (_LABEL_COLUMN, _LABEL_LIST, _LABEL_PAIR, _LABEL_SLASHES):

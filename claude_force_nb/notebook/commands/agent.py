@@ -106,7 +106,7 @@ def define_agent(
 def _goes_before(library: AgentLibrary, name: str) -> str:
     try:
         before = library.find(name)
-    except ConfigurationError:  # there is none, or its file is broken
+    except ConfigurationError:  # it does not exist, or its file is not valid
         return ""
     if before.source.startswith("this notebook"):
         return " anew"

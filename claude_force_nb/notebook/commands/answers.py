@@ -90,7 +90,7 @@ def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) 
 
 
 def _read_words(session: NotebookSession, words: str) -> Tuple[str, Dict[str, Any]]:
-    """Return the path, "" where none is given, and the options of the file: those of the line, else as they are set."""
+    """Return the path, "" if none is given, and the options of the file: those of the line, else the settings."""
     options = {name: session.settings.value("answers_" + name) for name in _FILE_OPTIONS}
     path: List[str] = []
     try:

@@ -108,7 +108,7 @@ class BatchRun:
         )
         live = front_end.live(plan.live)
         if background and live is Live.TEXT:
-            live = Live.AT_END  # text would run into what is typed meanwhile
+            live = Live.AT_END  # text would run into the user's typing
         self.line = LiveLine(self.progress, live, in_kernel=front_end.in_kernel, button=button)
         self._started = time.monotonic()
 
@@ -141,7 +141,7 @@ class BatchRun:
         loop = asyncio.get_running_loop()
         follower = loop.create_task(self.line.follow())
         if self._source.total is None:
-            # Reads a file once, in a thread; what is wrong with it, the run itself will meet.
+            # Reads a file once, in a thread; the run itself reports any problem with it.
             loop.run_in_executor(None, self._source.count).add_done_callback(_look_away)
         try:
             arguments, path = self._plan.arguments, self._plan.path

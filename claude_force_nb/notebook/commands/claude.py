@@ -142,7 +142,7 @@ def preview_call(orchestrator: AsyncAgentOrchestrator, prompt: str, call: Mappin
 
 @dataclass
 class _Question:
-    """One question on its way, and what is shown meanwhile."""
+    """One prompt under way, and what is shown meanwhile."""
 
     session: NotebookSession
     orchestrator: AsyncAgentOrchestrator

@@ -35,7 +35,7 @@ class _Column:
         self.arguments = arguments
 
     async def check(self, orchestrator: AsyncAgentOrchestrator) -> None:
-        """Make the first row's request; raise where it cannot be made for a reason that all rows share."""
+        """Make the first row's request; raise if that fails for a reason that all rows share."""
         own = ("cell", "via", "max_concurrent")
         options = {name: value for name, value in self.arguments.items() if name not in own}
         async for _, request in orchestrator.requests(self.source.only([0]), **options):

@@ -90,7 +90,7 @@ def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: 
 
 
 def _flags(line: str) -> Tuple[bool, Optional[str], str]:
-    """Return whether everything is to be shown, where to save ("" where that is not said, None for nowhere), and what is left."""
+    """Return whether to show everything, where to save ("" if not stated, None for nowhere), and the remaining words."""
     everything, save, left = False, None, []
     for word in line.split(" "):
         name, _, place = word.partition("=")

@@ -34,7 +34,7 @@ REFERENCE = Reference(
     words=(
         ("list", "every job; this is the default", ""),
         ("attach", "wait for a job and collect its answers", "id"),
-        ("cancel", "ask the API to end it; what was answered is billed", "id"),
+        ("cancel", "ask the API to end it; answered requests are billed", "id"),
         ("forget", "take it off the list", "id"),
     ),
     examples=(
@@ -83,7 +83,7 @@ async def jobs(session: NotebookSession, line: str, *, now: float) -> Optional[B
     name = state.job.id
     if state.state == "not sent":
         return line_bundle(f"job {name} is cancelled; nothing was sent")
-    collect = f"what was answered is billed and can be collected with %claude_jobs attach {name}"
+    collect = f"answered requests are billed and can be collected with %claude_jobs attach {name}"
     return line_bundle(f"job {name} is being cancelled: {collect}")
 
 

@@ -13,7 +13,7 @@ __all__ = ["STYLE", "dashboard_bundle", "section_html"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
-# Colours come from JupyterLab, so that they follow its theme; elsewhere from what stands around.
+# Colours come from JupyterLab, so that they follow its theme; elsewhere they are inherited.
 STYLE = """<style>
 .claude-force-dash{font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:1.45;max-width:60em;
 color:var(--jp-ui-font-color1,inherit)}

@@ -119,7 +119,7 @@ class Dashboard:
         self._source.add(self)
 
     def show(self, state: DashboardState) -> None:
-        """Send what has changed to the browser; at rest bring the copy for the saved notebook up to date as well."""
+        """Send changes to the browser; when idle, update the copy for the saved notebook as well."""
         if self._closed:
             return
         name, tooltip = _RESUME if state.snapshot.paused else _PAUSE

@@ -61,7 +61,7 @@ class DashboardSource:
         """Add a viewer."""
         if not self._viewers:
             self._stop_listening = self._watching.add(self._on_event)
-            # What a cell did to the cache by itself makes no event.
+            # Changes that a cell makes to the cache directly emit no event.
             self._watching.shell.events.register("post_run_cell", self._after_cell)
         self._viewers.append(viewer)
 

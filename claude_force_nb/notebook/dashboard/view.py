@@ -31,7 +31,7 @@ class DashboardState:
     snapshot : Snapshot
         Of the session's orchestrator.
     cache : CacheStats or None
-        None where there is no cache.
+        None without a cache.
     models : tuple of ModelSums
         This session's answers.
     hit_rates, costs : tuple of (float, float) and of (float, Decimal)

@@ -71,7 +71,7 @@ class AnswerRenderer:
         return bundle(plain, markdown, _with_styles(inner))
 
     def result(self, result: ClaudeResult, *, in_full: bool = True) -> Bundle:
-        """Return the bundle of a result: answer and receipt, or why there is none. JSON that was asked for is set as JSON.
+        """Return the bundle of a result: answer and receipt, or why it is missing. JSON that was asked for is set as JSON.
 
         For `in_full` see `complete`.
         """
@@ -129,7 +129,7 @@ def _with_styles(inner: str) -> str:
 
 
 def broken_off(result: ClaudeResult) -> str:
-    """Return what stands at the end of a text that is not all of the answer; "" for a complete one, or where there is no text."""
+    """Return the mark at the end of an incomplete answer; "" for a complete one, or if there is no text."""
     if not result.text:
         return ""
     if result.error is not None:
@@ -140,7 +140,7 @@ def broken_off(result: ClaudeResult) -> str:
 
 
 def _indented(result: ClaudeResult) -> Optional[str]:
-    """Return the JSON of an answer that fits its schema, one part a line; None where the answer is more than JSON."""
+    """Return the JSON of an answer that fits its schema, one part a line; None if the answer is more than JSON."""
     if result.parsed is None:
         return None
     try:

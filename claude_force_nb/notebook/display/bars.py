@@ -16,7 +16,7 @@ _SPENT, _SAVED = "#d9730d", "#7a9a6d"
 
 @dataclass(frozen=True)
 class Bar:
-    """What was spent and what was saved, side by side.
+    """Amounts spent and saved, side by side.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ __all__ = ["Agreement", "BatchComparison", "ComparedBatch"]
 
 _MOST_ROWS = 5
 _CELL_CHARACTERS = 60
-# A source is read up to this row for what is shown beside its answers.
+# A source is read up to this row for the values shown beside its answers.
 _LAST_INPUT = 10_000
 
 
@@ -61,9 +61,9 @@ class Agreement:
     rows : int
         Rows that both have answered completely.
     share : float or None
-        Of these, those with the same answer, 0 to 1; None where there are no such rows.
+        Share of these rows with the same answer, 0 to 1; None without such rows.
     kappa : float or None
-        Cohen's kappa (Cohen 1960): 1 where all agree, 0 where they agree as often as by chance; None where it is not defined, because
+        Cohen's kappa (Cohen 1960): 1 if all agree, 0 if they agree as often as by chance; None if it is not defined, because
         both give the same one answer everywhere.
     """
 
@@ -131,7 +131,7 @@ class BatchComparison:
     def to_frame(self) -> Any:
         """Return the source's rows with a column of answers for each column, called by its name, and ``agree``: whether all are the same.
 
-        An answer is None where there is none, or where the model refused.
+        An answer is None if it is missing or the model refused.
 
         Raises
         ------

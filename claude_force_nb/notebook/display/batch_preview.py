@@ -111,7 +111,7 @@ async def _go_through(
 
 
 async def _count(orchestrator: AsyncAgentOrchestrator, sampled: Sampled) -> Tuple[List[int], str, int]:
-    """Return the tokens of the sample, why there are none where they cannot be counted, and how many rows were sent for it."""
+    """Return the tokens of the sample, or why they cannot be counted, and how many rows were sent to count them."""
     count = getattr(orchestrator.transport, "count_tokens", None)
     if count is None:
         return [], "this server does not count tokens", 0
@@ -145,7 +145,7 @@ def _tokens_out(estimate: BatchEstimate) -> str:
 
 
 def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: str) -> str:
-    # In message batches what is shared may be read from the prompt cache or not: reading is not counted on, and writing is.
+    # In message batches the shared part may or may not be read from the prompt cache: the estimate assumes writes and no reads.
     is_shared = any(number > 1 for number, _ in estimate.sampled.shared.values())
     uses_cache = via == "api" and is_shared
 

@@ -10,7 +10,7 @@ from claude_force_nb.text_tables import one_line
 
 __all__ = ["BatchRows"]
 
-# A source is read up to this row for what is shown beside an answer.
+# A source is read up to this row for the values shown beside an answer.
 _LAST_INPUT = 10_000
 # Further parts of answers that fit a schema have no column.
 _MOST_PARTS = 8

@@ -145,7 +145,7 @@ class BatchTables:
 
 
 def _id_of(batch: BatchResult, note: Optional[str]) -> str:
-    """Return what stands for the table in a saved notebook: the same whenever the same batch is shown."""
+    """Return the static form of the table for a saved notebook: the same whenever the same batch is shown."""
     digest = hashlib.sha256(repr((note, batch.numbers)).encode("utf-8", "backslashreplace"))
     for result in batch:
         digest.update(repr((result.shown_status, result.text, str(result.error))).encode("utf-8", "backslashreplace"))

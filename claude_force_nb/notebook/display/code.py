@@ -107,7 +107,7 @@ def _lexer(language: str) -> Optional[Lexer]:
 
 @lru_cache(maxsize=256)
 def _class_of(kind: Any) -> str:
-    """Return the class of pygments for a kind of token, or "" where it has the colour of text."""
+    """Return the Pygments class of a token type, or "" if it has the colour of plain text."""
     from pygments.token import STANDARD_TYPES
 
     while kind:

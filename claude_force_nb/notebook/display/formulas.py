@@ -12,7 +12,7 @@ from typing import List, Optional
 __all__ = ["COMMANDS", "ENVIRONMENTS", "formula", "in_table_cell"]
 
 LONGEST_FORMULA = 5000
-"""Characters of a formula that is typeset; what is longer is shown as its source."""
+"""Longest formula, in characters, that is typeset; a longer one is shown as its source."""
 
 # Of LaTeX, amsmath and amssymb, as far as MathJax has them too (docs.mathjax.org, "Supported TeX/LaTeX commands").
 _COMMAND_NAMES = """
@@ -65,7 +65,7 @@ _FORBIDDEN = re.compile(r"[%#$`]|\^\^")
 
 
 def formula(source: str) -> Optional[str]:
-    """Return a formula on one line, as TeX that only sets type; None where it is to be shown as its source.
+    """Return a formula on one line, as TeX that only sets type; None if it is to be shown as its source.
 
     Parameters
     ----------

@@ -187,7 +187,7 @@ _SUSPICIOUS = re.compile(r"[\\$<{!&\[\]^@~]|^ {0,3}[%:=-]|://|^ *(?:```|~~~)", r
 
 @dataclass(frozen=True)
 class Block:
-    """A paragraph, list, table or the like that stands in no other.
+    """A top-level paragraph, list, table or similar block.
 
     Attributes
     ----------
@@ -211,7 +211,7 @@ class Block:
 
 
 class MarkdownRenderer:
-    """Renders a text that grows: what has not changed since the last time is not rendered again."""
+    """Renders a growing text: blocks that have not changed are not rendered again."""
 
     def __init__(self) -> None:
         self._parser: Optional[MarkdownIt] = None
@@ -280,7 +280,7 @@ def _stand_alone(environment: Mapping[str, Any]) -> bool:
 
 
 def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
-    """Return the source of each block; None where what a link or a footnote of one means stands in another."""
+    """Return the source of each block; None if a link or footnote of one block is defined in another."""
     from markdown_it.rules_core import StateCore, block, normalize
 
     state = StateCore(text, parser, {})
@@ -294,7 +294,7 @@ def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
 
 
 def _top_level(tokens: List[Token]) -> List[List[Token]]:
-    """Return the tokens of each block that stands in no other; one whose lines are not known goes with that before it."""
+    """Return the tokens of each top-level block; a block whose lines are not known is joined to the previous one."""
     groups: List[List[Token]] = []
     depth = 0
     for token in tokens:
@@ -318,7 +318,7 @@ def markdown_of(text: str, blocks: Optional[List[Block]] = None) -> str:
     ----------
     text : str
     blocks : list of Block, optional
-        Of this text, where they are there already.
+        Tokens of this text, if they were parsed already.
     """
     if not _SUSPICIOUS.search(text):
         return text

@@ -44,7 +44,7 @@ _REWRITTEN = (
 
 @lru_cache(maxsize=512)
 def mathml(tex: str, *, display: bool) -> Optional[str]:
-    r"""Return a formula as one ``<math>`` element; None where it cannot be written as one.
+    r"""Return a formula as one ``<math>`` element; None if it cannot be written as one.
 
     Parameters
     ----------

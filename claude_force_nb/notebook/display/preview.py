@@ -96,7 +96,7 @@ def _documents(value: Any) -> int:
 
 @dataclass(frozen=True)
 class Preview:
-    """A request that was looked at instead of sent. ``str(preview)`` is what is shown.
+    """A request that was inspected instead of sent. ``str(preview)`` is the text shown.
 
     Attributes
     ----------
@@ -111,9 +111,9 @@ class Preview:
     max_tokens : int
         Bound of the answer, in tokens.
     most : Decimal or None
-        US dollars that it can cost at the most; None where that is unknown.
+        US dollars that it can cost at the most; None if that is unknown.
     cached : bool
-        True where the cache has the answer.
+        True if the cache has the answer.
     fingerprint : str
         Of the request as it would leave.
     """
@@ -191,7 +191,7 @@ def make_preview(
     most : Decimal or None
         US dollars that it can cost at the most.
     cached : bool or None
-        Whether the cache has the answer; None where no cache is used.
+        Whether the cache has the answer; None if no cache is used.
     secrets : iterable of str
         What must not be shown: keys and cache secrets.
     notes : sequence of str
@@ -230,7 +230,7 @@ def repair_note(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date
     tokens = bound_tokens(request, prices.context_window(request.model))
     most = None
     if tokens is not None:
-        # The question again, its answer and what is wrong with it.
+        # The prompt again, its answer and the reason why that is not valid.
         tokens += request.max_tokens + _REPAIR_TOKENS
         most = prices.bound(request.model, input_tokens=tokens, max_tokens=request.max_tokens, on=on)
     return f"at most {dollars(most)} more if the answer has to be repaired"

@@ -70,7 +70,7 @@ class Progress:
         self._clock = clock
         self._calls = calls
         self._started = clock()
-        # Time, rows that had ended by then, and what they had cost.
+        # Time, and the number and cost of the rows that had ended by then.
         self._seen: Deque[Tuple[float, int, Decimal]] = deque([(self._started, 0, Decimal(0))])
         self.tally = RowTally()
 
@@ -95,7 +95,7 @@ class Progress:
 
     @property
     def total(self) -> Optional[int]:
-        """Rows that there are, where it is known."""
+        """Number of rows, if it is known."""
         return self._total()
 
     @property
@@ -188,7 +188,7 @@ class Progress:
 
 
 class LiveLine:
-    """Shows a progress while it moves: in place in a notebook, on one line of a terminal, elsewhere only what comes of it.
+    """Shows progress: updated in place in a notebook, on one line in a terminal, and only the final line elsewhere.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class LiveLine:
     live : Live
     in_kernel : bool
     button : StopButton, optional
-        Shown only where it can be taken away again.
+        Shown only where it can be removed again.
     """
 
     def __init__(self, progress: Progress, live: Live, *, in_kernel: bool, button: Optional[StopButton] = None) -> None:

@@ -20,7 +20,7 @@ ABOUT_THE_RUN: Mapping[str, Any] = {METADATA_KEY: {"about": "run"}}
 def provenance(result: ClaudeResult) -> Dict[str, Any]:
     """Return the metadata of an output that shows an answer.
 
-    ``cost`` is what the answer cost when it was made, in US dollars, as text; None where its price is not known. ``date`` is the day
+    ``cost`` is what the answer cost when it was made, in US dollars, as text; None if its price is not known. ``date`` is the day
     on which it was made, UTC.
     """
     made = datetime.datetime.fromtimestamp(time.time() - result.age_seconds, datetime.timezone.utc)

@@ -26,7 +26,7 @@ def _tokens(result: ClaudeResult) -> str:
 def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
     """Return the one line under an answer: who, tokens, cost, time; or when it was asked and saving where the cache answered.
 
-    That of a recorded answer says what it took when it was made, whether that was now or long ago.
+    That of a recorded answer shows the time and cost of the original call, whether that was now or long ago.
 
     Parameters
     ----------

@@ -205,7 +205,7 @@ async def follow(
     ----------
     screen : Screen
     partial : PartialAnswer or None
-        None where nothing is shown before the answer is complete.
+        None if nothing is shown before the answer is complete.
     state : callable
         Gives what says in words where the call is.
     clock : callable

@@ -29,7 +29,7 @@ class StopButton:
     kernel : Kernel or None
         Of the shell.
     waiting : bool
-        True where a cell waits for the run.
+        True if a cell waits for the run.
     """
 
     def __init__(self, stop: Callable[[], None], *, kernel: Any, waiting: bool) -> None:
@@ -52,7 +52,7 @@ class StopButton:
             from ipywidgets import Button
 
             # Making it tells the front end, which then makes the subshell.
-            self._button = Button(description="Stop", icon="stop", tooltip="End the batch; what is done is kept")
+            self._button = Button(description="Stop", icon="stop", tooltip="End the batch; finished rows are kept")
             self._button.on_click(self._clicked)
         if self._waiting and not self._has_subshell():
             return

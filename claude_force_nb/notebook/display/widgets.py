@@ -1,4 +1,4 @@
-"""Closing widgets. Imported only where there is one: ipywidgets costs time to import."""
+"""Closing widgets. Imported only when a widget exists: ipywidgets takes time to import."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from .finding import NOTE, OK, PROBLEM, Finding
 __all__ = ["look_at_server"]
 
 _WAIT_SECONDS = 5.0
-# Of what answers, no more is read than tells what it is.
+# Only as much of an answer is read as is needed to recognise the server.
 _MOST_BYTES = 20_000
 # The API checks no clock, but dates of receipts and the day of a daily budget come from this machine's.
 _CLOCK_SECONDS = 60.0
@@ -51,7 +51,7 @@ def look_at_server(settings: Settings, environ: Mapping[str, str]) -> List[Findi
 
 
 def _look(settings: Settings, environ: Mapping[str, str]) -> Tuple[List[Finding], Optional[float]]:
-    """Return what was found, and the time by the server's clock where one answered."""
+    """Return the findings, and the time by the server's clock if one answered."""
     try:
         address, source = settings.lookup("base_url")
         if address == SIMULATOR:

@@ -8,7 +8,7 @@ __all__ = ["agreed"]
 
 
 def agreed(question: str) -> Optional[bool]:
-    """Ask a question in the front end and wait; return whether the answer was yes, None where nobody can be asked.
+    """Ask a question in the front end and wait; return whether the answer was yes, None if nobody can be asked.
 
     Parameters
     ----------

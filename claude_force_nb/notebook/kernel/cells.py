@@ -41,7 +41,7 @@ def cell_run(message: Any, execution_count: int) -> CellRun:
     Parameters
     ----------
     message : dict
-        The ``execute_request``; {} where there is no kernel.
+        The ``execute_request``; {} outside a kernel.
     execution_count : int
         The number in ``In [ ]``.
 

@@ -81,7 +81,7 @@ async def interruptible(work: Coroutine[Any, Any, T], describe: Callable[[], str
     ----------
     work : coroutine
     describe : callable
-        Gives the line that says what is done and what to do, asked for after the work has ended.
+        Gives the line that says how far the work got and what to do next; called after it has ended.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Whether what is shown can be changed in place, as far as a kernel can know it.
+"""Whether output can be updated in place, as far as a kernel can know.
 
 An update of a display is lost in some places: consoles and an active `Output` widget ignore it, and ``%%capture`` keeps each update
 as an output of its own. Nothing that must be read may depend on an update there.
@@ -52,7 +52,7 @@ def shows_updates(shell: Any, message: Any) -> bool:
     shell : InteractiveShell
         Of a kernel.
     message : dict
-        The message that the kernel is answering; {} where there is none.
+        The message that the kernel is answering; {} if there is none.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Runs a magic to its end where it cannot be awaited."""
+"""Runs a magic to its end when it cannot be awaited."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run_blocking(work: Callable[[], Awaitable[T]], held: Callable[[], bool] = la
     Parameters
     ----------
     work : callable
-        Gives what is to be awaited.
+        Gives the awaitable.
     held : callable, optional
         Says whether the work waits for Resume to be pressed.
 

@@ -32,7 +32,7 @@ def public_names(session: NotebookSession) -> Mapping[str, Any]:
 
 
 def values_of(session: NotebookSession, name: str, columns: Sequence[str] = ()) -> List[str]:
-    """Return values of an option, those that people mean first; [] where it takes any text.
+    """Return values of an option, the most common first; [] if it takes any text.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ AWAITABLE = {
 
 @magics_class
 class ClaudeMagics(Magics):
-    """``%claude`` and its relatives. Commands are imported where they are used: loading the extension imports little."""
+    """``%claude`` and its relatives. Commands are imported when they are used, to keep loading the extension fast."""
 
     def __init__(self, shell: Any, configurable: Any) -> None:
         super().__init__(shell)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["complete"]
 
-# Compiled where they are first used: loading the extension is quick.
+# Compiled on first use, to keep loading the extension fast.
 _MAGIC = r"(?s)(?:^|=)\s*%{1,2}(claude\w*)\s+(.*)$"
 _CELL = r"\s*%%(claude\w*)[ \t]*([^\n]*)\n"
 _ANSWER_FILES = (".jsonl",)
@@ -37,7 +37,7 @@ class _Line:
     word : str
         The one at the cursor.
     name, value : str
-        Of a word ``name=value``, or of ``--name value``; both "" where the word is neither.
+        Of a word ``name=value``, or of ``--name value``; both "" if the word is neither.
     """
 
     session: NotebookSession
@@ -202,7 +202,7 @@ _LINES: Dict[str, Callable[[_Line], List[str]]] = {
 def complete(
     magics: ClaudeMagics, text_until_cursor: str, cell_until_cursor: Optional[str] = None
 ) -> Optional[List[str]]:
-    """Return what may stand instead of the word at the cursor; None outside of what is ours, and where anything may stand.
+    """Return completions for the word at the cursor; None outside our magics, and if any text is allowed.
 
     Parameters
     ----------

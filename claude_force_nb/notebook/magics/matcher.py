@@ -10,7 +10,7 @@ __all__ = ["make_matcher"]
 
 
 def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
-    """Return a matcher for ``completer.custom_matchers``: where it has a say, nothing else is offered."""
+    """Return a matcher for ``completer.custom_matchers`` that suppresses all others when it has completions."""
     try:
         from IPython.core.completer import SimpleCompletion, context_matcher
     except ImportError:  # IPython before 8.6: a matcher gets the word, and the line stands in the completer

@@ -73,7 +73,7 @@ def await_magics(lines: List[str], names: Mapping[str, bool]) -> List[str]:
     Returns
     -------
     list of str
-        The same number of lines; the very same list where there is nothing to rewrite or the cell is no Python.
+        The same number of lines; the same list object if there is nothing to rewrite or the cell is not valid Python.
     """
     text = "".join(lines)
     if "_magic(" not in text or not any(name in text for name in names):
@@ -147,7 +147,7 @@ def check_loading_cell(names: Collection[str]) -> None:
 
 
 def _running_source() -> Optional[str]:
-    """Return the text of the running cell or script, or None where IPython does not tell it.
+    """Return the text of the running cell or script, or None if IPython does not tell it.
 
     IPython keeps no record of it that holds in kernels, terminals and scripts of all its versions; the function that runs it has it.
     """

@@ -19,7 +19,7 @@ _NOTHING = object()
 
 
 def open_expression(text: str) -> Optional[str]:
-    """Return what stands behind the last ``{{`` that is not closed, or None where none is open."""
+    """Return the text after the last unclosed ``{{``, or None if all are closed."""
     start = text.rfind("{{")
     return None if start < 0 or "}}" in text[start:] else text[start + 2 :]
 
@@ -61,7 +61,7 @@ def names_inside(session: NotebookSession, expression: str, columns: Sequence[st
 
 
 def _parts(names: Mapping[str, Any], path: Sequence[str]) -> List[str]:
-    """Return the keys, columns and attributes of what a path stands for, as far as it can be followed without running anything."""
+    """Return the keys, columns and attributes of the object at a path, as far as it can be followed without running any code."""
     value = names.get(path[0], _NOTHING)
     for step in path[1:]:
         held = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})

@@ -24,7 +24,7 @@ def check_address(base_url: Optional[str], *, allow_http: bool) -> None:
     base_url : str or None
         None is the official API.
     allow_http : bool
-        True where the user has allowed http to other machines.
+        True if the user has allowed http to other machines.
 
     Raises
     ------

@@ -136,7 +136,7 @@ def _is_name_of_a_file(expression: str) -> bool:
 
 
 def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
-    """Return what the expression stands for; the bare path of a file that is there stands for itself.
+    """Return the value of the expression; the bare path of an existing file is returned as it is.
 
     Raises
     ------

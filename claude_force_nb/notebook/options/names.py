@@ -31,7 +31,7 @@ def check_target(name: Optional[str], names: Mapping[str, Any]) -> None:
 
 
 def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
-    """Return the schema that an expression such as ``Review`` or ``List[Review]`` stands for.
+    """Return the schema that an expression such as ``Review`` or ``List[Review]`` denotes.
 
     Raises
     ------

@@ -15,25 +15,25 @@ class Option(NamedTuple):  # a frozen dataclass takes a millisecond to make, and
     name : str
         As typed.
     read : callable
-        Turns the text into the value; raises ValueError where it cannot, or OptionError to say why.
+        Turns the text into the value; raises ValueError if it cannot, or OptionError to say why.
     takes : str
         What the value is, for help and errors.
     meaning : str
         One line.
     choices : tuple of str
-        The only values, where there are only some.
+        The allowed values, if they are limited.
     suggestions : tuple of str
-        Some of the values, where there are many; Tab offers them.
+        Common values, offered on Tab, if any text is allowed.
     flag : bool
-        True where it takes no value.
+        True if it takes no value.
     line : bool
-        True where it is an option of ``%%claude`` and ``%claude``.
+        True if it is an option of ``%%claude`` and ``%claude``.
     setting : bool
-        True where ``%claude_config``, traitlets, the environment and pyproject.toml may set it.
+        True if ``%claude_config``, traitlets, the environment and pyproject.toml may set it.
     path : bool
-        True where it is a path, which pyproject.toml gives relative to its own folder.
+        True if it is a path, which pyproject.toml gives relative to its own folder.
     default : object
-        Value of the setting where nobody sets it.
+        Value of the setting if it is not set.
     project : str
         What a project file may do with the setting: ``free``, ``tighten`` (only towards less), or ``personal`` (nothing,
         unless the user trusts the file), since it decides where the key goes, what is billed, or what is written or removed.

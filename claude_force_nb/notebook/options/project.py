@@ -68,7 +68,7 @@ def read_project(folder: Path, store: TrustStore) -> ProjectFile:
 
 
 def nearest_project(folder: Path) -> Optional[Path]:
-    """Return the nearest pyproject.toml at `folder` or above, whatever it is; None where there is none."""
+    """Return the nearest pyproject.toml in `folder` or above, even if it is not a regular file; None if none exists."""
     for each in (folder, *folder.parents):
         path = each / "pyproject.toml"
         if os.path.lexists(str(path)):

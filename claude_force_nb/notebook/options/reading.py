@@ -15,7 +15,7 @@ __all__ = ["help_rows", "is_tighter", "read_option", "read_setting"]
 
 # From the least strict.
 _STRICTNESS = ("off", "warn", "block")
-# More than any setting needs; an error repeats what it cannot read.
+# More than any setting needs; an error quotes the value it cannot read.
 _LONGEST_VALUE = 2000
 
 

@@ -109,7 +109,7 @@ def _holds(text: str, secret: str) -> bool:
 
 
 def _toml_value(name: str, typed: Any) -> Any:
-    """Return a value as TOML has it: text only where it is neither a switch nor a number."""
+    """Return a value as TOML writes it: as text unless it is a boolean or a number."""
     if not isinstance(typed, str):
         raise OptionError(f"{name} is an object of this notebook: put it into a file first; nothing was written")
     value = SETTINGS[name].read(typed)

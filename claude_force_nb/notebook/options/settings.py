@@ -86,7 +86,7 @@ class Settings:
         Raises
         ------
         OptionError
-            If there is none, or it can never be trusted.
+            If it does not exist, or can never be trusted.
         ClaudeForceError
             If the user's list cannot be written.
         """

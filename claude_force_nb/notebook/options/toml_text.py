@@ -1,4 +1,4 @@
-"""TOML as it is read, and as it is changed: comments and everything else stay where they are."""
+"""Reads TOML, and changes it without touching comments or anything else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parse_toml(content: bytes) -> Dict[str, Any]:
 
 
 def table_of(data: Mapping[str, Any], table: Sequence[str]) -> Any:
-    """Return the table of a name such as ``("tool", "ruff")``, or None where there is none."""
+    """Return the table of a name such as ``("tool", "ruff")``, or None if it does not exist."""
     found: Any = data
     for name in table:
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -43,14 +43,14 @@ def with_changes(content: bytes, table: Sequence[str], changes: Mapping[str, Any
     content : bytes
         TOML; empty for a new file.
     table : sequence of str
-        Name of the table, made at the end of the file where it is missing; empty for the top of the file.
+        Name of the table, added at the end of the file if missing; empty for the top of the file.
     changes : mapping
         Text, whole numbers, numbers and booleans.
 
     Raises
     ------
     ValueError
-        If it is not TOML, or cannot be changed so that everything else stays what it is.
+        If it is not TOML, or cannot be changed without changing anything else.
     """
     import tomlkit
 

@@ -64,7 +64,7 @@ def read_dollars(value: str) -> str:
         limit = parse_budget(value)
     except OptionError:
         raise ValueError from None
-    return "none" if limit is None else format(limit, "f")  # 1e3 is shown as what it is
+    return "none" if limit is None else format(limit, "f")  # 1e3 is shown as 1000
 
 
 def read_switch(value: str) -> bool:

@@ -1,4 +1,4 @@
-"""The file of answers of a session, and what was answered before there was one."""
+"""The answer file of a session, and the answers given before it was opened."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_REMEMBERED = 1000
 
 
 def trust_line(unsigned: int) -> str:
-    """Return what is said of answers that none of the user's keys has signed."""
+    """Return the notice about answers that none of the user's keys has signed."""
     return f"{unsigned:,} of its answers are not signed by you: trust them only as much as you trust the file's source"
 
 
 class SessionAnswers:
-    """Opens the file of answers once, and remembers what was answered last."""
+    """Opens the answer file once, and remembers the latest answers."""
 
     def __init__(self) -> None:
         self._file: Optional[AnswerFile] = None
@@ -65,7 +65,7 @@ class SessionAnswers:
             remembered.popitem(last=False)
 
     def record_remembered(self, file: AnswerFile) -> None:
-        """Take what was answered in this session into a file."""
+        """Add the answers of this session to a file."""
         for request, result in list(self._remembered.values()):
             file.put(request, result)
 

@@ -13,7 +13,7 @@ __all__ = ["is_likely_paid"]
 
 
 def is_likely_paid(shell: Any, environ: Mapping[str, str]) -> bool:
-    """Return True where nothing was answered in this notebook so far, and no file of answers lies beside it."""
+    """Return True if nothing was answered in this notebook so far, and it has no answer file."""
     if any(folder_of_notebook().glob("*.answers.jsonl")):
         return False
     notebook = FrontEnd(shell, environ).notebook_name()

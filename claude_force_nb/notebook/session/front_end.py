@@ -42,11 +42,11 @@ class FrontEnd:
 
     @property
     def in_kernel(self) -> bool:
-        """True where the front end shows rich output, and False in a terminal."""
+        """True if the front end shows rich output, and False in a terminal."""
         return self.kernel is not None
 
     def live(self, asked: str) -> Live:
-        """Return how the running cell shows what is not complete yet.
+        """Return how the running cell shows incomplete answers.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class FrontEnd:
 
     @property
     def hears_clicks(self) -> bool:
-        """True where a button below the running cell would work."""
+        """True if a button below the running cell would work."""
         return self.in_kernel and hears_clicks(self._message(), self._environ)
 
     @property
@@ -86,7 +86,7 @@ class FrontEnd:
         return getattr(self.shell, "get_parent", dict)()
 
     def notebook_name(self) -> str:
-        """Return the notebook's path where it is known, else the name of the working directory."""
+        """Return the notebook's path if it is known, else the name of the working directory."""
         # JupyterLab's server tells the kernel by environment, VS Code by a name in the notebook.
         path = self._environ.get("JPY_SESSION_NAME") or self.names.get("__vsc_ipynb_file__")
         return str(path) if path else folder_of_notebook().name
@@ -103,7 +103,7 @@ class FrontEnd:
 
     @property
     def has_user(self) -> bool:
-        """True where somebody may look and click: the front end names its cells, and can be asked for input."""
+        """True if somebody may look and click: the front end names its cells, and can be asked for input."""
         content = self._message().get("content") or {}
         return self.in_kernel and self.cell_id() is not None and bool(content.get("allow_stdin"))
 
@@ -136,5 +136,5 @@ class FrontEnd:
         self._shown = (self.shell.execution_count, id(value))
 
     def was_shown(self, value: Any) -> bool:
-        """Return True where this very cell has shown the value already."""
+        """Return True if this very cell has shown the value already."""
         return self._shown == (self.shell.execution_count, id(value))

@@ -99,7 +99,7 @@ class Orchestrators:
 
     @property
     def base_url(self) -> Optional[str]:
-        """Address of the server, as set; None for the official API. Starts the simulator where that is what is set."""
+        """Address of the server, as set; None for the official API. Starts the simulator if it is set."""
         value: Optional[str] = self._settings.value("base_url")
         if value != SIMULATOR:
             return value
@@ -164,7 +164,7 @@ class Orchestrators:
         self._close_after_runs()
 
     def close_blocking(self) -> None:
-        """Close it at the end of the process, where no loop runs any more."""
+        """Close it at the end of the process, when no event loop runs any more."""
         if self._orchestrator is not None:
             self._orchestrator.close_blocking()
 

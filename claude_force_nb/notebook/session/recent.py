@@ -69,7 +69,7 @@ class RecentCells(Mapping[str, Any]):
         self._last_failure = last_failure
 
     def as_of_now(self) -> RecentCells:
-        """Return the same names with what they stand for now, whatever happens in the notebook while a batch goes on."""
+        """Return the names with their current values, which stay the same whatever the notebook does while a batch runs."""
         failure = self._last_failure()
         return RecentCells(self._shell, lambda: failure, until=len(self._shell.history_manager.input_hist_raw) - 1)
 

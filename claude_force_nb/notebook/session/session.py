@@ -39,7 +39,7 @@ class NotebookSession:
     configurable : ClaudeForce, optional
         The traitlets object; see `configurable.make_configurable`.
     last_failure : callable
-        Gives the last cell that failed and its traceback, as text; None where none has.
+        Gives the last cell that failed and its traceback, as text; None if none has.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class NotebookSession:
     simulator : SessionSimulator
         Runs where ``base_url=simulator``.
     answers : SessionAnswers
-        The file of answers, and what was answered last.
+        The answer file, and the latest answers.
     orchestrators : Orchestrators
     recent_cells : RecentCells
         Names for templates about the notebook itself.
@@ -137,7 +137,7 @@ class NotebookSession:
         self._previewed_run = self.front_end.cell_run().run
 
     def cell_done(self) -> None:
-        """Say that the running cell has ended well: what it asked in earlier runs only leaves the conversations; notes are shown."""
+        """Record that the running cell has succeeded: turns that only its earlier runs asked leave the conversations, and notes are shown."""
         while self._notes:
             self.front_end.show(line_bundle(self._notes.pop(0)), about_the_run=True)
         self.answers.flush()

@@ -31,12 +31,12 @@ class SessionSimulator:
 
     @property
     def url(self) -> str:
-        """Address of the simulator, which is started where it does not run; that takes about a second.
+        """Address of the simulator, which is started if it is not running; that takes about a second.
 
         Raises
         ------
         ConfigurationError
-            Where it cannot be started.
+            If it cannot be started.
         """
         if self._process is None or not self._process.running:
             self.close()
