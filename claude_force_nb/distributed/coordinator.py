@@ -70,4 +70,5 @@ class Coordinator(SchedulerPlugin):  # type: ignore[misc]
             book.stopped = True
         elif act == "end":
             del self._scheduler.handlers[self.name]
+            self._scheduler.remove_plugin(self.name)
         return {"lent": str(book.lent), "lost": str(book.lost), "workers": book.workers, "in_flight": book.in_flight}

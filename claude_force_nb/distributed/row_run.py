@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import math
 import pickle
 import uuid
@@ -31,6 +32,8 @@ from .settings import ClusterSettings, RunSetup
 from .worker import NumberedResults, RunOnWorker, rows_topic, run_here, topic
 
 __all__ = ["RowRun"]
+
+logger = logging.getLogger("claude_force_nb")
 
 _MOST_ROWS_A_PART = 200
 # For each thread of the cluster: parts in all, so that none waits for a last long one; and parts that are there or on the way.
@@ -340,11 +343,10 @@ class RowRun:
             if client.status == "running":
                 await settled(client.unregister_worker_plugin(name))
                 self._learn(await getattr(client.scheduler, name)(act="end"))
-                await settled(client.unregister_scheduler_plugin(name))
                 client.unsubscribe_topic(topic(self._id))
                 client.unsubscribe_topic(rows_topic(self._id))
-        except (OSError, ValueError, KeyError, asyncio.CancelledError):
-            pass  # a cluster that is gone has forgotten
+        except (Exception, asyncio.CancelledError):  # what a worker raises comes here as it is
+            logger.debug("the cluster is gone, or has forgotten the run before", exc_info=True)
         finally:
             # What a lost worker held may have been spent.
             reservation.settle(receiver.paid + self._lost)

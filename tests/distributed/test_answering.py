@@ -238,7 +238,7 @@ def test_a_scheduler_that_ends_is_one_line(start_cluster: Any, server: Simulator
 
         async def lost() -> str:
             run = asyncio.ensure_future(answer_list(prompts, client=client, settings=chosen, model="haiku"))
-            while server.counters.calls - before < 30:  # noqa: ASYNC110
+            while server.counters.calls - before < 30 and not run.done():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await asyncio.get_running_loop().run_in_executor(None, cluster.close)
             with pytest.raises(ClaudeForceError) as raised:
