@@ -58,7 +58,8 @@ class JupyterServer:
             connection_file=str(self._runtime / "kernel-{}.json".format(session["kernel"]["id"]))
         )
         client.load_connection_file()
-        client.start_channels()
+        # Without the heartbeat, by which a kernel that a busy machine starts slowly is taken for dead.
+        client.start_channels(hb=False)
         outputs: List[Dict[str, Any]] = []
 
         def collect(message: Dict[str, Any]) -> None:
