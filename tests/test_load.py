@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -237,6 +238,57 @@ def test_killed_in_the_middle_a_rerun_pays_only_for_what_had_not_come_back(tmp_p
         assert ledger.total().calls >= len(rows) + fresh
     finally:
         ledger.close()
+
+
+_PEAK = """
+import asyncio, resource, sys
+from pathlib import Path
+from claude_force_nb import AsyncAgentOrchestrator
+from claude_force_nb.testing import FakeTransport
+
+folder, kind, count = Path(sys.argv[1]), sys.argv[2], 100_000
+
+def source(count):
+    made = ({"text": f"Review {number}: it works. " * 5} for number in range(count))
+    return list(made) if kind == "list" else folder / f"{count}.jsonl"
+
+def answer(request):
+    transport.requests.clear()  # the fake keeps all that was sent, and it is the rows that are measured
+    return "positive " * 20
+
+transport = FakeTransport(answer)
+
+async def main():
+    async with AsyncAgentOrchestrator(transport=transport, cache_dir=folder / "cache", ledger=None) as orchestrator:
+        options = {"template": "Label {{ text }}", "model": "haiku", "on_result": lambda row, result: None}
+        await orchestrator.run_stream(source(2000), **options)
+        rows = source(count)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for status in ("ok", "cached"):
+            summary = await orchestrator.run_stream(rows, **options)
+            assert summary.counts[status] >= count - 2000, summary
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["list", "file"])
+def test_memory_is_flat(tmp_path: Path, kind: str) -> None:
+    """Fifty times as many rows take no more than caches of fixed size do, whether they are paid for or cached.
+
+    These are 16 MB of verified answers and 16 MB of SQLite's pages; to keep each row's result would take over 150 MB.
+    """
+    pytest.importorskip("resource")
+    for count in (2000, 100_000) if kind == "file" else ():
+        with (tmp_path / f"{count}.jsonl").open("w") as file:
+            file.writelines(json.dumps({"text": f"Review {number}: it works. " * 5}) + "\n" for number in range(count))
+    command = [sys.executable, "-c", _PEAK, str(tmp_path), kind]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    more_mb = int(said.stdout) / (2**20 if sys.platform == "darwin" else 2**10)
+    assert more_mb < 80, f"{more_mb:.0f} MB more"
 
 
 @pytest.mark.slow
