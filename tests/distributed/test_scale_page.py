@@ -5,19 +5,16 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 
+from claude_force_nb.costs.pricing import load_prices
+from claude_force_nb.messages.usage import Usage
 from claude_force_nb.simulator import Simulator
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(180),
-    # Older versions of distributed leave sockets of their loops to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "dask.md"
 
 
@@ -29,6 +26,38 @@ def run(code: str, names: Dict[str, Any]) -> None:
         asyncio.run(awaited)
 
 
+def test_the_table_says_what_its_formula_gives() -> None:
+    """Rows a second, hours and dollars, from calls in flight, the limits of each tier, and the shipped prices."""
+    rows, tokens_in, tokens_out, seconds = 1_000_000, 500, 100, 3
+    # Requests, input tokens and output tokens a minute of Haiku 4.5, as the API documents them.
+    tiers = {
+        "Start": (1_000, 2_000_000, 400_000),
+        "Build": (5_000, 5_000_000, 1_000_000),
+        "Scale": (10_000, 10_000_000, 2_000_000),
+    }
+    usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out)
+    price = load_prices().cost("claude-haiku-4-5", usage)
+    assert price is not None
+    lines = re.findall(r"^\| (?:one kernel|4 workers|100 workers, on paper) \| (.*) \|$", PAGE.read_text("utf-8"), re.M)
+    assert len(lines) == 3
+    for line in lines:
+        calls, slots, tier, api, hours, dollars = line.split(" | ")
+        by_slots = int(calls.replace(",", "")) / seconds
+        requests, per_input, per_output = tiers[tier]
+        by_api = min(requests, per_input / tokens_in, per_output / tokens_out) / 60
+        assert slots == f"{by_slots:,.0f} rows/s"
+        assert api == f"{by_api:,.0f} rows/s"
+        assert hours == f"{rows / min(by_slots, by_api) / 3600:.1f} h"
+        assert dollars == f"${rows * price:,.0f}"
+    half = load_prices().cost("claude-haiku-4-5", replace(usage, service_tier="batch"))
+    assert half is not None
+    assert f"up to 24 h | ${rows * half:,.0f} |" in PAGE.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+# Older versions of distributed leave sockets of their loops to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_code_of_the_page(
     tmp_path: Path, server: Simulator, monkeypatch: pytest.MonkeyPatch, start_cluster: Any
 ) -> None:
