@@ -220,6 +220,10 @@ def _adapter(kind: Any, name: str) -> Any:
     try:
         return TypeAdapter(kind)
     except Exception as error:
+        if getattr(error, "code", None) == "typed-dict-version":  # pydantic's own, before Python 3.12
+            raise OptionError(
+                f"schema={name} needs another TypedDict on this Python: from typing_extensions import TypedDict"
+            ) from None
         raise OptionError(f"schema={name} is not a type that has a JSON schema: {_shortened(str(error))}") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import typing
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -465,3 +466,17 @@ def test_any_text_parses_or_is_refused_with_its_text(text: str) -> None:
     except SchemaError as raised:
         error = raised
     assert error is None or (error.text == text and "\n" not in str(error))
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="from Python 3.12 on pydantic takes the TypedDict of typing as well"
+)
+def test_the_older_typed_dict_is_named_with_its_remedy() -> None:
+    """pydantic needs that of typing_extensions; the line says so instead of pointing to pydantic's pages."""
+
+    class Older(typing.TypedDict):
+        a: int
+
+    said = "schema=Older needs another TypedDict on this Python: from typing_extensions import TypedDict"
+    with pytest.raises(OptionError, match=f"^{said}$"):
+        schema_of(Older)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import Any, Mapping, Optional
 
-from claude_force_nb.errors import ClaudeForceError, OptionError
+from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.kernel.asking import agreed
 from claude_force_nb.schemas.answer import AnswerSchema, schema_of
 from claude_force_nb.vocabulary import did_you_mean
@@ -47,10 +47,7 @@ def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
         raise OptionError(f"schema={text}: there is no {name!r}{did_you_mean(name, public)}") from None
     except Exception as error:
         raise OptionError(f"schema={text}: {type(error).__name__}: {error}") from None
-    try:
-        return schema_of(value)
-    except ClaudeForceError as error:
-        raise OptionError(f"schema={text}: {error}") from None
+    return schema_of(value)
 
 
 class _Names(dict):  # type: ignore[type-arg]
