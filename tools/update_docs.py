@@ -1,4 +1,4 @@
-"""Write the tables in docs/ from the code that they describe.
+"""Write the tables in docs/, and the drawing of the rooms, from the code that they describe.
 
 ::
 
@@ -19,7 +19,9 @@ import re
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Sequence, Set
+from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Set, Tuple
+
+from draw_rooms import drawing
 
 import claude_force_nb.errors
 from claude_force_nb.__main__ import COMMANDS
@@ -283,11 +285,11 @@ def _amount(amount: Any) -> str:
 
 
 # Everything imports these; arrows to them would hide the others.
-_EVERYWHERE = {"", "errors", "storage", "vocabulary", "warn"}
+_EVERYWHERE = {"", "errors", "storage", "text_tables", "vocabulary", "warn"}
 
 
 def rooms() -> str:
-    """Return which room imports which, without the imports that others imply."""
+    """Return the drawing of which room imports which, without the imports that others imply."""
     package = REPOSITORY / "claude_force_nb"
     arrows: Dict[str, Set[str]] = {}
     for path in package.rglob("*.py"):
@@ -309,11 +311,12 @@ def rooms() -> str:
             waiting += further
         return found
 
-    rows = []
-    for room in sorted(set(direct) - _EVERYWHERE, key=lambda room: (-len(reached(room)), room)):
-        implied = {far for target in direct[room] for far in reached(target)}
-        rows.append((f"`{room}`", ", ".join(f"`{to}`" for to in sorted(direct[room] - implied))))
-    return table(("Room", "Imports"), [row for row in rows if row[1]])
+    needed = {
+        room: targets - {far for target in targets for far in reached(target)}
+        for room, targets in direct.items()
+        if room not in _EVERYWHERE
+    }
+    return drawing(needed)
 
 
 TABLES: Dict[str, Callable[[], str]] = {
@@ -331,7 +334,6 @@ TABLES: Dict[str, Callable[[], str]] = {
         magics,
         models,
         prices,
-        rooms,
     )
 }
 
@@ -341,15 +343,20 @@ def updated(text: str) -> str:
     return _BLOCK.sub(lambda block: f"{block.group(1)}{TABLES[block.group(2)]()}\n{block.group(4)}", text)
 
 
+def pages() -> Iterator[Tuple[Path, str]]:
+    """Yield each file that is made from the code, at least in part, with the text that it is to have."""
+    for page in PAGES:
+        yield page, updated(page.read_text(encoding="utf-8"))
+    yield REPOSITORY / "docs" / "images" / "rooms.svg", rooms()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing, fail where a page differs")
     arguments = parser.parse_args()
     status = 0
-    for page in PAGES:
-        old = page.read_text(encoding="utf-8")
-        new = updated(old)
-        if new != old:
+    for page, new in pages():
+        if not page.exists() or page.read_text(encoding="utf-8") != new:
             print("{}: {}".format(page.relative_to(REPOSITORY), "differs" if arguments.check else "written"))
             if arguments.check:
                 status = 1
