@@ -22,7 +22,7 @@ from .context import BatchContext, BatchLimits
 from .polling import PollSchedule
 from .registry import JobRegistry, JobState
 from .reservations import BatchReservations
-from .run import BatchRun, LookUp
+from .run import BatchRun, LookUp, LookUpShared
 from .sender import Sender
 from .store import JobStore, default_jobs_path
 from .waiting_rows import CheckAnswer, RowAnswers, ShareAnswer
@@ -135,6 +135,7 @@ class MessageBatches:
         *,
         cache: Optional[ResponseCache],
         look_up: LookUp,
+        look_up_shared: Optional[LookUpShared],
         share: ShareAnswer,
         check: CheckAnswer,
         budget: Optional[Budget],
@@ -148,7 +149,9 @@ class MessageBatches:
         cache : ResponseCache, optional
             Where answers are kept.
         look_up : callable
-            Gives the result of a cached row, else None; raises where the row may not be sent.
+            Gives the result of a cached row, else None; raises if the row may not be sent.
+        look_up_shared : callable, optional
+            Gives the answers that other machines have shared to requests that `look_up` did not find.
         share : callable
             Makes the result of a row out of another's.
         check : callable
@@ -181,7 +184,7 @@ class MessageBatches:
         )
         self.left_running = ""
         try:
-            return await run.answer(look_up)
+            return await run.answer(look_up, look_up_shared)
         finally:
             self._jobs_by_task.pop(task, None)
             run.end()

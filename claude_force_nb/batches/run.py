@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import Any, Callable, Coroutine, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Awaitable, Callable, Coroutine, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.bounds import price_bound
@@ -25,13 +25,18 @@ from .part_follower import PartFollower
 from .records import Job, Part
 from .waiting_rows import RowAnswers, WaitingRows
 
-__all__ = ["BatchRun", "LookUp"]
+__all__ = ["BatchRun", "LookUp", "LookUpShared"]
 
 # How soon a run sees that it was stopped from outside.
 _POLL_SECONDS = 0.25
 
-# Gives the result of a cached row, else None; raises where the row may not be sent.
+# Rows whose answers other machines are asked for at once.
+_SHARED_PAGE = 256
+
+# Gives the result of a cached row, else None; raises if the row may not be sent.
 LookUp = Callable[[ClaudeRequest], Optional[ClaudeResult]]
+# Gives the answers that other machines have shared, None for each unknown one.
+LookUpShared = Callable[[Sequence[ClaudeRequest]], Awaitable[Sequence[Optional[ClaudeResult]]]]
 
 
 class BatchRun:
@@ -72,6 +77,7 @@ class BatchRun:
         self._context = context
         self._store = context.store
         self._rows = rows
+        self._answers = answers
         self._waiting = WaitingRows(rows, context.emitter, answers)
         self._cache = cache
         self._budget = budget
@@ -91,10 +97,10 @@ class BatchRun:
         self._touched: Set[int] = set()
         self._taken_in: Set[int] = set()
 
-    async def answer(self, look_up: LookUp) -> BatchSummary:
+    async def answer(self, look_up: LookUp, look_up_shared: Optional[LookUpShared]) -> BatchSummary:
         """Answer all rows."""
         try:
-            await self._read(look_up)
+            await self._read(look_up, look_up_shared)
             for body in list(self._filling.values()):
                 await self._plan(body)
             self._filling.clear()
@@ -145,8 +151,9 @@ class BatchRun:
 
     # ------------------------------------------------------------------ planning
 
-    async def _read(self, look_up: LookUp) -> None:
+    async def _read(self, look_up: LookUp, look_up_shared: Optional[LookUpShared]) -> None:
         yielder = LoopYielder()
+        missing: List[Tuple[int, ClaudeRequest]] = []
         async for row, item in self._rows:
             request = None
             try:
@@ -155,16 +162,41 @@ class BatchRun:
                     self._rows.skip(row, request)
                     continue
                 result = look_up(request)
-                if result is None:
-                    await self._add(row, request)
-                else:
-                    self._rows.end(row, self._waiting.check(result))
-            except (BudgetExceededError, JobError):
-                raise
             except ClaudeForceError as error:
                 self._rows.fail(row, request, error)
+            else:
+                if result is None and look_up_shared is not None:
+                    missing.append((row, request))
+                else:
+                    await self._settle(row, request, result)
+            if look_up_shared is not None and len(missing) == _SHARED_PAGE:
+                await self._read_shared(missing, look_up_shared)
+                missing = []
             if yielder.is_due:
                 await yielder.turn()
+        if look_up_shared is not None and missing:
+            await self._read_shared(missing, look_up_shared)
+
+    async def _read_shared(self, missing: Sequence[Tuple[int, ClaudeRequest]], look_up: LookUpShared) -> None:
+        """End the rows that other machines have answered, and add the others."""
+        found = await look_up([request for _, request in missing])
+        for (row, request), result in zip(missing, found):
+            if self._rows.fatal is not None:
+                self._rows.skip(row, request)
+                continue
+            await self._settle(row, request, None if result is None else self._answers.share(request, result))
+
+    async def _settle(self, row: int, request: ClaudeRequest, result: Optional[ClaudeResult]) -> None:
+        """End a row with its result, or add it to what is sent."""
+        try:
+            if result is None:
+                await self._add(row, request)
+            else:
+                self._rows.end(row, self._waiting.check(result))
+        except (BudgetExceededError, JobError):
+            raise
+        except ClaudeForceError as error:
+            self._rows.fail(row, request, error)
 
     async def _add(self, row: int, request: ClaudeRequest) -> None:
         """Put a row into the body that is being filled; one that is full is planned first."""

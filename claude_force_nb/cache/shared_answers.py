@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import AsyncIterator, Callable, Iterable, Optional, Tuple, Union
+from typing import AsyncIterator, Callable, Iterable, List, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.errors import CacheIntegrityWarning, CacheSecretWarning, SecretError
 from claude_force_nb.messages.request import ClaudeRequest
@@ -87,7 +87,13 @@ class SharedAnswers:
     def get(self, request: Union[ClaudeRequest, str]) -> Optional[ClaudeResult]:
         """Return the answer to a request or fingerprint; waits for the server, for some seconds at most."""
         fingerprint = fingerprint_of(request)
-        return self._accepted(fingerprint, self._tier.get(fingerprint))
+        return self._accepted(fingerprint, self._tier.get([fingerprint])[0])
+
+    async def get_many(self, requests: Sequence[ClaudeRequest]) -> List[Optional[ClaudeResult]]:
+        """Return the answers to requests that are sent together, and so wait for no other machine; None for each unknown one."""
+        fingerprints = [fingerprint_of(request) for request in requests]
+        values = await self._tier.get_soon(fingerprints)
+        return [self._accepted(fingerprint, value) for fingerprint, value in zip(fingerprints, values)]
 
     @asynccontextmanager
     async def answer(

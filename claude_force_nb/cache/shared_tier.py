@@ -99,13 +99,21 @@ class SharedTier:
 
     # ------------------------------------------------------------------ reading
 
-    def get(self, fingerprint: str) -> Optional[bytes]:
-        """Return the value of a fingerprint; waits for the server."""
-        answers = self._connection.execute(
-            lambda pipeline: pipeline.getrange(_key(fingerprint), 0, self._max_value_bytes)
-        )
-        value = None if not answers else answers[0]
-        return value if type(value) is bytes and 0 < len(value) <= self._max_value_bytes else None
+    def get(self, fingerprints: Sequence[str]) -> List[Optional[bytes]]:
+        """Return the values of fingerprints; waits for the server, and takes no lease."""
+
+        def fill(pipeline: Any) -> None:
+            for fingerprint in fingerprints:
+                pipeline.getrange(_key(fingerprint), 0, self._max_value_bytes)
+
+        answers = self._connection.execute(fill) or [None] * len(fingerprints)
+        return [
+            value if type(value) is bytes and 0 < len(value) <= self._max_value_bytes else None for value in answers
+        ]
+
+    async def get_soon(self, fingerprints: Sequence[str]) -> List[Optional[bytes]]:
+        """Do what `get` does without blocking the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads(), self.get, fingerprints)
 
     async def find(self, fingerprint: str) -> Found:
         """Return the value of a fingerprint, or take the lease on it; together with all who ask in this round of the loop."""
@@ -121,12 +129,15 @@ class SharedTier:
 
     def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
         asked = self._asking.pop(loop, [])
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(4, "claude_force_nb-shared-cache")
         for begin in range(0, len(asked), _PAGE):
             page = asked[begin : begin + _PAGE]
-            work = loop.run_in_executor(self._pool, self._look_up, [fingerprint for fingerprint, _ in page])
+            work = loop.run_in_executor(self._threads(), self._look_up, [fingerprint for fingerprint, _ in page])
             work.add_done_callback(functools.partial(self._tell, page))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(4, "claude_force_nb-shared-cache")
+        return self._pool
 
     def _tell(self, page: Sequence[Tuple[str, asyncio.Future[Found]]], done: asyncio.Future[List[Found]]) -> None:
         found = [Found()] * len(page) if done.cancelled() or done.exception() else done.result()

@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, AsyncGenerator, Callable, Dict, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import Any, AsyncGenerator, Awaitable, Callable, Dict, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.calls.answer import Answerer
@@ -112,6 +112,7 @@ class BatchRoute(Protocol):
         *,
         cache: Optional[ResponseCache],
         look_up: Callable[[ClaudeRequest], Optional[ClaudeResult]],
+        look_up_shared: Optional[Callable[[Sequence[ClaudeRequest]], Awaitable[Sequence[Optional[ClaudeResult]]]]],
         share: Callable[[RequestInfo, ClaudeResult], ClaudeResult],
         check: Callable[[ClaudeResult], ClaudeResult],
         budget: Optional[Budget],
@@ -310,10 +311,13 @@ class RowRunner:
                 result = result.changed(recorded=True)
             return checked(result, call.schema)
 
+        cache = None if call.cache == "off" else self._accounts.cache
+        shared = cache.shared if cache is not None and call.reads_cache else None
         return await self._batches().run(
             rows,
-            cache=None if call.cache == "off" else self._accounts.cache,
+            cache=cache,
             look_up=look_up,
+            look_up_shared=None if shared is None else shared.get_many,
             share=share,
             check=check,
             budget=budget,

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("redis", reason="redis-py is not installed")
 
+from support.batches import QUICK, quick_batches
 from support.redis_server import PROGRAM, RedisServer
 
 from claude_force_nb import AsyncAgentOrchestrator, ResponseCache
@@ -76,6 +77,28 @@ def said(work: Callable[[], Any]) -> Tuple[Any, List[str]]:
         warnings.simplefilter("always")
         result = work()
     return result, [str(each.message) for each in given if issubclass(each.category, CacheWarning)]
+
+
+def test_message_batches_send_only_what_no_machine_has(
+    server: RedisServer, machine: Machine, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of others are not asked for again; those that come back in a batch are there for others."""
+    prompts = [f"prompt {number}" for number in range(300)]
+
+    async def in_batches(rows: Sequence[str], **options: Any) -> Dict[str, int]:
+        cache = machine(server.url)
+        async with quick_batches(orchestrator(simulator, cache), QUICK, None) as made:
+            counts = (await made.run_many(rows, via="batches", **options)).counts
+        assert cache.shared is not None
+        assert cache.shared._tier.flush(5)
+        return {status: number for status, number in counts.items() if number}
+
+    assert asyncio.run(ask(simulator, machine(server.url), prompts[:280])) == {"ok": 280}
+    for name, expected in (("first", {"ok": 20, "cached": 280}), ("second", {"cached": 300})):
+        monkeypatch.setenv("CLAUDE_FORCE_DATA_DIR", str(tmp_path / name))
+        assert asyncio.run(in_batches(prompts)) == expected
+    assert asyncio.run(in_batches(prompts[:3], cache="refresh")) == {"ok": 3}
+    assert simulator.counters.completed == 280 + 20 + 3
 
 
 def test_a_second_machine_pays_nothing(server: RedisServer, machine: Machine, simulator: Simulator) -> None:
