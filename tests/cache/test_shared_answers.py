@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
+import subprocess
 import time
 import warnings
 from pathlib import Path
@@ -441,3 +443,27 @@ def test_the_environment_names_the_server(server: RedisServer, tmp_path: Path) -
     with ResponseCache(tmp_path, environ={"CLAUDE_CACHE_URL": server.url, "CLAUDE_CACHE_SECRET": SECRET}) as cache:
         assert cache.shared is not None
         assert cache.shared.name == server.url
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which makes the certificate, is not installed")
+def test_a_server_behind_tls_needs_a_certificate_that_is_trusted(
+    machine: Machine, simulator: Simulator, tmp_path: Path
+) -> None:
+    """With the authority in the address answers are shared; without it nothing is, and one line says why."""
+    certificate = tmp_path / "server.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate)]
+    subprocess.run([*made, "-keyout", str(tmp_path / "server.key")], check=True, stderr=subprocess.DEVNULL)
+    server = RedisServer(certificate=certificate)
+    server.start()
+    try:
+        trusted = f"{server.url}?ssl_ca_certs={certificate}"
+        assert asyncio.run(ask(simulator, machine(trusted), ["a", "b"])) == {"ok": 2}
+        assert asyncio.run(ask(simulator, machine(trusted), ["a", "b"])) == {"cached": 2}
+        counts, warned = said(lambda: asyncio.run(ask(simulator, machine(server.url), ["a"])))
+    finally:
+        server.stop()
+    assert counts == {"ok": 1}
+    assert len(warned) == 1
+    assert "certificate" in warned[0]
+    assert simulator.counters.calls == 3

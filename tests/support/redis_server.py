@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import Any, Optional
 
 __all__ = ["PROGRAM", "RedisServer"]
@@ -15,19 +16,20 @@ PROGRAM: Optional[str] = shutil.which("redis-server") or shutil.which("valkey-se
 
 
 class RedisServer:
-    """Runs from `start` to `stop`; what is in it is gone then."""
+    """Runs from `start` to `stop`; what is in it is gone then. With a `certificate` and its key it speaks TLS only."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, certificate: Optional[Path] = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._options = options or ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+        self._certificate = certificate
         self._process: Any = None
 
     @property
     def url(self) -> str:
         """Where it is reached."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis{'' if self._certificate is None else 's'}://127.0.0.1:{self.port}/0"
 
     def client(self, **options: Any) -> Any:
         """Return a client of redis-py."""
@@ -38,7 +40,13 @@ class RedisServer:
     def start(self) -> None:
         """Start, and wait until the server answers."""
         assert PROGRAM is not None
-        command = [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        port = ["--port", str(self.port)]
+        if self._certificate is not None:
+            port = ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no"]
+            for option in ("--tls-cert-file", "--tls-ca-cert-file"):
+                port += [option, str(self._certificate)]
+            port += ["--tls-key-file", str(self._certificate.with_suffix(".key"))]
+        command = [PROGRAM, *port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
             [*command, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
