@@ -55,14 +55,9 @@ def test_a_notebook_lies_in_git_without_outputs(path: Path) -> None:
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.name, marks=[] if path.stem == "quickstart" else [pytest.mark.slow])
-        for path in NOTEBOOKS
-    ],
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_runs_and_the_second_time_it_asks_nothing(path: Path, simulator: Simulator, tmp_path: Path) -> None:
     """Run twice, in a new kernel each time, in a folder with nothing else: the server sees no call of the second run."""
     for package in NEEDS.get(path.name, ()):

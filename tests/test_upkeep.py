@@ -72,6 +72,7 @@ def test_what_changed_in_prices_is_printed(tool: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_workflows_are_valid() -> None:
     """By GitHub's schema of workflows, in the copy that check-jsonschema brings along: nothing is fetched."""
     pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed (the extra 'dev')")

@@ -106,6 +106,7 @@ def test_a_wrapper_around_the_clients_own_method_sees_every_call(
     assert asked == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_failures_of_the_users_client_are_ours(run: Any, simulator: Simulator, tmp_path: Path) -> None:
     """A refusal is one line and not sent again; a rate limit is waited for here, since the client does not retry."""
 

@@ -335,6 +335,7 @@ def test_more_lines_than_a_batch_has(run: Any, collect: Any, monkeypatch: Any) -
         collect(server, run)
 
 
+@pytest.mark.slow
 def test_a_trickle_instead_of_a_batch_ends(run: Any, serve: Any, monkeypatch: Any) -> None:
     """What the API says of a batch is bounded in time like its results, and so is a refusal."""
     monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=2000, seconds=0.3))

@@ -102,10 +102,8 @@ def again(orchestrator: AsyncAgentOrchestrator, rows: int = ROWS, step: int = -1
     return orchestrator.run_many(prompts_of(rows, step)[::-1], via="batches", model="haiku", max_tokens=400)
 
 
-@pytest.mark.parametrize(
-    ("kind", "endpoint"),
-    [pytest.param(*step, marks=[] if number == 2 else pytest.mark.slow) for number, step in enumerate(STEPS)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "endpoint"), STEPS)
 def test_running_the_cell_again_pays_for_nothing_twice(
     simulator: Simulator, start: Any, build: Any, run: Any, kind: str, endpoint: str
 ) -> None:

@@ -406,7 +406,8 @@ def test_answers_in_flight_at_stop_are_kept(run: Any, make: Make) -> None:
         assert quick.counters.aborted_by_client == 0
 
 
-@pytest.mark.parametrize("interrupts", [11, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("interrupts", [11, 50])
 def test_no_interrupt_pays_twice_for_what_had_come_back(run: Any, make: Make, interrupts: int) -> None:
     """Interrupts over a batch, at any moment of its calls: no answer that came is asked for again."""
     with Simulator(latency_seconds=0.05) as quick:

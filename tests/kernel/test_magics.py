@@ -572,6 +572,7 @@ def test_aliases_come_before_full_names_and_newer_models_before_older(shared: Li
         assert found.index("claude-opus-5-5") < found.index("claude-opus-4-1")
 
 
+@pytest.mark.slow
 def test_the_cache_is_cleared_when_it_is_sure(shared: LiveKernel) -> None:
     """Without --yes it asks; where nobody can be asked it says so, and keeps every answer."""
     shared.run("%claude model=haiku kept")

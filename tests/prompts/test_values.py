@@ -382,6 +382,7 @@ def test_arrays() -> None:
     )
 
 
+@pytest.mark.slow
 def test_figures() -> None:
     """A figure of matplotlib, and one of its axes, become a PNG: the same figure the same bytes."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")

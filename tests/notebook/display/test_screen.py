@@ -40,6 +40,7 @@ def display(monkeypatch: pytest.MonkeyPatch) -> Display:
     return sent
 
 
+@pytest.mark.slow
 def test_a_long_answer_is_shown_less_often(display: Display) -> None:
     """What is sent of an answer that arrives grows with the time that it takes, not with its length times that."""
     screen, partial = NotebookScreen(), PartialAnswer()
