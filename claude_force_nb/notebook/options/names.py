@@ -47,7 +47,11 @@ def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
         raise OptionError(f"schema={text}: there is no {name!r}{did_you_mean(name, public)}") from None
     except Exception as error:
         raise OptionError(f"schema={text}: {type(error).__name__}: {error}") from None
-    return schema_of(value)
+    try:
+        return schema_of(value)
+    except OptionError as error:
+        line = str(error)
+        raise OptionError(line if line.startswith("schema=") else f"schema={text}: {line}") from None
 
 
 class _Names(dict):  # type: ignore[type-arg]
