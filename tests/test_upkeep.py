@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -21,12 +21,7 @@ MOST_DAYS = 90
 
 @pytest.fixture(scope="module")
 def tool() -> Any:
-    spec = importlib.util.spec_from_file_location("update_prices", str(ROOT / "tools" / "update_prices.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("update_prices")
 
 
 @pytest.mark.skipif(

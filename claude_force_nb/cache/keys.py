@@ -91,7 +91,7 @@ class KeySource:
         return self.ring
 
     def make_record_keys(self) -> RecordKeys:
-        """Return the keys for records outside the cache; raises SecretError if there is no key."""
+        """Return the keys for records outside the cache; raises SecretError without a key."""
         keys = RecordKeys([self._current or self._read_or_make(self._key_path()), *self._previous])
         self.tell()
         self._notices.emit()

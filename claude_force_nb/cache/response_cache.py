@@ -146,7 +146,7 @@ class ResponseCache:
         return self._lifecycle.directory
 
     def record_keys(self) -> RecordKeys:
-        """Return keys made from the same secrets for records outside the cache; raises SecretError if there are none."""
+        """Return keys made from the same secrets for records outside the cache; raises SecretError without keys."""
         return self._keys.make_record_keys()
 
     def close(self) -> None:

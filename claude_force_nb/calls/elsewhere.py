@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from decimal import Decimal
-from typing import Iterable, Iterator, Optional
+from typing import ContextManager, Iterable, Optional
 
 from claude_force_nb.costs.budget import BudgetGroup, Reservation
 from claude_force_nb.messages.request import ClaudeRequest
@@ -32,30 +31,28 @@ class CallsElsewhere:
         self._emitter = emitter
         self._controls = controls
 
-    @contextmanager
-    def under_way(self, run: StoppableRun) -> Iterator[None]:
+    def under_way(self, run: StoppableRun) -> ContextManager[None]:
         """Count a run's rows and its calls in flight, and let `stop_all` reach it."""
-        with self._controls.under_way(run):
-            yield
+        return self._controls.under_way(run)
 
     def reserve(self, most: Optional[Decimal]) -> Reservation:
-        """Set aside what the calls may cost together, in US dollars; to be settled with what they did cost.
+        """Set aside what the calls may cost together, in US dollars; to be settled with their actual cost.
 
         Parameters
         ----------
         most : Decimal or None
-            None if there is no limit: what they did cost is counted all the same.
+            None without a limit; the actual cost is still recorded when the reservation is settled.
 
         Raises
         ------
         BudgetExceededError
-            If it is not left.
+            If the budgets do not have that much left.
         """
         return BudgetGroup(self._accounts.budgets).reserve(Decimal(0) if most is None else most)
 
     @property
     def left(self) -> Optional[Decimal]:
-        """US dollars that can be reserved in all budgets; None if none has a limit."""
+        """US dollars that can be reserved in all budgets; None if all are unlimited."""
         return BudgetGroup(self._accounts.budgets).left
 
     def record(self, results: Iterable[ClaudeResult], *, keep: bool, cell: Optional[str]) -> None:

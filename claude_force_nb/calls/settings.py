@@ -85,7 +85,7 @@ class Accounts:
     answers : RecordedAnswers or None
         The answer file, which is asked before the cache.
     record_keys : callable
-        Returns the keys that sign the rows of a file, made from the cache secret; raises SecretError if there is no secret.
+        Returns the keys that sign the rows of a file, made from the cache secret; raises SecretError without a secret.
     prices : PriceTable
     budget : Budget
         Of one orchestrator; unlimited by default.

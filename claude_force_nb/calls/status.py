@@ -195,7 +195,7 @@ class CallStatus:
         return CallState(kind, seconds, ahead, self._attempt, self.most_attempts, reason, tokens)
 
     def late(self, timeout_seconds: float) -> Optional[ApiError]:
-        """Return a specific error for a call whose time is up: why an attempt failed, or what it waited for; None if there is nothing specific to say."""
+        """Return a specific error for a call whose time is up: why an attempt failed, or what it waited for; None if neither is known."""
         head = f"no complete answer within {timeout_seconds:g} s"
         if self.failure is None:
             if self.in_flight:

@@ -168,7 +168,7 @@ class BudgetGroup:
 
     @property
     def left(self) -> Optional[Decimal]:
-        """US dollars that can be reserved in all of them; None if none has a limit."""
+        """US dollars that can be reserved in all of them; None if all are unlimited."""
         lefts = [left for left in (budget.left for budget in self.budgets) if left is not None]
         return min(lefts) if lefts else None
 

@@ -47,7 +47,7 @@ class CacheMark:
 
 
 def marked_body(body: Mapping[str, Any], mark: CacheMark) -> Dict[str, Any]:
-    """Return a copy of a body with the mark added, or without it if there is nothing to mark at that place."""
+    """Return a copy of a body with the mark added, or an unmarked copy if that place cannot carry one."""
     control: Dict[str, Any] = {"type": "ephemeral"}
     if mark.ttl != "5m":
         control["ttl"] = mark.ttl

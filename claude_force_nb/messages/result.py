@@ -68,7 +68,7 @@ class ClaudeResult(ShownInNotebooks):
     Attributes
     ----------
     text : str
-        The answer; "" if there is no answer.
+        The text of the answer; "" without one.
     model : str
         Full name of the model that answered, or that was asked.
     usage : Usage

@@ -71,7 +71,7 @@ class BufferedIterator:
             yield item
 
     def first(self) -> List[Any]:
-        """Return the first item in a list, or an empty list if there are no items."""
+        """Return a list of the first item, empty for an empty source."""
         if not self.taken:
             self.taken.extend(islice(self._items, 1))
         return self.taken[:1]

@@ -179,7 +179,7 @@ class Source:
             )
 
     def is_empty(self) -> bool:
-        """Return True if there are no rows; an asynchronous source is not asked."""
+        """Return True for an empty source; an asynchronous one is not read."""
         return not isinstance(self._rows, AsyncBufferedIterator) and not self._first()
 
     @property

@@ -215,7 +215,7 @@ def _make_key(path: Path) -> bool:
 
 
 def read_key(path: Path) -> Tuple[bytes, Optional[str]]:
-    """Do what `read_or_make_key` does without creating anything: raises FileNotFoundError if there is no key file."""
+    """Do what `read_or_make_key` does without creating anything: raises FileNotFoundError if the key file does not exist."""
     remedy = "; remove it, or set CLAUDE_CACHE_SECRET"
     if stat.S_ISLNK(os.lstat(str(path)).st_mode):
         raise SecretError(f"the cache key {path} is a symbolic link{remedy}")

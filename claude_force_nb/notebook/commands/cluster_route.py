@@ -33,7 +33,7 @@ _SHARED_SETTINGS = (
 
 
 def find_cluster(value: Any) -> Any:
-    """Return the Dask client in use where `value` is a collection of Dask; None if it is not, or none is. Imports no Dask."""
+    """Return the Dask client in use if `value` is a Dask collection; None for other values, or without a client. Does not import Dask."""
     if type(value).__module__.partition(".")[0] not in _DASK or "distributed" not in sys.modules:
         return None
     from claude_force_nb.distributed.cluster import client_of

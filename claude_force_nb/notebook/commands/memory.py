@@ -37,7 +37,7 @@ def memory(conversations: Memory, line: str) -> Bundle:
     Raises
     ------
     OptionError
-        On an unknown word, or if there is no such conversation.
+        On an unknown word or conversation.
     """
     if wants_help(line):
         return REFERENCE.bundle()

@@ -129,7 +129,7 @@ def _with_styles(inner: str) -> str:
 
 
 def broken_off(result: ClaudeResult) -> str:
-    """Return the mark at the end of an incomplete answer; "" for a complete one, or if there is no text."""
+    """Return the mark at the end of an incomplete answer; "" for a complete or empty one."""
     if not result.text:
         return ""
     if result.error is not None:

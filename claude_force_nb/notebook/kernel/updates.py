@@ -52,7 +52,7 @@ def shows_updates(shell: Any, message: Any) -> bool:
     shell : InteractiveShell
         Of a kernel.
     message : dict
-        The message that the kernel is answering; {} if there is none.
+        The message that the kernel is answering; {} outside a kernel.
 
     Notes
     -----

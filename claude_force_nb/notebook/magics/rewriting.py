@@ -73,7 +73,7 @@ def await_magics(lines: List[str], names: Mapping[str, bool]) -> List[str]:
     Returns
     -------
     list of str
-        The same number of lines; the same list object if there is nothing to rewrite or the cell is not valid Python.
+        The same number of lines; the same list object if nothing is rewritten or the cell is not valid Python.
     """
     text = "".join(lines)
     if "_magic(" not in text or not any(name in text for name in names):

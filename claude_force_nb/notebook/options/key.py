@@ -26,7 +26,7 @@ class KeyDescription(NamedTuple):
     source : str
         Variable that holds it, or whose it is.
     found : bool
-        False if there is none.
+        False if no key is found.
     """
 
     shown: str

@@ -32,7 +32,7 @@ class ProjectFile:
     Attributes
     ----------
     path : Path or None
-        None if there is no file with our table.
+        None if no file has our table.
     content : bytes
         As read.
     values : mapping
