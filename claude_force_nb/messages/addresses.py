@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 __all__ = ["is_loopback", "is_private"]
 
 
+@lru_cache(maxsize=32)  # several times for each call, and always the same few
 def is_loopback(server: str) -> bool:
     """Return whether an address is on this machine: ``localhost``, ``127.0.0.0/8`` or ``::1``."""
     try:

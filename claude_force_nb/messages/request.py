@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -36,6 +37,7 @@ FINGERPRINT_SCHEMA = 1
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
+@lru_cache(maxsize=32)  # several times for each call, and always the same few
 def normalise_base_url(url: Optional[str]) -> str:
     """Return `url` without credentials, query, fragment and trailing slash; None and "" mean the official API.
 

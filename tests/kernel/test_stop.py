@@ -84,6 +84,10 @@ def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Sim
     with Simulator() as quick:
         kernel.run(f"%claude_config base_url={quick.url}")
         only_answer(kernel.run("%%claude\nhello"))
+        # What comes behind a magic in the same cell is still ended at once: signals still wake the loop.
+        behind = "import signal\nwoken = signal.set_wakeup_fd(-1)\n_ = signal.set_wakeup_fd(woken)\nprint(woken != -1)"
+        assert kernel.run(f"%claude hello\n{behind}").stdout == "True\n"
+        assert kernel.run(f"_ = %claude something else\n{behind}").stdout == "True\n"
 
 
 @pytest.mark.slow

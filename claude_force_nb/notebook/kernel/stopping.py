@@ -9,6 +9,8 @@ from typing import Any, AsyncIterator, Callable, Coroutine, Iterator, TypeVar
 
 from claude_force_nb.errors import RunInterrupted
 
+from .waker import signals_wake
+
 __all__ = ["ending_on_stop", "interruptible"]
 
 T = TypeVar("T")
@@ -20,14 +22,18 @@ _TURNS_OF_A_STOP = 5
 @contextmanager
 def _on_sigint(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` on the loop when SIGINT comes, even if the loop sleeps (the kernel's own handler does not wake it)."""
+    remove: Callable[[], Any] = lambda: None  # noqa: E731
     try:
         previous = signal.getsignal(signal.SIGINT)
-        try:
-            loop.add_signal_handler(signal.SIGINT, stop)
-            remove: Callable[[], Any] = lambda: loop.remove_signal_handler(signal.SIGINT)  # noqa: E731
-        except (NotImplementedError, RuntimeError):  # Windows
+        # A handler of the loop's own takes away what wakes the loop for the rest of the cell, and is slow to set.
+        if signals_wake():
             signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(stop))
-            remove = lambda: None  # noqa: E731
+        else:
+            try:
+                loop.add_signal_handler(signal.SIGINT, stop)
+                remove = lambda: loop.remove_signal_handler(signal.SIGINT)  # noqa: E731
+            except (NotImplementedError, RuntimeError):  # Windows
+                signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(stop))
     except ValueError:  # not the main thread: signals do not come here
         yield
         return

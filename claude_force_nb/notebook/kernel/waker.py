@@ -7,7 +7,7 @@ import signal
 import socket
 from typing import Optional, Tuple
 
-__all__ = ["SignalWaker"]
+__all__ = ["SignalWaker", "signals_wake"]
 
 
 class SignalWaker:
@@ -18,47 +18,68 @@ class SignalWaker:
     """
 
     def __init__(self) -> None:
+        # Kept from cell to cell: opening and watching them takes longer than all else that is done for a cell here.
         self._sockets: Optional[Tuple[socket.socket, socket.socket]] = None
         self._loop: Optional[asyncio.AbstractEventLoop] = None
 
     def start(self) -> None:
         """Watch for signals while a cell runs; does nothing where signals do not come, or already wake the loop."""
-        self.stop()
         try:
             loop = asyncio.get_running_loop()
-            read, write = socket.socketpair()
-        except (RuntimeError, OSError):
-            return
-        read.setblocking(False)
-        write.setblocking(False)
-        self._sockets, self._loop = (read, write), loop
-        try:
-            loop.add_reader(read, _drain, read)
-            previous = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        except (ValueError, NotImplementedError, RuntimeError):  # another thread, or a loop without readers
-            self.stop()
-            return
-        if previous != -1:  # somebody else's, which wakes the loop as well
-            signal.set_wakeup_fd(previous)
-            self.stop()
+            if signals_wake():
+                return
+            if self._sockets is None or self._loop is not loop:
+                self._open(loop)
+            assert self._sockets is not None
+            signal.set_wakeup_fd(self._sockets[1].fileno(), warn_on_full_buffer=False)
+        except (ValueError, NotImplementedError, RuntimeError, OSError):  # another thread, or a loop without readers
+            self.close()
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.close()
+        self._sockets, self._loop = socket.socketpair(), loop
+        for each in self._sockets:
+            each.setblocking(False)
+        loop.add_reader(self._sockets[0], _drain, self._sockets[0])
 
     def stop(self) -> None:
         """End the watching; safe to call at any time."""
         if self._sockets is None:
             return
-        read, write = self._sockets
-        self._sockets = None
         try:
             current = signal.set_wakeup_fd(-1)
-            if current not in (-1, write.fileno()):
-                signal.set_wakeup_fd(current)
+            if current not in (-1, self._sockets[1].fileno()):
+                signal.set_wakeup_fd(current, warn_on_full_buffer=False)
         except ValueError:  # not the main thread
             pass
-        assert self._loop is not None
-        if not self._loop.is_closed():
-            self._loop.remove_reader(read)
+
+    def close(self) -> None:
+        """End the watching for good; safe to call at any time."""
+        self.stop()
+        if self._sockets is None:
+            return
+        read, write = self._sockets
+        self._sockets = None
+        if self._loop is not None and not self._loop.is_closed():
+            try:
+                self._loop.remove_reader(read)
+            except NotImplementedError:
+                pass
         read.close()
         write.close()
+
+
+def signals_wake() -> bool:
+    """Return whether signals already wake somebody, through this waker or another.
+
+    Raises
+    ------
+    ValueError
+        Outside the main thread, where no signal comes.
+    """
+    current = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+    return current != -1
 
 
 def _drain(read: socket.socket) -> None:

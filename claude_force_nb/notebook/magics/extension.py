@@ -101,7 +101,7 @@ class _Extension:
     def _after_cell(self, result: Any) -> None:
         self._running = None
         self._waker.stop()
-        if getattr(self.shell, "kernel", None) is not None:
+        if getattr(self.shell, "kernel", None) is not None and not self.magics.used:
             self._early_import.idle()
         if getattr(result, "success", False):
             self.magics.cell_done()
@@ -166,7 +166,7 @@ class _Extension:
     def unload(self) -> None:
         for undo in reversed(self._undo):
             undo()
-        self._waker.stop()
+        self._waker.close()
         self._early_import.close()
         self.magics.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
 
@@ -146,7 +147,7 @@ class Settings:
         trait = getattr(self._configurable, name, None)
         if trait is not None:
             return read_setting(name, trait, where="c.ClaudeForce." + name), "c.ClaudeForce." + name
-        for variable in (ENVIRONMENT_PREFIX + name.upper(), _OTHER_NAMES.get(name, "")):
+        for variable in _variables(name):
             text = self._environ.get(variable, "").strip()
             if text:
                 return read_setting(name, text, where=variable), variable
@@ -184,6 +185,13 @@ class Settings:
     def value(self, name: str) -> Any:
         """Return the value of a setting."""
         return self.lookup(name)[0]
+
+
+@lru_cache(maxsize=None)
+def _variables(name: str) -> Tuple[str, ...]:
+    """Return the names of a setting in the environment."""
+    own = ENVIRONMENT_PREFIX + name.upper()
+    return (own, _OTHER_NAMES[name]) if name in _OTHER_NAMES else (own,)
 
 
 def folder_of_notebook() -> Path:
