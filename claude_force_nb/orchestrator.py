@@ -12,7 +12,7 @@ from typing import Any, AsyncGenerator, Callable, Mapping, Optional, Tuple, Unio
 from .agents import AgentLibrary
 from .answers import AnswerFile, open_answers
 from .api.answer import PartialAnswer
-from .api.transport import SdkTransport, Transport
+from .api.transport import ApiTransport, Transport
 from .batches.message_batches import MessageBatches, open_message_batches
 from .batches.route import LazyBatches
 from .cache import ResponseCache
@@ -53,7 +53,7 @@ class AsyncAgentOrchestrator:
         Most calls in flight at once, >= 1, over all event loops and threads.
     timeout_seconds : float
         Time limit in seconds, including waiting and retries, > 0. For a row it runs from when the row is first sent; for a
-        single call importing the SDK counts, once per process.
+        single call importing libraries counts, once per process.
     enable_cache : bool
         False neither reads nor writes the cache.
     cache_ttl_hours : float
@@ -65,7 +65,7 @@ class AsyncAgentOrchestrator:
     answers, answers_mode
         An answer file that is asked before the cache, as a path or opened, and its mode: see `answers.RecordedAnswers`.
     api_key, base_url, allow_http, client
-        See `api.transport.SdkTransport`; `client`, an ``AsyncAnthropic`` of your own, makes every call.
+        See `api.transport.ApiTransport`; `client`, an ``AsyncAnthropic`` of your own, makes every call.
     transport : Transport, optional
         Replaces the network, such as `claude_force_nb.testing.FakeTransport`.
     max_retries : int
@@ -132,7 +132,7 @@ class AsyncAgentOrchestrator:
     ) -> None:
         environ = os.environ if environ is None else environ
         settings = CallSettings(max_concurrent, max_retries, timeout_seconds, default_model, default_max_tokens)
-        self.transport: Transport = transport or SdkTransport(
+        self.transport: Transport = transport or ApiTransport(
             api_key=api_key, base_url=base_url, allow_http=allow_http, client=client, environ=environ
         )
         self.agents, self.memory = agents or AgentLibrary(), memory or Memory()

@@ -35,7 +35,7 @@ nitpick_ignore = [
         "answers.lines.LineFault",
         "api.answer.Answer",
         "api.answer.PartialAnswer",
-        "api.batches.SdkBatches",
+        "api.batches.ApiBatches",
         "api.limits.PacerWait",
         "api.transport.Transport",
         "batches.registry.JobRegistry",

@@ -1,4 +1,4 @@
-"""The endpoints of message batches, through the official SDK. Results are read line by line and never held as a whole."""
+"""The endpoints of message batches. Results are read line by line and never held as a whole."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, AsyncGenerator, Dict, Mapping, Optional, Sequence, Tuple
 from claude_force_nb.errors import MalformedAnswerError
 from claude_force_nb.messages.request import API_VERSION
 
-from .client import HttpCall
+from .connections import HttpCall
 from .failures import retry_after_seconds
 from .reading import SLOWEST, iter_lines
-from .transport import SdkTransport
+from .transport import ApiTransport
 
-__all__ = ["BatchInfo", "BatchPage", "SdkBatches"]
+__all__ = ["BatchInfo", "BatchPage", "ApiBatches"]
 
 logger = logging.getLogger("claude_force_nb.api")
 
@@ -85,12 +85,12 @@ class BatchPage:
     now: float
 
 
-class SdkBatches:
+class ApiBatches:
     """The endpoints. Each method makes one call without retries, and raises `ApiError` on any failure.
 
     Parameters
     ----------
-    transport : SdkTransport
+    transport : ApiTransport
         Whose clients and key are used.
 
     Attributes
@@ -99,7 +99,7 @@ class SdkBatches:
         Address where the batches are.
     """
 
-    def __init__(self, transport: SdkTransport) -> None:
+    def __init__(self, transport: ApiTransport) -> None:
         self._transport = transport
         self.server = transport.base_url
 

@@ -310,7 +310,7 @@ def _chain(error: BaseException) -> List[BaseException]:
 def _of_aiohttp(error: BaseException) -> Optional[BaseException]:
     """Return aiohttp's own error, which names the cause.
 
-    httpx-aiohttp makes connect errors of connections that broke later, and below SDK 0.x time-outs of refused ones.
+    Below the SDK, httpx-aiohttp makes connect errors of connections that broke later, and with SDK 0.x time-outs of refused ones.
     """
     return next((inner for inner in _chain(error) if _module_root(type(inner)) == "aiohttp"), None)
 

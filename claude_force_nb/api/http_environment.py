@@ -3,19 +3,151 @@
 from __future__ import annotations
 
 import os
+import platform
 import ssl
-from typing import Any, Callable, Optional
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from base64 import b64encode
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Callable, Dict, Mapping, Optional
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from claude_force_nb.errors import ConfigurationError
 from claude_force_nb.messages.addresses import is_loopback
 
-__all__ = ["environment_problem", "make_http_client"]
+__all__ = [
+    "ConnectionSettings",
+    "Proxy",
+    "basic_authorization",
+    "connection_settings",
+    "custom_headers",
+    "environment_problem",
+    "make_http_client",
+]
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy.
+
+    Attributes
+    ----------
+    address : str
+        Without name and password.
+    authorization : str
+        Both, as the proxy asks for them (RFC 7617); "" if its address has none.
+    """
+
+    address: str
+    authorization: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """How a server is reached.
+
+    Attributes
+    ----------
+    tls : ssl.SSLContext
+        Which certificates are trusted.
+    proxy : Proxy or None
+    """
+
+    tls: ssl.SSLContext
+    proxy: Optional[Proxy] = None
+
+
+def connection_settings(server: str) -> ConnectionSettings:
+    """Return the certificates and the proxy that the process's environment names for a server.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the certificates of the machine. ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and
+    ``NO_PROXY`` are read as `urllib.request` reads them, the system's settings included. A plain ``http`` server on this machine is
+    reached without a proxy.
+
+    Raises
+    ------
+    ConfigurationError
+        See `make_http_client`.
+    """
+    _check(server)
+    if _stays_here(server):
+        return ConnectionSettings(_no_certificates())
+    try:
+        return ConnectionSettings(_certificates(), _proxy_for(server))
+    except Exception as error:
+        raise _cannot_connect(error) from None
+
+
+def _certificates() -> ssl.SSLContext:
+    file, folder = os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
+    if file or folder:
+        return ssl.create_default_context(cafile=file, capath=folder)
+    if platform.system() == "Darwin":
+        # Python does not read the keychain. The SDK brings this library from Python 3.10 on.
+        try:
+            made: ssl.SSLContext = import_module("truststore").SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            return made
+        except ImportError:
+            pass
+    context = ssl.create_default_context()
+    folder = ssl.get_default_verify_paths().capath
+    if not context.cert_store_stats()["x509_ca"] and (folder is None or not os.listdir(folder)):
+        try:
+            context.load_verify_locations(import_module("certifi").where())
+        except ImportError:
+            pass
+    return context
+
+
+def _no_certificates() -> ssl.SSLContext:
+    """Return a context that trusts nobody, for connections without TLS: reading the machine's certificates takes longer than a call."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _proxy_for(server: str) -> Optional[Proxy]:
+    parts = urlsplit(server)
+    proxies = getproxies()
+    address = proxies.get(parts.scheme) or proxies.get("all")
+    if not address or proxy_bypass(parts.netloc):
+        return None
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    user, _, host = parts.netloc.rpartition("@")
+    return Proxy(urlunsplit(parts._replace(netloc=host)), basic_authorization(unquote(user)) if user else "")
+
+
+def basic_authorization(user_and_password: str) -> str:
+    """Return a name and a password, with a colon between them, as a header has them (RFC 7617)."""
+    return f"Basic {b64encode(user_and_password.encode('utf-8')).decode('ascii')}"
+
+
+def custom_headers(environ: Mapping[str, str]) -> Dict[str, str]:
+    """Return the headers that ``ANTHROPIC_CUSTOM_HEADERS`` asks for, one ``name: value`` a line, as the SDK reads them.
+
+    Raises
+    ------
+    ConfigurationError
+        If a line cannot be a header.
+    """
+    made: Dict[str, str] = {}
+    for number, line in enumerate(environ.get("ANTHROPIC_CUSTOM_HEADERS", "").splitlines(), 1):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not colon:
+            continue
+        if (
+            not name
+            or not name.isascii()
+            or not name.replace("-", "").replace("_", "").isalnum()
+            or not value.isprintable()
+        ):
+            raise ConfigurationError(
+                f"line {number} of ANTHROPIC_CUSTOM_HEADERS is not a header; write name: value; nothing was sent"
+            )
+        made[name] = value
+    return made
 
 
 def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> Any:
-    """Return ``make(**options)``, an HTTP client that takes certificates and proxies from the process's environment.
+    """Return ``make(**options)``, an HTTP client of the SDK that takes certificates and proxies from the process's environment.
 
     Calls to a plain ``http`` server on this machine bypass the proxy, which could not reach it.
 
@@ -25,20 +157,27 @@ def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> A
         If the environment names certificates that do not exist or a proxy that is not valid. A proxy's address is not shown, since
         it may contain a password.
     """
-    problem = environment_problem(server)
-    if problem is not None:
-        raise ConfigurationError(f"{problem}; correct or unset it; nothing was sent")
+    _check(server)
     if _stays_here(server):
         options["trust_env"] = False
-        # No certificate is looked at there, and reading those of the machine takes longer than a call; this context trusts none.
-        options["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        options["verify"] = _no_certificates()
     try:
         return make(**options)
     except Exception as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-        raise ConfigurationError(
-            f"no connection can be made ({reason}); check SSL_CERT_FILE, SSL_CERT_DIR and the proxy variables; nothing was sent"
-        ) from None
+        raise _cannot_connect(error) from None
+
+
+def _check(server: str) -> None:
+    problem = environment_problem(server)
+    if problem is not None:
+        raise ConfigurationError(f"{problem}; correct or unset it; nothing was sent")
+
+
+def _cannot_connect(error: Exception) -> ConfigurationError:
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return ConfigurationError(
+        f"no connection can be made ({reason}); check SSL_CERT_FILE, SSL_CERT_DIR and the proxy variables; nothing was sent"
+    )
 
 
 def environment_problem(server: str) -> Optional[str]:

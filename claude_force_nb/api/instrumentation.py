@@ -1,7 +1,7 @@
 """Calls that others want to see: OpenTelemetry's spans of the SDK, and whatever a person has put around the SDK's methods.
 
 They look at the SDK's public methods, ``messages.create`` before all, and not at the HTTP requests below. Where somebody looks, each call
-goes through that method; otherwise it would only take time.
+goes through that method; otherwise the SDK, which takes a second or two to import, is not needed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,19 @@ import sys
 import types
 import warnings
 from contextvars import ContextVar
-from typing import Any, AsyncGenerator, Dict, List, Mapping, Optional, Tuple
+from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional, Tuple
 
-__all__ = ["SeenResponse", "Watched", "call_method", "http_responses"]
+from .connections import ResponseHeaders
+
+__all__ = [
+    "SeenResponse",
+    "Watch",
+    "call_method",
+    "http_responses",
+    "may_have_spans",
+    "seen_method",
+    "waits_for_import",
+]
 
 # By path, the attribute of ``client.messages`` that makes the call.
 _METHODS = {"/v1/messages": "create", "/v1/messages/count_tokens": "count_tokens"}
@@ -28,60 +38,69 @@ _ARGUMENTS = frozenset(
 )  # fmt: skip
 # Tracer providers that keep nothing: nobody has set up OpenTelemetry.
 _IDLE_PROVIDERS = ("ProxyTracerProvider", "NoOpTracerProvider")
+# Methods that others replace in order to see calls.
+_CLIENT_METHODS = ("__init__", "post", "request")
+_MESSAGES_METHODS = ("create", "stream", "count_tokens")
+# Tracers that wait for the import of what they trace.
+_IMPORT_HOOKS = ("ddtrace", "newrelic")
 
 http_responses: ContextVar[Optional[List[Any]]] = ContextVar("http_responses", default=None)
 """Where it is a list, our HTTP client puts the response of each call of this context there: the SDK's methods do not give it."""
 
 
-class Watched:
-    """Tells whether somebody looks at the calls of a client, and makes them so that they are seen.
+class Watch:
+    """Tells whether somebody looks at the SDK's calls, without importing the SDK: who looks at it has imported it."""
 
-    Parameters
-    ----------
-    anthropic : module
-        The SDK.
-    sdk : object
-        Its client.
-
-    Attributes
-    ----------
-    sdk : object
-        The client, or the one that took its place.
-    """
-
-    def __init__(self, anthropic: Any, sdk: Any) -> None:
-        self._home = os.path.join(os.path.dirname(anthropic.__file__), "")
-        self._has_spans = hasattr(sdk, "_tracer")
+    def __init__(self) -> None:
         # What was found when it was last looked at closely, all of it the SDK's own.
         self._unwatched: Tuple[Any, ...] = ()
-        self.sdk = sdk
 
-    def method(self, path: str) -> Any:
-        """Return the SDK's method that makes the call to a path, None if it has none that others instrument."""
-        name = _METHODS.get(path)
-        return None if name is None else getattr(self.sdk.messages, name)
-
-    def is_watched(self) -> bool:
-        """Return whether somebody looks; this may change from one call to the next."""
-        if self._has_spans and _has_tracer_provider():
-            return True
-        client, messages = type(self.sdk), type(self.sdk.messages)
-        methods = messages.create, messages.stream, messages.count_tokens, client.post, client.request
+    def is_on(self) -> bool:
+        """Return whether a method of the SDK has been replaced; this may change from one call to the next."""
+        sdk = sys.modules.get("anthropic")
+        if sdk is None:
+            return False
+        methods = tuple(_methods(sdk))
         # By identity: wrappers say that they are equal to what they wrap.
         if len(self._unwatched) == len(methods) and all(map(operator.is_, methods, self._unwatched)):
             return False
-        if not all(map(self._is_sdks_own, methods)):
+        home = os.path.join(os.path.dirname(sdk.__file__ or ""), "")
+        if not all(_is_from(home, method) for method in methods):
             return True
         self._unwatched = methods
         return False
 
-    def _is_sdks_own(self, function: Any) -> bool:
-        return type(function) is types.FunctionType and function.__code__.co_filename.startswith(self._home)
+
+def _methods(sdk: Any) -> Iterator[Any]:
+    """Yield what calls go through, as far as it is imported."""
+    client = getattr(sdk, "AsyncAnthropic", None)
+    # The SDK imports the modules of its endpoints when they are first used.
+    messages = getattr(sys.modules.get("anthropic.resources.messages"), "AsyncMessages", None)
+    for owner, names in ((client, _CLIENT_METHODS), (messages, _MESSAGES_METHODS)):
+        if owner is not None:
+            for name in names:
+                yield getattr(owner, name, None)
 
 
-def _has_tracer_provider() -> bool:
+def _is_from(home: str, function: Any) -> bool:
+    return type(function) is types.FunctionType and function.__code__.co_filename.startswith(home)
+
+
+def may_have_spans() -> bool:
+    """Return whether the SDK, if its version has spans, would make one for a call: somebody has set up OpenTelemetry."""
     trace = sys.modules.get("opentelemetry.trace")
     return trace is not None and type(trace.get_tracer_provider()).__name__ not in _IDLE_PROVIDERS
+
+
+def waits_for_import() -> bool:
+    """Return whether a program is loaded that replaces the SDK's methods as soon as the SDK is imported."""
+    return "anthropic" not in sys.modules and any(name in sys.modules for name in _IMPORT_HOOKS)
+
+
+def seen_method(sdk: Any, path: str) -> Any:
+    """Return the method of an SDK's client that makes the call to a path, None if it has none that others instrument."""
+    name = _METHODS.get(path)
+    return None if name is None else getattr(sdk.messages, name)
 
 
 async def call_method(
@@ -135,7 +154,7 @@ class SeenResponse:
         raw = raw if http is None else http.headers.raw
         # What it says of the body was true of the bytes that the SDK has read.
         about_the_body = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
-        self.headers = _Headers(
+        self.headers = ResponseHeaders(
             [*(pair for pair in raw if pair[0].lower() not in about_the_body), (b"content-type", kind)]
         )
 
@@ -161,18 +180,6 @@ class SeenResponse:
             closing = close()
             if hasattr(closing, "__await__"):
                 await closing
-
-
-class _Headers:
-    """The part of the HTTP library's headers that is read of a response."""
-
-    def __init__(self, raw: List[Any]) -> None:
-        self.raw = raw
-
-    def get(self, name: str, default: str = "") -> str:
-        """Return the value of a header, by its name in lower case."""
-        wanted = name.encode("ascii")
-        return next((value.decode("latin-1") for key, value in self.raw if key.lower() == wanted), default)
 
 
 def _json(value: Any) -> bytes:

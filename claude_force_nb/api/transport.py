@@ -1,4 +1,4 @@
-"""The one place that talks to the network: the official SDK, one client per event loop."""
+"""The one place that talks to the network, with one client per event loop."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from claude_force_nb.messages.request import ClaudeRequest, normalise_base_url
 
 from .answer import Answer, PartialAnswer
 from .bodies import counted_body, encoded, version_headers
-from .client import HttpCall, LoopClient, close_in, make_client, own_client
+from .client import LoopClient, close_in
+from .connections import HttpCall
 from .credentials import Credentials, find_credentials
 from .decoding import Redactor, decode_json, is_web_page
 from .failures import error_from_answer, map_exception
 from .own_client import check_own_client, secrets_of
 from .pacing import credential_id
 from .reading import Pace, iter_events, read_body
-from .sdk import import_sdk
 from .stream import MessageAssembler
 
-__all__ = ["SdkTransport", "Transport"]
+__all__ = ["ApiTransport", "Transport"]
 
 logger = logging.getLogger("claude_force_nb.api")
 
@@ -61,8 +61,10 @@ class Transport(Protocol):
         """Close the connections of loops that are not running, and refuse further calls."""
 
 
-class SdkTransport:
-    """The official SDK on its aiohttp backend.
+class ApiTransport:
+    """Makes calls to the Messages API.
+
+    They go over aiohttp, and through the official SDK where somebody looks at its calls or it alone can sign them; see `client.LoopClient`.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ class SdkTransport:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"SdkTransport(base_url={self.base_url!r})"
+        return f"ApiTransport(base_url={self.base_url!r})"
 
     def _credentials(self) -> Credentials:
         if self._own is not None:
@@ -132,8 +134,8 @@ class SdkTransport:
         self._credentials()
 
     async def open(self) -> None:
-        """Import the SDK and create the client of this loop unless done already; this may take a second or two."""
-        await self._client()
+        """Import what makes calls and create the client of this loop unless done already; with the SDK this may take a second or two."""
+        await (await self._client()).open()
 
     async def _client(self) -> LoopClient:
         if self._closed:
@@ -142,22 +144,15 @@ class SdkTransport:
         client = self._clients.get(loop)
         if client is None:
             credentials = self._credentials()
-            # The import takes a second: in a thread, so that Stop works and other cells' work goes on meanwhile.
-            anthropic = await loop.run_in_executor(None, import_sdk)
-            if self._closed:
-                raise TransportClosedError("the orchestrator is closed; make a new one")
-            client = self._clients.get(loop)
-        if client is None:
-            if self._own is not None:
-                client = own_client(anthropic, self._own)
-            else:
-                client = make_client(anthropic, self._server, credentials, on_secret=self._take_out)
+            client = LoopClient(
+                self._server, credentials, own=self._own, environ=self._environ, on_secret=self._take_out
+            )
             self._take_out(*credentials.arguments.values())
             # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
             client.keeper = self._keep(loop, client)
-            await client.keeper.__anext__()
             with self._lock:
                 self._clients[loop] = client
+            await client.keeper.__anext__()
         return client
 
     async def _keep(self, loop: asyncio.AbstractEventLoop, client: LoopClient) -> AsyncGenerator[None, None]:

@@ -8,7 +8,7 @@ import time
 from decimal import Decimal
 from typing import Callable, Dict, Optional, Set
 
-from claude_force_nb.api.batches import BatchInfo, SdkBatches
+from claude_force_nb.api.batches import ApiBatches, BatchInfo
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.days import today
 from claude_force_nb.costs.ledger import Ledger
@@ -39,7 +39,7 @@ class Collector:
 
     Parameters
     ----------
-    api : SdkBatches
+    api : ApiBatches
     store : JobStore
     prices : PriceTable
     ledger : Ledger, optional
@@ -47,7 +47,7 @@ class Collector:
     """
 
     def __init__(
-        self, api: SdkBatches, store: JobStore, prices: PriceTable, ledger: Optional[Ledger], schedule: PollSchedule
+        self, api: ApiBatches, store: JobStore, prices: PriceTable, ledger: Optional[Ledger], schedule: PollSchedule
     ) -> None:
         self._api = api
         self._store = store

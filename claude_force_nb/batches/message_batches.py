@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
-from claude_force_nb.api.batches import SdkBatches
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.batches import ApiBatches
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.calls.events import EventEmitter
 from claude_force_nb.calls.settings import Accounts
@@ -38,7 +38,7 @@ class MessageBatches:
 
     Parameters
     ----------
-    api : SdkBatches
+    api : ApiBatches
     store : JobStore
     accounts : Accounts
         Of the orchestrator.
@@ -58,7 +58,7 @@ class MessageBatches:
 
     def __init__(
         self,
-        api: SdkBatches,
+        api: ApiBatches,
         store: JobStore,
         accounts: Accounts,
         *,
@@ -220,6 +220,6 @@ def open_message_batches(
     OptionError
         If the transport is of the user's own and has no message batches.
     """
-    if not isinstance(transport, SdkTransport):
+    if not isinstance(transport, ApiTransport):
         raise OptionError("via=batches needs the API itself; this orchestrator has a custom transport")
-    return MessageBatches(SdkBatches(transport), JobStore(default_jobs_path(environ)), accounts, **options)
+    return MessageBatches(ApiBatches(transport), JobStore(default_jobs_path(environ)), accounts, **options)

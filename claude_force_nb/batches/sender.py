@@ -6,7 +6,7 @@ import logging
 import time
 from typing import List, Optional, Set
 
-from claude_force_nb.api.batches import BatchInfo, BatchPage, SdkBatches
+from claude_force_nb.api.batches import ApiBatches, BatchInfo, BatchPage
 from claude_force_nb.errors import (
     ApiError,
     ClaudeForceWarning,
@@ -38,7 +38,7 @@ class Sender:
 
     Parameters
     ----------
-    api : SdkBatches
+    api : ApiBatches
     store : JobStore
     schedule : PollSchedule
     max_retries : int
@@ -51,7 +51,7 @@ class Sender:
     known batch, and, once it has ended, its results carry our fingerprints. Until that can be seen nothing is sent.
     """
 
-    def __init__(self, api: SdkBatches, store: JobStore, schedule: PollSchedule, *, max_retries: int) -> None:
+    def __init__(self, api: ApiBatches, store: JobStore, schedule: PollSchedule, *, max_retries: int) -> None:
         self._api = api
         self._store = store
         self._schedule = schedule

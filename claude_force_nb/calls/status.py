@@ -25,7 +25,7 @@ class CallState:
     Attributes
     ----------
     kind : str
-        ``starting``, ``importing`` (the SDK, once in a process), ``shared`` (another call asks the same), ``budget``,
+        ``starting``, ``importing`` (what makes calls, once in a process), ``shared`` (another call asks the same), ``budget``,
         ``paused``, ``rate_limit``, ``queued`` (for a slot), ``retry``, ``sent``, ``thinking``, ``writing``, ``recording`` or
         ``ended``.
     seconds : float or None
@@ -69,7 +69,7 @@ class CallState:
 
 _WORDS = {
     "starting": "starting",
-    "importing": "importing the SDK",
+    "importing": "importing libraries",
     "shared": "waiting for the same request, which is in progress",
     "budget": "waiting for calls in progress to free budget",
     "paused": "paused; resume to continue",

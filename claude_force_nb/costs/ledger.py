@@ -219,16 +219,6 @@ class Ledger:
         """Return the sums of all answers from `since` (Unix seconds) on."""
         return self.summary(None, since)[0]
 
-    def knows(self, notebook: str) -> bool:
-        """Return whether anything was answered in a notebook; see `append` for its name.
-
-        Raises
-        ------
-        ClaudeForceError
-            If the file cannot be read.
-        """
-        return bool(self._select("SELECT 1 FROM entries WHERE notebook = ? LIMIT 1", (_name(notebook),)))
-
     def entries(self, since: Optional[float] = None) -> Iterator[LedgerEntry]:
         """Yield the answers from `since` (Unix seconds) on, in the order they were recorded.
 

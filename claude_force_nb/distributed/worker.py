@@ -15,7 +15,7 @@ from typing import Any, Awaitable, Dict, Iterator, List, Optional, Sequence, Tup
 from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -132,7 +132,7 @@ class _Engine:
         self._ledger = ForwardingLedger()
         self._budget = LeasedBudget(setup.budget, self._borrow, allow_unknown_price=settings.allow_unknown_price)
         self._transport = SharedTransport(
-            SdkTransport(
+            ApiTransport(
                 api_key=settings.api_key,
                 base_url=settings.base_url,
                 allow_http=settings.allow_http,

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from claude_force_nb.api.answer import Answer, PartialAnswer
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.costs.budget import Budget, Reservation
 from claude_force_nb.costs.reservation import exceeded
 from claude_force_nb.errors import ApiError, BudgetExceededError
@@ -77,10 +77,10 @@ class SharedTransport:
 
     Parameters
     ----------
-    inner : SdkTransport
+    inner : ApiTransport
     """
 
-    def __init__(self, inner: SdkTransport) -> None:
+    def __init__(self, inner: ApiTransport) -> None:
         self._inner = inner
         self.base_url = inner.base_url
         self.known_as = inner.known_as

@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from support.transports import Handler, transport
 
-from claude_force_nb.api.batches import BatchInfo, SdkBatches
+from claude_force_nb.api.batches import ApiBatches, BatchInfo
+from claude_force_nb.api.connections import Connections, HttpCall
 from claude_force_nb.errors import MalformedAnswerError
 
 BATCH: Dict[str, Any] = {
@@ -24,27 +25,26 @@ NOON = 1_793_534_400.0
 class Endpoint:
     """A server that answers everything with `answer` and `headers`, and the endpoints of batches on it."""
 
-    def __init__(self, serve: Callable[[Handler], str], run: Any) -> None:
+    def __init__(self, serve: Callable[[Handler], str], run: Any, times: List[float]) -> None:
         self.answer: Any = BATCH
         self.headers: Dict[str, str] = {}
         self.asked: List[str] = []
-        self.times: List[str] = []
+        self.times = times
         self._url = serve(self._handle)
         self._run = run
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         beta = incoming.headers.get("anthropic-beta", "")
         self.asked.append(" ".join([incoming.method, incoming.path_qs, beta]).strip())
-        self.times.append(incoming.headers["x-stainless-timeout"])
         if isinstance(self.answer, bytes):
             return web.Response(body=self.answer, headers=self.headers)
         return web.json_response(self.answer, headers=self.headers)
 
-    def run(self, work: Callable[[SdkBatches], Any]) -> Any:
+    def run(self, work: Callable[[ApiBatches], Any]) -> Any:
         async def main() -> Any:
             way = transport(self._url)
             try:
-                return await work(SdkBatches(way))
+                return await work(ApiBatches(way))
             finally:
                 await way.close()
 
@@ -52,14 +52,22 @@ class Endpoint:
 
 
 @pytest.fixture
-def endpoint(run: Any, serve: Callable[[Handler], str]) -> Endpoint:
-    return Endpoint(serve, run)
+def endpoint(run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch) -> Endpoint:
+    times: List[float] = []
+    real = Connections.open
+
+    async def noted(self: Connections, call: HttpCall) -> Any:
+        times.append(call.timeout_seconds)
+        return await real(self, call)
+
+    monkeypatch.setattr(Connections, "open", noted)
+    return Endpoint(serve, run, times)
 
 
 def test_a_batch_is_read(endpoint: Endpoint) -> None:
     """Counts that are none are not counted; a moment is read to the second, in UTC, and 0 where there is none."""
 
-    async def work(api: SdkBatches) -> None:
+    async def work(api: ApiBatches) -> None:
         endpoint.headers["retry-after"] = "7"
         info = await api.retrieve("msgbatch_1")
         assert info == BatchInfo("msgbatch_1", False, NOON, BATCH["request_counts"], 7.0)
@@ -84,13 +92,13 @@ def test_a_batch_is_read(endpoint: Endpoint) -> None:
         "POST /v1/messages/batches",
     ]
     # What is long takes its time to be sent.
-    assert [float(each) for each in endpoint.times] == [60.0, 60.0, 60.0, 900.0]
+    assert endpoint.times == [60.0, 60.0, 60.0, 900.0]
 
 
 def test_a_page_of_the_list_is_read(endpoint: Endpoint) -> None:
     """With the server's own time, by which the next create is found; an empty page is the last, whatever it says."""
 
-    async def work(api: SdkBatches) -> None:
+    async def work(api: ApiBatches) -> None:
         endpoint.headers["Date"] = "Sun, 01 Nov 2026 12:00:00 GMT"
         endpoint.answer = {"data": [BATCH, {**BATCH, "id": "msgbatch_0"}], "has_more": True}
         page = await api.recent(limit=2)
@@ -107,7 +115,7 @@ def test_a_page_of_the_list_is_read(endpoint: Endpoint) -> None:
     assert endpoint.asked == [
         f"GET /v1/messages/batches?{query}" for query in ("limit=2", "limit=5&after_id=x", "limit=5")
     ]
-    assert {float(each) for each in endpoint.times} == {60.0}
+    assert set(endpoint.times) == {60.0}
 
 
 def test_what_is_not_a_batch_is_one_line(endpoint: Endpoint) -> None:
@@ -115,7 +123,7 @@ def test_what_is_not_a_batch_is_one_line(endpoint: Endpoint) -> None:
     wrong: List[Any] = [[], None, "x", 5, {}, {**BATCH, "request_counts": []}]
     wrong += [{**BATCH, "id": batch_id} for batch_id in (None, True, 5, [], "", "a/b")]
 
-    async def work(api: SdkBatches) -> None:
+    async def work(api: ApiBatches) -> None:
         for answer in wrong:
             endpoint.answer = answer
             for call in (
@@ -137,7 +145,7 @@ def test_what_is_not_a_batch_is_one_line(endpoint: Endpoint) -> None:
 def test_an_invalid_id_is_not_used_as_a_path(endpoint: Endpoint) -> None:
     """Nothing is asked for."""
 
-    async def work(api: SdkBatches) -> None:
+    async def work(api: ApiBatches) -> None:
         for batch_id in ("", "../files", "a/b", "a?b", "a b", "a\n", "-a", "é", "a" * 201):
             for call in (api.retrieve(batch_id), api.cancel(batch_id), api.results(batch_id).__anext__()):
                 with pytest.raises(MalformedAnswerError, match="gave an invalid batch id") as raised:
@@ -152,7 +160,7 @@ def test_results_come_line_by_line(endpoint: Endpoint) -> None:
     """Blank lines are none; the last one needs no end."""
     endpoint.answer = b'{"a":1}\n\n  \r\n{"b":2}\r\n{"c":3}'
 
-    async def results(api: SdkBatches) -> List[bytes]:
+    async def results(api: ApiBatches) -> List[bytes]:
         return [line async for line in api.results("a" * 200)]
 
     assert [line.strip() for line in endpoint.run(results)] == [b'{"a":1}', b'{"b":2}', b'{"c":3}']

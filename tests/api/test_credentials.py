@@ -16,7 +16,7 @@ from support.transports import Handler, request, result
 from claude_force_nb.api import credentials
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.api.credentials import find_credentials
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.errors import ApiError, AuthenticationError, ConfigurationError, MissingApiKeyError
 
 MESSAGE: Dict[str, Any] = {"type": "message", "model": "m", "content": [{"type": "text", "text": "hi"}]}
@@ -87,7 +87,7 @@ def write_profile(folder: Path, name: str, token: str, **config: Any) -> None:
 
 
 async def ask(url: Optional[str], times: int = 1, *, stream: bool = False) -> List[str]:
-    way = SdkTransport(base_url=url, environ=os.environ)
+    way = ApiTransport(base_url=url, environ=os.environ)
     texts = []
     try:
         for _ in range(times):
@@ -132,7 +132,7 @@ def test_a_token_that_was_renewed_on_disk_is_used(run: Any, api: Api, url: str, 
     write_profile(folder, "default", api.give())
 
     async def main() -> None:
-        way = SdkTransport(base_url=url, environ=os.environ)
+        way = ApiTransport(base_url=url, environ=os.environ)
         for _ in range(3):
             write_profile(folder, "default", api.give())
             partial = PartialAnswer() if stream else None

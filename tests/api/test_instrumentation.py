@@ -13,14 +13,14 @@ import pytest
 from support.transports import request, result, transport
 
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.errors import ClaudeForceError, InvalidRequestError, StreamCutError
 from claude_force_nb.simulator import Simulator
 
 MESSAGES = anthropic.resources.messages.AsyncMessages
 
 
-async def send(way: SdkTransport, *texts: str, partial: bool = False) -> List[Any]:
+async def send(way: ApiTransport, *texts: str, partial: bool = False) -> List[Any]:
     return [
         result(await way.send(request(each), timeout_seconds=20, partial=PartialAnswer() if partial else None))
         for each in texts

@@ -11,7 +11,7 @@ import pytest
 from support.recordings import FOLDER, REPLAY, read_plain, read_stream, recordings
 
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.errors import ApiError, AuthenticationError, InvalidRequestError
 from claude_force_nb.messages.request import ClaudeRequest
 
@@ -43,7 +43,7 @@ def test_recorded_answers(run: Any, path: str) -> None:
             body={"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], **body},
             base_url=server.url,
         )
-        way = SdkTransport(api_key="sk-ant-test", base_url=server.url, environ={})
+        way = ApiTransport(api_key="sk-ant-test", base_url=server.url, environ={})
         partial = PartialAnswer() if streamed else None
         try:
             answer = await way.send(asked, timeout_seconds=20, partial=partial)

@@ -15,7 +15,7 @@ from support.batch_server import BatchServer, answered
 from support.batches import JOB, OWNER, QUICK, ask, request
 from support.transports import transport
 
-from claude_force_nb.api.batches import SdkBatches
+from claude_force_nb.api.batches import ApiBatches
 from claude_force_nb.api.reading import Pace
 from claude_force_nb.batches.collector import Collector
 from claude_force_nb.batches.polling import Backoff, PollSchedule
@@ -126,7 +126,7 @@ def collect(tmp_path: Path, serve: Any) -> Callable[..., Any]:
 
         async def main() -> None:
             way = transport(url)
-            collector = Collector(SdkBatches(way), store, load_prices(), None, schedule)
+            collector = Collector(ApiBatches(way), store, load_prices(), None, schedule)
             if read:
                 await collector.read("msgbatch_x", JOB, set(prints), deliver)
             else:
@@ -240,7 +240,7 @@ def test_between_two_looks_there_is_as_long_as_the_api_asked_for(run: Any, tmp_p
     async def main() -> None:
         way = transport(url)
         store = JobStore(tmp_path / "jobs.db")
-        info = await Collector(SdkBatches(way), store, load_prices(), None, QUICK).wait_until_ended("msgbatch_x")
+        info = await Collector(ApiBatches(way), store, load_prices(), None, QUICK).wait_until_ended("msgbatch_x")
         assert (info.id, info.ended) == ("msgbatch_x", True)
         await way.close()
 
@@ -352,7 +352,7 @@ def test_a_trickle_instead_of_a_batch_ends(run: Any, serve: Any, monkeypatch: An
     async def main() -> None:
         nonlocal status
         way = transport(serve(trickle))
-        api = SdkBatches(way)
+        api = ApiBatches(way)
         for call in (lambda: api.retrieve("msgbatch_x"), lambda: api.recent(limit=5), lambda: api.cancel("msgbatch_x")):
             with pytest.raises(CallTimeoutError, match="which is too slow to finish"):
                 await asyncio.wait_for(call(), 10)

@@ -10,7 +10,7 @@ import pytest
 from support.batches import JOB, ask, until_sent
 
 from claude_force_nb.answers import AnswerFile
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.batches.owner import Owner
 from claude_force_nb.errors import (
     JobError,
@@ -110,7 +110,7 @@ def test_a_job_at_another_server_is_not_waited_for(build: Any, run: Any) -> None
 
     async def main(gone: Simulator, here: Simulator) -> None:
         ways = [
-            SdkTransport(api_key="k", base_url=server.url, known_as="http://localhost/simulator", environ={})
+            ApiTransport(api_key="k", base_url=server.url, known_as="http://localhost/simulator", environ={})
             for server in (gone, here)
         ]
         async with build(transport=ways[0]) as orchestrator:

@@ -14,7 +14,7 @@ from support.batch_server import BatchServer, answered
 from support.batches import JOB, OWNER, QUICK, ask, foreign, request, sent
 from support.transports import transport
 
-from claude_force_nb.api.batches import SdkBatches
+from claude_force_nb.api.batches import ApiBatches
 from claude_force_nb.batches.body import BatchBody, row_bytes
 from claude_force_nb.batches.polling import PollSchedule
 from claude_force_nb.batches.sender import Sender
@@ -34,7 +34,7 @@ def test_a_lost_create_is_found_in_the_list_and_not_sent_again(build: Any, run: 
 
     async def main(simulator: Simulator) -> None:
         async with build(base_url=simulator.url) as orchestrator:
-            api = SdkBatches(orchestrator.transport)
+            api = ApiBatches(orchestrator.transport)
             body = json.dumps({"requests": [foreign("f")]}).encode()
             await api.create(body, api_version="2023-06-01", betas=())
             simulator.fail(["lost"], endpoint="batch_create")
@@ -61,7 +61,7 @@ def test_what_may_be_the_lost_batch_is_waited_for(build: Any, run: Any) -> None:
     async def main(simulator: Simulator) -> None:
         async with build(base_url=simulator.url) as orchestrator:
             simulator.fail(["lost"], endpoint="batch_create")
-            api = SdkBatches(orchestrator.transport)
+            api = ApiBatches(orchestrator.transport)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 task = asyncio.ensure_future(ask(orchestrator, ["once"]))
@@ -151,7 +151,7 @@ def sender(tmp_path: Path, serve: Any) -> Callable[..., Any]:
         async def send() -> str:
             way = transport(url)
             try:
-                return await Sender(SdkBatches(way), store, schedule, max_retries=max_retries).send(part, body)
+                return await Sender(ApiBatches(way), store, schedule, max_retries=max_retries).send(part, body)
             finally:
                 await way.close()
                 store.close()

@@ -26,8 +26,17 @@ cell => {
 }
 """
 SOON = "import asyncio\nafter = asyncio.get_running_loop().call_later\n"
+# Libraries on a slow disk.
+SLOW_DISK = """
+import sys, time
+class SlowDisk:
+    def find_spec(self, name, path=None, target=None):
+        if name == "aiohttp":
+            time.sleep(1.5)
+sys.meta_path.insert(0, SlowDisk())
+"""
 CELLS = [
-    "%load_ext claude_force_nb\nsession = get_ipython()._claude_force_extension.magics.session",
+    SLOW_DISK + "%load_ext claude_force_nb\nsession = get_ipython()._claude_force_extension.magics.session",
     "%claude model=haiku What is a mill?",
     SOON
     + "session.orchestrator.pause()\n_ = after(3, session.orchestrator.resume)\n%claude model=haiku What is a weir?",
@@ -80,7 +89,7 @@ def test_a_cell_says_what_it_waits_for(
     server.fail("slow", delay_seconds=1.5, contains="slowly")
     notebook = open_notebook([cell.replace("{limited}", limited.url).replace("{slow}", slow.url) for cell in CELLS])
     notebook.run(0)
-    assert lines(watched(notebook, 1), r"^importing the SDK · \d+ s$")
+    assert lines(watched(notebook, 1), r"^importing libraries · \d+ s$")
     assert len(lines(watched(notebook, 2, "paused", "^paused"), r"^paused; resume to continue · \d+ s$")) > 1
     retry = r"^attempt 2 of \d+ in (\d|under 1) s after: .*overloaded.* · \d+ s$"
     assert len(lines(watched(notebook, 3, "retry", "^attempt 2"), retry)) > 1

@@ -15,7 +15,7 @@ from support.http_server import serve
 from support.transports import Handler
 
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.errors import ApiError, CallTimeoutError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import FAULT_KINDS, Simulator
@@ -225,8 +225,8 @@ def test_every_row_of_a_run(run: Any, make: Any, simulator: Simulator, kind: str
     assert all(isinstance(row.error, ApiError) for row in batch)
 
 
-class SlowToOpen(SdkTransport):
-    """A transport that takes a while before its first call, as it does where the SDK is imported."""
+class SlowToOpen(ApiTransport):
+    """A transport that takes a while before its first call, as it does where libraries are imported."""
 
     async def open(self) -> None:
         await asyncio.sleep(1.0)
@@ -240,7 +240,7 @@ def test_the_time_of_a_call_includes_the_import(run: Any, simulator: Simulator) 
     async def main() -> None:
         async with AsyncAgentOrchestrator(transport=transport, enable_cache=False, ledger=None) as orchestrator:
             began = time.monotonic()
-            with pytest.raises(CallTimeoutError, match="importing the SDK"):
+            with pytest.raises(CallTimeoutError, match="importing libraries"):
                 await orchestrator.run("hi", timeout_seconds=0.3)
             assert time.monotonic() - began < 0.9
             assert simulator.counters.calls == 0

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from claude_force_nb.agents import Agent, AgentLibrary
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
 from claude_force_nb.costs.pricing import load_prices
@@ -205,7 +205,7 @@ def test_tokens_are_counted_of_whatever_is_sent(api: Simulator, options: Dict[st
     billed = sum(usage[name] for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"))
 
     async def count() -> int:
-        transport = SdkTransport(api_key="k", base_url=api.url, environ={})
+        transport = ApiTransport(api_key="k", base_url=api.url, environ={})
         try:
             return await transport.count_tokens(request, timeout_seconds=30)
         finally:

@@ -218,7 +218,7 @@ def test_waiting_is_shown_and_leaves_nothing(fresh: LiveKernel) -> None:
         cell = fresh.run("%%claude timeout=0.8\nhello")
         assert "raise timeout=" in one_line(cell)
         assert cell.history[-1] == ""
-        assert re.fullmatch(r"(importing the SDK|waiting for the answer) · \d+ s", cell.history[0])
+        assert re.fullmatch(r"(importing libraries|waiting for the answer) · \d+ s", cell.history[0])
         assert len(fresh.run("%%claude\nhi").history) == 1
 
 

@@ -7,7 +7,7 @@ from typing import Any, Awaitable, Callable, Optional
 from aiohttp import web
 
 from claude_force_nb.api.answer import Answer, PartialAnswer
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 
@@ -21,9 +21,9 @@ def request(prompt: str = "What is a monad?", **more: Any) -> ClaudeRequest:
     return ClaudeRequest(body={**body, **more})
 
 
-def transport(url: str, **options: Any) -> SdkTransport:
+def transport(url: str, **options: Any) -> ApiTransport:
     """A transport with a key."""
-    return SdkTransport(base_url=url, environ={}, **{"api_key": KEY, **options})
+    return ApiTransport(base_url=url, environ={}, **{"api_key": KEY, **options})
 
 
 async def send(

@@ -57,17 +57,6 @@ class ClaudeMagics(Magics):
             )
         return self._session
 
-    @property
-    def used(self) -> bool:
-        """True once there is a session."""
-        return self._session is not None
-
-    def expects_a_call(self) -> bool:
-        """Return whether the first question of this notebook is likely to go to the API: nothing was ever answered here. In any thread."""
-        from claude_force_nb.notebook.session.first_question import is_likely_paid
-
-        return self._session is None and is_likely_paid(self.shell, os.environ)
-
     def _run_blocking(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         return run_blocking(work, lambda: self._session is not None and self._session.waits_for_resume)
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Awaitable, Callable, List, Optional
 
 from claude_force_nb.errors import ClaudeForceError
-from claude_force_nb.notebook.kernel.early_import import EarlyImport
 from claude_force_nb.notebook.kernel.waker import SignalWaker
 
 from .claude_magics import AWAITABLE, ClaudeMagics
@@ -38,7 +37,6 @@ class _Extension:
         self._undo: List[Callable[[], Any]] = []
         self._running: Optional[str] = None
         self._waker = SignalWaker()
-        self._early_import = EarlyImport(self.magics.expects_a_call)
         self._append(shell.configurables, configurable)
         self._register_magics()
         self._watch_cells()
@@ -96,13 +94,10 @@ class _Extension:
         self._running = self._cell_key()
         if getattr(self.shell, "kernel", None) is not None:
             self._waker.start()
-            self._early_import.busy()
 
     def _after_cell(self, result: Any) -> None:
         self._running = None
         self._waker.stop()
-        if getattr(self.shell, "kernel", None) is not None and not self.magics.used:
-            self._early_import.idle()
         if getattr(result, "success", False):
             self.magics.cell_done()
             return
@@ -167,7 +162,6 @@ class _Extension:
         for undo in reversed(self._undo):
             undo()
         self._waker.close()
-        self._early_import.close()
         self.magics.close()
 
 

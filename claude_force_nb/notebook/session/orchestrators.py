@@ -6,7 +6,7 @@ import os
 from typing import Any, Callable, Dict, Optional
 
 from claude_force_nb.agents import AgentLibrary
-from claude_force_nb.api.transport import SdkTransport
+from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.costs.ledger import Ledger
 from claude_force_nb.costs.pricing import PriceTable, load_prices
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning
@@ -169,6 +169,6 @@ class Orchestrators:
             self._orchestrator.close_blocking()
 
 
-def _to_simulator(address: Optional[str]) -> SdkTransport:
+def _to_simulator(address: Optional[str]) -> ApiTransport:
     """Return the transport to a session's simulator, which takes any key, and must not be shown a real one."""
-    return SdkTransport(api_key=SIMULATOR_KEY, base_url=address, known_as=SIMULATOR_NAME, environ=os.environ)
+    return ApiTransport(api_key=SIMULATOR_KEY, base_url=address, known_as=SIMULATOR_NAME, environ=os.environ)

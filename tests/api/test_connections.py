@@ -1,0 +1,268 @@
+"""Connections: kept, closed, encrypted, and through a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import subprocess
+import warnings
+from base64 import b64encode
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import pytest
+from aiohttp import web
+from support.transports import KEY, Handler, request, result, transport
+
+from claude_force_nb.api.connections import MOST_REFUSAL_BYTES
+from claude_force_nb.api.http_environment import connection_settings
+from claude_force_nb.errors import BrokenConnectionError, ConfigurationError, ServerError
+
+MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hello"}], "model": "m"}
+BASIC = "Basic " + b64encode(b"me:pass word").decode()
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def ask(run: Any, url: str, *prompts: str, **options: Any) -> List[str]:
+    async def main() -> List[str]:
+        way = transport(url, **options)
+        try:
+            return [result(await way.send(request(each), timeout_seconds=20)).text for each in prompts]
+        finally:
+            await way.close()
+
+    answers: List[str] = run(main())
+    return answers
+
+
+def test_a_connection_is_kept_for_the_next_call(run: Any, serve: Callable[[Handler], str]) -> None:
+    """After an answer that was read to its end; after one that was not, it is closed, and nothing of it reaches the next."""
+    peers: List[Any] = []
+
+    async def handler(incoming: web.Request) -> web.StreamResponse:
+        assert incoming.transport is not None
+        peers.append(incoming.transport.get_extra_info("peername"))
+        if len(peers) == 3:
+            return web.Response(status=500, body=b"x" * (MOST_REFUSAL_BYTES + 5_000_000))
+        return web.json_response(MESSAGE)
+
+    async def main() -> None:
+        way = transport(serve(handler))
+        for number in range(5):
+            if number == 2:
+                with pytest.raises(ServerError):
+                    await way.send(request(), timeout_seconds=20)
+            else:
+                assert result(await way.send(request(), timeout_seconds=20)).text == "hello"
+        await way.close()
+
+    run(main())
+    assert peers[0] == peers[1] == peers[2]
+    assert peers[2] != peers[3] == peers[4]
+
+
+def test_more_calls_at_a_time_than_http_libraries_allow_by_default(run: Any, serve: Callable[[Handler], str]) -> None:
+    """How many is decided elsewhere: 150 wait for each other here."""
+    waiting: List[int] = []
+    all_there = asyncio.Event()
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        waiting.append(1)
+        if len(waiting) == 150:
+            all_there.set()
+        await all_there.wait()
+        return web.json_response(MESSAGE)
+
+    async def main() -> None:
+        way = transport(serve(handler))
+        answers = await asyncio.gather(*(way.send(request(str(n)), timeout_seconds=30) for n in range(150)))
+        assert len(answers) == 150
+        await way.close()
+
+    run(main())
+
+
+def test_a_large_body_warns_of_nothing(run: Any, serve: Callable[[Handler], str]) -> None:
+    """Such as one with an image; and closing leaves no connection to the garbage collector."""
+    sizes: List[int] = []
+
+    async def handler(incoming: web.Request) -> web.StreamResponse:
+        while True:
+            piece = await incoming.content.readany()
+            sizes.append(len(piece))
+            if not piece:
+                return web.json_response(MESSAGE)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ask(run, serve(handler), "x" * 3_000_000)
+        gc.collect()
+    assert sum(sizes) > 3_000_000
+    assert not [str(each.message) for each in caught if issubclass(each.category, ResourceWarning)]
+
+
+class TestProxy:
+    """A proxy is used as the environment says, and gets what is meant for it."""
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+    def test_plain_http(
+        self, run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """It gets the whole address and its own password; the server's key goes along, as with every proxy."""
+        seen: List[web.Request] = []
+
+        async def handler(incoming: web.Request) -> web.StreamResponse:
+            seen.append(incoming)
+            return web.json_response(MESSAGE)
+
+        monkeypatch.setenv(name, serve(handler).replace("http://", "http://me:pass%20word@"))
+        assert ask(run, "http://gateway.invalid/v9", "a", "b", allow_http=True) == ["hello"] * 2
+        for each in seen:
+            assert str(each.url) == "http://gateway.invalid/v9/v1/messages"
+            assert (each.headers["proxy-authorization"], each.headers["x-api-key"]) == (BASIC, KEY)
+        monkeypatch.setenv("NO_PROXY", "elsewhere.example,.invalid")
+        with pytest.raises(BrokenConnectionError):
+            ask(run, "http://gateway.invalid", "c", allow_http=True)
+        assert len(seen) == 2
+
+    def test_this_machine_needs_none(
+        self, run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What goes to loopback does not go through it."""
+
+        async def handler(_: web.Request) -> web.StreamResponse:
+            return web.json_response(MESSAGE)
+
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+        assert ask(run, serve(handler), "a") == ["hello"]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate for ``gateway.invalid`` and 127.0.0.1, made by openssl and signed by itself."""
+    folder = tmp_path_factory.mktemp("authority")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=gateway.invalid"]
+    names = ["-addext", "subjectAltName=DNS:gateway.invalid,IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    try:
+        subprocess.run([*command, *names], cwd=folder, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    return folder
+
+
+class Encrypted:
+    """A server behind TLS, and a proxy that leads to it whatever it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys: List[str] = []
+        self.asked: List[str] = []
+        self.headers: List[Dict[str, str]] = []
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.load_cert_chain(str(folder / "cert.pem"), str(folder / "key.pem"))
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._web = web.Server(self._handle)  # type: ignore[arg-type]
+        self._server = await loop.create_server(self._web, "127.0.0.1", 0, ssl=self._tls)
+        self._proxy = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port, self.proxy_port = (each.sockets[0].getsockname()[1] for each in (self._server, self._proxy))
+
+    async def stop(self) -> None:
+        for each in (self._server, self._proxy):
+            each.close()
+        await self._web.shutdown(0.1)
+
+    async def _handle(self, incoming: web.Request) -> web.StreamResponse:
+        self.keys.append(incoming.headers["x-api-key"])
+        self.headers.append(dict(incoming.headers))
+        return web.json_response(MESSAGE)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while piece := await source.read(65_536):
+                target.write(piece)
+            target.close()
+
+        await asyncio.gather(pass_on(reader, server_writer), pass_on(server_reader, writer), return_exceptions=True)
+
+
+def with_encrypted(run: Any, folder: Path, work: Callable[[Encrypted], Any]) -> Encrypted:
+    async def main() -> Encrypted:
+        server = Encrypted(folder)
+        await server.start()
+        try:
+            await work(server)
+        finally:
+            await server.stop()
+        return server
+
+    made: Encrypted = run(main())
+    return made
+
+
+def test_certificates_of_the_environment_are_trusted(
+    run: Any, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them nothing is sent, and it is known that it was not."""
+
+    async def work(server: Encrypted) -> None:
+        url = f"https://127.0.0.1:{server.port}"
+        way = transport(url)
+        with pytest.raises(BrokenConnectionError, match="cannot reach") as caught:
+            await way.send(request(), timeout_seconds=20)
+        assert caught.value.never_left
+        await way.close()
+        assert server.keys == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority / "cert.pem"))
+        way = transport(url)
+        assert result(await way.send(request(), timeout_seconds=20)).text == "hello"
+        await way.close()
+
+    assert with_encrypted(run, authority, work).keys == [KEY]
+
+
+def test_a_proxy_of_encrypted_calls_sees_the_name_alone(
+    run: Any, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for a connection, with its own password, which goes no further; the key stays inside of the encryption."""
+
+    async def work(server: Encrypted) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority / "cert.pem"))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:pass%20word@127.0.0.1:{server.proxy_port}")
+        way = transport("https://gateway.invalid")
+        for prompt in ("a", "b"):
+            assert result(await way.send(request(prompt), timeout_seconds=20)).text == "hello"
+        await way.close()
+
+    server = with_encrypted(run, authority, work)
+    assert len(server.asked) == 1
+    assert server.asked[0].startswith("CONNECT gateway.invalid:443 HTTP/1.1\r\n")
+    assert BASIC in server.asked[0]
+    assert KEY not in server.asked[0]
+    assert server.keys == [KEY] * 2
+    assert not any("proxy" in name.lower() for headers in server.headers for name in headers)
+
+
+def test_the_machines_own_certificates_are_read() -> None:
+    """Where the environment names none."""
+    assert connection_settings("https://api.anthropic.com").tls.verify_mode is ssl.CERT_REQUIRED
+    assert connection_settings("https://api.anthropic.com").proxy is None
+
+
+def test_certificates_that_cannot_be_read_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not one."""
+    (tmp_path / "cert.pem").write_text("nothing")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    with pytest.raises(ConfigurationError, match=r"no connection can be made .* check SSL_CERT_FILE"):
+        connection_settings("https://api.anthropic.com")
