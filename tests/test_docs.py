@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # What stands in front of a file's path where the repository is published.
 REPOSITORY_PAGES = "https://github.com/claude-force-nb/claude_force_nb/blob/main/"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+# Everything else that is written for readers and has links: pages that GitHub shows, and the notebooks.
+LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]
 
 
 class Block(NamedTuple):
@@ -199,11 +202,19 @@ def test_errors_and_references_lead_to_headings_that_are_there() -> None:
         assert not anchor or anchor in _anchors(ROOT / "docs" / page), link
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=name(page)) for page in PAGES])
+def _prose(page: Path) -> str:
+    """A page or the Markdown cells of a notebook, without blocks of code."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=name(page)) for page in LINKING])
 def test_links_lead_somewhere(page: Path) -> None:
     """Files, pictures and headings that a page links to exist."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
         path, _, anchor = target.partition("#")
         if target.startswith(REPOSITORY_PAGES):
             file = ROOT / path[len(REPOSITORY_PAGES) :]
@@ -213,6 +224,37 @@ def test_links_lead_somewhere(page: Path) -> None:
             file = (page.parent / path).resolve() if path else page
         assert file.is_file(), target
         assert not anchor or anchor in _anchors(file), target
+
+
+# `tests/test_docs.py`, `tests/test_docs.py::test_x`, and in a page for contributors `cache/signing.py`.
+_MODULE = re.compile(r"`((?!build/)[a-z_]+(?:/[\w.-]+)*/[\w-]+\.(?:py|ipynb|md))(?:::(\w+))?`")
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=name(page)) for page in LINKING])
+def test_modules_and_tests_that_a_page_names_exist(page: Path) -> None:
+    for path, test in _MODULE.findall(_prose(page)):
+        there = [file for file in (ROOT / path, ROOT / "claude_force_nb" / path) if file.is_file()]
+        assert there, path
+        assert not test or re.search(rf"def {test}\b", there[0].read_text(encoding="utf-8")), f"{path}::{test}"
+
+
+def test_addresses_in_the_repository_lead_somewhere() -> None:
+    """Wherever an address of this repository's files, or of its site, stands: in code, metadata, workflows, the badge of Binder."""
+    kinds = {".py", ".md", ".toml", ".yml", ".yaml", ".ipynb"}
+    folders = ("claude_force_nb", "docs", "notebooks", "tools", "tests", "benchmarks", "binder", ".github", ".ci")
+    files = [*ROOT.glob("*.*"), *(file for folder in folders for file in (ROOT / folder).rglob("*.*"))]
+    addresses = [
+        (file, found)
+        for file in files
+        if file.suffix in kinds
+        for found in re.findall(
+            r"claude-force-nb/claude_force_nb/(?:blob|tree|raw)/main/([\w./-]*\w)|/claude_force_nb/main\?urlpath=lab/tree/([\w./-]*\w)",
+            file.read_text(encoding="utf-8"),
+        )
+    ]
+    assert addresses
+    for file, found in addresses:
+        assert (ROOT / "".join(found)).exists(), f"{file.relative_to(ROOT)}: {''.join(found)}"
 
 
 INDEXES = sorted((ROOT / "docs").glob("*/index.md"))
