@@ -18,6 +18,8 @@ _SHOWN_SECRET = "…"
 _SHORTEST_SECRET = 8
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# Escapes that may stand for any character or half of a surrogate pair (RFC 8259, section 7), and the zero bytes of UTF-16 and UTF-32.
+_HIDING = re.compile(rb"\\[u/\\]|\0")
 _WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 
 
@@ -32,6 +34,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.secrets = tuple(sorted({each for each in secrets if len(each) >= _SHORTEST_SECRET}, key=len, reverse=True))
+        self._written_otherwise = any(json.dumps(secret, ensure_ascii=False)[1:-1] != secret for secret in self.secrets)
         self._bytes = tuple(secret.encode("utf-8", "surrogatepass") for secret in self.secrets)
 
     def __repr__(self) -> str:
@@ -57,8 +60,9 @@ class Redactor:
     def decode(self, data: bytes) -> Any:
         """Decode a whole body and clean it; raises as `decode_json`."""
         value = decode_json(data)
-        # Escapes can hide a secret, and escapes or the three bytes of one a surrogate.
-        if b"\\" in data or b"\xed" in data or any(secret in data for secret in self._bytes):
+        # Escapes can hide a secret, and escapes or the three bytes of one a surrogate. Most answers have only those of quotes and lines.
+        hidden = _HIDING.search(data) is not None or (self._written_otherwise and b"\\" in data)
+        if hidden or b"\xed" in data or any(secret in data for secret in self._bytes):
             return self.clean(value)
         return value
 

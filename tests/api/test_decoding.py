@@ -76,6 +76,23 @@ def test_no_secret_comes_through(before: str, after: str, escaped: bool) -> None
         assert "…" in shown
 
 
+@given(
+    st.text(st.characters(max_codepoint=0x24F), min_size=8),
+    st.text(),
+    st.booleans(),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"]),
+    st.booleans(),
+)
+def test_no_secret_comes_through_in_any_encoding(
+    secret: str, around: str, ascii_only: bool, encoding: str, slashes: bool
+) -> None:
+    """A password may have quotes, line ends and letters beyond ASCII; a slash may be escaped or not."""
+    text = json.dumps([around + secret + around], ensure_ascii=ascii_only)
+    text = text.replace("/", "\\/") if slashes else text
+    shown = Redactor([secret]).decode(text.encode(encoding))
+    assert secret not in shown[0]
+
+
 def test_what_is_too_short_is_not_a_secret() -> None:
     """A key such as "x", which one gives a local server, is not taken out of every word."""
     assert Redactor(["x", "1234567"]).decode(b'"axe 1234567"') == "axe 1234567"
