@@ -71,13 +71,11 @@ def test_a_connection_is_kept_for_the_next_call(run: Any, serve: Callable[[Handl
 def test_more_calls_at_a_time_than_http_libraries_allow_by_default(run: Any, serve: Callable[[Handler], str]) -> None:
     """How many is decided elsewhere: 150 wait for each other here."""
     waiting: List[int] = []
-    all_there = asyncio.Event()
 
     async def handler(_: web.Request) -> web.StreamResponse:
         waiting.append(1)
-        if len(waiting) == 150:
-            all_there.set()
-        await all_there.wait()
+        while len(waiting) < 150:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         return web.json_response(MESSAGE)
 
     async def main() -> None:
@@ -205,6 +203,8 @@ def with_encrypted(run: Any, folder: Path, work: Callable[[Encrypted], Any]) -> 
             await work(server)
         finally:
             await server.stop()
+            # TLS is closed over some rounds of the loop, for which older versions of aiohttp do not wait.
+            await asyncio.sleep(0.1)
         return server
 
     made: Encrypted = run(main())
