@@ -14,12 +14,12 @@ from .daily_budget import DailyBudget
 from .reservation import (
     Reservation,
     amount_left,
-    checked_amount,
     exceeded,
     nearly_spent,
     parse_budget,
     warn_nearly_spent,
 )
+from .spending_limit import SpendingLimit
 from .waiting import WaitingQueue
 
 __all__ = ["Budget", "BudgetGroup", "DailyBudget", "Reservation", "parse_budget", "reserve_in_turn"]
@@ -27,7 +27,7 @@ __all__ = ["Budget", "BudgetGroup", "DailyBudget", "Reservation", "parse_budget"
 _ZERO = Decimal(0)
 
 
-class Budget:
+class Budget(SpendingLimit):
     """A limit on what one process spends. Thread-safe.
 
     Parameters
@@ -63,27 +63,12 @@ class Budget:
         warns: bool = True,
     ) -> None:
         self._warns = warns
-        self.name = name
-        self.option = option or name
-        self.allow_unknown_price = allow_unknown_price
-        self.queue = WaitingQueue()
         self._lock = threading.Lock()
         self._spent = self._reserved = self._in_flight = _ZERO
-        self.limit = limit
+        super().__init__(limit, name=name, option=option, allow_unknown_price=allow_unknown_price)
 
     def __repr__(self) -> str:
         return f"Budget(limit={self.limit}, spent={self.spent}, reserved={self.reserved})"
-
-    @property
-    def limit(self) -> Optional[Decimal]:
-        """US dollars, None for no limit. Setting it keeps what was spent, and applies to calls sent from then on."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, value: Any) -> None:
-        self._limit = parse_budget(value, name=self.name)
-        self._warned = False
-        self.queue.wake_first()
 
     @property
     def spent(self) -> Decimal:
@@ -116,7 +101,7 @@ class Budget:
         BudgetExceededError
             If it does not fit what is left, or is unknown while there is a limit. The line says what is needed, what is left and what to do.
         """
-        amount = checked_amount(amount, self.limit, self.option, self.name, self.allow_unknown_price)
+        amount = self._checked(amount)
         with self._lock:
             if self._limit is not None:
                 left = amount_left(self._limit, self._spent, self._reserved)
@@ -142,8 +127,8 @@ class Budget:
             self._in_flight = EXACT.subtract(self._in_flight, amount) if in_flight else self._in_flight
             self._spent = spent = EXACT.add(self._spent, actual)
             limit = self._limit
-            nearly = self._warns and not self._warned and actual > 0 and nearly_spent(spent, limit)
-            self._warned = self._warned or nearly
+            nearly = self._warns and not self._warned_on and actual > 0 and nearly_spent(spent, limit)
+            self._warned_on = "this run" if nearly else self._warned_on
         self.queue.wake_first()
         if nearly and limit is not None:
             warn_nearly_spent(spent, limit, self.name)

@@ -20,13 +20,11 @@ from .ledger_rows import amount_of
 from .reservation import (
     Reservation,
     amount_left,
-    checked_amount,
     exceeded,
     nearly_spent,
-    parse_budget,
     warn_nearly_spent,
 )
-from .waiting import WaitingQueue
+from .spending_limit import SpendingLimit
 
 __all__ = ["DailyBudget"]
 
@@ -49,7 +47,7 @@ class _Seen(NamedTuple):
     total: Decimal = _ZERO
 
 
-class DailyBudget:
+class DailyBudget(SpendingLimit):
     """A limit on what all kernels that share a ledger spend in one day (UTC).
 
     Reservations are rows in the ledger's file, made in exclusive transactions. One that a killed process leaves behind counts as
@@ -67,12 +65,7 @@ class DailyBudget:
     clock : callable
         Gives Unix seconds.
     name, option, allow_unknown_price
-        As in `Budget`.
-
-    Attributes
-    ----------
-    queue : WaitingQueue
-        As in `Budget`.
+        As in `budget.Budget`.
     """
 
     def __init__(
@@ -85,10 +78,6 @@ class DailyBudget:
         option: Optional[str] = None,
         allow_unknown_price: bool = False,
     ) -> None:
-        self.name = name
-        self.option = option or name
-        self.allow_unknown_price = allow_unknown_price
-        self.queue = WaitingQueue()
         self._clock = clock
         self._lock = threading.Lock()
         self._in_flight = 0  # units
@@ -96,21 +85,10 @@ class DailyBudget:
         self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
         self._seen = _Seen("")
         self._warned_of_file = False
-        self.limit = limit
+        super().__init__(limit, name=name, option=option, allow_unknown_price=allow_unknown_price)
 
     def __repr__(self) -> str:
         return f"DailyBudget(limit={self.limit}, path={str(self._file.path)!r})"
-
-    @property
-    def limit(self) -> Optional[Decimal]:
-        """US dollars per day, None for no limit; may be set as in `Budget`."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, value: Any) -> None:
-        self._limit = parse_budget(value, name=self.name)
-        self._warned_on = ""
-        self.queue.wake_first()
 
     @property
     def spent(self) -> Decimal:
@@ -136,7 +114,7 @@ class DailyBudget:
             As `Budget.reserve`, and if the file cannot be written.
         """
         limit = self.limit
-        amount = checked_amount(amount, limit, self.option, self.name, self.allow_unknown_price)
+        amount = self._checked(amount)
         if limit is None:
             return Reservation(amount, lambda actual: None)
         units = _units(amount)
