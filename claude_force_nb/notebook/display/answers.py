@@ -29,6 +29,8 @@ class AnswerRenderer:
     def __init__(self) -> None:
         self._text = MarkdownRenderer()
         self._thinking = MarkdownRenderer()
+        # The last complete text, and what its Markdown is: the same before all of its code has colours and after.
+        self._markdown = ("", "")
         # Whether all code of the last rendering has its colours.
         self.coloured = True
 
@@ -56,7 +58,9 @@ class AnswerRenderer:
         plain = _plain(text, thinking, footer, mark)
         blocks = self._text.blocks(text, in_full=in_full)
         self.coloured = all(block.coloured for block in blocks)
-        markdown = markdown_of(text, blocks)
+        if self._markdown[0] != text:
+            self._markdown = (text, markdown_of(text, blocks))
+        markdown = self._markdown[1]
         inner = _folded(blocks)
         if mark:
             markdown += f"\n\n**\\[{escape_markdown(mark)}\\]**"

@@ -216,6 +216,8 @@ class MarkdownRenderer:
     def __init__(self) -> None:
         self._parser: Optional[MarkdownIt] = None
         self._mathml = runs_in_vs_code()
+        self._text: Optional[str] = None
+        self._blocks: List[Block] = []
         # By source.
         self._known: Dict[str, Block] = {}
 
@@ -229,6 +231,23 @@ class MarkdownRenderer:
             False to give no more than 20,000 further characters of code their colours; the next call goes on from there.
         """
         room = None if in_full else _COLOURED_AT_ONCE
+        if text != self._text:
+            self._text, self._blocks = text, self._parsed(text, room)
+        elif self._parser is not None:
+            self._blocks = self._recoloured(self._parser, self._blocks, room)
+        return self._blocks
+
+    def _recoloured(self, parser: MarkdownIt, blocks: List[Block], room: Optional[int]) -> List[Block]:
+        """Return the blocks with the colours that there is room for."""
+        new = []
+        for block in blocks:
+            if not block.coloured and (room is None or block.code_characters <= room):
+                block = self._block(parser, list(block.tokens), block.characters, room)
+                room = _left_of(room, block)
+            new.append(block)
+        return new
+
+    def _parsed(self, text: str, room: Optional[int]) -> List[Block]:
         parser = _parser_for(text)
         known, earlier = self._known, self._parser
         self._parser, self._known = parser, {}

@@ -148,26 +148,27 @@ def _inline_of(node: SyntaxTreeNode) -> str:
 
 
 def _inline(node: SyntaxTreeNode) -> str:
-    if node.type == "text":
+    kind = node.type  # which is found anew each time, by looking at the token
+    if kind == "text":
         return _escape(node.content)
-    if node.type == "softbreak":
+    if kind == "softbreak":
         return "\n"
-    if node.type == "hardbreak":
+    if kind == "hardbreak":
         return "\\\n"
-    if node.type == "code_inline":
+    if kind == "code_inline":
         return _code(node.content)
-    if node.type in ("em", "strong", "s"):
-        mark = {"em": "*", "strong": "**", "s": "~~"}[node.type]
+    if kind in ("em", "strong", "s"):
+        mark = {"em": "*", "strong": "**", "s": "~~"}[kind]
         return mark + _inline_of(node) + mark
-    if node.type in ("link", "image"):
-        address = str(node.attrGet("href" if node.type == "link" else "src") or "")
+    if kind in ("link", "image"):
+        address = str(node.attrGet("href" if kind == "link" else "src") or "")
         # An image would be fetched from its server by whoever looks at the notebook.
         return _link(address, _inline_of(node) if node.children else _escape(node.content or address))
-    if node.type in ("math_inline", "math_inline_double"):
+    if kind in ("math_inline", "math_inline_double"):
         return _formula(node)
-    if node.type == "html_inline":  # of a task list; the parser makes none where HTML is text
+    if kind == "html_inline":  # of a task list; the parser makes none where HTML is text
         return "[x]" if "checked=" in node.content else "[ ]"
-    if node.type == "footnote_ref":
+    if kind == "footnote_ref":
         return f"[^{_number(node)}]"
     return _inline_of(node) if node.children else _escape(node.content)
 
