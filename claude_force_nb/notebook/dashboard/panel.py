@@ -28,7 +28,9 @@ _HIDE_BROKEN = (
     "<style>.jp-OutputArea:has(.claude-force-copy-{0}) .jupyter-widgets.jp-OutputArea-output:not(:has(*))"
     "{{display:none}}</style>"
 )
-# What the button says and explains, while calls are sent and while they are not.
+# What the button says and explains, while calls are sent and while they are not. Its name tells its state, so it must not have
+# `aria-pressed` as well: "Resume, pressed" would say the opposite (WAI-ARIA Authoring Practices, button pattern). A name that stays
+# would need that attribute, which a widget gets from a script only, and where no script runs nothing would tell the state.
 _PAUSE = ("Pause", "Hold back further calls; the cache still answers")
 _RESUME = ("Resume", "Send calls again")
 _LIVE_REGION = '<div class="claude-force-dash" role="status" aria-live="polite">{}</div>'
