@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import Container, Iterable, List, Sequence
+import sys
+from typing import Container, Iterable, List, Optional, Sequence, TextIO
 
-__all__ = ["escape_markdown", "markdown_table", "one_line", "plain_table", "without_controls"]
+__all__ = [
+    "escape_markdown",
+    "markdown_table",
+    "one_line",
+    "plain_table",
+    "terminal_width",
+    "without_controls",
+    "wrapped",
+]
 
 # Characters that Markdown could interpret as markup.
 _MARKDOWN = r"([\\`*_\[\]<>$|~#]|&(?=#?\w+;))"
+# Characters; a longer word may be broken in a table that is too wide.
+_LONGEST_WORD = 40
 # What a terminal could interpret as a command: C0 except tab and line feed, DEL, C1; and characters that change the text direction.
 _CONTROLS = {
     **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}"),
@@ -37,18 +48,113 @@ def escape_markdown(line: str) -> str:
     return re.sub(_MARKDOWN, r"\\\1", line)
 
 
-def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int] = ()) -> List[str]:
-    """Return the lines of a plain-text table; the columns numbered in `right` are right-aligned. Cells must be single lines."""
+def plain_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int] = (), width: Optional[int] = None
+) -> List[str]:
+    """Return the lines of a plain-text table; the columns numbered in `right` are right-aligned. Cells must be single lines.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : iterable of sequence of str
+    right : container of int, optional
+        Places of columns of numbers.
+    width : int, optional
+        Characters that fit into a line. In a table that is wider the cells of its widest columns are broken between words; if
+        that does not help, each row becomes lines of a column's name and the row's cell. By default a line is as long as it gets.
+    """
     lines = [list(header), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines)]
+    widths: Optional[List[int]] = [max(map(len, column)) for column in zip(*lines)]
+    if width is not None and widths is not None and _width_of(widths) > width:
+        widths = _narrowed(lines, widths, right, width)
+        if widths is None:
+            return _records(lines, width)
+        lines = [each for cells in lines for each in _broken(cells, widths)]
 
     def line(cells: Sequence[str]) -> str:
-        placed = enumerate(zip(cells, widths))
+        placed = enumerate(zip(cells, widths or ()))
         return "  ".join(
             cell.rjust(width) if at in right else cell.ljust(width) for at, (cell, width) in placed
         ).rstrip()
 
     return [line(cells) for cells in lines]
+
+
+def terminal_width(stream: Optional[TextIO] = None) -> Optional[int]:
+    """Return how many characters fit into a line of a terminal; None for a file, or for a kernel, whose front end breaks lines.
+
+    Parameters
+    ----------
+    stream : file, optional
+        Where the lines go; standard output by default.
+    """
+    stream = sys.stdout if stream is None else stream
+    if stream is None or not stream.isatty():
+        return None
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def wrapped(text: str, width: Optional[int]) -> List[str]:
+    """Return a text of one line as lines that fit into `width`, broken between words; a longer word, an address, stays whole."""
+    if width is None or len(text) <= width:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
+
+
+def _width_of(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _narrowed(
+    lines: Sequence[Sequence[str]], widths: Sequence[int], right: Container[int], width: int
+) -> Optional[List[int]]:
+    """Return widths of the columns with which a table fits, the widest taken from first; None if none do."""
+    least = []
+    for at, (name, *cells) in enumerate(zip(*lines)):
+        # Numbers are not broken, nor words, unless they are very long.
+        words = [*name.split(), *(cells if at in right else " ".join(cells).split())]
+        longest = max(map(len, words), default=0)
+        least.append(longest if at in right else min(longest, _LONGEST_WORD))
+    if _width_of(least) > width:
+        return None
+    narrowed = list(widths)
+    while _width_of(narrowed) > width:
+        widest = max((at for at in range(len(narrowed)) if narrowed[at] > least[at]), key=narrowed.__getitem__)
+        narrowed[widest] -= 1
+    return narrowed
+
+
+def _broken(cells: Sequence[str], widths: Sequence[int]) -> List[List[str]]:
+    """Return a row as several, each cell broken between its words."""
+    import textwrap
+    from itertools import zip_longest
+
+    parts = [
+        textwrap.wrap(cell, width, break_on_hyphens=False) if len(cell) > width else [cell]
+        for cell, width in zip(cells, widths)
+    ]
+    return [list(each) for each in zip_longest(*parts, fillvalue="")]
+
+
+def _records(lines: Sequence[Sequence[str]], width: int) -> List[str]:
+    """Return the rows one below the other, each cell on a line behind the name of its column."""
+    header, *rows = lines
+    if not rows:
+        return wrapped("  ".join(header), width)
+    indent = max(map(len, header)) + 2
+    found: List[str] = []
+    for number, cells in enumerate(rows):
+        found += [""] * (number > 0)
+        for name, cell in zip(header, cells):
+            if cell:
+                first, *further = wrapped(cell, width - indent)
+                found.append(name.ljust(indent) + first)
+                found += [" " * indent + each for each in further]
+    return found
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int] = ()) -> List[str]:

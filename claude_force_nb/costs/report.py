@@ -10,7 +10,7 @@ from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.storage.user_folders import is_temporary
-from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table
+from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table, terminal_width, wrapped
 from claude_force_nb.vocabulary import did_you_mean
 
 from .budget import Budget, DailyBudget
@@ -159,7 +159,9 @@ class CostReport:
         """Return the report for a terminal."""
         if not self.rows:
             return self.footer
-        return "\n".join([*plain_table(*self._table(), right=self.number_columns), "", self.footer])
+        width = terminal_width()
+        table = plain_table(*self._table(), right=self.number_columns, width=width)
+        return "\n".join([*table, "", *wrapped(self.footer, width)])
 
     def markdown(self) -> str:
         """Return the report in Markdown."""

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from claude_force_nb.cache import ResponseCache
-from claude_force_nb.text_tables import one_line, plain_table
+from claude_force_nb.text_tables import one_line, plain_table, terminal_width
 
 from .arguments import add_inputs, open_inputs, status_two_on_wrong_use
 from .auditing import AuditedAnswer, audit
@@ -63,5 +63,5 @@ def _print_table(found: list[AuditedAnswer]) -> None:
         )
         for each in found
     ]
-    for line in plain_table(header, rows, right=(0,)):
+    for line in plain_table(header, rows, right=(0,), width=terminal_width()):
         print(line)

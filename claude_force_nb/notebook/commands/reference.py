@@ -8,7 +8,7 @@ from typing import Sequence, Tuple
 from claude_force_nb.notebook.display.bundles import Bundle
 from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.notebook.options.reading import help_rows
-from claude_force_nb.text_tables import plain_table
+from claude_force_nb.text_tables import plain_table, terminal_width
 from claude_force_nb.vocabulary import DOCUMENTATION
 
 __all__ = ["Reference", "wants_help"]
@@ -51,7 +51,7 @@ class Reference:
         width = max(len(typed) for typed, _ in self.examples)
         examples = [f"    {typed.ljust(width)}  # {meaning}" for typed, meaning in self.examples]
         rows = [*self.words, *help_rows(self.options)]
-        table = ["", *plain_table((self.magic, "meaning", "takes"), rows)] if rows else []
+        table = ["", *plain_table((self.magic, "meaning", "takes"), rows, width=terminal_width())] if rows else []
         return "\n".join([self.summary, "", *examples, *table, "", self.link])
 
     @property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-from typing import Dict, List, Sequence
+from typing import Dict, List
 
 from claude_force_nb.notebook.display.bundles import bundle
+from claude_force_nb.text_tables import plain_table, terminal_width
 
 from .view import Cell, Curve, DashboardState, Section, sections
 
@@ -130,15 +131,16 @@ def _plain(section: Section) -> str:
     for curve in section.curves:
         lines += ["  " + curve.label, "  " + "".join(_BLOCKS[min(7, int(share * 8))] for share in curve.points)]
     if section.header:
-        table: List[Sequence[str]] = [section.header, *([cell.whole for cell in row] for row in section.rows)]
-        widths = [max(map(len, column)) for column in zip(*table)]
-        for row in table:
-            cells = [
-                text.ljust(width) if index == 0 else text.rjust(width)
-                for index, (text, width) in enumerate(zip(row, widths))
-            ]
-            lines.append("  " + "  ".join(cells).rstrip())
-        if not section.rows:
+        rows = [[cell.whole for cell in row] for row in section.rows]
+        columns = terminal_width()
+        table = plain_table(
+            section.header,
+            rows,
+            right=range(1, len(section.header)),
+            width=None if columns is None else columns - 2,
+        )
+        lines += [f"  {line}".rstrip() for line in table]
+        if not rows:
             lines.append("  nothing yet")
     lines += ["  ! " + alert for alert in section.alerts]
     return "\n".join(lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import deque
 from decimal import Decimal
 from html import escape
@@ -18,6 +17,7 @@ from claude_force_nb.text_tables import one_line
 
 from .screen import REFRESH_SECONDS, show_bundle
 from .stop_button import StopButton
+from .terminal_line import TerminalLine
 
 __all__ = ["LiveLine", "Progress", "duration"]
 
@@ -205,7 +205,7 @@ class LiveLine:
         self._button = button if live is Live.IN_PLACE else None
         self._in_kernel = in_kernel
         # A console of a kernel is a terminal that the kernel does not see.
-        self._rewrites_line = live is Live.TEXT and (in_kernel or sys.stderr.isatty())
+        self._terminal_line = TerminalLine(in_kernel=in_kernel) if live is Live.TEXT else None
         self._handle: Any = None
         self._line = ""
         self._last: Mapping[str, str] = {}
@@ -225,15 +225,8 @@ class LiveLine:
             if bundle["text/plain"] != self._line:
                 self._line = bundle["text/plain"]
                 self._put(bundle)
-        elif self._rewrites_line:
-            self._rewrite(self._progress.line())
-
-    def _rewrite(self, line: str) -> None:
-        if line != self._line:
-            # With spaces, which a terminal without control sequences understands as well.
-            sys.stderr.write("\r" + line.ljust(len(self._line)))
-            sys.stderr.flush()
-            self._line = line
+        elif self._terminal_line is not None:
+            self._terminal_line.show(self._progress.line())
 
     def finish(self, bundle: Mapping[str, str]) -> None:
         """Replace the line by what came of it."""
@@ -242,10 +235,8 @@ class LiveLine:
         if self._live is Live.IN_PLACE:
             self._put(bundle)
             return
-        if self._rewrites_line and self._line:
-            self._rewrite("")
-            sys.stderr.write("\r")
-            sys.stderr.flush()
+        if self._terminal_line is not None:
+            self._terminal_line.clear()
         if self._in_kernel:
             show_bundle(bundle)
         else:

@@ -18,8 +18,9 @@ from .bundles import bundle, line_bundle
 from .markdown import warm_up
 from .provenance import provenance
 from .receipts import receipt
+from .terminal_line import TerminalLine
 
-__all__ = ["Screen", "follow", "make_screen", "show_bundle"]
+__all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "make_screen", "show_bundle"]
 
 # At most ten updates a second: more is not seen, and every update travels to the browser as a whole.
 REFRESH_SECONDS = 0.1
@@ -147,26 +148,32 @@ class TerminalScreen:
     def __init__(self, *, live: bool = True) -> None:
         self._live = live
         self._written = ""
+        self._line = TerminalLine()
 
     def prepare(self) -> None:
         """Nothing takes time here."""
 
     def wait(self, line: str) -> None:
-        """Show nothing: what is written to a terminal stays there."""
+        """Show what is waited for, where a terminal lets it be taken away again."""
+        self._line.show(line)
 
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
-        """Mark what has come of an answer that comes no further."""
+        """Take away what `wait` showed; mark what has come of an answer that comes no further."""
+        self._line.clear()
         if partial is not None and partial.text:
             self._write(partial.text)
             sys.stdout.write(f"\n[{_BROKEN_OFF}]\n")
             sys.stdout.flush()
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
-        """Write what is new."""
-        if self._live:
+        """Write what is new; of an answer of which nothing is written yet, say what the call does."""
+        if self._live and partial.text:
             self._write(partial.text)
+        else:
+            self._line.show(line)
 
     def _write(self, text: str) -> None:
+        self._line.clear()
         text = without_controls(text)
         # Where the call was made again, what stands there already stays, and a new line begins.
         if not text.startswith(self._written):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Container, Iterable, Sequence
 
-from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table
+from claude_force_nb.text_tables import escape_markdown, markdown_table, one_line, plain_table, terminal_width, wrapped
 
 from .bars import Bar, Legend
 from .bundles import SCROLLED_TABLE, Bundle, bundle, escape_html, footer_html
@@ -20,11 +20,17 @@ def table_bundle(
     cells = [[one_line(cell) for cell in row] for row in given]
     names = [one_line(name) for name in header]
     footer = one_line(footer)
+    width = terminal_width()
     plain = plain_table(names, cells, right=right)
+    if width is not None and max(map(len, plain)) > width:
+        # A terminal that is too narrow shows the numbers without their bars.
+        kept = [at for at, name in enumerate(header) if not isinstance(name, Legend)]
+        narrow = [[row[at] for at in kept] for row in [names, *cells]]
+        plain = plain_table(narrow[0], narrow[1:], right=right, width=width)
     markdown = markdown_table(names, cells, right=right)
     inner = table_html(header, given, right=right)
     if footer:
-        plain += ["", footer]
+        plain += ["", *wrapped(footer, width)]
         markdown += ["", f"*{escape_markdown(footer)}*"]
         inner += footer_html(footer)
     return bundle("\n".join(plain), "\n".join(markdown), inner)

@@ -94,7 +94,10 @@ def _cache(cache: ResponseCache) -> Finding:
     if caught:
         return Finding("Cache", one_line(caught[0].message), PROBLEM, "%claude_cache verify")
     size, limit = stats.size_bytes / 1e6, stats.max_size_bytes / 1e6
-    return Finding("Cache", f"{stats.entries:,} answers, {size:,.1f} of {limit:,.0f} MB, in {where}")
+    return Finding(
+        "Cache",
+        f"{stats.entries:,} answer{'' if stats.entries == 1 else 's'}, {size:,.1f} of {limit:,.0f} MB, in {where}",
+    )
 
 
 def _shared_cache(url: Optional[str], environ: Mapping[str, str]) -> List[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any, Dict, List
 
@@ -12,7 +13,7 @@ from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.answers import result_bundle
 from claude_force_nb.notebook.display.markdown import warm_up
-from claude_force_nb.notebook.display.screen import NotebookScreen
+from claude_force_nb.notebook.display.screen import NotebookScreen, TerminalScreen
 
 
 class Display:
@@ -83,3 +84,67 @@ def test_a_short_answer_is_shown_as_it_grows(display: Display) -> None:
         time.sleep(0.1)  # the least that lies between two looks
         screen.show(partial)
     assert [shown["text/plain"] for shown in display.sent] == ["One", "One two", "One two three"]
+
+
+class Terminal(io.StringIO):
+    """A terminal, of which `shown` is what a person sees: a carriage return goes back to the beginning of the line."""
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def shown(self) -> List[str]:
+        lines = []
+        for line in self.getvalue().split("\n"):
+            cells: List[str] = []
+            for part in line.split("\r"):
+                cells[: len(part)] = part
+            lines.append("".join(cells).rstrip())
+        return lines
+
+
+def in_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Put both streams of this process into a terminal; called by the test itself, since before it pytest puts its own ones there."""
+    both = Terminal()
+    monkeypatch.setattr("sys.stdout", both)
+    monkeypatch.setattr("sys.stderr", both)
+    monkeypatch.setenv("COLUMNS", "40")
+    return both
+
+
+def test_a_terminal_says_what_is_waited_for_and_takes_it_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is cut to the terminal, gone with the first word, and leaves nothing, not even the ^C of the user's."""
+    terminal = in_terminal(monkeypatch)
+    screen, partial = TerminalScreen(), PartialAnswer()
+    screen.wait("importing the SDK · 1 s")
+    screen.wait("waiting for the answer, and for a good deal of other things · 2 s")
+    assert terminal.shown == ["waiting for the answer, and for a good"[: 40 - 3]]
+    screen.show(partial, "thinking · 3 s")
+    assert terminal.shown == ["thinking · 3 s"]
+    terminal.write("^C")
+    partial.add_text("Yes. ")
+    screen.show(partial, "writing · 4 s")
+    screen.finish(ClaudeResult(text="Yes. No.", model="m"))
+    assert terminal.shown[0] == "Yes. No."
+    assert terminal.shown[1].startswith("m · ")
+
+
+def test_a_stopped_wait_leaves_nothing_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the line that says that it was stopped, which IPython writes."""
+    terminal = in_terminal(monkeypatch)
+    screen = TerminalScreen()
+    screen.wait("waiting for the answer · 2 s")
+    assert terminal.shown == ["waiting for the answer · 2 s"]
+    screen.leave(PartialAnswer())
+    assert terminal.shown == [""]
+
+
+def test_a_file_gets_the_answer_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ipython script.py > answers.txt` holds no line of what was waited for."""
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", out)
+    screen = TerminalScreen()
+    screen.wait("waiting for the answer · 2 s")
+    screen.finish(ClaudeResult(text="Yes.", model="m"))
+    assert out.getvalue().startswith("Yes.\nm · ")
