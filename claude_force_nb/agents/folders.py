@@ -87,7 +87,7 @@ class AgentFolder:
         return self._contents
 
     def _scan(self) -> Tuple[_File, ...]:
-        if not os.path.isdir(self._path):  # mostly so, and cheaper to ask than to fail
+        if not os.access(self._path, os.F_OK):  # mostly so, and cheaper to ask than to fail
             return ()
         # Files of the folder itself go before those of the folders in it.
         found = sorted(_files(self._path, 0), key=lambda file: (file.path.count(os.sep), file.path))

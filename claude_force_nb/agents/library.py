@@ -49,7 +49,7 @@ class AgentLibrary:
     folder : path, optional
         Folder of the notebook, where the search starts; the working directory of the process at each search by default.
     home : path, optional
-        The user's home; from the environment by default.
+        The user's home; by default that of the environment when the library is made.
 
     Notes
     -----
@@ -60,10 +60,10 @@ class AgentLibrary:
     def __init__(self, folder: Optional[os.PathLike[str]] = None, *, home: Optional[os.PathLike[str]] = None) -> None:
         # If the working directory has been removed, there is nothing below it either.
         self._start = None if folder is None else str(absolute_path(folder) or os.fspath(folder))
-        self._home = None if home is None else os.fspath(home)
+        self._home = os.path.expanduser("~") if home is None else os.fspath(home)
         self._folders: Dict[Tuple[str, bool], AgentFolder] = {}
         self._path: List[AgentFolder] = []
-        self._searched: Optional[Tuple[str, str]] = None
+        self._searched: Optional[str] = None
         self._own: Dict[str, Agent] = {}
         self._warned: Set[str] = set()
 
@@ -76,13 +76,12 @@ class AgentLibrary:
             start = self._start or os.getcwd()
         except FileNotFoundError:  # the working directory has been removed
             start = ""
-        home = self._home or os.path.expanduser("~")
-        if (start, home) != self._searched:
+        if start != self._searched:
             self._path = [
                 self._folders.setdefault((path, trusted), AgentFolder(path, trusted=trusted))
-                for path, trusted in _search_path(start, home)
+                for path, trusted in _search_path(start, self._home)
             ]
-            self._searched = (start, home)
+            self._searched = start
         return [*(folder.load() for folder in self._path), _built_in()]
 
     def find(self, name: str) -> Agent:
@@ -99,7 +98,7 @@ class AgentLibrary:
             return self._own[name]
         loaded = self._load()
         for contents in loaded:
-            found = contents.agents.get(name) or _titled(contents, name)
+            found = contents.agents.get(name) or _titled(contents, name) if contents.agents else None
             if found is not None:
                 return found
             if name in contents.errors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Optional, Sequence, Tuple
 
 from claude_force_nb.agents.library import AgentLibrary
 from claude_force_nb.costs.days import today
@@ -20,7 +20,7 @@ __all__ = ["Composer"]
 
 
 class _LastMaker(NamedTuple):
-    options: CallOptions
+    values: Tuple[Any, ...]
     day: datetime.date
     maker: RequestMaker
 
@@ -51,7 +51,7 @@ class Composer:
     def maker(self, options: CallOptions) -> RequestMaker:
         """Return a maker of requests with these options, whatever their variables."""
         last, day = self._last, today()
-        if last is not None and last.day == day and options.same_but_for_variables(last.options):
+        if last is not None and last.day == day and options.has_values(last.values):
             return last.maker
         maker = RequestMaker(
             options,
@@ -63,10 +63,8 @@ class Composer:
             today=day,
         )
         # An agent given by name is looked up again for the next call, since its file may change.
-        if isinstance(options.agent, str):
-            self._last = None
-        else:
-            self._last = _LastMaker(options.changed(variables=None), day, maker)
+        values = None if isinstance(options.agent, str) else options.shared_values()
+        self._last = None if values is None else _LastMaker(values, day, maker)
         return maker
 
     def request(self, prompt: str, options: CallOptions, turns: Sequence[Turn] = ()) -> ClaudeRequest:

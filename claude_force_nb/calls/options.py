@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Optional, Sequence, Union
+from operator import attrgetter, is_
+from typing import Any, Callable, Collection, Optional, Sequence, Tuple, Union
 
 from claude_force_nb.agents import Agent
 from claude_force_nb.errors import OptionError
@@ -26,10 +27,92 @@ from claude_force_nb.vocabulary import (
 __all__ = ["CallOptions"]
 
 
-def _check(value: Any, name: str, kind: type, low: float, high: float, hint: str) -> None:
-    numeric = isinstance(value, (int, kind)) and not isinstance(value, bool)
-    if not numeric or not low <= value <= high:
-        raise OptionError(f"{name} must be {hint}, not {value!r}")
+# Takes the value of an option, and its name; raises OptionError.
+_Check = Callable[[Any, str], None]
+
+
+def _number(kind: type, low: float, high: float, hint: str, *, shown: str = "") -> _Check:
+    def check(value: Any, name: str) -> None:
+        numeric = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        if not numeric or not low <= value <= high:
+            raise OptionError(f"{shown or name} must be {hint}, not {value!r}")
+
+    return check
+
+
+def _one_of(modes: Sequence[str], words: str = "") -> _Check:
+    hint = words or f"one of {', '.join(modes)}"
+
+    def check(value: Any, name: str) -> None:
+        if value not in modes:
+            raise OptionError(f"{name} must be {hint}, not {value!r}{did_you_mean(str(value), modes)}")
+
+    return check
+
+
+def _instance(kinds: Union[type, Tuple[type, ...]], hint: str) -> _Check:
+    def check(value: Any, name: str) -> None:
+        if not isinstance(value, kinds):
+            raise OptionError(f"{name} must be {hint}, not {type(value).__name__}")
+
+    return check
+
+
+def _check_stop(stop: Any, name: str) -> None:
+    if not all(isinstance(text, str) and text for text in _texts(stop)):
+        raise OptionError(f"{name} must be one or more non-empty texts, not {stop!r}")
+
+
+def _check_sample(sample: Any, name: str) -> None:
+    fault = whole_number_fault(sample, name, 1)
+    if fault:
+        raise OptionError(fault)
+
+
+def _check_use_memory(use_memory: Any, name: str) -> None:
+    if not isinstance(use_memory, bool):
+        raise OptionError(f"{name} must be True or False, not {use_memory!r}")
+
+
+def _check_memory(memory: Any, name: str) -> None:
+    if not is_name(memory) or memory.lower() in ("on", "off"):
+        raise OptionError(f"{name} must name a conversation with letters, digits, - and _, not {memory!r}")
+
+
+def _check_turn(turn: Any, name: str) -> None:
+    if not (isinstance(turn, CellRun) or (isinstance(turn, str) and turn)):
+        raise OptionError(f"{name} must be a non-empty text, not {turn!r}")
+
+
+def _texts(stop: Any) -> Sequence[Any]:
+    """Return the texts of the option `stop` as a tuple."""
+    if stop is None or stop == "":
+        return ()
+    return tuple(stop) if isinstance(stop, (list, tuple)) else (stop,)
+
+
+_MAPPING = _instance(Mapping, "a mapping of names to values")
+_CHECKS: Mapping[str, _Check] = {
+    "agent": _instance((str, Agent), "a name or an Agent"),
+    "model": _instance(str, "text"),
+    "system": _instance(str, "text"),
+    "max_tokens": _number(int, 1, 10_000_000, "a whole number from 1"),
+    "temperature": _number(float, 0, 1, "a number from 0 to 1"),
+    "effort": _one_of(EFFORTS),
+    "stop": _check_stop,
+    "sample": _check_sample,
+    "prompt_cache": _one_of(PROMPT_CACHE_MODES, "auto, off, 5m or 1h"),
+    "cache": _one_of(CACHE_MODES, "on, off, refresh or only"),
+    "timeout_seconds": _number(float, 0.001, 86_400, "seconds, more than 0 and at most 86400", shown="timeout"),
+    "use_memory": _check_use_memory,
+    "memory": _check_memory,
+    "turn": _check_turn,
+    "memory_tokens": _number(int, 1, 1_000_000_000, "a whole number from 1"),
+    "variables": _MAPPING,
+    "missing": _one_of(MISSING_MODES),
+    "on_injection": _one_of(INJECTION_MODES, "warn, block or off"),
+    "body": _MAPPING,
+}
 
 
 @dataclass(frozen=True)
@@ -121,67 +204,38 @@ class CallOptions:
             If a name is unknown (the nearest known one is in the message), or a value is not valid.
         """
         for name in options:
-            if name not in _NAMES:
+            if name not in _DEFAULTS:
                 raise OptionError(f"unknown option {name!r}{did_you_mean(name, _NAMES)}")
-        return cls(**options)
+        # What the constructor does, but only what is given is set and checked.
+        made = object.__new__(cls)
+        values = made.__dict__
+        values.update(_DEFAULTS)
+        values["body"] = {}
+        values.update(options)
+        made._check(options)
+        return made
 
     def __post_init__(self) -> None:
-        if self.cache is not None and self.cache not in CACHE_MODES:
-            near = did_you_mean(str(self.cache), CACHE_MODES)
-            raise OptionError(f"cache must be on, off, refresh or only, not {self.cache!r}{near}")
-        if self.prompt_cache is not None and self.prompt_cache not in PROMPT_CACHE_MODES:
-            near = did_you_mean(str(self.prompt_cache), PROMPT_CACHE_MODES)
-            raise OptionError(f"prompt_cache must be auto, off, 5m or 1h, not {self.prompt_cache!r}{near}")
-        if self.on_injection not in INJECTION_MODES:
-            near = did_you_mean(str(self.on_injection), INJECTION_MODES)
-            raise OptionError(f"on_injection must be warn, block or off, not {self.on_injection!r}{near}")
-        if self.missing is not None and self.missing not in MISSING_MODES:
-            near = did_you_mean(str(self.missing), MISSING_MODES)
-            raise OptionError(f"missing must be one of {', '.join(MISSING_MODES)}, not {self.missing!r}{near}")
-        if self.max_tokens is not None:
-            _check(self.max_tokens, "max_tokens", int, 1, 10_000_000, "a whole number from 1")
-        if self.temperature is not None:
-            _check(self.temperature, "temperature", float, 0, 1, "a number from 0 to 1")
-        if self.timeout_seconds is not None:
-            _check(self.timeout_seconds, "timeout", float, 0.001, 86_400, "seconds, more than 0 and at most 86400")
-        if self.effort is not None and self.effort not in EFFORTS:
-            near = did_you_mean(str(self.effort), EFFORTS)
-            raise OptionError(f"effort must be one of {', '.join(EFFORTS)}, not {self.effort!r}{near}")
-        if self.schema is not None:
-            object.__setattr__(self, "schema", schema_of(self.schema))
-        for name in ("model", "system"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise OptionError(f"{name} must be text, not {type(value).__name__}")
-        if self.agent is not None and not isinstance(self.agent, (str, Agent)):
-            raise OptionError(f"agent must be a name or an Agent, not {type(self.agent).__name__}")
-        if not all(isinstance(text, str) and text for text in self.stop_texts()):
-            raise OptionError(f"stop must be one or more non-empty texts, not {self.stop!r}")
-        fault = whole_number_fault(self.sample, "sample", 1)
-        if fault:
-            raise OptionError(fault)
-        for name in ("variables", "body"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, Mapping):
-                raise OptionError(f"{name} must be a mapping of names to values, not {type(value).__name__}")
-        self._check_memory()
+        self._check(self.__dict__)
 
-    def _check_memory(self) -> None:
-        if not isinstance(self.use_memory, bool):
-            raise OptionError(f"use_memory must be True or False, not {self.use_memory!r}")
-        _check(self.memory_tokens, "memory_tokens", int, 1, 1_000_000_000, "a whole number from 1")
-        if self.turn is not None and not (isinstance(self.turn, CellRun) or (isinstance(self.turn, str) and self.turn)):
-            raise OptionError(f"turn must be a non-empty text, not {self.turn!r}")
-        if self.memory is not None and (not is_name(self.memory) or self.memory.lower() in ("on", "off")):
-            raise OptionError(f"memory must name a conversation with letters, digits, - and _, not {self.memory!r}")
-        if not self.use_memory:
-            for name in ("memory", "turn"):
-                if getattr(self, name) is not None:
-                    raise OptionError(f"{name}= has no effect without use_memory=True")
-        elif "messages" in self.body:
-            raise OptionError(
-                "use_memory=True sends a conversation's messages, so body cannot have messages of its own"
-            )
+    def _check(self, names: Collection[str]) -> None:
+        """Check the options with these names; the others have their defaults."""
+        for name in names:
+            check = _CHECKS.get(name)
+            if check is not None:
+                value = self.__dict__[name]
+                if value is not _DEFAULTS[name]:
+                    check(value, name)
+        if self.schema is not None:
+            self.__dict__["schema"] = schema_of(self.schema)
+        if self.use_memory:
+            if "messages" in self.body:
+                raise OptionError(
+                    "use_memory=True sends a conversation's messages, so body cannot have messages of its own"
+                )
+        elif self.memory is not None or self.turn is not None:
+            name = "turn" if self.memory is None else "memory"
+            raise OptionError(f"{name}= has no effect without use_memory=True")
 
     @property
     def reads_cache(self) -> bool:
@@ -201,26 +255,21 @@ class CallOptions:
         copy.__dict__.update(values)
         return copy
 
-    def same_but_for_variables(self, other: CallOptions) -> bool:
-        """Return whether all other options are the very same objects, which is faster to check than equality.
+    def shared_values(self) -> Optional[Tuple[Any, ...]]:
+        """Return the values of all options but ``variables``, for `has_values`; None if one can be changed in place, such as a ``body``."""
+        values = _VALUES(self)
+        return None if self.body or not all(isinstance(value, _FIXED) for value in values) else values
 
-        A value that can be changed in place, such as a non-empty ``body``, counts as different.
-        """
-        theirs = other.__dict__
-        for name, value in self.__dict__.items():
-            same = value is theirs[name] and isinstance(value, _FIXED)
-            empty = name == "body" and not value and not theirs[name]
-            if not (same or empty or name == "variables"):
-                return False
-        return True
+    def has_values(self, values: Tuple[Any, ...]) -> bool:
+        """Return whether all options but ``variables`` are the very same objects as these `shared_values`: faster to see than equality."""
+        return not self.body and all(map(is_, _VALUES(self), values))
 
     def stop_texts(self) -> Sequence[Any]:
         """Return the texts of `stop` as a tuple."""
-        stop = self.stop
-        if stop is None or stop == "":
-            return ()
-        return tuple(stop) if isinstance(stop, (list, tuple)) else (stop,)
+        return _texts(self.stop)
 
 
 _FIXED = (str, int, float, tuple, type(None), Agent, AnswerSchema)
 _NAMES = tuple(item.name for item in fields(CallOptions))
+_DEFAULTS: Mapping[str, Any] = {item.name: item.default for item in fields(CallOptions)}
+_VALUES = attrgetter(*(name for name in _NAMES if name not in ("variables", "body")))

@@ -3,7 +3,7 @@
 A phrase is a reason to look, not a proof: data may well talk about instructions. Nothing is changed here. docs/explanation/values-are-data.md says
 what was tried and what is not found.
 
-Speed decides the form: a text is first cut into a set of words, which takes microseconds, and only one that has the words of a
+Speed decides the form: a text is first cut into words, which takes microseconds, and only one that has the words of a
 rule (`phrases.Rule`) meets its regular expression. Every repetition in these has a bound, so that no text can make them slow.
 """
 
@@ -15,10 +15,10 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
 from html import unescape
-from typing import Dict, Iterable, List, Pattern, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Pattern, Sequence, Tuple
 from urllib.parse import unquote
 
-from .phrases import PHRASES, Rule, word_set
+from .phrases import PHRASES, Rule, words_of
 
 __all__ = ["Finding", "scan"]
 
@@ -49,22 +49,23 @@ class _Rules:
         for place, rule in enumerate(self._rules):
             for word in rule.words:
                 self._places.setdefault(word, []).append(place)
-        self._words = frozenset(self._places)
         self._of_any_text = tuple(self._rules[place] for place in sorted(self._wordless))
 
-    def of(self, words: Set[bytes]) -> Sequence[Rule]:
-        """Return the rules that a text with these words may match, in order."""
-        if self._words.isdisjoint(words):
+    def of(self, words: FrozenSet[bytes]) -> Sequence[Rule]:
+        """Return the rules that a text with these words of rules may match, in order."""
+        if not words:
             return self._of_any_text
         places = set(self._wordless)
-        for word in self._words & words:
-            places.update(self._places[word])
+        for word in words:
+            places.update(self._places.get(word, ()))
         return [self._rules[place] for place in sorted(places)]
 
 
 _ALL_RULES = _Rules(PHRASES)
 _ASCII_RULES = _Rules(rule for rule in PHRASES if all(mark.isascii() for mark in rule.marks))
 _ROLE_WORDS = frozenset((b"human", b"assistant"))
+# All others say nothing of a text.
+_VOCABULARY = _ROLE_WORDS.union(*(rule.words | rule.also for rule in PHRASES))
 
 _TAGS = re.compile("[\U000e0020-\U000e007f]+")
 # Flags of England, Scotland and Wales are written with tag characters: a black flag, letters, and the end.
@@ -89,8 +90,14 @@ _LOOKALIKES = str.maketrans(
     "aceijopsyxhdqwrkmhtb" + "aeikvoptuxnw",
 )
 
-# "ignore" and "instruction" in base64, each begun at the three places where a letter can stand.
-_BASE64_NEEDLES = ("aWdub3Jl", "lnbm9yZ", "pZ25vcm", "SWdub3Jl", "aW5zdHJ1Y3Rpb2", "luc3RydWN0aW9u", "pbnN0cnVjdGlvb")
+# "ignore" and "instruction" in base64, each begun at the three places where a letter can stand; with a letter of them, for which a text
+# is searched in no time.
+_BASE64_NEEDLES = {
+    "Z": ("lnbm9yZ", "pZ25vcm"),
+    "J": ("aWdub3Jl", "SWdub3Jl", "aW5zdHJ1Y3Rpb2"),
+    "V": ("pbnN0cnVjdGlvb",),
+    "R": ("luc3RydWN0aW9u",),
+}
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
@@ -112,22 +119,25 @@ def scan(text: str) -> Tuple[Finding, ...]:
         # Most questions about characters are answered by the few different ones, which is much shorter than the text.
         characters = "".join(set(text))
         found, readable = _hidden(text) if _UNSEEN.search(characters) else ([], text)
-    words = word_set(readable)
+    words = _known_words(readable)
     found.extend(_phrases(readable.lower(), words))
     for variant in _variants(readable, characters):
-        found.extend(_phrases(variant, word_set(variant)))
+        found.extend(_phrases(variant, _known_words(variant)))
     if not _ROLE_WORDS.isdisjoint(words):
         marker = _TURN.search(readable)
         if marker is not None:
             found.append(Finding("contains a role marker", _one_line(marker.group())))
-    for needle in _BASE64_NEEDLES:
-        if needle in text:
-            found.extend(_encoded(text))
-            break
+    if _may_hold_base64(text):
+        found.extend(_encoded(text))
     return tuple({each.kind: each for each in reversed(found)}.values())[::-1] if len(found) > 1 else tuple(found)
 
 
-def _phrases(lowered: str, words: Set[bytes]) -> List[Finding]:
+def _known_words(text: str) -> FrozenSet[bytes]:
+    """Return the words of a text that a rule asks for."""
+    return _VOCABULARY.intersection(words_of(text))
+
+
+def _phrases(lowered: str, words: FrozenSet[bytes]) -> List[Finding]:
     """Return what the rules find in a lower-case text."""
     found = []
     for rule in (_ASCII_RULES if lowered.isascii() else _ALL_RULES).of(words):
@@ -161,9 +171,9 @@ def _variants(text: str, characters: str) -> List[str]:
             plain = plain.translate(_LOOKALIKES)
         if plain != lowered:
             variants.append(plain)
-    if "&#" in text:
+    if "&" in text and "&#" in text:
         variants.append(unescape(text).lower())
-    if "%20" in text:
+    if "%" in text and "%20" in text:
         variants.append(unquote(text).lower())
     return variants
 
@@ -189,6 +199,15 @@ def _selected(selectors: str) -> str:
     return bytes(code for code in codes if 32 <= code < 127).decode("ascii")
 
 
+def _may_hold_base64(text: str) -> bool:
+    for letter, needles in _BASE64_NEEDLES.items():
+        if letter in text:
+            for needle in needles:
+                if needle in text:
+                    return True
+    return False
+
+
 def _encoded(text: str) -> List[Finding]:
     for run in _BASE64.finditer(text):
         word = run.group().rstrip("=").replace("-", "+").replace("_", "/")
@@ -198,7 +217,7 @@ def _encoded(text: str) -> List[Finding]:
         except (Base64Error, ValueError):
             continue
         # One level deep: what decodes to more of the same is not a phrase.
-        for finding in _phrases(decoded.lower(), word_set(decoded)):
+        for finding in _phrases(decoded.lower(), _known_words(decoded)):
             return [Finding("contains an instruction in base64", finding.phrase)]
     return []
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import FrozenSet, Pattern, Set, Tuple
+from typing import FrozenSet, List, Pattern, Tuple
 
-__all__ = ["PHRASES", "Rule", "word_set"]
+__all__ = ["PHRASES", "Rule", "words_of"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Rule:
     kind : str
         What such a phrase does, for the warning.
     words, also : frozenset of bytes
-        A text that has none of `words`, or none of `also`, cannot match; as `word_set` gives them. Empty asks for nothing.
+        A text that has none of `words`, or none of `also`, cannot match; as `words_of` gives them. Empty asks for nothing.
     marks : tuple of str
         Nor can one that holds none of these; empty asks for nothing.
     spelled : str
@@ -43,9 +43,9 @@ _WORDS = bytes(
 )
 
 
-def word_set(text: str) -> Set[bytes]:
+def words_of(text: str) -> List[bytes]:
     """Return the words of a text in small letters (beyond ASCII as they are), as UTF-8: the fastest way to many questions."""
-    return set(text.encode("utf-8", "surrogatepass").translate(_WORDS).split())
+    return text.encode("utf-8", "surrogatepass").translate(_WORDS).split()
 
 
 def _split(words: str) -> FrozenSet[bytes]:

@@ -8,9 +8,9 @@ expressions, `values` converts values, `filters` has the filters, and `injection
 from __future__ import annotations
 
 import builtins
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from claude_force_nb.errors import MissingValueError, PromptError, TemplateError, UndefinedNameError
 from claude_force_nb.messages.text import well_formed
@@ -51,8 +51,7 @@ class Suspicion:
         return f"{self.name} {self.finding.kind}{phrase}"
 
 
-@dataclass(frozen=True)
-class RenderedPrompt:
+class RenderedPrompt(NamedTuple):
     """A template with its values inserted.
 
     Attributes
@@ -65,8 +64,8 @@ class RenderedPrompt:
         Invisible characters taken out of values, by the name of the value.
     suspicions : tuple of Suspicion
         Phrases in values that look like instructions.
-    content : str or list
-        The message's content: `text`, or content blocks if an image or document was inserted.
+    blocks : list of dict, optional
+        The content blocks, if an image or document was inserted.
     attachments : tuple of Attachment
     shared_blocks, shared_characters : int
         How many whole blocks of the content come before the first value that differs from row to row, and how much of the text that
@@ -75,16 +74,17 @@ class RenderedPrompt:
 
     text: str
     fenced: bool = False
-    removed: Mapping[str, int] = field(default_factory=dict)
+    removed: Mapping[str, int] = {}  # never changed
     suspicions: Tuple[Suspicion, ...] = ()
-    content: Union[str, List[Dict[str, Any]]] = ""
+    blocks: Optional[List[Dict[str, Any]]] = None
     attachments: Tuple[Attachment, ...] = ()
     shared_characters: int = 0
     shared_blocks: int = 0
 
-    def __post_init__(self) -> None:
-        if not self.attachments:
-            object.__setattr__(self, "content", self.text)
+    @property
+    def content(self) -> Union[str, List[Dict[str, Any]]]:
+        """The message's content: `text`, or `blocks`."""
+        return self.text if self.blocks is None else self.blocks
 
 
 def names(template: str) -> Tuple[str, ...]:
@@ -224,7 +224,9 @@ class _Prompt:
     def _cleaned(self, name: str, value: str) -> str:
         value = well_formed(value)
         if self._look:
-            self._suspicions.extend(Suspicion(short(name, 60), finding) for finding in scan(value))
+            found = scan(value)
+            if found:
+                self._suspicions.extend(Suspicion(short(name, 60), finding) for finding in found)
         text, removed = clean(value)
         if removed:
             self._removed[name] = self._removed.get(name, 0) + removed
@@ -241,13 +243,8 @@ class _Prompt:
     def rendered(self) -> RenderedPrompt:
         """Return the whole."""
         if not self._attachments:
-            return RenderedPrompt(
-                "".join(self.texts),
-                self._fenced,
-                self._removed,
-                tuple(self._suspicions),
-                shared_characters=self.shared_characters or 0,
-            )
+            text, suspicions = "".join(self.texts), tuple(self._suspicions)
+            return RenderedPrompt(text, self._fenced, self._removed, suspicions, None, (), self.shared_characters or 0)
         self._end_text()
         return RenderedPrompt(
             "".join(self._shown),

@@ -142,12 +142,12 @@ def test_order_of_search(library: AgentLibrary, put: Callable[..., Path], tmp_pa
 
 def test_working_directory_and_home(put: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a folder the search starts where the process is at that moment, and ends in the user's home."""
-    library = AgentLibrary()
     (tmp_path / "one").mkdir()
     put("one", "mine", "one")
     put("house", "mine", "house")
     monkeypatch.setenv("HOME", str(tmp_path / "house"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "house"))
+    library = AgentLibrary()
     monkeypatch.chdir(tmp_path / "one")
     assert library.find("mine").prompt == "one"
     monkeypatch.chdir(tmp_path)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from claude_force_nb.agents import Agent
 from claude_force_nb.calls.options import CallOptions
+from claude_force_nb.errors import OptionError
 
 GIVEN = CallOptions(model="haiku", temperature=0.5, stop=("END",), agent=Agent("a", "Be an agent."), variables={"x": 1})
 
 
 def test_rows_of_a_run_have_the_same_options_but_for_their_variables() -> None:
     """However these differ; also with an empty body, which each row may have of its own."""
-    assert GIVEN.same_but_for_variables(GIVEN)
-    assert GIVEN.same_but_for_variables(replace(GIVEN, variables={"x": 2}))
-    assert replace(GIVEN, body={}).same_but_for_variables(replace(GIVEN, body={}, variables=None))
+    values = GIVEN.shared_values()
+    assert values is not None
+    assert GIVEN.has_values(values)
+    assert replace(GIVEN, variables={"x": 2}).has_values(values)
+    assert replace(GIVEN, body={}, variables=None).has_values(values)
 
 
 @pytest.mark.parametrize(
@@ -32,15 +35,60 @@ def test_rows_of_a_run_have_the_same_options_but_for_their_variables() -> None:
     ],
 )
 def test_any_other_difference_counts(changed: Any) -> None:
-    assert not GIVEN.same_but_for_variables(replace(GIVEN, **changed))
-    assert not replace(GIVEN, **changed).same_but_for_variables(GIVEN)
+    values, others = GIVEN.shared_values(), replace(GIVEN, **changed).shared_values()
+    assert values is not None
+    assert others is not None
+    assert not replace(GIVEN, **changed).has_values(values)
+    assert not GIVEN.has_values(others)
 
 
 def test_what_can_be_changed_in_place_counts_as_another() -> None:
     """The very same body may have something else in it by then."""
     for mutable in ({"body": {"top_k": 1}}, {"stop": ["END"]}):
         one: CallOptions = replace(GIVEN, **mutable)  # type: ignore[arg-type]
-        assert not one.same_but_for_variables(one)
+        assert one.shared_values() is None
+    values = GIVEN.shared_values()
+    assert values is not None
+    assert not replace(GIVEN, body={"top_k": 1}).has_values(values)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"model": "haiku", "variables": {"x": 1}, "body": {"top_k": 1}},
+        {"schema": {"type": "object"}, "sample": 2, "stop": ["END"]},
+        {"use_memory": True, "memory": "notes", "turn": "1", "memory_tokens": 5},
+    ],
+)
+def test_keyword_arguments_are_what_the_constructor_takes(options: Any) -> None:
+    """`of` gives the same options, each with a body of its own; in the same order, which comparing them needs."""
+    made = CallOptions.of(options)
+    assert repr(made) == repr(CallOptions(**options))
+    assert made.body is not CallOptions.of({}).body
+    assert list(made.__dict__) == [item.name for item in fields(CallOptions)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sample": None}, "sample must be a whole number from 1"),
+        ({"memory_tokens": True}, "memory_tokens must be a whole number from 1"),
+        ({"timeout_seconds": 0}, "timeout must be seconds"),
+        ({"body": None}, "body must be a mapping of names to values, not NoneType"),
+        ({"effort": "hihg"}, "effort must be one of .*high"),
+        ({"turn": "1"}, "turn= has no effect without use_memory=True"),
+        ({"use_memory": True, "body": {"messages": []}}, "body cannot have messages of its own"),
+        ({"modle": "haiku"}, "unknown option 'modle'.*model"),
+    ],
+)
+def test_an_option_that_is_not_valid_is_named(options: Any, words: str) -> None:
+    """By `of` as by the constructor."""
+    with pytest.raises(OptionError, match=words):
+        CallOptions.of(options)
+    if "modle" not in options:
+        with pytest.raises(OptionError, match=words):
+            CallOptions(**options)
 
 
 @pytest.mark.parametrize(

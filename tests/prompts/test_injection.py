@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from claude_force_nb.prompts.fences import clean, unfence
 from claude_force_nb.prompts.injection import scan
-from claude_force_nb.prompts.phrases import PHRASES, word_set
+from claude_force_nb.prompts.phrases import PHRASES, words_of
 from claude_force_nb.prompts.template import render
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -131,11 +131,11 @@ def test_the_search_takes_linear_time(piece: str) -> None:
     assert seconds[1] < 10 * max(seconds[0], 0.02)
 
 
-def test_rules_ask_for_words_in_the_form_of_the_word_set() -> None:
+def test_rules_ask_for_words_in_the_form_of_the_words_of_a_text() -> None:
     """A rule whose words were spelled otherwise than texts are cut would never be asked."""
     for rule in PHRASES:
         for word in rule.words | rule.also:
-            assert word_set(word.decode("utf-8")) == {word}, word
+            assert words_of(word.decode("utf-8")) == [word], word
         assert rule.words or rule.marks
         for mark in rule.marks:
             assert mark == mark.lower()
