@@ -339,15 +339,18 @@ class Ledger:
 
 
 def _name(value: Optional[str]) -> Optional[str]:
-    if value is None:
-        return None
-    text = value if type(value) is str and len(value) <= _LONGEST_NAME else str(value)[:_LONGEST_NAME]
+    if value is None or (type(value) is str and len(value) <= _LONGEST_NAME and value.isascii()):
+        return value
+    text = str(value)[:_LONGEST_NAME]
     # A lone surrogate cannot be stored, and a server may send one.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _amount(value: Optional[Decimal]) -> Optional[str]:
-    return None if value is None else format(value, "f")
+    if value is None:
+        return None
+    text = str(value)
+    return format(value, "f") if "E" in text else text  # formatting takes three times as long
 
 
 def _row(result: ClaudeResult, now: float, notebook: Optional[str], cell: Optional[str]) -> Tuple[Any, ...]:
