@@ -25,7 +25,6 @@ from claude_force_nb.simulator import SimulatorProcess
 
 LOAD_BOUND_MS = 60.0
 CELL_BOUND_MS = 15.0
-FIRST_BOUND_MS = 500.0
 RENDER_BOUND_MS = 150.0
 # An answer of 200,000 characters with 50 blocks of code, rendered for the first time in a process that has imported what that
 # needs, as a cell does while it waits: what of the processor it takes until it is shown, and until all of its code has colours.
@@ -146,21 +145,6 @@ def cell_times(url: str, cells: int) -> Dict[str, List[float]]:
     return times
 
 
-def first_times(url: str, kernels: int) -> Dict[str, List[float]]:
-    """Time the first paid cell of a kernel, run at once after loading, and the first bare call where the SDK has been imported."""
-    times: Dict[str, List[float]] = {"bare": [], "claude": []}
-    for _ in range(kernels):
-        with tempfile.TemporaryDirectory() as folder, LiveKernel(environment(url, folder), folder) as kernel:
-            kernel.run("%load_ext claude_force_nb")
-            cell = kernel.run("%%claude thinking=off\nhello")
-            assert cell.error is None, cell.traceback
-            times["claude"].append(cell.seconds * 1e3)
-        with tempfile.TemporaryDirectory() as folder, LiveKernel(environment(url, folder), folder) as kernel:
-            assert kernel.run(BARE_CLIENT).error is None
-            times["bare"].append(kernel.run(BARE_CELL.format("hello")).seconds * 1e3)
-    return times
-
-
 def in_new_process(code: str, *arguments: str) -> List[float]:
     printed = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
     return [float(number) for number in printed.stdout.split()]
@@ -174,18 +158,9 @@ def main() -> None:
     with SimulatorProcess() as simulator:
         loads = load_times(simulator.url, arguments.kernels)
         cells = cell_times(simulator.url, arguments.cells)
-        firsts = first_times(simulator.url, arguments.kernels)
     rendered = [in_new_process(TIMED_RENDERING) for _ in range(arguments.kernels)]
     streamed = {seconds: in_new_process(TIMED_STREAM, str(seconds))[0] for seconds in (5, 10)}
     own = median(cells["claude"]) - median(cells["bare"])
-    first = median(firsts["claude"]) - median(firsts["bare"])
-    note(
-        "the first paid %%claude cell of a kernel on top of a bare SDK call whose imports are done",
-        first,
-        "ms",
-        FIRST_BOUND_MS,
-        limit=f"the bare call: {median(firsts['bare']):.0f} ms",
-    )
     note("%load_ext in a fresh kernel", median(loads), "ms", LOAD_BOUND_MS)
     note(
         "a paid %%claude cell on top of a bare SDK call",
@@ -200,8 +175,6 @@ def main() -> None:
         ("bare SDK call, whole cell", median(cells["bare"]), None),
         ("%%claude cell, streamed, paid", median(cells["claude"]), None),
         ("  on top of the bare call", own, CELL_BOUND_MS),
-        ("first %%claude cell of a kernel, paid", median(firsts["claude"]), None),
-        ("  on top of the first bare call", first, FIRST_BOUND_MS),
         ("%%claude cell, cached", median(cells["cached"]), None),
         ("imports for rendering, CPU, while waiting", median(each[0] for each in rendered), None),
         ("200 kB with 50 blocks of code, CPU", median(each[1] for each in rendered), RENDER_BOUND_MS),
