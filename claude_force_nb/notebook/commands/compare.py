@@ -130,9 +130,11 @@ async def _compare_prompt(
     def stopped() -> str:
         return f"stopped after {time.monotonic() - began:.0f} s; the answers that have come are in the cache; run again for the others"
 
-    results = await interruptible(_ask_all(orchestrator, prompt, calls, session.front_end.cell_id()), stopped)
-    if orchestrator.ledger is not None:
-        orchestrator.ledger.flush()
+    try:
+        results = await interruptible(_ask_all(orchestrator, prompt, calls, session.front_end.cell_id()), stopped)
+    finally:
+        if orchestrator.ledger is not None:
+            orchestrator.ledger.flush()
     made = Comparison(
         tuple(
             ComparedAnswer(place.get("model"), place.get("agent"), place["sample"], result)

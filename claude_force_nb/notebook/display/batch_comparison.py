@@ -15,6 +15,7 @@ from claude_force_nb.rows.results import BatchResult
 from claude_force_nb.text_tables import one_line, without_controls
 
 from .bundles import Bundle, bundle, line_bundle
+from .comparison import compared_name
 from .tables import table_bundle
 
 __all__ = ["Agreement", "BatchComparison", "ComparedBatch"]
@@ -48,8 +49,7 @@ class ComparedBatch:
     def name(self) -> str:
         """What stands above it."""
         usual = self.batch[0].model if len(self.batch) else ""
-        sample = f"sample {self.sample}" if self.sample > 1 else ""
-        return " · ".join(part for part in (self.agent, self.model or usual, sample) if part)
+        return compared_name(self.agent, self.model or usual, self.sample)
 
 
 @dataclass(frozen=True)

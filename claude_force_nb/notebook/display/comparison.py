@@ -16,12 +16,17 @@ from .bundles import Bundle, bundle, escape_html
 from .markdown import markdown_of
 from .tables import table_bundle
 
-__all__ = ["ComparedAnswer", "Comparison"]
+__all__ = ["ComparedAnswer", "Comparison", "compared_name"]
 
 _PIECES = re.compile(r"\s+|\w+|[^\w\s]")
 # Pieces of an answer whose words are compared; what follows is shown as it is.
 _MOST_PIECES = 4000
 _CELL_STYLE = "vertical-align:top;text-align:left;white-space:pre-wrap;max-width:40em"
+
+
+def compared_name(agent: Optional[str], model: str, sample: int) -> str:
+    """Return what stands above the answers of one agent, model and sample."""
+    return " · ".join(part for part in (agent, model, f"sample {sample}" if sample > 1 else "") if part)
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,7 @@ class ComparedAnswer:
     @property
     def name(self) -> str:
         """What stands above it."""
-        sample = f"sample {self.sample}" if self.sample > 1 else ""
-        return " · ".join(part for part in (self.agent, self.model or self.result.model, sample) if part)
+        return compared_name(self.agent, self.model or self.result.model, self.sample)
 
 
 @dataclass(frozen=True)
