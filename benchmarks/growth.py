@@ -1,9 +1,10 @@
-"""How the cost of a hit and of a row grows with the size of cache and batch: 1,000 to 1,000,000.
+"""How cost grows: with the entries of a cache from 1,000 to 1,000,000, and with the rows of a run from 1,000 to 100,000.
 
-    python benchmarks/growth.py [--largest 1000000]
+    python benchmarks/growth.py [--largest 1000000] [--rows 100000]
 
-For each size the cache is filled with that many answers; 1,500 of them are read once each, by a new cache object; then a generator of as
-many rows is answered from it. Processor time, and the memory above what the process had before.
+One cache is filled further and further with signed answers, 1,000 in a transaction. At each size it is opened, asked for 1,500 entries that
+no object has verified before, written to, asked for its size, and written to at its size limit, where each entry that comes makes another
+go. Then generators of rows are answered from a cache that has them all: processor time a row, and memory above what the process had before.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import resource
 import sys
 import tempfile
 import time
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from statistics import median
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from figures import note
 
@@ -31,8 +34,21 @@ from claude_force_nb.testing import FakeTransport
 SECRET = "benchmark-" + "0123456789abcdef" * 2
 TEMPLATE = "Label the sentiment of this review, of {{ stars }} stars, as positive, neutral or negative: {{ text }}"
 OPTIONS: Dict[str, Any] = {"template": TEMPLATE, "model": "haiku"}
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+TOGETHER = 1000
+READ, WRITTEN = 1500, 300
 # A row of the largest batch may cost so much more than one of the smallest: "falling or level", and what a busy machine adds.
 LEVEL = 1.15
+
+
+class CacheCosts(NamedTuple):
+    """Of a cache of one size: milliseconds to open it and to ask for its size, microseconds of single operations."""
+
+    open_ms: float
+    get_us: float
+    put_us: float
+    evicting_put_us: float
+    stats_ms: float
 
 
 def rows(number: int) -> Iterator[Dict[str, Any]]:
@@ -44,74 +60,169 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def answer(request: ClaudeRequest) -> ClaudeResult:
+def answer(model: str) -> ClaudeResult:
     return ClaudeResult(
         text="positive",
-        model=request.model,
+        model=model,
         usage=Usage(input_tokens=60, output_tokens=2),
         stop_reason="end_turn",
         request_id="req_011CSHoEeqs5C35K2UUqR7Fy",
     )
 
 
-async def fill(orchestrator: AsyncAgentOrchestrator, cache: ResponseCache, number: int) -> List[str]:
-    """Put the answers of so many rows into the cache, and return the fingerprints of some of them."""
-    waiting: List[Tuple[ClaudeRequest, ClaudeResult]] = []
-    some: List[str] = []
-    chosen = frozenset(random.Random(7).sample(range(number), min(number, 1500)))
-    async for row, request in orchestrator.requests(rows(number), **OPTIONS):
-        assert isinstance(request, ClaudeRequest)
-        waiting.append((request, answer(request)))
-        if row in chosen:
-            some.append(request.fingerprint)
-        if len(waiting) == 1000:
-            cache.put_many(waiting)
-            waiting.clear()
-    cache.put_many(waiting)
-    return some
+ANSWER = answer("claude-haiku-5-5")
 
 
-async def measure(folder: Path, number: int) -> Tuple[float, float, float]:
-    """Return µs of processor time of a hit in a cache of so many entries, and of a row; and MB above the start."""
-    options: Dict[str, Any] = {"secret": SECRET, "max_size_mb": 20_000}
-    with ResponseCache(folder / "cache", **options) as cache:
-        async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), cache=cache) as orchestrator:
-            some = await fill(orchestrator, cache, number)
-    with ResponseCache(folder / "cache", **options) as cache:
-        assert cache.get(some[0])
+def open_cache(folder: Path, max_size_mb: float = 20_000) -> ResponseCache:
+    return ResponseCache(folder, secret=SECRET, max_size_mb=max_size_mb)
+
+
+def key(number: int) -> str:
+    return sha256(b"%d" % number).hexdigest()
+
+
+def fill(folder: Path, numbers: range) -> float:
+    """Put entries with these numbers into the cache, and return the seconds that takes."""
+    began = time.perf_counter()
+    with open_cache(folder) as cache:
+        for start in range(numbers.start, numbers.stop, TOGETHER):
+            some = range(start, min(start + TOGETHER, numbers.stop))
+            assert cache.put_many([(key(number), ANSWER) for number in some]) == len(some)
+    return time.perf_counter() - began
+
+
+def bring_back(folder: Path, entries: int) -> None:
+    """Put what a measurement has evicted into the cache again."""
+    with open_cache(folder) as cache:
+        gone = [each for each in map(key, range(entries)) if cache.get(each) is None]
+        cache.put_many([(each, ANSWER) for each in gone])
+
+
+def put_us(cache: ResponseCache, keys: Sequence[str]) -> float:
+    """Return the median microseconds of processor time of putting these, each by itself."""
+    taken: List[float] = []
+    for each in keys:
         began = time.process_time()
-        for each in some:
+        assert cache.put(each, ANSWER)
+        taken.append(time.process_time() - began)
+    return median(taken) * 1e6
+
+
+def cache_costs(folder: Path, entries: int) -> CacheCosts:
+    """Measure a cache that holds the entries with the numbers below `entries`; others are added, and as many go."""
+    chosen = [key(number) for number in random.Random(7).sample(range(entries), min(entries, READ))]
+    opened = []
+    for each in chosen[:15]:
+        began = time.perf_counter()
+        with open_cache(folder) as cache:
             assert cache.get(each)
-        hit = (time.process_time() - began) / len(some) * 1e6
+            opened.append((time.perf_counter() - began) * 1000)
+    with open_cache(folder) as cache:
+        began = time.process_time()
+        found = [cache.get(each) for each in chosen]
+        get_us = (time.process_time() - began) / len(chosen) * 1e6
+        assert None not in found
+        # Above every number that `fill` uses.
+        new = [key(10**9 + entries * 10 + number) for number in range(2 * WRITTEN)]
+        alone = put_us(cache, new[:WRITTEN])
+        sums = []
+        for _ in range(15):
+            began = time.perf_counter()
+            stats = cache.stats()
+            sums.append((time.perf_counter() - began) * 1000)
+        for each in new[:WRITTEN]:
+            assert cache.delete(each)
+    with open_cache(
+        folder, max_size_mb=(stats.size_bytes - (WRITTEN - 1) * stats.size_bytes // stats.entries) / 1e6
+    ) as cache:
+        evicting = put_us(cache, new[WRITTEN:])
+        evicted = cache.stats().evictions
+        assert evicted >= WRITTEN - 2, evicted
+    return CacheCosts(median(opened), get_us, alone, evicting, median(sums))
+
+
+def caches(largest: int) -> None:
+    """Print what a cache costs at each size, and note the largest beside the smallest."""
+    head = "{:>12}{:>12}{:>12}{:>12}{:>22}{:>12}{:>16}".format
+    print(head("entries", "open, ms", "get, µs", "put, µs", "put that evicts, µs", "size, ms", "filled in, s"))
+    found: List[CacheCosts] = []
+    sizes = [size for size in SIZES if size <= largest] or [largest]
+    filled = 0
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "cache")
+        for size in sizes:
+            seconds = fill(folder, range(filled, size))
+            filled = size
+            costs = cache_costs(folder, size)
+            found.append(costs)
+            figures = [f"{costs.open_ms:.2f}", *(f"{each:.1f}" for each in costs[1:4]), f"{costs.stats_ms:.2f}"]
+            print(head(f"{size:,}", *figures, f"{seconds:.1f}"), flush=True)
+            if size != sizes[-1]:
+                bring_back(folder, size)
+    first, last = found[0], found[-1]
+    words = f"of {sizes[-1]:,} entries"
+    for name, few, many in (
+        ("a verified get, read once, from a cache", first.get_us, last.get_us),
+        ("a put into a cache", first.put_us, last.put_us),
+        ("a put that evicts, into a cache", first.evicting_put_us, last.evicting_put_us),
+    ):
+        note(f"{name} {words}", many, "µs", limit=f"{few:.1f} µs with {sizes[0]:,}: {many / few:.1f} times")
+    note(f"open a cache {words} and read one", last.open_ms, "ms", limit=f"{first.open_ms:.1f} ms with {sizes[0]:,}")
+
+
+async def run_of(folder: Path, number: int) -> Tuple[float, float]:
+    """Return µs of processor time of a row answered from the cache, and MB above the start."""
+    with open_cache(folder) as cache:
+        async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), cache=cache) as orchestrator:
+            waiting: List[ClaudeRequest] = []
+            async for _, request in orchestrator.requests(rows(number), **OPTIONS):
+                assert isinstance(request, ClaudeRequest)
+                waiting.append(request)
+                if len(waiting) == TOGETHER:
+                    cache.put_many([(each, answer(each.model)) for each in waiting])
+                    waiting.clear()
+            cache.put_many([(each, answer(each.model)) for each in waiting])
     # Another cache object, which has verified nothing yet: else half of the smallest batch would be cheaper.
-    with ResponseCache(folder / "cache", **options) as cache:
-        assert cache.get(some[0])
+    with open_cache(folder) as cache:
+        cache.get(key(0))
         async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), cache=cache) as orchestrator:
             before, began = peak_mb(), time.process_time()
             summary = await orchestrator.run_stream(rows(number), on_result=lambda row, result: None, **OPTIONS)
             row_us = (time.process_time() - began) / number * 1e6
         assert summary.counts["cached"] == number, summary
-    return hit, row_us, peak_mb() - before
+    return row_us, peak_mb() - before
+
+
+def runs(largest: int) -> None:
+    """Print what a row costs in runs of each size, and note the largest beside the smallest."""
+    sizes = [size for size in SIZES if size <= largest] or [largest]
+    found = []
+    print("{:>12}{:>12}{:>16}".format("rows", "row, µs", "MB above start"))
+    for size in (500, *sizes):  # the first pays for what is imported, and is not shown
+        # The smaller ones several times, as each takes less than a moment.
+        several = []
+        for _ in range(max(1, min(5, 20_000 // size))):
+            with tempfile.TemporaryDirectory() as folder:
+                os.environ.update(CLAUDE_FORCE_DATA_DIR=folder + "/data")
+                several.append(asyncio.run(run_of(Path(folder, "cache"), size)))
+        row_us, memory = median(each[0] for each in several), max(each[1] for each in several)
+        if size in sizes:
+            found.append(row_us)
+            print(f"{size:>12,}{row_us:>12.1f}{memory:>16.0f}", flush=True)
+            note(f"a cached row of {size:,}", row_us, "µs", limit=f"{memory:.0f} MB above the start")
+    note(f"a row of {sizes[-1]:,} beside one of {sizes[0]:,}", found[-1] / found[0], "times", LEVEL)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--largest", type=int, default=1_000_000)
+    parser.add_argument("--largest", type=int, default=1_000_000, help="entries (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=100_000, help="rows (default: %(default)s)")
     arguments = parser.parse_args()
-    sizes = [size for size in (1_000, 10_000, 100_000, 1_000_000) if size <= arguments.largest]
-    found = []
-    with tempfile.TemporaryDirectory() as folder:  # so that the first size does not pay for what is imported
-        os.environ.update(CLAUDE_FORCE_DATA_DIR=folder + "/data", CLAUDE_CACHE_SECRET=SECRET)
-        asyncio.run(measure(Path(folder), 500))
-    print("{:>20}{:>12}{:>12}{:>16}".format("entries and rows", "hit, µs", "row, µs", "MB above start"))
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ.update(CLAUDE_FORCE_DATA_DIR=folder + "/data", CLAUDE_CACHE_SECRET=SECRET)
-            found.append(asyncio.run(measure(Path(folder), size)))
-        hit, row, memory = found[-1]
-        print(f"{size:>20,}{hit:>12.1f}{row:>12.1f}{memory:>16.0f}")
-        note(f"a cached row of {size:,}", row, "µs", limit=f"a hit among {size:,} entries: {hit:.1f} µs")
-    note(f"a row of {sizes[-1]:,} beside one of {sizes[0]:,}", found[-1][1] / found[0][1], "times", LEVEL)
+    os.environ["CLAUDE_CACHE_SECRET"] = SECRET
+    # Runs first: the memory of a process is that of the most it ever had.
+    runs(arguments.rows)
+    print()
+    caches(arguments.largest)
     return 0
 
 

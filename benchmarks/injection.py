@@ -10,8 +10,8 @@ A text is cut into pieces of 2,000 characters, and a piece counts as suspected w
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import timeit
 from collections import Counter
 from pathlib import Path
@@ -42,6 +42,10 @@ def _microseconds(text: str) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    library = os.path.dirname(os.__file__)
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", default=[library])
+    folders = parser.parse_args().folders
     for name, text in (("English prose", ENGLISH), ("Russian prose", RUSSIAN)):
         print(f"{name}, 2,000 characters: {_microseconds((text * 40)[:PIECE]):.0f} µs")
     print(f"a review of 100 characters: {_microseconds(ENGLISH):.1f} µs")
@@ -54,7 +58,7 @@ def main() -> None:
     print(f"a template with such a review: {whole:.1f} µs")
     pieces = characters = suspected = 0
     kinds: Counter[str] = Counter()
-    for text in _texts(sys.argv[1:] or [os.path.dirname(os.__file__)]):
+    for text in _texts(folders):
         for start in range(0, len(text), PIECE):
             piece = text[start : start + PIECE]
             found = scan(piece)

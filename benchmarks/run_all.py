@@ -36,9 +36,15 @@ RUNS: List[Tuple[str, ...]] = [
     ("first_answer.py",),
     ("dispatch.py", "--calls", "1000", "--rounds", "5"),
     ("batches.py", "--rows", "20000"),
+    ("cluster.py", "--only", "speed", "--rows", "800", "--most", "2"),
     ("growth.py",),
 ]
-QUICK = {"growth.py": ("--largest", "10000"), "batches.py": ("--rows", "2000"), "dispatch.py": ("--only", "latency")}
+QUICK = {
+    "growth.py": ("--largest", "10000", "--rows", "10000"),
+    "batches.py": ("--rows", "2000"),
+    "cluster.py": ("--only", "speed", "--rows", "200", "--most", "2"),
+    "dispatch.py": ("--only", "latency"),
+}
 
 
 def machine() -> str:
@@ -90,7 +96,9 @@ def main() -> int:
             arguments = list(QUICK.get(script, arguments)) if chosen.quick else arguments
             print(f"== {script} {' '.join(arguments)}", flush=True)
             command = [sys.executable, str(HERE / script), *arguments]
+            since = time.perf_counter()
             done = subprocess.run(command, env={**os.environ, VARIABLE: str(noted)}, check=False)
+            print(f"   took {time.perf_counter() - since:.0f} s", flush=True)
             if done.returncode:
                 failed.append(script)
         figures = read(noted)
