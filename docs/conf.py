@@ -77,6 +77,8 @@ nb_execution_in_temp = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
+# As the code has them: the value of a default such as os.environ is that of the machine that builds the site.
+autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
 toc_object_entries_show_parents = "hide"
 autosummary_generate = False
