@@ -115,6 +115,11 @@ def _image(token: Any) -> str:
     return f'<a href="{address}" rel="noopener noreferrer">{_text(token.content or address)}</a>'
 
 
+def _table_cell(tag: str, token: Any) -> str:
+    # Front ends set the cells of an output to the right, as numbers are.
+    return f'<{tag} style="{html.escape(str(token.attrGet("style") or "text-align:left"))}">'
+
+
 def _code(tokens: Any, index: int, options: Any, env: Any) -> str:
     token = tokens[index]
     language = (token.info or "").strip().split(" ")[0][:30] if token.type == "fence" else ""
@@ -164,6 +169,8 @@ _RULES: Dict[str, Callable[..., str]] = {
     "fence": _code,
     "image": _rule(_image),
     "table_open": _rule(lambda token: f"{SCROLLED_TABLE}<table>\n"),
+    "th_open": _rule(lambda token: _table_cell("th", token)),
+    "td_open": _rule(lambda token: _table_cell("td", token)),
     "table_close": _rule(lambda token: "</table></div>\n"),
     "html_inline": _rule(_checkbox),
     "math_inline": _inline_formula,

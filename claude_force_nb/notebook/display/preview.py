@@ -139,7 +139,7 @@ class Preview:
     def bundle(self) -> Bundle:
         """Return the display bundle; the JSON is folded below the parts in HTML."""
         plain = str(self)
-        style = "white-space:pre-wrap;overflow-wrap:anywhere;margin:0.2em 0 0.8em"
+        style = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;margin:0.2em 0 0.8em"
         inner = "".join(f"<div><b>{escape(title)}</b></div>{_folded(text, style)}" for title, text in self.sections)
         facts = escape("\n".join(self.facts))
         inner += f'<pre style="{style}">{facts}</pre>'

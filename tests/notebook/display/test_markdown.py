@@ -292,3 +292,14 @@ def test_only_what_is_new_is_rendered() -> None:
     before, after = renderer.blocks(text[:10_000]), renderer.blocks(text)
     assert len(before) > 100
     assert all(each is kept for each, kept in zip(before[:-1], after))
+
+
+def test_columns_of_a_table_are_set_to_the_left_unless_the_answer_says_otherwise() -> None:
+    """Front ends set the cells of an output to the right."""
+    shown = markdown_as_html("| a | b |\n| --- | ---: |\n| text | 1 |\n")
+    assert re.findall(r'<(t[hd]) style="text-align:(\w+)">', shown) == [
+        ("th", "left"),
+        ("th", "right"),
+        ("td", "left"),
+        ("td", "right"),
+    ]
