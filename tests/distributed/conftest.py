@@ -42,8 +42,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def start_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], ContextManager[Cluster]]:
     """Start so many worker processes, which have a home of their own; gives cluster and client."""
     pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+    import dask
     from distributed import Client, LocalCluster
 
+    # 15 s after a worker was lost, Dask gives up its place unless it is there at that moment, even if it came back and is lost again.
+    monkeypatch.setitem(dask.config.config["distributed"]["deploy"], "lost-worker-timeout", "10 minutes")
     monkeypatch.setenv("CLAUDE_FORCE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CLAUDE_CACHE_SECRET", SECRET)
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
