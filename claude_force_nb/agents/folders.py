@@ -87,7 +87,10 @@ class AgentFolder:
         return self._contents
 
     def _scan(self) -> Tuple[_File, ...]:
-        if not os.access(self._path, os.F_OK):  # mostly so, and cheaper to ask than to fail
+        try:
+            if not os.access(self._path, os.F_OK):  # mostly so, and cheaper to ask than to fail
+                return ()
+        except ValueError:  # a name that no folder can have, such as one with a null character
             return ()
         # Files of the folder itself go before those of the folders in it.
         found = sorted(_files(self._path, 0), key=lambda file: (file.path.count(os.sep), file.path))
