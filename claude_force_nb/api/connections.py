@@ -176,8 +176,11 @@ class Connections:
     def _timeout(self, seconds: float) -> Any:
         from aiohttp import ClientTimeout
 
+        # `connect` bounds what the socket's own limits leave out: finding the address, and a proxy's answer to CONNECT.
         return _known(
-            self._timeouts, seconds, lambda: ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
+            self._timeouts,
+            seconds,
+            lambda: ClientTimeout(total=None, connect=seconds, sock_connect=seconds, sock_read=seconds),
         )
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
 import subprocess
 import warnings
@@ -17,7 +18,7 @@ from support.transports import KEY, Handler, request, result, transport
 
 from claude_force_nb.api.connections import MOST_REFUSAL_BYTES
 from claude_force_nb.api.http_environment import connection_settings
-from claude_force_nb.errors import BrokenConnectionError, ConfigurationError, ServerError
+from claude_force_nb.errors import BrokenConnectionError, CallTimeoutError, ConfigurationError, ServerError
 
 MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hello"}], "model": "m"}
 BASIC = "Basic " + b64encode(b"me:pass word").decode()
@@ -252,6 +253,22 @@ def test_a_proxy_of_encrypted_calls_sees_the_name_alone(
     assert KEY not in server.asked[0]
     assert server.keys == [KEY] * 2
     assert not any("proxy" in name.lower() for headers in server.headers for name in headers)
+
+
+def test_a_proxy_that_never_answers_is_not_waited_for(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection, and says nothing to CONNECT."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+        async def main() -> None:
+            way = transport("https://gateway.invalid")
+            try:
+                with pytest.raises(CallTimeoutError, match="in time"):
+                    await asyncio.wait_for(way.send(request(), timeout_seconds=0.3), 30)
+            finally:
+                await way.close()
+
+        run(main())
 
 
 def test_the_machines_own_certificates_are_read() -> None:
