@@ -13,7 +13,7 @@ from claude_force_nb.messages.request import normalise_base_url
 
 from .connections import Connections, HttpCall, open_connections
 from .credentials import Credentials
-from .http_environment import basic_authorization, custom_headers
+from .http_environment import basic_authorization, custom_headers, secrets_of_headers
 from .instrumentation import Watch, may_have_spans, waits_for_import
 from .libraries import import_http, import_sdk
 from .sdk_client import SdkClient, make_sdk_client, own_sdk_client
@@ -34,7 +34,8 @@ class LoopClient:
     environ : mapping
         Environment variables.
     on_secret : callable
-        Told the password of the address, and the tokens with which the SDK's own chain signs calls.
+        Told the password of the address, credentials among the custom headers, and the tokens with which the SDK's own chain signs
+        calls.
 
     Raises
     ------
@@ -59,6 +60,8 @@ class LoopClient:
         self._own = own
         self._on_secret = on_secret
         self._headers = custom_headers(environ)
+        for secret in secrets_of_headers(self._headers):
+            on_secret(secret)
         if user:
             if "api_key" not in credentials.arguments:
                 raise ConfigurationError(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -23,7 +24,13 @@ __all__ = [
     "custom_headers",
     "environment_problem",
     "make_http_client",
+    "secrets_of_headers",
 ]
+
+# Whole words: what these headers say is taken out of answers, so X-Author and X-Cache-Key must not be among them.
+_SECRET_HEADER = re.compile(
+    r"(?:^|[-_])(?:authorization|auth|token|secret|password|cookie|(?:api|access|subscription)[-_]?key)$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,12 @@ def custom_headers(environ: Mapping[str, str]) -> Dict[str, str]:
             )
         made[name] = value
     return made
+
+
+def secrets_of_headers(headers: Mapping[str, str]) -> List[str]:
+    """Return the values of those headers whose names say that they are credentials, each also without its scheme (``Bearer``)."""
+    values = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
+    return [*values, *(value.partition(" ")[2].strip() for value in values if " " in value)]
 
 
 def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import anthropic
 import pytest
-from support.transports import KEY, request, result, transport
+from aiohttp import web
+from support.transports import KEY, Handler, request, result, transport
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.api.transport import ApiTransport
-from claude_force_nb.errors import ConfigurationError
+from claude_force_nb.errors import ConfigurationError, InvalidRequestError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.simulator import Simulator
 
@@ -150,3 +151,27 @@ def test_headers_of_the_environment(run: Any, simulator: Simulator) -> None:
             run(main({**environ, "ANTHROPIC_CUSTOM_HEADERS": f"x-good: 1\n{line}"}))
         assert "hid" not in str(caught.value)
     assert len(simulator.requests) == 2
+
+
+def test_credentials_among_the_headers_of_the_environment_are_not_shown(
+    run: Any, serve: Callable[[Handler], str]
+) -> None:
+    """A gateway that repeats them; a word of a header that is no credential stays in what it says."""
+
+    async def handler(incoming: web.Request) -> web.StreamResponse:
+        said = " ".join(incoming.headers[name] for name in ("proxy-token", "authorization", "x-author"))
+        return web.json_response({"error": {"type": "invalid_request_error", "message": said}}, status=400)
+
+    async def main() -> None:
+        headers = "Proxy-Token: hidden-one\nAuthorization: Custom hidden-two\nX-Author: somebody"
+        way = ApiTransport(
+            base_url=serve(handler), environ={"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_CUSTOM_HEADERS": headers}
+        )
+        try:
+            with pytest.raises(InvalidRequestError, match="somebody") as caught:
+                await way.send(request(), timeout_seconds=20)
+        finally:
+            await way.close()
+        assert "hidden" not in str(caught.value)
+
+    run(main())
