@@ -64,7 +64,7 @@ class Watch:
         # By identity: wrappers say that they are equal to what they wrap.
         if len(self._unwatched) == len(methods) and all(map(operator.is_, methods, self._unwatched)):
             return False
-        home = os.path.join(os.path.dirname(getattr(sdk, "__file__", None) or ""), "")
+        home = os.path.join(os.path.dirname(sdk.__file__ or ""), "")
         if not all(_is_from(home, method) for method in methods):
             return True
         self._unwatched = methods

@@ -6,7 +6,6 @@ import functools
 import subprocess
 import sys
 import textwrap
-import types
 from typing import Any, List
 
 import anthropic
@@ -14,7 +13,6 @@ import pytest
 from support.transports import request, result, transport
 
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.api.instrumentation import Watch
 from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.errors import ClaudeForceError, InvalidRequestError, StreamCutError
 from claude_force_nb.simulator import Simulator
@@ -185,11 +183,3 @@ def test_the_spans_of_the_sdk_itself_are_all_there() -> None:
         [sys.executable, "-c", textwrap.dedent(SPANS)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout == "8\n", done.stderr
-
-
-def test_a_stand_in_for_the_sdk_is_not_somebody_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module of that name without a file, as tests put there, or a folder beside the notebook."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "anthropic"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "anthropic", types.ModuleType("anthropic"))
-    assert not Watch().is_on()
