@@ -44,7 +44,7 @@ _BEFORE_BLANK = re.compile(r"\n(?=[ \t]*\n)")
 def _wrap(inner: str) -> str:
     # nbconvert puts this HTML into Markdown, where a blank line ends HTML: of code, what follows would be read as Markdown.
     inner = _BEFORE_BLANK.sub("&#10;", inner)
-    return f'<div class="claude-force mathjax_ignore tex2jax_ignore">{inner}</div>'
+    return f'<div class="claude-force mathjax_ignore tex2jax_ignore" style="overflow-wrap:break-word">{inner}</div>'
 
 
 def bundle(plain: str, markdown: str, inner_html: str) -> Bundle:
