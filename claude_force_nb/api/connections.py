@@ -216,9 +216,9 @@ def open_connections(address: str, headers: Mapping[str, str]) -> Connections:
     settings = connection_settings(address)
     every_call = {
         "accept": "application/json",
-        "accept-encoding": "gzip",  # what `reading` unpacks
         "user-agent": "claude_force_nb",
         **{name.lower(): value for name, value in headers.items()},
+        "accept-encoding": "gzip",  # what `reading` unpacks
     }
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=settings.tls),  # how many at a time is decided by `slots`

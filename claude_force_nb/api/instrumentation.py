@@ -60,12 +60,15 @@ class Watch:
         sdk = sys.modules.get("anthropic")
         if sdk is None:
             return False
-        methods = tuple(_methods(sdk))
+        client = getattr(sdk, "AsyncAnthropic", None)
+        methods = (client, *_methods(sdk))
         # By identity: wrappers say that they are equal to what they wrap.
         if len(self._unwatched) == len(methods) and all(map(operator.is_, methods, self._unwatched)):
             return False
         home = os.path.join(os.path.dirname(sdk.__file__ or ""), "")
-        if not all(_is_from(home, method) for method in methods):
+        if client is not None and client.__module__.partition(".")[0] != "anthropic":
+            return True  # a class of somebody else's in its place
+        if not all(_is_from(home, method) for method in methods[1:]):
             return True
         self._unwatched = methods
         return False

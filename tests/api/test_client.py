@@ -131,7 +131,7 @@ def test_headers_of_the_environment(run: Any, simulator: Simulator) -> None:
     """As the SDK reads them; a line that cannot be one is named, and its content is not shown."""
     environ = {
         "ANTHROPIC_API_KEY": KEY,
-        "ANTHROPIC_CUSTOM_HEADERS": "X-Team: research\n\nnothing\nX-Empty:\n user-agent : me ",
+        "ANTHROPIC_CUSTOM_HEADERS": "X-Team: research\n\nnothing\nX-Empty:\n user-agent : me \nAccept-Encoding: br",
     }
 
     async def main(environ: Dict[str, str]) -> List[str]:
@@ -144,6 +144,7 @@ def test_headers_of_the_environment(run: Any, simulator: Simulator) -> None:
     run(main(environ))
     for each in simulator.requests:
         assert (each.headers["x-team"], each.headers["user-agent"], each.headers["x-empty"]) == ("research", "me", "")
+        assert each.headers["accept-encoding"] == "gzip"  # nothing else can be read
     for line in ("bad name: hidden", ": hidden", "x-bad: hid\x07den", "x-ü: hidden"):
         with pytest.raises(
             ConfigurationError, match=r"line 2 of ANTHROPIC_CUSTOM_HEADERS is not a header.*nothing was sent"

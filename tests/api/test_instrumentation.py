@@ -89,6 +89,35 @@ def test_a_wrapper_around_the_client_sees_every_call(
     assert seen == [name] * 4
 
 
+def test_a_class_in_place_of_the_client_sees_every_call(
+    run: Any, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it overrides, and though clients were made before."""
+    seen: List[str] = []
+
+    class Client(anthropic.AsyncAnthropic):
+        async def _request(self, *arguments: Any, **more: Any) -> Any:
+            seen.append("request")
+            return await super()._request(*arguments, **more)
+
+        @property
+        def messages(self) -> Any:
+            seen.append("messages")
+            return super().messages
+
+    async def main() -> None:
+        way = transport(simulator.url)
+        try:
+            await send(way, "a")
+            monkeypatch.setattr(anthropic, "AsyncAnthropic", Client)
+            await send(way, "b", "c")
+        finally:
+            await way.close()
+
+    run(main())
+    assert seen.count("messages") == 2
+
+
 def test_failures_and_limits_are_the_same_for_those_who_look(
     run: Any, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
