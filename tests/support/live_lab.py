@@ -62,6 +62,8 @@ def notebook(cells: List[str]) -> Dict[str, Any]:
 
 
 # A new kernel may give a cell the number that it had before: its end is that the number is written, not that it differs.
+# Shortcuts are there once the settings are read, which may be later than the kernel: a key that is pressed before is lost.
+_HAS_SHORTCUTS = "() => window.jupyterapp?.commands.keyBindings.some(each => each.command === 'notebook:run-cell')"
 _WATCH = """
 prompt => {
   prompt.hasEnded = false;
@@ -95,6 +97,7 @@ class Lab:
         }
         command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
         command += ["--ServerApp.token=" + self.token, f"--ServerApp.root_dir={self.folder}"]
+        command += [f"--{app}.expose_app_in_browser=True" for app in ("LabApp", "JupyterNotebookApp")]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.append("--allow-root")
         self._numbers = itertools.count()
@@ -202,6 +205,7 @@ class NotebookPage:
             "text=/Python 3.*Idle/" if self._tree == "lab/tree" else ".jp-Notebook-ExecutionIndicator[data-status=idle]"
         )
         self.page.locator(idle).first.wait_for()
+        self.page.wait_for_function(_HAS_SHORTCUTS)
 
     def cell(self, number: int) -> Any:
         """Return the locator of a cell."""
