@@ -114,7 +114,7 @@ def test_html(notebook: Any) -> None:
     # MathJax looks for pairs within one run of text, and never in an element of the class that it is told to pass over.
     for output in (output for cell in notebook.cells for output in cell.outputs):
         assert "".join(Page(output["data"]["text/html"]).seen.split()) in "".join(body.seen.split())
-        assert output["data"]["text/html"].startswith('<div class="claude-force mathjax_ignore tex2jax_ignore">')
+        assert output["data"]["text/html"].startswith('<div class="claude-force mathjax_ignore tex2jax_ignore"')
         assert not [run for run in Page(output["data"]["text/html"]).runs if run.count("$") > 1]
 
 
