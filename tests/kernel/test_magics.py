@@ -439,7 +439,7 @@ def test_an_error_ends_in_a_link_to_what_mends_it(shared: LiveKernel) -> None:
         ("%claude {{ nobody }}", "how-to/values-in-prompts.md"),
         ("%claude agent=nobody hi", "how-to/agents.md"),
         ("%claude budget=0.0000001 hi", "how-to/stay-in-budget.md"),
-        ("%claude_batch nothing_there", "how-to/batches.md#where-rows-come-from"),
+        ("%claude_batch nothing_there", "how-to/rows.md"),
     ):
         cell = shared.run(code)
         assert cell.help_link.endswith("/docs/" + page), cell.error
