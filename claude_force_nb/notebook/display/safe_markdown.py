@@ -116,13 +116,21 @@ def _display_formula(node: SyntaxTreeNode) -> str:
 
 
 def _footnote(node: SyntaxTreeNode) -> str:
-    return _indented(_blocks(node.children), f"[^{_number(node)}]: ", "    ")
+    # To a reader without footnotes this defines the address of a link (CommonMark 0.31, section 4.7), unless more than a title
+    # follows the first word: so the first word is a space, and what follows cannot begin a title.
+    text = _blocks(node.children)
+    if node.children and node.children[0].type == "paragraph":
+        text = f"&nbsp; {_TITLE_START.sub(_escape_start, text)}"
+    else:
+        text = f"&nbsp; &nbsp;\n\n{text}".rstrip()
+    return _indented(text, f"[^{_number(node)}]: ", "    ")
 
 
 def _number(node: SyntaxTreeNode) -> int:
     return int(node.meta["id"]) + 1
 
 
+_TITLE_START = re.compile("""^["'(]""")
 _ALIGNMENTS = {"text-align:left": ":---", "text-align:right": "---:", "text-align:center": ":---:"}
 _BLOCKS: Dict[str, Callable[[SyntaxTreeNode], str]] = {
     "paragraph": _paragraph,

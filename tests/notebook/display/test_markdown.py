@@ -154,7 +154,7 @@ def test_what_else_is_set() -> None:
     assert "- [x] done\n- [ ] todo" in markdown
     assert "~~gone~~" in markdown
     assert "a note[^1]." in markdown
-    assert markdown.endswith("[^1]: Said so.")
+    assert markdown.endswith("[^1]: &nbsp; Said so.")
 
 
 def test_a_bar_in_a_formula_ends_no_cell() -> None:

@@ -100,6 +100,33 @@ def test_no_reader_finds_anything_live(text: str, thinking: str) -> None:
             assert re.match("(?i)https?:|mailto:", token.attrGet("href"))
 
 
+@pytest.mark.parametrize(
+    "note",
+    [
+        "data:text/html,x",
+        "javascript:alert(1)",
+        "\\input{y}",
+        '"a title"',
+        "(in brackets)",
+        "'quoted'",
+        "word 'title'",
+        "- item",
+        "```",
+        "# h",
+        "",
+        "> x",
+        "$x$",
+    ],
+)
+def test_a_footnote_is_no_address(note: str) -> None:
+    """To a reader that knows no footnotes, whose links it would define; its words are there all the same."""
+    shown = answer_bundle(f"see [^1]\n\n[^1]: {note}\n", "", "m")["text/markdown"]
+    tokens = list(all_tokens(READER.parse(shown)))
+    assert not [token for token in tokens if token.type == "link_open"]
+    for word in re.findall("[a-z]{4,}", note):
+        assert word in prose(shown)
+
+
 def prose(text: str) -> str:
     tokens = all_tokens(READER.parse(text))
     return "".join(token.content for token in tokens if token.type in ("text", "code_inline", "fence", "code_block"))
