@@ -5,7 +5,7 @@
 One cache is filled further and further with signed answers, 1,000 in a transaction, in memory (/dev/shm) where there is room: what is
 measured is the processor's work. At each size it is opened, asked for 1,500 entries that no object has verified before, written to, asked
 for its size, and written to at its size limit, where each entry that comes makes another go. Then generators of rows are answered from a
-cache that has them all: processor time a row, and memory above what the process had before.
+cache that has them all: processor time a row, its line in the ledger included, and memory above what the process had before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 import time
 from hashlib import sha256
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from figures import note
@@ -41,6 +41,7 @@ TOGETHER = 1000
 READ, WRITTEN = 1500, 300
 # A row of the largest batch may cost so much more than one of the smallest: "falling or level", and what a busy machine adds.
 LEVEL = 1.15
+TURNS = 5
 
 
 class CacheCosts(NamedTuple):
@@ -179,8 +180,8 @@ def caches(largest: int) -> None:
     note(f"open a cache {words} and read one", last.open_ms, "ms", limit=f"{first.open_ms:.1f} ms with {sizes[0]:,}")
 
 
-async def run_of(folder: Path, number: int) -> Tuple[float, float]:
-    """Return µs of processor time of a row answered from the cache, and MB above the start."""
+async def fill_rows(folder: Path, number: int) -> None:
+    """Put the answers of so many rows into the cache."""
     with open_cache(folder) as cache:
         async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), cache=cache) as orchestrator:
             waiting: List[ClaudeRequest] = []
@@ -191,35 +192,54 @@ async def run_of(folder: Path, number: int) -> Tuple[float, float]:
                     cache.put_many([(each, answer(each.model)) for each in waiting])
                     waiting.clear()
             cache.put_many([(each, answer(each.model)) for each in waiting])
-    # Another cache object, which has verified nothing yet: else half of the smallest batch would be cheaper.
+
+
+async def run_of(folder: Path, number: int) -> Tuple[float, float]:
+    """Return µs of processor time of a row answered from the cache, and MB above the start."""
+    # A cache object of its own, which has verified nothing yet: else half of the smallest batch would be cheaper.
     with open_cache(folder) as cache:
         cache.get(key(0))
         async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), cache=cache) as orchestrator:
             before, began = peak_mb(), time.process_time()
             summary = await orchestrator.run_stream(rows(number), on_result=lambda row, result: None, **OPTIONS)
+            # The ledger's lines are written 512 at a time: without this, the smallest runs would pay for half of theirs.
+            assert orchestrator.ledger is not None
+            orchestrator.ledger.flush()
             row_us = (time.process_time() - began) / number * 1e6
         assert summary.counts["cached"] == number, summary
     return row_us, peak_mb() - before
 
 
 def runs(largest: int) -> None:
-    """Print what a row costs in runs of each size, and note the largest beside the smallest."""
+    """Print what a row costs in runs of each size, and note the largest beside the smallest.
+
+    The sizes take turns, so that what else the machine does slows all of them alike: in each turn as many runs of a size as it takes
+    for a tenth of the largest one's rows, and one of that.
+    """
     sizes = [size for size in SIZES if size <= largest] or [largest]
-    found = []
+    costs: Dict[int, List[float]] = {size: [] for size in sizes}
+    memory = dict.fromkeys(sizes, 0.0)
+    ratios = []
+    with tempfile.TemporaryDirectory() as place:
+        os.environ.update(CLAUDE_FORCE_DATA_DIR=place + "/data")
+        for size in sizes:
+            asyncio.run(fill_rows(Path(place, str(size)), size))
+        asyncio.run(run_of(Path(place, str(sizes[0])), sizes[0]))  # pays for what is imported
+        for _ in range(TURNS):
+            turn = {}
+            for size in sizes:
+                several = max(1, sizes[-1] // 10 // size)
+                done = [asyncio.run(run_of(Path(place, str(size)), size)) for _ in range(several)]
+                turn[size] = fmean(each[0] for each in done)
+                costs[size].append(turn[size])
+                memory[size] = max(memory[size], *(each[1] for each in done))
+            ratios.append(turn[sizes[-1]] / turn[sizes[0]])
     print("{:>12}{:>12}{:>16}".format("rows", "row, µs", "MB above start"))
-    for size in (500, *sizes):  # the first pays for what is imported, and is not shown
-        # The smaller ones several times, as each takes less than a moment.
-        several = []
-        for _ in range(max(1, min(5, 20_000 // size))):
-            with tempfile.TemporaryDirectory() as folder:
-                os.environ.update(CLAUDE_FORCE_DATA_DIR=folder + "/data")
-                several.append(asyncio.run(run_of(Path(folder, "cache"), size)))
-        row_us, memory = median(each[0] for each in several), max(each[1] for each in several)
-        if size in sizes:
-            found.append(row_us)
-            print(f"{size:>12,}{row_us:>12.1f}{memory:>16.0f}", flush=True)
-            note(f"a cached row of {size:,}", row_us, "µs", limit=f"{memory:.0f} MB above the start")
-    note(f"a row of {sizes[-1]:,} beside one of {sizes[0]:,}", found[-1] / found[0], "times", LEVEL)
+    for size in sizes:
+        row_us = median(costs[size])
+        print(f"{size:>12,}{row_us:>12.1f}{memory[size]:>16.0f}", flush=True)
+        note(f"a cached row of {size:,}", row_us, "µs", limit=f"{memory[size]:.0f} MB above the start")
+    note(f"a row of {sizes[-1]:,} beside one of {sizes[0]:,}", median(ratios), "times", LEVEL)
 
 
 def main() -> int:

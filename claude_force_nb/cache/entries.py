@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Set, Tuple, Union
 
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
@@ -32,6 +32,8 @@ VERIFIED_BYTES = 16 * 2**20
 """Size limit of `Verified`."""
 
 _OVERHEAD_BYTES = 2048
+# Fingerprints of entries that were read once; at this number they are forgotten. About 2 MB.
+_MOST_READ_ONCE = 16_384
 _MOST_USAGES = 4096
 # What has been read, by the record; values of equal records are equal in type too, since they were signed.
 _usages: Dict[Tuple[Tuple[str, Any], ...], Usage] = {}
@@ -146,22 +148,38 @@ def answer_of(entry: Entry, now: float) -> ClaudeResult:
 
 
 class Verified(OrderedDict):  # type: ignore[type-arg]
-    """Fingerprint to `Entry`, the least recently used first, in bounded memory. The owner has the lock."""
+    """Fingerprint to `Entry`, the least recently used first, in bounded memory. The owner has the lock.
+
+    An entry is kept when it is read for the second time. Most are read once: a notebook that is run again, or a batch of 100,000
+    rows. Keeping those would cost a fresh page of memory each, and push out what is read again and again.
+    """
 
     size_bytes = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read_once: Set[str] = set()
 
     def entry(
         self, ring: Optional[KeyRing], fingerprint: str, value: bytes, ttl_seconds: Optional[float]
     ) -> Union[Entry, str]:
-        """Return the entry of a value as read, or what `check` says; one that was verified before, and is unchanged, is not read again."""
+        """Return the entry of a value as read, or what `check` says; one that is kept, and is unchanged, is not read again."""
         found: Union[Entry, str, None] = self.get(fingerprint)
         if type(found) is Entry and found.value == value:
             self.move_to_end(fingerprint)
             return found
         found = check(ring, fingerprint, value, ttl_seconds)
         if type(found) is Entry:
-            self.remember(fingerprint, found)
+            if fingerprint in self._read_once:
+                self.remember(fingerprint, found)
+            else:
+                self._note_read(fingerprint)
         return found
+
+    def _note_read(self, fingerprint: str) -> None:
+        if len(self._read_once) >= _MOST_READ_ONCE:
+            self._read_once.clear()
+        self._read_once.add(fingerprint)
 
     def remember(self, fingerprint: str, entry: Entry) -> None:
         """Keep `entry` and drop the oldest ones; `entry` itself stays, however large, until the next one is added."""

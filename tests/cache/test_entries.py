@@ -36,6 +36,37 @@ def test_the_least_recently_verified_goes_when_there_is_no_room(monkeypatch: pyt
     assert (len(verified), verified.size_bytes) == (0, 0)
 
 
+def test_an_entry_is_kept_when_it_is_read_for_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read once, as by a notebook that runs again, costs no memory; kept or not, a changed value is checked anew."""
+    ring = KeyRing([SECRET.encode()])
+
+    def value(number: int, text: str) -> bytes:
+        raw = bytes.fromhex(fingerprint(number))
+        return ring.sign(encode(answer(text)), fingerprint=raw, created=1000, expires=2000)
+
+    verified = Verified()
+
+    def text_of(number: int, value: bytes) -> str:
+        found = verified.entry(ring, fingerprint(number), value, None)
+        return found if isinstance(found, str) else found.fields["text"]
+
+    first, second = value(1, "first"), value(1, "second")
+    assert text_of(1, first) == "first"
+    assert (list(verified), verified.size_bytes) == ([], 0)
+    assert text_of(1, first) == "first"
+    assert list(verified) == [fingerprint(1)]
+    kept = verified[fingerprint(1)]
+    assert verified.entry(ring, fingerprint(1), first, None) is kept
+    assert text_of(1, second) == "second"
+    assert verified[fingerprint(1)].value == second
+    assert text_of(1, second[:-1] + b"x") == "corrupt"
+
+    monkeypatch.setattr(entries, "_MOST_READ_ONCE", 3)
+    for number in range(2, 12):
+        assert text_of(number, value(number, "x")) == "x"
+        assert len(verified._read_once) <= 3
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_what_json_cannot_hold_is_not_kept(number: float) -> None:
     """Another reader of JSON would refuse it, or take it for something else."""
