@@ -22,6 +22,7 @@ from importlib import metadata
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from claude_force_nb.errors import AnswerFileError
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 
@@ -143,7 +144,7 @@ class AnswerLine(NamedTuple):
             If it is not an answer that this version knows, though its checksum is right.
         """
         try:
-            answer: Dict[str, Any] = json.loads(self.data.decode("utf-8"))["answer"]
+            answer: Dict[str, Any] = load_json(self.data.decode("utf-8"))["answer"]
             agent, request, record = answer["agent"], answer["request"], answer["result"]
             date = datetime.datetime.strptime(answer["date"], _DATE).replace(tzinfo=datetime.timezone.utc)
             result = ClaudeResult.from_record(record, fingerprint=self.fingerprint, age_seconds=0.0)

@@ -7,6 +7,7 @@ import re
 from typing import Any, Iterable
 
 from claude_force_nb.errors import MalformedAnswerError
+from claude_force_nb.messages.nesting import is_nested_deeper
 
 __all__ = ["Redactor", "decode_json", "is_web_page", "joined", "repair_surrogates"]
 
@@ -17,7 +18,6 @@ _SHOWN_SECRET = "…"
 # Anything shorter is not a key but a placeholder for a local server.
 _SHORTEST_SECRET = 8
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 # Escapes that may stand for any character or half of a surrogate pair (RFC 8259, section 7), and the zero bytes of UTF-16 and UTF-32.
 _HIDING = re.compile(rb"\\[u/\\]|\0")
 _WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
@@ -76,9 +76,10 @@ def decode_json(data: bytes) -> Any:
         If it is not JSON, is nested deeper than 100, or has a whole number of more than 400 digits.
     """
     try:
-        if data.count(b"[") + data.count(b"{") > _MOST_DEPTH and _depth(data) > _MOST_DEPTH:
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        if is_nested_deeper(text, _MOST_DEPTH):
             raise MalformedAnswerError(f"the answer is nested more than {_MOST_DEPTH} levels deep", status=200)
-        return json.loads(data, parse_int=_whole_number, parse_constant=_no_constant)
+        return json.loads(text, parse_int=_whole_number, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise MalformedAnswerError("the answer is not valid JSON", status=200) from None
 
@@ -98,20 +99,6 @@ def joined(parts: Iterable[str]) -> str:
 def is_web_page(data: bytes) -> bool:
     """Return whether a body is a web page rather than data."""
     return _WEB_PAGE.match(data[:1000]) is not None
-
-
-def _depth(data: bytes) -> int:
-    deepest = depth = 0
-    for match in _BRACKETS.finditer(data):
-        sign = match.group()
-        if sign in (b"[", b"{"):
-            depth += 1
-            if depth > _MOST_DEPTH:
-                return depth
-            deepest = max(deepest, depth)
-        elif sign in (b"]", b"}"):
-            depth -= 1
-    return deepest
 
 
 def _whole_number(digits: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional
@@ -12,6 +11,7 @@ from claude_force_nb.api.answer import Answer
 from claude_force_nb.api.failures import error_from_answer
 from claude_force_nb.costs.pricing import PriceTable
 from claude_force_nb.errors import ApiError, MalformedAnswerError, NotAnsweredError
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.result import ClaudeResult
 
 __all__ = ["ResultLine", "missing_result", "read_line"]
@@ -113,7 +113,7 @@ def missing_result(fingerprint: bytes, *, agent: Optional[str], model: str) -> C
 def read_line(line: bytes) -> Optional[ResultLine]:
     """Parse a line of results; None if it is not valid JSON, or not for one of our requests."""
     try:
-        item = json.loads(line)
+        item = load_json(line)
     except ValueError:
         return None
     custom_id = item.get("custom_id") if isinstance(item, dict) else None

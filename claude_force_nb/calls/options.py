@@ -10,6 +10,7 @@ from typing import Any, Callable, Collection, Optional, Sequence, Tuple, Union
 from claude_force_nb.agents import Agent
 from claude_force_nb.errors import OptionError
 from claude_force_nb.memory.conversations import CellRun
+from claude_force_nb.messages.nesting import check_depth
 from claude_force_nb.schemas.answer import AnswerSchema, schema_of
 from claude_force_nb.vocabulary import (
     CACHE_MODES,
@@ -82,6 +83,14 @@ def _check_memory(memory: Any, name: str) -> None:
 def _check_turn(turn: Any, name: str) -> None:
     if not (isinstance(turn, CellRun) or (isinstance(turn, str) and turn)):
         raise OptionError(f"{name} must be a non-empty text, not {turn!r}")
+
+
+def _check_depth(value: Any, name: str) -> None:
+    """Refuse what an error message could not show."""
+    try:
+        check_depth(value)
+    except RecursionError as error:
+        raise OptionError(f"{name} is {error}; nothing was sent") from None
 
 
 def _texts(stop: Any) -> Sequence[Any]:
@@ -221,11 +230,12 @@ class CallOptions:
     def _check(self, names: Collection[str]) -> None:
         """Check the options with these names; the others have their defaults."""
         for name in names:
+            value = self.__dict__[name]
             check = _CHECKS.get(name)
-            if check is not None:
-                value = self.__dict__[name]
-                if value is not _DEFAULTS[name]:
-                    check(value, name)
+            if check is not _MAPPING and isinstance(value, (list, tuple, dict)):
+                _check_depth(value, name)
+            if check is not None and value is not _DEFAULTS[name]:
+                check(value, name)
         if self.schema is not None:
             self.__dict__["schema"] = schema_of(self.schema)
         if self.use_memory:

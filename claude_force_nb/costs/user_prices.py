@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from claude_force_nb.errors import OptionError
+from claude_force_nb.messages.nesting import load_json, load_toml
 from claude_force_nb.storage.regular_file import read_regular
 
 from .pricing import PriceTable, load_prices
@@ -78,21 +77,14 @@ def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:
 @lru_cache(maxsize=8)
 def _read_file(path: Path, changed: int, size_bytes: int) -> UserPrices:
     data = read_regular(path, max_bytes=_MOST_BYTES)
+    load = load_json if path.suffix.lower() == ".json" else load_toml
     try:
         text = data.decode("utf-8-sig")
         # Amounts mean exactly what is written, not the nearest binary fraction.
-        entries = json.loads(text, parse_float=Decimal) if path.suffix.lower() == ".json" else _toml(text)
+        entries = load(text, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
         raise OptionError(f"prices: {path} cannot be read: {error or type(error).__name__}") from None
     try:
         return UserPrices(path.name, load_prices().with_overrides(entries), entries)
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from None
-
-
-def _toml(text: str) -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text, parse_float=Decimal)

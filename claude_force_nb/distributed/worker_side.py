@@ -12,6 +12,7 @@ from claude_force_nb.api.transport import ApiTransport
 from claude_force_nb.costs.budget import Budget, Reservation
 from claude_force_nb.costs.reservation import exceeded
 from claude_force_nb.errors import ApiError, BudgetExceededError
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import EXACT
@@ -178,7 +179,7 @@ def _line(result: ClaudeResult) -> str:
 def read_results(lines: Iterable[str]) -> Iterable[ClaudeResult]:
     """Return what `ForwardingLedger` took; an answer that failed comes without its error."""
     for line in lines:
-        record: Dict[str, Any] = json.loads(line)
+        record: Dict[str, Any] = load_json(line)
         plain = ClaudeResult.from_record(record["answer"], fingerprint=record["fingerprint"], age_seconds=0.0)
         yield plain.changed(
             agent=record["agent"],

@@ -16,6 +16,7 @@ from claude_force_nb.errors import OptionError
 from claude_force_nb.vocabulary import whole_number_fault
 
 from .cache_mark import CacheMark, marked_body
+from .nesting import check_level
 
 __all__ = [
     "API_VERSION",
@@ -76,7 +77,7 @@ def _text(value: str, where: str) -> str:
     return value if type(value) is str else str.__str__(value)
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: Any, where: str, depth: int = 0) -> Any:
     """Copy JSON data, writing whole floats as integers so that ``1`` and ``1.0`` are one request."""
     kind = type(value)
     # Nearly every request consists of these types only, and comparing exact types is several times faster. So is
@@ -93,16 +94,17 @@ def _plain(value: Any, where: str) -> Any:
         return _text(value, where)
     if isinstance(value, int):
         return int(value)
+    check_level(depth)
     if kind is dict or isinstance(value, Mapping):
         copied = {}
         for key, item in value.items():
             if not isinstance(key, str):
                 raise OptionError(f"{where}: keys of a request must be text, not {key!r}")
             key = _text(key, where)
-            copied[key] = _plain(item, where + "." + (key if key.isprintable() else ascii(key)))
+            copied[key] = _plain(item, where + "." + (key if key.isprintable() else ascii(key)), depth + 1)
         return copied
     if kind is list or isinstance(value, (list, tuple)):
-        return [_plain(item, where) for item in value]
+        return [_plain(item, where, depth + 1) for item in value]
     raise OptionError(f"{where} cannot be sent: {kind.__name__} is not JSON data")
 
 

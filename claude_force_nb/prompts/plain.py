@@ -14,6 +14,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Collection, Dict, Iterable, List, Mapping, MappingView, Optional, Sequence
 
+from claude_force_nb.messages.nesting import check_level
 from claude_force_nb.messages.text import well_formed
 
 __all__ = [
@@ -185,7 +186,7 @@ def _numpy_scalar(value: Any) -> Any:
     return value.item() if kind in "biuU" else str(value)
 
 
-def json_data(value: Any) -> Any:
+def json_data(value: Any, depth: int = 0) -> Any:
     """Return a value as JSON data: dicts with texts for keys, lists, texts, numbers, booleans and None, down to its last part.
 
     Tables are for `tables.read_table`. Mappings, dataclasses, pydantic models and named tuples become dicts, sets sorted lists, arrays lists,
@@ -194,36 +195,38 @@ def json_data(value: Any) -> Any:
     Raises
     ------
     RecursionError
-        If it contains itself.
+        If it is nested more than `MOST_DEPTH` levels deep; data that contains itself is.
     """
     value = scalar(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, _PLAIN):
         return value
+    check_level(depth)
     if isinstance(value, Mapping):
-        return _mapping(value)
+        return _mapping(value, depth + 1)
     fields = _fields(value)
     if fields is not None:
-        return _mapping(fields)
+        return _mapping(fields, depth + 1)
     items = _items(value)
     if items is not None:
-        return [json_data(item) for item in items]
+        return [json_data(item, depth + 1) for item in items]
     return well_formed(str(value))
 
 
-def _mapping(value: Mapping[Any, Any]) -> Dict[str, Any]:
+def _mapping(value: Mapping[Any, Any], depth: int) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for key, item in value.items():
         name = key if isinstance(key, str) else _key(key)
         # 1 and "1" are one key of JSON, and neither is lost.
-        found[free_name(well_formed(name), found)] = json_data(item)
+        found[free_name(well_formed(name), found)] = json_data(item, depth)
     return found
 
 
-def _key(key: Any) -> str:
+def _key(key: Any, depth: int = 0) -> str:
     if isinstance(key, tuple):
-        return " / ".join(map(_key, key))
+        check_level(depth)
+        return " / ".join(_key(part, depth + 1) for part in key)
     value = scalar(key)
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else "null" if value is None else str(value)
 
@@ -269,23 +272,29 @@ def _items(value: Any) -> Optional[Sequence[Any]]:
     return None
 
 
-def literal(value: Any) -> Any:
+def literal(value: Any, depth: int = 0) -> Any:
     """Return what Python's own lists, tuples, sets and dicts say of a value, down to its last part, so that its text is readable.
 
     ``str([numpy.float64(0.5)])`` is ``[np.float64(0.5)]``, and a member of an Enum in a list is its repr. Single values are as `scalar` has
     them, records are dicts, and what their class has a text of its own for is that text. Tables are for `tables.without_tables`.
+
+    Raises
+    ------
+    RecursionError
+        See `json_data`.
     """
     kind = type(value)
     if kind is str:
         return well_formed(value)
     if kind in _EXACT or kind is float:
         return None if kind is float and math.isnan(value) else value
+    check_level(depth)
     if kind is list or kind is tuple:
-        return kind(map(literal, value))
+        return kind([literal(item, depth + 1) for item in value])
     if isinstance(value, Mapping):
-        return _literal_mapping(value)
+        return _literal_mapping(value, depth + 1)
     if isinstance(value, (set, frozenset)):
-        items = list(map(literal, value))
+        items = [literal(item, depth + 1) for item in value]
         return set(items) if all(map(_is_hashable, items)) else items
     single = scalar(value)
     if isinstance(single, _PLAIN):
@@ -296,21 +305,21 @@ def literal(value: Any) -> Any:
         return well_formed(str(value))
     fields = _fields(value)
     if fields is not None:
-        return {str(name): literal(item) for name, item in fields.items()}
+        return {str(name): literal(item, depth + 1) for name, item in fields.items()}
     if getattr(value, "size", 0) in range(_ITEMS_WRITTEN + 1):
         found = _items(value)
         if found is not None:
-            return list(map(literal, found))
+            return [literal(item, depth + 1) for item in found]
     return well_formed(str(value)) if _has_text(kind) else value
 
 
-def _literal_mapping(value: Mapping[Any, Any]) -> Dict[Any, Any]:
+def _literal_mapping(value: Mapping[Any, Any], depth: int) -> Dict[Any, Any]:
     found: Dict[Any, Any] = {}
     for key, item in value.items():
-        name = tuple(map(literal, key)) if isinstance(key, tuple) else literal(key)
+        name = tuple([literal(part, depth) for part in key]) if isinstance(key, tuple) else literal(key, depth)
         # A member of an Enum and its value are two keys, and neither is lost.
         is_free = _is_hashable(name) and name not in found and (name == key or name not in value)
-        found[name if is_free else key] = literal(item)
+        found[name if is_free else key] = literal(item, depth)
     return found
 
 

@@ -11,6 +11,7 @@ from io import StringIO
 from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from claude_force_nb.errors import TemplateError
+from claude_force_nb.messages.nesting import check_level
 from claude_force_nb.messages.text import well_formed
 from claude_force_nb.vocabulary import whole_number_fault
 
@@ -318,12 +319,15 @@ def json_text(value: Any, indent: Optional[int]) -> str:
     return json.dumps(data, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
 
 
-def without_tables(value: Any) -> Any:
+def without_tables(value: Any, depth: int = 0) -> Any:
     """Return a value with each table in its lists and dicts as a list of records; a large one as text that says what it leaves out."""
     if is_table(value):
         table = read_table(value)
         return str(table) if table.is_cut else table.records()
     kind = type(value)
+    if kind not in (dict, list, tuple):
+        return value
+    check_level(depth)
     if kind is dict:
-        return {key: without_tables(item) for key, item in value.items()}
-    return kind(map(without_tables, value)) if kind is list or kind is tuple else value
+        return {key: without_tables(item, depth + 1) for key, item in value.items()}
+    return kind([without_tables(item, depth + 1) for item in value])

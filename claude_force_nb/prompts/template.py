@@ -312,7 +312,12 @@ def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[s
             known[name] = SAFE_BUILTINS[name]
         else:
             near = did_you_mean(
-                name, (item for item in variables if not item.startswith("_") and item not in _NEVER_MEANT)
+                name,
+                (
+                    item
+                    for item in variables
+                    if isinstance(item, str) and not item.startswith("_") and item not in _NEVER_MEANT
+                ),
             )
             raise UndefinedNameError(
                 f"{name!r} in {expression} is not defined; nothing was sent{near}{HOW_TO_SEND_BRACES}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Iterable, List, Optional
 
 from claude_force_nb.answers import AnswerFile
 from claude_force_nb.cache import ResponseCache
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.text_tables import without_controls
 
@@ -97,6 +97,6 @@ def _shows(text: str, result: ClaudeResult) -> bool:
     if text == without_controls(result.text):
         return True
     try:
-        return bool(json.loads(text) == json.loads(result.text))
+        return bool(load_json(text) == load_json(result.text))
     except (ValueError, RecursionError):
         return False

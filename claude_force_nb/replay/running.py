@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from claude_force_nb.answers import AnswerFile
 from claude_force_nb.errors import ConfigurationError, SourceError
+from claude_force_nb.messages.nesting import load_json
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -136,7 +136,7 @@ def _environment(answers: AnswerFile, environ: Mapping[str, str], state: str) ->
 def _printed(cell: Any) -> Tuple[int, List[str], Optional[List[str]]]:
     text = "".join(output.get("text", "") for output in cell.outputs)
     try:
-        printed = json.loads(text)
+        printed = load_json(text)
         missed, misses, unused = printed
     except (ValueError, TypeError):
         return 0, [], None

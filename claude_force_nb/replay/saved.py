@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping
 
 from claude_force_nb.errors import SourceError
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.storage.regular_file import read_regular
 
 __all__ = ["ShownAnswer", "code_cells", "is_about_the_run", "read_notebook", "shown_answers", "without_receipt"]
@@ -47,7 +47,7 @@ def read_notebook(path: str) -> Dict[str, Any]:
         If it cannot be read, or is not one.
     """
     try:
-        notebook: Any = json.loads(read_regular(path, max_bytes=_MAX_BYTES).decode("utf-8"))
+        notebook: Any = load_json(read_regular(path, max_bytes=_MAX_BYTES).decode("utf-8"))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):

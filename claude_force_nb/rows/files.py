@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Callable, Dict, Iterator, Mapping, Optional, Union
 
 from claude_force_nb.errors import SourceError
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.prompts.plain import json_data
@@ -226,7 +227,7 @@ class RowFile:
 
     def _remember(self, line: bytes, offset: int) -> None:
         try:
-            record = json.loads(line)
+            record = load_json(line)
             row, fingerprint, status = record["row"], record["fingerprint"], record["status"]
             # A file that somebody else has written must not decide how much memory this takes.
             if type(row) is not int or not 0 <= row <= offset + _MOST_AHEAD or status not in _STATUSES:
@@ -321,7 +322,7 @@ class RowFile:
     def _line(self, offset: int) -> Dict[str, Any]:
         with open_regular(self._log) as lines:
             lines.seek(offset)
-            record: Dict[str, Any] = json.loads(lines.readline())
+            record: Dict[str, Any] = load_json(lines.readline())
         return record
 
     # --- the end
@@ -374,7 +375,7 @@ class RowFile:
             return
         try:
             with replace_file(self.path, binary=True) as file:
-                write_parquet(file, lambda: map(json.loads, self._lines()))
+                write_parquet(file, lambda: map(load_json, self._lines()))
                 self._keep_mode(file)
         except ParquetTypeError as error:
             raise SourceError(f"these rows cannot be written as Parquet ({error}); they are in {self._log}") from None

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence
 
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.storage.regular_file import open_regular
 
 __all__ = ["ParquetTypeError", "parquet_records", "write_parquet"]
@@ -62,7 +63,7 @@ def parquet_records(path: Path) -> Iterator[Dict[str, Any]]:
         for batch in file.iter_batches(_ROWS):
             for record in batch.to_pylist():
                 for name in as_text:
-                    record[name] = None if record[name] is None else json.loads(record[name])
+                    record[name] = None if record[name] is None else load_json(record[name])
                 yield record
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, AsyncIterable, AsyncIterator, BinaryIO, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from claude_force_nb.errors import SourceError
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.storage.regular_file import open_regular, project_of
 
 from .columns import distinct_names
@@ -217,7 +218,7 @@ class FileRows:
             if not line.strip():
                 continue
             try:
-                yield json.loads(line, object_pairs_hook=_object)
+                yield load_json(line, object_pairs_hook=_object)
             except _TwiceError as error:
                 yield BrokenRow(SourceError(f"line {number} of {self.path.name} has the name {error.args[0]!r} twice"))
             except (ValueError, RecursionError):
@@ -230,7 +231,7 @@ class FileRows:
         if not lines:
             return
         try:
-            first = json.loads(lines[0])
+            first = load_json(lines[0])
         except (ValueError, RecursionError):
             if not _goes_on(lines[0]) or (len(lines) > 1 and lines[0] not in ("[", "{") and _is_json(lines[1])):
                 return
@@ -324,7 +325,7 @@ class FileRows:
 def _goes_on(line: str) -> bool:
     """Return whether a line that is not JSON is the beginning of some: it is right to its end, or to the comma there."""
     try:
-        json.loads(line)
+        load_json(line)
     except json.JSONDecodeError as error:
         if line[:1] == "[":
             return error.pos >= len(line) - (line[-1] == ",")
@@ -336,7 +337,7 @@ def _goes_on(line: str) -> bool:
 
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
+        load_json(line)
     except (ValueError, RecursionError):
         return False
     return True

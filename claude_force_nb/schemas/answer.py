@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 from claude_force_nb.errors import OptionError, SchemaError
 from claude_force_nb.messages.models import takes_schemas
+from claude_force_nb.messages.nesting import check_depth, is_nested_deeper, load_json
 
 from .references import check_references, registry_of
 from .wire import canonical, dereferenced, to_api_schema
@@ -115,7 +116,7 @@ def _json_values(text: str) -> Iterator[Tuple[str, Any]]:
     whole = text.strip()
     for candidate in (whole, *(match.group(1).strip() for match in _FENCED.finditer(text))):
         try:
-            yield candidate, _decoder.decode(candidate)
+            yield candidate, load_json(candidate, parse_constant=_refuse)
         except (ValueError, RecursionError):
             continue
         if candidate == whole:
@@ -126,6 +127,8 @@ def _json_values(text: str) -> Iterator[Tuple[str, Any]]:
         if opening is None:
             return
         try:
+            if is_nested_deeper(text, start=opening.start()):
+                raise RecursionError
             value, place = _decoder.raw_decode(text, opening.start())
         except (ValueError, RecursionError):
             place = opening.end()
@@ -256,6 +259,7 @@ def _v1_check(model: Any) -> _Check:
 
 def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
     try:
+        check_depth(schema)
         schema = json.loads(json.dumps(schema))  # the user may change theirs while answers are under way
     except (TypeError, ValueError, RecursionError):
         raise OptionError("schema: a JSON schema holds JSON data only") from None

@@ -6,6 +6,7 @@ import json
 from typing import Dict, Optional, Sequence
 
 from claude_force_nb.errors import SchemaError
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.text_tables import escape_markdown, one_line, without_controls
 
@@ -148,6 +149,6 @@ def _indented(result: ClaudeResult) -> Optional[str]:
     if result.parsed is None:
         return None
     try:
-        return json.dumps(json.loads(result.text), indent=2, ensure_ascii=False)
+        return json.dumps(load_json(result.text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return None

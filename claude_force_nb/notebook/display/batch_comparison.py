@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from claude_force_nb.costs.report import dollars
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.rows.results import BatchResult
@@ -225,7 +226,7 @@ def _by_row(batch: BatchResult) -> Dict[int, str]:
 def _meaning(result: ClaudeResult) -> str:
     if result.parsed is not None:
         try:
-            return json.dumps(json.loads(result.text), sort_keys=True)
+            return json.dumps(load_json(result.text), sort_keys=True)
         except (ValueError, RecursionError):
             pass
     return " ".join(result.text.split()).casefold()

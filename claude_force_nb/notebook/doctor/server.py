@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from email.utils import parsedate_to_datetime
@@ -15,6 +14,7 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 from claude_force_nb.api.http_environment import environment_problem
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.messages.addresses import is_loopback
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.request import DEFAULT_BASE_URL, normalise_base_url
 from claude_force_nb.notebook.options.addresses import SIMULATOR, check_address
 from claude_force_nb.notebook.options.key import describe_key
@@ -123,7 +123,7 @@ def _ask(server: str) -> _Answer:
 def _kind(body: bytes) -> str:
     """Return "Messages API" for a body that only such an API gives, else what it looks like."""
     try:
-        found = json.loads(body.decode("utf-8", "replace"))
+        found = load_json(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return "a web page" if body.lstrip()[:1] == b"<" else "something other than JSON"
     if isinstance(found, dict) and (found.get("type") == "error" or isinstance(found.get("data"), list)):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
-import sys
 from typing import Any, Dict, Mapping, MutableMapping, Sequence
+
+from claude_force_nb.messages.nesting import load_toml
 
 __all__ = ["parse_toml", "table_of", "with_changes"]
 
@@ -16,15 +17,9 @@ def parse_toml(content: bytes) -> Dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not UTF-8, or not TOML.
-    RecursionError
-        If it is nested too deeply.
+        If it is not UTF-8, or not TOML, or nested too deeply.
     """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(content.decode("utf-8"))  # type: ignore[no-any-return,unused-ignore]
+    return load_toml(content.decode("utf-8"))
 
 
 def table_of(data: Mapping[str, Any], table: Sequence[str]) -> Any:

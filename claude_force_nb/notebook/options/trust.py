@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Dict, Mapping, Optional
 
 from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning
+from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.storage.private import make_private_folder
 from claude_force_nb.storage.regular_file import read_regular, replace_file
 from claude_force_nb.storage.user_folders import user_folder
@@ -85,7 +86,7 @@ class TrustStore:
 
     def _read(self) -> Dict[str, str]:
         try:
-            data = json.loads(read_regular(self.path, max_bytes=_MAX_BYTES).decode("utf-8"))
+            data = load_json(read_regular(self.path, max_bytes=_MAX_BYTES).decode("utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:

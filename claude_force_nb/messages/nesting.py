@@ -1,0 +1,106 @@
+"""How deeply data may be nested. Pure.
+
+Python's own bound on recursion is no protection against data that is nested thousands of levels deep, or contains itself. Programs raise
+it, notebooks among them, and then the C stack overflows, first of all in threads, whose stack is small. Before Python 3.9 it may end the
+process as well: where an object is finalised on the way down, its RecursionError is lost, and the next one is fatal. So whatever comes from
+outside is measured before anything goes down into it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any, Dict, Iterator, Mapping, Match, Union
+
+__all__ = ["MOST_DEPTH", "check_depth", "check_level", "is_nested_deeper", "load_json", "load_toml"]
+
+MOST_DEPTH = 200
+"""Levels of lists and objects inside of each other; the API's own answers and tools have a dozen."""
+
+# A string may be without its end, so that every quotation mark begins one and no text is looked at twice.
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+_TOML_BRACKETS = re.compile(
+    r'"{3}.*?(?<!\\)"{3}|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[{]|[\]}]', re.DOTALL
+)
+
+
+def check_level(depth: int) -> None:
+    """Raise RecursionError if what is at `depth`, 0 for the outermost, would be one level too many."""
+    if depth >= MOST_DEPTH:
+        raise RecursionError(f"nested more than {MOST_DEPTH} levels deep, or contains itself")
+
+
+def check_depth(value: Any) -> None:
+    """Raise RecursionError for data nested more than `MOST_DEPTH` levels deep, which data that contains itself is."""
+    parts = [(value, 0)]
+    while parts:
+        part, depth = parts.pop()
+        if isinstance(part, Mapping):
+            items = list(part.values())
+        elif isinstance(part, (list, tuple)):
+            items = list(part)
+        else:
+            continue
+        check_level(depth)
+        parts += [(item, depth + 1) for item in items]
+
+
+def is_nested_deeper(text: str, most: int = MOST_DEPTH, start: int = 0) -> bool:
+    """Return whether the JSON value that begins at `start`, a bracket, has more than `most` levels; takes no longer than its length."""
+    if text.count("[", start) + text.count("{", start) <= most:
+        return False
+    return _is_deeper(_BRACKETS.finditer(text, start), most, one_value=True)
+
+
+def _is_deeper(tokens: Iterator[Match[str]], most: int, *, one_value: bool) -> bool:
+    """Return whether brackets are nested deeper than `most`; with `one_value` those of the first value, behind which no parser goes."""
+    depth = 0
+    for match in tokens:
+        sign = match.group()
+        if sign in ("[", "{"):
+            depth += 1
+            if depth > most:
+                return True
+        elif sign in ("]", "}"):
+            depth -= 1
+            if one_value and depth <= 0:
+                return False
+    return False
+
+
+def load_json(text: Union[str, bytes], **options: Any) -> Any:
+    """Return what ``json.loads(text, **options)`` does.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or nested more than `MOST_DEPTH` levels deep.
+    """
+    if not isinstance(text, str):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    if is_nested_deeper(text):
+        raise ValueError(f"nested more than {MOST_DEPTH} levels deep")
+    return json.loads(text, **options)
+
+
+def load_toml(text: str, **options: Any) -> Dict[str, Any]:
+    """Return what ``tomllib.loads(text, **options)`` does.
+
+    Raises
+    ------
+    ValueError
+        If it is not TOML, or nested more than `MOST_DEPTH` levels deep.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    if _is_deeper(_TOML_BRACKETS.finditer(text), MOST_DEPTH, one_value=False):
+        raise ValueError(f"nested more than {MOST_DEPTH} levels deep")
+    data: Dict[str, Any] = tomllib.loads(text, **options)
+    try:
+        check_depth(data)  # names with dots nest without a bracket
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    return data
