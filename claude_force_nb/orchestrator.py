@@ -309,7 +309,8 @@ class AsyncAgentOrchestrator:
         -------
         BatchResult
             One result per prompt in input order. A row that failed, or whose prompt cannot be made, has ``status`` ``failed`` and
-            its ``error``. After a spend limit or a refused key the remaining rows are ``not_sent``.
+            its ``error``. After a spend limit or a refused key the remaining rows are ``not_sent``; `stop_all` leaves them ``stopped``
+            or ``not_sent``.
 
         Raises
         ------

@@ -31,9 +31,10 @@ _STATUS = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+# Status and reason of what was never given to the model (API reference, "Retrieving batch results").
 _NOT_BILLED = {
-    "canceled": "the batch was cancelled before this row was processed; run again to send it",
-    "expired": "the batch expired before this row was processed; run again to send it",
+    "canceled": ("stopped", "the batch was cancelled before this row was processed; run again to send it"),
+    "expired": ("not_sent", "the batch expired before this row was processed; run again to send it"),
 }
 
 
@@ -72,8 +73,8 @@ class ResultLine:
     ) -> ClaudeResult:
         """Return the answer, priced as part of a batch, or the reason why it is missing.
 
-        Only what succeeded is billed. A request that was cancelled or expired is ``not_sent``, one that the API refused is
-        ``failed``.
+        Only what succeeded is billed. A request that was cancelled is ``stopped``, one that expired is ``not_sent``, and one that
+        the API refused is ``failed``.
         """
         fingerprint = self.fingerprint.hex()
         if self.is_billed:
@@ -93,8 +94,9 @@ class ResultLine:
                 usage=usage, cost=cost, prompt_cache_saved=saving, request_id=self.message_id, attempts=1
             )
         if self.kind in _NOT_BILLED:
-            error = NotAnsweredError(_NOT_BILLED[self.kind])
-            return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status="not_sent", error=error)
+            status, reason = _NOT_BILLED[self.kind]
+            error = NotAnsweredError(reason)
+            return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status=status, error=error)
         body = self.value.get("error")
         # With or without the envelope of an error answer.
         inner = body.get("error") if isinstance(body, dict) and "error" in body else body

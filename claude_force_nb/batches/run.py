@@ -118,6 +118,10 @@ class BatchRun:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._rows.fatal is not None:
+            for number in self._touched:
+                part = self._store.part(number)
+                if part is not None and part.is_open and part.state != "planned":
+                    self._waiting.stop(self._rows.fatal, self._store.requests(number))
             self._waiting.fail(self._rows.fatal)
         return self._rows.summary()
 

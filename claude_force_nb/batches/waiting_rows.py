@@ -94,7 +94,7 @@ class WaitingRows:
         request = _SentRequest(result.fingerprint, result.model, agent)
         if not result.answered:
             for row in waiting:
-                self._emitter.emit("failed", request, error=result.error)
+                self._emitter.emit_unanswered(request, result.error, status=result.status)
                 self._rows.end(row, result)
             return
         if paid:
@@ -107,12 +107,20 @@ class WaitingRows:
 
     def fail(self, error: BaseException, fingerprints: Optional[Iterable[bytes]] = None) -> None:
         """End the rows of these requests, of all by default, with an error."""
-        status = "failed" if isinstance(error, ApiError) and error.status in _REFUSED else "not_sent"
+        refused = isinstance(error, ApiError) and error.status in _REFUSED
+        self._end(error, "failed" if refused else "not_sent", fingerprints)
+
+    def stop(self, error: BaseException, fingerprints: Iterable[bytes]) -> None:
+        """End the rows of requests that are at the API, and may be answered and billed there, since their run has ended."""
+        self._end(error, "stopped", fingerprints)
+
+    def _end(self, error: BaseException, status: str, fingerprints: Optional[Iterable[bytes]]) -> None:
         for fingerprint in list(self._by_fingerprint) if fingerprints is None else fingerprints:
             waiting = self._by_fingerprint.pop(fingerprint, None)
             if waiting is None:
                 continue
             request = _SentRequest(fingerprint.hex(), *self._names.pop(fingerprint))
             for row in waiting:
-                self._emitter.emit("failed", request, error=error)
-                self._rows.end(row, unanswered(request, error, status))
+                self._emitter.emit_unanswered(request, error, status=status)
+                result = unanswered(request, error, status)
+                self._rows.end(row, result.changed(cost=None) if status == "stopped" else result)

@@ -151,7 +151,7 @@ class Answerer:
         try:
             result, joined = await self._call_or_join(call)
         except ClaudeForceError as error:
-            emit("failed", call.request, error=error)
+            self._emitter.emit_unanswered(call.request, error)
             raise
         except asyncio.CancelledError:
             emit("cancelled", call.request)

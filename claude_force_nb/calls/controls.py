@@ -92,7 +92,7 @@ class Controls:
     def stop_all(self) -> int:
         """End everything that is in flight or waiting: `run` raises StoppedError, and `run_many` returns what it has.
 
-        Rows in progress are ``failed``, rows not started are ``not_sent``. Later calls work as usual.
+        Rows that were sent and have no answer are ``stopped``, the others ``not_sent``. Later calls work as usual.
 
         Returns
         -------

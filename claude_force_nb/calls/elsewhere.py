@@ -66,7 +66,7 @@ class CallsElsewhere:
     def report(self, request: ClaudeRequest, result: ClaudeResult) -> ClaudeResult:
         """Tell listeners, and the answer file where there is one, what became of a request; return the result as it is shown."""
         if result.error is not None:
-            self._emitter.emit("failed", request, error=result.error)
+            self._emitter.emit_unanswered(request, result.error, status=result.status)
             return result
         answers = self._accounts.answers
         if answers is not None and answers.keep(request, result, replace=not result.cached):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Callable, Optional, Protocol, Tuple
 
+from claude_force_nb.errors import StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 
 __all__ = ["RequestInfo", "Event", "Listener", "EventEmitter"]
@@ -52,7 +53,7 @@ class Event:
     delay_seconds : float
         For ``retry`` and ``paused``: how long until the next try.
     error : Exception or None
-        For ``retry`` and ``failed``.
+        For ``retry`` and ``failed``, and for ``cancelled`` if everything was stopped.
     result : ClaudeResult or None
         For ``hit`` and ``done``.
     request : RequestInfo or None
@@ -139,3 +140,8 @@ class EventEmitter:
                 listener(event)
             except Exception:
                 logger.exception("on_event, or another listener, failed")
+
+    def emit_unanswered(self, request: RequestInfo, error: Optional[BaseException], *, status: str = "failed") -> None:
+        """Report that a request ended without an answer: ``cancelled`` if it was stopped, else ``failed``."""
+        stopped = status == "stopped" or isinstance(error, StoppedError)
+        self.emit("cancelled" if stopped else "failed", request, error=error)

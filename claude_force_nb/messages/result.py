@@ -13,6 +13,7 @@ from .usage import Usage
 __all__ = ["ClaudeResult", "StatusCounts", "status_of"]
 
 _CUT_OFF = frozenset(["max_tokens", "model_context_window_exceeded"])
+_UNANSWERED = frozenset(["failed", "stopped", "not_sent"])
 
 
 def status_of(stop_reason: Optional[str], *, cached: bool = False) -> str:
@@ -23,7 +24,7 @@ def status_of(stop_reason: Optional[str], *, cached: bool = False) -> str:
 
 
 class StatusCounts(Dict[str, int]):
-    """Number of rows by status. ``cut_off`` and ``refused`` are keys only if there are such rows; looking them up gives 0 otherwise."""
+    """Number of rows by status. ``cut_off``, ``refused`` and ``stopped`` are keys only if there are such rows; looking them up gives 0 otherwise."""
 
     def __init__(self) -> None:
         super().__init__(ok=0, cached=0, failed=0, not_sent=0)
@@ -101,8 +102,9 @@ class ClaudeResult(ShownInNotebooks):
     thinking : str
         The model's thinking, if it was requested and returned.
     status : str
-        ``ok``, ``cached``, ``cut_off`` (at max_tokens or at the end of the context window), ``refused`` (by the model), ``failed`` or
-        ``not_sent``. An incomplete answer from the cache keeps its status ``cut_off`` or ``refused``.
+        ``ok``, ``cached``, ``cut_off`` (at max_tokens or at the end of the context window), ``refused`` (by the model), ``failed``,
+        ``stopped`` (it was sent, and Stop or the end of its run came before the answer) or ``not_sent``. An incomplete answer from
+        the cache keeps its status ``cut_off`` or ``refused``.
     error : Exception or None
         The reason why there is no answer.
     notice : str
@@ -169,7 +171,7 @@ class ClaudeResult(ShownInNotebooks):
     @property
     def answered(self) -> bool:
         """Whether there is an answer, complete or not."""
-        return self.status not in ("failed", "not_sent")
+        return self.status not in _UNANSWERED
 
     @property
     def incomplete(self) -> bool:

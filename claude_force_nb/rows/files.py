@@ -49,7 +49,7 @@ _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 _MOST_AHEAD = 1_000_000
 # Far more than a request and its answer can have; a file without line ends must not be read into memory as a whole.
 _MOST_LINE_BYTES = 256_000_000
-_STATUSES = ("ok", "cached", "cut_off", "refused", "failed", "not_sent")
+_STATUSES = ("ok", "cached", "cut_off", "refused", "failed", "stopped", "not_sent")
 
 
 def _key(fingerprint: str) -> int:

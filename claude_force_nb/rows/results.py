@@ -54,7 +54,8 @@ class BatchSummary(ShownInNotebooks):
     Attributes
     ----------
     counts : mapping of str to int
-        Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``.
+        Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``,
+        ``stopped``.
     cost, saved : Decimal or None
         US dollars paid, and not paid because the cache answered; None if one price is unknown.
     input_tokens, output_tokens : int
@@ -223,7 +224,15 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
     @property
     def failed(self) -> BatchResult:
         """The rows with status ``failed``, with their numbers and their part of the source."""
-        return self._part([place for place, row in enumerate(self._results) if row.status == "failed"])
+        return self._with_status("failed")
+
+    @property
+    def stopped(self) -> BatchResult:
+        """The rows with status ``stopped``: they were sent, and the run was stopped before their answers came."""
+        return self._with_status("stopped")
+
+    def _with_status(self, status: str) -> BatchResult:
+        return self._part([place for place, row in enumerate(self._results) if row.status == status])
 
     def inputs(self, numbers: Iterable[int]) -> Mapping[int, Mapping[Any, Any]]:
         """Return the source's rows with these numbers, by number; {} without a source."""
@@ -235,7 +244,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
 
     @property
     def counts(self) -> StatusCounts:
-        """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``."""
+        """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``, ``stopped``."""
         return StatusCounts.of(result.status for result in self._results)
 
     @property

@@ -197,14 +197,17 @@ class Rows:
         error: ClaudeForceError,
         status: Optional[CallStatus] = None,
     ) -> None:
-        """End a row with its error: ``failed`` if its prompt cannot be made or its call failed, else ``not_sent``.
+        """End a row with its error: ``failed`` if its prompt cannot be made or its call failed, else ``stopped`` or ``not_sent``.
 
         A row without a value for its template is ``not_sent``: nothing is wrong with it.
         """
         if isinstance(error, (SpendLimitError, TransportClosedError)) or getattr(error, "status", None) == 401:
             self._fatal = self._fatal or error
         broken = request is None and not isinstance(error, MissingValueError)
-        kind = "failed" if broken or isinstance(error, (ApiError, StoppedError)) else "not_sent"
+        if isinstance(error, StoppedError):
+            kind = _stopped_kind(status)
+        else:
+            kind = "failed" if broken or isinstance(error, ApiError) else "not_sent"
         self.end(row, unanswered(request, error, kind, status))
 
     def skip(self, row: int, request: ClaudeRequest) -> None:
@@ -221,6 +224,11 @@ class Rows:
     def summary(self) -> BatchSummary:
         """Return the counts and sums of the rows that have ended."""
         return BatchSummary.of(self._tally, duration_seconds=time.perf_counter() - self._started)
+
+
+def _stopped_kind(status: Optional[CallStatus]) -> str:
+    """Return the status of a row whose run was stopped: ``stopped`` if its call had been sent, else ``not_sent``."""
+    return "stopped" if status is not None and status.attempts else "not_sent"
 
 
 def _as_own(item: Any) -> Any:
@@ -288,7 +296,7 @@ class ResultCollector:
         Parameters
         ----------
         stopped : Exception, optional
-            Why there is not more: the error of the rows that had not ended. Those whose calls had left are ``failed``, with
+            Why there is not more: the error of the rows that had not ended. Those whose calls had left are ``stopped``, with
             cost None, since they may have been answered and billed; those that are known and had not left are ``not_sent``.
         """
         rows: Dict[int, ClaudeResult] = dict(self.results)
@@ -297,9 +305,9 @@ class ResultCollector:
             for row in range(max(self._source.total or 0, self._source.taken)):
                 if row in interrupted and row not in rows:
                     request, status = interrupted[row]
-                    rows[row] = unanswered(request, stopped, "failed" if status.attempts else "not_sent", status)
+                    rows[row] = unanswered(request, stopped, _stopped_kind(status), status)
                 elif row < self._source.taken:
-                    rows.setdefault(row, ClaudeResult(status="failed", error=stopped, cost=None))
+                    rows.setdefault(row, ClaudeResult(status="stopped", error=stopped, cost=None))
                 else:
                     rows.setdefault(row, ClaudeResult(status="not_sent", error=stopped))
         numbers = sorted(rows)

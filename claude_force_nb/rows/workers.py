@@ -154,22 +154,21 @@ class RowWorkers:
                 call.request = await self._lone.without_mark(
                     request, more=rows.left != 0 or rows.total is None or len(self._ahead) > 0
                 )
-                result = await self._wait_for(row, call)
+                result = await self._wait_for(call)
         except ClaudeForceError as error:
             rows.fail(row, request, error, call.status)
+        except asyncio.CancelledError:
+            rows.interrupted[row] = request, call.status
+            raise
         else:
             rows.end(row, result)
 
-    async def _wait_for(self, row: int, call: Call) -> ClaudeResult:
+    async def _wait_for(self, call: Call) -> ClaudeResult:
         task = asyncio.current_task()
         assert task is not None
         self._under_way[task] = call.status
-        request = call.request
         try:
             return await self._answer(call)
-        except asyncio.CancelledError:
-            self._rows.interrupted[row] = (request, call.status)
-            raise
         finally:
             del self._under_way[task]
 

@@ -194,7 +194,7 @@ def test_what_became_of_each_row_is_counted(run: Any, collect: Any) -> None:
     ]
     server.results["msgbatch_x"] = lambda: kinds
     results, part = collect(server, run, prompts="abcdef")
-    assert [result.status for result, _ in results] == ["ok", "refused", "not_sent", "not_sent", "not_sent", "failed"]
+    assert [result.status for result, _ in results] == ["ok", "refused", "stopped", "not_sent", "not_sent", "failed"]
     assert [paid for _, paid in results] == [True, True, False, False, False, False]
     assert (part.succeeded, part.failed, part.unanswered) == (2, 1, 3)
     assert part.cost == results[0][0].cost + results[1][0].cost > 0

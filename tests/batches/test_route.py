@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
-from support.batches import ask, until_sent
+from support.batches import ask, sent, until_sent
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.simulator import Simulator
@@ -59,8 +59,30 @@ def test_a_run_is_ended_at_the_api_where_it_has_batches_there(build: Any, run: A
             await asyncio.wait([plain], timeout=5)
             assert plain.cancelled()
             batch = await asyncio.wait_for(task, 20)
-            assert batch.counts["not_sent"] == 2
+            assert batch.counts["stopped"] == 2
             assert [state.state for state in orchestrator.message_batches.all()] == ["done"]
+
+    with Simulator(batch_seconds=600) as simulator:
+        run(main(simulator))
+
+
+def test_stop_all_ends_the_waiting_and_not_the_batch(build: Any, run: Any) -> None:
+    """Rows that the API has are stopped, at a cost that nobody knows yet, and the next run waits for the same batch."""
+
+    async def main(simulator: Simulator) -> None:
+        async with build(base_url=simulator.url) as orchestrator:
+            task = asyncio.ensure_future(ask(orchestrator, ["a", "b", "a"]))
+            await until_sent(orchestrator.message_batches)
+            orchestrator.stop_all()
+            batch = await asyncio.wait_for(task, 20)
+            assert [row.status for row in batch] == ["stopped"] * 3
+            assert [row.cost for row in batch] == [None] * 3
+            (state,) = orchestrator.message_batches.all()
+            assert state.state == "in progress"
+            again = asyncio.ensure_future(ask(orchestrator, ["a", "b", "a"]))
+            await orchestrator.message_batches.cancel(state.job.id)
+            assert (await asyncio.wait_for(again, 20)).counts["stopped"] == 3
+        assert len(sent(simulator)) == 1
 
     with Simulator(batch_seconds=600) as simulator:
         run(main(simulator))

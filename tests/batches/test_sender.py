@@ -75,7 +75,7 @@ def test_what_may_be_the_lost_batch_is_waited_for(build: Any, run: Any) -> None:
                 batch = await task
             assert found.id in str(caught[0].message)
             assert len(caught) == 1
-            assert batch.counts["not_sent"] == 1
+            assert batch.counts["stopped"] == 1
         assert len(sent(simulator)) == 1
         assert simulator.counters.completed == 0
 

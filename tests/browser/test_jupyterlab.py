@@ -254,7 +254,7 @@ def test_buttons_work_while_a_cell_waits(open_notebook: OpenNotebook, server: Si
     until_tiles(notebook, 1, In_flight="10 of 10", Queue="10")
     press(notebook, 1, "Stop all")
     notebook.wait_for_end(3)
-    assert "'failed': 10, 'not_sent': 10" in notebook.cell(3).inner_text()
+    assert "'failed': 0, 'not_sent': 10, 'stopped': 10" in notebook.cell(3).inner_text()
     notebook.cell(1).get_by_text("Stopped 10 calls.").wait_for()
     picture(notebook, "stopped-all", 1)
 

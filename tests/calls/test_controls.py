@@ -165,21 +165,28 @@ def test_stop_all_ends_calls_in_flight_and_waiting(run: Any, make: Make, hanging
 
 
 def test_stop_all_ends_a_run_with_what_it_has(run: Any, make: Make) -> None:
-    """Rows that were answered keep their answers, those under way are failed, the others not sent, all in input order."""
+    """Rows that were answered keep their answers, those in flight are stopped, the others not sent, all in input order; none is failed."""
     with Simulator() as simulator:
         simulator.fail("slow", delay_seconds=NEVER_SECONDS, contains="never")
         orchestrator = make(base_url=simulator.url, max_concurrent=2, timeout_seconds=NEVER_SECONDS)
         prompts = ["one", "two", "never 1", "never 2", "five", "six"]
 
         async def main() -> None:
+            tally = Tally()
+            orchestrator.add_listener(tally)
             batch = asyncio.ensure_future(orchestrator.run_many(prompts))
             await until(lambda: simulator.counters.in_flight == 2 and simulator.counters.completed == 2)
             # The server has sent an answer before the client has taken note of it.
             await until(lambda: orchestrator.snapshot().queued == 2)
             orchestrator.stop_all()
             result = await batch
-            assert [row.status for row in result] == ["ok", "ok", "failed", "failed", "not_sent", "not_sent"]
+            assert [row.status for row in result] == ["ok", "ok", "stopped", "stopped", "not_sent", "not_sent"]
             assert {type(row.error) for row in result[2:]} == {StoppedError}
+            assert (result.stopped.numbers, len(result.failed)) == ((2, 3), 0)
+            assert result[result.stopped] == result.stopped == result[2:4]
+            assert [row.cost for row in result[2:]] == [None, None, 0, 0]  # what was sent may be billed
+            assert tally.failed == 0
+            assert {entry.status for entry in orchestrator.ledger.entries()} == {"ok"}
             assert orchestrator.snapshot().queued == 0
             again = await orchestrator.run_many(["one", "two", "five"])
             assert [row.status for row in again] == ["cached", "cached", "ok"]
@@ -234,7 +241,7 @@ def test_stop_all_while_paused(run: Any, make: Make, simulator: Simulator) -> No
         batch = asyncio.ensure_future(orchestrator.run_many(["a", "b"]))
         await until(lambda: orchestrator.snapshot().queued == 2)
         orchestrator.stop_all()
-        assert (await batch).counts == {"ok": 0, "cached": 0, "failed": 2, "not_sent": 0}
+        assert (await batch).counts == {"ok": 0, "cached": 0, "failed": 0, "not_sent": 2}
         assert orchestrator.snapshot().paused
         orchestrator.resume()
         assert (await orchestrator.run("a")).status == "ok"
@@ -470,7 +477,7 @@ def test_what_does_not_come_in_time_is_cut(run: Any, make: Make, hanging: Simula
         assert 0.2 < time.monotonic() - began < 2
         assert collected.may_be_billed == 2
         rows = collected.batch(stopped=StoppedError("stopped"))
-        assert [row.status for row in rows] == ["failed", "failed", "not_sent", "not_sent"]
+        assert [row.status for row in rows] == ["stopped", "stopped", "not_sent", "not_sent"]
         assert [row.cost for row in rows] == [None, None, 0, 0]
         assert [row.attempts for row in rows] == [1, 1, 0, 0]
         await until(lambda: hanging.counters.in_flight == 0)

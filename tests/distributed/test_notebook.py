@@ -58,6 +58,7 @@ def test_a_frame_in_a_notebook(server: Simulator, tmp_path: Path) -> None:
         assert stopped.traceback[0].startswith("Interrupted: ")
         assert "run again to continue" in stopped.traceback[0]
         assert int(kernel.value("len(part)")) == 40
+        assert kernel.value("len(part.failed), len(part.stopped) <= 2") == "0 True"
         assert int(kernel.value("part.counts.complete")) >= 4
         finished = kernel.run("%%claude_batch ddf model=haiku into=whole max_concurrent=6\nJudge {{ text }}")
         assert "Dask worker" in only_answer(finished)["text/plain"]

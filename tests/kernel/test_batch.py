@@ -154,7 +154,7 @@ def test_stop_keeps_what_is_done_and_the_next_run_pays_for_the_rest(kernel: Live
     cell = stop_at(kernel, server, message, "10 of 40 ", in_flight=4)
     line = "Interrupted: 10 of 40 done; 4 calls were in flight and may be billed; run again to continue"
     assert cell.traceback == [line]
-    assert "stopped · 40 rows · 10 ok · 4 failed · 26 not sent" in only_answer_of_failed(cell)
+    assert "stopped · 40 rows · 10 ok · 26 not sent · 4 stopped" in only_answer_of_failed(cell)
     assert kernel.value("len(labels), labels.counts['ok'], labels.errors[39]") == (
         "40 10 10 of 40 done; 4 calls were in flight and may be billed; run again to continue"
     )
@@ -264,7 +264,7 @@ def test_in_the_background(kernel: LiveKernel, server: Simulator) -> None:
     assert early.traceback == ["ClaudeForceError: the batch is still running: 20 of 21 done; await the run"]
     kernel.run("job.cancel()")
     cell = kernel.run("labels = await job\nprint(labels.counts, job.status, job.result() is labels)")
-    assert "{'ok': 20, 'cached': 0, 'failed': 1, 'not_sent': 0} cancelled True" in cell.text
+    assert "{'ok': 20, 'cached': 0, 'failed': 0, 'not_sent': 0, 'stopped': 1} cancelled True" in cell.text
     server.heal()
     done = kernel.run("job = %claude_batch rows model=haiku --background\nprint((await job).counts)")
     assert "{'ok': 1, 'cached': 20, 'failed': 0, 'not_sent': 0}" in done.text
@@ -426,7 +426,7 @@ def test_the_stop_button_of_a_waiting_cell(kernel: LiveKernel, server: Simulator
     assert line.startswith("Interrupted: 0 of 2 done; ")
     assert line.endswith("run again to continue")
     # The click may come before a row has left.
-    assert kernel.value("labels.counts['failed'] + labels.counts['not_sent']") == "2"
+    assert kernel.value("labels.counts['stopped'] + labels.counts['not_sent']") == "2"
     request = kernel.client.session.msg("delete_subshell_request", {"subshell_id": subshell_id})
     control.send(request)
     wait_until(lambda: server.counters.in_flight == 0)

@@ -92,8 +92,8 @@ def test_a_job_in_the_background_is_cancelled_at_the_api(kernel: LiveKernel, ser
     listed = kernel.run("%claude_jobs").text
     assert "in progress" in listed
     kernel.run("job.cancel()")
-    cell = kernel.run("labels = await job\nprint(labels.counts['ok'] + labels.counts['not_sent'], job.status)")
+    cell = kernel.run("labels = await job\nprint(labels.counts['ok'] + labels.counts['stopped'], job.status)")
     assert "40 cancelled" in cell.text
     assert kernel.value("labels.counts['ok']") == str(server.counters.completed)
-    assert kernel.value("labels.counts['not_sent'] > 0") == "True"
+    assert kernel.value("labels.counts['stopped'] > 0") == "True"
     assert Decimal(kernel.value("labels.cost")) == server.counters.dollars

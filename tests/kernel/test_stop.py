@@ -79,7 +79,7 @@ def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Sim
     assert hanging.counters.calls == 0
     cell = stopped(kernel, hanging, "%%claude into=partial\nhello")
     assert cell.traceback == ["Interrupted: stopped before an answer came; run again to ask again"]
-    assert kernel.value("partial.status, partial.text, type(partial.error).__name__") == "failed  RunInterrupted"
+    assert kernel.value("partial.status, partial.text, type(partial.error).__name__") == "stopped  RunInterrupted"
     assert kernel.value("6 * 7") == "42"
     with Simulator() as quick:
         kernel.run(f"%claude_config base_url={quick.url}")

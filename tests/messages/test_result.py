@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_force_nb.costs.pricing import load_prices
-from claude_force_nb.errors import OverloadedError
+from claude_force_nb.errors import OverloadedError, StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import UNKNOWN_CATEGORY, Usage
 from claude_force_nb.rows.results import BatchResult
@@ -290,6 +290,18 @@ def test_batch_is_a_sequence() -> None:
     assert list(rows.errors) == [2]
     assert repr(rows) == "BatchResult(4 rows: 1 ok, 1 cached, 1 failed, 1 not_sent)"
     assert repr(BatchResult([])) == "BatchResult(0 rows: empty)"
+
+
+def test_stopped_rows_are_neither_failed_nor_answered() -> None:
+    """They are a part of their own, counted where there are such rows."""
+    stopped = ClaudeResult(status="stopped", error=StoppedError("stopped"), cost=None)
+    rows = BatchResult([*batch(), stopped])
+    assert not stopped.answered
+    assert not stopped.incomplete
+    assert (rows.stopped.numbers, rows.failed.numbers) == ((4,), (2,))
+    assert list(rows[rows.stopped]) == [stopped]
+    assert (rows.counts["stopped"], rows.counts.answered) == (1, 2)
+    assert "stopped" not in batch().counts
 
 
 def test_batch_sums_are_exact_or_unknown() -> None:

@@ -105,6 +105,29 @@ def test_a_run_continues_where_the_file_ends(run: Any, make: Make, simulator: Si
     assert simulator.counters.calls == calls + 2
 
 
+def test_rows_that_were_stopped_are_asked_again(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
+    """The file says that they were stopped, and the next run goes on with it."""
+    path = tmp_path / "out.jsonl"
+    orchestrator = make(enable_cache=False, max_concurrent=1)
+    simulator.fail("slow", delay_seconds=300, contains="never")
+
+    async def stopped() -> None:
+        rows = asyncio.ensure_future(orchestrator.run_stream(["a", "never", "c"], into=path))
+        deadline = time.monotonic() + 30
+        while not (simulator.counters.in_flight and simulator.counters.completed):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        orchestrator.stop_all()
+        assert (await rows).counts == {"ok": 1, "cached": 0, "failed": 0, "not_sent": 1, "stopped": 1}
+
+    run(stopped())
+    assert [line["status"] for line in lines(path)] == ["ok", "stopped", "not_sent"]
+    simulator.heal()
+    again = run(orchestrator.run_stream(["a", "never", "c"], into=path))
+    assert again.counts == {"ok": 2, "cached": 1, "failed": 0, "not_sent": 0}
+    assert [line["status"] for line in lines(path)] == ["ok"] * 3
+
+
 def test_a_torn_line_is_cut_off(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
     """A line that a killed process had no time to end is asked again; everything before it stays."""
     path = tmp_path / "out.jsonl"

@@ -104,7 +104,7 @@ def test_a_batch_made_by_hand_cannot_be_retried(run: Any) -> None:
 
 
 def test_a_run_that_was_stopped_gives_what_it_has(run: Any, make: Make, simulator: Simulator) -> None:
-    """Rows that had ended are there, those under way are failed, the others not sent; and a new run pays for these alone."""
+    """Rows that had ended are there, those under way are stopped, the others not sent; and a new run pays for these alone."""
     from claude_force_nb.rows.opening import open_source
     from claude_force_nb.rows.run import ResultCollector
 
@@ -123,7 +123,7 @@ def test_a_run_that_was_stopped_gives_what_it_has(run: Any, make: Make, simulato
         return collected.batch(stopped=SourceError("stopped"))
 
     batch = run(stopped())
-    assert [row.status for row in batch] == ["ok", "ok", "failed", "failed", "not_sent", "not_sent"]
+    assert [row.status for row in batch] == ["ok", "ok", "stopped", "stopped", "not_sent", "not_sent"]
     simulator.heal()
     calls = simulator.counters.calls
     assert run(orchestrator.run_many(prompts)).counts == {"ok": 4, "cached": 2, "failed": 0, "not_sent": 0}

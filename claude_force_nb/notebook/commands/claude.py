@@ -164,8 +164,7 @@ class _Question:
             result = await interruptible(self._work(), self._describe)
         except (RunInterrupted, StoppedError) as interruption:
             self._screen.leave(self._partial)
-            text = "" if self._partial is None else self._partial.text
-            self._keep(ClaudeResult(text=text, status="failed", error=interruption, cost=None))
+            self._keep(self._stopped(interruption))
             raise
         except SchemaError as error:
             if self.stream and error.result is not None:
@@ -208,6 +207,13 @@ class _Question:
         count = 0 if self._partial is None else len(self._partial.text)
         so_far = f"after {count} characters of the answer" if count else "before an answer came"
         return f"stopped {so_far}; run again to ask again"
+
+    def _stopped(self, error: BaseException) -> ClaudeResult:
+        """Return what there is of a stopped answer. What was sent may be billed."""
+        text = "" if self._partial is None else self._partial.text
+        if not self._status.attempts:
+            return ClaudeResult(text=text, status="not_sent", error=error)
+        return ClaudeResult(text=text, status="stopped", error=error, cost=None, attempts=self._status.attempts)
 
     def _keep(self, result: Optional[ClaudeResult]) -> None:
         if self.into:

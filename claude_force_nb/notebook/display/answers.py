@@ -14,7 +14,7 @@ from .bundles import Bundle, bundle, escape_html, folded_html, footer_html
 from .code import CODE_STYLE
 from .markdown import Block, MarkdownRenderer, markdown_of
 from .mathml import MATHML_CLASS, MATHML_STYLE
-from .receipts import receipt
+from .receipts import receipt, why_missing
 
 __all__ = ["AnswerRenderer", "answer_bundle", "broken_off", "result_bundle"]
 
@@ -82,7 +82,7 @@ class AnswerRenderer:
         """
         footer = receipt(result)
         if result.error is not None:
-            footer = f"{result.status.replace('_', ' ')}: {one_line(result.error)}"
+            footer = why_missing(result)
         indented = _indented(result)
         if indented is None:
             mark = broken_off(result)

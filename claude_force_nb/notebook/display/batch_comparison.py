@@ -17,6 +17,7 @@ from claude_force_nb.text_tables import one_line, without_controls
 
 from .bundles import Bundle, bundle, line_bundle
 from .comparison import compared_name
+from .receipts import why_missing
 from .tables import table_bundle
 
 __all__ = ["Agreement", "BatchComparison", "ComparedBatch"]
@@ -237,7 +238,7 @@ def _texts(batch: BatchResult) -> List[Optional[str]]:
 
 
 def _shown(result: ClaudeResult) -> str:
-    return without_controls(result.text) if result.error is None else f"{result.status}: {one_line(result.error)}"
+    return without_controls(result.text) if result.error is None else why_missing(result)
 
 
 def _short(text: str, most: int = _CELL_CHARACTERS) -> str:

@@ -14,6 +14,7 @@ from claude_force_nb.text_tables import escape_markdown, one_line, without_contr
 
 from .bundles import Bundle, bundle, escape_html
 from .markdown import markdown_of
+from .receipts import why_missing
 from .tables import table_bundle
 
 __all__ = ["ComparedAnswer", "Comparison", "compared_name"]
@@ -123,7 +124,7 @@ class Comparison:
         answer = self.answers[number]
         result = answer.result
         if result.error is not None:
-            return (answer.name, f"{result.status}: {one_line(result.error)}", "", "", "", "")
+            return (answer.name, why_missing(result), "", "", "", "")
         tokens = f"{result.usage.total_input_tokens}→{result.usage.output_tokens}"
         alike = f"{self.similarity(number):.0%}" if number else ""
         # As when it was asked: a rerun shows the same.

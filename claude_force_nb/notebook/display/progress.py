@@ -22,7 +22,7 @@ from .terminal_line import TerminalLine
 __all__ = ["LiveLine", "Progress", "duration"]
 
 # What the live line says of rows beside those that are simply answered.
-_SHOWN = ("cached", "cut_off", "refused", "failed", "not_sent")
+_SHOWN = ("cached", "cut_off", "refused", "failed", "stopped", "not_sent")
 # The rate is that of so many seconds, so that it tells of now and does not jump.
 _WINDOW_SECONDS = 10.0
 

@@ -10,7 +10,7 @@ from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.text_tables import one_line
 
-__all__ = ["receipt"]
+__all__ = ["receipt", "why_missing"]
 
 
 def _day(result: ClaudeResult, now: float) -> str:
@@ -21,6 +21,12 @@ def _day(result: ClaudeResult, now: float) -> str:
 
 def _tokens(result: ClaudeResult) -> str:
     return f"{result.usage.total_input_tokens}→{result.usage.output_tokens} tok"
+
+
+def why_missing(result: ClaudeResult) -> str:
+    """Return in one line why there is no usable answer: the status, unless the error begins with it, and the error."""
+    status, reason = result.status.replace("_", " "), one_line(result.error)
+    return reason if reason.startswith(status) else f"{status}: {reason}"
 
 
 def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:

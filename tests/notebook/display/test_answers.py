@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.harmless import HARMLESS, HOSTILE, Page, Tags
 
-from claude_force_nb.errors import OptionError
+from claude_force_nb.errors import OptionError, StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.notebook.display.answers import AnswerRenderer, answer_bundle, result_bundle
 from claude_force_nb.notebook.display.code import CODE_STYLE
@@ -38,6 +38,8 @@ def test_a_failed_result_says_why() -> None:
     """A result without an answer shows its error instead of a receipt."""
     failed = ClaudeResult(status="not_sent", error=OptionError("no such thing"))
     assert result_bundle(failed)["text/plain"].strip() == "not sent: no such thing"
+    half = ClaudeResult(text="Half of", status="stopped", error=StoppedError("stopped after 7 characters"), cost=None)
+    assert result_bundle(half)["text/plain"] == "Half of\n[the answer broke off here]\n\nstopped after 7 characters"
 
 
 def test_a_long_answer_is_folded() -> None:

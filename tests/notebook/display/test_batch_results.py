@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal as D
 from typing import Any, Dict
 
-from claude_force_nb.errors import OptionError
+from claude_force_nb.errors import OptionError, StoppedError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import Usage
 from claude_force_nb.notebook.display.batch_results import batch_bundle, summary_line
@@ -51,6 +51,14 @@ def test_inputs_are_shown_beside_answers_and_failures_come_first() -> None:
     assert "hello &lt;b&gt;" in plain["text/html"]
     assert "item:" not in plain["text/plain"]
     assert batch_bundle(BatchResult(results[:1]))["text/plain"].splitlines()[0].split() == ["row", "status", "answer"]
+
+
+def test_stopped_rows_are_marked_as_such() -> None:
+    """Before the answers, and in the line below."""
+    stopped = ClaudeResult(status="stopped", error=StoppedError("2 of 3 done"), cost=None)
+    lines = batch_bundle(BatchResult([ClaudeResult(text="yes"), stopped]))["text/plain"].splitlines()
+    assert [line.split()[:2] for line in lines[1:3]] == [["1", "stopped"], ["0", "ok"]]
+    assert lines[-1].startswith("2 rows · 1 ok · 1 stopped · ")
 
 
 def test_a_value_that_cannot_be_written_is_named_by_its_type() -> None:

@@ -39,6 +39,13 @@ def test_the_projection_goes_by_the_last_seconds() -> None:
     assert (progress.fraction, progress.tally.saved) == (1.0, Decimal("10.00"))
 
 
+def test_stopped_rows_are_counted_by_themselves() -> None:
+    """Not among the failed ones."""
+    progress = progress_of(3, [0.0])
+    progress.ended(ClaudeResult(status="stopped", cost=Decimal(0)))
+    assert progress.line() == "1 of 3 · 1 stopped"
+
+
 def test_a_price_that_is_not_known_is_not_projected() -> None:
     """One unknown price makes the sum unknown."""
     progress = progress_of(4, [0.0])
