@@ -79,10 +79,11 @@ class HttpResponse:
         self.headers = ResponseHeaders(response.raw_headers)
         self.is_stream_consumed = False
         self.content = b""
+        self.is_cut = False
 
     async def read_refusal(self) -> None:
         """Read as much of the body as a message can use."""
-        self.content = await read_head(self, MOST_REFUSAL_BYTES)
+        self.content, self.is_cut = await read_head(self, MOST_REFUSAL_BYTES)
         self.is_stream_consumed = True
 
     async def aiter_raw(self) -> AsyncGenerator[bytes, None]:

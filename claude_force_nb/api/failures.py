@@ -7,7 +7,7 @@ import re
 import socket
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Iterable, List, Mapping, Optional, Tuple, Type
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Type
 from urllib.parse import urlsplit
 
 from claude_force_nb.errors import (
@@ -29,7 +29,7 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.prompts.fences import clean as visible
 
-__all__ = ["error_from_answer", "map_exception", "retry_after_seconds", "shown_text"]
+__all__ = ["CUT_EXTENSION", "error_from_answer", "map_exception", "retry_after_seconds", "shown_text"]
 
 # Error types of the Messages API ("Errors", API reference). Inside a stream they come with status 200, so the type, if
 # there is one, says more than the status.
@@ -59,6 +59,11 @@ _BY_STATUS = {
 }
 _SPEND = re.compile(r"spend(?:ing)?[ _-]limit|credit balance|usage limits?\b", re.IGNORECASE)
 _TOO_LONG = re.compile(r"too long|context (?:window|length|limit)|exceeds? .{0,40}context", re.IGNORECASE)
+CUT_EXTENSION = "claude_force_nb.is_cut"
+"""Of a response of the SDK's HTTP client: True if its body ended before its end."""
+# What the beginning of an error body, as the API writes it, says.
+_TYPE_IN_PART = re.compile(r'"type"\s*:\s*"(\w+_error|request_too_large)"')
+_MESSAGE_IN_PART = re.compile(r'"message"\s*:\s*"([^"\\]*)')
 # Keys have these shapes; an error text of a gateway might quote one, or an address with a password.
 _KEY = re.compile(r"\b(sk-|Bearer\s+)[A-Za-z0-9_\-.+/=~]{4,}|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE)
 
@@ -132,6 +137,12 @@ _REMEDIES = {
 }
 
 
+def _said_in_part(text: str) -> Dict[str, Any]:
+    """Return what the beginning of an error body says, in the API's form."""
+    parts = {"type": _TYPE_IN_PART.search(text), "message": _MESSAGE_IN_PART.search(text)}
+    return {"error": {name: found.group(1) for name, found in parts.items() if found is not None}}
+
+
 def _said(body: Any) -> Tuple[Optional[str], str, str]:
     """Return type, message and code of an error body, in the API's form or those of gateways and local servers."""
     if not isinstance(body, dict):
@@ -153,6 +164,7 @@ def error_from_answer(
     now: float,
     secrets: Iterable[str] = (),
     base_url: str = "",
+    is_cut: bool = False,
 ) -> ApiError:
     """Return the error for an error answer, or for an error event inside a stream.
 
@@ -170,10 +182,12 @@ def error_from_answer(
         Texts that must not be in the message, the key above all.
     base_url : str
         The server's address, for hints; "" if it does not matter.
+    is_cut : bool
+        True if the body ended before its end; text then says what its beginning does.
     """
     if 300 <= status < 400:
         return _redirect(status, headers, base_url=base_url, secrets=secrets)
-    error_type, message, code = _said(body)
+    error_type, message, code = _said(_said_in_part(body) if is_cut and isinstance(body, str) else body)
     kind = _kind(status, error_type, message, code)
     remedy = _REMEDIES[kind]
     if kind is RateLimitError and status == 429 and not _passes(headers):
@@ -192,6 +206,8 @@ def error_from_answer(
         notes.append(shown_text(code, 80, secrets))
     if str(status) not in said and status != 200:
         notes.append(str(status))
+    if is_cut:
+        notes.append("the rest of its text was cut off")
     answer = kind(
         f"{remedy} ({', '.join(notes)})",
         status=status,
@@ -278,6 +294,7 @@ def map_exception(
             now=now,
             secrets=secrets,
             base_url=base_url,
+            is_cut=bool((getattr(response, "extensions", None) or {}).get(CUT_EXTENSION)),
         )
     if _timed_out(error):
         return CallTimeoutError(f"no answer from {base_url} in time; raise timeout= or try again")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 import zlib
 from dataclasses import dataclass
-from typing import Any, AsyncGenerator, Callable, Iterator, List, Optional
+from typing import Any, AsyncGenerator, Callable, Iterator, List, NamedTuple, Optional
 
 from claude_force_nb.errors import CallTimeoutError, MalformedAnswerError, StreamCutError
 
-__all__ = ["MOST_BODY_BYTES", "SLOWEST", "Pace", "iter_events", "iter_lines", "read_body", "read_head"]
+__all__ = ["MOST_BODY_BYTES", "SLOWEST", "Head", "Pace", "iter_events", "iter_lines", "read_body", "read_head"]
 
 # The API takes 32 MB and sends less: 128,000 tokens of an answer are about half a megabyte.
 MOST_BODY_BYTES = 32_000_000
@@ -138,20 +138,30 @@ async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES, *, pace: O
     return b"".join(body)
 
 
-async def read_head(response: Any, most_bytes: int) -> bytes:
-    """Return as many of the first bytes of a body as can be read."""
+class Head(NamedTuple):
+    """The first bytes of a body, and whether it ended before its end, or stopped coming."""
+
+    body: bytes
+    is_cut: bool
+
+
+async def read_head(response: Any, most_bytes: int) -> Head:
+    """Return as many of the first bytes of a body as can be read; what breaks while they come says less than the status that came before."""
     body = b""
+    is_cut = False
     pieces = _paced(iter_pieces(response), SLOWEST)
     try:
         async for piece in pieces:
             body += piece
             if len(body) >= most_bytes:
                 break
-    except (MalformedAnswerError, CallTimeoutError):
+    except MalformedAnswerError:
         pass
+    except Exception:  # each HTTP library has its own
+        is_cut = True
     finally:
         await pieces.aclose()
-    return body[:most_bytes]
+    return Head(body[:most_bytes], is_cut)
 
 
 class _Lines:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from typing import Any, Awaitable, Callable, Dict, Mapping, Optional
+from typing import Any, Awaitable, Callable, Dict, Mapping, Optional, TypeVar
 
 from .connections import MOST_REFUSAL_BYTES, HttpCall
 from .credentials import TokenProvider, open_chain
+from .failures import CUT_EXTENSION
 from .http_environment import make_http_client
 from .instrumentation import call_method, http_responses, seen_method
 from .reading import read_body, read_head
 
 __all__ = ["SdkClient", "make_sdk_client", "own_sdk_client"]
+
+_Body = TypeVar("_Body")
 
 
 class SdkClient:
@@ -158,21 +161,22 @@ def _held_class() -> type:
     return _classes["held"]
 
 
-async def _closing(response: Any, reading: Awaitable[bytes]) -> bytes:
+async def _closing(response: Any, reading: Awaitable[_Body]) -> _Body:
     try:
         return await reading
     finally:
         await response.aclose()
 
 
-def _read(response: Any, request: Any, body: bytes) -> Any:
-    """Return a response like another one, but with this body."""
+def _read(response: Any, request: Any, body: bytes, *, is_cut: bool = False) -> Any:
+    """Return a response like another one, but with this body, perhaps a part of it."""
     headers = [
         (name, value)
         for name, value in response.headers.raw
         if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
     ]
-    return type(response)(response.status_code, headers=headers, content=body, request=request)
+    extensions = {CUT_EXTENSION: is_cut}
+    return type(response)(response.status_code, headers=headers, content=body, request=request, extensions=extensions)
 
 
 def _http_class(anthropic: Any) -> Any:
@@ -191,7 +195,8 @@ def _http_class(anthropic: Any) -> Any:
                     return _read(response, request, await _closing(response, read_body(response)))
                 if response.status_code < 300:
                     return response
-                return _read(response, request, await _closing(response, read_head(response, MOST_REFUSAL_BYTES)))
+                head = await _closing(response, read_head(response, MOST_REFUSAL_BYTES))
+                return _read(response, request, head.body, is_cut=head.is_cut)
 
         _classes["http"] = BoundedHttpClient
     return _classes["http"]

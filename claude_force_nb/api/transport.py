@@ -324,15 +324,23 @@ class ApiTransport:
             raise mapped from None
 
     def _refusal(self, response: Any) -> ApiError:
+        is_cut = getattr(response, "is_cut", False)
         try:
             body = decode_json(response.content)
-        except MalformedAnswerError:  # a gateway's page
-            body = None
-        return self._error(response.status_code, body, self.headers_of(response))
+        except MalformedAnswerError:  # a gateway's page, or the beginning of a body
+            body = response.content.decode("utf-8", "replace") if is_cut else None
+        return self._error(response.status_code, body, self.headers_of(response), is_cut=is_cut)
 
-    def _error(self, status: int, body: Any, headers: Mapping[str, str]) -> ApiError:
-        secrets = self.redactor.secrets
-        return error_from_answer(status, body, headers, now=time.time(), secrets=secrets, base_url=self.base_url)
+    def _error(self, status: int, body: Any, headers: Mapping[str, str], *, is_cut: bool = False) -> ApiError:
+        return error_from_answer(
+            status,
+            body,
+            headers,
+            now=time.time(),
+            secrets=self.redactor.secrets,
+            base_url=self.base_url,
+            is_cut=is_cut,
+        )
 
     async def close(self) -> None:
         """Close the clients of the running loop and of loops that run in other threads, and refuse further calls.
