@@ -13,7 +13,7 @@ from claude_force_nb.messages.request import normalise_base_url
 
 from .connections import Connections, HttpCall, open_connections
 from .credentials import Credentials
-from .http_environment import basic_authorization, custom_headers, secrets_of_headers
+from .http_environment import basic_authorization, custom_headers, secrets_of_headers, secrets_of_proxies
 from .instrumentation import Watch, may_have_spans, waits_for_import
 from .libraries import import_http, import_sdk
 from .sdk_client import SdkClient, make_sdk_client, own_sdk_client
@@ -34,8 +34,8 @@ class LoopClient:
     environ : mapping
         Environment variables.
     on_secret : callable
-        Told the password of the address, credentials among the custom headers, and the tokens with which the SDK's own chain signs
-        calls.
+        Told the passwords of the address and of proxies, credentials among the custom headers, and the tokens with which the SDK's
+        own chain signs calls.
 
     Raises
     ------
@@ -92,6 +92,7 @@ class LoopClient:
         elif self._connections is None:
             await asyncio.get_running_loop().run_in_executor(None, import_http)
             if self._connections is None and not self._closing:
+                self._hide_proxies()
                 headers = {**_credential(self._credentials), **self._headers}
                 self._connections = open_connections(self._address, headers)
 
@@ -119,6 +120,7 @@ class LoopClient:
             anthropic = await asyncio.get_running_loop().run_in_executor(None, import_sdk)
             if self._closing:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
+            self._hide_proxies()
             if self._sdk is None and self._own is not None:
                 self._sdk = own_sdk_client(self._own)
             elif self._sdk is None:
@@ -132,6 +134,11 @@ class LoopClient:
                     on_secret=self._on_secret,
                 )
         return self._sdk
+
+    def _hide_proxies(self) -> None:
+        # Read together with the environment that the connections are made by.
+        for secret in secrets_of_proxies():
+            self._on_secret(secret)
 
     @contextmanager
     def call(self) -> Iterator[None]:

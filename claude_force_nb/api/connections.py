@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any, AsyncGenerator, Dict, Mapping, Optional, Tuple
 
 from .http_environment import connection_settings
 from .reading import read_head
 
-__all__ = ["MOST_REFUSAL_BYTES", "Connections", "HttpCall", "ResponseHeaders", "open_connections"]
+__all__ = ["LARGE_BODY_BYTES", "MOST_REFUSAL_BYTES", "Connections", "HttpCall", "ResponseHeaders", "open_connections"]
 
 MOST_REFUSAL_BYTES = 100_000
 """Bytes read of an error or a redirect; a longer body is not a useful message."""
-# aiohttp warns of larger ones, and would have them come from a file, which its sending from the loop makes no faster.
-_LARGE_BODY_BYTES = 1_000_000
+LARGE_BODY_BYTES = 1_000_000
+"""Bytes of a body up to which aiohttp takes it in one piece without a warning."""
 _MOST_KNOWN = 64
 
 
@@ -136,14 +136,15 @@ class Connections:
             If no response comes; see `failures.map_exception`.
         """
         url = self._url(call.path)
-        if call.content is not None and len(call.content) > _LARGE_BODY_BYTES:
-            warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
+        body: Any = call.content
+        if call.content is not None and len(call.content) > LARGE_BODY_BYTES:
+            body = BytesIO(call.content)
         response = HttpResponse(
             await self._session.request(
                 call.method.upper(),
                 url.with_query(dict(call.query)) if call.query else url,
                 headers=self._headers_of(call),
-                data=call.content,
+                data=body,
                 timeout=self._timeout(call.timeout_seconds),
                 allow_redirects=False,
                 **self._proxy,

@@ -65,7 +65,9 @@ CUT_EXTENSION = "claude_force_nb.is_cut"
 _TYPE_IN_PART = re.compile(r'"type"\s*:\s*"(\w+_error|request_too_large)"')
 _MESSAGE_IN_PART = re.compile(r'"message"\s*:\s*"([^"\\]*)')
 # Keys have these shapes; an error text of a gateway might quote one, or an address with a password.
-_KEY = re.compile(r"\b(sk-|Bearer\s+)[A-Za-z0-9_\-.+/=~]{4,}|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE)
+_KEY = re.compile(
+    r"\b(sk-|Bearer\s+|Basic\s+(?=[a-z]*(?-i:[A-Z0-9+/=])))[A-Za-z0-9_\-.+/=~]{4,}|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE
+)
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[float]:
@@ -98,11 +100,16 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
     return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
 
 
-def shown_text(text: str, limit: int = 300, secrets: Iterable[str] = ()) -> str:
-    """Return `text` as one short line without keys or invisible characters."""
+def _hide(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "…")
-    text = _KEY.sub(lambda match: (match.group(1) or "") + "…", " ".join(visible(text)[0].split()))
+    return text
+
+
+def shown_text(text: str, limit: int = 300, secrets: Iterable[str] = ()) -> str:
+    """Return `text` as one short line without keys or invisible characters."""
+    line = " ".join(visible(_hide(text, secrets))[0].split())
+    text = _KEY.sub(lambda match: (match.group(1) or "") + "…", line)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -185,6 +192,8 @@ def error_from_answer(
     is_cut : bool
         True if the body ended before its end; text then says what its beginning does.
     """
+    secrets = tuple(secrets)
+    headers = {name: _hide(value, secrets) for name, value in headers.items()}
     if 300 <= status < 400:
         return _redirect(status, headers, base_url=base_url, secrets=secrets)
     error_type, message, code = _said(_said_in_part(body) if is_cut and isinstance(body, str) else body)
@@ -202,8 +211,9 @@ def error_from_answer(
     said = shown_text(message, secrets=secrets) or (f"HTTP {status}" if status != 200 else "no reason given")
     request_id = headers.get("request-id") or (body.get("request_id") if isinstance(body, dict) else None)
     notes = [said]
+    code = shown_text(code, 80, secrets)
     if code and code not in said:
-        notes.append(shown_text(code, 80, secrets))
+        notes.append(code)
     if str(status) not in said and status != 200:
         notes.append(str(status))
     if is_cut:
@@ -211,9 +221,9 @@ def error_from_answer(
     answer = kind(
         f"{remedy} ({', '.join(notes)})",
         status=status,
-        error_type=error_type,
+        error_type=shown_text(error_type, 80, secrets) if error_type else error_type,
         error_code=code or None,
-        request_id=request_id if isinstance(request_id, str) else None,
+        request_id=_hide(request_id, secrets) if isinstance(request_id, str) else None,
         retry_after_seconds=retry_after_seconds(headers, now=now),
     )
     limits = {name: value for name, value in headers.items() if name == "date" or name.startswith(_LIMITS)}
@@ -239,7 +249,10 @@ def _passes(headers: Mapping[str, str]) -> bool:
 
 
 def _redirect(status: int, headers: Mapping[str, str], *, base_url: str, secrets: Iterable[str]) -> RedirectedError:
-    parts = urlsplit(headers.get("location", ""))
+    try:
+        parts = urlsplit(headers.get("location", ""))
+    except ValueError:  # brackets that do not match
+        parts = urlsplit("")
     where = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
     target = shown_text(where, 120, secrets) or "an unnamed address"
     return RedirectedError(

@@ -16,6 +16,8 @@ from urllib.request import getproxies, proxy_bypass
 from claude_force_nb.errors import ConfigurationError
 from claude_force_nb.messages.addresses import is_loopback
 
+from .failures import shown_text
+
 __all__ = [
     "ConnectionSettings",
     "Proxy",
@@ -25,6 +27,7 @@ __all__ = [
     "environment_problem",
     "make_http_client",
     "secrets_of_headers",
+    "secrets_of_proxies",
 ]
 
 # Whole words: what these headers say is taken out of answers, so X-Author and X-Cache-Key must not be among them.
@@ -122,6 +125,22 @@ def _proxy_for(server: str) -> Optional[Proxy]:
     return Proxy(urlunsplit(parts._replace(netloc=host)), basic_authorization(unquote(user)) if user else "")
 
 
+def secrets_of_proxies() -> List[str]:
+    """Return the passwords of the proxies that the environment names, alone, with their user, and as a header has both.
+
+    A proxy may repeat them in its page of an error, and an HTTP library the whole address in its own.
+    """
+    found: List[str] = []
+    for address in getproxies().values():
+        user, _, host = address.partition("://")[2 if "://" in address else 0].rpartition("@")
+        # The rest of a password that has a slash in it, where none belongs, is in the path.
+        if user and host:
+            passwords = (user.partition(":")[2], unquote(user).partition(":")[2])
+            header = basic_authorization(unquote(user)).partition(" ")[2]
+            found += [each for each in (*passwords, user, unquote(user), header) if each]
+    return found
+
+
 def basic_authorization(user_and_password: str) -> str:
     """Return a name and a password, with a colon between them, as a header has them (RFC 7617)."""
     return f"Basic {b64encode(user_and_password.encode('utf-8')).decode('ascii')}"
@@ -187,7 +206,8 @@ def _check(server: str) -> None:
 
 
 def _cannot_connect(error: Exception) -> ConfigurationError:
-    reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    said = str(getattr(error, "strerror", None) or error)
+    reason = shown_text(said, secrets=secrets_of_proxies()) or type(error).__name__
     return ConfigurationError(
         f"no connection can be made ({reason}); check SSL_CERT_FILE, SSL_CERT_DIR and the proxy variables; nothing was sent"
     )
@@ -221,6 +241,8 @@ def _problem_of_proxies() -> Optional[str]:
             return f"{name} is not a valid address"
         if not parts.hostname:
             return f"{name} has no host"
+        if "@" in parts.path + parts.query + parts.fragment or ("://" not in address and ":/" in address):
+            return f"{name} is not a valid address; in a password, write / as %2F, ? as %3F and # as %23"
         if parts.scheme not in ("http", "https"):
             return f"{name} is {parts.scheme}://, and only http:// and https:// proxies can be used"
     return None

@@ -42,6 +42,7 @@ _IDLE_PROVIDERS = ("ProxyTracerProvider", "NoOpTracerProvider")
 _CLIENT_METHODS = ("__init__", "post", "request")
 _MESSAGES_METHODS = ("create", "stream", "count_tokens")
 # Tracers that wait for the import of what they trace.
+_OUR_CALLS = r"claude_force_nb\.api\."
 _IMPORT_HOOKS = ("ddtrace", "newrelic")
 
 http_responses: ContextVar[Optional[List[Any]]] = ContextVar("http_responses", default=None)
@@ -118,7 +119,7 @@ async def call_method(
     """
     body: Dict[str, Any] = json.loads(content)
     arguments = {name: body.pop(name) for name in list(body) if name in _ARGUMENTS}
-    warnings.filterwarnings("ignore", "The model '", DeprecationWarning)  # we say so ourselves, once
+    _leave_deprecations_to_us()
     responses: List[Any] = []
     token = http_responses.set(responses)
     try:
@@ -128,6 +129,13 @@ async def call_method(
     finally:
         http_responses.reset(token)
     return SeenResponse(answer, responses[-1] if responses else None)
+
+
+def _leave_deprecations_to_us() -> None:
+    """Ignore what the SDK says of old models where a call is ours: we say so ourselves, once. The user's own calls still hear it."""
+    known = (getattr(module, "pattern", None) for _, _, _, module, _ in warnings.filters)
+    if _OUR_CALLS not in known:
+        warnings.filterwarnings("ignore", "The model '", DeprecationWarning, module=_OUR_CALLS)
 
 
 class SeenResponse:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-from typing import Any, Awaitable, Callable, Dict, Mapping, Optional, TypeVar
+import sys
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Mapping, Optional, TypeVar
 
-from .connections import MOST_REFUSAL_BYTES, HttpCall
+from .connections import LARGE_BODY_BYTES, MOST_REFUSAL_BYTES, HttpCall
 from .credentials import TokenProvider, open_chain
 from .failures import CUT_EXTENSION
 from .http_environment import make_http_client
@@ -16,6 +16,7 @@ from .reading import read_body, read_head
 __all__ = ["SdkClient", "make_sdk_client", "own_sdk_client"]
 
 _Body = TypeVar("_Body")
+_PIECE_BYTES = 262_144
 
 
 class SdkClient:
@@ -78,8 +79,6 @@ class SdkClient:
             options["headers"]["Content-Type"] = "application/json"
             # Bytes have an argument of their own in newer SDKs.
             arguments["content" if "content" in inspect.signature(method).parameters else "body"] = call.content
-            # aiohttp would have large bodies come from a file, which its sending from the loop makes no faster.
-            warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
         held = await method(call.path, **arguments)
         return held.response
 
@@ -179,6 +178,24 @@ def _read(response: Any, request: Any, body: bytes, *, is_cut: bool = False) -> 
     return type(response)(response.status_code, headers=headers, content=body, request=request, extensions=extensions)
 
 
+def _in_pieces(request: Any) -> Any:
+    """Return a request with the same bytes, which aiohttp gets piece by piece where it would warn of their number."""
+    content = request.content
+    if len(content) <= LARGE_BODY_BYTES:
+        return request
+    http = sys.modules[type(request).__module__.partition(".")[0]]
+
+    class Pieces(http.AsyncByteStream):  # type: ignore[misc, name-defined]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for start in range(0, len(content), _PIECE_BYTES):
+                yield content[start : start + _PIECE_BYTES]
+
+    # The length is among the headers.
+    return type(request)(
+        request.method, request.url, headers=request.headers, stream=Pieces(), extensions=request.extensions
+    )
+
+
 def _http_class(anthropic: Any) -> Any:
     """Return the SDK's HTTP client, but one that reads no more of a refusal than a message may have."""
     if "http" not in _classes:
@@ -186,7 +203,7 @@ def _http_class(anthropic: Any) -> Any:
 
         class BoundedHttpClient(base):  # type: ignore[misc]
             async def send(self, request: Any, **options: Any) -> Any:
-                response = await super().send(request, **{**options, "stream": True})
+                response = await super().send(_in_pieces(request), **{**options, "stream": True})
                 responses = http_responses.get()
                 if responses is not None:
                     responses.append(response)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import logging
 import socket
 import ssl
 import subprocess
+import traceback
 import warnings
 from base64 import b64encode
 from pathlib import Path
@@ -14,11 +17,11 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 from aiohttp import web
-from support.transports import KEY, Handler, request, result, transport
+from support.transports import KEY, Handler, request, result, see_every_call, transport
 
 from claude_force_nb.api.connections import MOST_REFUSAL_BYTES
 from claude_force_nb.api.http_environment import connection_settings
-from claude_force_nb.errors import BrokenConnectionError, CallTimeoutError, ConfigurationError, ServerError
+from claude_force_nb.errors import ApiError, BrokenConnectionError, CallTimeoutError, ConfigurationError, ServerError
 
 MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hello"}], "model": "m"}
 BASIC = "Basic " + b64encode(b"me:pass word").decode()
@@ -88,22 +91,41 @@ def test_more_calls_at_a_time_than_http_libraries_allow_by_default(run: Any, ser
     run(main())
 
 
-def test_a_large_body_warns_of_nothing(run: Any, serve: Callable[[Handler], str]) -> None:
-    """Such as one with an image; and closing leaves no connection to the garbage collector."""
-    sizes: List[int] = []
+@pytest.mark.parametrize("way", ["connections", "sdk"])
+def test_a_large_body_warns_of_nothing(
+    run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Such as one with an image: it is sent as smaller ones are, byte by byte, each time, and the process's filters stay as they are."""
+    received: List[bytes] = []
+    headers: List[Dict[str, str]] = []
 
     async def handler(incoming: web.Request) -> web.StreamResponse:
-        while True:
-            piece = await incoming.content.readany()
-            sizes.append(len(piece))
-            if not piece:
-                return web.json_response(MESSAGE)
+        received.append(await incoming.content.read())
+        headers.append({name.lower(): value for name, value in incoming.headers.items()})
+        return web.json_response(MESSAGE)
 
+    texts = ["small", "x" * 3_000_000, "ä" * 1_000_000, "x" * 3_000_000]
+    if way == "sdk":
+        see_every_call(monkeypatch)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        ask(run, serve(handler), "x" * 3_000_000)
+        ask(run, serve(handler), "the first call may add the one filter that it needs")
+        received.clear()
+        headers.clear()
+        before = list(warnings.filters)
+        ask(run, serve(handler), *texts)
         gc.collect()
-    assert sum(sizes) > 3_000_000
+        assert list(warnings.filters) == before
+    for text, body, each in zip(texts, received, headers):
+        assert json.loads(body) == request(text).body
+        assert each["content-length"] == str(len(body))
+        assert "transfer-encoding" not in each
+        assert each["content-type"] == "application/json"
+        assert {name for name in each if name != "content-length"} == {
+            name for name in headers[0] if name != "content-length"
+        }
+    assert received[1] == received[3]
+    assert len(received) == 4
     assert not [str(each.message) for each in caught if issubclass(each.category, ResourceWarning)]
 
 
@@ -130,6 +152,43 @@ class TestProxy:
         with pytest.raises(BrokenConnectionError):
             ask(run, "http://gateway.invalid", "c", allow_http=True)
         assert len(seen) == 2
+
+    @pytest.mark.parametrize("status", [200, 407, 502])
+    @pytest.mark.parametrize("way", ["connections", "sdk"])
+    def test_a_password_that_is_echoed_reaches_nothing(
+        self, run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch, way: str, status: int
+    ) -> None:
+        """Neither an answer, its headers, an error nor a log has the password, the header or the address that the proxy repeats."""
+        told = ["s3cret/pass+word", "s3cret%2Fpass+word", "me:s3cret/pass+word"]
+        told.append(b64encode(told[-1].encode()).decode())
+
+        async def handler(incoming: web.Request) -> web.StreamResponse:
+            assert incoming.headers["proxy-authorization"] == f"Basic {told[-1]}"
+            words = " | ".join([*told, *incoming.headers.getall("proxy-authorization")])
+            headers = {"request-id": told[-1], "retry-after": "1"}
+            body = {**MESSAGE, "content": [{"type": "text", "text": words}], "error": {"message": words}}
+            return web.json_response(body, status=status, headers=headers)
+
+        if way == "sdk":
+            see_every_call(monkeypatch)
+        monkeypatch.setenv("HTTP_PROXY", serve(handler).replace("http://", f"http://me:{told[1]}@"))
+        records: List[str] = []
+        monkeypatch.setattr(logging.Logger, "handle", lambda _, record: records.append(record.getMessage()))
+        monkeypatch.setattr(logging.getLogger("claude_force_nb"), "level", logging.DEBUG)
+
+        async def main() -> str:
+            sender = transport("http://gateway.invalid", allow_http=True)
+            try:
+                answer = await sender.send(request(), timeout_seconds=20)
+                return repr(answer) + repr(sender) + result(answer).text
+            except ApiError as error:
+                return "".join(traceback.format_exception(type(error), error, error.__traceback__)) + repr(vars(error))
+            finally:
+                await sender.close()
+
+        shown = run(main()) + "".join(records)
+        assert "…" in shown
+        assert not [each for each in told if each in shown]
 
     def test_this_machine_needs_none(
         self, run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch

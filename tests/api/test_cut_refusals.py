@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gzip
 import json
 from typing import Any, Callable, Dict, List, Type
 
-import anthropic
 import pytest
-from support.transports import request, transport
+from support.transports import request, see_every_call, transport
 
 from claude_force_nb.errors import (
     ApiError,
@@ -24,7 +22,6 @@ from claude_force_nb.errors import (
 )
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
-MESSAGES = anthropic.resources.messages.AsyncMessages
 MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hello"}], "model": "m"}
 SPENT = {
     "type": "error",
@@ -88,13 +85,7 @@ class RawServer:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Which way calls go: over connections of our own, or through the SDK, as soon as somebody looks at its method."""
     if request.param == "sdk":
-        real = MESSAGES.create
-
-        @functools.wraps(real)
-        async def create(self: Any, **arguments: Any) -> Any:
-            return await real(self, **arguments)
-
-        monkeypatch.setattr(MESSAGES, "create", create)
+        see_every_call(monkeypatch)
     return str(request.param)
 
 

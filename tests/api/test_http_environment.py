@@ -13,6 +13,8 @@ from claude_force_nb.errors import ConfigurationError
 
 SERVER = "https://api.anthropic.com"
 
+HINT = "in a password, write / as %2F, ? as %3F and # as %23"
+
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +64,12 @@ def test_a_plain_server_on_this_machine_needs_no_certificates(server: str) -> No
         ("", None),
         ("http://proxy.example:port", "is not a valid address"),
         ("http://", "has no host"),
+        ("http://user:pa55/word@proxy.example:3128", "is not a valid address"),
+        ("http://user:55/word@proxy.example:3128", f"is not a valid address; {HINT}"),
+        ("http://user:55?word@proxy.example:3128", f"is not a valid address; {HINT}"),
+        ("http://user:55#word@proxy.example:3128", f"is not a valid address; {HINT}"),
+        ("http:/user:pa55word@proxy.example:3128", f"is not a valid address; {HINT}"),
+        ("http://user:pa%2F55%40word@proxy.example:3128", None),
         (
             "socks5://user:pa55word@proxy.example:1080",
             "is socks5://, and only http:// and https:// proxies can be used",

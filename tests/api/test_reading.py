@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 from aiohttp import web
-from support.transports import KEY, Handler, request, result, send, transport
+from support.transports import KEY, Handler, request, result, see_every_call, send, transport
 
 from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.errors import ApiError, CallTimeoutError, MalformedAnswerError, RedirectedError, StreamCutError
@@ -231,3 +231,38 @@ def test_a_key_that_is_echoed_reaches_nothing(run: Any, serve: Serve, streaming:
     shown = repr(answer) + repr(result(answer)) + (partial.text if partial else "")
     assert KEY not in shown
     assert result(answer).text == "…"
+
+
+@pytest.mark.parametrize("way", ["connections", "sdk"])
+@pytest.mark.parametrize("status", [307, 400, 429, 500])
+def test_a_key_that_a_refusal_echoes_reaches_nothing(
+    run: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch, way: str, status: int
+) -> None:
+    """No part of the error has it: neither its text, type, code and request id nor the limits that headers name."""
+
+    async def handler(incoming: web.Request) -> web.StreamResponse:
+        seen = incoming.headers.get("authorization") or incoming.headers["x-api-key"]
+        error = {"type": f"{seen}_error", "message": seen, "details": {"error_code": seen}}
+        headers = {"anthropic-ratelimit-requests-limit": seen, "location": f"https://{KEY}/", "retry-after": "1"}
+        if status != 429:
+            headers["request-id"] = seen
+        return web.json_response({"error": error, "request_id": seen}, status=status, headers=headers)
+
+    if way == "sdk":
+        see_every_call(monkeypatch)
+    with pytest.raises(ApiError) as caught:
+        run(send(serve(handler), request()))
+    assert KEY not in str(caught.value) + repr(caught.value) + repr(vars(caught.value))
+    assert caught.value.request_id
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "http://[bad]/", "//", "http://user:pa55@["])
+def test_a_redirect_that_leads_nowhere(run: Any, serve: Serve, location: str) -> None:
+    """An address that is not one is the same error."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"location": location})
+
+    with pytest.raises(RedirectedError, match="redirects are not followed") as caught:
+        run(send(serve(handler), request()))
+    assert "pa55" not in str(caught.value)

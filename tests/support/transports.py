@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Awaitable, Callable, Optional
 
+import anthropic
+import pytest
 from aiohttp import web
 
 from claude_force_nb.api.answer import Answer, PartialAnswer
@@ -40,3 +43,15 @@ async def send(
 def result(answer: Answer) -> ClaudeResult:
     """The answer as a result."""
     return answer.to_result(fingerprint="f", agent=None)
+
+
+def see_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls go through the SDK, as they do where somebody looks at its method."""
+    messages = anthropic.resources.messages.AsyncMessages
+    real = messages.create
+
+    @functools.wraps(real)
+    async def create(self: Any, **arguments: Any) -> Any:
+        return await real(self, **arguments)
+
+    monkeypatch.setattr(messages, "create", create)

@@ -36,11 +36,13 @@ _REPAIR_TOKENS = 4096
 
 
 def secrets_of(environ: Mapping[str, str]) -> List[str]:
-    """Return the keys and secrets that the environment holds."""
+    """Return the keys and secrets that the environment holds, the passwords of proxies among them."""
+    from claude_force_nb.api.http_environment import secrets_of_proxies
+
     names = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CACHE_SECRET")
     listed = [environ.get(name, "") for name in names]
     listed += environ.get("CLAUDE_CACHE_SECRET_PREVIOUS", "").split(",")
-    return [secret.strip() for secret in listed if secret.strip()]
+    return [*(secret.strip() for secret in listed if secret.strip()), *secrets_of_proxies()]
 
 
 def mask(text: str, secrets: Sequence[str]) -> Tuple[str, int]:
