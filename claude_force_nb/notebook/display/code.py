@@ -74,6 +74,8 @@ def code_html(code: str, language: str, *, coloured: bool = True) -> str:
 
 
 def _text(text: str) -> str:
+    if text.isalnum():  # as most of what has a colour
+        return text
     # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
     return html.escape(text, quote=False).replace("$", "<span>$</span>")
 
@@ -82,13 +84,18 @@ def _highlighted(code: str, language: str) -> str:
     lexer = _lexer(language)
     if lexer is None:
         return _text(code)
-    parts: List[Tuple[str, str]] = []
-    for kind, text in lexer.get_tokens(code):
+    parts: List[Tuple[Optional[str], str]] = []
+    current: Optional[str] = None
+    run = ""
+    # A parsed answer has one kind of line ends, and nothing else of what `get_tokens` looks at first.
+    for _, kind, text in lexer.get_tokens_unprocessed(code):
         name = _class_of(kind)
-        if parts and (parts[-1][0] == name or text.isspace()):
-            parts[-1] = (parts[-1][0], parts[-1][1] + text)
+        if name == current or (current is not None and text.isspace()):
+            run += text
         else:
-            parts.append((name, text))
+            parts.append((current, run))
+            current, run = name, text
+    parts.append((current, run))
     if "".join([text for _, text in parts]) != code:  # no colour is worth another text
         return _text(code)
     return "".join([f'<span class="{name}">{_text(text)}</span>' if name else _text(text) for name, text in parts])

@@ -40,13 +40,17 @@ _PRICE = re.compile(r"\$\d[\d,.]*\s+\W*[^\W\d_]{2}")
 
 
 def _parser_for(text: str) -> MarkdownIt:
+    """Return a parser without the rules that a text has nothing for: each costs time at every sign that could begin something."""
     beginnings = text.count("\\(") + text.count("\\[")
-    # Looking for bare links takes a fifth of the time.
-    return _parser(beginnings * len(text) <= _MOST_STEPS, "://" in text or "mailto:" in text.lower())
+    return _parser(
+        brackets=0 < beginnings * len(text) <= _MOST_STEPS,
+        dollars="$" in text,
+        links="://" in text or "mailto:" in text.lower(),
+    )
 
 
-@lru_cache(maxsize=4)
-def _parser(brackets: bool, links: bool) -> MarkdownIt:
+@lru_cache(maxsize=8)
+def _parser(*, brackets: bool, dollars: bool, links: bool) -> MarkdownIt:
     from markdown_it import MarkdownIt
     from mdit_py_plugins.amsmath import amsmath_plugin
     from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -63,16 +67,17 @@ def _parser(brackets: bool, links: bool) -> MarkdownIt:
     parser.linkify.add("//", None).add("ftp:", None)
     if not links:
         parser.disable("linkify")
-    parser.use(
-        dollarmath_plugin,
-        allow_labels=False,
-        allow_space=False,
-        allow_digits=False,
-        allow_blank_lines=False,
-        double_inline=True,
-    )
-    in_dollars = math_inline_dollar(allow_space=False, allow_digits=False, allow_double=True)
-    parser.inline.ruler.at("math_inline", _unless_prose(in_dollars))
+    if dollars:
+        parser.use(
+            dollarmath_plugin,
+            allow_labels=False,
+            allow_space=False,
+            allow_digits=False,
+            allow_blank_lines=False,
+            double_inline=True,
+        )
+        in_dollars = math_inline_dollar(allow_space=False, allow_digits=False, allow_double=True)
+        parser.inline.ruler.at("math_inline", _unless_prose(in_dollars))
     if brackets:
         parser.use(texmath_plugin, delimiters="brackets")
     # A footnote within its line makes the search for its end begin anew at each beginning.
@@ -106,7 +111,18 @@ def _rule(render: Callable[[Any], str]) -> Callable[..., str]:
 
 
 def _text(text: str) -> str:
-    return _SIGNS.sub(lambda sign: f"<span>{sign.group()}</span>", html.escape(text))
+    escaped = html.escape(text)
+    if "$" not in text and "\\" not in text:
+        return escaped
+    return _SIGNS.sub(lambda sign: f"<span>{sign.group()}</span>", escaped)
+
+
+def _plain_text(tokens: Any, index: int, options: Any, env: Any) -> str:
+    return _text(tokens[index].content)
+
+
+def _constant(shown: str) -> Callable[..., str]:
+    return lambda tokens, index, options, env: shown
 
 
 def _image(token: Any) -> str:
@@ -163,7 +179,12 @@ def _footnote_number(token: Any) -> str:
 
 _CLOSING = {"\\(": "\\)", "\\[": "\\]"}
 _RULES: Dict[str, Callable[..., str]] = {
-    "text": _rule(lambda token: _text(token.content)),
+    "text": _plain_text,
+    # As the parser's own, which looks for attributes that these never have.
+    "em_open": _constant("<em>"),
+    "em_close": _constant("</em>"),
+    "strong_open": _constant("<strong>"),
+    "strong_close": _constant("</strong>"),
     "code_inline": _rule(lambda token: f"<code>{_text(token.content)}</code>"),
     "code_block": _code,
     "fence": _code,

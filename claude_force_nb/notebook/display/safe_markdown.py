@@ -8,19 +8,19 @@ of Markdown: paragraphs, headings, lists, quotes, tables, code, emphasis, links,
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 from urllib.parse import quote
 
 from .formulas import formula, in_table_cell
 
 if TYPE_CHECKING:
-    from markdown_it.tree import SyntaxTreeNode
+    from markdown_it.token import Token
 
 __all__ = ["safe_markdown"]
 
-# An exclamation mark may stand before a link, which it would make an image.
 # Whatever Markdown, pandoc's too, could take for more than itself, in the middle of a line and at its beginning.
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>$|~#^@]|&(?=#?\w+;)|!\Z")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>$|~#^@&!]")
+_REFERENCE = re.compile(r"&#?\w+;")
 _LINE_START = re.compile(r"^([-+=:%]|\d{1,9}[.)])", re.MULTILINE)
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+.#-]{1,30}")
 _ADDRESS = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
@@ -28,33 +28,82 @@ _ADDRESS = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 _ADDRESS_CHARACTERS = "!#%&'()*+,-./:;=?@_~"
 
 
-def safe_markdown(tokens: List[Any]) -> str:
+class _Node:
+    """A part of a text with what is in it: what markdown-it's own tree has of it, in a third of the time.
+
+    Parameters
+    ----------
+    token : Token or None
+        The only one of the part, or the one that opens it; None for the whole text.
+    parent : _Node or None
+    """
+
+    __slots__ = ("children", "content", "parent", "token", "type")
+
+    def __init__(self, token: Optional[Token], parent: Optional[_Node]) -> None:
+        self.token: Any = token
+        self.parent = parent
+        self.children: List[_Node] = []
+        self.type = self.content = ""
+        if token is not None:
+            self.content = token.content
+            self.type = token.type[: -len("_open")] if token.nesting == 1 else token.type
+
+    def fill(self, tokens: Sequence[Token]) -> None:
+        """Take in the parts that these tokens make."""
+        within: _Node = self
+        for token in tokens:
+            if token.nesting == -1:
+                assert within.parent is not None
+                within = within.parent
+                continue
+            node = _Node(token, within)
+            within.children.append(node)
+            if token.nesting == 1:
+                within = node
+            elif token.children:
+                node.fill(token.children)
+
+
+def safe_markdown(tokens: Sequence[Token]) -> str:
     """Return parsed Markdown as Markdown with the same text and shape, and nothing live.
 
     Parameters
     ----------
-    tokens : list of Token
+    tokens : sequence of Token
         Of markdown-it, parsed without HTML.
     """
-    from markdown_it.tree import SyntaxTreeNode
+    root = _Node(None, None)
+    root.fill(tokens)
+    return _blocks(root.children)
 
-    return _blocks(SyntaxTreeNode(tokens).children)
 
-
-def _blocks(nodes: List[SyntaxTreeNode], *, tight: bool = False) -> str:
+def _blocks(nodes: List[_Node], *, tight: bool = False) -> str:
     return ("\n" if tight else "\n\n").join(_BLOCKS.get(node.type, _plain)(node) for node in nodes)
 
 
-def _plain(node: SyntaxTreeNode) -> str:
-    return _escape(node.content) if node.is_root or not node.children else _blocks(node.children)
+def _plain(node: _Node) -> str:
+    return _blocks(node.children) if node.children else _escape(node.content)
 
 
 def _escape(text: str) -> str:
-    # As a character reference, "<" begins no tag even for those who look for one without reading Markdown.
-    return _SPECIAL.sub(lambda match: "&lt;" if match.group() == "<" else "\\" + match.group(), text)
+    return _SPECIAL.sub(_escape_sign, text)
 
 
-def _paragraph(node: SyntaxTreeNode) -> str:
+def _escape_sign(match: re.Match[str]) -> str:
+    sign = match.group()
+    if sign == "<":
+        # As a character reference, it begins no tag even for those who look for one without reading Markdown.
+        return "&lt;"
+    if sign == "&" and not _REFERENCE.match(match.string, match.start()):
+        return sign
+    # An exclamation mark may stand before a link, which it would make an image.
+    if sign == "!" and match.end() < len(match.string):
+        return sign
+    return "\\" + sign
+
+
+def _paragraph(node: _Node) -> str:
     return _LINE_START.sub(_escape_start, _inline_of(node))
 
 
@@ -63,13 +112,13 @@ def _escape_start(match: re.Match[str]) -> str:
     return f"{start[:-1]}\\{start[-1]}"
 
 
-def _heading(node: SyntaxTreeNode) -> str:
-    return "#" * int(node.tag[1:]) + " " + _inline_of(node).replace("\\\n", " ").replace("\n", " ")
+def _heading(node: _Node) -> str:
+    return "#" * int(node.token.tag[1:]) + " " + _inline_of(node).replace("\\\n", " ").replace("\n", " ")
 
 
-def _fence(node: SyntaxTreeNode) -> str:
+def _fence(node: _Node) -> str:
     code = node.content if node.content.endswith("\n") or not node.content else node.content + "\n"
-    named = _LANGUAGE.fullmatch((node.info or "").split(" ")[0]) if node.type == "fence" else None
+    named = _LANGUAGE.fullmatch((node.token.info or "").split(" ")[0]) if node.type == "fence" else None
     return _fenced(code, named.group() if named else "")
 
 
@@ -78,13 +127,13 @@ def _fenced(code: str, language: str) -> str:
     return f"{fence}{language}\n{code}{fence}"
 
 
-def _quote(node: SyntaxTreeNode) -> str:
+def _quote(node: _Node) -> str:
     return _indented(_blocks(node.children), "> ", "> ")
 
 
-def _list(node: SyntaxTreeNode) -> str:
-    tight = all(child.hidden for item in node.children for child in item.children if child.type == "paragraph")
-    first = int(node.attrGet("start") or 1) if node.type == "ordered_list" else None
+def _list(node: _Node) -> str:
+    tight = all(child.token.hidden for item in node.children for child in item.children if child.type == "paragraph")
+    first = int(node.token.attrGet("start") or 1) if node.type == "ordered_list" else None
     items = []
     for number, item in enumerate(node.children):
         mark = "- " if first is None else f"{min(first + number, 999_999_999)}. "
@@ -100,22 +149,22 @@ def _indented(text: str, first: str, further: str) -> str:
     )
 
 
-def _table(node: SyntaxTreeNode) -> str:
+def _table(node: _Node) -> str:
     rows = [row for part in node.children for row in part.children]
     lines = ["| {} |".format(" | ".join(_inline_of(cell).replace("\n", " ") for cell in row.children)) for row in rows]
-    marks = [_ALIGNMENTS.get(str(cell.attrGet("style") or ""), "---") for cell in rows[0].children]
+    marks = [_ALIGNMENTS.get(str(cell.token.attrGet("style") or ""), "---") for cell in rows[0].children]
     lines.insert(1, f"| {' | '.join(marks)} |")
     return "\n".join(lines)
 
 
-def _display_formula(node: SyntaxTreeNode) -> str:
+def _display_formula(node: _Node) -> str:
     tex = formula(node.content)
     if tex is None:
         return _fenced(node.content.strip() + "\n", "")
     return f"$${tex}$$"
 
 
-def _footnote(node: SyntaxTreeNode) -> str:
+def _footnote(node: _Node) -> str:
     # To a reader without footnotes this defines the address of a link (CommonMark 0.31, section 4.7), unless more than a title
     # follows the first word: so the first word is a space, and what follows cannot begin a title.
     text = _blocks(node.children)
@@ -126,13 +175,13 @@ def _footnote(node: SyntaxTreeNode) -> str:
     return _indented(text, f"[^{_number(node)}]: ", "    ")
 
 
-def _number(node: SyntaxTreeNode) -> int:
-    return int(node.meta["id"]) + 1
+def _number(node: _Node) -> int:
+    return int(node.token.meta["id"]) + 1
 
 
 _TITLE_START = re.compile("""^["'(]""")
 _ALIGNMENTS = {"text-align:left": ":---", "text-align:right": "---:", "text-align:center": ":---:"}
-_BLOCKS: Dict[str, Callable[[SyntaxTreeNode], str]] = {
+_BLOCKS: Dict[str, Callable[[_Node], str]] = {
     "paragraph": _paragraph,
     "heading": _heading,
     "fence": _fence,
@@ -150,13 +199,13 @@ _BLOCKS: Dict[str, Callable[[SyntaxTreeNode], str]] = {
 }
 
 
-def _inline_of(node: SyntaxTreeNode) -> str:
+def _inline_of(node: _Node) -> str:
     """Return what the inline parts below a block say."""
     return "".join(map(_inline, node.children))
 
 
-def _inline(node: SyntaxTreeNode) -> str:
-    kind = node.type  # which is found anew each time, by looking at the token
+def _inline(node: _Node) -> str:
+    kind = node.type
     if kind == "text":
         return _escape(node.content)
     if kind == "softbreak":
@@ -169,7 +218,7 @@ def _inline(node: SyntaxTreeNode) -> str:
         mark = {"em": "*", "strong": "**", "s": "~~"}[kind]
         return mark + _inline_of(node) + mark
     if kind in ("link", "image"):
-        address = str(node.attrGet("href" if kind == "link" else "src") or "")
+        address = str(node.token.attrGet("href" if kind == "link" else "src") or "")
         # An image would be fetched from its server by whoever looks at the notebook.
         return _link(address, _inline_of(node) if node.children else _escape(node.content or address))
     if kind in ("math_inline", "math_inline_double"):
@@ -181,16 +230,16 @@ def _inline(node: SyntaxTreeNode) -> str:
     return _inline_of(node) if node.children else _escape(node.content)
 
 
-def _formula(node: SyntaxTreeNode) -> str:
+def _formula(node: _Node) -> str:
     tex = formula(node.content)
     if tex is None:
-        return _code(node.markup + node.content + {"\\(": "\\)"}.get(node.markup, node.markup))
+        return _code(node.token.markup + node.content + {"\\(": "\\)"}.get(node.token.markup, node.token.markup))
     if _is_in_table(node):
         tex = in_table_cell(tex)
     return f"${tex}$" if node.type == "math_inline" else f"$${tex}$$"
 
 
-def _is_in_table(node: SyntaxTreeNode) -> bool:
+def _is_in_table(node: _Node) -> bool:
     parent = node.parent
     while parent is not None and parent.type not in ("td", "th"):
         parent = parent.parent
