@@ -48,6 +48,38 @@ def test_the_launch_button_opens_a_notebook_that_exists() -> None:
     assert (ROOT / found.group(2)).is_file()
 
 
+@pytest.mark.slow
+def test_repo2docker_takes_the_steps_that_are_tested_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What mybinder.org runs says itself what it makes of this folder: which Python, and which commands in which order."""
+    repo2docker = pytest.importorskip("repo2docker.app", reason="repo2docker is not installed (the extra 'frontends')")
+    monkeypatch.chdir(ROOT)
+    packs = [pack(base_image="base") for pack in repo2docker.Repo2Docker().buildpacks]
+    taken = next(pack for pack in packs if pack.detect())
+    taken.platform = "linux/amd64"
+    assert type(taken).__name__ == "PythonBuildPack"
+    assert f"python-{taken.python_version}\n" == (BINDER / "runtime.txt").read_text(encoding="utf-8")
+    lines = taken.render().splitlines()
+    of_ours = ("requirements.txt", "postBuild", "binder/start", "COPY --chown=1000:1000 src/ ", "USER ${NB_USER}")
+    steps = [
+        line
+        for line in lines
+        if line.startswith(("RUN ", "COPY ", "ENV ", "USER ")) and any(word in line for word in of_ours)
+    ]
+    # The requirements are installed before the rest of the repository is there, so they name no file of it.
+    assert steps == [
+        "COPY --chown=1000:1000 src/binder/requirements.txt ${REPO_DIR}/binder/requirements.txt",
+        "USER ${NB_USER}",
+        'RUN ${KERNEL_PYTHON_PREFIX}/bin/pip install --no-cache-dir -r "binder/requirements.txt"',
+        "COPY --chown=1000:1000 src/ ${REPO_DIR}/",
+        "USER ${NB_USER}",
+        "RUN chmod +x binder/postBuild",
+        "RUN ./binder/postBuild",
+        'RUN chmod +x "${REPO_DIR}/binder/start"',
+        'ENV R2D_ENTRYPOINT="${REPO_DIR}/binder/start"',
+    ]
+    assert "WORKDIR ${REPO_DIR}" in lines
+
+
 def _checkout(target: Path) -> None:
     """Copy what a clone has, with what is not committed yet."""
     listed = subprocess.run(
@@ -74,14 +106,16 @@ def _run(command: List[str], folder: Path, environment: Dict[str, str]) -> None:
 def test_an_empty_environment_is_built_and_answers_the_quickstart(tmp_path: Path) -> None:
     """The steps of repo2docker, with an empty home and environment: requirements, postBuild, start; then a visitor's *Run All*."""
     checkout, home, python = tmp_path / "repository", tmp_path / "home", tmp_path / "environment" / "bin" / "python"
-    _checkout(checkout)
     home.mkdir()
+    (checkout / "binder").mkdir(parents=True)
+    shutil.copy(str(BINDER / "requirements.txt"), str(checkout / "binder"))
     subprocess.run([sys.executable, "-m", "venv", str(python.parent.parent)], check=True)
     passed = ("pip_", "http_proxy", "https_proxy", "no_proxy", "ssl_cert", "requests_ca", "lang", "lc_")
     environment = {name: value for name, value in os.environ.items() if name.lower().startswith(passed)}
     environment["PATH"] = os.pathsep.join([str(python.parent), "/usr/local/bin", "/usr/bin", "/bin"])
     environment["HOME"] = str(home)
     _run([str(python), "-m", "pip", "install", "--quiet", "-r", "binder/requirements.txt"], checkout, environment)
+    _checkout(checkout)
     _run([str(checkout / "binder" / "postBuild")], checkout, environment)
 
     with socket.socket() as listener:
