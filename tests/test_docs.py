@@ -287,6 +287,25 @@ def test_a_page_with_cells_is_a_notebook_and_shows_each_error_once() -> None:
     assert made.endswith("\nMore.\n")
 
 
+def test_a_picture_fits_the_theme_where_it_has_a_dark_form(tmp_path: Path) -> None:
+    """The page names one; the site has both, of which the theme hides one. A picture without a dark form stays as it is."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "cell-dark.png").touch()
+    text = "# Page\n\n![A cell](images/cell.png)\n\n![Other](images/other.png)\n\nText ![in it](images/cell.png).\n"
+    made = _extension().with_themes(text, tmp_path)
+    assert [(block.kind, block.text) for block in _blocks_of(made)] == [
+        ("{image} images/cell.png", ":alt: A cell\n:class: only-light\n"),
+        ("{image} images/cell-dark.png", ":alt: A cell\n:class: only-dark\n"),
+    ]
+    assert made.endswith("\n\n![Other](images/other.png)\n\nText ![in it](images/cell.png).\n")
+
+
+def test_every_picture_of_the_light_theme_has_one_of_the_dark() -> None:
+    """Those of JupyterLab; the animation belongs to the README, and drawings are on a light ground."""
+    pictures = {path.stem for path in (ROOT / "docs" / "images").glob("*.png")}
+    assert {stem for stem in pictures if not stem.endswith("-dark") and stem + "-dark" not in pictures} == set()
+
+
 def _pyproject() -> Dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib

@@ -216,9 +216,13 @@ SCENES = {
     "dashboard.png": Scene(LIGHT, lambda: DASHBOARD, take_dashboard, LIMITED),
     "dashboard-dark.png": Scene(DARK, lambda: DASHBOARD, take_dashboard, LIMITED),
     "batch.png": Scene(LIGHT, lambda: BATCH, take_last),
+    "batch-dark.png": Scene(DARK, lambda: BATCH, take_last),
     "compare.png": Scene(LIGHT, lambda: COMPARE, take_last),
+    "compare-dark.png": Scene(DARK, lambda: COMPARE, take_last),
     "receipts.png": Scene(LIGHT, lambda: RECEIPTS, take_receipts),
+    "receipts-dark.png": Scene(DARK, lambda: RECEIPTS, take_receipts),
     "doctor.png": Scene(LIGHT, lambda: [LOAD, "%claude_doctor"], take_last),
+    "doctor-dark.png": Scene(DARK, lambda: [LOAD, "%claude_doctor"], take_last),
     "tour.gif": Scene(LIGHT, lambda: TOUR, take_tour, SLOWLY, 1, 920),
 }
 
@@ -226,7 +230,9 @@ SCENES = {
 def environment(url: str, folder: Path) -> Dict[str, str]:
     """Return the environment of JupyterLab: a server, and nothing of whoever runs this."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE_", "JUPYTER"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANTHROPIC_", "CLAUDE_", "JUPYTER", "SSL_"))
     }
     return {
         **kept,

@@ -1,10 +1,11 @@
-"""A Sphinx extension: the cells of a page are run against the simulator, and an index lists its pages once.
+"""A Sphinx extension: the cells of a page are run against the simulator, an index lists its pages once, and pictures fit the theme.
 
 The pages are plain Markdown, which GitHub shows as it is. While the site is built
 
 - in a tutorial or a how-to guide, a block that begins with ``ipython`` becomes a cell, which MyST-NB runs in the kernel of its page. A block with ``ipython fails`` has to
   fail; the block after it, which shows the error to those who read the source, is what the cell then shows itself;
-- an index gets a table of contents with the pages that its tables link to, in their order.
+- an index gets a table of contents with the pages that its tables link to, in their order;
+- a picture ``batch.png`` beside which there is a ``batch-dark.png`` is shown as the one that fits the theme.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import os
 import re
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FAILING = re.compile(r"^```ipython fails\n(.*?)^```$\n+^```text\n.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"^\|[^\n]*?\]\(([\w/-]+)\.md\)", re.MULTILINE)
+_PICTURE = re.compile(r"^!\[([^\]\n]*)\]\(([\w./-]+)\.png\)$", re.MULTILINE)
 _NOTEBOOK = """---
 file_format: mystnb
 kernelspec:
@@ -51,7 +54,21 @@ def with_contents(text: str) -> str:
     return text
 
 
+def with_themes(text: str, folder: Path) -> str:
+    """Return a page with both forms of each picture that has one for the dark theme; `folder` is that of the page."""
+
+    def both(found: re.Match[str]) -> str:
+        words, path = found.groups()
+        if not (folder / f"{path}-dark.png").is_file():
+            return found.group()
+        forms = ((path, "only-light"), (f"{path}-dark", "only-dark"))
+        return "\n\n".join(f"```{{image}} {name}.png\n:alt: {words}\n:class: {theme}\n```" for name, theme in forms)
+
+    return _PICTURE.sub(both, text)
+
+
 def _read(app: Any, name: str, source: List[str]) -> None:
+    source[0] = with_themes(source[0], Path(app.env.doc2path(name)).parent)
     if name.rpartition("/")[2] == "index":
         source[0] = with_contents(source[0])
     elif name.startswith(("tutorials/", "how-to/")) and app.config.nb_execution_mode != "off":
