@@ -1,4 +1,4 @@
-"""The page on clusters does what it says."""
+"""The pages on clusters do what they say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from claude_force_nb.costs.pricing import load_prices
 from claude_force_nb.messages.usage import Usage
 from claude_force_nb.simulator import Simulator
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "dask.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "how-to" / "dask.md"
+FIGURES = DOCS / "explanation" / "clusters.md"
 
 
 def run(code: str, names: Dict[str, Any]) -> None:
@@ -38,7 +40,7 @@ def test_the_table_says_what_its_formula_gives() -> None:
     usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out)
     price = load_prices().cost("claude-haiku-4-5", usage)
     assert price is not None
-    lines = re.findall(r"^\| (?:one kernel|4 workers|100 workers, on paper) \| (.*) \|$", PAGE.read_text("utf-8"), re.M)
+    lines = re.findall(r"^\| (?:one kernel|4 workers|100 workers, on paper) \| (.*) \|$", FIGURES.read_text("utf-8"), re.M)
     assert len(lines) == 3
     for line in lines:
         calls, slots, tier, api, hours, dollars = line.split(" | ")
@@ -51,7 +53,7 @@ def test_the_table_says_what_its_formula_gives() -> None:
         assert dollars == f"${rows * price:,.0f}"
     half = load_prices().cost("claude-haiku-4-5", replace(usage, service_tier="batch"))
     assert half is not None
-    assert f"up to 24 h | ${rows * half:,.0f} |" in PAGE.read_text("utf-8")
+    assert f"up to 24 h | ${rows * half:,.0f} |" in FIGURES.read_text("utf-8")
 
 
 @pytest.mark.slow
