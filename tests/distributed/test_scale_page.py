@@ -40,7 +40,9 @@ def test_the_table_says_what_its_formula_gives() -> None:
     usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out)
     price = load_prices().cost("claude-haiku-4-5", usage)
     assert price is not None
-    lines = re.findall(r"^\| (?:one kernel|4 workers|100 workers, on paper) \| (.*) \|$", FIGURES.read_text("utf-8"), re.M)
+    lines = re.findall(
+        r"^\| (?:one kernel|4 workers|100 workers, on paper) \| (.*) \|$", FIGURES.read_text("utf-8"), re.M
+    )
     assert len(lines) == 3
     for line in lines:
         calls, slots, tier, api, hours, dollars = line.split(" | ")
