@@ -15,6 +15,9 @@ MOST_REFUSAL_BYTES = 100_000
 """Bytes read of an error or a redirect; a longer body is not a useful message."""
 LARGE_BODY_BYTES = 1_000_000
 """Bytes of a body up to which aiohttp takes it in one piece without a warning."""
+# Less than the 5 s after which servers in Python and Node close theirs: a call that meets the end of its connection may have been made, and
+# one whose connection a router has dropped is not heard of before its timeout.
+_IDLE_SECONDS = 4.0
 _MOST_KNOWN = 64
 
 
@@ -223,7 +226,8 @@ def open_connections(address: str, headers: Mapping[str, str]) -> Connections:
         "accept-encoding": "gzip",  # what `reading` unpacks
     }
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=settings.tls),  # how many at a time is decided by `slots`
+        # How many at a time is decided by `slots`.
+        connector=aiohttp.TCPConnector(limit=0, ssl=settings.tls, keepalive_timeout=_IDLE_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # done in `reading`, which bounds it
         trust_env=False,  # it would also look for passwords in .netrc

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import json
 import logging
+import re
 import socket
 import ssl
+import struct
 import subprocess
 import traceback
 import warnings
@@ -19,9 +21,11 @@ import pytest
 from aiohttp import web
 from support.transports import KEY, Handler, request, result, see_every_call, transport
 
+from claude_force_nb.api import connections
 from claude_force_nb.api.connections import MOST_REFUSAL_BYTES
 from claude_force_nb.api.http_environment import connection_settings
 from claude_force_nb.errors import ApiError, BrokenConnectionError, CallTimeoutError, ConfigurationError, ServerError
+from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
 MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hello"}], "model": "m"}
 BASIC = "Basic " + b64encode(b"me:pass word").decode()
@@ -70,6 +74,84 @@ def test_a_connection_is_kept_for_the_next_call(run: Any, serve: Callable[[Handl
     run(main())
     assert peers[0] == peers[1] == peers[2]
     assert peers[2] != peers[3] == peers[4]
+
+
+def test_a_connection_that_was_idle_is_not_used_again(
+    run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers close theirs after 5 s: ours are left before."""
+    assert connections._IDLE_SECONDS < 5
+    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.2)
+    peers: List[Any] = []
+
+    async def handler(incoming: web.Request) -> web.StreamResponse:
+        assert incoming.transport is not None
+        peers.append(incoming.transport.get_extra_info("peername"))
+        return web.json_response(MESSAGE)
+
+    async def main() -> None:
+        way = transport(serve(handler))
+        for _ in range(2):
+            await way.send(request(), timeout_seconds=20)
+            await asyncio.sleep(0.5)
+        await way.close()
+
+    run(main())
+    assert peers[0] != peers[1]
+
+
+@pytest.mark.parametrize("ending", ["closed before it asks", "closed as it asks", "reset as it asks"])
+def test_a_server_that_ends_an_idle_connection(run: Any, tmp_path: Path, ending: str) -> None:
+    """The next call is answered: at once where the end was seen in time, and otherwise by the retry of a call that may have been made."""
+    asked: List[int] = []
+    connected: List[asyncio.StreamWriter] = []
+    body = json.dumps({**MESSAGE, "usage": {"input_tokens": 1, "output_tokens": 1}}).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer)
+        first = len(connected) == 1
+        while lines := await reader.readuntil(b"\r\n\r\n"):
+            await reader.readexactly(int(re.findall(rb"(?i)content-length: (\d+)", lines)[0]))
+            if first and asked:
+                asked.append(0)
+                if ending.startswith("reset"):
+                    writer.transport.get_extra_info("socket").setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                    )
+                break
+            asked.append(1)
+            writer.write(head + body)
+            if first and ending == "closed before it asks":
+                break
+        writer.close()
+
+    async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve_one(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def main() -> List[Any]:
+        server = await asyncio.start_server(quietly, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        environ = {"CLAUDE_FORCE_DATA_DIR": str(tmp_path)}
+        options: Dict[str, Any] = {"api_key": KEY, "enable_cache": False, "ledger": None, "environ": environ}
+        async with AsyncAgentOrchestrator(base_url=url, **options) as orchestrator:
+            answers = []
+            for prompt in ("a", "b"):
+                answers.append(await orchestrator.run(prompt))
+                await asyncio.sleep(0.2)
+        server.close()
+        return answers
+
+    first, second = run(main())
+    assert (first.text, second.text) == ("hello", "hello")
+    if ending == "closed before it asks":
+        assert (second.attempts, asked) == (1, [1, 1])
+    else:
+        assert (second.attempts, asked) == (2, [1, 0, 1])
+    assert len(connected) == 2
 
 
 def test_more_calls_at_a_time_than_http_libraries_allow_by_default(run: Any, serve: Callable[[Handler], str]) -> None:
