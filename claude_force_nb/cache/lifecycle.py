@@ -24,7 +24,7 @@ __all__ = ["LOCK_WAIT_SECONDS", "StoreLifecycle"]
 T = TypeVar("T")
 
 LOCK_WAIT_SECONDS = 1.0
-"""Longest wait for another process's lock; after one such wait the cache stops waiting until a write has succeeded."""
+"""Longest wait for another process's lock while nobody writes; after one such wait the cache stops waiting until a write has succeeded."""
 
 _IMPATIENT_SECONDS = 0.02
 _PAUSE_SECONDS = 5.0

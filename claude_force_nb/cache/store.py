@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import diskcache
@@ -22,6 +22,7 @@ from claude_force_nb.storage.private import make_private_file, make_private_fold
 
 from . import database
 from .database import DamagedError
+from .lock_wait import ONE_WAIT_SECONDS, begin_in_turn
 from .rows import READ_TOGETHER, Evicted, Judged, NewValue, Row, Scanned, Sums
 from .signed_disk import SignedDisk
 from .uses import UseLog
@@ -69,7 +70,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     directory : str
         Created with mode 0700 if missing, the database in it with 0600.
     timeout_seconds : float
-        Longest wait for another process's lock.
+        Longest wait for another process's lock, for a write only while nobody writes: see `lock_wait`.
     max_value_bytes : int
         Longer values are read as None: a manipulated row must not fill the memory.
 
@@ -157,6 +158,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self._scan_statement = f"SELECT rowid, key, raw, {self._row} FROM Cache WHERE rowid >= ? ORDER BY rowid LIMIT 1"
         self.read(self.read_statement, ("",)).fetchall()
         self._identity = database.identity(self._path)
+        self.set_patience(self._timeout)
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect(self._path, timeout_seconds=self._timeout)
@@ -181,8 +183,9 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             raise
 
     def set_patience(self, seconds: float) -> None:
-        """Set the longest wait of a write for another process's lock."""
-        self._con.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").fetchall()
+        """Set the longest wait of a write for another process's lock while nobody writes."""
+        self._patience_seconds = seconds
+        self._con.execute(f"PRAGMA busy_timeout = {int(min(seconds, ONE_WAIT_SECONDS) * 1000)}").fetchall()
 
     def is_current(self) -> bool:
         """Whether the files on disk are still those that are open here."""
@@ -316,7 +319,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     @contextmanager
     def _changing(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
         self._work.begin(_INSTRUCTIONS)
-        with self._transact():
+        with ExitStack() as transaction:
+            begin_in_turn(lambda: transaction.enter_context(self._transact()), self._path, self._patience_seconds)
             sql = self._con.execute
             # A trigger that was added since the tables were looked at would run now.
             if sql("PRAGMA schema_version").fetchall() != self._schema_version:
