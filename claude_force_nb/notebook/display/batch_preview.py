@@ -81,8 +81,10 @@ def _what_left(orchestrator: AsyncAgentOrchestrator, rows: int) -> str:
     if not rows:
         return "nothing was sent"
     which = "1 row was" if rows == 1 else f"{rows} rows were"
+    # As requests name it; the port of a session's simulator is another one each time.
+    server = getattr(orchestrator.transport, "known_as", orchestrator.transport.base_url)
     return (
-        f"no answer was asked for; {which} sent to {orchestrator.transport.base_url}, which only counts tokens, "
+        f"no answer was asked for; {which} sent to {server}, which only counts tokens, "
         "free of charge; count=estimate sends nothing"
     )
 

@@ -14,7 +14,7 @@ from typing import Iterator, List, Mapping, Optional, Tuple, Union
 from claude_force_nb.batches.store import default_jobs_path
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.cache.redis_state import look_at_redis
-from claude_force_nb.costs.ledger import Ledger, default_ledger_path
+from claude_force_nb.costs.ledger import Ledger, LedgerRow, default_ledger_path
 from claude_force_nb.costs.report import dollars
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.notebook.options.settings import Settings
@@ -48,6 +48,7 @@ def look_at_places(settings: Settings, environ: Mapping[str, str]) -> List[Findi
             cache if isinstance(cache, Finding) else _cache(cache),
             *_shared_cache(settings.value("cache_url") or environ.get("CLAUDE_CACHE_URL"), environ),
             _ledger(ledger),
+            *_local_ledger(default_ledger_path(environ, local=True)),
             _permissions(folders),
             _leftovers(folders),
         ]
@@ -126,18 +127,36 @@ def _shared_cache(url: Optional[str], environ: Mapping[str, str]) -> List[Findin
 def _ledger(path: Path) -> Finding:
     if not path.exists():
         return Finding("Ledger", f"none yet, in {home_relative(path)}")
+    total = _last_day(path, "Ledger")
+    if isinstance(total, Finding):
+        return total
+    return Finding("Ledger", f"{dollars(total.cost)} in the last 24 hours, in {home_relative(path)}")
+
+
+def _local_ledger(path: Path) -> List[Finding]:
+    """Look at what the simulator and other servers on this machine answered, if they did."""
+    if not path.exists():
+        return []
+    subject = "Local ledger"
+    total = _last_day(path, subject)
+    if isinstance(total, Finding):
+        return [total]
+    calls = f"{total.calls:,} call{'' if total.calls == 1 else 's'} to servers on this machine, {total.hits:,} cached"
+    return [Finding(subject, f"{calls}, in the last 24 hours, apart from real spending, in {home_relative(path)}")]
+
+
+def _last_day(path: Path, subject: str) -> Union[LedgerRow, Finding]:
+    """Return the sums of the last 24 hours, or why a ledger cannot be used."""
     ledger = Ledger(path)
     try:
         total = ledger.total(since=time.time() - 86400)
     except ClaudeForceError as error:
-        return Finding("Ledger", one_line(error), PROBLEM)
+        return Finding(subject, one_line(error), PROBLEM)
     finally:
         ledger.close()
     if not os.access(str(path), os.W_OK):
-        return Finding(
-            "Ledger", f"{home_relative(path)} cannot be written", PROBLEM, "give yourself write access to it"
-        )
-    return Finding("Ledger", f"{dollars(total.cost)} in the last 24 hours, in {home_relative(path)}")
+        return Finding(subject, f"{home_relative(path)} cannot be written", PROBLEM, "give yourself write access to it")
+    return total
 
 
 def _files(folders: List[Path]) -> Iterator[Tuple[Path, os.stat_result]]:

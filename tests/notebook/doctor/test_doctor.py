@@ -191,6 +191,25 @@ def test_a_file_that_is_not_a_ledger(look: Callable[..., Dict[str, Finding]]) ->
     assert (folder / "ledger.db").read_text() == "mine"
 
 
+def test_what_the_simulator_answered_is_in_a_ledger_of_its_own(
+    look: Callable[..., Dict[str, Finding]], make: Callable[..., AsyncAgentOrchestrator], run: Any
+) -> None:
+    """The report says both: nothing was spent, and how often a server on this machine was asked."""
+    assert "Local ledger" not in look()
+
+    async def ask() -> None:
+        async with make(enable_cache=True) as orchestrator:
+            for prompt in ("a", "b", "a"):
+                await orchestrator.run(prompt, model="haiku")
+
+    run(ask())
+    found = look()
+    assert found["Ledger"].says.startswith("none yet, in ")
+    assert found["Local ledger"].state == "ok"
+    assert found["Local ledger"].says.startswith("2 calls to servers on this machine, 1 cached, in the last 24 hours, ")
+    assert found["Local ledger"].says.endswith("ledger-local.db")
+
+
 def test_one_call(make: Callable[..., AsyncAgentOrchestrator], simulator: Simulator) -> None:
     """It costs less than is promised; a server that refuses gives a problem."""
 
