@@ -32,7 +32,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Windows writes files in an old encoding, which has no bars and few names; a question mark is better than no table.
         sys.stdout.reconfigure(errors="replace")
-    parser = argparse.ArgumentParser(prog="claude-force-nb", description="Claude in notebooks: side tools.")
+    parser = argparse.ArgumentParser(prog="claude-force-nb", description="Command-line tools for Claude in notebooks.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     chosen = words[0] if words else ""

@@ -14,7 +14,7 @@ __all__ = ["add_arguments", "run"]
 
 _ACTIONS: Dict[str, str] = {
     "stats": "entries, size and limit",
-    "verify": "read and check every entry; exit with 1 where one was corrupt",
+    "verify": "read and check every entry; exit with 1 if one was corrupt",
     "clear": "remove every entry; asks unless --yes is given",
     "path": "print the directory",
 }

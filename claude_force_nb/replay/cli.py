@@ -24,7 +24,7 @@ _MOST_NAMED = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to `parser`."""
     parser.description = (
-        "Run a notebook from its answer file, in a fresh kernel without key and network. Exit status: 0 if every answer was there"
+        "Run a notebook from its answer file, in a fresh kernel, without a key or a network. Exit status: 0 if every answer was there"
         " (and with --check, if nothing changed), 1 if not, 2 if it could not be run."
     )
     add_inputs(parser, notebook="notebook to run")

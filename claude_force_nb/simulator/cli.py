@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tokens-per-second", type=float, metavar="N", help="speed of a stream (default: no waiting)")
     add(
         "--rpm", "--requests-per-minute", dest="requests_per_minute", type=int, metavar="N",
-        help="requests a minute of each model family (default: no limit, nor its headers)",
+        help="requests a minute of each model family (default: no limit, and no headers about it)",
     )  # fmt: skip
     add("--itpm", "--input-tokens-per-minute", dest="input_tokens_per_minute", type=int, metavar="N",
         help="input tokens a minute")  # fmt: skip
@@ -46,13 +46,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extra-models", nargs="*", default=(), metavar="MODEL",
         help="answer for these names too, such as models that were retired",
     )  # fmt: skip
-    add("--new-account", action="store_true", help="hold thinking that is sent back to its conversation")
+    add(
+        "--new-account",
+        action="store_true",
+        help="as for a new account, refuse thinking that is sent back in another conversation",
+    )
     add("--answer-bytes", type=int, metavar="N", help="fixed size of an answer, for load tests")
     add(
         "--batch-seconds", type=float, default=0.5, metavar="SECONDS",
         help="how long a message batch takes (default: %(default)s)",
     )  # fmt: skip
-    add("--log-size", type=int, default=1000, metavar="N", help="last requests kept (default: %(default)s)")
+    add(
+        "--log-size",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="how many of the last requests are kept (default: %(default)s)",
+    )
     add("--retry-after-grace-seconds", type=float, default=0.05, help=argparse.SUPPRESS)
     # A child process that outlives a killed parent would stay for ever.
     add("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
