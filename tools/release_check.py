@@ -313,7 +313,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     print("[ ] make check has passed on this commit")
     print("[ ] make prices prints nothing")
     print(f"[ ] CHANGELOG.md has the date of the release in place of 'not released'; git tag v{version}")
-    print("[ ] twine upload dist/*; then the README no longer says that PyPI is coming")
+    print("[ ] twine upload dist/*; then README and docs/ no longer say that PyPI is coming (grep -rn PyPI)")
     failed = sum(not holds for holds, _ in steps)
     if failed:
         print(f"{failed} of {len(steps)} checks do not hold", file=sys.stderr)
