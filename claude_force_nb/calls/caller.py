@@ -271,6 +271,9 @@ class Caller:
         else:
             seconds = delay_seconds(failure, attempt, random=random.random)
         # The reason says more than a time-out would, after a wait that cannot help.
+        if limited and attempt <= self._max_retries and not deadline.allows(seconds):
+            late = f"it may leave again in {seconds:.0f} s, after its timeout of {deadline.seconds:g} s"
+            failure.args = (f"{failure}; {late}; raise timeout= or try again later",)
         if attempt > self._max_retries or not deadline.allows(seconds) or not (limited or self._retries.allows()):
             raise failure
         self.retried += 1

@@ -310,5 +310,7 @@ class ResultCollector:
                     rows.setdefault(row, ClaudeResult(status="stopped", error=stopped, cost=None))
                 else:
                     rows.setdefault(row, ClaudeResult(status="not_sent", error=stopped))
+            if self._keep:
+                self.results.update(rows)  # a retry takes them for rows of this run too
         numbers = sorted(rows)
         return BatchResult([rows[row] for row in numbers], numbers=numbers, source=self._source, **more)

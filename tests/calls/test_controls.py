@@ -552,6 +552,19 @@ def test_a_wait_that_cannot_fit_ends_at_once(run: Any, make: Make, simulator: Si
     assert simulator.counters.calls == 1
 
 
+def test_a_refusal_says_when_the_next_try_would_be_too_late(run: Any, make: Make, simulator: Simulator) -> None:
+    """The API's own reason, how long it would be, and what to do."""
+    simulator.fail("rate_limit", retry_after_seconds=60)
+    began = time.monotonic()
+    with pytest.raises(
+        RateLimitError,
+        match=r"rate limit is reached .*; it may leave again in [56]. s, after its timeout of 5 s; raise",
+    ):
+        run(make().run("p", timeout_seconds=5))
+    assert time.monotonic() - began < 4
+    assert simulator.counters.calls == 1
+
+
 def test_only_429s_end_as_a_rate_limit_error(run: Any, make: Make, simulator: Simulator) -> None:
     """A row whose time runs out between two tries says why there was no answer, and how often it was asked."""
     simulator.fail("rate_limit", retry_after_seconds=0.8)  # the second try is refused long before the time is up

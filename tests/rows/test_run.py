@@ -110,11 +110,13 @@ def test_a_run_that_was_stopped_gives_what_it_has(run: Any, make: Make, simulato
 
     orchestrator = make(max_concurrent=2)
     prompts = ["a", "b", "hang 1", "hang 2", "c", "d"]
+    collectors: List[ResultCollector] = []
     simulator.fail("hang", contains="hang")
 
     async def stopped() -> BatchResult:
         source = open_source(prompts)
         collected = ResultCollector(source)
+        collectors.append(collected)
         task = asyncio.ensure_future(orchestrator.run_stream(source, on_result=collected))
         while len(collected.results) < 2 or simulator.counters.in_flight < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -124,6 +126,7 @@ def test_a_run_that_was_stopped_gives_what_it_has(run: Any, make: Make, simulato
 
     batch = run(stopped())
     assert [row.status for row in batch] == ["ok", "ok", "stopped", "stopped", "not_sent", "not_sent"]
+    assert dict(enumerate(batch)) == collectors[0].results  # of which a retry tells how many rows it sends
     simulator.heal()
     calls = simulator.counters.calls
     assert run(orchestrator.run_many(prompts)).counts == {"ok": 4, "cached": 2, "failed": 0, "not_sent": 0}
