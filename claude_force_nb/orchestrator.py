@@ -25,7 +25,7 @@ from .calls.elsewhere import CallsElsewhere
 from .calls.events import Event, EventEmitter, Listener
 from .calls.options import CallOptions
 from .calls.recorder import Recorder
-from .calls.settings import Accounts, CacheSettings, CallSettings
+from .calls.settings import Accounts, CacheSettings, CallSettings, check_objects
 from .calls.snapshot import Snapshot
 from .calls.status import CallStatus
 from .costs.budget import Budget, DailyBudget
@@ -94,7 +94,7 @@ class AsyncAgentOrchestrator:
     Raises
     ------
     OptionError or AnswerFileError
-        If a value is out of bounds, or the answer file cannot be used.
+        If a value is out of bounds or of another type, or the answer file cannot be used.
     """
 
     def __init__(
@@ -131,6 +131,7 @@ class AsyncAgentOrchestrator:
         notebook: Optional[str] = None,
     ) -> None:
         environ = os.environ if environ is None else environ
+        check_objects(cache=cache, agents=agents, memory=memory, prices=prices)
         settings = CallSettings(max_concurrent, max_retries, timeout_seconds, default_model, default_max_tokens)
         self.transport: Transport = transport or ApiTransport(
             api_key=api_key, base_url=base_url, allow_http=allow_http, client=client, environ=environ
@@ -154,8 +155,7 @@ class AsyncAgentOrchestrator:
         self.budget, self.daily_budget = accounts.budget, accounts.daily_budget
         self.cache, self.answers = accounts.cache, accounts.answers
         self._closed, self._accounts = False, accounts
-        self._emitter = EventEmitter(time.monotonic, on_event)
-        self._recorder = Recorder(accounts.ledger, notebook)
+        self._emitter, self._recorder = EventEmitter(time.monotonic, on_event), Recorder(accounts.ledger, notebook)
         server = getattr(self.transport, "known_as", self.transport.base_url)
         self._composer = Composer(self.agents, accounts.prices, server, settings)
         self._build(settings, environ)

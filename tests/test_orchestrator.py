@@ -59,6 +59,30 @@ def ledger_rows(orchestrator: AsyncAgentOrchestrator) -> List[Any]:
     return orchestrator.ledger.summary()
 
 
+# --- what is given to it
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("cache", False, "enable_cache=False"),
+        ("cache", "redis://user:a-long-password@cache.example", "cache_url="),
+        ("agents", "my_agents", "AgentLibrary"),
+        ("memory", True, "use_memory="),
+        ("prices", {"my-model": {"input_mtok": "1"}}, "load_prices"),
+        ("ledger", "none", "Ledger"),
+        ("ledger", False, "None"),
+        ("ledger", Path("costs.db"), "Ledger"),
+    ],
+)
+def test_objects_of_another_class_are_refused(make: Make, name: str, value: Any, remedy: str) -> None:
+    """In one line that says what to give instead, and does not repeat what may hold a password."""
+    with pytest.raises(OptionError, match=f"^{name} must be .*{remedy}") as caught:
+        make(**{name: value})
+    assert "password" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 # --- cache
 
 

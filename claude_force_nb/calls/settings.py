@@ -6,21 +6,31 @@ import os
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from typing import Callable, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Mapping, Optional, Tuple, Union
 
+from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.answers import RecordedAnswers
 from claude_force_nb.cache import RecordKeys, ResponseCache, record_keys
 from claude_force_nb.costs.budget import Budget, DailyBudget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
 from claude_force_nb.costs.pricing import PriceTable, load_prices
 from claude_force_nb.errors import OptionError
+from claude_force_nb.memory.conversations import Memory
 from claude_force_nb.vocabulary import whole_number_fault
 
 from .options import CallOptions
 
-__all__ = ["Accounts", "CacheSettings", "CallSettings", "check_whole_number"]
+__all__ = ["Accounts", "CacheSettings", "CallSettings", "check_objects", "check_whole_number"]
 
 AnyBudget = Union[Budget, DailyBudget]
+
+# The class of each object that can be shared, and what to give instead of something else.
+_OBJECTS: Mapping[str, Tuple[type, str]] = {
+    "cache": (ResponseCache, "enable_cache=False for none, cache_dir= for a folder, cache_url= for a server"),
+    "agents": (AgentLibrary, "AgentLibrary(folder) for the agents in a folder"),
+    "memory": (Memory, "Memory() for conversations of its own; use_memory= of a call says whether they are used"),
+    "prices": (PriceTable, "load_prices().with_overrides({...}) for prices of your own"),
+}
 
 
 def check_whole_number(value: int, name: str, least: int) -> int:
@@ -29,6 +39,15 @@ def check_whole_number(value: int, name: str, least: int) -> int:
     if fault:
         raise OptionError(fault)
     return value
+
+
+def check_objects(**given: Any) -> None:
+    """Raise OptionError for an argument of an orchestrator, named in `_OBJECTS`, that is of another class; None is always right."""
+    for name, value in given.items():
+        kind, remedy = _OBJECTS[name]
+        if value is not None and not isinstance(value, kind):
+            # Not the value itself, which may be an address with a password.
+            raise OptionError(f"{name} must be a {kind.__name__} or None, not of type {type(value).__name__}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -133,6 +152,8 @@ class Accounts:
         With `local` the server is on this machine; see `default_ledger_path`.
         """
         owns_cache, owns_daily_budget = isinstance(cache, CacheSettings), not isinstance(daily_budget, DailyBudget)
+        if isinstance(ledger, (str, bytes, os.PathLike, bool)) and ledger != "default":
+            raise OptionError('ledger must be a Ledger, None or "default"; Ledger(path) is one in a file of your own')
         book = Ledger(default_ledger_path(environ, local=local)) if isinstance(ledger, str) else ledger
         if daily_budget is not None and not isinstance(daily_budget, DailyBudget):
             path = default_ledger_path(environ, local=local) if book is None else book.path
