@@ -321,7 +321,8 @@ def map_exception(
     ):
         if streaming:
             return StreamCutError(f"the answer from {base_url} was cut off before its end")
-        broken_connection = BrokenConnectionError(f"cannot reach {base_url}: {_reason(error, secrets)}")
+        where = f"cannot reach {base_url}{_through(error, base_url)}"
+        broken_connection = BrokenConnectionError(f"{where}: {_reason(error, secrets)}")
         broken_connection.never_left = _never_left(error)
         return broken_connection
     return None
@@ -350,6 +351,21 @@ def _never_left(error: BaseException) -> bool:
     decisive = _of_aiohttp(error) or _chain(error)[-1]
     return isinstance(decisive, (ConnectionRefusedError, socket.gaierror)) or any(
         kind.__name__ == "ClientConnectorError" for kind in type(decisive).__mro__
+    )
+
+
+def _through(error: BaseException, base_url: str) -> str:
+    """Return how to name the proxy that could not be reached; "" if it was the server itself, or if that is not known."""
+    decisive = _of_aiohttp(error)
+    try:
+        host, port = str(decisive.host).rstrip(".").lower(), decisive.port  # type: ignore[union-attr]
+    except AttributeError:
+        return ""
+    server = (urlsplit(base_url).hostname or host).rstrip(".").lower()
+    # aiohttp writes a name with other letters in ASCII.
+    is_proxy = server.isascii() and host != server
+    return (
+        f" through the proxy {shown_text(host, 80)}:{port} (see HTTPS_PROXY, HTTP_PROXY, ALL_PROXY)" if is_proxy else ""
     )
 
 

@@ -15,7 +15,7 @@ import traceback
 import warnings
 from base64 import b64encode
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from aiohttp import web
@@ -394,6 +394,37 @@ def test_a_proxy_of_encrypted_calls_sees_the_name_alone(
     assert KEY not in server.asked[0]
     assert server.keys == [KEY] * 2
     assert not any("proxy" in name.lower() for headers in server.headers for name in headers)
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port that is taken, and where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "proxy.invalid"])
+@pytest.mark.parametrize("sdk", [False, True])
+def test_a_proxy_that_cannot_be_reached_is_named(
+    run: Any, monkeypatch: pytest.MonkeyPatch, unused_port: int, host: str, sdk: bool
+) -> None:
+    """By its host and port, and the variables that name it: nothing is wrong with the server's address."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:long%20password@{host}:{unused_port}")
+    if sdk:
+        see_every_call(monkeypatch)
+    with pytest.raises(BrokenConnectionError) as caught:
+        ask(run, "https://api.anthropic.com", "hello")
+    assert f"cannot reach https://api.anthropic.com through the proxy {host}:{unused_port} (see" in str(caught.value)
+    assert "password" not in str(caught.value)
+    assert caught.value.never_left
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{}", "http://LOCALHOST:{}", "http://bücher.invalid:{}"])
+def test_a_server_that_cannot_be_reached_is_not_called_a_proxy(run: Any, unused_port: int, address: str) -> None:
+    with pytest.raises(BrokenConnectionError, match=r"^cannot reach http://[^ ]+: ") as caught:
+        ask(run, address.format(unused_port), "hello", allow_http=True)
+    assert "proxy" not in str(caught.value)
 
 
 def test_a_proxy_that_never_answers_is_not_waited_for(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
