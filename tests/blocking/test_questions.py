@@ -85,6 +85,7 @@ def test_a_callback_cannot_ask(make: Make) -> None:
 SCRIPT = """
 import asyncio, os, signal, threading
 from claude_force_nb import ask
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
 print(ask("Name a hill.", model="haiku").status)
 
 async def main():
