@@ -291,7 +291,14 @@ class SlowServer(BatchServer):
         return response
 
 
-@pytest.mark.parametrize("endless", [b" ", b"\n", b'{"custom_id": "another"}\n'])
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b" ",
+        pytest.param(b"\n", marks=pytest.mark.slow),
+        pytest.param(b'{"custom_id": "another"}\n', marks=pytest.mark.slow),
+    ],
+)
 def test_a_trickle_of_results_ends(run: Any, collect: Any, monkeypatch: Any, endless: bytes) -> None:
     """A server that sends a byte now and then holds nobody: after three downloads without a further row the job is put off."""
     monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=2000, seconds=0.3))

@@ -204,7 +204,7 @@ def test_a_budget_counts_the_longer_write(run: Any, make: Make, simulator: Simul
     run(main())
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_failures_do_not_make_everybody_write(run: Any, make: Make, simulator: Simulator, seed: int) -> None:
     """A third of the calls is refused or dropped; each is made again, and the prompt is written once."""
 

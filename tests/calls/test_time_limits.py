@@ -233,6 +233,7 @@ class SlowToOpen(ApiTransport):
         await super().open()
 
 
+@pytest.mark.slow
 def test_the_time_of_a_call_includes_the_import(run: Any, simulator: Simulator) -> None:
     """A call ends in time and says what it waited for; the rows of a batch have their time from when they are sent."""
     transport = SlowToOpen(api_key="sk-x", base_url=simulator.url, environ={})
