@@ -513,7 +513,7 @@ def test_waiting_for_a_slot_is_not_part_of_the_call(run: Any, make: Make, simula
 
 def test_rows_keep_their_order(run: Any, make: Make, simulator: Simulator) -> None:
     """Whichever ends first, results are in input order, and on_result tells row by row."""
-    simulator.fail("slow", contains="first", delay_seconds=0.1)
+    simulator.fail("slow", contains="first", delay_seconds=1.5)
     told: List[int] = []
     orchestrator = make()
     prompts = ["first", "second", "third"]
