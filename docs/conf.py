@@ -116,6 +116,6 @@ linkcheck_ignore = [
     r"https?://(127\.0\.0\.1|localhost).*",
 ]
 linkcheck_anchors = False
-# Asked again before it counts as broken: a server that is slow for a moment is no reason to mend a page.
+# Retried before a link counts as broken, since a server may be slow for a moment.
 linkcheck_timeout = 30
 linkcheck_retries = 3

@@ -1,9 +1,9 @@
-"""How deeply data may be nested. Pure.
+"""Limits on how deeply data may be nested. Pure.
 
-Python's own bound on recursion is no protection against data that is nested thousands of levels deep, or contains itself. Programs raise
-it, notebooks among them, and then the C stack overflows, first of all in threads, whose stack is small. Before Python 3.9 it may end the
-process as well: where an object is finalised on the way down, its RecursionError is lost, and the next one is fatal. So whatever comes from
-outside is measured before anything goes down into it.
+Python's recursion limit does not protect against data that is nested thousands of levels deep or contains itself. Programs raise the limit,
+notebooks among them, and then the C stack overflows, first in threads, whose stacks are small. Before Python 3.9, even the default limit can
+end the process: if an object is finalised during the descent, its RecursionError is lost, and the next one is fatal. So data from outside is
+measured before any recursive code sees it.
 """
 
 from __future__ import annotations

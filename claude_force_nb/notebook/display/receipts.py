@@ -24,7 +24,7 @@ def _tokens(result: ClaudeResult) -> str:
 
 
 def why_missing(result: ClaudeResult) -> str:
-    """Return in one line why there is no usable answer: the status, unless the error begins with it, and the error."""
+    """Return a one-line reason for a missing or unusable answer: the status, then the error; the error alone if it starts with the status."""
     status, reason = result.status.replace("_", " "), one_line(result.error)
     return reason if reason.startswith(status) else f"{status}: {reason}"
 
