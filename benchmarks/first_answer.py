@@ -17,7 +17,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from figures import note
-from notebook import BARE_CELL, BARE_CLIENT, environment
+from notebook import BARE_CELL, BARE_CLIENT, check_loaded, environment
 from support.live_kernel import LiveKernel
 
 from claude_force_nb.simulator import SimulatorProcess
@@ -38,6 +38,7 @@ def first(url: str) -> float:
         kernel.run("%load_ext claude_force_nb")
         cell = kernel.run("%%claude thinking=off\nhello")
         assert cell.error is None, cell.traceback
+        check_loaded(kernel)
         return cell.seconds
 
 

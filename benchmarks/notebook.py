@@ -115,11 +115,17 @@ def environment(url: str, folder: str) -> Dict[str, str]:
     }
 
 
+def check_loaded(kernel: LiveKernel) -> None:
+    """Fail if the extension was not loaded: IPython prints a line then, which is not an error, and the cells take no time."""
+    assert kernel.value("get_ipython().find_cell_magic('claude') is not None") == "True", "the extension was not loaded"
+
+
 def load_times(url: str, kernels: int) -> List[float]:
     times = []
     for _ in range(kernels):
         with tempfile.TemporaryDirectory() as folder, LiveKernel(environment(url, folder), folder) as kernel:
             times.append(float(kernel.run(TIMED_LOAD).stdout))
+            check_loaded(kernel)
             imported = kernel.value(HEAVY)
             assert imported == "[]", "loading imported " + imported
     return times
@@ -131,6 +137,7 @@ def cell_times(url: str, cells: int) -> Dict[str, List[float]]:
     with tempfile.TemporaryDirectory() as folder, LiveKernel(environment(url, folder), folder) as kernel:
         assert kernel.run(BARE_CLIENT).error is None
         kernel.run("%load_ext claude_force_nb")
+        check_loaded(kernel)
         kernel.run("%%claude thinking=off\nwarm up")
         kernel.run(BARE_CELL.format("warm up"))
         for number in range(cells):
