@@ -11,12 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Coroutine, Generator, Iterator, List, TypeVar
+from weakref import WeakValueDictionary
 
 import pytest
 from hypothesis import HealthCheck, settings
 from support.examples import FULL
 
 from claude_force_nb.agents import AgentLibrary
+from claude_force_nb.api import pacing
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
 
@@ -81,6 +83,12 @@ def isolated_environment(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CLAUDE_CACHE_DIR", str(home / "claude-cache"))
     monkeypatch.setenv("CLAUDE_CACHE_SECRET", TEST_SECRET)
     monkeypatch.setenv("CLAUDE_FORCE_DATA_DIR", str(home / "claude-data"))
+
+
+@pytest.fixture(autouse=True)
+def forgotten_rate_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait for what another one's server asked for: ports come back, and a process remembers limits by address and key."""
+    monkeypatch.setattr(pacing, "_shared", WeakValueDictionary())
 
 
 @pytest.fixture

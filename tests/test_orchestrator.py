@@ -791,7 +791,7 @@ def test_closing_while_a_run_is_under_way(run: Any, make: Make, simulator: Simul
 
     async def main() -> None:
         work = asyncio.ensure_future(orchestrator.run_many(["a", "hang 1", "hang 2", "b", "c"]))
-        await until(lambda: simulator.counters.in_flight == 2)
+        await until(lambda: simulator.counters.completed == 1 and simulator.counters.in_flight == 2)
         await orchestrator.close()
         batch = await work
         assert [row.status for row in batch] == ["ok"] + ["not_sent"] * 4
