@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.errors import OptionError
@@ -14,11 +14,17 @@ from claude_force_nb.notebook.options.line import parse_line
 VALUE = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1)
 
 
+def _quoted(value: str) -> str:
+    """Quote for a shell; also what `shlex.quote` leaves bare although it looks like an option."""
+    return f"'{value}'" if shlex.quote(value).startswith("--") else shlex.quote(value)
+
+
 @given(VALUE, VALUE, st.booleans(), st.integers(1, 10**6))
+@example("--", "--agent=b", True, 1)
 def test_quoted_values_are_read_as_in_a_shell(system: str, agent: str, dashes: bool, tokens: int) -> None:
     """Whatever text is quoted for a shell comes back as it was, in both spellings."""
     form = "--system {} --agent={} --max-tokens {}" if dashes else "system={} agent={} max_tokens={}"
-    options = parse_line(form.format(shlex.quote(system), shlex.quote(agent), tokens)).options
+    options = parse_line(form.format(_quoted(system), _quoted(agent), tokens)).options
     assert options == {"system": system, "agent": agent, "max_tokens": tokens}
 
 
@@ -41,6 +47,13 @@ def test_the_prompt_keeps_its_quotes() -> None:
     invocation = parse_line('model=opus --refresh  What\'s "x=1" in {{ x }}? --raw', free_text=True)
     assert invocation.options == {"model": "opus", "refresh": True}
     assert invocation.rest == 'What\'s "x=1" in {{ x }}? --raw'
+
+
+@pytest.mark.parametrize("line", ["--system --", "--system --agent=b", "--system"])
+def test_an_option_is_not_the_value_of_another(line: str) -> None:
+    """What looks like an option and bears no quotation marks was not meant as a value."""
+    with pytest.raises(OptionError, match="--system needs a value"):
+        parse_line(line, free_text=True)
 
 
 @pytest.mark.parametrize("name", ["1x", "a b", "class"])
