@@ -39,7 +39,7 @@ async def control(state: ServerState, request: web.BaseRequest, reset: Callable[
         reset()
         return web.json_response({})
     if what == ("DELETE", "faults"):
-        state.faults.clear()
+        state.heal()
         return web.json_response({})
     if what == ("POST", "faults"):
         try:

@@ -45,12 +45,9 @@ def logged_requests(state: ServerState) -> Tuple[LoggedRequest, ...]:
     )
 
 
-_TIME_IS_UP = object()
-
-
-def _time_is_up(waiter: asyncio.Future[Any]) -> None:
+def _go_on(waiter: asyncio.Future[bool]) -> None:
     if not waiter.done():
-        waiter.set_result(_TIME_IS_UP)
+        waiter.set_result(True)
 
 
 class ClientLeft(Exception):
@@ -102,21 +99,32 @@ class Exchange:
         transport = self.request.transport
         return transport is None or transport.is_closing()
 
-    async def wait(self, seconds: Optional[float]) -> None:
-        """Wait, for ever with None; raise ClientLeft as soon as the client leaves or the server stops."""
+    async def wait(self, seconds: Optional[float], *, until_healed: bool = False) -> None:
+        """Wait; raise ClientLeft as soon as the client leaves or the server stops.
+
+        Parameters
+        ----------
+        seconds : float or None
+            None waits for ever.
+        until_healed : bool
+            Whether the wait also ends when the scripted faults are forgotten.
+        """
         protocol = self.request.protocol
-        waiters = self._state.waiters
+        waiters, slowed = self._state.waiters, self._state.slowed
         if self.gone() or self._state.stopping:
             raise ClientLeft
         loop = asyncio.get_running_loop()
         waiter = waiters[protocol] = loop.create_future()
         # A bare timer: asyncio.wait_for takes as long as all the rest of a call.
-        timer = None if seconds is None else loop.call_later(seconds, _time_is_up, waiter)
+        timer = None if seconds is None else loop.call_later(seconds, _go_on, waiter)
+        if until_healed:
+            slowed.add(waiter)
         try:
-            if await waiter is not _TIME_IS_UP:
+            if not await waiter:
                 raise ClientLeft
         finally:
             del waiters[protocol]
+            slowed.discard(waiter)
             if timer is not None:
                 timer.cancel()
 

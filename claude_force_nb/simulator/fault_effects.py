@@ -35,7 +35,7 @@ async def instead_of_answer(exchange: Exchange, fault: Fault, *, stream: bool) -
     if kind == "hang" or (kind == "silent" and not stream):
         await exchange.wait(None)
     if kind == "slow":
-        await exchange.wait(fault.delay_seconds)
+        await exchange.wait(fault.delay_seconds, until_healed=True)
     if kind == "retry_after_on_success":
         exchange.headers.append(("retry-after", f"{fault.retry_after_seconds or 0:g}"))
     return None

@@ -24,7 +24,7 @@ FAULT_KINDS: Mapping[str, str] = {
     "lost": "the answer is made and billed, but the connection closes before any header",
     "cut": "the answer ends in the middle",
     "stream_error": "an overloaded_error event inside a 200 stream; 529 where no stream was asked for",
-    "slow": "the first byte comes delay_seconds late",
+    "slow": "the first byte comes delay_seconds late, or when the fault is forgotten",
     "hang": "no answer until the client leaves",
     "silent": "a stream goes silent until the client leaves; hangs where no stream was asked for",
     "retry_after_on_success": "200 with a retry-after header",

@@ -141,7 +141,7 @@ class SimulatorProcess:
         self._call("POST", "faults", FaultRule.build(kinds, **options).to_json())
 
     def heal(self) -> None:
-        """Forget all scripted faults."""
+        """Forget all scripted faults; calls that one of them makes late are answered now."""
         self._call("DELETE", "faults")
 
     def reset(self) -> None:

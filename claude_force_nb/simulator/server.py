@@ -35,7 +35,7 @@ class _Listener(web.Server):
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        waiters: Dict[Any, asyncio.Future[None]],
+        waiters: Dict[Any, asyncio.Future[bool]],
     ) -> None:
         super().__init__(handler, access_log=None)
         self._waiters = waiters
@@ -43,7 +43,7 @@ class _Listener(web.Server):
     def connection_lost(self, handler: Any, exc: Optional[BaseException] = None) -> None:
         waiter = self._waiters.get(handler)
         if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+            waiter.set_result(False)
         super().connection_lost(handler, exc)
 
 
@@ -96,7 +96,7 @@ class Server:
         listening.close()
         for waiter in list(self._state.waiters.values()):
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(False)
         await self._batches.stop()
         transports = [connection.transport for connection in listener.connections]
         await listener.shutdown(_STOP_SECONDS)
@@ -105,6 +105,10 @@ class Server:
             if transport is not None:
                 transport.abort()
         await listening.wait_closed()
+
+    def heal(self) -> None:
+        """Forget all scripted faults; see `ServerState.heal`."""
+        self._state.heal()
 
     def reset(self) -> None:
         """Forget faults, counters, log, batches, prompt cache and the use of the rate limits."""

@@ -205,8 +205,12 @@ class Simulator:
         )
 
     def heal(self) -> None:
-        """Forget all scripted faults."""
-        self.server.faults.clear()
+        """Forget all scripted faults; calls that ``slow`` makes late are answered now."""
+        server, loop = self.server, self._loop
+        if self._thread is None or loop is None:
+            server.heal()
+        else:
+            self._call_and_wait(loop, server.heal)
 
     def reset(self) -> None:
         """Forget faults, counters, log, batches, prompt cache and the use of the rate limits; returns when that is done."""
@@ -214,11 +218,18 @@ class Simulator:
         if self._thread is None or loop is None:
             server.reset()
             return
+        self._call_and_wait(loop, server.reset)
+
+    def _call_and_wait(self, loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+        """Call a function on the server's loop; return when it has returned."""
+        if threading.current_thread() is self._thread:  # in `when` of a fault
+            function()
+            return
         done = threading.Event()
 
-        def reset() -> None:
-            server.reset()
+        def call() -> None:
+            function()
             done.set()
 
-        loop.call_soon_threadsafe(reset)
+        loop.call_soon_threadsafe(call)
         done.wait()

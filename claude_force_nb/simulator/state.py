@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Mapping, Tuple
+from typing import Any, Callable, Deque, Dict, Mapping, Set, Tuple
 
 from .counters import CounterBook
 from .diagnostics import PromptRecords
@@ -39,8 +39,10 @@ class ServerState:
         self.prompt_cache = PromptCache()
         self.prompts = PromptRecords()
         self.log: Deque[Tuple[str, str, Mapping[str, str], Any, str]] = deque(maxlen=options.log_size)
-        # By connection: who waits on it and has to hear that it is gone.
-        self.waiters: Dict[Any, asyncio.Future[None]] = {}
+        # By connection: a call that waits. True lets it go on, False says that the client has left or the server stops.
+        self.waiters: Dict[Any, asyncio.Future[bool]] = {}
+        # Those of them that a fault makes late.
+        self.slowed: Set[asyncio.Future[bool]] = set()
         self.stopping = False
         self.port = 0
         # "localhost" may be two addresses, and port 0 would then pick two ports.
@@ -65,9 +67,16 @@ class ServerState:
             return CacheUse(TokenUsage(checked.input_tokens), [], 0.0)
         return self.prompt_cache.look_up(checked.cache, checked.model, self._clock())
 
+    def heal(self) -> None:
+        """Forget all scripted faults; calls that one of them makes late are answered now."""
+        self.faults.clear()
+        for waiter in self.slowed:
+            if not waiter.done():
+                waiter.set_result(True)
+
     def reset(self) -> None:
         """Forget faults, counters, log, prompt cache and the use of the rate limits."""
-        self.faults.clear()
+        self.heal()
         self.book.reset()
         self.limits.reset()
         self.prompt_cache.reset()

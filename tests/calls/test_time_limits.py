@@ -229,7 +229,7 @@ class SlowToOpen(ApiTransport):
     """A transport that takes a while before its first call, as it does where libraries are imported."""
 
     async def open(self) -> None:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(3.0)
         await super().open()
 
 
@@ -243,9 +243,9 @@ def test_the_time_of_a_call_includes_the_import(run: Any, simulator: Simulator) 
             began = time.monotonic()
             with pytest.raises(CallTimeoutError, match="importing libraries"):
                 await orchestrator.run("hi", timeout_seconds=0.3)
-            assert time.monotonic() - began < 0.9
+            assert time.monotonic() - began < 2.5
             assert simulator.counters.calls == 0
-            batch = await orchestrator.run_many(["hi"], timeout_seconds=0.9)
+            batch = await orchestrator.run_many(["hi"], timeout_seconds=2.5)
             assert batch.counts["ok"] == 1
 
     run(main())

@@ -214,7 +214,7 @@ def test_one_run_writes_a_file(run: Any, make: Make, simulator: Simulator, tmp_p
     """A second run into a file that is being written, or that the rows are read from, is refused with one line and sends nothing."""
     path = tmp_path / "out.jsonl"
     orchestrator = make(enable_cache=False)
-    simulator.fail("slow", contains="first", delay_seconds=0.2)
+    simulator.fail("slow", contains="first", delay_seconds=60)
 
     async def both() -> List[Any]:
         begun = asyncio.Event()
@@ -223,6 +223,7 @@ def test_one_run_writes_a_file(run: Any, make: Make, simulator: Simulator, tmp_p
         await begun.wait()
         with pytest.raises(SourceError, match="another run is writing to"):
             await orchestrator.run_stream(["first", "b"], into=path)
+        simulator.heal()
         return [await one]
 
     assert run(both())[0].counts["ok"] == 2

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Dict, Iterator, List, Tuple
+import threading
+import time
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import aiohttp
 import anthropic
@@ -179,6 +181,33 @@ def test_slow_first_byte_is_answered_late(simulator: Simulator) -> None:
     assert slow == 200
     assert json.loads(text)["content"] == json.loads(fast_text)["content"]
     assert simulator.counters.faults == {"slow": 1}
+
+
+def test_a_slow_call_is_answered_when_the_fault_is_forgotten(simulator: Simulator) -> None:
+    """heal() lets go what waits: a test need not choose a time that is long enough on every machine."""
+    simulator.fail("slow", delay_seconds=600)
+    answers: List[Any] = []
+    waiting = threading.Thread(target=lambda: answers.extend(send(simulator, body())))
+    waiting.start()
+    while not simulator.counters.in_flight:
+        time.sleep(0.005)
+    assert not answers
+    simulator.heal()
+    waiting.join(60)
+    assert [status for status, _, _ in answers] == [200]
+
+
+@pytest.mark.parametrize("forget", [Simulator.heal, Simulator.reset], ids=["heal", "reset"])
+def test_faults_are_forgotten_by_their_own_condition(simulator: Simulator, forget: Callable[[Simulator], None]) -> None:
+    """`when` is called in the server's thread, which would wait for itself."""
+
+    def once(_: Any) -> bool:
+        forget(simulator)
+        return True
+
+    simulator.fail("overloaded", when=once)
+    statuses = [status for status, _, _ in send(simulator, body(), body())]
+    assert statuses == [529, 200]
 
 
 @pytest.mark.parametrize("stream", [False, True])
