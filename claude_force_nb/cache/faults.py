@@ -11,7 +11,7 @@ from claude_force_nb.storage.database import reason_of as words_of
 
 from .database import DamagedError, ForeignError, is_truncated
 
-__all__ = ["ERRORS", "is_damage", "kind_of", "reason_of"]
+__all__ = ["ERRORS", "is_busy", "is_damage", "kind_of", "reason_of"]
 
 ERRORS = (DamagedError, ForeignError, diskcache.Timeout, OSError, *SQLITE_ERRORS)
 """Errors that a `Store` raises; see `kind_of`."""
@@ -57,6 +57,11 @@ def kind_of(error: BaseException) -> str:
         if not any(part in text for part in _USELESS):
             return "broken"
     return "unavailable"
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether `error` of a transaction that could not begin shows that another process holds a lock."""
+    return isinstance(error, diskcache.Timeout) and kind_of(error) == "busy"
 
 
 def is_damage(error: BaseException, path: str) -> bool:

@@ -18,11 +18,11 @@ import diskcache
 from diskcache.core import MODE_RAW
 
 from claude_force_nb.storage.database import SQLITE_ERRORS, WorkLimit, connect, mark, schema_of, switch_to_wal
+from claude_force_nb.storage.lock_wait import ONE_WAIT_SECONDS, begin_in_turn
 from claude_force_nb.storage.private import make_private_file, make_private_folder
 
-from . import database
+from . import database, faults
 from .database import DamagedError
-from .lock_wait import ONE_WAIT_SECONDS, begin_in_turn
 from .rows import READ_TOGETHER, Evicted, Judged, NewValue, Row, Scanned, Sums
 from .signed_disk import SignedDisk
 from .uses import UseLog
@@ -70,7 +70,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     directory : str
         Created with mode 0700 if missing, the database in it with 0600.
     timeout_seconds : float
-        Longest wait for another process's lock, for a write only while nobody writes: see `lock_wait`.
+        Longest wait for another process's lock, for a write only while nobody writes: see `storage.lock_wait`.
     max_value_bytes : int
         Longer values are read as None: a manipulated row must not fill the memory.
 
@@ -320,7 +320,8 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     def _changing(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
         self._work.begin(_INSTRUCTIONS)
         with ExitStack() as transaction:
-            begin_in_turn(lambda: transaction.enter_context(self._transact()), self._path, self._patience_seconds)
+            enter = transaction.enter_context
+            begin_in_turn(lambda: enter(self._transact()), self._path, self._patience_seconds, faults.is_busy)
             sql = self._con.execute
             # A trigger that was added since the tables were looked at would run now.
             if sql("PRAGMA schema_version").fetchall() != self._schema_version:

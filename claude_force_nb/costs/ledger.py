@@ -153,12 +153,8 @@ class Ledger:
                     return
                 rows = self._pending
             try:
-                if len(rows) == 1:
-                    with self._file.connection() as connection:
-                        connection.execute(_INSERT, rows[0])
-                else:
-                    with self._file.transaction() as connection:
-                        connection.executemany(_INSERT, rows)
+                with self._file.transaction() as connection:
+                    connection.executemany(_INSERT, rows)
                 if self._failed_at is not None:
                     self._pending, self._failed_at, self._warned = [], None, False
             except (sqlite3.Error, OSError) as error:

@@ -57,7 +57,7 @@ class LedgerFile(SharedFile):
     path : Path or str
         See `SharedFile`.
     busy_timeout_seconds : float
-        How long to wait for another process's transaction.
+        See `SharedFile`.
     """
 
     def __init__(self, path: Union[Path, str], *, busy_timeout_seconds: float) -> None:

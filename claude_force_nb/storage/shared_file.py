@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Iterator, List, Mapping, Optional, Union
 
 from . import database
+from .lock_wait import begin_immediate
 from .migration import migrate
 from .private import make_private_file, make_private_folder
 
@@ -51,7 +52,7 @@ class SharedFile:
     earlier : mapping, optional
         By earlier version, the statements that made its tables: what such a file holds is taken over when it is opened.
     busy_timeout_seconds : float
-        How long to wait for another process's transaction.
+        How long to wait for a lock while nobody writes; others that write are waited for at least 10 s: see `lock_wait`.
     durable : bool
         True if a commit has to survive the loss of power as well.
 
@@ -113,7 +114,7 @@ class SharedFile:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the connection inside a write transaction, which is rolled back if the body raises."""
         with self._opened(_WRITING) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             try:
                 self._check_unchanged(connection)
                 yield connection
@@ -121,6 +122,9 @@ class SharedFile:
             except BaseException:
                 connection.rollback()
                 raise
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        begin_immediate(connection, str(self.path), self._timeout)
 
     def close(self) -> None:
         """Close the connection; it opens again when it is used again."""
@@ -162,7 +166,7 @@ class SharedFile:
         database.switch_to_wal(connection, timeout_seconds=self._timeout)
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         if _version(connection) == 0:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             for statement in self._tables.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {self._version}")
@@ -177,7 +181,7 @@ class SharedFile:
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Bring a file of an earlier version up to this one, whole or not at all."""
-        connection.execute("BEGIN IMMEDIATE")
+        self._begin(connection)
         try:
             earlier = self._earlier.get(_version(connection))
             if earlier is not None:  # else another process has just done it
