@@ -6,7 +6,20 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from claude_force_nb.errors import TemplateError
 from claude_force_nb.vocabulary import did_you_mean
@@ -111,6 +124,8 @@ class Expression:
         The values without which the expression has none.
     is_name : bool
         True if it is only a name.
+    optional : frozenset of str
+        Names that it asks about - ``name | default(…)``, ``name is defined`` - so that they may be undefined.
     """
 
     source: str
@@ -118,6 +133,7 @@ class Expression:
     evaluate: Callable[..., Any]
     needed: Tuple[Path, ...] = ()
     is_name: bool = False
+    optional: FrozenSet[str] = frozenset()
 
     def __str__(self) -> str:
         return "{{ " + short(self.source) + " }}"
@@ -125,6 +141,8 @@ class Expression:
     def first_missing(self, known: Mapping[str, Any]) -> Optional[str]:
         """Return the first missing value that the expression does not handle, as written; else None."""
         for name, steps in self.needed:
+            if name not in known:  # an optional one, which is undefined rather than missing
+                continue
             value, written = known[name], name
             if is_missing(value):
                 return written
@@ -138,6 +156,8 @@ class Expression:
 
 # Filters that have something to say of nothing.
 _TAKE_NOTHING = ("default", "d", "json", "tojson", "list", "length", "count")
+# Filters and tests that take a name that is not defined, as in Jinja.
+_TAKE_UNDEFINED = ("default", "d", "defined", "undefined")
 
 
 def _needed(node: Any) -> Iterator[Path]:
@@ -164,6 +184,20 @@ def _needed(node: Any) -> Iterator[Path]:
                 yield from _needed(each)
         elif isinstance(node.node, nodes.Getattr):
             yield from _needed(node.node.node)
+
+
+def _optional(tree: Any) -> FrozenSet[str]:
+    """Return the names that an expression asks about itself. Where it uses one elsewhere without looking, computing it fails."""
+    from jinja2 import nodes
+
+    asking = [
+        node
+        for node in (tree, *tree.find_all((nodes.Filter, nodes.Test)))
+        if isinstance(node, (nodes.Filter, nodes.Test))
+    ]
+    return frozenset(
+        node.node.name for node in asking if node.name in _TAKE_UNDEFINED and isinstance(node.node, nodes.Name)
+    )
 
 
 def _path(node: nodes.Node) -> Optional[Path]:
@@ -248,7 +282,9 @@ def _compile(source: str, line: int) -> Expression:
         raise TemplateError(f"self cannot be used in {{{{ {short(source)} }}}} (line {line}); give it another name")
     if source in used:  # a single name is looked up directly, without making a context for it each time
         evaluate = itemgetter(source)
-    return Expression(source, tuple(sorted(used)), evaluate, tuple(_needed(tree)), is_name=source in used)
+    return Expression(
+        source, tuple(sorted(used)), evaluate, tuple(_needed(tree)), is_name=source in used, optional=_optional(tree)
+    )
 
 
 def filter_names() -> List[str]:

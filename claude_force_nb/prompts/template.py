@@ -87,8 +87,14 @@ class RenderedPrompt(NamedTuple):
         return self.text if self.blocks is None else self.blocks
 
 
-def names(template: str) -> Tuple[str, ...]:
-    """Return the names that a template's expressions need, sorted.
+def names(template: str, *, optional: bool = True) -> Tuple[str, ...]:
+    """Return the names that a template's expressions use, sorted.
+
+    Parameters
+    ----------
+    template : str
+    optional : bool
+        False leaves out those that may be undefined, as in ``{{ name | default("none") }}``.
 
     Raises
     ------
@@ -97,13 +103,17 @@ def names(template: str) -> Tuple[str, ...]:
     """
     if "{{" not in template:
         return ()
-    return tuple(sorted({name for part in parse(template) if isinstance(part, Expression) for name in part.names}))
+    expressions = [part for part in parse(template) if isinstance(part, Expression)]
+    return tuple(sorted({name for each in expressions for name in each.names if optional or name not in each.optional}))
 
 
 def constants_behind(template: str, varying: Collection[str]) -> Tuple[str, ...]:
-    """Return the expressions behind the first one with a name in `varying` that have none themselves: all rows share their values."""
+    """Return the expressions behind the first one with a name in `varying` that have none themselves: all rows share their values.
+
+    A name that may be undefined counts as one that varies: other rows may have it.
+    """
     expressions = [part for part in parse(template) if isinstance(part, Expression)] if "{{" in template else []
-    differs = [any(name in varying for name in part.names) for part in expressions]
+    differs = [any(name in varying or name in part.optional for name in part.names) for part in expressions]
     if True not in differs:
         return ()
     first = differs.index(True)
@@ -141,7 +151,7 @@ def render(
     MissingValueError
         If a value is missing, with ``skip``.
     UndefinedNameError
-        If a name is not in `variables`.
+        If a name is not in `variables`, and its expression does not say what to do then, as ``default`` and ``is defined`` do.
     TemplateError
         If an expression cannot be parsed, or fails while it is computed.
     AttachmentError
@@ -156,7 +166,7 @@ def render(
             continue
         if varying and made.shared_characters is None:
             for name in part.names:
-                if name in varying:
+                if name in varying or (name in part.optional and name not in variables):
                     made.row_begins()
                     break
         value = _evaluate(part, variables, missing)
@@ -310,7 +320,7 @@ def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[s
             known[name] = variables[found]
         elif name in SAFE_BUILTINS:
             known[name] = SAFE_BUILTINS[name]
-        else:
+        elif name not in expression.optional:
             near = did_you_mean(
                 name,
                 (

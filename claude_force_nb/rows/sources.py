@@ -122,7 +122,7 @@ class Source:
             If a column is missing, or without a template, if it is not said which column holds the prompts; or if no row
             can be read.
         UndefinedNameError
-            If the template has a name that neither the rows nor `variables` have.
+            If the template needs a name that neither the rows nor `variables` have.
         """
         used = names(template) if template is not None else ()
         self._templated = template is not None
@@ -164,7 +164,7 @@ class Source:
         self.shadowed = tuple(name for name in used if name in known and name != "item" and name in also)
         if self._table is not None:
             known |= set(self._table.index_names)
-        for missing in used:
+        for missing in names(template, optional=False) if template is not None else ():
             if (
                 find_name(known, missing) is not None
                 or missing in BUILTIN_NAMES

@@ -324,6 +324,10 @@ def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> Non
     kept = only_answer(kernel.run("%claude_batch ['dry 4'] model=haiku --dry-run count=estimate"))["text/plain"]
     assert "no row left this machine" in kept
     assert kept.endswith("nothing was sent")
+    uneven = "%%claude_batch [{'a': 'x', 'b': 'y'}, {'a': 'z'}] model=haiku --dry-run count=estimate\n{{ a }} {{ b | default('none') }}"
+    shown = only_answer(kernel.run(uneven))["text/plain"]
+    assert "cannot be made" not in shown
+    assert ["rows", "2"] in [line.split() for line in shown.splitlines()]
     assert "did you mean 'estimate'?" in one_line(kernel.run("%claude_batch ['a'] --dry-run count=estimat"))
     assert "give it with --dry-run" in one_line(kernel.run("%claude_batch ['a'] count=estimate"))
     assert server.counters.by_endpoint["count_tokens"] == counted

@@ -8,7 +8,7 @@ from typing import Any, Dict
 import pytest
 
 from claude_force_nb.errors import MissingValueError, PromptError, TemplateError, UndefinedNameError
-from claude_force_nb.prompts.template import render
+from claude_force_nb.prompts.template import names, render
 
 numpy = pytest.importorskip("numpy")
 pandas = pytest.importorskip("pandas")
@@ -78,6 +78,37 @@ def test_what_is_there_needs_no_default() -> None:
     names = {"zero": 0, "text": "t", "empty": ""}
     assert render("{{ zero | default(5) }}{{ text | default('x') }}[{{ empty | d('x') }}]", names).text == "0t[]"
     assert render("{{ zero | default(5, true) }}{{ empty | default('x', boolean=True) }}", names).text == "5x"
+
+
+@pytest.mark.parametrize("missing", ["keep", "skip", "empty"])
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [("{{ y | default('x') }}", "x"), ("{{ y | d }}", ""), ("{{ y | default(['a']) | length }}", "1"), ("{{ (y | default(z)) ~ '!' }}", "1!"),
+     ("{{ y if y is defined else 'x' }}", "x"), ("{{ 'x' if y is undefined else y.part }}", "x"), ("{{ y is defined and y > 2 }}", "False")],
+)  # fmt: skip
+def test_names_that_are_not_defined(template: str, text: str, missing: str) -> None:
+    """As in Jinja, an expression that asks about a name may be computed without it."""
+    assert render(template, {"z": 1}, missing=missing).text == text
+    assert "y" in names(template)
+    assert "y" not in names(template, optional=False)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ y | default('x') }} {{ y }}", "{{ y | upper | default('x') }}", "{{ y.part | default('x') }}",
+                 "{{ y is none }}", "{{ z | default(y) }}", "{{ y ~ (y | default('x')) }}"]
+)  # fmt: skip
+@pytest.mark.parametrize("missing", ["keep", "skip", "empty"])
+def test_names_that_nobody_asks_about(template: str, missing: str) -> None:
+    """Where it is used in any other way, a name that is not defined stays an error."""
+    with pytest.raises(UndefinedNameError, match="'y'"):
+        render(template, {}, missing=missing)
+
+
+def test_a_value_that_a_row_lacks_ends_what_rows_share() -> None:
+    """What stands in place of a column that this row lacks is no part of what all rows have in common."""
+    template = "Shared. {{ y | default('x') }} {{ z }}"
+    shared = [render(template, row, varying=row.keys()).shared_characters for row in ({"z": 1}, {"y": 2, "z": 1})]
+    assert shared == [8, 8]
 
 
 @pytest.mark.parametrize(

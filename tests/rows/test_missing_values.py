@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import pytest
+from support.batches import quick_batches, sent
 
 from claude_force_nb.errors import MissingValueError, OptionError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
@@ -92,6 +93,44 @@ def test_a_row_that_says_what_to_do(run: Any, make: Make, simulator: Simulator) 
     batch = run(make(max_concurrent=1).run_many(rows, template="{{ text or 'no text' }}", variables={"other": None}))
     assert _sent(simulator) == ["good", "no text"]
     assert [row.error for row in batch] == [None, None, None]
+
+
+def _uneven(name: str, folder: Path) -> Any:
+    rows = [{"text": "a", "note": "n"}, {"text": "b"}, {"text": "c", "note": None}]
+    if name == "jsonl":
+        path = folder / "uneven.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+    return list(reversed(rows)) if name == "reversed" else (row for row in rows) if name == "generator" else rows
+
+
+@pytest.mark.parametrize("name", ["list", "generator", "jsonl", "reversed"])
+@pytest.mark.parametrize("via", ["api", "batches"])
+def test_a_column_that_some_rows_lack(
+    name: str, via: str, run: Any, make: Make, simulator: Simulator, tmp_path: Path
+) -> None:
+    """``default`` and ``is defined`` speak for rows without the column, whichever row comes first; both ways of sending make the same."""
+    template = "{{ text }} {{ note | default('none') }}{{ extra if extra is defined else '' }}"
+    orchestrator = quick_batches(make(max_concurrent=1))
+    batch = run(orchestrator.run_many(_uneven(name, tmp_path), template=template, via=via, model="haiku"))
+    assert [(row.status, row.error) for row in batch] == [("ok", None)] * 3
+    found = (
+        [each["params"]["messages"][0]["content"] for body in sent(simulator) for each in body["requests"]]
+        if via == "batches"
+        else _sent(simulator)
+    )
+    assert sorted(found) == ["a n", "b none", "c none"]
+
+
+def test_a_column_is_not_taken_from_elsewhere(run: Any, make: Make, simulator: Simulator) -> None:
+    """Where a variable is called like a column, rows that lack the column do not get the variable's value."""
+    rows = [{"text": "a", "note": "n"}, {"text": "b"}]
+    more = {"variables": {"note": "of the notebook"}}
+    batch = run(make(max_concurrent=1).run_many(rows, template="{{ text }} {{ note | default('none') }}", **more))
+    assert _sent(simulator) == ["a n", "b none"]
+    batch = run(make().run_many(rows, template="{{ text }}: {{ note }}", **more))
+    assert [row.status for row in batch] == ["ok", "failed"]
+    assert "'note' in {{ note }} is not defined" in str(batch[1].error)
 
 
 def test_what_is_written_of_them(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
