@@ -1,8 +1,9 @@
 """The response cache: answers on disk, signed, bounded and exactly accounted.
 
-`response_cache` is the cache itself, composed of a `store` (diskcache's tables, without trusting the file), a `lifecycle` that opens and
-repairs it, `keys` and `signing`, and of `shared_answers` where a team has a Redis server. Others use `ResponseCache`, `CacheStats` and `VerifyReport`, and `RecordKeys` to sign what they keep
-themselves. Importing it imports neither diskcache nor SQLite.
+`response_cache` is the cache itself. It is composed of a `store` (diskcache's tables, without trusting the file), a
+`lifecycle` that opens and repairs the store, `keys` and `signing`, and `shared_answers` for teams that share a Redis
+server. Other rooms use `ResponseCache`, `CacheStats` and `VerifyReport`, and `RecordKeys` to sign records of their own.
+Importing this room imports neither diskcache nor SQLite.
 """
 
 from __future__ import annotations

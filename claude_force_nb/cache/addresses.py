@@ -1,4 +1,4 @@
-"""Addresses of Redis servers, which may hold a password."""
+"""Addresses of Redis servers, which may contain a password."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SCHEMES = ("redis", "rediss", "unix")
 
 
 def shown_address(url: str) -> str:
-    """Return an address as it can be shown.
+    """Return the address without user name, password and query, safe to show.
 
     Raises
     ------
     OptionError
-        If it is not an address of a Redis server.
+        If `url` is not the address of a Redis server.
     """
     wanted = "cache_url takes redis://host:port/number, rediss:// or unix://path"
     try:

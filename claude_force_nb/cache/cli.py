@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(cache.directory)
             return 0
         if not cache.directory.is_dir():
-            # Looking at a cache must not make one.
+            # Inspecting a cache must not create one.
             print(f"there is no cache in {cache.directory}")
             return 0
         if arguments.action == "verify":

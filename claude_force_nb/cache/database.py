@@ -1,4 +1,4 @@
-"""The files of the database: how ours are recognised, and removed when broken."""
+"""The cache's database files: recognise our own, and remove them when they are broken."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = [
     "make_way",
 ]
 
-DATABASE_NAME = "cache.db"  # diskcache's
+DATABASE_NAME = "cache.db"  # the name that diskcache uses
 
-# Written into the header of the database: a file with one of them is ours, and may be removed when it is broken.
+# Both are written into the database header. A file that carries either is ours and may be removed when it is broken.
 APPLICATION_ID = 0x436C4631  # "ClF1"
-# Its last byte is the version of the tables and of the entries in them: a package that changes either counts on.
+# The last byte is the version of the tables and entries: increment it when either changes.
 USER_VERSION = 0x43614331  # "CaC1"
 _NEWEST_USER_VERSION = USER_VERSION | 0xFF
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -49,14 +49,14 @@ class DamagedError(Exception):
 
 
 class ForeignError(Exception):
-    """The file in place of the database is not ours to change: another program's, or one of a newer version of this package."""
+    """The database file is not ours to change: another program or a newer version of this package created it."""
 
 
 def authorize_read(action: int, _name: Any, column: Any, _database: Any, source: Any) -> int:
-    """Authorizer of the reading connection: plain reads of tables and two functions.
+    """Authorize only plain reads of tables, and two functions, on the read connection.
 
-    SQLite asks when a statement is prepared, and again whenever the schema has changed: a table that somebody replaces by a
-    view (`source` names it) or by an endless query is refused before it runs.
+    SQLite calls this when it prepares a statement, and again after each change of the schema. So if somebody replaces a
+    table by a view (`source` is then its name) or an endless query, the statement is refused before it runs.
     """
     allowed = action in _ALLOWED_READS and source is None
     if action == sqlite3.SQLITE_FUNCTION:
@@ -65,15 +65,16 @@ def authorize_read(action: int, _name: Any, column: Any, _database: Any, source:
 
 
 def check_ours(path: str) -> None:
-    """Raise ForeignError if what is at `path` is not our database, whole or not, and not an empty file either."""
+    """Raise ForeignError unless the file at `path` is missing, empty, or our own database, intact or damaged."""
     if belongs_to_other_program(path, APPLICATION_ID, USER_VERSION):
         raise ForeignError(f"{os.path.basename(path)} belongs to another program; set another cache directory")
 
 
 def check_not_newer(connection: sqlite3.Connection) -> None:
-    """Raise ForeignError if tables that are not ours are those of a newer version.
+    """Raise ForeignError if a newer version of this package made the database.
 
-    The mark alone says nothing: a changed byte of it, with our own tables, is healed like any other.
+    Call this only if the tables differ from ours. The version number alone proves nothing: if only that byte has
+    changed, it is damage, and is repaired like any other.
     """
     found = (
         connection.execute("PRAGMA application_id").fetchone() + connection.execute("PRAGMA user_version").fetchone()
@@ -106,7 +107,7 @@ def _file_number(path: str) -> Optional[Tuple[int, int]]:
 
 
 def is_truncated(path: str) -> bool:
-    """Whether the file is shorter than its header says, and no log contains the missing part."""
+    """Whether the file is shorter than its header says, and no write-ahead log contains the missing part."""
     try:
         header = read_start(path, 100)
         length = os.stat(path).st_size
@@ -114,13 +115,13 @@ def is_truncated(path: str) -> bool:
         return False
     if not has_empty_log(path):
         return False
-    # SQLite file format: page size at 16 (1 stands for 65536), size of the database in pages at 28.
+    # SQLite file format: offset 16 holds the page size (1 means 65536), offset 28 the size of the database in pages.
     page_size = int.from_bytes(header[16:18], "big")
     return length < int.from_bytes(header[28:32], "big") * (65536 if page_size == 1 else page_size)
 
 
 def has_empty_log(path: str) -> bool:
-    """Whether the log of the database at `path` holds nothing, or is not there."""
+    """Whether the write-ahead log of the database at `path` is empty or missing."""
     try:
         return os.stat(path + "-wal").st_size == 0
     except OSError:
@@ -128,19 +129,19 @@ def has_empty_log(path: str) -> bool:
 
 
 def make_way(path: str) -> None:
-    """Move files that cannot be companions of our database out of the way; follows no symbolic link and removes nothing."""
+    """Rename files that have the names of companion files but cannot be ours; follows no symbolic link and removes nothing."""
     for name in (path + ending for ending in _COMPANIONS):
         try:
             if not stat.S_ISREG(os.lstat(name).st_mode) or (name.endswith("-journal") and _stays(path, name)):
                 _move_aside(name)
-        except FileNotFoundError:  # or another process has just done it
+        except FileNotFoundError:  # none, or another process has just moved it
             continue
 
 
 def _stays(path: str, journal: str) -> bool:
-    """Whether a rollback journal remains next to a database with a write-ahead log: SQLite would play it back into the database.
+    """Whether a rollback journal stays beside a database in WAL mode; SQLite would roll the database back to it.
 
-    Normally it exists only for a moment, while a new database is switched to the log.
+    Normally a journal exists only for a moment, while a new database is switched to WAL mode.
     """
     until = time.monotonic() + _SETTLING_SECONDS
     while os.path.lexists(journal) and read_start(path, 20)[18:20] == b"\2\2":
@@ -151,7 +152,7 @@ def _stays(path: str, journal: str) -> bool:
 
 
 def discard(path: str) -> None:
-    """Remove a broken database of ours, with its log.
+    """Remove our broken database with its companion files.
 
     Raises
     ------
@@ -162,14 +163,14 @@ def discard(path: str) -> None:
     """
     check_ours(path)
     make_way(path)
-    # The log first: left behind alone, it would be replayed into the next database.
+    # The log goes first: if it were left behind, SQLite would replay it into the next database.
     discard_log(path)
     if os.path.lexists(path):
         os.unlink(path)
 
 
 def check_writable(path: str) -> None:
-    """Raise OSError if the disk is too full for another file next to `path`; a failure then does not mean that the database is broken."""
+    """Raise OSError if the disk has no room for another file beside `path`: a full disk must not pass for a broken database."""
     with tempfile.TemporaryFile(dir=os.path.dirname(path)) as file:
         file.write(bytes(2**16))
         file.flush()

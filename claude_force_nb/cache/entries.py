@@ -1,4 +1,4 @@
-"""From a row to an answer, and the memory of verified answers."""
+"""Turn rows of the store into answers, and keep verified answers in memory."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ VERIFIED_BYTES = 16 * 2**20
 """Size limit of `Verified`."""
 
 _OVERHEAD_BYTES = 2048
-# Fingerprints of entries that were read once; at this number they are forgotten. About 2 MB.
+# The set of fingerprints that were read once is cleared when it reaches this size: about 2 MB.
 _MOST_READ_ONCE = 16_384
 _MOST_USAGES = 4096
-# What has been read, by the record; values of equal records are equal in type too, since they were signed.
+# Usage objects by record, so that equal records share one. Equal records also have equal types, since we signed them.
 _usages: Dict[Tuple[Tuple[str, Any], ...], Usage] = {}
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -57,7 +57,7 @@ _set = object.__setattr__
 
 
 class Entry(NamedTuple):
-    """A verified entry: the value as read, the fields of its answer, when it was made and when it ends (seconds since 1970 UTC)."""
+    """A verified entry: its stored value, the fields of its answer, creation and expiry in seconds since 1970 UTC."""
 
     value: bytes
     fields: Dict[str, Any]
@@ -67,38 +67,39 @@ class Entry(NamedTuple):
 
 def encode(result: ClaudeResult) -> bytes:
     """Return the JSON of `result` to store; raises TypeError or ValueError if it cannot be written as JSON."""
-    # Model output can hold half of a surrogate pair.
+    # Model output can contain half of a surrogate pair.
     return _encode(result.to_record()).encode("utf-8", "surrogatepass")
 
 
 def value_of(row: Row) -> bytes:
-    """Return the value of a row as read; raises ValueError if we could not have written the row."""
+    """Return the stored value of a row; raises ValueError if we could not have written the row."""
     if row.mode != 1 or row.filename is not None or type(row.value) is not bytes:
         raise ValueError("not a row of ours")
     return row.value
 
 
 def lifetime(created_ms: int, ends_ms: int, ttl_seconds: Optional[float]) -> Tuple[float, float]:
-    """Return when an entry was made and when it expires: at its signed end or after `ttl_seconds`, whichever is earlier."""
+    """Return creation and expiry of an entry; it expires at its signed end or after `ttl_seconds`, whichever is earlier."""
     created = created_ms / 1000
     ends = float("inf") if ends_ms == NEVER else ends_ms / 1000
     return created, ends if ttl_seconds is None else min(ends, created + ttl_seconds)
 
 
 def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[float]) -> Entry:
-    """Verify and decode a value as read.
+    """Verify and decode a stored value.
 
     Raises
     ------
     UnknownKeyError
         If it was signed with a key that is not on the ring.
     Exception
-        Any other exception if it was not signed by us, or is not a record of this version.
+        Any other exception means that we did not sign it, or that it is not a record of this version.
     """
     body, created_ms, ends_ms = ring.unsign(value, fingerprint=bytes.fromhex(fingerprint))
-    # Signed, so written by `encode`, of an answer whose nesting was measured when it came: measuring it again takes a tenth of a hit.
+    # The depth need not be checked again: the signature proves that `encode` wrote this, and the answer's depth was
+    # checked when it arrived. The check would take a tenth of the time of a cache hit.
     record = _decode(body.decode("utf-8", "surrogatepass"))[0]
-    # Does what ClaudeResult.from_record does in a quarter of the time; a test checks that both agree.
+    # This does the same as ClaudeResult.from_record in a quarter of the time; a test checks that both agree.
     fields = {**_CACHED, **record, "usage": _usage(record["usage"]), "fingerprint": fingerprint}
     if len(fields) != len(_CACHED):
         raise TypeError("a record of another version")
@@ -106,11 +107,11 @@ def read(ring: KeyRing, fingerprint: str, value: bytes, ttl_seconds: Optional[fl
 
 
 def _usage(told: Dict[str, Any]) -> Usage:
-    """Return the usage of a record. Rows of a run often have the same one: it is made once, and takes the memory of one."""
+    """Return the usage of a record. Rows of a run often have equal usage; they share one object, which saves time and memory."""
     key: Any = tuple(told.items())
     try:
         known = _usages.get(key)
-    except TypeError:  # it has counters of its own, by name
+    except TypeError:  # not hashable: the record contains counters by model name
         key = known = None
     if known is not None:
         return known
@@ -128,8 +129,8 @@ def _usage(told: Dict[str, Any]) -> Usage:
 
 
 def check(ring: Optional[KeyRing], fingerprint: str, value: bytes, ttl_seconds: Optional[float]) -> Union[Entry, str]:
-    """Return what `read` does, or why the value cannot be used: ``foreign`` with another key, else ``corrupt``."""
-    if ring is None:  # no key was ever made here
+    """Return the entry, or why the value cannot be used: ``foreign`` if it was signed with another key, else ``corrupt``."""
+    if ring is None:  # this machine never had a key
         return "foreign"
     try:
         return read(ring, fingerprint, value, ttl_seconds)
@@ -149,10 +150,11 @@ def answer_of(entry: Entry, now: float) -> ClaudeResult:
 
 
 class Verified(OrderedDict):  # type: ignore[type-arg]
-    """Fingerprint to `Entry`, the least recently used first, in bounded memory. The owner has the lock.
+    """Verified entries by fingerprint, least recently used first, in bounded memory. The owner does the locking.
 
-    An entry is kept when it is read for the second time. Most are read once: a notebook that is run again, or a batch of 100,000
-    rows. Keeping those would cost a fresh page of memory each, and push out what is read again and again.
+    An entry is kept when it is read for the second time. Most are read only once, in a notebook that is run again or in
+    a batch of 100,000 rows. Keeping those would cost a fresh page of memory each and push out the entries that are read
+    often.
     """
 
     size_bytes = 0
@@ -164,7 +166,7 @@ class Verified(OrderedDict):  # type: ignore[type-arg]
     def entry(
         self, ring: Optional[KeyRing], fingerprint: str, value: bytes, ttl_seconds: Optional[float]
     ) -> Union[Entry, str]:
-        """Return the entry of a value as read, or what `check` says; one that is kept, and is unchanged, is not read again."""
+        """Return the same as `check` for a stored value, without verifying an entry again that is kept here and unchanged."""
         found: Union[Entry, str, None] = self.get(fingerprint)
         if type(found) is Entry and found.value == value:
             self.move_to_end(fingerprint)
@@ -183,7 +185,7 @@ class Verified(OrderedDict):  # type: ignore[type-arg]
         self._read_once.add(fingerprint)
 
     def remember(self, fingerprint: str, entry: Entry) -> None:
-        """Keep `entry` and drop the oldest ones; `entry` itself stays, however large, until the next one is added."""
+        """Keep `entry` and drop the oldest ones over the limit; `entry` itself stays, however large, until the next comes."""
         if fingerprint in self:
             self.forget(fingerprint)
         self[fingerprint] = entry

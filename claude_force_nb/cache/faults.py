@@ -1,4 +1,4 @@
-"""Errors of the store, and their meaning."""
+"""Classify the errors of the store."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["ERRORS", "is_busy", "is_damage", "kind_of", "reason_of"]
 ERRORS = (DamagedError, ForeignError, diskcache.Timeout, OSError, *SQLITE_ERRORS)
 """Errors that a `Store` raises; see `kind_of`."""
 
-# Parts of SQLite's messages for a file whose content is wrong (sqlite3ErrStr and the parser); Python has result codes only
-# from 3.11 on.
+# Parts of SQLite's messages for a file with invalid content (sqlite3ErrStr and the parser). Python exposes the result
+# codes only since 3.11.
 _DAMAGE = (
     "malformed",
     "not a database",
@@ -37,11 +37,11 @@ def kind_of(error: BaseException) -> str:
     Returns
     -------
     str
-        ``"busy"``: another process holds a lock. ``"damaged"``: the database is not usable as it is. ``"broken"``: something
-        failed that may go well on a new connection. ``"unavailable"``: the place cannot be used.
+        ``"busy"``: another process holds a lock. ``"damaged"``: the database cannot be used as it is. ``"broken"``:
+        something failed that may succeed on a new connection. ``"unavailable"``: the directory cannot be used.
     """
     if isinstance(error, diskcache.Timeout):
-        # diskcache raises Timeout whenever a transaction could not begin, whatever the reason.
+        # diskcache raises Timeout whenever a transaction cannot begin, whatever the reason.
         return kind_of(error.__context__) if error.__context__ is not None else "busy"
     text = str(error)
     # A UnicodeDecodeError is an SQLite error whose message quotes damaged text.
@@ -65,7 +65,7 @@ def is_busy(error: BaseException) -> bool:
 
 
 def is_damage(error: BaseException, path: str) -> bool:
-    """Whether `error` shows that the database at `path` must be created again."""
+    """Whether `error` means that the database at `path` must be created again."""
     kind = kind_of(error)
     return kind == "damaged" or (kind == "broken" and is_truncated(path))
 

@@ -19,7 +19,7 @@ def is_fingerprint(text: str) -> bool:
 
 
 def fingerprint_of(request: Union[ClaudeRequest, str]) -> str:
-    """Return the fingerprint of a request, or the one given; raises OptionError if it is neither."""
+    """Return the fingerprint of a request, or a fingerprint as given; raises OptionError for anything else."""
     if isinstance(request, ClaudeRequest):
         return request.fingerprint
     if isinstance(request, str) and is_fingerprint(request):

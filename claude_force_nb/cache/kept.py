@@ -1,4 +1,4 @@
-"""Which answers are worth keeping, and in what form."""
+"""Decide which answers to cache, and encode them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .signing import OVERHEAD_BYTES
 
 __all__ = ["encoded"]
 
-# Answers that stopped for one of these reasons are not cached: the next run should ask again.
+# Stop reasons of answers that are not cached: the next run should ask again.
 _NOT_KEPT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn", "refusal"})
 
 
 def encoded(
     answers: Iterable[Tuple[Union[ClaudeRequest, str], ClaudeResult]], *, max_value_bytes: int, notices: Notices
 ) -> List[Tuple[str, bytes]]:
-    """Return fingerprint and body of each answer that is worth keeping; `notices` is told where one is not that should be."""
+    """Return fingerprint and body of each answer to cache; `notices` gets a warning for a good answer that cannot be cached."""
     bodies = ((fingerprint_of(request), _body(result, max_value_bytes, notices)) for request, result in answers)
     return [(fingerprint, body) for fingerprint, body in bodies if body]
 
 
 def _body(result: ClaudeResult, max_value_bytes: int, notices: Notices) -> bytes:
-    """Return an encoded answer; empty if it is not to be kept."""
+    """Return the encoded answer; empty if it is not cached."""
     if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
         return b""
-    if not result.text.strip():  # nothing was said, or nothing that came could be read: the next time may do better
+    if not result.text.strip():  # an empty answer, or one we could not read: another call may do better
         return b""
     try:
         body = entries.encode(result)

@@ -1,4 +1,4 @@
-"""The keys of a cache: from argument, environment, or a file made once in the user's configuration."""
+"""The keys of a cache: from an argument, the environment, or a file created once in the user's configuration directory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class KeySource:
     config_directory : str or path, optional
         Where the random key is kept; the user's configuration directory by default.
     notices : Notices
-        Told when a key is made.
+        Receives a warning when a key is created.
 
     Raises
     ------
@@ -66,7 +66,7 @@ class KeySource:
 
     @property
     def is_given(self) -> bool:
-        """True if the key is made from a secret that somebody has set, not from a random one of this machine."""
+        """Whether the key is derived from a secret that somebody has set, not from this machine's random one."""
         return self._current is not None
 
     def make_ring(self, directory: Path, *, new_key: bool = True) -> Optional[KeyRing]:
@@ -76,12 +76,12 @@ class KeySource:
         ----------
         directory : Path
         new_key : bool
-            True to make a random key if neither a secret nor a key exists yet; otherwise None is returned then.
+            Whether to create a random key if neither a secret nor a key exists yet. If False, None is returned instead.
 
         Raises
         ------
         SecretError
-            If no key can be found or made.
+            If no key can be found or created.
         """
         if self.ring is None:
             current = self._current or self._key_from_file(directory, new_key=new_key)
@@ -91,7 +91,7 @@ class KeySource:
         return self.ring
 
     def make_record_keys(self) -> RecordKeys:
-        """Return the keys for records outside the cache; raises SecretError without a key."""
+        """Return the keys for records outside the cache; raises SecretError if no key can be found or created."""
         keys = RecordKeys([self._current or self._read_or_make(self._key_path()), *self._previous])
         self.tell()
         self._notices.emit()
@@ -101,7 +101,7 @@ class KeySource:
         return user_folder("config", self._environ, given=self._config_directory) / KEY_FILE_NAME
 
     def tell(self) -> None:
-        """Note, for the user, that a key was made; once something signed with it is kept."""
+        """Add the warning that a key was created. Call this once something signed with the key has been stored."""
         message, self._made = self._made, None
         if message:
             self._notices.add("key", message, CacheKeyWarning)
@@ -109,7 +109,7 @@ class KeySource:
     def _key_from_file(self, directory: Path, *, new_key: bool) -> Optional[bytes]:
         path = self._key_path()
         if is_temporary(path) and not is_temporary(directory):
-            # With a key for this process only, processes could not read each other's entries.
+            # With one key per process, processes could not read each other's entries.
             raise SecretError("CLAUDE_CACHE_SECRET is not set, and there is no folder to save a key in")
         if Path(os.path.realpath(str(directory))) in Path(os.path.realpath(str(path))).parents:
             raise SecretError(
@@ -135,5 +135,5 @@ class KeySource:
 
 
 def record_keys(secret: Optional[str], environ: Mapping[str, str]) -> RecordKeys:
-    """Return the keys for records outside the cache when there is no cache; raises SecretError as `KeySource` does."""
+    """Return the keys for records outside the cache, for a caller without a cache; raises SecretError like `KeySource`."""
     return KeySource(secret, environ, config_directory=None, notices=Notices()).make_record_keys()

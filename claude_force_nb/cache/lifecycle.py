@@ -1,4 +1,4 @@
-"""Keeps the store of a response cache open, repairs it, or works without it."""
+"""Open the store of a response cache, repair it, or continue without it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ __all__ = ["LOCK_WAIT_SECONDS", "StoreLifecycle"]
 T = TypeVar("T")
 
 LOCK_WAIT_SECONDS = 1.0
-"""Longest wait for another process's lock while nobody writes; after one such wait the cache stops waiting until a write has succeeded."""
+"""Longest wait for another process's lock while nobody writes. After one such wait the cache no longer waits until a write has
+succeeded."""
 
 _IMPATIENT_SECONDS = 0.02
 _PAUSE_SECONDS = 5.0
@@ -37,14 +38,15 @@ _abandoned: List[Any] = []
 
 
 class StoreLifecycle:
-    """Directory, locks and pauses of a cache, and the only access to its store: `work`.
+    """The directory, locks and back-off pauses of a cache. `work` is the only way to its store.
 
-    Nothing is opened before the first use. `work` handles every error of the store, and tells the user once what matters.
+    Nothing is opened before the first use. `work` handles every error of the store, and warns the user once per
+    problem.
 
     Parameters
     ----------
     directory : str or path, optional
-        Default: ``CLAUDE_CACHE_DIR``, else the user's. A relative path is resolved now.
+        Default: ``CLAUDE_CACHE_DIR``, else the user's cache directory. A relative path is resolved now.
     keys : KeySource
     notices : Notices
     environ : mapping
@@ -53,20 +55,20 @@ class StoreLifecycle:
     max_value_bytes : int
         Longer values are read as missing.
     notes_from_bytes : int
-        Stored bytes from which on uses are recorded.
+        Uses are recorded only while the store holds more bytes than this.
 
     Attributes
     ----------
     write_lock, read_lock : threading.RLock
-        Taken in this order. A read needs only the second, so that it does not wait for the write of another thread.
+        Acquired in this order. A read needs only `read_lock`, so it does not wait for another thread's write.
     store : Store or None
-        Open between `work` and `close`; for use under the locks.
+        Open between `work` and `close`; use it only while holding the locks.
     looked_at, look_at : float
-        At `looked_at` (by `clock`) the store was the one on disk; until `look_at` it need not be checked again.
+        When the store was last checked to be the one on disk, and when it must be checked again, both by `clock`.
     uses : UseLog
         Guarded by `read_lock`.
     databases_lost : int
-        Databases that had to be created again.
+        How often the database had to be created again.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class StoreLifecycle:
             self.flush_uses()
             self._drop_store()
 
-    # ------------------------------------------------------------------ one way to the store
+    # ------------------------------------------------------------------ access to the store
 
     def work(
         self,
@@ -130,9 +132,21 @@ class StoreLifecycle:
     ) -> Optional[T]:
         """Run `operation` on the open store and return its result; None if that is not possible.
 
-        A store that fails is opened again, which looks at it anew; one of ours that fails twice for damage is cleared away and made
-        anew. A place that cannot be used is left alone for a while, unless `insist`. What is not `keyed` needs no secret,
-        and what needs no `new_key` makes none.
+        A store that fails is opened and checked again. Our own database is removed and created again if it is still
+        damaged then. A directory that cannot be used is left alone for a while.
+
+        Parameters
+        ----------
+        operation : callable
+            Called with the store; may be called again after a repair.
+        reading : bool
+            Whether `operation` only reads.
+        insist : bool
+            Whether to try even during a pause after a failure.
+        keyed : bool
+            Whether `operation` needs the keys.
+        new_key : bool
+            Whether to create a key if there is none yet.
         """
         with self.write_lock:
             now = time.monotonic()
@@ -177,7 +191,8 @@ class StoreLifecycle:
             store.set_patience(LOCK_WAIT_SECONDS)
         return done
 
-    # Remedies, each tried once in this order. Each returns whether it was applied; then the operation is tried again.
+    # The remedies, tried once each, in this order. Each returns whether it was applied; if so, the operation is tried
+    # again.
 
     def _reopen(self, problem: BaseException, _writing_only: bool) -> bool:
         from . import faults
@@ -185,7 +200,7 @@ class StoreLifecycle:
         return faults.kind_of(problem) in ("damaged", "broken")
 
     def _drop_log(self, problem: BaseException, writing_only: bool) -> bool:
-        """Remove the log if it cannot be read: its removal by somebody else leaves an index that points into nothing."""
+        """Remove the companion files if the log cannot be read: if somebody removed the log alone, its index points nowhere."""
         from . import database, faults
 
         path = self._path()
@@ -219,7 +234,7 @@ class StoreLifecycle:
         return os.path.join(str(self.directory), DATABASE_NAME)
 
     def _open(self, keyed: bool, *, new_key: bool) -> Store:
-        """Return the store, open, and looked at to be the one that is on disk now."""
+        """Return the open store, after checking that it is still the one on disk."""
         if keyed:
             self._keys.make_ring(self.directory, new_key=new_key)
         store = self.store
@@ -264,18 +279,18 @@ class StoreLifecycle:
         )
 
     def flush_uses(self, limit: Optional[int] = None) -> None:
-        """Record up to `limit` uses, the oldest first, without waiting or warning: they are not important enough."""
+        """Record up to `limit` uses, the oldest first. Uses are not important enough to wait for a lock or to warn."""
         with self.write_lock:
             with self.read_lock:
                 notes = self.uses.oldest(limit)
             if self.store is not None and not _note_uses(self.store, notes, self._patience, self._notes_from_bytes):
-                # The next write will find out the cause. A transaction left open would block it.
+                # The next write will find the cause. Close the store, since an open transaction would block that write.
                 self._drop_store()
             with self.read_lock:
                 self.uses.forget(notes)
 
     def _leave_to_parent(self) -> None:
-        # SQLite: a connection must neither be used nor closed on the other side of a fork. So it stays open, out of reach.
+        # SQLite forbids using or closing a connection after a fork. So the child keeps it open and never touches it.
         self._fresh_locks()
         self.looked_at = self.look_at = _CLOSED
         self.uses.times.clear()
@@ -289,7 +304,7 @@ class StoreLifecycle:
 
 def _close(store: Store) -> None:
     if store.was_replaced():
-        # SQLite removes the log by its name when the last connection closes, and by now that is another database's.
+        # When its last connection closes, SQLite removes the log by name. By now that name belongs to another database.
         _abandoned.append(store)
     else:
         store.close()
@@ -298,7 +313,7 @@ def _close(store: Store) -> None:
 def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: float, from_bytes: int) -> bool:
     """Record uses if they may affect an eviction; return False on failure."""
     try:
-        # Recording a use rewrites a page: not worth it while the next write, however large, would evict nothing.
+        # Recording a use rewrites a page, which is wasted as long as no write, however large, would evict anything.
         if uses and store.totals().size_bytes > from_bytes:
             store.set_patience(0.0)
             store.note_uses(uses)
@@ -309,7 +324,7 @@ def _note_uses(store: Store, uses: List[Tuple[str, float]], patience_seconds: fl
 
 
 def _finish(store: Store, uses: UseLog, from_bytes: int) -> None:
-    """Close what the owner left open; not in a forked child, since it belongs to the parent."""
+    """Close the store that its owner left open, except in a forked child: there it belongs to the parent."""
     if store.pid == os.getpid():
         _note_uses(store, uses.oldest(None), 0.0, from_bytes)
         _close(store)

@@ -1,4 +1,4 @@
-"""Warnings of a cache: one per topic, issued only when no operation is half done."""
+"""Warnings of a cache: one per topic, issued only while no operation is half done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Notice(NamedTuple):
 
 
 class Notices:
-    """Warnings that wait until `emit`, since a user may have turned warnings into errors."""
+    """Warnings held back until `emit`: the user may have turned warnings into errors, which would interrupt an operation."""
 
     def __init__(self) -> None:
         self._topics: Set[str] = set()
@@ -30,7 +30,7 @@ class Notices:
             self._pending.append(_Notice(message, category))
 
     def say_corrupt(self, directory: Path) -> None:
-        """Note that an entry of this machine's cache was not what we wrote."""
+        """Add the warning that an entry of this machine's cache failed its check."""
         message = f"an entry of the response cache in {directory} failed its check and was evicted"
         self.add("integrity", message + "; further ones are only counted", CacheIntegrityWarning)
 
@@ -40,5 +40,5 @@ class Notices:
             try:
                 notice = self._pending.pop(0)
             except IndexError:
-                break  # another thread gave it out
+                break  # another thread issued it
             warn(notice.message, notice.category)

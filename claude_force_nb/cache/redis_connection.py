@@ -1,4 +1,4 @@
-"""A Redis server that may be slow, full, locked or gone: used in pipelines, left alone for a while after a failure, then used again."""
+"""A connection to a Redis server that may be slow, full, locked or gone: it sends pipelines, and pauses after a failure."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
-# What a server says of itself, rather than of one command: nothing else would be answered either.
+# Errors that concern the whole server, not one command: every other command would fail too.
 _SERVER_FAULTS = ("NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOPERM", "unknown command")
-# For writes only: existing entries can still be read.
+# Errors of writes only: existing entries can still be read.
 _WRITE_FAULTS = ("OOM", "command not allowed when used memory", "MISCONF", "READONLY", "NOREPLICAS")
 
 
 class RedisConnection:
-    """One server. No error of it passes `execute`; what a user should know is said once.
+    """A connection to one server. `execute` raises none of its errors, and warns the user once per problem.
 
     Parameters
     ----------
     url : str
-        ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it. A password in it is never shown.
+        ``redis://``, ``rediss://`` (TLS) or ``unix://``, in the form that redis-py takes. A password in it is never
+        shown.
     notices : Notices
 
     Raises
     ------
     OptionError
-        If it is not such an address, or redis-py is not installed.
+        If `url` is not such an address, or redis-py is not installed.
     """
 
     def __init__(self, url: str, notices: Notices) -> None:
@@ -59,26 +60,26 @@ class RedisConnection:
         raise TypeError("a connection cannot be pickled")
 
     def close(self) -> None:
-        """Close the connections; they are opened again when something is asked."""
+        """Close the connections; the next command opens them again."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def after_fork(self) -> None:
-        """Leave the parent's connections to it."""
+        """Forget the connections, which belong to the parent process, without closing them."""
         self._lock = Lock()
         self._client = None
 
     def execute(self, fill: Callable[[Any], None], *, insist: bool = False) -> Optional[List[Any]]:
-        """Send what `fill` puts into a pipeline; return an answer or an error for each command, None if the server is away.
+        """Send a pipeline and return an answer or an error for each command; None if the server is unavailable.
 
         Parameters
         ----------
         fill : callable
-            Takes a pipeline of redis-py.
+            Called with a redis-py pipeline, to add the commands.
         insist : bool
-            True also tries within the pause after a failure.
+            Whether to try even during the pause after a failure.
         """
         if time.monotonic() < self._away_until and not insist:
             return None
@@ -87,7 +88,7 @@ class RedisConnection:
             pipeline = self._opened().pipeline(transaction=False)
             fill(pipeline)
             answers: List[Any] = pipeline.execute(raise_on_error=False)
-        # A server that speaks something else has redis-py raise nearly anything.
+        # If the server speaks another protocol, redis-py may raise nearly anything.
         except (redis.RedisError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             self._give_up(reason_of(error))
             return None
@@ -105,11 +106,11 @@ class RedisConnection:
         return answers
 
     def ping(self) -> None:
-        """Ask the server for a sign of life; raises what redis-py raises."""
+        """Ping the server; raises redis-py's errors."""
         self._opened().ping()
 
     def info(self) -> Mapping[str, Any]:
-        """Return what the server says of itself; raises what redis-py raises."""
+        """Return the server's answer to ``INFO``; raises redis-py's errors."""
         said: Mapping[str, Any] = self._opened().info()
         return said
 
@@ -127,7 +128,7 @@ class RedisConnection:
             return self._client
 
     def _look_at_policy(self) -> None:
-        """Say once where the server never evicts: it fills up then, and keeps nothing new."""
+        """Warn once if the server never evicts: when it is full, it stores nothing new."""
         if self._looked_at_policy:
             return
         self._looked_at_policy = True
@@ -135,7 +136,7 @@ class RedisConnection:
         try:
             policy = self._opened().info("memory").get("maxmemory_policy")
         except (redis.RedisError, OSError, ValueError, AttributeError):
-            return  # not everybody may ask
+            return  # the user may not be allowed to ask
         if policy == "noeviction":
             self._say(
                 "never evicts (maxmemory-policy noeviction): once it is full it keeps nothing new;"
@@ -153,6 +154,6 @@ class RedisConnection:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says, in one line of at most 120 characters."""
+    """Return the message of an error on one line of at most 120 characters."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= 120 else words[:119] + "…"

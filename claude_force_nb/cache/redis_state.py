@@ -1,4 +1,4 @@
-"""What a Redis server says of itself, for a report."""
+"""The state of a Redis server, for a report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RedisState", "look_at_redis"]
 
 @dataclass(frozen=True)
 class RedisState:
-    """A Redis server at one moment.
+    """The state of a Redis server at one moment.
 
     Attributes
     ----------
@@ -23,9 +23,9 @@ class RedisState:
     fault : str
         Why it cannot be used; "" if it can.
     version : str
-        Name and version, such as ``Redis 7.0.15``; "" if it does not say.
+        Name and version, such as ``Redis 7.0.15``; "" if unknown.
     policy : str
-        ``maxmemory-policy``: what it does when it is full; "" if it does not say.
+        ``maxmemory-policy``: what the server does when it is full; "" if unknown.
     """
 
     name: str
@@ -35,12 +35,12 @@ class RedisState:
 
     @property
     def evicts(self) -> bool:
-        """False if it is known to keep nothing new once it is full."""
+        """False if the server is known to store nothing new once it is full."""
         return self.policy != "noeviction"
 
 
 def look_at_redis(url: str) -> RedisState:
-    """Ask a server, for some seconds at most.
+    """Ask a server for its state; takes a few seconds at most.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def look_at_redis(url: str) -> RedisState:
         connection.ping()
         try:
             said = connection.info()
-        except redis.RedisError:  # not everybody may ask
+        except redis.RedisError:  # the user may not be allowed to ask
             return RedisState(connection.name)
         program = "Valkey" if said.get("server_name") == "valkey" else "Redis"
         version = said.get("valkey_version") or said.get("redis_version") or ""

@@ -1,4 +1,4 @@
-"""Reports of a cache about itself."""
+"""Statistics and check results of a cache."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["CacheStats", "SharedStats", "VerifyReport"]
 
 @dataclass(frozen=True)
 class CacheStats:
-    """Counters of one `ResponseCache` object, and the sums of its directory.
+    """Counters of one `ResponseCache` object, and totals of its directory.
 
     Attributes
     ----------
     hits, misses : int
-        Answers that `get` of this object found and did not find. Looks of a dry run, a retry's estimate or an audit count as
-        neither, and of equal calls in flight at the same time one counts.
+        How often `get` of this object did and did not find an answer. Look-ups of a dry run, of the estimate for a
+        retry and of an audit do not count; equal calls in flight at the same time count once.
     expired : int
         Expired entries found by this object.
     evictions : int
@@ -25,11 +25,11 @@ class CacheStats:
     foreign_key : int
         Misses by this object because the entry was signed with a key it does not have.
     entries : int
-        Entries in the directory, of every process and key.
+        Entries in the directory, from all processes and keys.
     size_bytes : int
-        Bytes stored in them.
+        Bytes stored in these entries.
     max_size_bytes : int
-        The limit of `size_bytes`.
+        Limit for `size_bytes`.
     """
 
     hits: int = 0
@@ -44,27 +44,27 @@ class CacheStats:
 
     @property
     def hit_rate(self) -> float:
-        """Hits per get, 0.0 to 1.0; 0.0 before the first."""
+        """Hits per counted look-up, 0.0 to 1.0; 0.0 before the first."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else 0.0
 
 
 @dataclass(frozen=True)
 class SharedStats:
-    """Numbers of the shared tier.
+    """Statistics of the shared tier.
 
     Attributes
     ----------
     server : str
         Its address, without password.
     available : bool
-        False if it could not be asked.
+        Whether the server could be reached.
     entries, size_bytes : int
-        On the server, of everybody.
+        Entries on the server, from all users, and their size.
     hits : int
-        Answers that this object took from there.
+        Answers that this object took from the server.
     integrity_failures, foreign_key : int
-        Entries that this object did not take: altered or damaged, or signed with another secret.
+        Entries that this object rejected because they were altered or damaged, or signed with another secret.
     """
 
     server: str
@@ -83,15 +83,15 @@ class VerifyReport:
     Attributes
     ----------
     intact : int
-        Signed with one of our keys and within their time.
+        Entries signed with one of our keys and not expired.
     expired : int
         Correctly signed, but expired or dated in the future.
     corrupt : int
         Damaged or altered; they were evicted.
     foreign_key : int
-        Undamaged, but signed with a key that is not ours; left for their owner.
+        Undamaged, but signed with a key that is not ours; left to their owner.
     size_bytes : int
-        Bytes stored in the remaining entries, counted again.
+        Bytes stored in the remaining entries, counted anew.
     available : bool
         False if the cache could not be read at all.
     """
@@ -105,7 +105,7 @@ class VerifyReport:
 
     @property
     def entries(self) -> int:
-        """Entries read."""
+        """Number of entries read."""
         return self.intact + self.expired + self.corrupt + self.foreign_key
 
     @property

@@ -1,4 +1,4 @@
-"""ResponseCache: answers kept on disk, trusted only if their signature is valid."""
+"""The response cache: answers on disk, trusted only if their signature is valid."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 __all__ = ["MAX_ENTRY_BYTES", "ResponseCache"]
 
 MAX_ENTRY_BYTES = 64 * 2**20
-"""Longest entry, whatever the limit of the cache: far over any answer of the API (128,000 tokens are about 1 MB)."""
+"""Size limit of one entry, whatever the limit of the cache: far above any answer of the API (128,000 tokens are about 1 MB)."""
 
-# How many uses are recorded together.
+# Number of uses recorded together.
 _FLUSHED_NOTES = 256
 
 
 class ResponseCache:
-    """Answers of the API on disk: signed, limited in size and exactly counted. Safe for threads and any number of processes.
+    """A signed, size-limited and exactly counted cache of API answers on disk, safe for threads and any number of processes.
 
-    Nothing is opened before the first use, and disk errors never raise: a cache that cannot be used issues one `CacheWarning`
-    and then gives misses. An entry that fails its check is a miss; it is counted, evicted and reported in one
-    `CacheIntegrityWarning`.
+    Nothing is opened before the first use, and disk errors never raise: a cache that cannot be used issues one
+    `CacheWarning` and then every look-up is a miss. An entry that fails its check is a miss too; it is counted, evicted
+    and reported in one `CacheIntegrityWarning`.
 
     Parameters
     ----------
@@ -52,26 +52,26 @@ class ResponseCache:
         Default: ``CLAUDE_CACHE_DIR``, else ``claude_force_nb`` in the user's cache directory. ``~`` is expanded; a relative path
         is resolved now. New folders and files are accessible to the user only (0700, 0600).
     ttl_hours : float or None
-        Lifetime of an entry in hours, > 0; None for no expiry. The expiry is signed into each entry. A shorter `ttl_hours` later
-        expires old entries earlier too; a longer one does not revive them.
+        Lifetime of an entry in hours, > 0; None for no expiry. The expiry is part of the signed entry. If `ttl_hours`
+        is shorter the next time, old entries expire earlier too; if it is longer, expired ones are not revived.
     max_size_mb : float
         Limit of the stored bytes, in millions, > 0. The database takes up to about twice that on disk.
     secret : str or bytes, optional
-        Default: ``CLAUDE_CACHE_SECRET``, else a random key made once in the user's config directory. Entries signed with a
-        secret in ``CLAUDE_CACHE_SECRET_PREVIOUS`` are read as well.
+        Default: ``CLAUDE_CACHE_SECRET``, else a random key, created once in the user's config directory. Entries signed
+        with a secret in ``CLAUDE_CACHE_SECRET_PREVIOUS`` are read as well.
     environ : mapping
-        Environment.
+        The environment variables.
     clock : callable
         Seconds since 1970 UTC.
     config_directory : str or path, optional
         Where the random key is kept.
     url : str, optional
-        Redis server of the tier that is shared with others who have the same secret; ``CLAUDE_CACHE_URL`` by default.
+        Address of a Redis server to share entries with others who have the same secret. Default: ``CLAUDE_CACHE_URL``.
 
     Attributes
     ----------
     shared : SharedAnswers or None
-        That tier.
+        The shared tier on that server.
 
     Raises
     ------
@@ -85,7 +85,7 @@ class ResponseCache:
     CacheSecretWarning
         If a secret is a placeholder or short.
     CacheKeyWarning
-        Later, with the first entry that is signed with a random key made for it.
+        When the first entry is signed with a newly created random key.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class ResponseCache:
             clock=clock,
             # Entries written under a higher limit can still be read.
             max_value_bytes=MAX_ENTRY_BYTES,
-            # Below this size the next write, however large, evicts nothing, so uses need not be recorded yet.
+            # Below this size no write, however large, evicts anything, so uses need not be recorded yet.
             notes_from_bytes=min(self._max_size_bytes // 2, self._max_size_bytes - self._max_value_bytes),
         )
         self._uses = self._lifecycle.uses
@@ -146,7 +146,7 @@ class ResponseCache:
         return self._lifecycle.directory
 
     def record_keys(self) -> RecordKeys:
-        """Return keys made from the same secrets for records outside the cache; raises SecretError without keys."""
+        """Return keys for records outside the cache, derived from the same secrets; raises SecretError if there are none."""
         return self._keys.make_record_keys()
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class ResponseCache:
             self.shared.close()
 
     def get(self, request: Union[ClaudeRequest, str], *, counted: bool = True) -> Optional[ClaudeResult]:
-        """Return the verified answer for a request or fingerprint, or None; not `counted`, it is neither a hit nor a miss.
+        """Return the verified answer for a request or fingerprint, or None; if not `counted`, leave the statistics alone.
 
         Raises
         ------
@@ -166,12 +166,15 @@ class ResponseCache:
         return self._get(request if type(request) is str else fingerprint_of(request), None, counted)
 
     def read_ahead(self, requests: Sequence[ClaudeRequest]) -> List[Optional[ClaudeResult]]:
-        """Return the answers to up to `READ_TOGETHER` requests that one statement reads; None says nothing: ask `get`."""
+        """Return the answers to up to `READ_TOGETHER` requests, read in one statement.
+
+        None does not mean that there is no entry: call `get` for that request.
+        """
         keys = [request.fingerprint for request in requests]
         try:
             with self._lifecycle.read_lock:
                 values = self._lifecycle.store.values_of(keys)  # type: ignore[union-attr]
-        except Exception:  # not open, or broken: `get` mends it
+        except Exception:  # the store is not open, or broken: `get` opens or repairs it
             values = {}
         return [self._get(key, values[key], True) if key in values else None for key in keys]
 
@@ -179,7 +182,7 @@ class ResponseCache:
         now = self._clock()
         lifecycle = self._lifecycle
         with lifecycle.read_lock:
-            # The fast path of a hit, which makes this method long. Everything else is in _get_slowly.
+            # The fast path of a hit, written out here for speed. Everything else is in _get_slowly.
             if lifecycle.looked_at <= now < lifecycle.look_at:
                 store = lifecycle.store
                 try:
@@ -191,7 +194,7 @@ class ResponseCache:
                             self._misses += counted
                             return None
                 except Exception:
-                    value = None  # tried again below, where there is a way to mend what is broken
+                    value = None  # _get_slowly tries again, and can repair the store
                 if value is not None:
                     entry = self._verified.entry(self._keys.ring, fingerprint, value, self._ttl_seconds)
                     if type(entry) is Entry and entry.created <= now < entry.ends and len(self._uses.times) < MAX_NOTES:
@@ -201,15 +204,15 @@ class ResponseCache:
         return self._get_slowly(fingerprint, now, counted)
 
     def discount_miss(self) -> None:
-        """Take back one miss: an equal call in flight, which counts it, answered both."""
+        """Take back one miss, because an equal call in flight, which has counted it, answered this call too."""
         with self._lifecycle.read_lock:
             self._misses -= 1
 
     def put(self, request: Union[ClaudeRequest, str], result: ClaudeResult) -> bool:
         """Store an answer; return whether it is on disk now.
 
-        Results that are not ``ok``, refusals and cut-off answers are not stored; neither are, with a `CacheWarning`, answers
-        larger than the cache or than 64 MiB.
+        Results that are not ``ok``, refusals and cut-off answers are not stored. Answers larger than the cache or than
+        64 MiB are not stored either; a `CacheWarning` reports them.
 
         Raises
         ------
@@ -250,7 +253,10 @@ class ResponseCache:
         expires: Optional[float],
         sign: Optional[Callable[[KeyRing], None]] = None,
     ) -> bool:
-        """Write signed values to the disk, those that `sign` makes where the store is open; return whether they are there."""
+        """Write signed values to the disk and return whether they are there.
+
+        If `sign` is given, it is called once the store is open, and fills the empty `values`.
+        """
 
         def write(store: Store) -> Evicted:
             if sign is not None and not values:
@@ -262,8 +268,8 @@ class ResponseCache:
                 max_size_bytes=self._max_size_bytes,
                 uses=self._uses,
             )
-            # A commit may not be readable if the log was damaged: if that is found now, the answers can be written again.
-            # Each page of the log is checked together with those before it, so the last entry vouches for all.
+            # A damaged log can make a commit unreadable. Read now, while the answers can still be written again. The
+            # checksum of each page in the log includes the pages before it, so reading the last entry checks all.
             with self._lifecycle.read_lock:
                 store.read(store.read_statement, (values[-1][0],)).fetchall()
             return done
@@ -285,7 +291,7 @@ class ResponseCache:
         return bool(done)
 
     def clear(self) -> int:
-        """Remove every entry, of every key; return how many there were."""
+        """Remove every entry, whatever key signed it; return how many there were."""
         with self._lifecycle.read_lock:
             self._verified.forget_all()
             self._uses.times.clear()
@@ -294,10 +300,10 @@ class ResponseCache:
         return done or 0
 
     def verify(self) -> VerifyReport:
-        """Read and check every entry: corrupt ones are evicted, expired ones and those of other keys are left.
+        """Read and check every entry; evict the corrupt ones, leave expired ones and those signed with other keys.
 
-        Also counts the size again, in case the sums were changed. A whole database that had to be created again counts as one
-        corrupt entry.
+        The size is counted anew, in case somebody changed the stored totals. If the whole database had to be created
+        again, that counts as one corrupt entry.
         """
         before = self._lifecycle.databases_lost
         report = self._lifecycle.work(self._verified_store, insist=True, reading=True) or VerifyReport(available=False)
@@ -311,7 +317,7 @@ class ResponseCache:
         return report
 
     def stats(self) -> CacheStats:
-        """Return the counters of this object and the sums of the directory; the sums are 0 if it cannot be read."""
+        """Return the counters of this object and the totals of the directory; the totals are 0 if it cannot be read."""
         sums = self._lifecycle.work(lambda store: store.totals(), insist=True, reading=True, keyed=False)
         self._notices.emit()
         return CacheStats(
@@ -345,7 +351,7 @@ class ResponseCache:
     # ------------------------------------------------------------------ reading
 
     def _get_slowly(self, fingerprint: str, now: float, counted: bool) -> Optional[ClaudeResult]:
-        """What most hits do not need: opening, repairing, evicting, counting, warning."""
+        """Return the same as `_get`, and open, repair, evict, count and warn as needed, which most hits do not require."""
         fingerprint_of(fingerprint)
         row = self._lifecycle.work(lambda store: store.row_of(fingerprint), reading=True, new_key=False)
         found: Union[Entry, str] = "missing"

@@ -1,4 +1,4 @@
-"""The records exchanged by store and cache."""
+"""The records that store and cache exchange."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 __all__ = ["READ_TOGETHER", "Evicted", "Judged", "NewValue", "Row", "Scanned", "Sums"]
 
 READ_TOGETHER = 16
-"""Values read in one statement: with more of them a value takes hardly less time."""
+"""Number of values read in one statement; reading more at once hardly saves any time per value."""
 
 
 class Row(NamedTuple):
-    """The columns that decide whether a row is ours, of any type."""
+    """The columns that decide whether a row is ours. A manipulated row may hold any type."""
 
     mode: Any
     filename: Any
@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """A row with its key, of any type."""
+    """A row with its key, which may be of any type."""
 
     rowid: int
     key: Any
@@ -36,7 +36,7 @@ class Judged(NamedTuple):
 
 
 class NewValue(NamedTuple):
-    """A value to be stored; `used` is the moment of the write, later than every use before."""
+    """A value to store; `used` is the time of the write, later than any earlier use."""
 
     key: str
     value: bytes
@@ -51,7 +51,7 @@ class Sums(NamedTuple):
 
 
 class Evicted(NamedTuple):
-    """What a write removed: expired entries, and entries over the size limit."""
+    """How many entries a write removed: expired ones, and those over the size limit."""
 
     expired: int
     for_room: int

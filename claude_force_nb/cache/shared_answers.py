@@ -1,4 +1,4 @@
-"""The answers that a team shares: what the shared tier has, believed only when its signature is right."""
+"""The answers that a team shares on a Redis server, trusted only if their signature is valid."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ __all__ = ["SharedAnswers"]
 
 
 class SharedAnswers:
-    """The tier behind a `ResponseCache`: signed entries on a Redis server, which others who have the same secret read and write too.
+    """The shared tier behind a `ResponseCache`: signed entries on a Redis server, for everybody who has the same secret.
 
     Parameters
     ----------
     url : str
         See `RedisConnection`.
     secret_is_given : bool
-        False if the key is a random one, which no other machine has.
+        False if the key is a random one that no other machine has.
     make_ring : callable
-        Gives the keys; raises SecretError if none exist.
+        Returns the keys; raises SecretError if there are none.
     keep : callable
-        Writes a signed value to this machine's tier, by fingerprint, until a moment in seconds since 1970 UTC or without end.
+        Called with a fingerprint, its signed value and its expiry (seconds since 1970 UTC, None for no expiry), to
+        store a copy on this machine.
     max_value_bytes : int
     ttl_seconds : float or None
     notices : Notices
@@ -76,21 +77,21 @@ class SharedAnswers:
         return self._tier.name
 
     def close(self) -> None:
-        """Send what waits, for at most two seconds, and close the connections; whatever is called later opens them again."""
+        """Send queued writes, for at most two seconds, and close the connections. Any later call opens them again."""
         self._tier.close()
         self._notices.emit()
 
     def put(self, values: Iterable[Tuple[str, bytes]]) -> None:
-        """Send signed values to the server, soon."""
+        """Queue signed values to be sent to the server in the background."""
         self._tier.put(values, ttl_seconds=self._ttl_seconds)
 
     def get(self, request: Union[ClaudeRequest, str]) -> Optional[ClaudeResult]:
-        """Return the answer to a request or fingerprint; waits for the server, for some seconds at most."""
+        """Return the answer to a request or fingerprint; blocks for a few seconds at most."""
         fingerprint = fingerprint_of(request)
         return self._accepted(fingerprint, self._tier.get([fingerprint])[0])
 
     async def get_many(self, requests: Sequence[ClaudeRequest]) -> List[Optional[ClaudeResult]]:
-        """Return the answers to requests that are sent together, and so wait for no other machine; None for each unknown one."""
+        """Return the answers to several requests, None for each unknown one; does not wait for other machines that are asking."""
         fingerprints = [fingerprint_of(request) for request in requests]
         values = await self._tier.get_soon(fingerprints)
         return [self._accepted(fingerprint, value) for fingerprint, value in zip(fingerprints, values)]
@@ -99,16 +100,16 @@ class SharedAnswers:
     async def answer(
         self, request: ClaudeRequest, *, waiting: Callable[[], None]
     ) -> AsyncIterator[Optional[ClaudeResult]]:
-        """Give the answer that others stored; None if the caller has to ask for it inside the block.
+        """Yield the answer that others have stored; None if the caller has to send the request inside the block.
 
-        While the block runs, other machines that want the same wait; see `SharedTier.find_or_wait`. What `ResponseCache.put` gets
-        inside is there when they look again.
+        While the block runs, other machines with the same request wait; see `SharedTier.find_or_wait`. An answer stored
+        with `ResponseCache.put` inside the block is there when they look again.
 
         Parameters
         ----------
         request : ClaudeRequest
         waiting : callable
-            Called where another machine is waited for.
+            Called if another machine holds the lease and we have to wait for it.
         """
         fingerprint = fingerprint_of(request)
         found = await self._tier.find_or_wait(fingerprint, waiting=waiting)
@@ -119,13 +120,13 @@ class SharedAnswers:
                 self._tier.release(fingerprint)
 
     def stats(self) -> SharedStats:
-        """Return the numbers; goes through all keys."""
+        """Return the statistics; scans all keys on the server."""
         available, there, size_bytes = self._tier.totals()
         self._notices.emit()
         return SharedStats(self.name, available, there, size_bytes, self._hits, self._corrupt, self._foreign_key)
 
     def verify(self) -> VerifyReport:
-        """Read and check every entry as `ResponseCache.verify` does: corrupt ones are removed from the server."""
+        """Read and check every entry like `ResponseCache.verify`, and remove corrupt ones from the server."""
         try:
             ring = self._make_ring()
         except SecretError:
@@ -136,24 +137,24 @@ class SharedAnswers:
         return report
 
     def clear(self) -> Optional[int]:
-        """Remove every entry of everybody; return how many there were, None if the server is away."""
+        """Remove every entry of all users; return how many there were, None if the server is unavailable."""
         removed = self._tier.clear()
         self._notices.emit()
         return removed
 
     def _accepted(self, fingerprint: str, value: Optional[bytes]) -> Optional[ClaudeResult]:
-        """Return the answer in a value and keep a copy of its bytes here; None if it cannot be trusted, or is too old."""
+        """Return the answer in a value and store a copy on this machine; None if it cannot be trusted or has expired."""
         answer = None
         try:
             ring = self._make_ring() if value is not None else None
             if value is not None and ring is not None:
                 answer = self._read(ring, fingerprint, value)
         except SecretError:
-            pass  # said by the tier of this machine
+            pass  # the tier of this machine warns about it
         except UnknownKeyError:
             self._foreign_key += 1
             self._say("foreign", "was signed with another secret: all who share need the same CLAUDE_CACHE_SECRET")
-        except Exception:  # anything may stand there
+        except Exception:  # the server may return anything
             self._corrupt += 1
             self._say("corrupt", "failed its check; further ones are only counted")
         self._hits += answer is not None

@@ -1,7 +1,7 @@
-"""The tier of the cache that a team shares: the signed bytes of entries on a Redis server, and leases on what is being asked.
+"""The shared tier of the cache: signed entries on a Redis server, and leases on requests in flight.
 
-Nothing that comes from the server is believed here: values are bytes for `ResponseCache`, which checks their signature. Whoever can write
-to the server can remove answers, and no more.
+Nothing from the server is trusted here: values are opaque bytes until `SharedAnswers` has checked their signature.
+Somebody who can write to the server can remove answers, but not forge them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .redis_connection import RedisConnection
 __all__ = ["LEASE_SECONDS", "Found", "SharedTier"]
 
 LEASE_SECONDS = 10.0
-"""After so long a lease ends whose holder has died; one that lives renews it."""
+"""Lifetime of a lease. A live holder renews it; the lease of one that died ends after this time."""
 
 _LONGEST_WAIT_SECONDS = 60.0
 _PREFIX = "claude_force_nb:1:"
@@ -31,8 +31,9 @@ _PAGE = 200
 _MOST_QUEUED_BYTES = 64 * 2**20
 _CLOSE_SECONDS = 2.0
 
-# KEYS: value, lease. ARGV: token, milliseconds of the lease, longest value. Gives the value, 1 for a lease that is ours now, 0 for one of
-# somebody else, and -1 if nobody should wait: the value is too long, or the lease has no end that we would have given it.
+# KEYS: value, lease. ARGV: token, lifetime of the lease in milliseconds, size limit of the value. Returns the value; 1
+# if the lease is now ours; 0 if somebody else holds it; -1 if waiting is pointless: the value is too long, or the lease
+# has an expiry that we would never have set.
 _FIND = """
 local length = redis.call('STRLEN', KEYS[1])
 if length > tonumber(ARGV[3]) then return -1 end
@@ -50,7 +51,7 @@ _live: weakref.WeakSet[SharedTier] = weakref.WeakSet()
 
 @dataclass(frozen=True)
 class Found:
-    """What the server has for a fingerprint: a value, or whether the lease is ours, or somebody else's."""
+    """The result of a look-up: a value, or else whether we hold the lease (`is_leased`) or somebody else does (`is_awaited`)."""
 
     value: Optional[bytes] = None
     is_leased: bool = False
@@ -58,10 +59,10 @@ class Found:
 
 
 class SharedTier:
-    """Values by fingerprint on a Redis server, for every thread and event loop.
+    """Values by fingerprint on a Redis server, safe for all threads and event loops.
 
-    Look-ups of one round of an event loop travel together and block no loop. Writes, and what becomes of leases, are sent by a thread in
-    the background, in their order. Nothing here raises for what the server does.
+    Look-ups made in the same iteration of an event loop are sent together and do not block the loop. A background
+    thread sends writes, lease renewals and lease releases, in order. Errors of the server never raise.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ class SharedTier:
     # ------------------------------------------------------------------ reading
 
     def get(self, fingerprints: Sequence[str]) -> List[Optional[bytes]]:
-        """Return the values of fingerprints; waits for the server, and takes no lease."""
+        """Return the values of fingerprints; blocks, and takes no lease."""
 
         def fill(pipeline: Any) -> None:
             for fingerprint in fingerprints:
@@ -112,11 +113,14 @@ class SharedTier:
         ]
 
     async def get_soon(self, fingerprints: Sequence[str]) -> List[Optional[bytes]]:
-        """Do what `get` does without blocking the loop."""
+        """Return the same as `get`, without blocking the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads(), self.get, fingerprints)
 
     async def find(self, fingerprint: str) -> Found:
-        """Return the value of a fingerprint, or take the lease on it; together with all who ask in this round of the loop."""
+        """Return the value of a fingerprint, or take the lease on it.
+
+        Calls made in the same iteration of the event loop are sent together.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Found] = loop.create_future()
         waiting = self._asking.get(loop)
@@ -144,7 +148,7 @@ class SharedTier:
         for (fingerprint, future), each in zip(page, found):
             if not future.done():
                 future.set_result(each)
-            elif each.is_leased:  # nobody is left who would ask
+            elif each.is_leased:  # the caller was cancelled and will not send the request
                 self.release(fingerprint)
 
     def _look_up(self, fingerprints: Sequence[str]) -> List[Found]:
@@ -172,13 +176,13 @@ class SharedTier:
         return found
 
     async def find_or_wait(self, fingerprint: str, *, waiting: Callable[[], None]) -> Found:
-        """Return as `find`, but wait while another machine asks; at most until its lease ends, and 60 s in all.
+        """Return the same as `find`, but wait while another machine is asking: until its lease ends, and at most 60 s.
 
         Parameters
         ----------
         fingerprint : str
         waiting : callable
-            Called once if another holder has to be waited for.
+            Called once if another machine holds the lease and we have to wait for it.
         """
         found = await self.find(fingerprint)
         if not found.is_awaited:
@@ -194,7 +198,7 @@ class SharedTier:
     # ------------------------------------------------------------------ writing
 
     def put(self, values: Iterable[Tuple[str, bytes]], *, ttl_seconds: Optional[float]) -> None:
-        """Keep values, soon: the server removes each at its end. Where it is so slow that 64 MB wait for it, they are let go."""
+        """Queue values to be stored until they expire. If 64 MiB are queued already because the server is slow, drop them."""
         milliseconds = None if ttl_seconds is None else max(1, int(ttl_seconds * 1000))
         for fingerprint, value in values:
 
@@ -204,7 +208,7 @@ class SharedTier:
             self._send(fill, len(value))
 
     def release(self, fingerprint: str) -> None:
-        """Give up the lease on a fingerprint, after all that is to be written before."""
+        """Release the lease on a fingerprint, after the writes that are queued now."""
         with self._condition:
             if self._held.pop(fingerprint, None) is None:
                 return
@@ -234,7 +238,7 @@ class SharedTier:
             self._thread.start()
 
     def send_next(self) -> None:
-        """Send what waits, renew leases; for the thread of this object. Waits for something to do for up to a second."""
+        """Send queued writes and renew leases; waits up to a second for work. Only the background thread calls this."""
         with self._condition:
             if not self._queue:
                 self._condition.wait(1.0)
@@ -262,12 +266,12 @@ class SharedTier:
                 self._condition.notify_all()
 
     def flush(self, seconds: float = _CLOSE_SECONDS) -> bool:
-        """Wait until everything is sent, at most so long; return whether it is."""
+        """Wait until everything is sent, for at most `seconds`; return whether it was."""
         with self._condition:
             return self._condition.wait_for(lambda: not self._queue and not self._sending, seconds)
 
     def close(self) -> None:
-        """Send what waits, for at most two seconds, and close the connections; whatever is called later opens them again."""
+        """Send queued writes, for at most two seconds, and close the connections. Any later call opens them again."""
         self.flush()
         with self._condition:
             pool, self._pool = self._pool, None
@@ -280,10 +284,10 @@ class SharedTier:
         self._token = secrets.token_hex(16)
         self._connection.after_fork()
 
-    # ------------------------------------------------------------------ the whole
+    # ------------------------------------------------------------------ all entries
 
     def totals(self) -> Tuple[bool, int, int]:
-        """Return whether the server can be asked, and how many values of how many bytes it has; goes through all keys."""
+        """Return whether the server is available, its number of values and their bytes; scans all keys."""
         entries = size = 0
         for page in self._pages():
             lengths = None if page is None else self._each(page, lambda pipeline, key: pipeline.strlen(key))
@@ -294,7 +298,10 @@ class SharedTier:
         return True, entries, size
 
     def values(self) -> Iterator[Optional[Tuple[str, Optional[bytes]]]]:
-        """Give each fingerprint with its value, None for one that cannot be a value; None at the end where the server is away."""
+        """Yield each fingerprint with its value, or None if it cannot be one of our values.
+
+        If the server becomes unavailable, yield None in place of the pair, and stop.
+        """
         for page in self._pages():
             answers = None
             if page is not None:
@@ -303,7 +310,7 @@ class SharedTier:
                 yield None
                 return
             for key, answer in zip(page, answers):
-                if answer != b"":  # gone meanwhile
+                if answer != b"":  # otherwise it has expired or been removed meanwhile
                     yield _fingerprint(key), answer if type(answer) is bytes else None
 
     def remove(self, fingerprints: Iterable[str]) -> int:
@@ -323,7 +330,7 @@ class SharedTier:
         return self._connection.execute(fill, insist=True) if keys else []
 
     def clear(self) -> Optional[int]:
-        """Remove every value of this package, of every key; return how many, None if the server is away."""
+        """Remove every value of this package, whatever key signed it; return how many, None if the server is unavailable."""
         removed = 0
         for page in self._pages():
             if page is None:
@@ -332,7 +339,7 @@ class SharedTier:
         return removed
 
     def _pages(self) -> Iterator[Optional[List[bytes]]]:
-        """Give the keys of values, some at a time; None if the server is away."""
+        """Yield the keys of values, a page at a time; None if the server is unavailable."""
         cursor = 0
         while True:
             answers = self._connection.execute(functools.partial(_scan, cursor), insist=True)
@@ -350,7 +357,7 @@ def _scan(cursor: int, pipeline: Any) -> None:
 
 
 def _key(fingerprint: str) -> str:
-    # In braces, so that a cluster keeps the lease beside it.
+    # The braces make a hash tag: a Redis cluster keeps the value and its lease on the same node.
     return f"{_PREFIX}{{{fingerprint}}}"
 
 
@@ -367,7 +374,7 @@ def _fingerprint(key: bytes) -> str:
 
 
 def _work(reference: weakref.ref[SharedTier], condition: Condition) -> None:
-    """Send what a tier has to send, as long as there is a tier."""
+    """Send the queued writes of a tier, for as long as the tier exists."""
     while True:
         tier = reference()
         if tier is None or tier._condition is not condition:

@@ -15,9 +15,10 @@ __all__ = ["SignedDisk"]
 class SignedDisk(diskcache.Disk):  # type: ignore[misc]
     """Text keys and bytes values, kept inside the database and nowhere else.
 
-    diskcache's own `Disk` unpickles keys and values if a row says so, and reads and removes whatever file a row names. This one
-    knows a single kind of row, and has no code that opens or removes a file. Values of any size stay inside the row: written in
-    one transaction with their size, they cannot be left behind or lost half-way by a crash.
+    diskcache's own `Disk` unpickles keys and values if a row says so, and reads and removes whatever file a row names.
+    This class accepts a single kind of row, and has no code that opens or removes a file. Values of any size stay
+    inside the row. They are written in the same transaction as their size, so a crash can neither orphan nor truncate
+    them.
     """
 
     def put(self, key: str) -> Tuple[str, bool]:

@@ -30,7 +30,7 @@ __all__ = [
     "UnknownKeyError",
 ]
 
-# Incremented with every change of the layout or the meaning of the body: entries of other versions are then misses.
+# Increment this with every change of the layout or of the body's meaning: entries of other versions then become misses.
 _VERSION = b"CFN1"
 _HEADER = struct.Struct(">4s8sQQ32sI")
 _MAC_BYTES = 32
@@ -41,7 +41,7 @@ OVERHEAD_BYTES = _HEADER.size + _MAC_BYTES
 """Bytes that signing adds to a body."""
 
 NEVER = 2**64 - 1
-"""``expires`` of an entry without an end."""
+"""``expires`` of an entry that never expires."""
 
 
 class SignatureError(ValueError):
@@ -58,7 +58,7 @@ class UnknownKeyError(SignatureError):
     Attributes
     ----------
     key_id : bytes
-        Public id of that key, 8 bytes.
+        Public id of the unknown key, 8 bytes.
     """
 
     def __init__(self, key_id: bytes) -> None:
@@ -71,12 +71,12 @@ def _derive(secret: bytes, purpose: bytes) -> bytes:
 
 
 class KeyRing:
-    """Keys made from secrets: the first signs, all verify.
+    """Keys derived from secrets: the first signs, all verify.
 
     Parameters
     ----------
     secrets : iterable of bytes
-        At least one, the current one first. They are not kept: only keys derived from them are.
+        At least one, the current one first. Only the keys derived from them are kept.
 
     Raises
     ------
@@ -146,14 +146,14 @@ class KeyRing:
         return body, created, expires
 
 
-# Bytes of the 32-byte code that a record carries: 2**128 values cannot be tried.
+# A record carries this much of the 32-byte HMAC: 2**128 values are too many to guess.
 _RECORD_MAC_BYTES = 16
 
 
 class RecordKeys:
-    """Keys for records outside the cache, made from the same secrets: the first signs, all verify.
+    """Keys for records outside the cache, derived from the same secrets: the first signs, all verify.
 
-    They differ from the keys of entries, so that one kind of signature cannot be used as the other.
+    They differ from the keys of entries, so that a signature of one kind cannot pass for the other.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """The store under the response cache: diskcache's tables and transactions, without trusting the file.
 
-`diskcache.Cache` configures itself from the ``Settings`` rows of the database it opens and unpickles what the ``mode`` and
-``raw`` columns tell it to. Here it is built on an empty database in memory instead, which nobody else can have written to, and
-only then pointed at the file, whose schema must be letter for letter the one just built. So no setting, trigger, view or
-pragma that a stranger put into the file has any effect; of its ``Settings`` only the two sums are read, and those are counted
-anew when they cannot be true.
+`diskcache.Cache` configures itself from the ``Settings`` rows of the database it opens, and unpickles values if the
+``mode`` and ``raw`` columns say so. We therefore build it on an empty database in memory, which nobody else can have
+written to, and only then point it at the file, whose schema must be letter for letter the one just built. So no
+setting, trigger, view or pragma that a stranger put into the file has any effect. Of its ``Settings`` only the two
+totals are read, and those are counted anew if they cannot be true.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .uses import UseLog
 
 __all__ = ["Store"]
 
-# All of diskcache's settings, so that none depends on a default that a later version may change.
+# Every setting of diskcache, so that nothing depends on defaults that a later version may change.
 _SETTINGS: Dict[str, Any] = {
     "statistics": 0,
     "tag_index": 0,
-    "eviction_policy": "least-recently-used",  # for its index; diskcache's own reads, which would write, are not used
+    "eviction_policy": "least-recently-used",  # only for its index: we do not use diskcache's reads, which would write
     "size_limit": 2**62,
-    "cull_limit": 0,  # eviction is ours: diskcache's stops after so many rows, over the limit or not
+    "cull_limit": 0,  # we evict ourselves: diskcache stops after a fixed number of rows, even if still over the limit
     "sqlite_auto_vacuum": 1,
     "sqlite_cache_size": 2**12,
     "sqlite_journal_mode": "wal",
@@ -46,12 +46,14 @@ _SETTINGS: Dict[str, Any] = {
 }
 
 _FIRST_ROWID = -(2**63)
-# A value that is longer is read by itself, so that what is read together does not fill the memory.
+# Longer values are read one at a time, so that a group of values does not fill the memory.
 _MOST_TOGETHER_BYTES = 2**20
-# Work that a transaction may take beside that of the file's size; see `WorkLimit`. Reads find one row by its key, and need no limit.
+# SQLite instructions allowed per transaction, in addition to those for the size of the file; see `WorkLimit`. Reads
+# find one row by its key and need no limit.
 _INSTRUCTIONS = 50_000_000
 
-# Bytes of a value; only for a value that is not a blob, and so not ours, is it read to be counted.
+# Length of a value in bytes. SQLite knows the length of a blob without reading it; anything else is not ours, and is
+# read.
 _LENGTH = "CASE typeof(value) WHEN 'blob' THEN length(value) ELSE coalesce(length(CAST(value AS BLOB)), 0) END"
 
 
@@ -62,22 +64,22 @@ _BEFORE_WRITE = "SELECT (SELECT rowid FROM Cache WHERE key = ? AND raw = 1), (SE
 class Store(diskcache.Cache):  # type: ignore[misc]
     """`diskcache.Cache` over one database file, with connections that can be shared and closed by any thread.
 
-    It has two connections: reads go through one that cannot write, so that they never wait for a writer. Neither may be used by
-    two threads at once; the owner has a lock for each.
+    It has two connections. Reads use one that cannot write, so they never wait for a writer. Two threads must not use
+    the same connection at once; the owner has a lock for each.
 
     Parameters
     ----------
     directory : str
         Created with mode 0700 if missing, the database in it with 0600.
     timeout_seconds : float
-        Longest wait for another process's lock, for a write only while nobody writes: see `storage.lock_wait`.
+        Longest wait for another process's lock. A write waits longer while other processes write; see `storage.lock_wait`.
     max_value_bytes : int
         Longer values are read as None: a manipulated row must not fill the memory.
 
     Raises
     ------
     ForeignError
-        If the database there belongs to another program, which is not touched.
+        If the database belongs to another program; it is left untouched.
     DamagedError, sqlite3.Error, OSError
         See `faults.kind_of`.
     """
@@ -93,7 +95,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self._building: Optional[sqlite3.Connection] = memory
         self.pid = os.getpid()
         try:
-            # The root directory stands in for ours, whose name diskcache would search for ~ and $.
+            # Pass the root directory instead of ours: diskcache would expand ~ and $ in our name.
             super().__init__(os.sep, timeout=timeout_seconds, disk=SignedDisk, **_SETTINGS)
             schema = schema_of(memory)
         finally:
@@ -117,7 +119,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
 
     @property
     def _sql_retry(self) -> Any:
-        # diskcache's own waits up to a minute, whatever the time-out.
+        # diskcache's own version waits up to a minute, whatever the time-out.
         return self._con.execute
 
     def _attach(self, schema: List[Any], max_value_bytes: int) -> None:
@@ -129,7 +131,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         sql = self._writer.execute
         found = schema_of(self._writer)
         if not found:
-            # Only of effect before there are tables, and later a write each time.
+            # This has an effect only before there are tables; later it would merely cost a write.
             sql(f"PRAGMA auto_vacuum = {_SETTINGS['sqlite_auto_vacuum']}")
         mark(self._writer, database.APPLICATION_ID, database.USER_VERSION)
         switch_to_wal(self._writer, timeout_seconds=self._timeout)
@@ -138,7 +140,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         sql(f"PRAGMA journal_size_limit = {2**24}")
         if not found:
             self._create(schema)
-        # In this order: a change in between is found by the next transaction.
+        # The order matters: if the schema changes in between, the next transaction notices.
         self._schema_version = sql("PRAGMA schema_version").fetchall()
         if schema_of(self._writer) != schema:
             database.check_not_newer(self._writer)
@@ -188,11 +190,11 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self._con.execute(f"PRAGMA busy_timeout = {int(min(seconds, ONE_WAIT_SECONDS) * 1000)}").fetchall()
 
     def is_current(self) -> bool:
-        """Whether the files on disk are still those that are open here."""
+        """Whether the files on disk are still the ones opened here."""
         return self._identity == database.identity(self._path)
 
     def was_replaced(self) -> bool:
-        """Whether the open database's name now belongs to another file."""
+        """Whether another file now has the name of the open database."""
         main = database.identity(self._path).main
         opened = getattr(self, "_identity", None)
         return opened is not None and main is not None and main != opened.main
@@ -211,7 +213,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     # ------------------------------------------------------------------ reading
 
     def values_of(self, keys: Sequence[str]) -> Dict[str, bytes]:
-        """Return the values of one to `READ_TOGETHER` keys: those that are not long, and in rows such as ours."""
+        """Return the values of 1 to `READ_TOGETHER` keys; leaves out values over 1 MiB and rows that cannot be ours."""
         every = list(keys)
         every += every[-1:] * (READ_TOGETHER - len(every))
         return {key.decode("ascii"): value for key, value in self.read(self._read_several, every).fetchall()}
@@ -233,7 +235,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return None
 
     def totals(self, *, count_anew: bool = False) -> Sums:
-        """Return the number of entries and stored bytes; `count_anew` reads every row and corrects the sums."""
+        """Return the number of entries and stored bytes; `count_anew` reads every row and corrects the stored totals."""
         found = None if count_anew else self._recorded()
         if found is None:
             with self._changing():
@@ -259,7 +261,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         now, expires : float
             Seconds since 1970 UTC.
         uses : UseLog
-            Uses not yet recorded; they are recorded, and the log emptied, if they decide what is evicted.
+            Uses not yet recorded. If they decide what is evicted, they are recorded and the log is emptied.
         """
         expired = evicted = 0
         noted = False
@@ -323,22 +325,22 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             enter = transaction.enter_context
             begin_in_turn(lambda: enter(self._transact()), self._path, self._patience_seconds, faults.is_busy)
             sql = self._con.execute
-            # A trigger that was added since the tables were looked at would run now.
+            # If somebody added a trigger after we checked the tables, it would run now.
             if sql("PRAGMA schema_version").fetchall() != self._schema_version:
                 raise DamagedError("the tables were changed by somebody else")
             yield sql
 
     def _evict(self, rowids: List[Tuple[int]]) -> int:
-        """Remove rows: the only code that removes expired, evicted and corrupt entries."""
+        """Remove rows. No other code removes expired, evicted or corrupt entries."""
         return int(self._con.executemany("DELETE FROM Cache WHERE rowid = ?", rowids).rowcount) if rowids else 0
 
     def _make_room(self, max_size_bytes: int, *, spare: str, added_bytes: int, moment: float) -> int:
-        """Evict least-recently-used entries other than `spare` until the sum is at most `max_size_bytes`; return how many."""
+        """Evict least recently used entries other than `spare` until the total is at most `max_size_bytes`; return how many."""
         evicted = 0
         size = self._sums().size_bytes
         if size > max_size_bytes + added_bytes:
-            # More than this transaction can have added: the limit was lowered, or the sum forged. Count before a whole cache is
-            # thrown away for it.
+            # This transaction cannot have added so much: the limit was lowered, or the total is forged. Count before
+            # evicting a whole cache for nothing.
             size = self._recount().size_bytes
         if size > max_size_bytes:
             self._end_future_uses(moment)
@@ -364,7 +366,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return evicted
 
     def _end_future_uses(self, moment: float) -> None:
-        """Move uses after `moment`, recorded by a clock that was ahead, to just before it, in the same order."""
+        """Move uses later than `moment`, which a fast clock recorded, to just before it, in the same order."""
         ((latest,),) = self._con.execute("SELECT max(access_time) FROM Cache").fetchall()
         if type(latest) is float and latest > moment:
             self._con.execute(
@@ -373,7 +375,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
             )
 
     def _note(self, uses: List[Tuple[str, float]]) -> None:
-        # Never back in time: the entry may have been written again since it was read.
+        # Never set the time back: the entry may have been written again since that use.
         statement = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
         self._con.executemany(statement, [(when, key, when) for key, when in uses])
 
@@ -388,7 +390,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return None
 
     def _recount(self) -> Sums:
-        """Count entries and bytes from the values themselves, and correct the sums."""
+        """Count entries and bytes from the values themselves, and correct the stored totals."""
         sql = self._con.execute
         sql(f"UPDATE Cache SET size = {_LENGTH} WHERE size IS NOT {_LENGTH}")
         ((count, size),) = sql("SELECT count(*), coalesce(sum(size), 0) FROM Cache").fetchall()

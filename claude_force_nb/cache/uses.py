@@ -1,4 +1,4 @@
-"""When entries were last used, kept in memory until that decides an eviction."""
+"""When entries were last used: kept in memory until it is needed to decide what to evict."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Dict, List, Optional, Tuple
 __all__ = ["MAX_NOTES", "UseLog"]
 
 MAX_NOTES = 4096
-"""Uses kept in memory before some are recorded: each takes about 200 bytes here, and about 20 µs to write."""
+"""Number of uses kept in memory before some are written to disk. Each takes about 200 bytes, and about 20 µs to write."""
 
 
 class UseLog:
-    """Fingerprint to moment of last use, the oldest first. The owner has the lock.
+    """The time of last use by fingerprint, oldest first. The owner does the locking.
 
     Attributes
     ----------
@@ -25,13 +25,13 @@ class UseLog:
         self._last = 0.0
 
     def next_moment(self, now: float) -> float:
-        """Return `now`, adjusted to be later than every previous moment: clocks can be coarse, stand still or go back."""
+        """Return `now`, moved forward if necessary to be later than every earlier result: clocks can be coarse or go back."""
         last = self._last
         self._last = now = now if now > last else last + 1e-6
         return now
 
     def note(self, fingerprint: str, now: float) -> None:
-        """Record in memory that an entry was used."""
+        """Note in memory that an entry was used."""
         times = self.times
         if fingerprint in times:
             del times[fingerprint]

@@ -1,4 +1,4 @@
-"""Reading and checking every entry of a store."""
+"""Read and check every entry of a store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EVICTED_TOGETHER = 64
 def verify_store(
     store: Store, ring: KeyRing, *, ttl_seconds: Optional[float], clock: Callable[[], float]
 ) -> VerifyReport:
-    """Check every row, evict the corrupt ones, and count the size anew; see `ResponseCache.verify`."""
+    """Check every row, evict the corrupt ones and count the size anew; see `ResponseCache.verify`."""
     counts = dict.fromkeys(("intact", "expired", "corrupt", "foreign_key"), 0)
     corrupt: List[Judged] = []
     found = store.scan()
@@ -45,7 +45,7 @@ def verify_store(
 
 
 def _judge(found: Scanned, ring: KeyRing, ttl_seconds: Optional[float], now: float) -> str:
-    """Return how a row counts in a `VerifyReport`."""
+    """Return the `VerifyReport` field that counts a row."""
     try:
         if found.raw != 1:
             raise ValueError("not a key of ours")
