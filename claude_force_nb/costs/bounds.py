@@ -1,4 +1,4 @@
-"""Upper bounds of a request's tokens and cost, known before anything is counted. Pure."""
+"""Upper bounds of a request's tokens and cost, computed without counting its tokens. Pure."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ __all__ = [
     "unbounded_part",
 ]
 
-# Pacing's first estimate for an image and a PDF, until answers show better ones: about 1,600 tokens an image (the
-# documentation's usual largest), and at most 100 pages of 3,000 tokens, each of four bytes.
+# Sizes that pacing assumes for an image and a PDF until answers allow better estimates: an image of about 1,600 tokens
+# (the usual maximum in the documentation), and at most 100 pages of 3,000 tokens, at four bytes a token.
 _PACED_IMAGE_BYTES = 4 * 1600
 _PACED_PDF_BYTES = 4 * 100 * 3000
 
-# Fields of a body that cannot make the call cost more than the rest of the body says. New fields of the API are not among them.
-# (Messages API, "Create a Message"; "Pricing" for speed, region and tier.)
+# Fields of the body that cannot make a call cost more than its size, model and settings imply. A field that the API
+# adds later is not on this list, so it counts as unbounded. (Messages API, "Create a Message"; "Pricing" for speed,
+# region and tier.)
 _BOUNDED_FIELDS = frozenset(
     [
         "cache_control", "context_management", "diagnostics", "inference_geo", "max_tokens", "messages", "metadata", "model",
@@ -38,10 +39,10 @@ _BOUNDED_FIELDS = frozenset(
     ]
 )  # fmt: skip
 _BOUNDED_VALUES = {"speed": ("standard", "fast"), "service_tier": ("auto", "standard_only")}
-# Edits that only leave out; others write a summary, which is billed beside the answer.
+# Context edits that only remove content. Others write a summary, which is billed in addition to the answer.
 _BOUNDED_EDITS = ("clear_tool_uses_", "clear_thinking_")
 _MESSAGE_FIELDS = frozenset(["role", "content", "output_config"])
-# Content that is in the request itself, not given by address or file id, nor put together by the API.
+# Blocks whose content is in the request itself, not behind a URL or file id and not assembled by the API.
 _BOUNDED_BLOCKS = frozenset(
     ["text", "image", "document", "tool_use", "tool_result", "thinking", "redacted_thinking", "search_result"]
 )
@@ -49,19 +50,20 @@ _BOUNDED_SOURCES = frozenset(["base64", "text", "content"])
 
 
 def bound_tokens(request: ClaudeRequest, context_window: Optional[int]) -> Optional[int]:
-    """Return an upper bound of the tokens that the request can be billed for as input, or None if it has no bound.
+    """Return an upper bound of the input tokens that the request can be billed for, or None if there is no bound.
 
     Parameters
     ----------
     request : ClaudeRequest
     context_window : int or None
-        Tokens that fit the model; a longer request is refused and not billed.
+        Context window of the model in tokens; a longer request is refused and not billed.
 
     Notes
     -----
-    A token of text is at least a byte of UTF-8. An image has at most `prompts.attachments.IMAGE_BOUND_TOKENS`, however few bytes it has: a
-    white page of 600 bytes costs as much as a photograph. What a PDF costs cannot be told from its bytes, which are compressed,
-    nor from its pages, which may hold any amount of text; only the model's context bounds it.
+    A token of text takes at least one byte of UTF-8. An image has at most `prompts.attachments.IMAGE_BOUND_TOKENS`,
+    however few bytes it has: a white page of 600 bytes costs as much as a photograph. The cost of a PDF follows neither
+    from its size, since it is compressed, nor from its number of pages, since a page can hold any amount of text; only
+    the model's context window bounds it.
     """
     if not is_bounded(request):
         return None
@@ -80,7 +82,7 @@ def price_bound(
     on : datetime.date
         Day of sending, UTC.
     batch : bool
-        True if it goes as part of a message batch.
+        Whether the request is sent as part of a message batch.
     """
     input_tokens = bound_tokens(request, prices.context_window(request.model))
     if input_tokens is None:
@@ -98,43 +100,43 @@ def price_bound(
 
 
 def _cache_ttl(request: ClaudeRequest) -> Optional[str]:
-    """Return the longest lifetime with which the prompt may be written to the prompt cache; None if it is not marked."""
+    """Return the longest lifetime with which the prompt may be written to the prompt cache; None if nothing is marked."""
     if has_cache_control(request.body):
         return "1h"
     return None if request.cache_mark is None else request.cache_mark.ttl
 
 
 def input_bound_tokens(request: ClaudeRequest) -> int:
-    """Return more tokens than the text and the images of a request can have: see `bound_tokens`, also for what it leaves out."""
+    """Return an upper bound of the tokens in the text and images of a request; PDFs are left out, see `bound_tokens`."""
     return _bytes_in(request.body, IMAGE_BOUND_TOKENS, 0) + _added_by_the_api(request.body)
 
 
 def paced_bytes(request: ClaudeRequest) -> int:
-    """Return a size from which pacing estimates tokens: bytes of text, plus fixed sizes for images and documents."""
+    """Return the size from which pacing estimates tokens: bytes of text, plus fixed sizes for images and documents."""
     return _bytes_in(request.body, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES) + _added_by_the_api(request.body)
 
 
 def content_bytes(request: ClaudeRequest) -> int:
-    """Return the bytes of a request's content, to which its tokens are proportional; excludes what the API adds."""
+    """Return the bytes of a request's content, to which its tokens are proportional; excludes tokens that the API adds."""
     return _bytes_in(request.body, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES)
 
 
 def _added_by_the_api(body: Mapping[str, Any]) -> int:
-    """Return a bound of the tokens around messages, and in the system prompt that the API adds for tools or a schema."""
+    """Return a bound of the tokens that the API adds: around messages, and as a system prompt for tools or a schema."""
     return 1024 if "tools" in body or "format" in (body.get("output_config") or ()) else 512
 
 
 def is_bounded(request: ClaudeRequest) -> bool:
-    """Return whether the request contains everything that the API reads and bills; see `unbounded_part`."""
+    """Return whether everything that the API reads and bills is in the request itself; see `unbounded_part`."""
     return unbounded_part(request) is None
 
 
 def unbounded_part(request: ClaudeRequest) -> Optional[str]:
-    """Return which part of a request may cost more than its size suggests, in words; None if no part does.
+    """Return the name of a field that may make the request cost more than its size suggests; None if there is none.
 
-    That is whatever is not known to be harmless: content given by address or file id, tools that run at the API (search, fetch, code),
-    MCP, turns that the API holds, what it summarises beside the answer, another model that may answer, and every field that is newer
-    than this list.
+    Everything counts that is not known to be bounded: content behind a URL or file id, tools that run at the API
+    (search, fetch, code), MCP, turns stored by the API, summaries that it writes in addition to the answer, another
+    model that may answer, and every field newer than this list.
     """
     body = request.body
     for name, value in body.items():
@@ -157,7 +159,7 @@ def unbounded_part(request: ClaudeRequest) -> Optional[str]:
     return None
 
 
-# Values that count as not given.
+# Values that mean that a field is not set.
 _EMPTY: Tuple[Any, ...] = (None, False, "", [], {})
 
 
@@ -171,7 +173,7 @@ def _is_bounded_editing(managed: Any) -> bool:
 
 
 def _is_bounded_content(content: Any) -> bool:
-    """Return whether content is text, or blocks that are complete in the request, at every level."""
+    """Return whether content is text, or consists of blocks that are complete in the request, at every level."""
     if content is None or isinstance(content, str):
         return True
     return isinstance(content, list) and all(_is_bounded_block(block) for block in content)
@@ -195,7 +197,7 @@ def _has_pdf(value: Any) -> bool:
 
 
 def _bytes_in(value: Any, image: int, pdf: int) -> int:
-    """Return the bytes of the JSON form, which is how the model reads tools and what they were called with."""
+    """Return the bytes of the JSON form, since the model reads tools and their input as JSON."""
     if isinstance(value, str):
         text = encode_basestring(value)
         return 1 + (len(text) if text.isascii() else len(text.encode("utf-8")))

@@ -1,4 +1,4 @@
-"""Budgets: the worst case of a call is reserved before it is sent and its real cost settled after, so no limit is exceeded."""
+"""Budgets: reserve the worst case of a call before it is sent, and settle its real cost afterwards."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class Budget(SpendingLimit):
     limit : Decimal, number, str or None
         US dollars, see `parse_budget`; None for no limit.
     name : str
-        Its name in messages: ``session_budget`` is shown as "the $0.50 session budget".
+        Name in messages: ``session_budget`` is shown as "the $0.50 session budget".
     option : str
-        What sets it, for messages, such as ``%claude_config budget``; `name` by default.
+        How the user sets the budget, for messages, such as ``%claude_config budget``; `name` by default.
     allow_unknown_price : bool
-        True allows calls of unknown price, counting the unknown part as 0.
+        Whether to allow calls of unknown price, counting the unknown part as 0.
     warns : bool
-        True warns once when 80 % of the limit is spent.
+        Whether to warn once when 80 % of the limit is spent.
 
     Attributes
     ----------
     queue : WaitingQueue
-        Calls that wait for room; see `reserve_in_turn`.
+        Calls that wait until enough of the budget is free; see `reserve_in_turn`.
 
     Notes
     -----
@@ -72,7 +72,7 @@ class Budget(SpendingLimit):
 
     @property
     def spent(self) -> Decimal:
-        """US dollars of settled calls."""
+        """US dollars spent on settled calls."""
         return self._spent
 
     @property
@@ -82,24 +82,25 @@ class Budget(SpendingLimit):
 
     @property
     def left(self) -> Optional[Decimal]:
-        """US dollars that can be reserved, at least 0; None without a limit."""
+        """US dollars that can still be reserved, at least 0; None without a limit."""
         with self._lock:
             return None if self.limit is None else max(_ZERO, amount_left(self.limit, self._spent, self._reserved))
 
     def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
-        """Set `amount` aside.
+        """Reserve `amount` for a call.
 
         Parameters
         ----------
         amount : Decimal or None
             The most the call can cost, in US dollars, at least 0; None if its price is unknown.
         in_flight : bool
-            True if it will be settled soon, so that others may wait for it.
+            Whether the call will be settled soon, so that other calls may wait for it.
 
         Raises
         ------
         BudgetExceededError
-            If it does not fit what is left, or is unknown while there is a limit. The line says what is needed, what is left and what to do.
+            If `amount` is more than is left, or unknown while there is a limit. The message says what is needed, what
+            is left and what to do.
         """
         amount = self._checked(amount)
         with self._lock:
@@ -113,7 +114,7 @@ class Budget(SpendingLimit):
         return Reservation(amount, lambda actual: self._settle(amount, actual, in_flight))
 
     def lower_to_used(self) -> Decimal:
-        """Lower the limit to what is spent and reserved; return the US dollars by which it was lowered."""
+        """Lower the limit to the amount spent and reserved; return the US dollars by which it was lowered."""
         with self._lock:
             if self._limit is None:
                 return _ZERO
@@ -135,7 +136,7 @@ class Budget(SpendingLimit):
 
 
 class BudgetGroup:
-    """Several budgets that a call must fit at once.
+    """Several budgets, all of which a call must fit.
 
     Parameters
     ----------
@@ -144,8 +145,8 @@ class BudgetGroup:
 
     Notes
     -----
-    If one budget refuses, what the earlier ones reserved is given back. A concurrent call may be refused in between although it
-    would have fitted afterwards; a call that does not fit is never allowed.
+    If one budget refuses, the reservations in the earlier ones are released. In between, a concurrent call may be
+    refused although it would fit afterwards; a call that does not fit is never allowed.
     """
 
     def __init__(self, budgets: Iterable[Union[Budget, DailyBudget, None]]) -> None:
@@ -153,19 +154,19 @@ class BudgetGroup:
 
     @property
     def left(self) -> Optional[Decimal]:
-        """US dollars that can be reserved in all of them; None if all are unlimited."""
+        """US dollars that can be reserved in all budgets; None if all are unlimited."""
         lefts = [left for left in (budget.left for budget in self.budgets) if left is not None]
         return min(lefts) if lefts else None
 
     def queue_ahead(self) -> Optional[WaitingQueue]:
-        """Return the queue of a budget that others are waiting for; None if nobody waits."""
+        """Return the queue of a budget that other calls are waiting for; None if there is none."""
         for budget in self.budgets:
             if len(budget.queue):
                 return budget.queue
         return None
 
     def reserve_or_queue(self, amount: Optional[Decimal]) -> Tuple[Optional[Reservation], Optional[WaitingQueue]]:
-        """Reserve `amount`, or return the queue of the budget that may have room once calls in flight are settled.
+        """Reserve `amount`, or return the queue of the budget that may have enough once calls in flight are settled.
 
         Raises
         ------
@@ -200,7 +201,7 @@ class BudgetGroup:
             raise
 
         def end(actual: Decimal) -> None:
-            # A warning may be an error in the user's settings; the other budgets are settled all the same.
+            # Settle the other budgets even if the user's settings turn a warning of one into an error.
             with ExitStack() as stack:
                 for reservation in reversed(taken):
                     stack.callback(reservation.settle, actual)
@@ -209,15 +210,15 @@ class BudgetGroup:
 
 
 async def reserve_in_turn(budgets: BudgetGroup, amount: Optional[Decimal]) -> Reservation:
-    """Reserve `amount`, waiting as long as it may fit once calls in flight are settled.
+    """Reserve `amount`, waiting while it may still fit once calls in flight are settled.
 
-    Such calls are those of this process that were reserved here too. Who came first is served first, so that a dear call
-    is not passed by cheap ones for ever.
+    Calls in flight are those of this process that this function reserved. Callers are served in order, so that cheap
+    calls cannot overtake an expensive one forever.
 
     Raises
     ------
     BudgetExceededError
-        As `Budget.reserve`, if it does not fit even if the calls in flight cost nothing.
+        As in `Budget.reserve`, if `amount` would not fit even if the calls in flight cost nothing.
     """
     queue = budgets.queue_ahead()
     if queue is None:
@@ -230,7 +231,7 @@ async def reserve_in_turn(budgets: BudgetGroup, amount: Optional[Decimal]) -> Re
         waiter = joined.join()
         try:
             while True:
-                # Checked only after joining the queue: calls settled from now on wake it.
+                # Check after joining the queue: then no call can be settled unnoticed between check and wait.
                 if joined.is_first(waiter):
                     reservation, queue = budgets.reserve_or_queue(amount)
                     if queue is not joined:

@@ -1,4 +1,4 @@
-"""``claude-force-nb cost``: what was spent and saved, in a terminal."""
+"""``claude-force-nb cost``: spending and savings in a terminal."""
 
 from __future__ import annotations
 

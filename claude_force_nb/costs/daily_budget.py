@@ -1,4 +1,4 @@
-"""A budget for a day that all kernels of a user share, in the ledger's file."""
+"""A daily budget that all kernels of a user share, kept in the ledger's file."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ __all__ = ["DailyBudget"]
 
 _ZERO = Decimal(0)
 
-# Amounts are whole units of 10**-12 US dollars, which SQLite adds exactly; they are rounded up to them.
+# Amounts are stored as whole units of 10**-12 US dollars, rounded up, because SQLite adds whole numbers exactly.
 _UNITS = 10**12
 _MOST_UNITS = 4 * 10**18
 _BUSY_TIMEOUT_SECONDS = 10.0
 
-# ValueError: the file holds what is not a valid amount.
+# ValueError: an amount in the file is not valid.
 _FILE_ERRORS = (sqlite3.Error, OSError, ValueError)
 
 
 class _Seen(NamedTuple):
-    """The sum of a day's entries read so far, so that each is read once."""
+    """The sum of a day's ledger entries up to `last_id`, so that each entry is read only once."""
 
     day: str
     last_id: int = 0
@@ -50,9 +50,9 @@ class _Seen(NamedTuple):
 class DailyBudget(SpendingLimit):
     """A limit on what all kernels that share a ledger spend in one day (UTC).
 
-    Reservations are rows in the ledger's file, made in exclusive transactions. One that a killed process leaves behind counts as
-    spent for the rest of its day, since its call may have been billed. If the file cannot be written, the limit cannot be
-    guaranteed, so `reserve` refuses.
+    Reservations are rows in the ledger's file, inserted in exclusive transactions. A reservation left behind by a
+    killed process counts as spent for the rest of the day, since its call may have been billed. If the file cannot be
+    written, the limit cannot be guaranteed, so `reserve` refuses.
 
     Costs recorded in the ledger earlier that day count too, so a budget set at noon includes the morning.
 
@@ -63,7 +63,7 @@ class DailyBudget(SpendingLimit):
     path : Path or str
         The ledger's file (`Ledger.path`).
     clock : callable
-        Gives Unix seconds.
+        Returns Unix seconds.
     name, option, allow_unknown_price
         As in `budget.Budget`.
     """
@@ -81,7 +81,7 @@ class DailyBudget(SpendingLimit):
         self._clock = clock
         self._lock = threading.Lock()
         self._in_flight = 0  # units
-        # A separate connection: a budget may wait for other kernels, the ledger must not.
+        # A connection of its own, because a budget may wait for other kernels, but the ledger must not.
         self._file = LedgerFile(path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
         self._seen = _Seen("")
         self._warned_of_file = False
@@ -92,26 +92,26 @@ class DailyBudget(SpendingLimit):
 
     @property
     def spent(self) -> Decimal:
-        """US dollars of today's settled calls of all kernels. Raises ClaudeForceError if the file cannot be read."""
+        """US dollars spent today on settled calls of all kernels. Raises ClaudeForceError if the file cannot be read."""
         return self._today()[0]
 
     @property
     def reserved(self) -> Decimal:
-        """US dollars reserved today by all kernels, including dead ones. Raises as `spent`."""
+        """US dollars reserved today by all kernels, including dead ones. Raises like `spent`."""
         return self._today()[1]
 
     @property
     def left(self) -> Optional[Decimal]:
-        """US dollars that can be reserved today, at least 0; None without a limit. Raises as `spent`."""
+        """US dollars that can still be reserved today, at least 0; None without a limit. Raises like `spent`."""
         return None if self.limit is None else max(_ZERO, amount_left(self.limit, *self._today()))
 
     def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
-        """Reserve `amount`, for all kernels, like `Budget.reserve`.
+        """Reserve `amount` like `Budget.reserve`, visibly for all kernels.
 
         Raises
         ------
         BudgetExceededError
-            As `Budget.reserve`, and if the file cannot be written.
+            As in `Budget.reserve`, and if the file cannot be written.
         """
         limit = self.limit
         amount = self._checked(amount)
@@ -123,7 +123,7 @@ class DailyBudget(SpendingLimit):
             with self._file.transaction() as connection:
                 left = amount_left(limit, *self._amounts(connection, day))
                 if _dollars(units) > left:
-                    # Other kernels' calls are not waited for, since they may be dead.
+                    # Count only our own calls in flight: other kernels may be dead and never settle theirs.
                     later = EXACT.add(left, _dollars(self._in_flight))
                     raise exceeded(amount, left, limit, self.name, self.option, left_if_calls_are_free=later)
                 self._begin_day(connection, day)
@@ -141,7 +141,7 @@ class DailyBudget(SpendingLimit):
         return Reservation(amount, lambda actual: self._settle(day, number, actual, units if in_flight else 0))
 
     def _begin_day(self, connection: sqlite3.Connection, day: str) -> None:
-        """Start the day's sum with what was spent before there was a budget.
+        """Start the day's sum with the amount spent before there was a budget.
 
         Otherwise a call that was billed but not recorded, because its answer was lost, would count for less than it cost.
         """
@@ -170,7 +170,7 @@ class DailyBudget(SpendingLimit):
                 nearly = actual > 0 and self._warned_on < day and nearly_spent(_dollars(spent), limit)
                 self._warned_on = day if nearly else self._warned_on
         except _FILE_ERRORS as error:
-            # The answer matters more than the difference: the reservation keeps counting.
+            # Never lose an answer because of this: the reservation simply keeps counting.
             self._file.close()
             if not self._warned_of_file:
                 self._warned_of_file = True
@@ -198,7 +198,7 @@ class DailyBudget(SpendingLimit):
     def _amounts(self, connection: sqlite3.Connection, day: str) -> Tuple[Decimal, Decimal]:
         """Return the amounts spent and reserved on a day; raises ValueError if the file holds an invalid amount."""
         settled = _dollars(_settled(connection, day))
-        # Counted by type as well: what is not a whole number, SQLite would sum as 0.
+        # Compare the number of integers with that of rows: SQLite sums any text as 0.
         query = (
             "SELECT COALESCE(SUM(amount), 0), COALESCE(MIN(amount), 0), COUNT(*), TOTAL(typeof(amount) = 'integer')"
             " FROM reservations WHERE day = ?"
@@ -206,12 +206,13 @@ class DailyBudget(SpendingLimit):
         total, least, count, whole = connection.execute(query, (day,)).fetchone()
         if count != whole or least < 0:
             raise ValueError("a reservation is not a valid amount")
-        # Settled calls are in the ledger too, a moment later; what it has beyond them was spent without this budget.
+        # A settled call is in the ledger too, a moment later. Anything beyond that in the ledger was spent without this
+        # budget.
         return max(settled, self._recorded(connection, day)), _dollars(total)
 
     def _recorded(self, connection: sqlite3.Connection, day: str) -> Decimal:
         seen = self._seen if self._seen.day == day else _Seen(day)
-        # The plus sign keeps SQLite from choosing the row number where the index on time is the better start.
+        # "+id" stops SQLite from searching by row number while the index on time is the better start.
         query = (
             f"SELECT id, cost FROM entries WHERE {'' if seen.last_id else '+'}id > ? AND time >= ? AND time < ?"
             " AND cached = 0 AND cost IS NOT NULL ORDER BY id"
@@ -219,7 +220,7 @@ class DailyBudget(SpendingLimit):
         start = start_of(day)
         last, total = seen.last_id, seen.total
         for number, cost in connection.execute(query, (last, start, start + DAY_SECONDS)):
-            # In a damaged file the same rows may come again and again.
+            # A damaged file can return the same rows over and over.
             if type(number) is not int or number <= last:
                 raise ValueError("its rows are out of order")
             last, total = number, EXACT.add(total, amount_of(cost))

@@ -1,4 +1,4 @@
-"""Days in UTC, which prices, budgets and the ledger use."""
+"""Days in UTC, as prices, budgets and the ledger use them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def today() -> datetime.date:
 
 
 def day_before(seconds: float) -> datetime.date:
-    """Return the day it was so many seconds ago, UTC; today for 0."""
+    """Return the date `seconds` ago, UTC; today's for 0."""
     if seconds == 0:
         return today()
     return datetime.datetime.fromtimestamp(max(0.0, time.time() - seconds), datetime.timezone.utc).date()
 
 
 def day_of(unix_seconds: float) -> str:
-    """Return the day of a moment, as ``2026-11-01``; 1970-01-01 for earlier moments."""
+    """Return the UTC day of a time, such as ``2026-11-01``; 1970-01-01 for earlier times."""
     return time.strftime("%Y-%m-%d", time.gmtime(max(0.0, unix_seconds)))
 
 
 def start_of(day: str) -> float:
-    """Return the first moment of a day such as ``2026-11-01``, in Unix seconds; raises ValueError if it is not a day."""
+    """Return the start of a day such as ``2026-11-01`` in Unix seconds; raises ValueError if `day` is not a valid day."""
     return datetime.datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc).timestamp()

@@ -1,4 +1,4 @@
-"""The ledger: what every answer cost or saved, on disk for all of a user's kernels. It contains no prompts, answers or keys."""
+"""The ledger: what every answer cost or saved, on disk for all kernels of a user, without prompts, answers or keys."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ __all__ = ["Ledger", "LedgerEntry", "LedgerRow", "default_ledger_path", "parse_s
 
 _LONGEST_NAME = 200
 
-# A file that failed is tried again only after this time, so that a lock held by a stuck process does not slow down every call.
+# After a failure, wait this long before trying the file again, so that a lock held by a stuck process does not slow
+# every call.
 _RETRY_SECONDS = 30.0
 _BUSY_TIMEOUT_SECONDS = 2.0
 _MOST_PENDING = 10_000
-# Cached answers are written together after this time, or this many: they cost nothing, and writing each alone would take
-# longer than the cache took to answer.
+# Cached answers are written together after this time, or at this number. They cost nothing, so none of them is worth a
+# transaction of its own, which would take longer than the cache took to answer.
 _HIT_SECONDS = 1.0
 _MOST_HITS = 512
 
@@ -57,19 +58,19 @@ def _flush_all() -> None:
 
 
 class Ledger:
-    """Append-only record of what answers cost, for several threads and processes at once.
+    """Append-only record of what answers cost, shared by several threads and processes.
 
-    Constructing it reads and writes nothing. A paid answer is on disk when `append` returns, so it survives the death of the
-    process. Cached ones are written together: with the next paid one, with a later call once a second has passed, or by
-    `flush`. If the ledger cannot be written, there is one `ClaudeForceWarning` and no answer is lost: up to 10,000 rows wait in
-    memory and are written when that is possible again.
+    Constructing it reads and writes nothing. A paid answer is on disk when `append` returns, so it survives the death
+    of the process. Cached answers are written together: with the next paid one, with a later call once a second has
+    passed, or by `flush`. If the ledger cannot be written, there is one `ClaudeForceWarning` and no answer is lost: up
+    to 10,000 rows wait in memory until they can be written.
 
     Parameters
     ----------
     path : Path or str
         The SQLite file.
     clock : callable
-        Gives Unix seconds.
+        Returns Unix seconds.
     """
 
     def __init__(self, path: Union[Path, str], *, clock: Callable[[], float] = time.time) -> None:
@@ -88,13 +89,13 @@ class Ledger:
         return f"Ledger({str(self.path)!r})"
 
     def append(self, result: ClaudeResult, *, notebook: Optional[str] = None, cell: Optional[str] = None) -> None:
-        """Record one answer, from the API or the cache, or one failure. Requests that were not sent are not recorded.
+        """Record one answer from the API or the cache, or one failure. Requests that were not sent are not recorded.
 
         Parameters
         ----------
         result : ClaudeResult
         notebook, cell : str, optional
-            Name of the notebook and id of the cell; cut to 200 characters.
+            Name of the notebook and id of the cell; truncated to 200 characters.
         """
         if not result.cached:
             self.append_many((result,), notebook=notebook, cell=cell)
@@ -125,7 +126,7 @@ class Ledger:
 
     def _waiting_hits(self) -> List[Tuple[Any, ...]]:
         self._first_hit = None
-        if self._owner != os.getpid():  # these are the parent's, which writes them itself
+        if self._owner != os.getpid():  # after a fork: the parent writes these itself
             self._owner = os.getpid()
             self._hits.clear()
             self._pending.clear()
@@ -137,7 +138,7 @@ class Ledger:
                 return waiting
 
     def flush(self, *, last: bool = False) -> None:
-        """Write the cached answers that are waiting; with `last`, also retry what could not be written."""
+        """Write the pending cached answers; with `last`, also retry rows that could not be written before."""
         if self._hits or (last and self._pending):
             self._write([], self._clock(), last=last)
 
@@ -158,7 +159,7 @@ class Ledger:
                 if self._failed_at is not None:
                     self._pending, self._failed_at, self._warned = [], None, False
             except (sqlite3.Error, OSError) as error:
-                # A connection that failed may be to a file that is gone; the next try opens it anew.
+                # The file behind a failed connection may be gone; the next try opens it again.
                 self._file.close()
                 if self._failed_at is None:
                     self._pending = rows[:_MOST_PENDING]
@@ -173,19 +174,19 @@ class Ledger:
             )
 
     def summary(self, by: Optional[str] = None, since: Optional[float] = None) -> List[LedgerRow]:
-        """Return sums, by ``"model"``, ``"agent"``, ``"day"`` or ``"notebook"``, or one row for all.
+        """Return sums by ``"model"``, ``"agent"``, ``"day"`` or ``"notebook"``, or one row for all.
 
         Parameters
         ----------
         by : str, optional
-            Days are in order of time, the others most expensive first.
+            The key. Days are in chronological order, other groups most expensive first.
         since : float, optional
             Unix seconds; earlier answers are ignored. See `parse_since`.
 
         Raises
         ------
         OptionError
-            If `by` is none of these.
+            If `by` is not one of these.
         ClaudeForceError
             If the file cannot be read.
         """
@@ -203,7 +204,7 @@ class Ledger:
         return sorted(rows, key=lambda row: (0 if by == "day" else -row.cost, row.key))
 
     def speeds(self, by: Optional[str] = None, since: Optional[float] = None) -> Dict[str, Speed]:
-        """Return how quickly and reliably calls were answered, by the keys of `summary`, with its parameters and errors."""
+        """Return how quickly and reliably calls were answered, by the same keys; parameters and errors as in `summary`."""
         if by not in _KEYS:
             raise OptionError(f"by must be model, agent, day or notebook, not {by!r}")
         try:
@@ -226,11 +227,11 @@ class Ledger:
         query = f"SELECT id, {', '.join(COLUMNS)} FROM entries WHERE id > ? AND time >= ? ORDER BY id LIMIT 1000"
         last = 0
         while True:
-            # Page by page, so that no transaction stays open between them.
+            # Read in pages, so that no transaction stays open between two of them.
             page = self._select(query, (last, since or 0.0))
             for number, *row in page:
                 try:
-                    # In a damaged file the same rows may come again and again.
+                    # A damaged file can return the same rows over and over.
                     if type(number) is not int or number <= last:
                         raise ValueError("its rows are out of order")
                     entry = entry_of(row)
@@ -242,10 +243,10 @@ class Ledger:
                 return
 
     def prune(self, older_than_seconds: float) -> int:
-        """Remove older answers, and return how many were removed.
+        """Remove older answers and return how many were removed.
 
-        The answers of this day (UTC) are kept, and the reservations of a daily budget for two days, whatever is asked: else
-        the day's budget would forget what was spent of it.
+        Today's answers (UTC) are always kept, and a daily budget's reservations of the last two days too: otherwise the
+        daily budget would forget what has been spent.
 
         Parameters
         ----------
@@ -272,20 +273,20 @@ class Ledger:
         return int(gone)
 
     def export_csv(self, target: Union[Path, str, IO[str]], since: Optional[float] = None) -> int:
-        """Write the answers as CSV with a header, and return how many there were.
+        """Write the answers as CSV with a header and return how many there were.
 
         Parameters
         ----------
         target : Path, str or text file
-            A file is opened as UTF-8 and replaced. Times are ISO 8601 in UTC, amounts exact US dollars. Text that a
-            spreadsheet would run as a formula gets a leading apostrophe.
+            A path is written as UTF-8, replacing an existing file. Times are ISO 8601 in UTC, amounts exact US dollars.
+            Text that a spreadsheet would run as a formula gets a leading apostrophe.
         since : float, optional
             Unix seconds.
 
         Raises
         ------
         ClaudeForceError
-            If the ledger cannot be read, or the file cannot be written; a link is not followed.
+            If the ledger cannot be read, or the file cannot be written; links are not followed.
         """
         if isinstance(target, (str, Path)):
             try:
@@ -298,8 +299,8 @@ class Ledger:
     def to_frame(self, since: Optional[float] = None) -> Any:
         """Return the answers as a data frame of pandas, or of polars if pandas is not installed.
 
-        One row for each, in the order they were recorded, with the fields of `LedgerEntry` as columns; ``time`` is in UTC, amounts
-        are floating point US dollars, missing where the price is unknown.
+        There is one row per answer, in the order they were recorded, with the fields of `LedgerEntry` as columns.
+        ``time`` is in UTC; amounts are floating-point US dollars, and missing if the price is unknown.
 
         Parameters
         ----------
@@ -314,7 +315,7 @@ class Ledger:
         return frame_of(self.entries(since))
 
     def close(self) -> None:
-        """Close the file after one more attempt to write pending rows. Idempotent; later use opens it again."""
+        """Try once more to write pending rows, then close the file. Idempotent; any later call opens it again."""
         self.flush(last=True)
         self._file.close()
 
@@ -338,7 +339,7 @@ def _name(value: Optional[str]) -> Optional[str]:
     if value is None or (type(value) is str and len(value) <= _LONGEST_NAME and value.isascii()):
         return value
     text = str(value)[:_LONGEST_NAME]
-    # A lone surrogate cannot be stored, and a server may send one.
+    # SQLite cannot store a lone surrogate, and a server may send one.
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -379,5 +380,5 @@ def _row(result: ClaudeResult, now: float, notebook: Optional[str], cell: Option
 
 
 def _seconds(value: float) -> Optional[float]:
-    # What nobody has measured, as that of a row of a message batch, is 0.
+    # 0 means that it was not measured, as for a row of a message batch.
     return float(value) if value > 0 else None

@@ -1,4 +1,4 @@
-"""The ledger's entries as CSV or as a data frame. No data frame library is imported before one is asked for."""
+"""The ledger's entries as CSV or as a data frame. Data frame libraries are imported only when needed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["frame_of", "write_csv"]
 
 _COUNTS = (*(name for name in COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
 _NUMBERS = ("cost", "saved", "prompt_cache_saved", "duration_seconds", "call_seconds")
-# Control characters, and Unicode's line ends.
+# Control characters and Unicode line separators.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# At the beginning, and behind a semicolon: where the comma is the decimal mark, spreadsheets take that for the end of a cell, whatever
-# quotes there are.
+# The start of a formula: at the beginning of a cell, or after a semicolon. In locales with a decimal comma,
+# spreadsheets split cells at semicolons, even inside quotes.
 _FORMULA = re.compile(r"(\A|;)(?=\s*[=+\-@＝＋－＠])")
 _TEXTS = tuple(name for name in COLUMNS if name not in (*_COUNTS, *_NUMBERS, "time", "cached"))
 
 
 def write_csv(entries: Iterable[LedgerEntry], target: IO[str]) -> int:
-    """Write entries with a header; return how many there were. See `Ledger.export_csv` for the form."""
+    """Write entries as CSV with a header, in the format of `Ledger.export_csv`; return how many there were."""
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(COLUMNS)
     count = 0
@@ -45,7 +45,7 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
     Raises
     ------
     OptionError
-        If neither is installed.
+        If neither library is installed.
     """
     library = next((name for name in ("pandas", "polars") if find_spec(name) is not None), None)
     if library is None:
@@ -54,20 +54,20 @@ def frame_of(entries: Iterable[LedgerEntry]) -> Any:
     for entry in entries:
         for name, values in columns.items():
             value = getattr(entry, name)
-            # Data frames add, group and plot floating point numbers; the CSV has the exact amounts.
+            # Data frames can add, group and plot floats, but not Decimals. The CSV has the exact amounts.
             values.append(float(value) if isinstance(value, Decimal) else value)
         columns["time"][-1] = _moment(entry)
     frames = import_module(library)
     if library == "pandas":
         frame = frames.DataFrame(columns)
-        # Even without an entry or a known price, so that a program need not check.
+        # Set the types even if there are no entries or known prices, so that programs can rely on them.
         types = {**dict.fromkeys(_NUMBERS, "float64"), **dict.fromkeys(_COUNTS, "int64"), "cached": "bool"}
         if frame.empty:  # otherwise pandas infers its own type for text
             types.update(dict.fromkeys(_TEXTS, "object"))
         frame = frame.astype(types)
         frame["time"] = frames.to_datetime(frame["time"], utc=True)
         return frame
-    if sys.version_info < (3, 9):  # where polars cannot give a time zone back
+    if sys.version_info < (3, 9):  # polars cannot return time zones there
         columns["time"] = [moment.replace(tzinfo=None) for moment in columns["time"]]
     types = {
         **dict.fromkeys(_NUMBERS, frames.Float64),
@@ -86,7 +86,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, str):
-        # A bare carriage return would begin another line, and that a formula.
+        # A bare carriage return would start a new line, which could be a formula.
         plain = _CONTROL.sub(" ", value)
         return _FORMULA.sub(r"\1'", plain)
     return value

@@ -45,12 +45,12 @@ CREATE INDEX IF NOT EXISTS reservations_day ON reservations (day);
 CREATE TABLE IF NOT EXISTS days (day TEXT PRIMARY KEY, spent INTEGER NOT NULL);
 """
 _SCHEMA_2 = _SCHEMA.replace(",\n    duration_seconds REAL,\n    call_seconds REAL", "")
-# Those of earlier versions, whose answers are taken over.
+# Schemas of earlier versions, from which the answers are migrated.
 _EARLIER = {1: _SCHEMA_2.replace("    prompt_cache_saved TEXT,\n", ""), 2: _SCHEMA_2}
 
 
 class LedgerFile(SharedFile):
-    """The file, with the tables of both.
+    """The SQLite file with the tables of the ledger and of the daily budget.
 
     Parameters
     ----------
@@ -82,11 +82,12 @@ def default_ledger_path(environ: Mapping[str, str], *, local: bool = False) -> P
     environ : mapping
         Environment variables.
     local : bool
-        True for answers of servers on this machine: nobody bills them, so they must not look like spending or use up a budget.
+        True for answers of servers on this machine. Nobody bills them, so they must neither count as spending nor use
+        up a budget.
     """
     return user_folder("data", environ) / (_LOCAL_NAME if local else "ledger.db")
 
 
 def is_local(path: Path) -> bool:
-    """Return whether a ledger is the one for servers on this machine."""
+    """Return whether `path` is the ledger for servers on this machine."""
     return path.name == _LOCAL_NAME

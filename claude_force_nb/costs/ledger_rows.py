@@ -1,4 +1,4 @@
-"""The ledger's entries and sums over them, checked as they are read. Pure."""
+"""The ledger's entries, and sums over them, validated as they are read. Pure."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ __all__ = [
 ]
 
 LARGEST_COUNT = 10**12
-"""Most tokens recorded for a call: more than any call has, so that a server's nonsense cannot overflow SQLite's sums."""
+"""Most tokens recorded for a call: above any real call, so that a bogus count from a server cannot overflow SQLite's sums."""
 
 _LARGEST_AMOUNT = 10**12
-# An amount is exact, and at most as long as the digits of the context and their point.
+# Most characters of an amount: amounts are exact, so it has at most the digits of the decimal context and a point.
 _LONGEST_AMOUNT = 120
 _LAST_MOMENT = 253_402_300_799.0  # the end of the year 9999
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One answer as the ledger keeps it.
+    """One answer in the ledger.
 
-    Attributes are those of `ClaudeResult` and `Usage` of the same name, and ``time`` (Unix seconds), ``notebook`` and
-    ``cell``. ``cost`` is None if the price is unknown. For a cached answer, the tokens are those of the original call.
-    ``prompt_cache_saved`` is below 0 if an answer only wrote to the API's prompt cache. ``duration_seconds`` is the time
-    until the answer or the failure, with waiting and retries, ``call_seconds`` that of the call that gave the answer; both are
-    None for cached answers, and if they are not known.
+    The attributes have the same names and meanings as in `ClaudeResult` and `Usage`; in addition there are ``time``
+    (Unix seconds), ``notebook`` and ``cell``. ``cost`` is None if the price is unknown. For a cached answer, the tokens
+    are those of the original call. ``prompt_cache_saved`` is below 0 if an answer only wrote to the API's prompt cache.
+    ``duration_seconds`` is the time until the answer or the failure, with waiting and retries; ``call_seconds`` is the
+    time of the call that returned the answer. Both are None if unknown, and for cached answers.
     """
 
     time: float
@@ -74,22 +74,22 @@ class LedgerRow:
     Attributes
     ----------
     key : str
-        Model, agent, day (``2026-11-01``, UTC) or notebook, "" if there was none; ``total`` for all.
+        Model, agent, day (``2026-11-01``, UTC) or notebook; "" if there was none; ``total`` for all.
     calls : int
         Answers and failures that came from the API.
     hits : int
         Answers that came from the cache.
     unknown_price : int
-        Calls of unknown cost; not included in `cost`.
+        Calls of unknown price; not included in `cost`.
     input_tokens, output_tokens : int
-        Tokens of the calls; input with prompt cache writes and reads.
+        Tokens of the calls; input includes prompt cache writes and reads.
     cost, saved : Decimal
         US dollars.
     unknown_saved : int
         Cached answers of unknown price; not included in `saved`.
     prompt_cache_saved : Decimal
-        US dollars by which the API's prompt cache made the calls cheaper; below 0 if more was written than read. Calls without
-        a known price are not in it.
+        US dollars that the API's prompt cache saved; below 0 if more was written than read. Calls of unknown price are
+        not included.
     """
 
     key: str
@@ -117,7 +117,7 @@ class Speed:
     median_seconds, p95_seconds : float or None
         Median and 95th percentile of the durations, including waiting and retries; None if no duration is known.
     tokens_per_second : float or None
-        Output tokens of the answers by the time of the calls that gave them.
+        Output tokens of the answers, divided by the time of the calls that returned them.
     """
 
     calls: int = 0
@@ -128,12 +128,12 @@ class Speed:
 
     @property
     def failure_rate(self) -> float:
-        """Share of the calls that gave no answer, 0 to 1."""
+        """Share of the calls that returned no answer, 0 to 1."""
         return self.failures / self.calls if self.calls else 0.0
 
 
 COLUMNS = tuple(item.name for item in fields(LedgerEntry))
-"""Names of the fields of an entry, in the order in which the file has them."""
+"""Names of the fields of an entry, in the order of the file's columns."""
 
 _COUNTS = (*(name for name in COLUMNS if name.endswith("_tokens")), "web_searches", "attempts")
 _OPTIONAL_TEXTS = ("notebook", "cell", "agent", "request_id")
@@ -141,7 +141,7 @@ _TEXTS = ("model", "service_tier", "speed", "fingerprint", "status")
 
 
 def amount_of(value: Any, *, signed: bool = False) -> Decimal:
-    """Return an amount as the ledger's file has it, US dollars, >= 0 unless it is `signed`; raises ValueError if it is not one."""
+    """Return an amount read from the ledger's file, in US dollars, >= 0 unless `signed`; raises ValueError if it is not valid."""
     if type(value) is not str or len(value) > _LONGEST_AMOUNT:
         raise ValueError("a cost is not a valid amount")
     try:
@@ -158,14 +158,14 @@ def _known_amount(value: Any, *, signed: bool = False) -> Optional[Decimal]:
 
 
 def seconds_of(value: Any) -> Optional[float]:
-    """Return a duration as the ledger's file has it, >= 0; None if it is not known; raises ValueError if it is not one."""
+    """Return a duration read from the ledger's file, >= 0, or None if unknown; raises ValueError if it is not valid."""
     if value is not None and not (type(value) is float and 0 <= value <= _LAST_MOMENT):
         raise ValueError("a duration is not valid")
     return value
 
 
 def entry_of(row: Iterable[Any]) -> LedgerEntry:
-    """Return an entry as read from the file; raises ValueError if it is not valid."""
+    """Return an entry read from the file; raises ValueError if it is not valid."""
     named = dict(zip(COLUMNS, row))
     if type(named["time"]) is not float or not (math.isfinite(named["time"]) and 0 <= named["time"] <= _LAST_MOMENT):
         raise ValueError("a time is not valid")
@@ -184,7 +184,7 @@ def entry_of(row: Iterable[Any]) -> LedgerEntry:
 
 
 class Group(NamedTuple):
-    """Answers with the same key, cost and savings, as SQLite groups them: how many `answers`, and the sums of their tokens."""
+    """Answers with the same key, cost and savings, as SQLite groups them: their number (`answers`) and sums of their tokens."""
 
     key: str
     cached: int

@@ -1,4 +1,4 @@
-"""One model's prices: the numbers, the model's names, and how both are read from the table or the user. Pure."""
+"""The prices and names of one model, and how both are read from the price table or from the user. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ModelPrices", "Period", "Rates", "Tiers", "model_from_table", "model
 
 @dataclass(frozen=True)
 class Rates:
-    """US dollars per million tokens of each kind, for requests of more than `over_input_tokens` (-1: of any size)."""
+    """US dollars per million tokens of each kind, for requests with more than `over_input_tokens` (-1: of any size)."""
 
     input_mtok: Decimal
     output_mtok: Decimal
@@ -26,7 +26,7 @@ class Rates:
     over_input_tokens: int = -1
 
     def amount(self, usage: Usage) -> Decimal:
-        """Return dollars times one million for the tokens of `usage`, exactly."""
+        """Return the exact price of the tokens of `usage` in millionths of a US dollar."""
         add, multiply = EXACT.add, EXACT.multiply
         total = multiply(self.input_mtok, usage.input_tokens)
         total = add(total, multiply(self.output_mtok, usage.output_tokens))
@@ -35,7 +35,7 @@ class Rates:
         return add(total, multiply(self.cache_write_1h_mtok, usage.cache_write_1h_tokens))
 
     def highest_input_mtok(self, cache_ttl: Optional[str]) -> Decimal:
-        """Return the highest possible price of an input token, if it may be written to the prompt cache for `cache_ttl`."""
+        """Return the highest possible price of an input token that may be written to the prompt cache for `cache_ttl`."""
         if cache_ttl is None:
             return self.input_mtok
         highest = max(self.input_mtok, self.cache_read_mtok, self.cache_write_5m_mtok)
@@ -47,7 +47,7 @@ Tiers = Tuple[Rates, ...]
 
 @dataclass(frozen=True)
 class Period:
-    """Prices from a day on: `tiers` from the smallest threshold up, and US dollars per thousand web searches."""
+    """Prices from a start date on: `tiers` by ascending threshold, and US dollars per thousand web searches."""
 
     starts: Optional[datetime.date]
     tiers: Tiers
@@ -61,17 +61,17 @@ class ModelPrices:
     Attributes
     ----------
     id : str
-        The name the table lists it under.
+        Name of the model in the table.
     match : tuple of str
-        Spellings that mean it, lower case: ``name``, ``prefix*``, ``*part*`` or ``/regular expression/``.
+        Spellings of the name, in lower case: ``name``, ``prefix*``, ``*part*`` or ``/regular expression/``.
     periods : tuple of Period
-        In the order of their start; the first has none.
+        In chronological order; the first has no start date.
     fast : tuple of Rates
         Prices at fast speed; empty if unknown.
     batch_factor : Decimal
-        Factor of the batch tier on the price of every token.
+        Factor that the batch tier applies to the price of every token.
     context_window : int or None
-        Tokens.
+        In tokens; None if unknown.
     """
 
     id: str
@@ -82,7 +82,7 @@ class ModelPrices:
     context_window: Optional[int] = None
 
     def period(self, on: datetime.date) -> Period:
-        """Return the prices of a day; a start date counts from its first moment, UTC."""
+        """Return the prices on a day; a period begins at 0:00 UTC of its start date."""
         current = self.periods[0]
         for period in self.periods[1:]:
             if period.starts is not None and period.starts <= on:
@@ -111,7 +111,7 @@ def _fits(pattern: str, name: str) -> bool:
 
 
 def shown(value: object) -> str:
-    """Return `value` for an error message: its repr, on one line and not long."""
+    """Return `value` for an error message: its repr, shortened, on one line."""
     text = repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
 
@@ -129,12 +129,12 @@ _USER_KEYS = (
 
 
 def model_from_user(name: str, entry: Any, *, match: Tuple[str, ...], context_window: Optional[int]) -> ModelPrices:
-    """Read the user's prices for one model; see `PriceTable.with_overrides` for their form.
+    """Read the user's prices for one model; see `PriceTable.with_overrides` for the format.
 
     Raises
     ------
     OptionError
-        If `entry` is not of that form.
+        If `entry` does not have that format.
     """
     where = f"prices[{shown(name)}]"
     if not isinstance(entry, Mapping):
@@ -170,7 +170,7 @@ def _amount(where: str, key: str, value: Any) -> Decimal:
     try:
         if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
             raise ValueError
-        # Through text, so that 0.1 means 0.1 and not the nearest binary fraction.
+        # Convert by way of text, so that 0.1 means 0.1 and not the nearest binary fraction.
         amount = Decimal(str(value).strip())
         # Within these bounds every product with a number of tokens stays exact.
         if not 0 <= amount <= 10**9 or len(amount.as_tuple().digits) > 30 or (amount and amount.adjusted() < -12):
@@ -181,7 +181,7 @@ def _amount(where: str, key: str, value: Any) -> Decimal:
 
 
 def _table_rates(row: Mapping[str, Any]) -> Rates:
-    # Without a price of their own, these are priced as plain input, as the source does.
+    # Cache writes and reads without a price of their own cost as much as plain input, as in genai-prices.
     base = row["input_mtok"]
     return Rates(
         Decimal(base),

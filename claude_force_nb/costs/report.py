@@ -1,4 +1,4 @@
-"""Spending and savings as text: formatting of dollars, the ledger's report, its export and pruning."""
+"""Spending and savings as text: dollar formatting, and the ledger's report, export and pruning."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ __all__ = [
 ]
 
 GROUPS = ("model", "agent", "day", "notebook")
-# Columns of every report, after those it is grouped by.
+# Columns of every report, after the one it is grouped by.
 _COLUMNS = ("calls", "cached", "tokens in", "tokens out", "cost", "saved")
-# Behind these, for agents.
+# Further columns of a report by agent.
 _SPEED_COLUMNS = ("median time", "95 % within", "tokens/s", "failed")
 _BAR_WIDTH = 20
 _SPENT, _SAVED = "█", "░"
@@ -43,7 +43,7 @@ LEGEND = f"{_SPENT} spent {_SAVED} saved"
 
 
 def dollars(amount: Optional[Decimal]) -> str:
-    """Return US dollars for people: ``$0``, ``$0.0033``, ``-$0.0033``, ``$12.35``, or ``price unknown``."""
+    """Format US dollars for display: ``$0``, ``$0.0033``, ``-$0.0033``, ``$12.35``, or ``price unknown``."""
     if amount is None:
         return "price unknown"
     if amount == 0:
@@ -56,7 +56,7 @@ def dollars(amount: Optional[Decimal]) -> str:
 
 
 def known_dollars(known: Decimal, unknown: int, count: int) -> str:
-    """Return the dollars of `count` answers, of which `unknown` are not included; an unknown price is never shown as nothing."""
+    """Format the dollars of `count` answers, `unknown` of which are not included; an unknown price is never shown as $0."""
     if not unknown:
         return dollars(known)
     if unknown == count:
@@ -65,16 +65,16 @@ def known_dollars(known: Decimal, unknown: int, count: int) -> str:
 
 
 def bar_blocks(spent: Decimal, saved: Decimal, longest: Decimal) -> str:
-    """Return a bar of block characters: what was spent, filled, then what was saved, light.
+    """Return a bar of block characters: filled for the amount spent, then light for the amount saved.
 
     Parameters
     ----------
     spent, saved : Decimal
         At least 0.
     longest : Decimal
-        The sum of both that fills the whole width, at least 0.
+        The sum of both that fills the whole bar, at least 0.
     """
-    # Anything above 0 gets at least one block.
+    # Any amount above 0 gets at least one block.
     filled = min(_blocks(spent, longest), _BAR_WIDTH - 1 if saved else _BAR_WIDTH)
     light = min(_blocks(saved, longest), _BAR_WIDTH - filled)
     return _SPENT * filled + _SAVED * light
@@ -89,20 +89,20 @@ def _blocks(amount: Decimal, longest: Decimal) -> int:
 
 @dataclass(frozen=True)
 class CostReport:
-    """Spend and savings of the ledger, grouped.
+    """Spending and savings from the ledger, grouped.
 
     Attributes
     ----------
     by : str
         One of `GROUPS`.
     rows : tuple of LedgerRow
-        Most expensive first, days in order; empty if no call was made.
+        Most expensive first, days in chronological order; empty if no call was made.
     total : LedgerRow or None
-        Where there is more than one row.
+        Sum of the rows; None unless there are several.
     footer : str
-        Whose answers these are, since when, and what the budgets have left.
+        Whose answers these are, since when, and how much is left of the budgets.
     speeds : mapping
-        By key of a row, ``total`` for all; empty where the report has no such columns.
+        By key of a row, ``total`` for all; empty if the report has no such columns.
     """
 
     by: str
@@ -113,18 +113,18 @@ class CostReport:
 
     @property
     def longest(self) -> Decimal:
-        """US dollars that fill a whole bar."""
+        """US dollars that fill the whole bar."""
         return max((row.cost + row.saved for row in self.rows), default=Decimal(0))
 
     @property
     def header(self) -> Tuple[str, ...]:
-        """Names of the columns, without that of the bars; one for the API's prompt cache where it was used."""
+        """Names of the columns, without the bars; includes the API's prompt cache only if it was used."""
         prompt_cache = ("saved by prompt cache",) if self._prompt_cache_used else ()
         return (self.by, *_COLUMNS, *prompt_cache, *(_SPEED_COLUMNS if self.speeds else ()))
 
     @property
     def number_columns(self) -> Sequence[int]:
-        """Places of the columns that hold numbers."""
+        """Indices of the columns that contain numbers."""
         return range(1, len(self.header))
 
     @property
@@ -133,7 +133,7 @@ class CostReport:
 
     @property
     def lines(self) -> List[LedgerRow]:
-        """The rows, and the total below them."""
+        """The rows, followed by the total if there is one."""
         return [*self.rows] if self.total is None else [*self.rows, self.total]
 
     def cells(self, row: LedgerRow) -> Tuple[str, ...]:
@@ -147,12 +147,12 @@ class CostReport:
         return (name, *counts, cost, saved, *prompt_cache, *speed)
 
     def bar_label(self, row: LedgerRow) -> str:
-        """Return what the bar of one of `lines` says, in words."""
+        """Return a description in words of the bar of one of `lines`."""
         name, *_, cost, saved = self.cells(row)[: 1 + len(_COLUMNS)]
         return f"{name}: {cost} spent, {saved} saved"
 
     def has_bar(self, row: LedgerRow) -> bool:
-        """Return True if bars are useful to compare the rows."""
+        """Return whether bars help to compare the rows."""
         return row is not self.total and self.longest > 0
 
     def text(self) -> str:
@@ -186,7 +186,7 @@ def _speed_cells(speed: Speed) -> Tuple[str, ...]:
 
 
 def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Iterable[str] = ()) -> CostReport:
-    """Return spend and savings, grouped.
+    """Return spending and savings, grouped.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def answers(count: int) -> str:
 
 
 def export(ledger: Ledger, target: str, moment: Optional[float]) -> str:
-    """Write the answers since a moment (Unix seconds; None: all) to a CSV file; return the line that says so.
+    """Write the answers since `moment` (Unix seconds; None: all) to a CSV file; return a one-line confirmation.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def export(ledger: Ledger, target: str, moment: Optional[float]) -> str:
 
 
 def prune(ledger: Ledger, age: str, *, now: float) -> str:
-    """Remove answers older than `age` (as `parse_since` takes it); return the line that says so."""
+    """Remove answers older than `age` (in the form that `parse_since` takes); return a one-line confirmation."""
     try:
         moment = parse_since(age, now=now)
     except OptionError as error:

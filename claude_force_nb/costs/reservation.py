@@ -1,4 +1,4 @@
-"""Shared by all budgets: limits, reservations, and the messages that say why a call does not fit."""
+"""Limits, reservations and error messages that all budgets share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parse_budget(value: Any, *, name: str = "budget") -> Optional[Decimal]:
     value : str, int, float, Decimal or None
         For example ``0.5`` or ``"$0.50"``.
     name : str
-        The option's name, for the message.
+        Name of the option, for the error message.
 
     Raises
     ------
@@ -54,14 +54,14 @@ def parse_budget(value: Any, *, name: str = "budget") -> Optional[Decimal]:
 
 
 class Reservation:
-    """Money set aside for one call; it ends with the first `settle` or `release`, and both are idempotent.
+    """Money reserved for one call. The first `settle` or `release` ends the reservation; later ones have no effect.
 
     Parameters
     ----------
     amount : Decimal
         US dollars, at least 0.
     end : callable
-        Called once with what the call counts as, in US dollars.
+        Called once with the US dollars to count for the call.
     """
 
     def __init__(self, amount: Decimal, end: Callable[[Decimal], None]) -> None:
@@ -73,14 +73,14 @@ class Reservation:
         return f"Reservation({self.amount}, {'ended' if self._end is None else 'open'})"
 
     def settle(self, actual: Optional[Decimal]) -> None:
-        """Count what the call really cost instead; None (unknown) counts the whole reservation.
+        """Replace the reservation by the actual cost; None (unknown) counts the whole reservation.
 
         An `actual` above the reservation counts in full.
         """
         self._finish(self.amount if actual is None else actual)
 
     def release(self) -> None:
-        """Count nothing: the call was not sent, or is certainly not billed."""
+        """Count nothing, because the call was not sent or is certain not to be billed."""
         self._finish(_ZERO)
 
     def _finish(self, actual: Decimal) -> None:
@@ -107,7 +107,7 @@ def checked_amount(
 
 
 def amount_left(limit: Decimal, spent: Decimal, reserved: Decimal) -> Decimal:
-    """Return what is left, below 0 if more was spent than reserved."""
+    """Return the amount left; below 0 if more was spent than reserved."""
     return EXACT.subtract(limit, EXACT.add(spent, reserved))
 
 
@@ -120,7 +120,7 @@ def exceeded(
     *,
     left_if_calls_are_free: Optional[Decimal] = None,
 ) -> BudgetExceededError:
-    """Return the error that says what is needed, what is left and what to do.
+    """Return an error whose message says what is needed, what is left and what to do.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def exceeded(
     """
     left = max(_ZERO, left)
     digits = 4
-    # At least two significant digits, and enough to show that more is needed than is left.
+    # Use at least two significant digits, and enough to show that more is needed than is left.
     while digits < 18 and (
         need < Decimal(1).scaleb(1 - digits)
         or _rounded(need, digits, ROUND_CEILING) <= _rounded(left, digits, ROUND_FLOOR)
@@ -166,5 +166,5 @@ def nearly_spent(spent: Decimal, limit: Optional[Decimal]) -> bool:
 
 
 def warn_nearly_spent(spent: Decimal, limit: Decimal, name: str) -> None:
-    """Warn that the budget is nearly spent; must be called without holding a lock."""
+    """Warn that the budget is nearly spent. Do not call this while holding a lock."""
     warn(f"${_rounded(spent, 4, ROUND_CEILING)} of the {_shown(limit)} {_spoken(name)} is spent", ClaudeForceWarning)

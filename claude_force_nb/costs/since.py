@@ -1,4 +1,4 @@
-"""What ``since=`` means. Pure."""
+"""Parse the option ``since=``. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SECONDS = {"m": 60, "h": 3600, "d": DAY_SECONDS, "w": 7 * DAY_SECONDS}
 
 
 def parse_since(text: str, *, now: float) -> float:
-    """Return the moment that `text` means, in Unix seconds.
+    """Return the time that `text` stands for, in Unix seconds.
 
     Parameters
     ----------
     text : str
-        A span before now (``30m``, ``24h``, ``7d``, ``2w``) or a day (``2026-11-01``, from its start, UTC).
+        A duration before now (``30m``, ``24h``, ``7d``, ``2w``) or a day (``2026-11-01``, from its start, UTC).
     now : float
         Unix seconds.
 

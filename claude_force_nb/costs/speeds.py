@@ -10,7 +10,7 @@ __all__ = ["speeds_of"]
 
 _Select = Callable[[str, Tuple[Any, ...]], List[Tuple[Any, ...]]]
 
-# Nearest rank: of n durations in order, the one at the place ceil(n * share).
+# Percentiles by nearest rank: of n sorted durations, the one at position ceil(n * share).
 _PLACES = """
 SELECT key, duration_seconds, place = (number + 1) / 2, place = (number * 95 + 99) / 100 FROM (
     SELECT {key} AS key, duration_seconds, ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY duration_seconds) AS place,
@@ -25,21 +25,21 @@ FROM entries WHERE time >= ? AND NOT cached GROUP BY 1
 
 
 def speeds_of(select: _Select, key: str, since: float) -> Dict[str, Speed]:
-    """Return the speed of calls by a key.
+    """Return the speed of calls, grouped by a key.
 
     Parameters
     ----------
     select : callable
-        Runs a query of the ledger.
+        Runs a query on the ledger.
     key : str
-        SQL that gives the key of an entry.
+        SQL expression for the key of an entry.
     since : float
         Unix seconds.
 
     Raises
     ------
     ValueError
-        At what we did not write.
+        If the file contains something that we did not write.
     """
     medians: Dict[str, Any] = {}
     slow: Dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What all budgets have: a limit that may be changed while calls are sent, its name, and who waits for room."""
+"""The part that all budgets share: a limit that can change while calls are sent, its name, and the queue of waiting calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SpendingLimit"]
 
 
 class SpendingLimit:
-    """The part of a budget that does not depend on where amounts are kept.
+    """The part of a budget that does not depend on where amounts are stored.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ class SpendingLimit:
 
     @property
     def limit(self) -> Optional[Decimal]:
-        """US dollars, None for no limit. Setting it keeps what was spent, and applies to calls sent from then on."""
+        """US dollars, None for no limit. A new limit applies to calls sent from then on; the amount spent is kept."""
         return self._limit
 
     @limit.setter
     def limit(self, value: Any) -> None:
         self._limit = parse_budget(value, name=self.name)
-        # When it was last said that it is nearly spent.
+        # When the user was last warned that the budget is nearly spent.
         self._warned_on = ""
         self.queue.wake_first()
 

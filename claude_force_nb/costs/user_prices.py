@@ -1,4 +1,4 @@
-"""Prices that the user gives: a file, or a mapping, laid over the shipped table."""
+"""The user's own prices, from a file or a mapping, which override the shipped table."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class UserPrices:
-    """Prices that the user gave.
+    """The user's own prices.
 
     Attributes
     ----------
     source : str
         Where they come from, for display.
     table : PriceTable
-        The shipped table, overridden by them.
+        The shipped table with the user's prices applied.
     entries : mapping
-        As given; see `PriceTable.with_overrides`.
+        The prices as given; see `PriceTable.with_overrides`.
     """
 
     source: str
@@ -44,20 +44,20 @@ class UserPrices:
 
 
 def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:
-    """Return the prices of a mapping, or of a ``.json`` or ``.toml`` file.
+    """Read prices from a mapping, or from a ``.json`` or ``.toml`` file.
 
     Parameters
     ----------
     value : mapping, str or Path
-        A mapping as `PriceTable.with_overrides` takes it, or the path of a file that holds one. A file is read again
-        when it has changed.
+        A mapping in the format of `PriceTable.with_overrides`, or the path of a file that contains one. A file that has
+        changed is read again.
     source : str
-        Name of a mapping, for display.
+        What to call a mapping, for display.
 
     Raises
     ------
     OptionError
-        If there is no such file, it cannot be read, or an entry is not a price. One line that names it.
+        If the file does not exist or cannot be read, or an entry is not a price; the message is one line that names it.
     """
     if isinstance(value, Mapping):
         return UserPrices(source, load_prices().with_overrides(value), dict(value))
@@ -80,7 +80,7 @@ def _read_file(path: Path, changed: int, size_bytes: int) -> UserPrices:
     load = load_json if path.suffix.lower() == ".json" else load_toml
     try:
         text = data.decode("utf-8-sig")
-        # Amounts mean exactly what is written, not the nearest binary fraction.
+        # Read amounts exactly as written, not as the nearest binary fraction.
         entries = load(text, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
         raise OptionError(f"prices: {path} cannot be read: {error or type(error).__name__}") from None

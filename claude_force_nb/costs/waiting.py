@@ -1,4 +1,4 @@
-"""A queue of callers waiting for room in a budget: first come, first served, across event loops and threads."""
+"""A queue of callers that wait for a budget: first come, first served, across event loops and threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Waiter", "WaitingQueue"]
 
 
 class Waiter:
-    """One waiting caller: an event of its own loop that any thread can set."""
+    """A waiting caller: an event on the caller's own event loop that any thread can set."""
 
     __slots__ = ("_event", "_loop")
 
@@ -20,25 +20,25 @@ class Waiter:
         self._event = asyncio.Event()
 
     def wake(self) -> None:
-        """End its `wait`, from any thread."""
+        """End the caller's `wait`; may be called from any thread."""
         try:
             self._loop.call_soon_threadsafe(self._event.set)
-        except RuntimeError:  # its loop is closed, and it has left or never will
+        except RuntimeError:  # its loop is closed, so nobody waits there any more
             pass
 
     @property
     def lives(self) -> bool:
-        """Whether its loop still runs."""
+        """Whether the caller's event loop is still open."""
         return not self._loop.is_closed()
 
     async def wait(self) -> None:
-        """Wait until `wake` is called; returns at once if it was called since the last wait."""
+        """Wait until `wake` is called; return at once if it was called since the last wait."""
         await self._event.wait()
         self._event.clear()
 
 
 class WaitingQueue:
-    """The waiters of one budget, first come first."""
+    """The waiters of one budget, in order of arrival."""
 
     def __init__(self) -> None:
         self._waiters: Deque[Waiter] = deque()
@@ -55,7 +55,7 @@ class WaitingQueue:
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Leave the queue; the next one checks whether there is room for it too."""
+        """Leave the queue; this wakes the next waiter, for which there may be enough money too."""
         with self._lock:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
@@ -68,7 +68,7 @@ class WaitingQueue:
             return bool(self._waiters) and self._waiters[0] is waiter
 
     def wake_first(self) -> None:
-        """Wake the first waiter to check again: money was given back, or the limit changed."""
+        """Wake the first waiter to check again, because money was released or the limit has changed."""
         if not self._waiters:
             return
         with self._lock:
