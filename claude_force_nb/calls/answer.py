@@ -1,4 +1,4 @@
-"""The answer to one request: from the cache, from an equal call in flight, or from its own call."""
+"""Answer one request: from the cache, from an equal call in flight, or with a call of its own."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .single_flight import SingleFlight
 
 __all__ = ["Answerer"]
 
-# Prices that are remembered.
+# Number of prices to remember.
 _MOST_PRICED = 1024
 _NOTHING = Decimal(0)
 
 
 class Answerer:
-    """Answers requests, each distinct one with one call at a time.
+    """Answers requests; equal requests in flight share one call.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Answerer:
     check_open : callable
         Raises TransportClosedError after the orchestrator was closed.
     check_sending : callable
-        Raises if nothing can be sent at all, for example without a key.
+        Raises if nothing can be sent at all, for example because there is no key.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Answerer:
         Raises
         ------
         CacheMissError
-            With ``cache="only"``, where the answer is not there; AnswerMissError where answers are frozen.
+            If the answer is missing and ``cache="only"``; an AnswerMissError if answers are frozen.
         ConfigurationError or TransportClosedError
             If nothing can be sent.
         """
@@ -93,7 +93,7 @@ class Answerer:
                 raise CacheMissError("cache=only, and this answer is not in the cache; run with cache=on to ask for it")
             self._check_sending()
         except ClaudeForceError:
-            # Nothing will be sent: what others have shared is looked at here, or not at all.
+            # Nothing will be sent, so this is the only chance to look into the shared tier.
             shared = None if self._cache is None or not call.options.reads_cache else self._cache.shared
             known = None if shared is None else shared.get(call.request)
             if known is None:
@@ -104,9 +104,9 @@ class Answerer:
     def find_together(
         self, asked: Sequence[Tuple[ClaudeRequest, CallOptions]], *, cell: Optional[str] = None
     ) -> List[Optional[ClaudeResult]]:
-        """Return what `find` returns for several requests, as far as the cache can be read for them at once.
+        """Return the same as `find` for several requests, as far as one read of the cache can answer them.
 
-        None says nothing of an answer: it is to be looked up by itself.
+        None does not mean that there is no answer: call `find` for that request.
         """
         cache = self._cache
         if cache is None or self._answers is not None or not all(options.reads_cache for _, options in asked):
@@ -118,7 +118,7 @@ class Answerer:
         return [None if hit is None else self.hit(each, hit, started, cell) for each, hit in zip(requests, found)]
 
     async def answer(self, call: Call) -> ClaudeResult:
-        """Answer a request, with an answer that fits the schema if one is given.
+        """Answer a request; if a schema is given, the answer conforms to it.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Answerer:
         schema = call.options.schema
         if schema is None:
             return self.find(call) or await self.fetch(call)
-        # An answer that has to fit a schema may have to be asked for once more: it has not arrived before it fits.
+        # With a schema, the first answer may need a repair call, so its arrival is not yet the end.
         call.on_arrival = None
 
         async def ask(request: ClaudeRequest) -> ClaudeResult:
@@ -156,7 +156,7 @@ class Answerer:
         except asyncio.CancelledError:
             emit("cancelled", call.request)
             raise
-        if joined:  # or another machine's
+        if joined:  # also if another machine made the call
             return self.hit(call.request, result.shared(), started, call.cell)
         result = result.changed(duration_seconds=time.perf_counter() - started)
         if self._answers is not None and self._answers.keep(call.request, result, replace=True):
@@ -165,7 +165,7 @@ class Answerer:
         return result
 
     async def _call_or_join(self, call: Call) -> Tuple[ClaudeResult, bool]:
-        """Return the answer, and whether it comes from another caller's call, which paid for it."""
+        """Return the answer, and whether another caller's call returned it, and paid for it."""
         cache = None if call.options.cache == "off" else self._cache
         seconds = call.options.timeout_seconds or self._timeout_seconds
         if call.is_cell and call.ends_at is None:
@@ -192,7 +192,7 @@ class Answerer:
 
         while True:
             try:
-                # For another's call, which may have a longer one.
+                # Our time limit while waiting for somebody else's call, whose own may be longer.
                 with Deadline(seconds, ends_at=call.ends_at) as patience:
                     (result, kept_in), joined = await self.flights.run(
                         call.request.fingerprint,
@@ -203,7 +203,7 @@ class Answerer:
                     )
                 break
             except BudgetExceededError:
-                if mine:  # else it was another's budget, and ours may allow it
+                if mine:  # otherwise another caller's budget refused, and ours may allow it
                     raise
         call.status.enter("ended")
         if joined and cache is not None:
@@ -214,15 +214,15 @@ class Answerer:
         return result, joined or result.cached
 
     def hit(self, request: RequestInfo, hit: ClaudeResult, started: float, cell: Optional[str]) -> ClaudeResult:
-        """Return an answer that costs nothing now, with what it saved; reports and records the hit.
+        """Return an answer that costs nothing now, with the cost it saved; report and record the hit.
 
         Parameters
         ----------
         request : RequestInfo
         hit : ClaudeResult
-            As it was kept, or as another's call gave it.
+            The answer as stored, or as another caller's call returned it.
         started : float
-            When it was asked for, by `time.perf_counter`.
+            When the request was made, by `time.perf_counter`.
         cell : str, optional
             Cell id for the ledger.
         """
@@ -230,7 +230,8 @@ class Answerer:
         recorded = hit.recorded
         if self._answers is not None and isinstance(request, ClaudeRequest):
             recorded = self._answers.keep(request, hit, replace=False) or recorded
-        # A recorded answer is shown with what it cost on its day, every other with what it saves today.
+        # A recorded answer is priced by the day it was recorded, any other by today's prices, since that is what it
+        # saves.
         day = day_before(hit.age_seconds) if recorded else today()
         hit = hit.changed(
             cost=_NOTHING,
@@ -246,7 +247,7 @@ class Answerer:
         return hit
 
     def _price(self, model: str, usage: Usage, day: datetime.date) -> Optional[Decimal]:
-        """Return the price of an answer on a day; many answers of a run are alike, and each kind is priced once."""
+        """Return the price of an answer on a day; many answers of a run have equal usage, which is priced only once."""
         key = (model, usage, usage.known, day)
         if key not in self._priced:
             if len(self._priced) >= _MOST_PRICED:

@@ -35,14 +35,15 @@ class Call:
     on_arrival : callable, optional
         Called when the answer has arrived and only needs to be recorded.
     gate : PromptCacheGate, optional
-        Of the run, for requests that are marked for the prompt cache.
+        The run's gate, for requests that are marked for the prompt cache.
     is_cell : bool
-        True if the time limit runs from the start of the call and covers a schema's repair; else it runs from when a request is first sent.
+        True if the time limit starts with the call and includes repairs for a schema. Otherwise it starts when a
+        request is first sent.
 
     Attributes
     ----------
     ends_at : float or None
-        Its deadline in monotonic seconds, while it runs.
+        Deadline in monotonic seconds, once the time limit has started.
     """
 
     __slots__ = (
@@ -85,14 +86,14 @@ class Call:
 
 
 def take_mark(call: Call) -> None:
-    """Have the call leave with the mark that its gate chooses now, before money is set aside for it."""
+    """Give the request the prompt cache mark that its gate chooses now; call this before reserving, as it affects the cost."""
     if call.gate is not None and call.request.cache_mark is not None:
         call.request = call.request.marked(call.gate.choose(call.request.cache_mark))
 
 
 @asynccontextmanager
 async def prompt_cache_turn(call: Call) -> AsyncIterator[Optional[PartialAnswer]]:
-    """Wait until a marked request may leave, and tell its gate what became of it; gives what its answer is to stream into."""
+    """Wait until a marked request may be sent, and report its outcome to the gate; yield the object to stream the answer into."""
     gate, mark = call.gate, call.request.cache_mark
     if gate is None or mark is None:
         yield call.partial
@@ -101,7 +102,7 @@ async def prompt_cache_turn(call: Call) -> AsyncIterator[Optional[PartialAnswer]
     write = await gate.enter(mark)
     left = gate.now()
     partial = call.partial
-    if write is not None:  # streamed, so that the beginning of the answer is seen
+    if write is not None:  # stream the answer, to notice when it begins
         partial = partial or PartialAnswer()
         partial.tell_begin(write.begin)
     try:

@@ -1,4 +1,4 @@
-"""The calls of one request: budget, slot, sending and retries, until the answer is on disk or the request has failed."""
+"""Make the calls of one request: budget, slot, sending and retries, until the answer is on disk or the request has failed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ from .settings import Accounts, CallSettings
 
 __all__ = ["Caller"]
 
-# The head of an answer that broke off, and what a proxy says when it lost patience with the API or did not understand it.
+# The status of an answer that broke off, and those of a proxy that timed out waiting for the API or could not read its
+# answer.
 _BILLED_STATUSES = frozenset([200, 502, 504, 520, 522, 524])
 
 logger = logging.getLogger("claude_force_nb")
@@ -60,11 +61,11 @@ class Caller:
     Attributes
     ----------
     slots : Slots
-        Of calls in flight.
+        Slots for calls in flight.
     pacers : FamilyPacers
-        By model family.
+        Pacers by model family.
     retried : int
-        Calls made again so far.
+        Number of retries so far.
     """
 
     def __init__(
@@ -82,13 +83,13 @@ class Caller:
         self._emit = emitter.emit
         self._max_retries = settings.max_retries
         self.slots = Slots(settings.max_concurrent)
-        # A transport without credentials shares its limits with nobody.
+        # A transport without credentials does not share its rate limits.
         self.pacers = FamilyPacers(getattr(transport, "credential_id", lambda: None))
         self.retried = 0
         self._retries = RetryBudget(max(100.0, 10.0 * settings.max_concurrent))
 
     async def call(self, call: Call, *, cache: Optional[ResponseCache], deadline: Deadline) -> ClaudeResult:
-        """Call until there is an answer or a final failure, then record it: nothing is reported before it is on disk.
+        """Call until there is an answer or a final failure, and record it. Nothing is reported before it is on disk.
 
         Raises
         ------
@@ -105,7 +106,7 @@ class Caller:
             raise
 
     async def _keep_failure(self, call: Call, failure: ApiError, attempts: int, seconds: float) -> None:
-        """Write down that a call that was sent gave no answer: the ledger knows how often that is."""
+        """Record that a call was sent and failed, so that the ledger knows how often this happens."""
         request = call.request
         result = ClaudeResult(
             model=request.model,
@@ -127,9 +128,9 @@ class Caller:
         status = call.status
         status.begin(self._max_retries + 1)
         self._retries.called()
-        if call.ends_at is not None:  # the time of a cell is running; that of a row starts when it is sent
+        if call.ends_at is not None:  # a cell's time limit is already running; a row's starts when it is sent
             deadline.start()
-        if self._open is not None:  # before money is set aside
+        if self._open is not None:  # open the transport before reserving money
             status.enter("importing")
             await self._open()
         while True:
@@ -140,7 +141,7 @@ class Caller:
                 take_mark(call)
                 reservation = await self._reserve(call)
             except BudgetExceededError:
-                if failure is not None:  # it was sent, and this is why there is no answer
+                if failure is not None:  # an attempt was sent; its failure is the reason to report
                     raise failure from None
                 raise
             try:
@@ -149,7 +150,7 @@ class Caller:
                 break
             except ApiError as error:
                 failure = error
-                # Where nobody can tell whether the call was answered and billed, the worst case stays counted.
+                # If the call may have been answered and billed, its worst case counts as spent.
                 if _may_be_billed(error):
                     status.billing_unknown = True
                     reservation.settle(None)
@@ -184,11 +185,12 @@ class Caller:
         try:
             await self._recorder.record(call.request, result, cache=cache, cell=call.cell)
         except asyncio.CancelledError:
-            # The time was up in the moment in which the answer came. It is written by now: see `Recorder.record`.
+            # The time ran out just as the answer arrived. It has been written by now: see `Recorder.record`.
             if not deadline.forgives():
                 raise
         finally:
-            # After that: it may warn that the budget is nearly spent, and a warning may be an error.
+            # Settle only after recording: this may warn that the budget is nearly spent, and the user may turn warnings
+            # into errors.
             reservation.settle(cost)
         return result
 
@@ -206,9 +208,9 @@ class Caller:
             return paced_bytes(request)
 
         def on_wait(look: Callable[[], PacerWait]) -> None:
-            call.status.wait_in_lane(look)
+            call.status.wait_for_rate_limit(look)
             seconds = look().seconds
-            if seconds and not deadline.allows(seconds):  # a wait that cannot help
+            if seconds and not deadline.allows(seconds):  # waiting would only end in a time-out
                 raise call.status.failure or _too_late(seconds, deadline.seconds)
 
         try:
@@ -221,7 +223,7 @@ class Caller:
                 on_wait=on_wait,
             )
         except BaseException:
-            reservation.release()  # it never left
+            reservation.release()  # the request was not sent
             raise
         verdict, pause_seconds = "failed", 0.0
         headers: Optional[Mapping[str, str]] = None
@@ -240,7 +242,7 @@ class Caller:
             call.status.billing_unknown = True
             raise
         except Exception as error:
-            # A transport of the user's own may let a foreign error through.
+            # A user's own transport may raise errors of its library.
             failure = map_exception(error, base_url=self._transport.base_url, now=time.time())
             if failure is None:
                 raise
@@ -265,12 +267,12 @@ class Caller:
         request = call.request
         limited = isinstance(failure, RateLimitError)
         if limited:
-            # The pacer holds the whole family for so long, and lets this one go first.
+            # The pacer holds back the whole model family for this time, and then sends this call first.
             seconds = max(failure.retry_after_seconds or 0.0, self.pacers.of(request.model).paused_seconds())
             self._emit("paused", request, attempt=attempt, delay=seconds, error=failure)
         else:
             seconds = delay_seconds(failure, attempt, random=random.random)
-        # The reason says more than a time-out would, after a wait that cannot help.
+        # Fail with the reason now, instead of with a time-out after a pointless wait.
         if limited and attempt <= self._max_retries and not deadline.allows(seconds):
             late = f"it may leave again in {seconds:.0f} s, after its timeout of {deadline.seconds:g} s"
             failure.args = (f"{failure}; {late}; raise timeout= or try again later",)
@@ -299,10 +301,10 @@ def _may_be_billed(error: ApiError) -> bool:
 
 
 def _verdict(failure: ApiError) -> str:
-    """Return what a failure says about rate limits: see `FamilyLimits.settle`."""
+    """Return the verdict on a failure for rate limiting: see `FamilyLimits.settle`."""
     if isinstance(failure, RateLimitError):
         return "failed" if isinstance(failure, SpendLimitError) else "limited"
     if isinstance(failure, OverloadedError):
         return "overloaded"
-    # A refusal of the request itself shows that the API takes calls.
+    # If the API refuses a request for its content, it does accept calls.
     return "ok" if failure.status is not None and 400 <= failure.status < 500 else "failed"

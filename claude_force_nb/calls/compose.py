@@ -1,4 +1,4 @@
-"""From a prompt and its options to the request that is sent. Nothing is sent here."""
+"""Turn a prompt and its options into a request. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ __all__ = ["RequestMaker"]
 
 
 class RequestMaker:
-    """Makes the requests of calls that differ only in prompt and variables; what they share is looked up and checked once.
+    """Makes the requests of calls that differ only in prompt and variables, looking up and checking everything else once.
 
-    Warns once if the model is retired, or will be within 30 days.
+    Warns once if the model is retired or will be within 30 days.
 
     Parameters
     ----------
     options : CallOptions
-        Of all these calls; `variables` are not read here.
+        The options of all these calls; `variables` are ignored here.
     agents : AgentLibrary
-        Where an agent is found by name.
+        Finds agents by name.
     prices : PriceTable
-        Where a model is found by alias.
+        Finds models by alias.
     base_url : str
-        The server.
+        Address of the server.
     default_model : str
     default_max_tokens : int
-        Tokens, >= 1.
+        In tokens, >= 1.
     today : datetime.date, optional
-        Day for which a model's retirement is judged, UTC; without it there is no warning.
+        The date (UTC) to compare with the model's retirement; if None, there is no warning.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RequestMaker:
         self._default_max_tokens = default_max_tokens
         self._today = today
         self._chosen: Optional[_Chosen] = None
-        # By whether the system prompt has to say what a fence is.
+        # The key says whether the system prompt has to explain the fences around values.
         self._shared: Dict[bool, SharedFields] = {}
         self._marks: Optional[MarkChooser] = None
 
@@ -82,24 +82,24 @@ class RequestMaker:
         *,
         varying: Optional[Collection[str]] = None,
     ) -> ClaudeRequest:
-        """Return the request for a prompt, below earlier `turns` of its conversation.
+        """Return the request for a prompt that follows the earlier `turns` of its conversation.
 
         Parameters
         ----------
         prompt : str
-            A ``{{ }}`` template where `variables` are given.
+            A ``{{ }}`` template if `variables` are given.
         variables : mapping, optional
         turns : sequence of Turn
         varying : collection of str, optional
-            For one of many rows, the names whose values differ from row to row: what stands before the first of them is shared, and marked
-            for the prompt cache where it is long enough.
+            For one of many rows, the variables that differ from row to row. The rows share the text before the first of
+            them, which is marked for the prompt cache if it is long enough.
 
         Raises
         ------
         EmptyPromptError
-            If nothing but white space is left to send.
+            If the prompt is empty or only white space.
         ConfigurationError
-            If an agent, a model or a value is unusable, or the model is known to refuse it.
+            If an agent, a model or an option is not valid, or the model is known to refuse it.
         PromptError
             If a ``{{ }}`` cannot be filled.
         """
@@ -114,7 +114,8 @@ class RequestMaker:
         shared = self._shared.get(fenced)
         if messages is None:
             if shared is not None and not turns and type(rendered.content) is str:
-                # Nearly every row: no model refuses a single text of the user's.
+                # The usual case for rows. It needs no check, since every model accepts a single text message of the
+                # user.
                 made = shared.request_of_text(rendered.content, notices=said)
                 return self._marked(made, rendered, fenced, turns, varying)
             messages = [{"role": "user", "content": rendered.content}]
@@ -165,7 +166,7 @@ class RequestMaker:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What was looked up for the options: the agent, the model and its rules."""
+    """The agent, the model and the model's rules that were looked up for the options."""
 
     agent: Optional[Agent]
     model: str
@@ -177,7 +178,7 @@ class _Chosen:
 def _body_or_without_the_agents_thinking(
     chosen: _Chosen, options: CallOptions, messages: Sequence[Any], notice: Optional[str]
 ) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
-    """Return the body and the changes made to it. The caller's options take precedence over the agent's thinking."""
+    """Return the body and the changes made to it; drop the agent's thinking if it conflicts with the caller's options."""
     try:
         return _body(chosen, options, messages, notice)
     except OptionError:
@@ -250,7 +251,7 @@ def _warn_of_retirement(model: str, today: datetime.date) -> None:
 def _add_reasoning(
     body: Dict[str, Any], options: CallOptions, agent: Optional[Agent], rules: ModelRules
 ) -> Tuple[str, ...]:
-    """Add thinking, effort and the output format to a body in the form the model accepts; return the changes."""
+    """Add thinking, effort and output format to a body in the form that the model accepts; return the changes."""
     own = options.body.get("output_config")
     own_effort = own.get("effort") if isinstance(own, Mapping) else None
     own_thinking = "thinking" in options.body
@@ -282,7 +283,7 @@ def _add_reasoning(
 def _add_temperature(
     body: Dict[str, Any], options: CallOptions, agent: Optional[Agent], rules: ModelRules
 ) -> Tuple[str, ...]:
-    """Add the temperature to a body. The agent's is left out if the model does not accept it, since its file may be older."""
+    """Add the temperature to a body, but omit an agent's if the model rejects it, since the agent may be older than the model."""
     if "temperature" in options.body:
         return ()
     if options.temperature is not None:

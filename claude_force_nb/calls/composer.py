@@ -1,4 +1,4 @@
-"""Makes the requests of one orchestrator."""
+"""Make the requests of one orchestrator."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class _LastMaker(NamedTuple):
 
 
 class Composer:
-    """Makes requests of prompts and options.
+    """Makes requests from prompts and options.
 
     Parameters
     ----------
     agents : AgentLibrary
-        Where agents are found by name.
+        Finds agents by name.
     prices : PriceTable
-        Where models are found by alias.
+        Finds models by alias.
     base_url : str
-        The server.
+        Address of the server.
     settings : CallSettings
         Model and token limit for calls and agents that do not set them.
     """
@@ -45,11 +45,11 @@ class Composer:
         self._prices = prices
         self._base_url = base_url
         self._settings = settings
-        # Kept, because calls in a loop have the same options again and again.
+        # Kept because calls in a loop usually have the same options.
         self._last: Optional[_LastMaker] = None
 
     def maker(self, options: CallOptions) -> RequestMaker:
-        """Return a maker of requests with these options, whatever their variables."""
+        """Return a maker of requests with these options; their variables do not matter."""
         last, day = self._last, today()
         if last is not None and last.day == day and options.has_values(last.values):
             return last.maker
@@ -68,18 +68,18 @@ class Composer:
         return maker
 
     def request(self, prompt: str, options: CallOptions, turns: Sequence[Turn] = ()) -> ClaudeRequest:
-        """Return the request for a prompt, below earlier `turns` of its conversation; see `RequestMaker.request`."""
+        """Return the request for a prompt that follows the earlier `turns` of its conversation; see `RequestMaker.request`."""
         return self.maker(options).request(prompt, options.variables, turns)
 
     def with_agent(self, options: CallOptions) -> CallOptions:
-        """Return the options with their agent looked up, and its cache setting applied unless the caller set one."""
+        """Return the options with the agent looked up, and its cache setting applied unless the caller set one."""
         if options.agent is None:
             return options
         agent = self._agents.find(options.agent) if isinstance(options.agent, str) else options.agent
         return options.changed(agent=agent, cache=options.cache or agent.cache)
 
     def resolve(self, options: CallOptions) -> CallOptions:
-        """Look up agent and model once for a whole run, so that errors in them are raised before anything is sent.
+        """Look up agent and model once for a whole run, so that their errors are raised before anything is sent.
 
         Raises
         ------

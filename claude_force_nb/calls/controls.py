@@ -15,7 +15,7 @@ from .snapshot import BudgetState, Headroom, Snapshot
 
 __all__ = ["Controls", "StoppableRun"]
 
-# Calls also leave a little apart from each other; a shorter wait is not one that anybody sees.
+# Pacing always spaces calls a little. A wait shorter than this is not worth showing.
 _NOTICED_SECONDS = 0.5
 
 
@@ -24,14 +24,14 @@ class StoppableRun(Protocol):
 
     @property
     def left(self) -> int:
-        """Rows not yet started."""
+        """Number of rows not yet started."""
 
     @property
     def in_flight_elsewhere(self) -> int:
-        """Calls of it that other processes have in flight."""
+        """Number of the run's calls that other processes have in flight."""
 
     def stop(self, error: ClaudeForceError) -> None:
-        """Send no further row; `error` is the reason."""
+        """Send no further rows; `error` is the reason."""
 
 
 def _stopped_error() -> StoppedError:
@@ -41,13 +41,13 @@ def _stopped_error() -> StoppedError:
 class Controls:
     """Watches and controls calls in progress from outside.
 
-    Every method may be called from any thread, and costs calls nothing while unused.
+    Every method may be called from any thread, and does not slow down calls while unused.
 
     Parameters
     ----------
     caller : Caller
     flights : SingleFlight
-        The calls that are under way.
+        The calls in flight.
     accounts : Accounts
     """
 
@@ -61,25 +61,25 @@ class Controls:
 
     @property
     def max_concurrent(self) -> int:
-        """Most calls in flight."""
+        """Limit of calls in flight."""
         return self._caller.slots.limit
 
     @property
     def ceiling(self) -> int:
-        """The highest limit so far: a run keeps that many rows ready, in case the limit rises again."""
+        """The highest limit so far; a run keeps that many rows ready, in case the limit rises again."""
         return self._ceiling
 
     def resize(self, max_concurrent: int) -> None:
-        """Set the limit of calls in flight, >= 0; runs keep to their own limits.
+        """Set the limit of calls in flight, >= 0; runs keep their own limits.
 
-        Calls in flight beyond the new limit continue. With 0 no call is sent, as after `pause`.
+        Calls in flight beyond the new limit continue. With 0, no call is sent, as after `pause`.
         """
         limit = check_whole_number(max_concurrent, "max_concurrent", 0)
         self._ceiling = max(self._ceiling, limit)
         self._caller.slots.resize(limit)
 
     def pause(self) -> None:
-        """Hold back further calls until `resume`. Calls in flight continue, and the cache still answers.
+        """Hold back new calls until `resume`. Calls in flight continue, and the cache still answers.
 
         A call that is waiting for a retry still ends after its `timeout_seconds`.
         """
@@ -90,18 +90,18 @@ class Controls:
         self._caller.slots.let_go()
 
     def stop_all(self) -> int:
-        """End everything that is in flight or waiting: `run` raises StoppedError, and `run_many` returns what it has.
+        """End everything in flight or waiting: `run` raises StoppedError, and `run_many` returns the results so far.
 
-        Rows that were sent and have no answer are ``stopped``, the others ``not_sent``. Later calls work as usual.
+        Rows that were sent and have no answer are ``stopped``, other rows ``not_sent``. Later calls work as usual.
 
         Returns
         -------
         int
-            How many calls were ended.
+            Number of calls that were ended.
         """
         with self._runs_lock:
             runs = list(self._runs)
-        # Stop the runs first, so that an ended row is not followed by the next one.
+        # Stop the runs first, so that they do not start another row when one ends.
         for run in runs:
             run.stop(_stopped_error())
         return self._flights.end_all(_stopped_error)

@@ -13,16 +13,16 @@ __all__ = ["Deadline"]
 
 
 class Deadline:
-    """Cancels its task when the time is up, and records that it did. The time runs from the first `start`.
+    """Cancels its task when the time is up, and remembers that it did. The time runs from the first `start`.
 
     Parameters
     ----------
     seconds : float
-        The time limit, > 0.
+        Time limit, > 0.
     ends_at : float, optional
         When the time is up, in monotonic seconds, if it is already running.
     explain : callable, optional
-        Takes `seconds` and returns a more specific error, or None; called when the time is up.
+        Called with `seconds` when the time is up; returns a more specific error, or None.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Deadline:
         )
 
     def allows(self, delay_seconds: float) -> bool:
-        """Return whether there is still time after a wait."""
+        """Return whether any time would be left after a wait."""
         return self._ends is None or time.monotonic() + delay_seconds < self._ends
 
     def start(self) -> float:
-        """Start the time unless it is running already; return the seconds left."""
+        """Start the clock unless it is already running; return the seconds left."""
         if self._ends is None:
             self._begin(asyncio.get_running_loop(), _current_task())
         assert self._ends is not None
         return max(0.001, self._ends - time.monotonic())
 
     def follow(self, other: Deadline) -> None:
-        """Start the time when the call of `other` is sent, possibly on another event loop."""
+        """Start the clock when the call of `other`, possibly on another event loop, is sent."""
         loop, task = asyncio.get_running_loop(), _current_task()
         if self._explain is None:
             self._explain = other._explain
@@ -83,7 +83,7 @@ class Deadline:
             self._begin(loop, task)
 
     def leave(self) -> float:
-        """Note that the call is being sent, which starts the time here and in deadlines that follow this one; return the seconds left."""
+        """Start the clock because the call is being sent, also for deadlines that follow this one; return the seconds left."""
         left = self.start()
         if not self._has_left:
             self._has_left = True
@@ -95,12 +95,15 @@ class Deadline:
         return left
 
     def stop(self) -> None:
-        """Stop the time: there is an answer, which must not be lost while it is recorded."""
+        """Stop the clock: an answer has arrived and must not be lost while it is recorded."""
         if self._handle is not None:
             self._handle.cancel()
 
     def forgives(self) -> bool:
-        """Undo the cancellation of the task if this deadline caused it; return whether nothing else cancelled the task too."""
+        """Undo the cancellation of the task if this deadline caused it; return whether the task may go on.
+
+        It may not if something else has cancelled it too.
+        """
         if not self.passed or self._task is None:
             return False
         self.passed = False

@@ -1,4 +1,4 @@
-"""Calls that other processes make for an orchestrator: counted, recorded and reported with its own."""
+"""Calls that other processes make for an orchestrator, counted, recorded and reported like its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CallsElsewhere"]
 
 
 class CallsElsewhere:
-    """Takes note of what other processes do for an orchestrator.
+    """Keeps account of the calls that other processes make for an orchestrator.
 
     Parameters
     ----------
@@ -32,21 +32,21 @@ class CallsElsewhere:
         self._controls = controls
 
     def under_way(self, run: StoppableRun) -> ContextManager[None]:
-        """Count a run's rows and its calls in flight, and let `stop_all` reach it."""
+        """Include a run's rows and calls in flight in the counts, and let `stop_all` stop it."""
         return self._controls.under_way(run)
 
     def reserve(self, most: Optional[Decimal]) -> Reservation:
-        """Set aside what the calls may cost together, in US dollars; to be settled with their actual cost.
+        """Reserve the most that all calls together may cost; settle the reservation with their actual cost.
 
         Parameters
         ----------
         most : Decimal or None
-            None without a limit; the actual cost is still recorded when the reservation is settled.
+            US dollars; None for no limit, in which case the actual cost still counts when the reservation is settled.
 
         Raises
         ------
         BudgetExceededError
-            If the budgets do not have that much left.
+            If less is left of the budgets.
         """
         return BudgetGroup(self._accounts.budgets).reserve(Decimal(0) if most is None else most)
 
@@ -56,7 +56,7 @@ class CallsElsewhere:
         return BudgetGroup(self._accounts.budgets).left
 
     def record(self, results: Iterable[ClaudeResult], *, keep: bool, cell: Optional[str]) -> None:
-        """Write answers to the ledger, and where `keep` is true to the cache."""
+        """Write answers to the ledger, and to the cache too if `keep` is true."""
         found = list(results)
         if self._accounts.ledger is not None:
             self._accounts.ledger.append_many(found, notebook=self._accounts.notebook, cell=cell)
@@ -64,7 +64,7 @@ class CallsElsewhere:
             self._accounts.cache.put_many((each.fingerprint, each) for each in found if not each.cached)
 
     def report(self, request: ClaudeRequest, result: ClaudeResult) -> ClaudeResult:
-        """Tell listeners, and the answer file where there is one, what became of a request; return the result as it is shown."""
+        """Report the result of a request to listeners and to the answer file, if any; return the result to show."""
         if result.error is not None:
             self._emitter.emit_unanswered(request, result.error, status=result.status)
             return result

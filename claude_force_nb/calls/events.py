@@ -1,4 +1,4 @@
-"""Events that an orchestrator reports while it works. Pure."""
+"""The events that an orchestrator reports while it works. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Listener = Callable[["Event"], None]
 
 
 class RequestInfo(Protocol):
-    """What is known about a request while its answer is awaited; a `ClaudeRequest` has these attributes too."""
+    """What is known about a request while its answer is pending; a `ClaudeRequest` has these attributes too."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal digits."""
+        """SHA-256 in hexadecimal."""
 
     @property
     def model(self) -> str:
@@ -43,21 +43,21 @@ class Event:
     kind : str
         ``queued``, ``hit``, ``sent``, ``retry``, ``paused``, ``done``, ``failed`` or ``cancelled``.
     fingerprint : str
-        Of the request.
+        Fingerprint of the request.
     model : str
         Full name.
     at_seconds : float
-        Monotonic clock.
+        When it happened, by the monotonic clock.
     attempt : int
         Calls sent so far for this request.
     delay_seconds : float
-        For ``retry`` and ``paused``: how long until the next try.
+        For ``retry`` and ``paused``: seconds until the next attempt.
     error : Exception or None
         For ``retry`` and ``failed``, and for ``cancelled`` if everything was stopped.
     result : ClaudeResult or None
         For ``hit`` and ``done``.
     request : RequestInfo or None
-        The whole request, except for rows of message batches.
+        The whole request; for rows of message batches, only what `RequestInfo` has.
     """
 
     kind: str
@@ -77,9 +77,9 @@ class EventEmitter:
     Parameters
     ----------
     clock : callable
-        Gives monotonic seconds.
+        Returns monotonic seconds.
     listener : callable, optional
-        Takes each `Event`.
+        Called with each `Event`.
     """
 
     def __init__(self, clock: Callable[[], float], listener: Optional[Listener] = None) -> None:
@@ -87,13 +87,13 @@ class EventEmitter:
         self._lock = Lock()
         self._listener = listener
         self._added: Tuple[Listener, ...] = ()
-        # All of them; looked at before an event is made.
+        # All listeners. While there are none, no event is created.
         self.listeners: Tuple[Listener, ...] = ()
         self._listen()
 
     @property
     def listener(self) -> Optional[Listener]:
-        """The `listener` given; may be replaced."""
+        """The `listener` of the constructor; may be replaced."""
         return self._listener
 
     @listener.setter
@@ -130,7 +130,7 @@ class EventEmitter:
         error: Optional[BaseException] = None,
         result: Optional[ClaudeResult] = None,
     ) -> None:
-        """Create an event and report it; costs nothing without listeners."""
+        """Create an event and report it; costs nothing if there are no listeners."""
         listeners = self.listeners
         if not listeners:
             return

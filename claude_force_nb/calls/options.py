@@ -1,4 +1,4 @@
-"""The options of one call, checked as soon as they are given. Pure."""
+"""The options of one call, validated as soon as they are given. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from claude_force_nb.vocabulary import (
 __all__ = ["CallOptions"]
 
 
-# Takes the value of an option, and its name; raises OptionError.
+# Called with the value of an option and its name; raises OptionError if the value is not valid.
 _Check = Callable[[Any, str], None]
 
 
@@ -86,7 +86,7 @@ def _check_turn(turn: Any, name: str) -> None:
 
 
 def _check_depth(value: Any, name: str) -> None:
-    """Refuse what an error message could not show."""
+    """Refuse a value nested so deeply that an error message could not show it."""
     try:
         check_depth(value)
     except RecursionError as error:
@@ -126,32 +126,34 @@ _CHECKS: Mapping[str, _Check] = {
 
 @dataclass(frozen=True)
 class CallOptions:
-    """Options of one call, as `AsyncAgentOrchestrator.run` takes them; None means "not given".
+    """The options of one call, as `AsyncAgentOrchestrator.run` takes them; None means "not given".
 
     Attributes
     ----------
     agent : str or Agent
         Name of an agent, or an `Agent`.
     model : str
-        Alias (``haiku``, ``sonnet``, ``opus``, ``fable``) or full name; the agent's, then sonnet by default.
+        Alias (``haiku``, ``sonnet``, ``opus``, ``fable``) or full name. Default: the agent's, else sonnet.
     system : str
-        System prompt, below the agent's.
+        System prompt, appended to the agent's.
     max_tokens : int
-        Limit of the answer in tokens, thinking included, >= 1; the agent's, then 16,000 by default.
+        Limit of the answer in tokens, including thinking, >= 1. Default: the agent's, else 16,000.
     temperature : float
-        0 to 1, for models that take it: see `messages.models`.
+        0 to 1, for models that accept it: see `messages.models`.
     thinking : bool, int or str
-        ``off``, ``on``, ``adaptive`` or a number of tokens, sent in the form that the model accepts: see `messages.thinking.fit_reasoning`.
+        ``off``, ``on``, ``adaptive`` or a number of tokens, sent in the form that the model accepts: see
+        `messages.thinking.fit_reasoning`.
     effort : str
-        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``, for models that take it.
+        ``low``, ``medium``, ``high``, ``xhigh`` or ``max``, for models that accept it.
     stop : str or sequence of str
-        Texts that end the answer.
+        Stop sequences: texts that end the answer.
     sample : int
-        Number of an independent answer, >= 1.
+        Number of the sample, >= 1: each number stands for an independent answer to the same prompt.
     prompt_cache : str
-        ``auto``, ``off``, ``5m`` or ``1h``: what is marked for the API's prompt cache, see `prompt_cache.MarkChooser`; ``auto`` by default.
+        ``auto``, ``off``, ``5m`` or ``1h``: what to mark for the API's prompt cache, see `prompt_cache.MarkChooser`.
+        Default: ``auto``.
     cache : str
-        ``on``, ``off``, ``refresh`` or ``only``; the agent's, then ``on`` by default.
+        ``on``, ``off``, ``refresh`` or ``only``. Default: the agent's, else ``on``.
     timeout_seconds : float
         Time limit in seconds, including retries, > 0.
     budget : Decimal, float or str
@@ -159,20 +161,23 @@ class CallOptions:
     use_memory : bool
         True makes the call a turn of a conversation; False neither reads nor writes a conversation.
     memory : str
-        Name of the conversation, ``[A-Za-z0-9_-]+``; the agent's name by default, and ``default`` without an agent.
+        Name of the conversation, ``[A-Za-z0-9_-]+``. Default: the agent's name, else ``default``.
     turn : str or CellRun
-        Identifies the turn: a later call with the same value replaces it. A new turn at the end by default.
+        Identifies the turn: a later call with the same value replaces it. Default: a new turn at the end.
     memory_tokens : int
-        Estimated limit in tokens of earlier turns that are sent, >= 1; the newest turns are sent whole. 50,000 by default.
+        Limit in estimated tokens of the earlier turns to send, >= 1; the newest turns are sent, each whole. Default:
+        50,000.
     variables : mapping
         Values for ``{{ }}``; without it the prompt is sent unchanged, including braces.
     missing : str
         What to do with a missing value (None, NaN, an empty cell): ``skip`` sends nothing and raises, ``empty`` inserts nothing,
-        ``keep`` inserts its ``str()``. ``skip`` by default for the rows of a batch, else ``keep``.
+        ``keep`` inserts its ``str()``. Default: ``skip`` for the rows of a batch, else ``keep``.
     schema : type or mapping
-        What the answer must be: see `schemas.answer.schema_of`. `ClaudeResult.parsed` is then an instance of it.
+        The type or JSON schema of the answer: see `schemas.answer.schema_of`. `ClaudeResult.parsed` is then an instance
+        of it.
     on_injection : str
-        What to do about a phrase in a value that reads like an instruction: ``warn``, ``block`` (send nothing) or ``off`` (no search).
+        What to do about a phrase in a value that reads like an instruction: ``warn``, ``block`` (send nothing) or
+        ``off`` (do not search).
     body : mapping
         Further fields of the request body, such as ``tools``. They override all others; ``output_config`` is merged field by field.
     betas : sequence of str
@@ -205,17 +210,17 @@ class CallOptions:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> CallOptions:
-        """Make options of keyword arguments.
+        """Create options from keyword arguments.
 
         Raises
         ------
         OptionError
-            If a name is unknown (the nearest known one is in the message), or a value is not valid.
+            If a name is unknown (the message suggests the nearest known one), or a value is not valid.
         """
         for name in options:
             if name not in _DEFAULTS:
                 raise OptionError(f"unknown option {name!r}{did_you_mean(name, _NAMES)}")
-        # What the constructor does, but only what is given is set and checked.
+        # Faster than the constructor: set and check only the given options.
         made = object.__new__(cls)
         values = made.__dict__
         values.update(_DEFAULTS)
@@ -228,7 +233,7 @@ class CallOptions:
         self._check(self.__dict__)
 
     def _check(self, names: Collection[str]) -> None:
-        """Check the options with these names; the others have their defaults."""
+        """Check the options with these names; all others have their defaults."""
         for name in names:
             value = self.__dict__[name]
             check = _CHECKS.get(name)
@@ -254,24 +259,24 @@ class CallOptions:
 
     @property
     def conversation(self) -> str:
-        """Name of the conversation that `use_memory` means."""
+        """Name of the conversation for `use_memory`."""
         agent = self.agent.name if isinstance(self.agent, Agent) else self.agent
         return self.memory or agent or DEFAULT_CONVERSATION
 
     def changed(self, **values: Any) -> CallOptions:
-        """Return a copy with some options changed; the new values must be valid, since they are not checked."""
+        """Return a copy with some options changed. The new values are not checked."""
         copy = object.__new__(CallOptions)
         copy.__dict__.update(self.__dict__)
         copy.__dict__.update(values)
         return copy
 
     def shared_values(self) -> Optional[Tuple[Any, ...]]:
-        """Return the values of all options but ``variables``, for `has_values`; None if one can be changed in place, such as a ``body``."""
+        """Return the values of all options but ``variables``, for `has_values`; None if one is mutable, such as a ``body``."""
         values = _VALUES(self)
         return None if self.body or not all(isinstance(value, _FIXED) for value in values) else values
 
     def has_values(self, values: Tuple[Any, ...]) -> bool:
-        """Return whether all options but ``variables`` are the very same objects as these `shared_values`: faster to see than equality."""
+        """Return whether all options but ``variables`` are identical to these `shared_values`; faster than equality."""
         return not self.body and all(map(is_, _VALUES(self), values))
 
     def stop_texts(self) -> Sequence[Any]:

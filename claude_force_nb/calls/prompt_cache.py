@@ -1,8 +1,8 @@
-"""The API's prompt cache: which part of a prompt is marked, and which call writes it before the others read it.
+"""The API's prompt cache: choose the part of a prompt to mark, and let one call write it before the others read it.
 
-Writing costs 1.25 or 2 times what reading the prompt without the cache costs, and reading from it a tenth or less ("Pricing"). So a mark
-pays from the second request on that has the same beginning, provided that it leaves after the first one has begun to be answered: that is
-when the API can find what was written ("Prompt caching", "Concurrent requests").
+Compared with plain input tokens, writing to the prompt cache costs 1.25 or 2 times as much, and reading from it a tenth
+or less ("Pricing"). So a mark pays off from the second request with the same prefix, provided that it is sent after the
+answer to the first one has begun: only then can the API find the entry ("Prompt caching", "Concurrent requests").
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from claude_force_nb.warn import warn
 
 __all__ = ["MarkChooser", "PromptCacheGate", "PromptCacheWrite", "SettingsWatch"]
 
-# Calls that wait for one that writes go on after so long, and pay for the prompt as if there were no cache.
+# After this time, calls that wait for another one to write go ahead, and pay for the prompt as if there were no cache.
 _MOST_WAIT_SECONDS = 60.0
-# The API counts the lifetime from when a request began to be processed, which is a little after it left.
+# Subtracted from the lifetime for safety: the API's clock starts when it processes a request, ours when the request is
+# sent.
 _MARGIN_SECONDS = 5.0
-# After so long an idle time an entry with five minutes of lifetime is surely gone, and one with an hour surely still there.
+# Idle time after which an entry with a lifetime of five minutes has certainly expired, and up to which one with an hour
+# still exists.
 _LAPSED_SECONDS = 330.0
 _WITHIN_AN_HOUR_SECONDS = 3600.0 - _MARGIN_SECONDS
 
-# The blocks that rows have in common, and the text behind them.
+# The blocks that rows have in common, and the text after them.
 _Beginning = Tuple[Sequence[Any], str]
 _NOTHING: _Beginning = (), ""
 
 
 class _RowMarks(NamedTuple):
-    """What rows have in common, its mark, and the mark before it."""
+    """The common beginning of rows, its mark, and the mark for only the part before the message (tools and system prompt)."""
 
     beginning: _Beginning
     mark: Optional[CacheMark]
@@ -46,15 +48,15 @@ class _RowMarks(NamedTuple):
 
 
 class MarkChooser:
-    """Chooses the mark of requests that have the same options.
+    """Chooses the prompt cache marks of requests that have the same options.
 
     Parameters
     ----------
     mode : str
-        ``auto`` marks what rows share and the turns of a conversation, for five minutes; ``5m`` and ``1h`` mark single calls too, and
-        say for how long; ``off`` marks nothing.
+        ``auto`` marks the part that rows share and the turns of a conversation, for five minutes. ``5m`` and ``1h``
+        mark single calls too, for that lifetime. ``off`` marks nothing.
     rules : ModelRules
-        Of the model; one that is not known gets no mark unless it is asked for.
+        Rules of the model. An unknown model gets marks only with ``5m`` or ``1h``.
     """
 
     def __init__(self, mode: str, rules: ModelRules) -> None:
@@ -63,19 +65,19 @@ class MarkChooser:
         self._adapts = mode == "auto"
         self._off = mode == "off" or not (rules.known or self._asked)
         self._least = rules.min_cache_tokens
-        # By whether the system prompt speaks of fences, and whether the message has blocks.
+        # The key says whether the system prompt explains fences, and whether the message consists of blocks.
         self._known: Dict[Tuple[bool, bool], _RowMarks] = {}
 
     def of_row(self, body: Mapping[str, Any], rendered: RenderedPrompt, *, fenced: bool) -> Optional[CacheMark]:
-        """Return the mark of a row's request; rows with the same beginning get the same one.
+        """Return the mark of a row's request; rows with the same beginning get the same mark.
 
         Parameters
         ----------
         body : mapping
         rendered : RenderedPrompt
-            Knows how much of the prompt stands before the first value of the row.
+            The rendered prompt, which knows how much text precedes the first value that varies.
         fenced : bool
-            Whether the system prompt says what a fence is: such rows have another beginning.
+            Whether the system prompt explains fences, which makes the beginning a different one.
         """
         if self._off:
             return None
@@ -92,12 +94,13 @@ class MarkChooser:
         if beginning == known.beginning:
             only_shared = isinstance(content, str) and not content[rendered.shared_characters :].strip()
             return known.before if only_shared else known.mark
-        # A value that was taken for constant, such as the time, has changed: from here on only the text before it is marked.
+        # A value that was assumed constant, such as the time, has changed. From now on, mark only tools and system
+        # prompt.
         self._known[key] = _RowMarks(_NOTHING, None, known.before)
         return known.before
 
     def of_call(self, body: Mapping[str, Any], *, has_turns: bool) -> Optional[CacheMark]:
-        """Return the mark of a single call: the end of a conversation's turn, or what the caller asked to be kept."""
+        """Return the mark of a single call: the end of its conversation so far, or what the caller has asked to mark."""
         if self._off or not (has_turns or self._asked) or has_cache_control(body):
             return None
         fixed = _fixed_tokens(body)
@@ -124,7 +127,7 @@ def _fixed_tokens(body: Mapping[str, Any]) -> int:
 
 
 class SettingsWatch:
-    """Warns once of settings that differ between the rows of a run, so that what they share is written to the prompt cache for each."""
+    """Warns once if rows of a run differ in settings, which makes the API write their common prefix anew for each setting."""
 
     def __init__(self) -> None:
         self._seen: Set[CacheMark] = set()
@@ -132,7 +135,7 @@ class SettingsWatch:
         self._told = False
 
     def look(self, request: ClaudeRequest) -> None:
-        """Look at the request of a row."""
+        """Check the request of a row."""
         mark = request.cache_mark
         if mark is None or self._told or mark in self._seen:
             return
@@ -151,11 +154,11 @@ class SettingsWatch:
 
 
 class _Prefix:
-    """What is known of one beginning: until when the API keeps it, and who is about to write it."""
+    """The state of one marked prefix: until when the API keeps it, and whether a call is about to write it."""
 
     def __init__(self, mark: CacheMark) -> None:
         self.mark = mark
-        # That mark, or the same with the longer lifetime.
+        # `mark`, or the same mark with the longer lifetime.
         self.current = mark
         self.kept_until = -math.inf
         self.last_used: Optional[float] = None
@@ -164,7 +167,7 @@ class _Prefix:
 
 
 class PromptCacheGate:
-    """Lets one call of those with the same mark write, and the others leave once they can read; for the calls of one event loop.
+    """Lets one of several calls with the same mark write, and holds the others until they can read; for one event loop.
 
     Parameters
     ----------
@@ -177,13 +180,14 @@ class PromptCacheGate:
         self._prefixes: Dict[CacheMark, _Prefix] = {}
 
     def choose(self, mark: CacheMark) -> Optional[CacheMark]:
-        """Return the mark a request is sent with: its own, one with a longer lifetime, or none if no later request would read the entry.
+        """Return the mark to send: `mark` itself, one with a longer lifetime, or None if no later request would read the entry.
 
         Notes
         -----
-        Five minutes cost 1.25 times the input and an hour costs 2 ("Pricing"), so five are cheaper unless they pass between two
-        requests. Where they have, they will again: calls that take that long, few at a time, rows that come slowly, rate limits.
-        What nobody read, and nobody would have read within an hour either, is not written again.
+        A write costs 1.25 times the input for five minutes, and twice the input for an hour ("Pricing"). So five
+        minutes are cheaper unless more time passes between two requests. If that has happened once, we expect it again:
+        calls take long and few run at a time, rows arrive slowly, or rate limits apply. An entry that nobody has read,
+        and that nobody would have read within an hour either, is not written again.
         """
         prefix = self._prefix(mark)
         now = self._clock()
@@ -208,7 +212,10 @@ class PromptCacheGate:
         return prefix
 
     async def enter(self, mark: CacheMark) -> Optional[PromptCacheWrite]:
-        """Wait until the prompt can be read from the cache, and return None; or, for the one that is to write it, a `PromptCacheWrite`."""
+        """Wait until the prompt can be read from the cache, for at most 60 s, and return None.
+
+        Return a `PromptCacheWrite` instead if this call has to write the entry.
+        """
         prefix = self._prefix(mark)
         until = self._clock() + _MOST_WAIT_SECONDS
         while self._clock() >= prefix.kept_until:
@@ -222,18 +229,18 @@ class PromptCacheGate:
         return None
 
     def keep(self, mark: CacheMark, since: float, *, read: bool = False) -> None:
-        """Take note that a call which left at a moment (see `clock`) wrote the prompt or read it, which renews its lifetime."""
+        """Record that a call sent at `since` (by `clock`) has written or read the prompt; either renews its lifetime."""
         prefix = self._prefixes[mark]
         prefix.kept_until = max(prefix.kept_until, since + mark.lifetime_seconds - _MARGIN_SECONDS)
         prefix.last_used = max(since, prefix.last_used or since)
         prefix.was_read = prefix.was_read or read
 
     def now(self) -> float:
-        """Return the present moment of the gate's clock."""
+        """Return the current time of the gate's clock."""
         return self._clock()
 
     def let_go(self, mark: CacheMark) -> None:
-        """Wake those that wait for a write: it is there, or one of them has to make it."""
+        """Wake the calls that wait for a write: the entry exists now, or one of them has to write it."""
         prefix = self._prefixes[mark]
         written, prefix.written = prefix.written, None
         if written is not None:
@@ -241,7 +248,7 @@ class PromptCacheGate:
 
 
 class PromptCacheWrite:
-    """The duty to write: ended once, by the beginning of the answer or by `end`."""
+    """The duty of one call to write the prompt to the cache; it ends when its answer begins, or with `end`."""
 
     def __init__(self, gate: PromptCacheGate, mark: CacheMark) -> None:
         self._gate = gate
@@ -250,13 +257,13 @@ class PromptCacheWrite:
         self._since = gate.now()
 
     def begin(self) -> None:
-        """Record that the answer has begun, so that others can read the entry."""
+        """Record that the answer has begun, so that other calls can read the entry."""
         if self._open:
             self._gate.keep(self._mark, self._since)
         self.end()
 
     def end(self) -> None:
-        """Let another call write, where the answer has not begun."""
+        """Let another call write, unless the answer has begun."""
         if self._open:
             self._open = False
             self._gate.let_go(self._mark)

@@ -1,4 +1,4 @@
-"""Writes answers that arrive together to disk together: one transaction for the cache, one for the ledger."""
+"""Write answers that arrive together to disk together: one transaction for the cache, one for the ledger."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from claude_force_nb.messages.result import ClaudeResult
 
 __all__ = ["Recorder"]
 
-# Rounds of the event loop until answers are written: in the first one other answers arrive, in the second the calls that take
-# their places are begun, and in the third these leave. A transaction takes longer than all of that.
+# Iterations of the event loop before answers are written: in the first, other answers arrive; in the second, the calls
+# that take their slots start; in the third, these are sent. A transaction takes longer than all of that.
 _ROUNDS = 3
 
 
@@ -26,7 +26,7 @@ class _Entry(NamedTuple):
 
 
 class Recorder:
-    """Writes answers to cache and ledger; those of a few rounds of an event loop share a transaction (group commit).
+    """Writes answers to cache and ledger; those of a few iterations of the event loop share a transaction (group commit).
 
     Parameters
     ----------
@@ -43,9 +43,10 @@ class Recorder:
     async def record(
         self, request: ClaudeRequest, result: ClaudeResult, *, cache: Optional[ResponseCache], cell: Optional[str]
     ) -> None:
-        """Return once the answer is in the ledger and, if it is to be cached, in the cache.
+        """Write the answer to the ledger and, if there is one, the cache; return once it is there.
 
-        If the caller is cancelled meanwhile, the answer is still written before the cancellation is raised, since it was paid for.
+        If the caller is cancelled meanwhile, the answer is still written before the cancellation is raised, since it is
+        paid for.
         """
         loop = asyncio.get_running_loop()
         entry = _Entry(request, result, cache, cell, loop.create_future())
@@ -84,9 +85,9 @@ class Recorder:
         problem: Optional[BaseException] = None
         try:
             self._write(entries)
-        except Exception as error:  # a warning, where the user's settings make errors of them
+        except Exception as error:  # a warning that the user's settings turn into an error
             problem = error
-        except BaseException:  # Ctrl-C in a script: the tasks that it cancels write what it kept from being written
+        except BaseException:  # Ctrl-C in a script: put the answers back, for the tasks that it cancels to write
             self._waiting[loop] = entries + self._waiting.get(loop, [])
             loop.call_soon(self._commit, loop)
             raise

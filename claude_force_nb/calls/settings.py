@@ -1,4 +1,4 @@
-"""The settings of an orchestrator in groups, checked when they are given."""
+"""The settings of an orchestrator in groups, validated when they are given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Accounts", "CacheSettings", "CallSettings", "check_objects", "check_
 
 AnyBudget = Union[Budget, DailyBudget]
 
-# The class of each object that can be shared, and what to give instead of something else.
+# For each argument that takes an object: its class, and a hint for a user who passed something else.
 _OBJECTS: Mapping[str, Tuple[type, str]] = {
     "cache": (ResponseCache, "enable_cache=False for none, cache_dir= for a folder, cache_url= for a server"),
     "agents": (AgentLibrary, "AgentLibrary(folder) for the agents in a folder"),
@@ -34,7 +34,7 @@ _OBJECTS: Mapping[str, Tuple[type, str]] = {
 
 
 def check_whole_number(value: int, name: str, least: int) -> int:
-    """Return `value`; raises OptionError if it is not a whole number >= `least`."""
+    """Return `value`; raise OptionError if it is not a whole number >= `least`."""
     fault = whole_number_fault(value, name, least)
     if fault:
         raise OptionError(fault)
@@ -42,22 +42,22 @@ def check_whole_number(value: int, name: str, least: int) -> int:
 
 
 def check_objects(**given: Any) -> None:
-    """Raise OptionError for an argument of an orchestrator, named in `_OBJECTS`, that is of another class; None is always right."""
+    """Raise OptionError if an argument of an orchestrator is not None and not of the class in `_OBJECTS`."""
     for name, value in given.items():
         kind, remedy = _OBJECTS[name]
         if value is not None and not isinstance(value, kind):
-            # Not the value itself, which may be an address with a password.
+            # Never show the value, which may be an address with a password.
             raise OptionError(f"{name} must be a {kind.__name__} or None, not of type {type(value).__name__}; {remedy}")
 
 
 @dataclass(frozen=True)
 class CallSettings:
-    """How calls are made, and their defaults; see `AsyncAgentOrchestrator` for each.
+    """Settings and defaults of calls; see `AsyncAgentOrchestrator` for each.
 
     Raises
     ------
     OptionError
-        If a bound is broken.
+        If a value is out of bounds.
     """
 
     max_concurrent: int
@@ -74,7 +74,7 @@ class CallSettings:
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Where answers are kept; see `ResponseCache` for each."""
+    """Settings of the cache; see `ResponseCache` for each."""
 
     folder: Optional[Union[str, os.PathLike[str]]]
     ttl_hours: float
@@ -83,7 +83,7 @@ class CacheSettings:
     url: Optional[str]
 
     def open(self, environ: Mapping[str, str]) -> ResponseCache:
-        """Return the cache."""
+        """Return a cache with these settings."""
         return ResponseCache(
             self.folder,
             ttl_hours=self.ttl_hours,
@@ -96,27 +96,28 @@ class CacheSettings:
 
 @dataclass(frozen=True)
 class Accounts:
-    """Where answers are kept, and how they are priced, budgeted and recorded.
+    """Where answers are stored, and how they are priced, budgeted and recorded.
 
     Attributes
     ----------
     cache : ResponseCache or None
     answers : RecordedAnswers or None
-        The answer file, which is asked before the cache.
+        The answer file, which is read before the cache.
     record_keys : callable
-        Returns the keys that sign the rows of a file, made from the cache secret; raises SecretError without a secret.
+        Returns the keys that sign the rows of a results file, derived from the cache secret; raises SecretError if
+        there are none.
     prices : PriceTable
     budget : Budget
-        Of one orchestrator; unlimited by default.
+        The orchestrator's own budget; unlimited by default.
     daily_budget : DailyBudget or None
-        Of all kernels.
+        The budget that all kernels share.
     ledger : Ledger or None
     notebook : str or None
         Name for the ledger.
     allow_unknown_price : bool
         See `Budget`.
     owns_cache, owns_daily_budget : bool
-        True if they are closed with the orchestrator.
+        Whether to close them with the orchestrator.
     """
 
     cache: Optional[ResponseCache]
@@ -147,9 +148,10 @@ class Accounts:
         environ: Mapping[str, str],
         local: bool,
     ) -> Accounts:
-        """Create whatever was not given as an object; arguments as in `AsyncAgentOrchestrator`, and the settings of the cache to open.
+        """Create every object that was not passed.
 
-        With `local` the server is on this machine; see `default_ledger_path`.
+        The arguments are those of `AsyncAgentOrchestrator`, except that `cache` may be the settings of a cache to open.
+        `local` says that the server is on this machine; see `default_ledger_path`.
         """
         owns_cache, owns_daily_budget = isinstance(cache, CacheSettings), not isinstance(daily_budget, DailyBudget)
         if isinstance(ledger, (str, bytes, os.PathLike, bool)) and ledger != "default":
@@ -177,11 +179,11 @@ class Accounts:
 
     @property
     def budgets(self) -> Tuple[Optional[AnyBudget], ...]:
-        """The budgets that every call must fit, the slowest to check last."""
+        """The budgets that every call must fit; the slowest to check comes last."""
         return (self.budget, self.daily_budget)
 
     def run_budget(self, options: CallOptions) -> Optional[Budget]:
-        """Return the budget of one run, in addition to the general ones; None if it has none."""
+        """Return the budget of one run, which applies in addition to the general ones; None if it has none."""
         if options.budget is None or isinstance(options.budget, Budget):
             return options.budget
         return Budget(options.budget, allow_unknown_price=self.allow_unknown_price)

@@ -1,4 +1,4 @@
-"""Identical work in flight is done once, across event loops and threads."""
+"""Do identical work in flight only once, across event loops and threads."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class _Flight(Generic[T]):
         self.ended: Optional[Callable[[], BaseException]] = None
 
     def lives_for(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Return whether a waiter on `loop` can still get the outcome."""
+        """Return whether a waiter on `loop` can still get the result."""
         return self.loop is loop or (not self.loop.is_closed() and self.loop.is_running())
 
 
 class SingleFlight(Generic[T]):
     """Runs at most one piece of work for a key at a time.
 
-    Cancelling a waiter, even the first, does not affect the others. When the last one leaves, the work is cancelled after its
-    grace period. A failure reaches every waiter and is not remembered.
+    Cancelling one waiter, even the first, does not affect the others. When the last one leaves, the work is cancelled
+    after its grace period. A failure reaches every waiter and is not remembered.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class SingleFlight(Generic[T]):
         joining: Optional[Callable[[Any], None]] = None,
         grace: Callable[[], float] = lambda: 0.0,
     ) -> Tuple[T, bool]:
-        """Return the outcome of `work`, and whether work already in flight was joined instead.
+        """Return the result of `work`, and whether the caller joined equal work already in flight instead.
 
         Parameters
         ----------
@@ -69,9 +69,9 @@ class SingleFlight(Generic[T]):
         note : object
             Passed to callers that join `work`.
         joining : callable, optional
-            Called with the note of the work that is joined, before waiting for it.
+            Called with the note of the work to join, before waiting for it.
         grace : callable
-            Returns the seconds, >= 0, that `work` may still take once nobody waits for it; called then.
+            Called when nobody waits for `work` any more; returns the seconds, >= 0, that it may still take.
         """
         loop = asyncio.get_running_loop()
         if len(self._loops) != 1 or loop not in self._loops:
@@ -99,22 +99,22 @@ class SingleFlight(Generic[T]):
                 raise flight.ended()
             if not joined:
                 raise asyncio.CancelledError
-            # Its loop ended while we were waiting, so we do the work.
+            # The loop of that work ended while we were waiting, so do the work here.
             self._abandon(key, flight, waiter)
 
     def end_all(self, error: Callable[[], BaseException]) -> int:
-        """Cancel all work in flight, each after its grace period, from any thread; return how many there were.
+        """Cancel all work in flight, each after its grace period; return how many there were. Callable from any thread.
 
         Parameters
         ----------
         error : callable
-            Makes the error raised for each waiter.
+            Creates the error to raise for each waiter.
         """
         with self._lock:
             flights = [flight for flight in self._flights.values() if not flight.task.done()]
             for flight in flights:
                 flight.ended = error
-            # Work that is about to be cancelled must not be joined.
+            # Nobody may join work that is about to be cancelled.
             self._flights.clear()
         for flight in flights:
             try:
@@ -151,7 +151,7 @@ class SingleFlight(Generic[T]):
                     del self._flights[key]
                 waiters, flight.waiters = flight.waiters, []
             if not task.cancelled():
-                task.exception()  # seen, even if the last waiter has just gone
+                task.exception()  # mark it as retrieved, even if the last waiter has just left
             for loop, waiter in waiters:
                 if loop is flight.loop:
                     _wake(waiter)
@@ -173,7 +173,7 @@ class SingleFlight(Generic[T]):
         finally:
             cancelled = self._leave(key, flight, waiter)
         if cancelled:
-            # Nothing of the work is left behind; what does not heed its cancellation is not waited for.
+            # Let the work clean up, but do not wait for work that ignores its cancellation.
             await asyncio.wait([flight.task], timeout=_CANCEL_GRACE_SECONDS)
 
     def _leave(self, key: str, flight: _Flight[T], waiter: _Waiter) -> bool:
@@ -183,7 +183,7 @@ class SingleFlight(Generic[T]):
                 flight.waiters.remove(waiter)
             if flight.waiters or flight.task.done():
                 return False
-            # Work that is about to be cancelled must not be joined.
+            # Nobody may join work that is about to be cancelled.
             if self._flights.get(key) is flight:
                 del self._flights[key]
         try:
@@ -197,7 +197,7 @@ class SingleFlight(Generic[T]):
 
 
 async def _wait_for_end(flight: _Flight[T], waiter: _Waiter) -> bool:
-    """Wait for the outcome; return False if the work's own loop no longer runs."""
+    """Wait for the result; return False if the work's own event loop no longer runs."""
     if flight.loop is waiter[0]:
         await waiter[1]
         return True

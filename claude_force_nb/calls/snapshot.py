@@ -1,4 +1,4 @@
-"""The state of an orchestrator in numbers: a snapshot of one moment, and sums over its events. Pure."""
+"""The state of an orchestrator in numbers: a snapshot at one moment, and totals of its events. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .events import Event
 
 __all__ = ["BudgetState", "Headroom", "ModelSums", "Snapshot", "Tally"]
 
-# Stretches of time that the history is kept in; when there are more, two become one.
+# Number of intervals in the history. When there would be more, neighbouring intervals are merged.
 _MOST_STRETCHES = 60
 _FIRST_STRETCH_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Headroom:
-    """One rate limit, as the last answer's headers gave it.
+    """One rate limit, from the headers of the last answer.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Headroom:
     kind : str
         ``requests``, ``input-tokens`` or ``output-tokens``.
     limit : float
-        Units a minute.
+        Units per minute.
     remaining : float
-        Units that were left, at least 0.
+        Units left, at least 0.
     """
 
     family: str
@@ -48,11 +48,11 @@ class BudgetState:
     Attributes
     ----------
     name : str
-        ``budget``, or ``daily_budget`` for what all kernels may spend today.
+        ``budget``, or ``daily_budget`` for the budget that all kernels share.
     limit : Decimal
         US dollars.
     left : Decimal or None
-        What can still be reserved for calls; None if it cannot be read.
+        US dollars that can still be reserved; None if this cannot be read.
     """
 
     name: str
@@ -62,33 +62,34 @@ class BudgetState:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An orchestrator at one moment.
+    """The state of an orchestrator at one moment.
 
     Attributes
     ----------
     in_flight : int
         Calls sent and not yet answered, at most `max_concurrent`.
     queued : int
-        Calls waiting for a slot, a rate limit, a retry or a budget, and rows of lists that `run_many` has not started.
+        Calls waiting for a slot, a rate limit, a retry or a budget, and rows that `run_many` has not started, if their
+        number is known.
     max_concurrent : int
-        Most calls in flight.
+        Limit of calls in flight.
     paused : bool
         True between `pause` and `resume`.
     paused_families : tuple of (str, float)
-        Model families that the API asked to wait, and for how many seconds more.
+        Model families for which the API asked us to wait, and the seconds left.
     limited_families : tuple of (str, float or None)
-        Model families whose next call the rate limit holds back, and for how many seconds more, half a second at least; None
-        if another call must end first, since the API is overloaded.
+        Model families whose next call the rate limit holds back, and the seconds left, if at least half a second; None
+        if another call must end first because the API is overloaded.
     headroom : tuple of Headroom
-        Empty before the first answer with such headers.
+        Empty before the first answer with rate limit headers.
     retries : int
-        Calls made again so far.
+        Number of retries so far.
     paced_waits : int
-        Calls held back so far because of a rate limit.
+        Number of calls held back so far because of a rate limit.
     spent : Decimal
         US dollars of settled calls.
     budgets : tuple of BudgetState
-        Those that have a limit.
+        The budgets that have a limit.
     """
 
     in_flight: int
@@ -109,7 +110,7 @@ class Snapshot:
         return self.in_flight > 0 or self.queued > 0
 
     def with_calls_of(self, other: Snapshot) -> Snapshot:
-        """Return this one with the calls and slots of another orchestrator, and what holds either back."""
+        """Return this snapshot combined with the calls, slots and waits of another orchestrator."""
         return replace(
             self,
             in_flight=self.in_flight + other.in_flight,
@@ -123,24 +124,24 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class ModelSums:
-    """Answers of one model.
+    """Totals of the answers of one model.
 
     Attributes
     ----------
     model : str
         Full name of the model that answered.
     asked : str
-        Full name that was asked for, possibly an alias.
+        Name of the requested model, which may be the API's alias for `model`.
     calls : int
-        Answers of the API.
+        Answers from the API.
     hits : int
-        Answers of the cache.
+        Answers from the cache.
     cost, saved : Decimal
-        US dollars of those whose price is known.
+        US dollars, of answers whose price is known.
     unknown_price : int
-        Answers of the API whose price is not known; they are not in `cost`.
+        Answers from the API of unknown price; not included in `cost`.
     unknown_saved : int
-        Answers of the cache whose price is not known; they are not in `saved`.
+        Answers from the cache of unknown price; not included in `saved`.
     prompt_cache_saved : Decimal
         US dollars that the API's prompt cache saved; below 0 if more was written than read.
     """
@@ -194,14 +195,14 @@ class _Stretch:
 
 
 class Tally:
-    """A listener that sums answers by model, and records cost and the share of cached answers over time. Thread-safe.
+    """A listener that totals answers by model, and records cost and cache hit rate over time. Thread-safe.
 
-    Its memory does not grow with the events.
+    Its memory does not grow with the number of events.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        # By the model that answered and the one that was asked.
+        # By the model that answered and the one that was requested.
         self._models: Dict[Tuple[str, str], _Sums] = {}
         self._started: Optional[float] = None
         self._stretch_seconds = _FIRST_STRETCH_SECONDS
@@ -259,13 +260,13 @@ class Tally:
         self._stretches = merged
 
     def models(self) -> List[ModelSums]:
-        """Return the sums of each model, the most expensive first; a model that was asked under two names has two."""
+        """Return the totals of each model, most expensive first; a model requested under two names appears twice."""
         with self._lock:
             rows = [sums.of(*key) for key, sums in self._models.items()]
         return sorted(rows, key=lambda row: (-row.cost, -row.saved, row.model, row.asked))
 
     def costs(self) -> List[Tuple[float, Decimal]]:
-        """Return ``(seconds since the first answer, US dollars spent until then)`` for the stretches of `hit_rates`."""
+        """Return ``(seconds since the first answer, US dollars spent until then)`` for the intervals of `hit_rates`."""
         total = Decimal(0)
         found = []
         with self._lock:
@@ -275,9 +276,9 @@ class Tally:
         return found
 
     def hit_rates(self) -> List[Tuple[float, float]]:
-        """Return ``(seconds since the first answer, share of answers that came from the cache)``, oldest first.
+        """Return ``(seconds since the first answer, share of answers from the cache)``, oldest first.
 
-        At most 60 of them, each over an equal stretch of time; stretches without answers are left out.
+        There are at most 60, for time intervals of equal length; intervals without answers are left out.
         """
         with self._lock:
             return [

@@ -13,8 +13,8 @@ from claude_force_nb.messages.tokens import CHARACTERS_PER_TOKEN
 
 __all__ = ["STOP_GRACE_SECONDS", "CallState", "CallStatus"]
 
-# A request that the API has is billed, whether its answer is waited for or not: at Stop it may still come for so long. Stop
-# ends a cell within 0.3 s.
+# On Stop, wait this long for answers in flight, since the API bills them whether we wait or not. Stop has to end a cell
+# within 0.3 s.
 STOP_GRACE_SECONDS = 0.25
 
 
@@ -25,21 +25,21 @@ class CallState:
     Attributes
     ----------
     kind : str
-        ``starting``, ``importing`` (what makes calls, once in a process), ``shared`` (another call asks the same), ``budget``,
-        ``paused``, ``rate_limit``, ``queued`` (for a slot), ``retry``, ``sent``, ``thinking``, ``writing``, ``recording`` or
-        ``ended``.
+        ``starting``, ``importing`` (the SDK, once per process), ``shared`` (waiting for an equal call), ``budget``,
+        ``paused``, ``rate_limit``, ``queued`` (for a slot), ``prompt_cache`` (another call writes the prompt),
+        ``retry``, ``sent``, ``thinking``, ``writing``, ``recording`` or ``ended``.
     seconds : float or None
         Seconds until it is sent, >= 0, if known.
     ahead : int
-        Calls that are sent before it.
+        Number of calls that will be sent before it.
     attempt : int
         Number of the current or next attempt, from 1.
     most_attempts : int
-        Most attempts that are made.
+        Maximum number of attempts.
     reason : str
         Why the previous attempt failed; "" for the first one.
     thinking_tokens : int
-        Estimated thinking tokens received so far.
+        Estimated number of thinking tokens received so far.
     """
 
     kind: str
@@ -90,7 +90,7 @@ def _seconds(seconds: float) -> str:
 
 
 class CallStatus:
-    """The state of a call; written by the code that makes the call, read at any time from any thread.
+    """The state of a call. The code that makes the call writes it; any thread may read it at any time.
 
     Parameters
     ----------
@@ -100,17 +100,17 @@ class CallStatus:
     Attributes
     ----------
     attempts : int
-        Calls sent so far, including those of a schema's repair.
+        Calls sent so far, including repairs for a schema.
     in_flight : bool
         True while the API has the request and has not answered.
     billing_unknown : bool
-        True once a call was sent that may or may not have been answered and billed.
+        True once a call has been sent of which we do not know whether it was answered and billed.
     failure : ApiError or None
         Why the previous attempt failed.
     abandoned : bool
-        True ends the grace period of a call in flight that nobody waits for.
+        Set to True to give a call in flight no grace period when nobody waits for it any more.
     most_attempts : int
-        Most attempts of one call.
+        Maximum number of attempts of one call.
     partial : PartialAnswer or None
         The part of a streamed answer received so far.
     """
@@ -145,24 +145,24 @@ class CallStatus:
         self.partial: Optional[PartialAnswer] = None
 
     def enter(self, step: str) -> None:
-        """Set what the call is doing: one of the kinds of `CallState`."""
+        """Set what the call is doing, as one of the kinds of `CallState`."""
         self._step = step
 
     def begin(self, most_attempts: int) -> None:
         """Note that a call begins: the first one, or a repair."""
         self._attempt, self.most_attempts, self.failure = 1, most_attempts, None
 
-    def wait_in_lane(self, look: Callable[[], PacerWait]) -> None:
-        """Note that it waits for its model's rate limit; `look` returns how long."""
+    def wait_for_rate_limit(self, look: Callable[[], PacerWait]) -> None:
+        """Note that the call waits for its model's rate limit; `look` returns for how long."""
         self._step, self._wait = "pacer", look
 
     def retry(self, attempt: int, failure: ApiError, delay_seconds: float) -> None:
-        """Note that an attempt failed, the number of the next one and the seconds until then."""
+        """Note that an attempt failed, with the number of the next one and the seconds until then."""
         self._attempt, self.failure, self._due = attempt, failure, self._clock() + delay_seconds
         self._step = "retry"
 
     def sent(self) -> None:
-        """Note that the API has the request."""
+        """Note that the request was sent."""
         self.attempts += 1
         self.in_flight = True
         self._step = "sent"
@@ -189,13 +189,16 @@ class CallStatus:
             if self.partial.text:
                 kind = "writing"
             elif self.partial.thinking:
-                # Still being written; the exact number comes with the answer.
+                # An estimate, since the exact number comes only with the complete answer.
                 kind, tokens = "thinking", len(self.partial.thinking) // CHARACTERS_PER_TOKEN
         reason = "" if self.failure is None else " ".join(str(self.failure).split())
         return CallState(kind, seconds, ahead, self._attempt, self.most_attempts, reason, tokens)
 
     def late(self, timeout_seconds: float) -> Optional[ApiError]:
-        """Return a specific error for a call whose time is up: why an attempt failed, or what it waited for; None if neither is known."""
+        """Return a specific error for a call whose time is up; None if there is nothing specific to say.
+
+        The error says why an attempt failed, or what the call was waiting for.
+        """
         head = f"no complete answer within {timeout_seconds:g} s"
         if self.failure is None:
             if self.in_flight:
