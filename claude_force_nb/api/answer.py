@@ -1,4 +1,4 @@
-"""What a transport returns, before it is priced. Pure."""
+"""The answer that a transport returns, not yet priced. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Answer", "PartialAnswer"]
 class PartialAnswer:
     """A streamed answer while it arrives.
 
-    Written by the transport and read by the display, as often as needed: reading joins what has arrived so far. A retried
+    The transport writes it, and the display may read it at any time: reading joins the parts received so far. A retried
     call starts over with `restart`, so that nothing is shown twice.
     """
 
@@ -28,7 +28,7 @@ class PartialAnswer:
         self._on_begin: Optional[Callable[[], None]] = None
 
     def tell_begin(self, on_begin: Callable[[], None]) -> None:
-        """Call `on_begin` when the API begins to answer."""
+        """Register `on_begin`, to be called when the API begins to answer."""
         self._on_begin = on_begin
 
     def begin(self) -> None:
@@ -37,7 +37,7 @@ class PartialAnswer:
             self._on_begin()
 
     def hide(self, redact: Callable[[str], str]) -> None:
-        """Pass everything that is read through `redact`, which removes secrets."""
+        """Set `redact`, a function that removes secrets from everything that is read here."""
         self._redact = redact
 
     def add_text(self, delta: str) -> None:
@@ -49,7 +49,7 @@ class PartialAnswer:
         self._thinking.append(delta)
 
     def restart(self) -> None:
-        """Discard everything: the call is made again."""
+        """Discard everything, because the call is made again."""
         self._text.clear()
         self._thinking.clear()
 
@@ -75,7 +75,7 @@ class Answer:
     headers : mapping
         Response headers, names in lower case.
     call_seconds : float
-        From sending to the last byte.
+        Time from sending to the last byte.
     """
 
     body: Dict[str, Any]
@@ -115,7 +115,7 @@ class Answer:
         blocks = [block for block in content if isinstance(block, dict)]
         stop_reason = None if body.get("stop_reason") is None else str(body["stop_reason"])
         details = body.get("stop_details")
-        # What other models wrote before they declined does not make a refusal of the last one an answer.
+        # Only the last model counts: text of models that declined before it does not turn its refusal into an answer.
         handovers = [place for place, block in enumerate(blocks) if block.get("type") == "fallback"]
         own = blocks[handovers[-1] + 1 :] if handovers else content
         usage = Usage.from_api(
@@ -144,13 +144,13 @@ def _category(details: Any) -> Any:
 
 
 def _trigger(handover: Dict[str, Any]) -> Any:
-    """Return the category of the refusal for which another model took over."""
+    """Return the category of the refusal that made another model take over."""
     trigger = handover.get("trigger")
     return trigger.get("category") if isinstance(trigger, dict) else UNKNOWN_CATEGORY
 
 
 def _answering_model(body: Dict[str, Any], blocks: List[Dict[str, Any]]) -> str:
-    """Return who gave the answer. A stream names who began it, which after a refusal in the middle is another one."""
+    """Return the model that answered. ``model`` in a stream is the one that began; after a refusal, another one takes over."""
     model = body.get("model")
     usage = body.get("usage")
     iterations = usage.get("iterations") if isinstance(usage, dict) else None

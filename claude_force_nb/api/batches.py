@@ -1,4 +1,4 @@
-"""The endpoints of message batches. Results are read line by line and never held as a whole."""
+"""The endpoints of message batches. Results are read line by line and never held in memory as a whole."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _BATCH_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
 # An answer of 300,000 tokens is about a megabyte.
 _MOST_LINE_BYTES = 16_000_000
 _MOST_SKIPPED_BYTES = 64_000_000
-# A quarter of a gigabyte takes its time to be sent, and to be looked through.
+# A batch can have 256 MB, which takes the client time to send and the API time to validate.
 _CREATE_SECONDS = 900.0
 _CALL_SECONDS = 60.0
-# Between two pieces of the results.
+# Time limit between two pieces of the results.
 _RESULTS_SECONDS = 120.0
-# Results of a quarter of a gigabyte may take their hours.
+# Limits only the rate, since large results may take hours.
 _PACE = SLOWEST
-# A batch has at most 100,000 requests, and each one line.
+# A batch has at most 100,000 requests, with one line of results each.
 _MOST_LINES = 200_000
 
 
@@ -48,11 +48,11 @@ class BatchInfo:
     ended : bool
         True once results are available.
     created : float
-        Unix seconds by the API's clock; 0 if it does not say.
+        Unix seconds by the API's clock; 0 if unknown.
     counts : mapping of str to int
         ``processing``, ``succeeded``, ``errored``, ``canceled``, ``expired``; all but the first stay 0 until the end.
     retry_after_seconds : float or None
-        How long the API asked to wait.
+        How long the API asks us to wait.
     """
 
     id: str
@@ -75,7 +75,7 @@ class BatchPage:
     ----------
     batches : tuple of BatchInfo
     more : bool
-        True if older ones follow.
+        Whether older ones follow.
     now : float
         Unix seconds by the API's clock, or by this machine's if the answer has no date.
     """
@@ -86,17 +86,17 @@ class BatchPage:
 
 
 class ApiBatches:
-    """The endpoints. Each method makes one call without retries, and raises `ApiError` on any failure.
+    """Calls the batch endpoints. Each method makes one call without retries, and raises `ApiError` on any failure.
 
     Parameters
     ----------
     transport : ApiTransport
-        Whose clients and key are used.
+        Provides the clients and the key.
 
     Attributes
     ----------
     server : str
-        Address where the batches are.
+        Address of the server that has the batches.
     """
 
     def __init__(self, transport: ApiTransport) -> None:
@@ -104,7 +104,7 @@ class ApiBatches:
         self.server = transport.base_url
 
     async def recent(self, *, limit: int, after_id: Optional[str] = None) -> BatchPage:
-        """Return the newest `limit` batches (1 to 1000), or those that follow `after_id` in that order."""
+        """Return the newest `limit` batches (1 to 1000), or the next ones after `after_id`, which are older."""
         query: Dict[str, Any] = {"limit": limit}
         if after_id is not None:
             query["after_id"] = after_id
@@ -116,7 +116,7 @@ class ApiBatches:
         return BatchPage(batches, body.get("has_more") is True and bool(batches), _date(headers.get("date")))
 
     async def create(self, body: bytes, *, api_version: str, betas: Sequence[str]) -> BatchInfo:
-        """Send a batch. Not idempotent: if the answer is lost, a batch may have been created."""
+        """Create a batch. Not idempotent: if the answer is lost, the batch may exist nevertheless."""
         return _info(*await self._json("post", _PATH, body, api_version=api_version, betas=betas))
 
     async def retrieve(self, batch_id: str) -> BatchInfo:
@@ -124,11 +124,11 @@ class ApiBatches:
         return _info(*await self._json("get", _path(batch_id)))
 
     async def cancel(self, batch_id: str) -> BatchInfo:
-        """Ask the API to cancel a batch; requests answered by then are billed and have results."""
+        """Ask the API to cancel a batch; requests that are answered before it stops are billed and have results."""
         return _info(*await self._json("post", f"{_path(batch_id)}/cancel", b"{}"))
 
     async def results(self, batch_id: str) -> AsyncGenerator[bytes, None]:
-        """Yield the results of a batch that has ended, one JSON line each, in the order received.
+        """Yield the results of a batch that has ended, each as one line of JSON, in the order received.
 
         Lines of more than 16 MB are skipped.
 
@@ -137,7 +137,7 @@ class ApiBatches:
         CallTimeoutError
             If the server sends less than 10,000 bytes in two minutes of waiting.
         MalformedAnswerError
-            If there are twice as many lines as a batch can have requests.
+            If there are more than 200,000 lines, twice as many as a batch can have requests.
         """
         headers = {"anthropic-version": API_VERSION}
         call = HttpCall("get", f"{_path(batch_id)}/results", headers, _RESULTS_SECONDS)
@@ -180,7 +180,7 @@ class ApiBatches:
 
 
 def _path(batch_id: str) -> str:
-    """Return the path of a batch; raises MalformedAnswerError for an id that would lead elsewhere."""
+    """Return the path of a batch; raises MalformedAnswerError for an id that would lead to another path."""
     if not _BATCH_ID.fullmatch(batch_id):
         raise MalformedAnswerError("the server gave an invalid batch id; check base_url", status=200)
     return f"{_PATH}/{batch_id}"
@@ -203,7 +203,7 @@ def _info(body: Any, headers: Mapping[str, str]) -> BatchInfo:
 def _moment(text: Any) -> float:
     """Return an RFC 3339 date as Unix seconds, 0 if it is not valid."""
     try:
-        # The API's times are in UTC. Python before 3.11 reads no Z, and whole seconds are exact enough.
+        # The API's times are in UTC. Python before 3.11 cannot parse "Z", and whole seconds are exact enough.
         return datetime.fromisoformat(str(text)[:19] + "+00:00").timestamp()
     except ValueError:
         return 0.0

@@ -1,4 +1,4 @@
-"""The body and the headers of a request, as they are sent."""
+"""Encode the body and the headers of a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from claude_force_nb.messages.request import ClaudeRequest
 
 __all__ = ["counted_body", "encoded", "version_headers"]
 
-# The fields of a request that counting takes (Messages API reference, "Count tokens"); any other is refused.
+# The fields that the token counting endpoint accepts (Messages API reference, "Count tokens"); it refuses any other.
 _COUNTED = (
     "model",
     "messages",
@@ -22,7 +22,7 @@ _COUNTED = (
     "speed",
     "user_profile_id",
     "workspace_id",
-    # Of betas; a request that has them has their headers.
+    # Beta fields; a request with one of them also has the beta's header.
     "billing_policy",
     "compaction",
     "context_management",
@@ -38,12 +38,12 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 
 
 def counted_body(request: ClaudeRequest) -> Dict[str, Any]:
-    """Return the part of a request whose tokens are counted."""
+    """Return the part of a request that the token counting endpoint accepts."""
     return {name: request.body[name] for name in _COUNTED if name in request.body}
 
 
 def version_headers(request: ClaudeRequest) -> Dict[str, str]:
-    """Return the headers that say which version of the API, and which betas, a request means."""
+    """Return the headers with the API version and the betas of a request."""
     headers = {"anthropic-version": request.api_version}
     if request.betas:
         headers["anthropic-beta"] = ",".join(request.betas)

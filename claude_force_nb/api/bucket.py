@@ -1,24 +1,24 @@
-"""One rate limit as a client can know it: a token bucket kept here and corrected by what the API says of it. Pure."""
+"""A client's model of one rate limit: a local token bucket, corrected by the API's headers. Pure."""
 
 from __future__ import annotations
 
 __all__ = ["TokenBucket"]
 
-# Calls that left within this time may arrive in another order.
+# Calls sent within this time may arrive in another order.
 _OVERTAKING_SECONDS = 0.1
 
 
 class TokenBucket:
-    """One limit: a bucket of unknown size that refills continuously, as far as it can be known from here.
+    """An estimate of one rate limit: a bucket of unknown capacity that refills continuously.
 
     Parameters
     ----------
     limit : float
-        Units a minute, >= 0.
+        Units per minute, >= 0.
     level : float
-        Units that are there at `now`, below 0 if more was used than there was.
+        Units available at `now`; below 0 if more were used than there were.
     capacity : float
-        Units it is known to hold; learned upwards, never taken to be more than was seen.
+        Units that the bucket is known to hold; raised when a header shows more, never assumed.
     now : float
         Monotonic seconds.
     """
@@ -41,16 +41,16 @@ class TokenBucket:
         self.level = level
         self.capacity = capacity
         self.updated = now
-        # What the last header said was left.
+        # The remaining units according to the last header.
         self.said = 0.0
-        # Sum of all corrections so far: levels remembered before one are compared in today's terms.
+        # Sum of all corrections so far. A level remembered before a correction is adjusted by it before it is compared.
         self.correction = 0.0
-        # About the most that a call of late needed: so much higher the level may have been between two looks at it.
+        # About the most units that a recent call needed. The level may have been higher by this much between two calls.
         self.largest = 1.0
         self._since, self._latest, self._sooner = now, 0.0, 0.0
 
     def take(self, amount: float) -> float:
-        """Take `amount` out; return what was taken so shortly before that it may arrive later than this."""
+        """Take `amount` out; return the sum taken just before, by calls that may arrive at the API later than this one."""
         now = self.updated
         if now - self._since > _OVERTAKING_SECONDS:
             self._sooner = self._latest if now - self._since <= 2 * _OVERTAKING_SECONDS else 0.0
@@ -62,33 +62,34 @@ class TokenBucket:
         return before
 
     def refill(self, now: float) -> None:
-        """Bring the level up to `now`."""
+        """Refill the bucket up to `now`."""
         if now > self.updated:
             if self.level < self.capacity:
                 self.level = min(self.capacity, self.level + (now - self.updated) * self.limit / 60.0)
             self.updated = now
 
     def wait_seconds(self, amount: float) -> float:
-        """Return how long until `amount` can be taken; more than it holds needs it full."""
+        """Return the seconds until `amount` can be taken; for more than the capacity, until the bucket is full."""
         missing = min(amount, self.capacity) - self.level
         if missing <= 1e-9:
             return 0.0
         return missing * 60.0 / self.limit if self.limit > 0 else 60.0
 
     def correct(self, remaining: float, *, lowest: float, highest: float, below: float, above: float) -> None:
-        """Compare with what the API said.
+        """Correct the level by a header of the API, if the header contradicts our estimate.
 
-        The header was written at some moment between sending and now, when the level was somewhere from `lowest` to `highest`
-        by our own books. Only what lies outside is news: other users of the key, or a restart of the API's books.
+        The API wrote the header at some time between sending and now, when our estimate was between `lowest` and
+        `highest`. A value within this range tells nothing new. A value outside means that others use the key too, or
+        that the API has reset its counters.
 
         Parameters
         ----------
         remaining : float
-            The header's value.
+            Value of the header.
         lowest, highest : float
-            Range of the own level.
+            Range of our estimate.
         below, above : float
-            How far the true level may lie below and above `remaining`: it is rounded.
+            How far the true level may be below and above `remaining`, which the API rounds.
         """
         if remaining > 0 and highest < remaining - below:
             self._shift(remaining - below - highest)
@@ -96,7 +97,7 @@ class TokenBucket:
             self._shift(remaining + above - lowest)
 
     def lower(self, level: float) -> None:
-        """Take the level to be `level` at most."""
+        """Lower the level to `level` if it is higher."""
         if level < self.level:
             self._shift(level - self.level)
 

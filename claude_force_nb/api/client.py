@@ -1,4 +1,4 @@
-"""The client of one event loop: which way a call goes, who signs it, and how all of them end."""
+"""The client of one event loop: choose how to send a call, authenticate it, and end all calls on close."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ __all__ = ["LoopClient", "close_in"]
 
 
 class LoopClient:
-    """Makes the calls of one loop: over connections of its own, or through the SDK where somebody looks at its calls.
+    """Makes the calls of one event loop: over its own connections, or through the SDK if its calls are instrumented.
 
     Parameters
     ----------
     server : str
-        Address, with the name and password that it may carry.
+        Address, including a user name and password if it has them.
     credentials : Credentials
     own : AsyncAnthropic, optional
-        A client of the user's own, which makes every call.
+        The user's own client, which then makes every call.
     environ : mapping
         Environment variables.
     on_secret : callable
-        Told the passwords of the address and of proxies, credentials among the custom headers, and the tokens with which the SDK's
-        own chain signs calls.
+        Called with every secret to redact: the passwords of the address and of proxies, credentials among the custom
+        headers, and the tokens from the SDK's own credential chain.
 
     Raises
     ------
     ConfigurationError
-        If the address has a password and there is a token: both would go into one header.
+        If there are both a token and a password in the address, which would need the same header.
     """
 
     keeper: AsyncGenerator[None, None]
@@ -70,7 +70,7 @@ class LoopClient:
             authorization = basic_authorization(user)
             for secret in (password, authorization.partition(" ")[2]):
                 on_secret(secret)
-            # Newer SDKs would put the key where the server's password goes.
+            # Newer SDKs would put the key into the header that carries the server's password.
             self._headers["Authorization"] = authorization
             self._headers["X-Api-Key"] = credentials.arguments["api_key"]
         self._watch = Watch()
@@ -80,7 +80,7 @@ class LoopClient:
         self._closing = False
 
     async def open(self) -> None:
-        """Import what makes the calls, unless done already. In a thread, so that Stop works and other cells' work goes on meanwhile.
+        """Import the libraries for calls, unless already done. A thread does it, so that Stop works and other tasks continue.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class LoopClient:
                 self._connections = open_connections(self._address, headers)
 
     async def open_response(self, call: HttpCall) -> Any:
-        """Make a call and return its HTTP response, whose body is still to be read; the caller closes it."""
+        """Make a call and return its HTTP response with the body still unread; the caller must close it."""
         while not self._is_for_sdk():
             if self._connections is not None:
                 return await self._connections.open(call)
@@ -107,7 +107,7 @@ class LoopClient:
         return await (await self._sdk_client()).open(call)
 
     def _is_for_sdk(self) -> bool:
-        """Return whether the next call goes through the SDK, which may change from one to the next."""
+        """Return whether the next call goes through the SDK; this can change between two calls."""
         if self._own is not None or self._credentials.chain or self._watch.is_on() or waits_for_import():
             return True
         return may_have_spans() and (self._sdk is None or self._sdk.has_spans)
@@ -136,13 +136,13 @@ class LoopClient:
         return self._sdk
 
     def _hide_proxies(self) -> None:
-        # Read together with the environment that the connections are made by.
+        # Read them now, from the same environment that the connections are about to use.
         for secret in secrets_of_proxies():
             self._on_secret(secret)
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Register a call of the running task, which `close` ends with TransportClosedError."""
+        """Register a call of the running task, so that `close` can end it with a TransportClosedError."""
         task = asyncio.current_task()
         assert task is not None
         self._calls.add(task)
@@ -156,7 +156,7 @@ class LoopClient:
             self._calls.discard(task)
 
     async def close(self) -> None:
-        """End the calls in flight, whose readers aiohttp would leave waiting forever, and close the connections."""
+        """Cancel the calls in flight, which aiohttp would leave waiting forever, and close the connections."""
         self._closing = True
         for task in list(self._calls):
             task.cancel()
@@ -166,22 +166,22 @@ class LoopClient:
 
 
 def _credential(credentials: Credentials) -> Dict[str, str]:
-    """Return the header with which calls are signed ("API overview", section "Authentication").
+    """Return the header that authenticates calls ("API overview", section "Authentication").
 
-    A key goes where every server looks for it; newer SDKs send it as a token, which some refuse.
+    A key goes into the header that every server accepts; newer SDKs send it as a token, which some servers refuse.
     """
     key = credentials.arguments.get("api_key")
     return {"X-Api-Key": key} if key else {"Authorization": f"Bearer {credentials.arguments['auth_token']}"}
 
 
 def _user_of(server: str) -> Tuple[str, str]:
-    """Return the name with the password that an address carries, a colon between them, and the password alone; "" if it carries none."""
+    """Return ``name:password`` from an address, and the password alone; both are "" if the address has none."""
     parts = urlsplit(server)
     return unquote(parts.netloc.rpartition("@")[0]), unquote(parts.password or "")
 
 
 def close_in(loop: asyncio.AbstractEventLoop, keeper: Any) -> concurrent.futures.Future[None]:
-    """Close a client on its own loop, which runs in another thread."""
+    """Close a client on its own event loop, which runs in another thread."""
 
     async def close() -> None:
         await keeper.aclose()

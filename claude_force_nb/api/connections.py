@@ -1,4 +1,4 @@
-"""The HTTP connections of one event loop to one server: aiohttp, which is imported when the first call is made."""
+"""The HTTP connections of one event loop to one server, over aiohttp, which is imported with the first call."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from .reading import read_head
 __all__ = ["LARGE_BODY_BYTES", "MOST_REFUSAL_BYTES", "Connections", "HttpCall", "ResponseHeaders", "open_connections"]
 
 MOST_REFUSAL_BYTES = 100_000
-"""Bytes read of an error or a redirect; a longer body is not a useful message."""
+"""Bytes to read of the body of an error or redirect; more would not make a useful message."""
 LARGE_BODY_BYTES = 1_000_000
-"""Bytes of a body up to which aiohttp takes it in one piece without a warning."""
-# Less than the 5 s after which servers in Python and Node close theirs: a call that meets the end of its connection may have been made, and
-# one whose connection a router has dropped is not heard of before its timeout.
+"""Largest body, in bytes, that aiohttp accepts as one piece without a warning."""
+# Idle timeout of a connection, less than the 5 s of common Python and Node servers. If the server closes a connection
+# just as a call is sent, we cannot know whether the call was made; if a router has dropped it, the call only fails with
+# its timeout.
 _IDLE_SECONDS = 4.0
-# How long the end of a body may come after all that it says.
+# How long to wait for the end of a body after its last event, to reuse the connection.
 _END_SECONDS = 0.1
 _MOST_KNOWN = 64
 
@@ -33,13 +34,13 @@ class HttpCall:
     method : str
         ``get`` or ``post``.
     path : str
-        Below the server's address.
+        Relative to the server's address.
     headers : mapping
-        In addition to those that every call has.
+        Headers in addition to those of every call.
     timeout_seconds : float
-        Limit of each wait for the server, > 0.
+        Limit for each wait for the server, > 0.
     content : bytes or None
-        The body, JSON.
+        The body as JSON.
     query : mapping
     """
 
@@ -57,20 +58,20 @@ class ResponseHeaders:
     Attributes
     ----------
     raw : sequence of (bytes, bytes)
-        Names and values as they were received.
+        Names and values as received.
     """
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
 
     def get(self, name: str, default: str = "") -> str:
-        """Return the value of a header, by its name in lower case."""
+        """Return the value of the header with this name, which must be in lower case."""
         wanted = name.encode("ascii")
         return next((value.decode("latin-1") for key, value in self.raw if key.lower() == wanted), default)
 
 
 class HttpResponse:
-    """A response whose body is still to be read; of a refusal, the first part has been read.
+    """A response whose body is still unread, except that of an error, whose first part has been read.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ class HttpResponse:
     Attributes
     ----------
     is_answered : bool
-        Set by the reader of a stream that has all it needs.
+        Set to True by the reader of a stream that needs no more of the body.
     """
 
     is_closed = False
@@ -94,7 +95,7 @@ class HttpResponse:
         self.is_cut = False
 
     async def read_refusal(self) -> None:
-        """Read as much of the body as a message can use."""
+        """Read as much of an error's body as can be useful in a message."""
         self.content, self.is_cut = await read_head(self, MOST_REFUSAL_BYTES)
         self.is_stream_consumed = True
 
@@ -108,12 +109,12 @@ class HttpResponse:
             yield piece
 
     async def aclose(self) -> None:
-        """Return the connection if the body has been read to its end, or ends in a moment; close it otherwise."""
+        """Return the connection to the pool if the body has been read to its end or ends shortly; otherwise close it."""
         content = self._response.content
         try:
             if self.is_answered and not content.at_eof():
                 await asyncio.wait_for(content.readany(), _END_SECONDS)
-        except Exception:  # silence, or whatever breaks now
+        except Exception:  # a time-out or any other error: close the connection below
             pass
         finally:
             if content.at_eof():
@@ -123,17 +124,17 @@ class HttpResponse:
 
 
 class Connections:
-    """Makes calls. Redirects are not followed: they may lead anywhere, and the key would go there.
+    """Makes calls to one server. Redirects are not followed, since they could send the key anywhere.
 
     Parameters
     ----------
     session : aiohttp.ClientSession
     address : str
-        Of the server, without name and password.
+        Address of the server, without name and password.
     headers : mapping
-        Those of every call.
+        Headers of every call.
     proxy : mapping
-        Arguments of a request that name the proxy; empty without one.
+        Keyword arguments that make aiohttp use the proxy; empty without one.
     """
 
     def __init__(self, session: Any, address: str, headers: Mapping[str, str], proxy: Mapping[str, Any]) -> None:
@@ -141,18 +142,18 @@ class Connections:
         self._address = address.rstrip("/")
         self._headers = headers
         self._proxy = proxy
-        # What calls share, made once: an address takes as long to parse as a call to be put together.
+        # Cached objects that calls share: parsing a URL alone takes as long as the rest of preparing a call.
         self._urls: Dict[str, Any] = {}
         self._all_headers: Dict[Tuple[Tuple[str, str], ...], Any] = {}
         self._timeouts: Dict[float, Any] = {}
 
     async def open(self, call: HttpCall) -> HttpResponse:
-        """Make a call and return its response, which the caller closes.
+        """Make a call and return its response, which the caller must close.
 
         Raises
         ------
         aiohttp.ClientError
-            If no response comes; see `failures.map_exception`.
+            If there is no response; see `failures.map_exception`.
         """
         url = self._url(call.path)
         body: Any = call.content
@@ -197,7 +198,7 @@ class Connections:
     def _timeout(self, seconds: float) -> Any:
         from aiohttp import ClientTimeout
 
-        # `connect` bounds what the socket's own limits leave out: finding the address, and a proxy's answer to CONNECT.
+        # `connect` covers what the socket limits do not: DNS look-up, and a proxy's response to CONNECT.
         return _known(
             self._timeouts,
             seconds,
@@ -218,14 +219,14 @@ def _known(known: Dict[Any, Any], key: Any, make: Any) -> Any:
 
 
 def open_connections(address: str, headers: Mapping[str, str]) -> Connections:
-    """Return connections for the running loop; none is made before the first call.
+    """Return connections for the running event loop; none is opened before the first call.
 
     Parameters
     ----------
     address : str
-        Of the server, without name and password.
+        Address of the server, without name and password.
     headers : mapping
-        Those of every call, the credential among them.
+        Headers of every call, including the credential.
 
     Raises
     ------
@@ -239,20 +240,20 @@ def open_connections(address: str, headers: Mapping[str, str]) -> Connections:
         "accept": "application/json",
         "user-agent": "claude_force_nb",
         **{name.lower(): value for name, value in headers.items()},
-        "accept-encoding": "gzip",  # what `reading` unpacks
+        "accept-encoding": "gzip",  # `reading` decompresses it
     }
     session = aiohttp.ClientSession(
-        # How many at a time is decided by `slots`.
+        # No limit here: `slots` limits the calls in flight.
         connector=aiohttp.TCPConnector(limit=0, ssl=settings.tls, keepalive_timeout=_IDLE_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,  # done in `reading`, which bounds it
-        trust_env=False,  # it would also look for passwords in .netrc
+        auto_decompress=False,  # `reading` decompresses within limits
+        trust_env=False,  # True would also read passwords from .netrc
     )
     proxy: Dict[str, Any] = {}
     if settings.proxy is not None:
         proxy["proxy"] = settings.proxy.address
         if settings.proxy.authorization and address.startswith("https:"):
-            # To the proxy alone, when it is asked for the connection.
+            # Sent only to the proxy, with the CONNECT request.
             proxy["proxy_headers"] = {"proxy-authorization": settings.proxy.authorization}
         elif settings.proxy.authorization:
             every_call["proxy-authorization"] = settings.proxy.authorization

@@ -1,4 +1,4 @@
-"""Credentials of a call: a key, a token, or whatever the SDK itself finds."""
+"""The credentials of calls: a key, a token, or those of the SDK's own credential chain."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _IDENTITY = ("ANTHROPIC_IDENTITY_TOKEN_FILE", "ANTHROPIC_IDENTITY_TOKEN")
 
 @dataclass(frozen=True)
 class Credentials:
-    """What calls are signed with.
+    """The credentials that authenticate calls.
 
     Attributes
     ----------
     arguments : mapping of str to str
-        ``api_key`` or ``auth_token`` of the SDK's client; empty where the SDK's own chain finds it.
+        ``api_key`` or ``auth_token`` for the SDK's client; empty if the SDK's own chain provides the credentials.
     chain : str
         What that chain will find: ``profile work`` or ``workload identity``; "" for a key or token.
     source : str
-        Whose secrets the key is from, where a hosted notebook keeps it.
+        Name of the hosted notebook service whose secrets contain the key; "" if it is from elsewhere.
     """
 
     arguments: Mapping[str, str] = field(repr=False)
@@ -42,22 +42,22 @@ class Credentials:
 
     @property
     def identity(self) -> str:
-        """What identifies these credentials, to be hashed and never shown."""
+        """A string that identifies these credentials. It contains secrets: hash it, never show it."""
         return self.chain or "".join(self.arguments.values())
 
 
 def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_url: str) -> Credentials:
-    """Return the first credentials found for calls to a server. Neither imports the SDK nor reads a secret file.
+    """Return the first credentials found for calls to a server, without importing the SDK or reading secret files.
 
-    The order is the SDK's ("Authentication", section "Credential precedence"): a key that is given, ``ANTHROPIC_API_KEY``,
-    ``ANTHROPIC_AUTH_TOKEN``, the profile that ``ANTHROPIC_PROFILE`` names, workload identity, the active profile of
-    ``ant auth login``, and last the secrets of Colab or Kaggle. All but the first three are looked for where `environ` is the
-    environment of this process.
+    The order is the SDK's ("Authentication", section "Credential precedence"): `api_key`, ``ANTHROPIC_API_KEY``,
+    ``ANTHROPIC_AUTH_TOKEN``, the profile named by ``ANTHROPIC_PROFILE``, workload identity, the active profile of ``ant
+    auth login``, and finally the secrets of Colab or Kaggle. All but the first three are searched only if `environ` is
+    the environment of this process.
 
     Raises
     ------
     MissingApiKeyError
-        If none are found; the message names the places that were searched.
+        If there are none; the message names the places that were searched.
     """
     key = (api_key or environ.get(_KEY) or "").strip()
     token = "" if key else (environ.get(_TOKEN) or "").strip()
@@ -89,7 +89,7 @@ def _check_characters(secret: str) -> None:
 
 
 def _in_chain(environ: Mapping[str, str]) -> str:
-    """Return what the SDK's chain would find in an environment without key and token; "" for nothing."""
+    """Return what the SDK's chain will find in an environment without key and token; "" for nothing."""
     named = environ.get(_PROFILE)
     if named:
         return f"profile {named}"
@@ -111,7 +111,7 @@ def _in_chain(environ: Mapping[str, str]) -> str:
 
 
 def _config_folder(environ: Mapping[str, str]) -> Optional[Path]:
-    """Return the folder where ``ant auth login`` keeps its profiles; None without a home folder."""
+    """Return the folder where ``ant auth login`` keeps its profiles; None if there is no home folder."""
     if environ.get(_FOLDER):
         return Path(environ[_FOLDER])
     try:
@@ -130,7 +130,7 @@ def _sdk_has_chain() -> bool:
 
 
 class TokenProvider:
-    """Wraps a token provider of the SDK: reports each token to `on_secret`, and fails with a one-line error.
+    """Wraps a token provider of the SDK: passes each token to `on_secret`, and fails with a one-line error.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class TokenProvider:
     chain : str
         See `Credentials`.
     on_secret : callable
-        Told each token.
+        Called with each token.
     """
 
     def __init__(self, provider: Any, chain: str, on_secret: Callable[[str], None]) -> None:
@@ -148,7 +148,7 @@ class TokenProvider:
         self._renewing = False
 
     def renew(self) -> None:
-        """Discard the cached token, so that the next one is new."""
+        """Discard the cached token, so that the next call gets a new one."""
         self._renewing = True
 
     def __call__(self, *, force_refresh: bool = False) -> Any:
@@ -165,29 +165,29 @@ class TokenProvider:
     def _failure(self, error: Exception) -> ApiError:
         status = getattr(error, "status_code", 0)
         text = f"the {self._chain} did not give a token: {shown_text(str(error))}"
-        # None if the endpoint that gives tokens was not reached.
+        # None if the token endpoint was not reached.
         if status is None or status == 429 or status >= 500:
             return ServerError(text, status=status)
         return AuthenticationError(f"{text}; log in again with `ant auth login`, or set {_KEY}", status=401)
 
     def close(self) -> None:
-        """Close what the provider holds open."""
+        """Close the provider's connections."""
         close = getattr(self._provider, "close", None)
         if close is not None:
             close()
 
 
 def open_chain(server: str, chain: str, on_secret: Callable[[str], None]) -> Dict[str, Any]:
-    """Return arguments for the SDK's client with which it signs each call, and renews what it signs with.
+    """Return arguments that make the SDK's client authenticate each call and renew its tokens.
 
     Parameters
     ----------
     server : str
-        Address that the calls go to.
+        Address of the server.
     chain : str
         See `Credentials`.
     on_secret : callable
-        Told each token before a call is signed with it.
+        Called with each token before a call uses it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""JSON from a server, bounded in depth and digits, without lone surrogates and without our own key. Pure."""
+"""Decode JSON from a server: with limits on depth and digits, and without lone surrogates or our own secrets. Pure."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from claude_force_nb.messages.nesting import is_nested_deeper
 
 __all__ = ["Redactor", "decode_json", "is_web_page", "joined", "repair_surrogates"]
 
-# Deeper than any answer or tool input of the API, and far from where Python's own recursion ends.
+# Deeper than any answer or tool input of the API, and far below Python's recursion limit.
 _MOST_DEPTH = 100
 _MOST_DIGITS = 400
 _SHOWN_SECRET = "…"
-# Anything shorter is not a key but a placeholder for a local server.
+# A shorter key is not a secret but a placeholder for a local server.
 _SHORTEST_SECRET = 8
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Escapes that may stand for any character or half of a surrogate pair (RFC 8259, section 7), and the zero bytes of UTF-16 and UTF-32.
+# Bytes that can hide a secret or a surrogate: escapes (RFC 8259, section 7), and the zero bytes of UTF-16 and UTF-32.
 _HIDING = re.compile(rb"\\[u/\\]|\0")
 _WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 
 
 class Redactor:
-    """Takes secrets out of whatever a server sends back.
+    """Removes secrets from everything that a server sends.
 
     Parameters
     ----------
     secrets : iterable of str
-        Key, token or password; those of fewer than eight characters are ignored.
+        Keys, tokens and passwords; those shorter than eight characters are ignored.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -58,9 +58,10 @@ class Redactor:
         return value
 
     def decode(self, data: bytes) -> Any:
-        """Decode a whole body and clean it; raises as `decode_json`."""
+        """Decode a whole body and clean it; raises like `decode_json`."""
         value = decode_json(data)
-        # Escapes can hide a secret, and escapes or the three bytes of one a surrogate. Most answers have only those of quotes and lines.
+        # Clean only if necessary, which is rare: if an escape could hide a secret or a surrogate (most answers escape
+        # only quotes and line ends), or if the bytes contain a secret or possibly a surrogate (0xED).
         hidden = _HIDING.search(data) is not None or (self._written_otherwise and b"\\" in data)
         if hidden or b"\xed" in data or any(secret in data for secret in self._bytes):
             return self.clean(value)
@@ -68,12 +69,12 @@ class Redactor:
 
 
 def decode_json(data: bytes) -> Any:
-    """Decode what a server sent.
+    """Decode JSON from a server.
 
     Raises
     ------
     MalformedAnswerError
-        If it is not JSON, is nested deeper than 100, or has a whole number of more than 400 digits.
+        If it is not valid JSON, is nested more than 100 levels deep, or contains an integer of more than 400 digits.
     """
     try:
         text = data.decode(json.detect_encoding(data), "surrogatepass")
@@ -85,7 +86,7 @@ def decode_json(data: bytes) -> Any:
 
 
 def repair_surrogates(text: str) -> str:
-    """Return `text` with the halves of surrogate pairs joined, and lone ones replaced by U+FFFD."""
+    """Return `text` with the halves of surrogate pairs joined, and lone surrogates replaced by U+FFFD."""
     if not _SURROGATE.search(text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""Converts every foreign exception to one of ours; no other module does."""
+"""Convert every foreign exception to one of ours; no other module does this."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from claude_force_nb.prompts.fences import clean as visible
 
 __all__ = ["CUT_EXTENSION", "error_from_answer", "map_exception", "retry_after_seconds", "shown_text"]
 
-# Error types of the Messages API ("Errors", API reference). Inside a stream they come with status 200, so the type, if
-# there is one, says more than the status.
+# Error types of the Messages API ("Errors", API reference). The type takes precedence over the status, which is 200 for
+# errors inside a stream.
 _BY_TYPE = {
     "authentication_error": AuthenticationError,
     "billing_error": SpendLimitError,
@@ -60,11 +60,11 @@ _BY_STATUS = {
 _SPEND = re.compile(r"spend(?:ing)?[ _-]limit|credit balance|usage limits?\b", re.IGNORECASE)
 _TOO_LONG = re.compile(r"too long|context (?:window|length|limit)|exceeds? .{0,40}context", re.IGNORECASE)
 CUT_EXTENSION = "claude_force_nb.is_cut"
-"""Of a response of the SDK's HTTP client: True if its body ended before its end."""
-# What the beginning of an error body, as the API writes it, says.
+"""Extension of a response of the SDK's HTTP client: True if its body was cut off."""
+# Type and message in the beginning of an error body of the API.
 _TYPE_IN_PART = re.compile(r'"type"\s*:\s*"(\w+_error|request_too_large)"')
 _MESSAGE_IN_PART = re.compile(r'"message"\s*:\s*"([^"\\]*)')
-# Keys have these shapes; an error text of a gateway might quote one, or an address with a password.
+# The shapes of keys, and of passwords in addresses; the error text of a gateway might quote them.
 _KEY = re.compile(
     r"\b(sk-|Bearer\s+|Basic\s+(?=[a-z]*(?-i:[A-Z0-9+/=])))[A-Za-z0-9_\-.+/=~]{4,}|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE
 )
@@ -76,7 +76,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
     Parameters
     ----------
     headers : mapping
-        Names in lower case.
+        Header names are in lower case.
     now : float
         Unix time in seconds, for the date form.
 
@@ -93,7 +93,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
     except ValueError:
         try:
             date = parsedate_to_datetime(value)
-            # HTTP dates are in GMT, whether they say so or not.
+            # HTTP dates are always in GMT, even if they do not say so.
             seconds = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp() - now
         except (TypeError, ValueError, IndexError, OverflowError):
             return None
@@ -107,7 +107,7 @@ def _hide(text: str, secrets: Iterable[str]) -> str:
 
 
 def shown_text(text: str, limit: int = 300, secrets: Iterable[str] = ()) -> str:
-    """Return `text` as one short line without keys or invisible characters."""
+    """Return `text` as one short line without secrets or invisible characters."""
     line = " ".join(visible(_hide(text, secrets))[0].split())
     text = _KEY.sub(lambda match: (match.group(1) or "") + "…", line)
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -123,7 +123,7 @@ def _kind(status: int, error_type: Optional[str], message: str, code: str) -> Ty
     kind = by_status if by_status is not None and by_status is not InvalidRequestError else by_type or by_status
     if kind is None:
         kind = ServerError
-    # The old form of "no money left" is a 400 or a 429 that only its words tell from the others.
+    # An older form of "credit balance too low" is a 400 or 429 that only its message distinguishes from other errors.
     if kind in (RateLimitError, InvalidRequestError, PermissionDeniedError) and _SPEND.search(message + " " + code):
         return SpendLimitError
     if kind is InvalidRequestError and (status == 413 or _TOO_LONG.search(message)):
@@ -145,13 +145,13 @@ _REMEDIES = {
 
 
 def _said_in_part(text: str) -> Dict[str, Any]:
-    """Return what the beginning of an error body says, in the API's form."""
+    """Return type and message from the beginning of an error body, in the form of a whole body of the API."""
     parts = {"type": _TYPE_IN_PART.search(text), "message": _MESSAGE_IN_PART.search(text)}
     return {"error": {name: found.group(1) for name, found in parts.items() if found is not None}}
 
 
 def _said(body: Any) -> Tuple[Optional[str], str, str]:
-    """Return type, message and code of an error body, in the API's form or those of gateways and local servers."""
+    """Return type, message and code from an error body of the API, a gateway or a local server."""
     if not isinstance(body, dict):
         return None, "", ""
     error = body.get("error")
@@ -173,7 +173,7 @@ def error_from_answer(
     base_url: str = "",
     is_cut: bool = False,
 ) -> ApiError:
-    """Return the error for an error answer, or for an error event inside a stream.
+    """Return the exception for an error response, or for an error event inside a stream.
 
     Parameters
     ----------
@@ -182,15 +182,15 @@ def error_from_answer(
     body : object
         Decoded error body, text, or None.
     headers : mapping
-        Names in lower case.
+        Header names are in lower case.
     now : float
         Unix time in seconds.
     secrets : iterable of str
-        Texts that must not be in the message, the key above all.
+        Texts that must not appear in the message, such as the key.
     base_url : str
         The server's address, for hints; "" if it does not matter.
     is_cut : bool
-        True if the body ended before its end; text then says what its beginning does.
+        Whether the body was cut off, in which case `body` may be the text of its beginning.
     """
     secrets = tuple(secrets)
     headers = {name: _hide(value, secrets) for name, value in headers.items()}
@@ -204,7 +204,7 @@ def error_from_answer(
         remedy = "the API refused it without a time to wait, as it does when a spend limit is reached"
     if (
         kind is ContextTooLongError and status == 413
-    ):  # bytes, whatever the model ("Errors", section "Request size limits")
+    ):  # a limit in bytes, the same for all models ("Errors", section "Request size limits")
         remedy = "the request is larger than the server accepts, which for the API is 32 MB; insert less"
     if kind is NotFoundError and base_url.endswith("/v1"):
         remedy = f"there is nothing at {base_url}/v1/messages; remove /v1 from the end of base_url, it is added automatically"
@@ -229,16 +229,17 @@ def error_from_answer(
     limits = {name: value for name, value in headers.items() if name == "date" or name.startswith(_LIMITS)}
     if len(limits) > 1:
         answer.limits = limits
-    # Not a standard header: the API's own word on whether another try makes sense.
+    # A header of the API's own that says whether to try again.
     if headers.get("x-should-retry") == "false":
         answer.retryable = False
     return answer
 
 
 def _passes(headers: Mapping[str, str]) -> bool:
-    """Return whether a 429 goes away by waiting.
+    """Return whether waiting helps against a 429.
 
-    A rate limit says when to retry, a spend limit does not (API reference, "Rate limits" and "Errors").
+    For a rate limit, the headers say when to retry; for a spend limit they do not (API reference, "Rate limits" and
+    "Errors").
     """
     if headers.get("x-should-retry") == "true" or "retry-after" in headers or "retry-after-ms" in headers:
         return True
@@ -251,7 +252,7 @@ def _passes(headers: Mapping[str, str]) -> bool:
 def _redirect(status: int, headers: Mapping[str, str], *, base_url: str, secrets: Iterable[str]) -> RedirectedError:
     try:
         parts = urlsplit(headers.get("location", ""))
-    except ValueError:  # brackets that do not match
+    except ValueError:  # such as unbalanced brackets
         parts = urlsplit("")
     where = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
     target = shown_text(where, 120, secrets) or "an unnamed address"
@@ -270,27 +271,27 @@ def _module_root(kind: type) -> str:
 def map_exception(
     error: BaseException, *, base_url: str, now: float, streaming: bool = False, secrets: Iterable[str] = ()
 ) -> Optional[ApiError]:
-    """Convert a foreign error to ours.
+    """Convert a foreign exception to one of ours.
 
     Parameters
     ----------
     error : BaseException
-        An error of the SDK or the HTTP libraries below it.
+        An exception of the SDK or of the HTTP libraries below it.
     base_url : str
-        Named in messages about connections.
+        The server's address, for messages about connections.
     now : float
         Unix time in seconds.
     streaming : bool
-        True once an answer has begun to arrive.
+        Whether an answer has begun to arrive.
     secrets : iterable of str
-        Texts that must not be in a message, the key above all.
+        Texts that must not appear in a message, such as the key.
 
     Returns
     -------
     ApiError or None
-        None if it is not a failed call, such as a cancellation or programming error.
+        None if the exception does not mean a failed call, such as a cancellation or a programming error.
     """
-    # The SDK makes connection errors of what went wrong while it signed a call.
+    # If our token provider fails, the SDK wraps its exception in a connection error.
     ours = next((inner for inner in _chain(error) if isinstance(inner, ApiError)), None)
     if ours is not None:
         return ours
@@ -329,7 +330,7 @@ def map_exception(
 
 
 def _chain(error: BaseException) -> List[BaseException]:
-    """Return an error and its causes, the innermost last."""
+    """Return an exception and its causes, innermost last."""
     chain = [error]
     while True:
         inner = chain[-1].__cause__ or chain[-1].__context__
@@ -339,15 +340,16 @@ def _chain(error: BaseException) -> List[BaseException]:
 
 
 def _of_aiohttp(error: BaseException) -> Optional[BaseException]:
-    """Return aiohttp's own error, which names the cause.
+    """Return aiohttp's own exception, which names the real cause.
 
-    Below the SDK, httpx-aiohttp makes connect errors of connections that broke later, and with SDK 0.x time-outs of refused ones.
+    Below the SDK, httpx-aiohttp reports a connection that broke later as a connect error, and with SDK 0.x a refused
+    connection as a time-out.
     """
     return next((inner for inner in _chain(error) if _module_root(type(inner)) == "aiohttp"), None)
 
 
 def _never_left(error: BaseException) -> bool:
-    """Return whether certainly no connection was made: name not resolved, refused, unreachable, TLS failure."""
+    """Return whether certainly no connection was made: host not found, refused, unreachable, or TLS failure."""
     decisive = _of_aiohttp(error) or _chain(error)[-1]
     return isinstance(decisive, (ConnectionRefusedError, socket.gaierror)) or any(
         kind.__name__ == "ClientConnectorError" for kind in type(decisive).__mro__
@@ -355,14 +357,14 @@ def _never_left(error: BaseException) -> bool:
 
 
 def _through(error: BaseException, base_url: str) -> str:
-    """Return how to name the proxy that could not be reached; "" if it was the server itself, or if that is not known."""
+    """Return a phrase that names the proxy that could not be reached; "" if it was the server itself, or if unknown."""
     decisive = _of_aiohttp(error)
     try:
         host, port = str(decisive.host).rstrip(".").lower(), decisive.port  # type: ignore[union-attr]
     except AttributeError:
         return ""
     server = (urlsplit(base_url).hostname or host).rstrip(".").lower()
-    # aiohttp writes a name with other letters in ASCII.
+    # aiohttp converts international domain names to ASCII.
     is_proxy = server.isascii() and host != server
     return (
         f" through the proxy {shown_text(host, 80)}:{port} (see HTTPS_PROXY, HTTP_PROXY, ALL_PROXY)" if is_proxy else ""
@@ -377,10 +379,10 @@ def _timed_out(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException, secrets: Iterable[str]) -> str:
-    """Return the innermost cause in a few words: the outer ones only say "Connection error."."""
+    """Return the innermost cause in a few words, since the outer ones only say "Connection error."."""
     error = _chain(error)[-1]
     try:
         text = shown_text(str(error), 120, secrets)
-    except Exception:  # some classes of the HTTP libraries cannot be shown without all their arguments
+    except Exception:  # some exceptions of the HTTP libraries fail in __str__ if arguments are missing
         text = ""
     return text or type(error).__name__

@@ -1,4 +1,4 @@
-"""What the process's environment says about connections: certificates and proxies, checked before anything is sent."""
+"""The connection settings in the process's environment: certificates and proxies, checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ __all__ = [
     "secrets_of_proxies",
 ]
 
-# Whole words: what these headers say is taken out of answers, so X-Author and X-Cache-Key must not be among them.
+# Match whole words only: the values of these headers are redacted from answers, so X-Author and X-Cache-Key must not
+# match.
 _SECRET_HEADER = re.compile(
     r"(?:^|[-_])(?:authorization|auth|token|secret|password|cookie|(?:api|access|subscription)[-_]?key)$", re.IGNORECASE
 )
@@ -38,14 +39,14 @@ _SECRET_HEADER = re.compile(
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy.
+    """A proxy server.
 
     Attributes
     ----------
     address : str
-        Without name and password.
+        Address without name and password.
     authorization : str
-        Both, as the proxy asks for them (RFC 7617); "" if its address has none.
+        Name and password in the form of the header (RFC 7617); "" if the address has none.
     """
 
     address: str
@@ -54,12 +55,12 @@ class Proxy:
 
 @dataclass(frozen=True)
 class ConnectionSettings:
-    """How a server is reached.
+    """How to connect to a server.
 
     Attributes
     ----------
     tls : ssl.SSLContext
-        Which certificates are trusted.
+        The trusted certificates.
     proxy : Proxy or None
     """
 
@@ -68,11 +69,11 @@ class ConnectionSettings:
 
 
 def connection_settings(server: str) -> ConnectionSettings:
-    """Return the certificates and the proxy that the process's environment names for a server.
+    """Return the certificates and the proxy that the process's environment specifies for a server.
 
-    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the certificates of the machine. ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and
-    ``NO_PROXY`` are read as `urllib.request` reads them, the system's settings included. A plain ``http`` server on this machine is
-    reached without a proxy.
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the machine's certificates. ``HTTPS_PROXY``, ``HTTP_PROXY``,
+    ``ALL_PROXY`` and ``NO_PROXY`` work as in `urllib.request`, including the system's settings. A plain ``http`` server
+    on this machine is reached without a proxy.
 
     Raises
     ------
@@ -93,7 +94,7 @@ def _certificates() -> ssl.SSLContext:
     if file or folder:
         return ssl.create_default_context(cafile=file, capath=folder)
     if platform.system() == "Darwin":
-        # Python does not read the keychain. The SDK brings this library from Python 3.10 on.
+        # Python does not read the macOS keychain; truststore does. The SDK depends on it from Python 3.10 on.
         try:
             made: ssl.SSLContext = import_module("truststore").SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             return made
@@ -110,7 +111,7 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _no_certificates() -> ssl.SSLContext:
-    """Return a context that trusts nobody, for connections without TLS: reading the machine's certificates takes longer than a call."""
+    """Return a context without certificates, for connections without TLS: loading the machine's takes longer than a call."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -126,14 +127,14 @@ def _proxy_for(server: str) -> Optional[Proxy]:
 
 
 def secrets_of_proxies() -> List[str]:
-    """Return the passwords of the proxies that the environment names, alone, with their user, and as a header has both.
+    """Return the passwords of the proxies in the environment: alone, as ``user:password``, and encoded as in a header.
 
-    A proxy may repeat them in its page of an error, and an HTTP library the whole address in its own.
+    A proxy may repeat them in an error page, and an HTTP library may show the whole address in an exception.
     """
     found: List[str] = []
     for address in getproxies().values():
         user, _, host = address.partition("://")[2 if "://" in address else 0].rpartition("@")
-        # The rest of a password that has a slash in it, where none belongs, is in the path.
+        # If a password contains an unescaped slash, the rest of it ends up in the path.
         if user and host:
             passwords = (user.partition(":")[2], unquote(user).partition(":")[2])
             header = basic_authorization(unquote(user)).partition(" ")[2]
@@ -142,12 +143,12 @@ def secrets_of_proxies() -> List[str]:
 
 
 def basic_authorization(user_and_password: str) -> str:
-    """Return a name and a password, with a colon between them, as a header has them (RFC 7617)."""
+    """Return ``name:password`` in the form of the Authorization header (RFC 7617)."""
     return f"Basic {b64encode(user_and_password.encode('utf-8')).decode('ascii')}"
 
 
 def custom_headers(environ: Mapping[str, str]) -> Dict[str, str]:
-    """Return the headers that ``ANTHROPIC_CUSTOM_HEADERS`` asks for, one ``name: value`` a line, as the SDK reads them.
+    """Return the headers in ``ANTHROPIC_CUSTOM_HEADERS``, one ``name: value`` per line, parsed like the SDK does.
 
     Raises
     ------
@@ -173,7 +174,7 @@ def custom_headers(environ: Mapping[str, str]) -> Dict[str, str]:
 
 
 def secrets_of_headers(headers: Mapping[str, str]) -> List[str]:
-    """Return the values of those headers whose names say that they are credentials, each also without its scheme (``Bearer``)."""
+    """Return the values of headers whose names suggest credentials, also without the scheme (such as ``Bearer``)."""
     values = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
     return [*values, *(value.partition(" ")[2].strip() for value in values if " " in value)]
 
@@ -186,8 +187,8 @@ def make_http_client(make: Callable[..., Any], server: str, **options: Any) -> A
     Raises
     ------
     ConfigurationError
-        If the environment names certificates that do not exist or a proxy that is not valid. A proxy's address is not shown, since
-        it may contain a password.
+        If the environment specifies certificates that do not exist, or a proxy that is not valid. The message does not
+        show the proxy's address, since it may contain a password.
     """
     _check(server)
     if _stays_here(server):
@@ -214,9 +215,9 @@ def _cannot_connect(error: Exception) -> ConfigurationError:
 
 
 def environment_problem(server: str) -> Optional[str]:
-    """Return what is wrong with the certificates or the proxy that the environment names for a server, or None.
+    """Return what is wrong with the certificates or the proxy that the environment specifies for a server, or None.
 
-    It does not contain a proxy's address, which may contain a password.
+    The text does not contain a proxy's address, which may contain a password.
     """
     for variable, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
         path = os.environ.get(variable)
@@ -236,7 +237,7 @@ def _problem_of_proxies() -> Optional[str]:
         name = f"the proxy in {scheme.upper()}_PROXY"
         try:
             parts = urlsplit(address if "://" in address else "http://" + address)
-            parts.port  # noqa: B018  raises where it is not a number
+            parts.port  # noqa: B018  raises ValueError if it is not a number
         except ValueError:
             return f"{name} is not a valid address"
         if not parts.hostname:

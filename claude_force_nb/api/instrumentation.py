@@ -1,7 +1,8 @@
-"""Calls that others want to see: OpenTelemetry's spans of the SDK, and whatever a person has put around the SDK's methods.
+"""Instrumented calls: the SDK's OpenTelemetry spans, and any tool that wraps the SDK's methods to trace calls.
 
-They look at the SDK's public methods, ``messages.create`` before all, and not at the HTTP requests below. Where somebody looks, each call
-goes through that method; otherwise the SDK, which takes a second or two to import, is not needed.
+Such tools wrap the SDK's public methods, above all ``messages.create``, not the HTTP requests below them. If the SDK is
+instrumented, each call goes through that method. Otherwise the SDK, which takes a second or two to import, is not
+needed.
 """
 
 from __future__ import annotations
@@ -29,46 +30,47 @@ __all__ = [
 
 # By path, the attribute of ``client.messages`` that makes the call.
 _METHODS = {"/v1/messages": "create", "/v1/messages/count_tokens": "count_tokens"}
-# Arguments that they have had in every SDK; other fields go as ``extra_body``, which changes nothing of what is sent.
+# Arguments that these methods have in every version of the SDK. Other fields go into ``extra_body``, which sends the
+# same body.
 _ARGUMENTS = frozenset(
     [
         "max_tokens", "messages", "metadata", "model", "service_tier", "stop_sequences", "stream", "system", "thinking",
         "tool_choice", "tools",
     ]
 )  # fmt: skip
-# Tracer providers that keep nothing: nobody has set up OpenTelemetry.
+# Tracer providers that record nothing: OpenTelemetry is not set up.
 _IDLE_PROVIDERS = ("ProxyTracerProvider", "NoOpTracerProvider")
-# Methods that others replace in order to see calls.
+# Methods that tracing tools replace.
 _CLIENT_METHODS = ("__init__", "post", "request")
 _MESSAGES_METHODS = ("create", "stream", "count_tokens")
-# Tracers that wait for the import of what they trace.
+# Tracing tools that wrap a library when it is imported.
 _OUR_CALLS = r"claude_force_nb\.api\."
 _IMPORT_HOOKS = ("ddtrace", "newrelic")
 
 http_responses: ContextVar[Optional[List[Any]]] = ContextVar("http_responses", default=None)
-"""Where it is a list, our HTTP client puts the response of each call of this context there: the SDK's methods do not give it."""
+"""If set to a list, our HTTP client appends the response of each call in this context: the SDK's methods do not return it."""
 
 
 class Watch:
-    """Tells whether somebody looks at the SDK's calls, without importing the SDK: who looks at it has imported it."""
+    """Detects whether the SDK's methods are instrumented, without importing it: a tool that wraps them has imported it."""
 
     def __init__(self) -> None:
-        # What was found when it was last looked at closely, all of it the SDK's own.
+        # The methods at the last full check, in which all of them were the SDK's own.
         self._unwatched: Tuple[Any, ...] = ()
 
     def is_on(self) -> bool:
-        """Return whether a method of the SDK has been replaced; this may change from one call to the next."""
+        """Return whether a method of the SDK has been replaced; this can change between two calls."""
         sdk = sys.modules.get("anthropic")
         if sdk is None:
             return False
         client = getattr(sdk, "AsyncAnthropic", None)
         methods = (client, *_methods(sdk))
-        # By identity: wrappers say that they are equal to what they wrap.
+        # Compare by identity, since wrappers may claim to be equal to the wrapped function.
         if len(self._unwatched) == len(methods) and all(map(operator.is_, methods, self._unwatched)):
             return False
         home = os.path.join(os.path.dirname(sdk.__file__ or ""), "")
         if client is not None and client.__module__.partition(".")[0] != "anthropic":
-            return True  # a class of somebody else's in its place
+            return True  # another library has replaced the class
         if not all(_is_from(home, method) for method in methods[1:]):
             return True
         self._unwatched = methods
@@ -76,9 +78,9 @@ class Watch:
 
 
 def _methods(sdk: Any) -> Iterator[Any]:
-    """Yield what calls go through, as far as it is imported."""
+    """Yield the methods that calls go through, as far as they are imported."""
     client = getattr(sdk, "AsyncAnthropic", None)
-    # The SDK imports the modules of its endpoints when they are first used.
+    # The SDK imports the modules of its endpoints on first use.
     messages = getattr(sys.modules.get("anthropic.resources.messages"), "AsyncMessages", None)
     for owner, names in ((client, _CLIENT_METHODS), (messages, _MESSAGES_METHODS)):
         if owner is not None:
@@ -91,18 +93,18 @@ def _is_from(home: str, function: Any) -> bool:
 
 
 def may_have_spans() -> bool:
-    """Return whether the SDK, if its version has spans, would make one for a call: somebody has set up OpenTelemetry."""
+    """Return whether OpenTelemetry is set up, so that the SDK, if its version has spans, would record one for a call."""
     trace = sys.modules.get("opentelemetry.trace")
     return trace is not None and type(trace.get_tracer_provider()).__name__ not in _IDLE_PROVIDERS
 
 
 def waits_for_import() -> bool:
-    """Return whether a program is loaded that replaces the SDK's methods as soon as the SDK is imported."""
+    """Return whether a tool is loaded that will replace the SDK's methods as soon as the SDK is imported."""
     return "anthropic" not in sys.modules and any(name in sys.modules for name in _IMPORT_HOOKS)
 
 
 def seen_method(sdk: Any, path: str) -> Any:
-    """Return the method of an SDK's client that makes the call to a path, None if it has none that others instrument."""
+    """Return the public method of an SDK client that makes the call to a path; None if tools do not instrument that call."""
     name = _METHODS.get(path)
     return None if name is None else getattr(sdk.messages, name)
 
@@ -110,12 +112,12 @@ def seen_method(sdk: Any, path: str) -> Any:
 async def call_method(
     method: Any, content: bytes, *, headers: Mapping[str, str], timeout_seconds: float
 ) -> SeenResponse:
-    """Make a call by the SDK's method, and return a response to be read like any other.
+    """Make a call with the SDK's method, and return a response that can be read like any other.
 
     Raises
     ------
     Exception
-        Whatever the SDK raises, for a refusal as well.
+        Any exception of the SDK, including those for error responses.
     """
     body: Dict[str, Any] = json.loads(content)
     arguments = {name: body.pop(name) for name in list(body) if name in _ARGUMENTS}
@@ -132,26 +134,26 @@ async def call_method(
 
 
 def _leave_deprecations_to_us() -> None:
-    """Ignore what the SDK says of old models where a call is ours: we say so ourselves, once. The user's own calls still hear it."""
+    """Silence the SDK's warnings about old models for our calls only, since we warn about retirement ourselves, once."""
     known = (getattr(module, "pattern", None) for _, _, _, module, _ in warnings.filters)
     if _OUR_CALLS not in known:
         warnings.filterwarnings("ignore", "The model '", DeprecationWarning, module=_OUR_CALLS)
 
 
 class SeenResponse:
-    """What the SDK's method gave, in the form of an HTTP response: those who look see the answer as it passes.
+    """The result of the SDK's method, in the form of an HTTP response; tracing tools see the answer while it is read.
 
     Parameters
     ----------
     answer : object
-        The SDK's message, or its stream of events, perhaps inside of something else.
+        The SDK's message, or its stream of events, possibly wrapped.
     http : object or None
-        The HTTP response below it.
+        The underlying HTTP response.
 
     Attributes
     ----------
     is_watched : bool
-        True: who looks at a stream expects it to be read to its end.
+        True: a tool that traces a stream expects it to be read to its end.
     """
 
     is_stream_consumed = False
@@ -159,7 +161,7 @@ class SeenResponse:
     is_watched = True
 
     def __init__(self, answer: Any, http: Any) -> None:
-        # A client of the user's own has an HTTP client of its own; of a stream the SDK gives the response.
+        # The user's own client does not use our HTTP client, so the response is known only if the SDK's stream has it.
         http = getattr(answer, "response", None) if http is None else http
         self._answer = answer
         self._http = http
@@ -169,7 +171,7 @@ class SeenResponse:
         request_id = getattr(answer, "_request_id", None)
         raw = [(b"request-id", request_id.encode("latin-1"))] if isinstance(request_id, str) else []
         raw = raw if http is None else http.headers.raw
-        # What it says of the body was true of the bytes that the SDK has read.
+        # These headers describe the bytes that the SDK has read, not the body that we build.
         about_the_body = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
         self.headers = ResponseHeaders(
             [*(pair for pair in raw if pair[0].lower() not in about_the_body), (b"content-type", kind)]
@@ -181,7 +183,7 @@ class SeenResponse:
         return _json(self._answer)
 
     async def aiter_raw(self) -> AsyncGenerator[bytes, None]:
-        """Give the body in pieces."""
+        """Yield the body in pieces."""
         if not self._streamed:
             yield self.content
             return
@@ -189,7 +191,7 @@ class SeenResponse:
             yield b"data: " + _json(event) + b"\n\n"
 
     async def aclose(self) -> None:
-        """Close the connection, and let those who look know."""
+        """Close the stream, which tells tracing tools about it, and the connection."""
         for each in (self._answer, self._http):
             close = getattr(each, "close" if each is self._answer else "aclose", None)
             if each is None or close is None or (each is self._answer and not self._streamed):
@@ -200,7 +202,7 @@ class SeenResponse:
 
 
 def _json(value: Any) -> bytes:
-    """Return one of the SDK's objects as the JSON that it was made from; text of a server that does not speak JSON as it is."""
+    """Return the JSON from which an object of the SDK was made; keep text, from a server that does not speak JSON."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace")
     made = value.to_dict(mode="json", warnings=False) if hasattr(value, "to_dict") else value

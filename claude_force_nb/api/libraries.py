@@ -1,4 +1,4 @@
-"""The libraries that make calls, imported with the first call: the HTTP library takes a fifth of a second, the SDK one or two."""
+"""Import the libraries that make calls, with the first call: aiohttp takes a fifth of a second, the SDK one or two seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def import_http() -> Any:
 
 
 def import_sdk() -> Any:
-    """Return the SDK, importing it if necessary; may be called from any thread. Nearly all of its time goes into types."""
+    """Return the SDK, importing it if necessary; may be called from any thread. Most of the import time goes into its types."""
     return _import("anthropic")
 
 
@@ -24,7 +24,7 @@ def _import(name: str) -> Any:
     try:
         os.getcwd()
     except OSError:
-        # The working directory was removed. `pkgutil.extend_path`, which packages spread over several folders call, would fail
-        # for the "" in sys.path; the import system itself never reads this entry.
+        # The working directory was removed. `pkgutil.extend_path`, which namespace packages call, would fail because of
+        # the "" in sys.path; the import system itself never reads this entry.
         sys.path_importer_cache.setdefault("", None)
     return import_module(name)

@@ -1,4 +1,4 @@
-"""Rate limits as a client can know them: token buckets kept locally and corrected by the API's headers. Pure.
+"""A client's model of the API's rate limits: local token buckets, corrected by the API's headers. Pure.
 
 Sources: API documentation, "Rate limits" (continuous refill, response headers, limits counted in real output tokens rather than
 ``max_tokens``, cache reads not counted); D.-M. Chiu and R. Jain, "Analysis of the Increase and Decrease Algorithms for
@@ -19,29 +19,30 @@ __all__ = ["FIRST_CALLS", "RAMP_SECONDS", "FamilyLimits", "PacerWait", "Need", "
 
 DIMENSIONS = ("requests", "input-tokens", "output-tokens")
 
-# Before the first answer nobody knows what is allowed. A few calls leave at once, then one at a time: fast enough not to
-# be felt where answers take seconds, slow enough not to run into a small bucket before its headers are known.
+# Until the first answer, the limits are unknown. So a few calls are sent at once, and then one at a time: fast enough
+# to be unnoticeable when answers take seconds, slow enough not to exhaust a small bucket before its headers are known.
 FIRST_CALLS = 4
 RAMP_SECONDS = 0.025
 
-# Calls that are added to those in flight leave so far apart. Sent in one burst they would come back in one, be handled in one,
-# and leave in one again for the whole of a run, each waiting for all the others every time.
+# Interval between calls that add to those in flight. Calls sent in one burst would return in one burst, be processed
+# together and be sent together again, for the whole run, each time waiting for one another.
 _APART_SECONDS = 0.002
-# A call that leaves so soon after one has ended takes its place, and adds nothing.
+# A call sent this soon after another has ended takes its place and does not add to those in flight.
 _REPLACES_SECONDS = 0.02
 
-# After a pause so many leave at first, and so many after the next ones if all were refused again. An API that refuses a number of
-# calls is through with them after two pauses; one that refuses for a time costs each call few tries.
+# Calls sent at first after a pause; the next numbers apply after further pauses, if all of them were refused again. If
+# the API refuses a certain number of calls, that is over after two pauses; if it refuses for some time, each call loses
+# few attempts.
 _PROBES = (16, 16, 2)
 
 _DECREASE = 0.7
-# What a call needs is an estimate; this much more has to be there before it leaves, so that a longer one is not refused.
+# Safety factor on the estimated tokens of a call, so that one with more tokens than estimated is not refused.
 _MARGIN = 1.25
 _FORGET = 0.02
 
 
 class Need(NamedTuple):
-    """What one call needs: one request, and estimates of its tokens."""
+    """The units that one call needs: one request, and its estimated tokens."""
 
     requests: float = 1.0
     input_tokens: float = 0.0
@@ -49,16 +50,17 @@ class Need(NamedTuple):
 
 
 class PacerWait(NamedTuple):
-    """Why a call is not sent yet.
+    """Why a call has not been sent yet.
 
     Attributes
     ----------
     held : bool
         True while no slot may be taken: see `slots.Slots.hold`.
     ahead : int
-        Calls of the same orchestrator that are sent before it.
+        Number of calls of the same orchestrator that will be sent before it.
     seconds : float or None
-        Until the rate limit allows the call; 0.0 if it waits only for a slot, None if another call must end first.
+        Seconds until the rate limit allows the call; 0.0 if it waits only for a slot, None if another call must end
+        first.
     """
 
     held: bool
@@ -67,7 +69,7 @@ class PacerWait(NamedTuple):
 
 
 def parse_time(text: str) -> Optional[float]:
-    """Return RFC 3339 text such as ``2026-11-01T12:00:00Z`` as Unix seconds; None for any other text."""
+    """Convert RFC 3339 text such as ``2026-11-01T12:00:00Z`` to Unix seconds; return None for any other text."""
     try:
         return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))) if text.endswith("Z") else None
     except ValueError:
@@ -75,7 +77,7 @@ def parse_time(text: str) -> Optional[float]:
 
 
 class Permit:
-    """One call that was allowed, until it is settled."""
+    """One admitted call, until it is settled."""
 
     __slots__ = ("epoch", "levels", "need", "sent_at")
 
@@ -101,10 +103,10 @@ class _Mean:
 
 
 class FamilyLimits:
-    """What is known about the rate limits of one model family under one key: when the next call may be sent.
+    """Estimates the rate limits of one model family under one key, and decides when the next call may be sent.
 
-    Every method takes `now`, monotonic seconds that never go back. For each call ask `wait_seconds`, begin it with `take` and
-    end it with exactly one `settle`.
+    `now` is always in monotonic seconds and never goes back. For each call, ask `wait_seconds`, begin the call with
+    `take` and end it with exactly one `settle`.
     """
 
     def __init__(self) -> None:
@@ -123,40 +125,41 @@ class FamilyLimits:
         self._ended = 0
         self._ended_at = -math.inf
         self._epoch = 0
-        # Share of a request that each one is counted for in addition: a bucket that holds hardly more than one loses what
-        # refills while a call is late, and no header tells.
+        # Fraction of a request by which each request counts for more than one. A bucket with a capacity of about one is
+        # full while a call is late, so that refill is lost, and no header shows it.
         self._lateness = 0.0
         self._output: Dict[str, _Mean] = {}
         self._tokens_per_byte = _Mean()
 
     @property
     def probing(self) -> bool:
-        """True from a pause until a call is answered."""
+        """Whether no call has been answered since the last pause."""
         return self._probes > 0
 
     # ------------------------------------------------------------------ what a call needs
 
     def need(self, model: str, *, input_bytes: Callable[[], int], max_tokens: int) -> Need:
-        """Estimate a call from what earlier ones turned out to need.
+        """Estimate the needs of a call from the actual needs of earlier ones.
 
         Parameters
         ----------
         model : str
         input_bytes : callable
-            Gives the length of the request; called only if tokens are limited.
+            Returns the size of the request; called only if tokens are limited.
         max_tokens : int
-            The answer's bound. Only tokens actually written count against the limit, so the mean of real answers is reserved.
+            Upper bound of the answer. Only tokens actually written count against the limit, so the mean of earlier
+            answers is reserved.
         """
         if not self.buckets:
             return _PLAIN
         known = self._output.get(model)
-        # The fewer answers there were, the less they say of the next one.
+        # Add a margin that shrinks with the number of answers seen so far.
         output = 512.0 if known is None or known.value is None else known.value * (1.0 + math.sqrt(known.weight))
         ratio = self._tokens_per_byte.value
         return Need(1.0, input_bytes() * (0.35 if ratio is None else ratio), min(float(max_tokens), output))
 
     def learn(self, model: str, *, input_bytes: Callable[[], int], input_tokens: int, output_tokens: int) -> None:
-        """Learn from what a call really needed; `input_tokens` excludes reads from the prompt cache."""
+        """Update the estimates with the actual tokens of a call; `input_tokens` excludes reads from the prompt cache."""
         if not self.buckets:
             return
         sent = input_bytes()
@@ -167,10 +170,10 @@ class FamilyLimits:
             mean = self._output[model] = _Mean()
         mean.add(float(output_tokens))
 
-    # ------------------------------------------------------------------ leaving
+    # ------------------------------------------------------------------ sending a call
 
     def wait_seconds(self, need: Need, now: float) -> Optional[float]:
-        """Return 0.0 if a call may be sent now, else the seconds after which to ask again, or None to ask when a call has ended."""
+        """Return 0.0 if a call may be sent now, else the seconds after which to ask again; None means: when a call has ended."""
         if now < self.paused_until:
             return self.paused_until - now
         if self.window is not None and self.in_flight >= max(1, self._probes, int(self.window)):
@@ -179,7 +182,7 @@ class FamilyLimits:
         if self._ramping:
             if self._ramp_from is None:
                 self._ramp_from = now
-            # Of these, the n-th leaves n ramp steps after the start, whatever became of those before.
+            # After the first calls, the n-th is sent n ramp steps after the start, however the ones before it ended.
             step = self._ramp_sent - self._ramp_calls + 1
             wait = self._ramp_from + step * RAMP_SECONDS - now if step > 0 else 0.0
         elif now < self._next_added and not self._replaces(now):
@@ -193,7 +196,7 @@ class FamilyLimits:
             else:
                 seconds = bucket.wait_seconds(max(1.0, need.output_tokens))
                 if seconds > 0.0 and bucket.level >= 1.0 and self.in_flight == 0:
-                    seconds = 0.0  # an estimate must not keep out a call that the API itself would take
+                    seconds = 0.0  # a mere estimate must not hold back a call that the API might accept
             if seconds > wait:
                 wait = seconds
         return wait if wait > 0.0 else 0.0
@@ -206,7 +209,7 @@ class FamilyLimits:
         if self._replaces(now):
             self._ended -= 1
         else:
-            # Timers are late by a millisecond or two; what they missed leaves together.
+            # Timers are late by a millisecond or two; calls that became due meanwhile may be sent together.
             self._next_added = max(self._next_added, now - 2 * _APART_SECONDS) + _APART_SECONDS
         if not self.buckets:
             return Permit(need, now, self._epoch, None)
@@ -225,7 +228,7 @@ class FamilyLimits:
     def _replaces(self, now: float) -> bool:
         return self._ended > 0 and now - self._ended_at < _REPLACES_SECONDS
 
-    # ------------------------------------------------------------------ coming back
+    # ------------------------------------------------------------------ ending a call
 
     def settle(
         self,
@@ -241,14 +244,14 @@ class FamilyLimits:
         Parameters
         ----------
         permit : Permit
-            What `take` gave.
+            The result of `take`.
         headers : mapping, optional
-            Of the answer, names in lower case.
+            Headers of the response, with names in lower case.
         used : tuple of int, optional
-            Real input and output tokens, if known.
+            Actual input and output tokens, if known.
         verdict : str
             ``ok``, ``limited`` (429: nothing was taken from the buckets), ``overloaded`` (529), ``unsent``, or ``failed``
-            (anything else: the amount used is not known).
+            (anything else: the amount used is unknown).
         """
         self.in_flight -= 1
         self._ended = self._ended + 1 if now - self._ended_at < _REPLACES_SECONDS else 1
@@ -267,7 +270,7 @@ class FamilyLimits:
                 bucket.level += need.input_tokens - real_input if known else 0.0
             else:
                 bucket.level += (need.output_tokens if known else 0.0) - real_output
-        # While it pauses and probes, the API itself says when calls may leave.
+        # Do not shrink for a 429 while pausing or probing: then the API's retry-after decides when calls may be sent.
         if verdict == "overloaded" or (verdict == "limited" and not self.buckets and not self.probing):
             self._shrink(permit)
         if verdict == "limited":
@@ -284,14 +287,14 @@ class FamilyLimits:
             self._read(permit, headers, now, used=(real_input, real_output), limited=verdict == "limited")
 
     def _shrink(self, permit: Permit) -> None:
-        # Calls sent before the last decrease tell of the same jam once more.
+        # Calls sent before the last decrease report the same congestion once more.
         if permit.epoch == self._epoch:
             self._epoch += 1
             self.window = max(1.0, min(self.window or math.inf, self.in_flight + 1.0) * _DECREASE)
 
     def pause(self, seconds: float, now: float) -> None:
-        """Let no call go for `seconds`; never shortens a pause. After it a few go ahead of the others until one was answered."""
-        if now >= self.paused_until:  # else it belongs to the burst that made the pause
+        """Send no call for `seconds`; never shorten a pause. After it, only a few calls are sent until one is answered."""
+        if now >= self.paused_until:  # otherwise the refused call belongs to the burst that caused the current pause
             self._probes = _PROBES[min(self._pauses, len(_PROBES) - 1)]
             self._pauses += 1
         until = now + seconds
@@ -309,14 +312,14 @@ class FamilyLimits:
             limit, remaining = _number(headers.get(_LIMIT[index])), _number(remaining_text)
             if limit is None or remaining is None:
                 continue
-            # Tokens are rounded to thousands, and 0 may mean any debt.
+            # The API rounds tokens to thousands, and 0 may mean any negative level.
             rounded = index > 0 and remaining % 1000 == 0
             below, above = (500.0, 500.0) if rounded else (0.0, 1.0)
             lower = max(0.0, remaining - below)
             capacity = max(lower, _capacity(limit, remaining, _RESET[index], headers))
             bucket = self.buckets.get(name)
             if bucket is None:
-                # Calls still under way left before there were books, and may not be in this header.
+                # Calls still in flight were sent before this bucket existed, and the header may not include them.
                 under_way = (1.0, used[0], 0.0)[index] * self.in_flight
                 least = 1.0 if index == 0 else 0.0
                 bucket = self.buckets[name] = TokenBucket(limit, lower - under_way, max(least, capacity), now)
@@ -327,12 +330,12 @@ class FamilyLimits:
             bucket.capacity = max(bucket.capacity, capacity)
             if limited and lower < max(1.0, permit.need[index]):
                 bucket.lower(remaining)
-            elif permit.levels is not None:  # else it left before there were books, and its header may be older too
+            elif permit.levels is not None:  # otherwise sent before the bucket existed: its header may be outdated
                 here = bucket.level
                 there = permit.levels[index] + bucket.correction
-                # Before each call that waited the level had risen to what it needs.
+                # Before a call that had to wait was sent, the level had risen to what it needs.
                 highest = max(there + permit.levels[index + 3], here) + _MARGIN * bucket.largest
-                if index == 2:  # the API counts what is written when it is written, our books when the call leaves
+                if index == 2:  # the API counts output tokens as they are written, we count them when sending
                     highest += self._held_output + permit.need.output_tokens
                 bucket.correct(remaining, lowest=min(here, there), highest=highest, below=below, above=above)
 
@@ -351,13 +354,13 @@ def _number(text: Optional[str]) -> Optional[float]:
 
 
 def _capacity(limit: float, remaining: float, reset_name: str, headers: Mapping[str, str]) -> float:
-    """Return what the bucket holds at least, by the time at which it is to be full again; 0.0 if that says nothing."""
+    """Return a lower bound of the bucket's capacity, from the time at which it will be full; 0.0 if that is unknown."""
     reset = parse_time(headers.get(reset_name, ""))
-    # By the server's own clock: ours may be wrong.
+    # Use the server's clock, since ours may be wrong.
     date = parsedate_tz(headers.get("date", "")) if reset is not None else None
     if reset is None or date is None:
         return 0.0
-    # Both are whole seconds, each up to one off.
+    # Both times are in whole seconds, so each may be off by up to one.
     seconds = reset - calendar.timegm(date[:9]) + (date[9] or 0) - 2.0
     return min(limit, remaining + min(60.0, seconds) * limit / 60.0) if seconds > 0 else 0.0
 

@@ -1,4 +1,4 @@
-"""The key from the secrets of a hosted notebook, Colab or Kaggle; each is asked only when running there."""
+"""Read the key from the secrets of a hosted notebook, Colab or Kaggle; each is asked only when running there."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _WAYS = {
     COLAB: f"add {_NAME} under Secrets (the key at the left edge) and allow this notebook to read it",
     KAGGLE: f"add {_NAME} under Add-ons, Secrets, and attach it to this notebook",
 }
-# What was found: asking takes a message to the page, or a call over the network.
+# Keys found so far, since asking takes a message to the page or a network call.
 _found: Dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class HostedKey:
-    """A key that the host of the notebook keeps.
+    """A key from the secrets of a hosted notebook.
 
     Attributes
     ----------
     key : str
     source : str
-        Whose secrets it is from.
+        Name of the service that stores the key.
     """
 
     key: str = field(repr=False)
@@ -35,7 +35,8 @@ class HostedKey:
 
 
 def _colab() -> str:
-    # Waits as long as its own time limit where the page does not answer, about 10 s; a page that is not Colab's own never does.
+    # If the page does not answer, this waits for Colab's own time limit, about 10 s. A page other than Colab's never
+    # answers.
     from google.colab import userdata
 
     return str(userdata.get(_NAME) or "")
@@ -48,14 +49,14 @@ def _kaggle() -> str:
 
 
 def _host() -> Optional[str]:
-    """Return whose notebook this is, without importing anything of theirs."""
+    """Return the name of the service that hosts this notebook, without importing its libraries."""
     if "google.colab" in sys.modules:
         return COLAB
     return KAGGLE if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") else None
 
 
 def hosted_key() -> Optional[HostedKey]:
-    """Return the key that the host of this notebook keeps under the name ``ANTHROPIC_API_KEY``; None if it does not have one."""
+    """Return the key stored as ``ANTHROPIC_API_KEY`` in the secrets of this hosted notebook; None if there is none."""
     host = _host()
     if host is None:
         return None
@@ -63,7 +64,7 @@ def hosted_key() -> Optional[HostedKey]:
         ask: Callable[[], str] = _colab if host == COLAB else _kaggle
         try:
             key = ask().strip()
-        except Exception:  # not there, no leave to read it, no answer: each host has errors of its own
+        except Exception:  # missing, access denied or time-out: each service raises its own errors
             return None
         if not key:
             return None
@@ -72,5 +73,5 @@ def hosted_key() -> Optional[HostedKey]:
 
 
 def how_to_add_a_key() -> str:
-    """Return how to store a key with the host of this notebook; "" if no way is known."""
+    """Return instructions for storing a key in this hosted notebook; "" if it is not a known service."""
     return _WAYS.get(_host() or "", "")

@@ -1,4 +1,4 @@
-"""A client of the SDK that the user has made: with headers, an HTTP client, spans or middleware of their own."""
+"""An SDK client that the user has created, with their own headers, HTTP client, spans or middleware."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["check_own_client", "secrets_of"]
 
 
 def check_own_client(client: Any, *, api_key: Optional[str], base_url: Optional[str]) -> None:
-    """Raise OptionError unless calls can be made by a client.
+    """Raise OptionError if the client cannot be used for calls.
 
-    It must not retry by itself: each attempt is paced, counted and paid for here.
+    It must not retry by itself, since each attempt has to be paced, counted and budgeted here.
     """
     if api_key or base_url:
         raise OptionError("the client has its own key and address; leave out api_key and base_url")
@@ -23,7 +23,7 @@ def check_own_client(client: Any, *, api_key: Optional[str], base_url: Optional[
 
 
 def secrets_of(client: Any) -> Dict[str, str]:
-    """Return the key and token of a client, which also tell whose limits its calls count against."""
+    """Return the key and token of a client, which also identify the account whose rate limits apply."""
     names = ("api_key", "auth_token")
     known = {name: getattr(client, name, None) for name in names}
     return {name: secret for name, secret in known.items() if isinstance(secret, str) and secret}

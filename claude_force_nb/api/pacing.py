@@ -1,4 +1,4 @@
-"""Where calls wait until they may be sent: slots of an orchestrator and pacers of a model family, across event loops and threads."""
+"""Calls wait here until they may be sent: for an orchestrator's slots and a model family's pacer, across loops and threads."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from .slots import Slots
 __all__ = ["FamilyPacer", "FamilyPacers", "credential_id", "model_family"]
 
 _order = itertools.count()
-# What goes before all that were never sent is so much lower in order.
+# Subtracted from the position of a retry, so that it goes before all calls that were never sent.
 _FIRST = 1e12
-# So many are let out in a moment once the API takes calls again.
+# A queue shorter than this empties in a moment once the API accepts calls again.
 _FAIR_QUEUE = 256
 
 
 def model_family(model: str) -> str:
     """Return the family whose rate limits a model shares: ``claude-sonnet-5-5`` and ``claude-sonnet-4-6`` are ``sonnet``.
 
-    A model other than Claude is a family of its own. Source: API documentation, "Rate limits": limits are pooled by family.
+    Each model other than Claude is a family of its own. Source: API documentation, "Rate limits": limits are pooled by
+    family.
     """
     _, is_claude, rest = model.lower().rpartition("claude")
     words = re.findall(r"[a-z]{3,}", rest) if is_claude else []
@@ -53,10 +54,10 @@ class _Waiter:
 
 
 class FamilyPacer:
-    """One model family under one key: decides which call is sent when.
+    """Decides which call of one model family under one key is sent when.
 
-    Calls are sent in the order they came; retries go before calls that were never sent. Every call that `enter` admitted ends
-    with `leave`.
+    Calls are sent in order of arrival; retries go before calls that were never sent. Every call that `enter` has
+    admitted must end with `leave`.
 
     Parameters
     ----------
@@ -67,10 +68,10 @@ class FamilyPacer:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = FamilyLimits()
         self._clock = clock
-        # Reentrant: the garbage collector may end an abandoned waiter while this very thread is inside.
+        # Reentrant, since the garbage collector may finalise an abandoned waiter while this thread holds the lock.
         self._lock = RLock()
         self._queues: Dict[Slots, Deque[_Waiter]] = {}
-        # Every loop with waiters has a timer of its own, so that a loop that is kept busy holds no other one up.
+        # Every loop with waiters has its own timer, so that a busy loop does not delay the others.
         self._timers: Dict[asyncio.AbstractEventLoop, Tuple[float, asyncio.TimerHandle]] = {}
 
     def __len__(self) -> int:
@@ -94,9 +95,10 @@ class FamilyPacer:
         model, input_bytes, max_tokens
             See `FamilyLimits.need`.
         again : bool
-            True for a call that has been sent before.
+            Whether the call is a retry.
         on_wait : callable, optional
-            Called if the call cannot be sent at once, with a function that returns the reason at any moment. An exception ends the wait.
+            Called if the call cannot be sent at once, with a function that returns the current reason whenever it is
+            called. An exception ends the wait.
         """
 
         def estimate() -> Need:
@@ -108,7 +110,7 @@ class FamilyPacer:
                 if self.limits.wait_seconds(need, now) == 0.0 and slots.take():
                     return self.limits.take(need, now)
             order: float = next(_order)
-            # While the API refuses everybody each has its turn: none is to use up its tries for the others.
+            # While the API refuses everything, let calls take turns, so that none uses up its attempts for the others.
             if again and not (self.limits.probing and len(self) < _FAIR_QUEUE):
                 order -= _FIRST
             waiter = _Waiter(asyncio.get_running_loop(), slots, estimate, order)
@@ -118,10 +120,10 @@ class FamilyPacer:
             if on_wait is not None and waiter.permit is None:
                 on_wait(lambda: self._look(waiter))
             await waiter.future
-        except BaseException:  # cancelled, or its loop is gone
+        except BaseException:  # cancelled, or its loop has ended
             with self._lock:
                 permit = waiter.permit
-                if permit is not None:  # it was let go when the wait was cancelled: the next one may
+                if permit is not None:  # it was admitted just before the wait was cancelled: pass the slot on
                     self.limits.settle(permit, self._clock(), verdict="unsent")
                     slots.put_back()
                 else:
@@ -143,9 +145,9 @@ class FamilyPacer:
         verdict: str = "ok",
         pause_seconds: float = 0.0,
     ) -> None:
-        """End a call and release its slot; for arguments see `FamilyLimits.settle`.
+        """End a call and release its slot; for the arguments see `FamilyLimits.settle`.
 
-        `pause_seconds` holds the whole family for that long, from now.
+        `pause_seconds` pauses the whole family for that long, from now.
         """
         with self._lock:
             now = self._clock()
@@ -156,24 +158,24 @@ class FamilyPacer:
         self._serve(slots)
 
     def _serve(self, slots: Slots) -> None:
-        """Let go whoever may now that a call has ended: first the one that has waited longest for its slot, of whatever family."""
+        """Admit calls now that one has ended: first the one that has waited longest for its slot, of any family."""
         slots.serve()
-        # Those of this family that wait for this slot alone have just been looked at.
+        # Skip this if all calls of this family wait for these slots, since `serve` has just checked them.
         if self._queues and (len(self._queues) > 1 or slots not in self._queues):
             self.pump()
 
     def paused_seconds(self) -> float:
-        """Return how much longer the family is paused, 0.0 if it is not."""
+        """Return how much longer the family is paused; 0.0 if it is not."""
         return max(0.0, self.limits.paused_until - self._clock())
 
     def held_back_seconds(self, slots: Slots) -> Optional[float]:
-        """Return how long the rate limit holds back the next of the calls that wait for `slots`.
+        """Return how long the rate limit holds back the next call that waits for `slots`.
 
         Returns
         -------
         float or None
-            Seconds; 0.0 if none waits, or only for a slot. None if the API takes fewer calls at once than there are slots, so
-            that another one must end first.
+            Seconds; 0.0 if no call waits, or only for a slot. None if the API accepts fewer concurrent calls than there
+            are slots, so that another call must end first.
         """
         with self._lock:
             queue = self._queues.get(slots)
@@ -216,7 +218,7 @@ class FamilyPacer:
 
     def oldest(self, slots: Slots) -> float:
         """Return the position of the call that has waited longest for a slot; infinity if none is waiting."""
-        with self._lock:  # another thread may be about to let the last one go
+        with self._lock:  # another thread may be about to admit the last one
             queue = self._queues.get(slots)
             return queue[0].order if queue else float("inf")
 
@@ -229,25 +231,25 @@ class FamilyPacer:
                     if slots.free > 0 and (first is None or queue[0].order < first.order):
                         first = queue[0]
                 if first is None:
-                    break  # the next free slot pumps
-                # Estimated anew: while it waited, others came back and told what a call needs.
+                    break  # the next free slot calls `pump` again
+                # Estimate again, since calls that ended meanwhile have improved the estimates.
                 now, need = self._clock(), first.need()
                 wait = self.limits.wait_seconds(need, now)
                 if wait != 0.0 and not first.paced:
                     first.paced = True
                     first.slots.paced += 1
                 if wait is None:
-                    break  # the next call that ends pumps
+                    break  # the next call that ends calls `pump` again
                 if wait > 0:
                     self._wake_after(wait, now)
                     return
                 if first.slots.take():
                     self._dequeue(first)
                     first.permit = self.limits.take(need, now)
-                    if not _call_in(first.loop, _wake, first.future):  # nobody waits there any more
+                    if not _call_in(first.loop, _wake, first.future):  # its loop is closed, so nobody waits there
                         self.limits.settle(first.permit, now, verdict="unsent")
                         first.slots.put_back()
-                        first.permit = None  # whoever ends its coroutine later gives nothing back
+                        first.permit = None  # so that the coroutine, if finalised later, does not return the slot again
             here = _running_loop()
             timer = self._timers.pop(here, None) if here is not None else None
             if timer is not None:
@@ -269,7 +271,7 @@ class FamilyPacer:
                 if timer[0] <= due:
                     return
                 timer[1].cancel()
-            # A timer may fire a clock tick early, and would then only be set again.
+            # Add a little, since a timer may fire a clock tick early and would have to be set again.
             self._timers[loop] = (due, loop.call_later(max(0.0, due - self._clock()) + 0.0002, self._fire, loop))
 
     def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -284,8 +286,8 @@ class FamilyPacers:
     Parameters
     ----------
     scope : callable
-        Gives `credential_id`, or None for pacers of one's own; asked when the first call is about to leave, since a key may
-        come late.
+        Returns the `credential_id`, or None for pacers that are not shared. Called just before the first call is sent,
+        since a key may be set late.
     """
 
     def __init__(self, scope: Callable[[], Optional[str]]) -> None:
@@ -294,7 +296,7 @@ class FamilyPacers:
         self._own: Dict[str, FamilyPacer] = {}
 
     def known(self) -> Dict[str, FamilyPacer]:
-        """Return the existing pacers, by family."""
+        """Return the existing pacers by family."""
         with _shared_lock:
             return dict(self._own)
 
@@ -327,7 +329,7 @@ def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> bool:
-    """Call `function` on `loop`, at once if it is the running one; return False if that loop is closed."""
+    """Call `function` on `loop`, at once if that is the running loop; return False if it is closed."""
     if loop is _running_loop():
         function(*arguments)
         return True

@@ -1,4 +1,4 @@
-"""Reads the body of an HTTP response: decompressed here, with limits on size, line length and number of events."""
+"""Read and decompress the body of an HTTP response, with limits on size, line length and number of events."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from claude_force_nb.messages.nesting import load_json
 
 __all__ = ["MOST_BODY_BYTES", "SLOWEST", "Head", "Pace", "iter_events", "iter_lines", "read_body", "read_head"]
 
-# The API takes 32 MB and sends less: 128,000 tokens of an answer are about half a megabyte.
+# The API accepts 32 MB and sends less: an answer of 128,000 tokens is about half a megabyte.
 MOST_BODY_BYTES = 32_000_000
-# One event holds a few words, at the most the result of a server tool.
+# An event usually has a few words; the largest contain the result of a server tool.
 _MOST_EVENT_BYTES = 8_000_000
 _MOST_EVENTS = 1_000_000
 _MOST_STREAM_BYTES = 256_000_000
-# Unpacked at once: a thousand times as much may be in a piece as it has bytes.
+# Decompress at most this much at once: compressed data can expand a thousandfold.
 _PIECE_BYTES = 262_144
-# Formats of zlib and gzip, told apart by their headers.
+# Accept zlib and gzip, distinguished by their headers.
 _ANY_FORMAT = 47
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Slowest rate of a body without a time limit of its own: at least `least_bytes` per `seconds` of waiting.
+    """The slowest acceptable rate of a body without a time limit: at least `least_bytes` per `seconds` of waiting.
 
     Attributes
     ----------
     least_bytes : int
     seconds : float
-        Of waiting; the time to process the bytes does not count.
+        Seconds of waiting; the time to process the bytes does not count.
     """
 
     least_bytes: int
@@ -41,13 +41,13 @@ class Pace:
 
 
 SLOWEST = Pace(least_bytes=10_000, seconds=120.0)
-"""Of a body that is there when its headers are: no connection that works is slower."""
+"""For a body that the server has complete when it sends the headers: no working connection is slower."""
 
 
 async def _paced(
     pieces: AsyncGenerator[bytes, None], pace: Pace, clock: Callable[[], float] = time.monotonic
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the pieces; raises CallTimeoutError if they arrive more slowly than `pace`."""
+    """Yield the pieces; raise CallTimeoutError if they arrive more slowly than `pace`."""
     size, waited = 0, 0.0
     since = clock()
     try:
@@ -74,10 +74,10 @@ async def iter_pieces(response: Any) -> AsyncGenerator[bytes, None]:
     MalformedAnswerError
         If it is compressed in a way that was not requested, or cannot be decompressed.
     StreamCutError
-        If it ends too soon.
+        If it is cut off.
     """
     if response.is_stream_consumed or response.is_closed:
-        yield response.content  # a refusal, which the client has read already
+        yield response.content  # the body of an error, which the client has already read
         return
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", *_ENCODINGS):
@@ -117,11 +117,11 @@ async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES, *, pace: O
     Raises
     ------
     MalformedAnswerError
-        If it has more than `most_bytes`.
+        If it is longer than `most_bytes`.
     CallTimeoutError
         If it arrives more slowly than `pace`.
     Exception
-        Any exception of `iter_pieces`.
+        Any exception that `iter_pieces` raises.
     """
     body: List[bytes] = []
     size = 0
@@ -140,14 +140,17 @@ async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES, *, pace: O
 
 
 class Head(NamedTuple):
-    """The first bytes of a body, and whether it ended before its end, or stopped coming."""
+    """The first bytes of a body, and whether it was cut off or stalled."""
 
     body: bytes
     is_cut: bool
 
 
 async def read_head(response: Any, most_bytes: int) -> Head:
-    """Return as many of the first bytes of a body as can be read; what breaks while they come says less than the status that came before."""
+    """Return as many of the first bytes of a body as can be read.
+
+    Errors while reading are ignored, since the status that came before says more.
+    """
     body = b""
     is_cut = False
     pieces = _paced(iter_pieces(response), SLOWEST)
@@ -158,7 +161,7 @@ async def read_head(response: Any, most_bytes: int) -> Head:
                 break
     except MalformedAnswerError:
         pass
-    except Exception:  # each HTTP library has its own
+    except Exception:  # each HTTP library has its own exceptions
         is_cut = True
     finally:
         await pieces.aclose()
@@ -166,7 +169,7 @@ async def read_head(response: Any, most_bytes: int) -> Head:
 
 
 class _Lines:
-    """Joins pieces into lines; of a line that is too long, only that fact is kept."""
+    """Joins pieces into lines; the content of a line that is too long is dropped."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -175,7 +178,7 @@ class _Lines:
         self.skipped_bytes = 0
 
     def feed(self, piece: bytes) -> Iterator[Optional[bytes]]:
-        """Yield the lines that end in a piece, None for one that is too long."""
+        """Yield the lines that end in `piece`; None for one that is too long."""
         first = True
         for part in piece.split(b"\n"):
             if not first:
@@ -199,9 +202,9 @@ class _Lines:
 async def iter_lines(
     response: Any, most_bytes: int, most_skipped_bytes: int, pace: Optional[Pace] = None
 ) -> AsyncGenerator[Optional[bytes], None]:
-    """Yield the lines of a body, None for each one longer than `most_bytes`.
+    """Yield the lines of a body; None for each one longer than `most_bytes`.
 
-    Stops after skipping lines of more than `most_skipped_bytes` in total.
+    Stop after skipping more than `most_skipped_bytes` of such lines in total.
 
     Raises
     ------
@@ -233,7 +236,7 @@ def _is_json(data: bytes) -> bool:
 
 
 async def iter_events(response: Any) -> AsyncGenerator[bytes, None]:
-    """Yield the data of each server-sent event (WHATWG HTML, "Server-sent events"); event names only repeat what the data says.
+    """Yield the data of each server-sent event (WHATWG HTML, "Server-sent events"); the event names only repeat the data.
 
     Raises
     ------
@@ -264,7 +267,8 @@ async def iter_events(response: Any) -> AsyncGenerator[bytes, None]:
                 if data:
                     yield b"\n".join(data)
                     data.clear()
-        # Not by the standard: gateways that leave out the last blank line. What was cut off is not JSON.
+        # An extension of the standard: some gateways omit the last blank line. An event that was cut off is not valid
+        # JSON.
         if data and _is_json(b"\n".join(data)):
             yield b"\n".join(data)
     finally:

@@ -1,4 +1,4 @@
-"""Whether to try again, and how long to wait first. Pure."""
+"""Decide whether to try again, and how long to wait first. Pure."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def delay_seconds(error: ApiError, attempt: int, *, random: Callable[[], float])
     attempt : int
         Number of the failed attempt, >= 1.
     random : callable
-        Gives a float in [0, 1).
+        Returns a float in [0, 1).
 
     Returns
     -------
     float
-        Seconds: full jitter, ``random · min(30, 0.5 · 2^(attempt-1))`` (M. Brooker, "Exponential Backoff And Jitter", 2015), on
-        top of ``retry-after`` a tenth of it at most, so that waiters do not return all at once. A ``retry-after`` of 0, such
-        as a date that has passed by our clock, tells nothing.
+        Seconds, with full jitter: ``random · min(30, 0.5 · 2^(attempt-1))`` (M. Brooker, "Exponential Backoff And
+        Jitter", 2015). If the API sent ``retry-after``, that time plus at most a tenth of it, so that waiters do not
+        all return at once. A ``retry-after`` of 0, such as a date that has passed by our clock, is ignored.
     """
     backoff = min(MAX_DELAY_SECONDS, BASE_DELAY_SECONDS * 2.0 ** min(attempt - 1, 16))
     if error.retry_after_seconds:
@@ -42,8 +42,9 @@ def delay_seconds(error: ApiError, attempt: int, *, random: Callable[[], float])
 class RetryBudget:
     """Limits the retries of a whole run, so that they do not make an outage worse: a token bucket, one token per retry.
 
-    Each call adds a fifth of a token, so up to 20 % of the calls of a long run may be retries. Ten tokens per second are added
-    over time, so a run continues after an outage. The bucket starts full, so a short run has all its retries.
+    Each call adds a fifth of a token, so that retries can add up to 20 % to the calls of a long run. Ten tokens per
+    second are added over time, so that a run continues after an outage. The bucket starts full, so that a short run has
+    all its retries.
 
     Parameters
     ----------

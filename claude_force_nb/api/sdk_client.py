@@ -1,4 +1,4 @@
-"""The SDK's client of one event loop, which makes the calls that somebody looks at, and those that it alone can sign."""
+"""The SDK client of one event loop: for calls that are instrumented, and calls that only the SDK can authenticate."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class SdkClient:
     ----------
     sdk : AsyncAnthropic
     is_seen : callable
-        Tells of a call whether it has to go through one of the public methods that others instrument.
+        Returns whether the next call is instrumented, and so must go through one of the SDK's public methods.
     tokens : TokenProvider, optional
-        Given if the SDK signs each call with a token that is valid at that moment.
+        Set if the SDK authenticates calls with short-lived tokens.
     owned : bool
-        False for a client of the user's own, which is not closed here.
+        False for the user's own client, which is not closed here.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class SdkClient:
 
     @property
     def has_spans(self) -> bool:
-        """Whether this version of the SDK makes OpenTelemetry's spans."""
+        """Whether this version of the SDK records OpenTelemetry spans."""
         return hasattr(self._sdk, "_tracer")
 
     async def open(self, call: HttpCall) -> Any:
-        """Make a call and return its HTTP response, whose body is still to be read; the caller closes it.
+        """Make a call and return its HTTP response with the body still unread; the caller must close it.
 
         Raises
         ------
         anthropic.AnthropicError
-            If it is refused, or no response comes; see `failures.map_exception`.
+            If the response is an error, or there is none; see `failures.map_exception`.
         """
         options: Dict[str, Any] = {"headers": dict(call.headers), "timeout": call.timeout_seconds}
         if call.query:
@@ -63,7 +63,7 @@ class SdkClient:
         except Exception as error:
             if self._tokens is None or getattr(error, "status_code", None) != 401:
                 raise
-        # A token may end before its time. The SDK asks for another one only where it may retry.
+        # A token may become invalid before it expires. The SDK would get a new one only if it were allowed to retry.
         if self._sdk is sdk:
             self._tokens.renew()
             self._sdk = sdk.copy(credentials=self._tokens)
@@ -77,7 +77,7 @@ class SdkClient:
         method = getattr(self._sdk, call.method)
         if call.content is not None:
             options["headers"]["Content-Type"] = "application/json"
-            # Bytes have an argument of their own in newer SDKs.
+            # Newer SDKs have a separate argument for bytes.
             arguments["content" if "content" in inspect.signature(method).parameters else "body"] = call.content
         held = await method(call.path, **arguments)
         return held.response
@@ -98,57 +98,57 @@ def make_sdk_client(
     is_seen: Callable[[], bool],
     on_secret: Callable[[str], None],
 ) -> SdkClient:
-    """Return a client for the running loop.
+    """Return a client for the running event loop.
 
     Parameters
     ----------
     anthropic : module
         The SDK.
     address : str
-        Of the server, without name and password.
+        Address of the server, without name and password.
     credentials : mapping
-        Arguments of the SDK's client; empty with a chain.
+        Arguments for the SDK's client; empty with a chain.
     chain : str
-        What the SDK's own chain of credentials will find; see `credentials.Credentials`.
+        What the SDK's own credential chain will find; see `credentials.Credentials`.
     headers : mapping
-        Those of every call.
+        Headers of every call.
     is_seen : callable
         See `SdkClient`.
     on_secret : callable
-        Told the tokens with which the SDK's own chain signs calls.
+        Called with each token from the SDK's own credential chain.
 
     Raises
     ------
     ConfigurationError
         See `http_environment.make_http_client` and `credentials.open_chain`.
     """
-    # A redirect may lead anywhere, and the key would go there. Packing is asked for in the one way that `reading` unpacks.
+    # Do not follow redirects, which could send the key anywhere. Accept only gzip, which `reading` decompresses.
     http = make_http_client(
         _http_class(anthropic), address, follow_redirects=False, headers={"accept-encoding": "gzip"}
     )
     opened = open_chain(address, chain, on_secret) if chain else {}
     sdk = anthropic.AsyncAnthropic(
         base_url=address,
-        max_retries=0,  # retrying is ours: api/retry.py
+        max_retries=0,  # we retry ourselves: see api/retry.py
         http_client=http,
         **(opened or {**credentials, "default_headers": headers}),
     )
-    # Some SDKs send a second credential, found in the process's own environment, beside the one given.
+    # Some versions of the SDK add a second credential from the process's environment to the one given.
     sdk.api_key, sdk.auth_token = credentials.get("api_key"), credentials.get("auth_token")
     return SdkClient(sdk, is_seen, tokens=opened.get("credentials"))
 
 
 def own_sdk_client(client: Any) -> SdkClient:
-    """Return what makes every call by a client of the user's own; see `own_client.check_own_client`."""
+    """Return an `SdkClient` that makes every call with the user's own client; see `own_client.check_own_client`."""
     return SdkClient(client, lambda: True, owned=False)
 
 
-# Classes on the SDK's own, made late: it takes long to import.
+# Subclasses of the SDK's classes, created on first use because the SDK takes long to import.
 _classes: Dict[str, type] = {}
 
 
 def _held_class() -> type:
-    """Return a stream class of the SDK's that gives the response as it is."""
+    """Return a subclass of the SDK's stream class that only holds the unread response."""
     if "held" not in _classes:
         import anthropic
 
@@ -168,7 +168,7 @@ async def _closing(response: Any, reading: Awaitable[_Body]) -> _Body:
 
 
 def _read(response: Any, request: Any, body: bytes, *, is_cut: bool = False) -> Any:
-    """Return a response like another one, but with this body, perhaps a part of it."""
+    """Return a copy of a response with this body, which may be cut off."""
     headers = [
         (name, value)
         for name, value in response.headers.raw
@@ -179,7 +179,7 @@ def _read(response: Any, request: Any, body: bytes, *, is_cut: bool = False) -> 
 
 
 def _in_pieces(request: Any) -> Any:
-    """Return a request with the same bytes, which aiohttp gets piece by piece where it would warn of their number."""
+    """Return the same request; a large body is passed to aiohttp piece by piece, since aiohttp warns about large bodies."""
     content = request.content
     if len(content) <= LARGE_BODY_BYTES:
         return request
@@ -190,14 +190,14 @@ def _in_pieces(request: Any) -> Any:
             for start in range(0, len(content), _PIECE_BYTES):
                 yield content[start : start + _PIECE_BYTES]
 
-    # The length is among the headers.
+    # The headers already contain the length.
     return type(request)(
         request.method, request.url, headers=request.headers, stream=Pieces(), extensions=request.extensions
     )
 
 
 def _http_class(anthropic: Any) -> Any:
-    """Return the SDK's HTTP client, but one that reads no more of a refusal than a message may have."""
+    """Return a subclass of the SDK's HTTP client that reads only the first `MOST_REFUSAL_BYTES` of an error's body."""
     if "http" not in _classes:
         base: Any = anthropic.DefaultAioHttpClient
 
@@ -208,7 +208,7 @@ def _http_class(anthropic: Any) -> Any:
                 if responses is not None:
                     responses.append(response)
                 if response.status_code < 300 and not options.get("stream"):
-                    # The SDK reads it whole, for those who look at its answers.
+                    # An instrumented call that is not streamed: the SDK expects the whole body.
                     return _read(response, request, await _closing(response, read_body(response)))
                 if response.status_code < 300:
                     return response

@@ -7,12 +7,12 @@ from typing import List, Protocol
 
 __all__ = ["Slots", "WaitingCalls"]
 
-# Taken from the number of free slots while they are held, so that taking one looks at one number only.
+# Subtracted from the number of free slots while they are held, so that `take` needs to check only one number.
 _HELD = 1 << 40
 
 
 class WaitingCalls(Protocol):
-    """Calls that wait for a slot among other things; see `pacing.FamilyPacer`."""
+    """Calls that wait for a slot, among other things; see `pacing.FamilyPacer`."""
 
     def oldest(self, slots: Slots) -> float:
         """Return the position of the call that has waited longest for a slot; infinity if none is waiting."""
@@ -22,9 +22,9 @@ class WaitingCalls(Protocol):
 
 
 class Slots:
-    """At most `limit` calls in flight at once, however many event loops and threads take part.
+    """Allows at most `limit` calls in flight, across event loops and threads.
 
-    A slot is taken only when a call may be sent: waiting for a rate limit holds none.
+    A slot is taken only when a call may be sent; a call that waits for a rate limit does not occupy one.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,7 +36,7 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """Slots that are free now, below 0 while they are held."""
+        """Number of free slots; below 0 while they are held."""
         return self._free
 
     @property
@@ -46,12 +46,12 @@ class Slots:
 
     @property
     def in_flight(self) -> int:
-        """Slots that are taken."""
+        """Number of slots taken."""
         free = self._free
         return self.limit - (free + _HELD if free <= -_HELD // 2 else free)
 
     def resize(self, limit: int) -> None:
-        """Allow `limit` calls in flight, >= 0, from now on; those in flight beyond it go on to their end."""
+        """Allow `limit` calls in flight, >= 0, from now on; calls in flight beyond it continue."""
         with self._lock:
             self._free += limit - self.limit
             self.limit = limit
@@ -80,12 +80,12 @@ class Slots:
             return True
 
     def put_back(self) -> None:
-        """Release a slot; `serve` then gives it to the next call."""
+        """Release a slot; call `serve` to give it to the next call."""
         with self._lock:
             self._free += 1
 
     def note_waiting(self, pacer: WaitingCalls, waits: bool) -> None:
-        """Take note that calls of a pacer wait for a slot, or that none does any more."""
+        """Record whether any calls of a pacer wait for a slot."""
         with self._lock:
             if waits:
                 self._pacers.append(pacer)
@@ -93,7 +93,7 @@ class Slots:
                 self._pacers.remove(pacer)
 
     def serve(self) -> None:
-        """Let those go who wait for a slot, the oldest first, whichever their pacer."""
+        """Admit calls that wait for a slot, oldest first, of all pacers."""
         if self._pacers:
             with self._lock:
                 pacers = list(self._pacers)

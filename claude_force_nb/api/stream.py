@@ -1,4 +1,4 @@
-"""A streamed answer: its events combined into the message that a plain call would have returned. Pure."""
+"""Combine the events of a stream into the message that a plain call would have returned. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .failures import error_from_answer
 
 __all__ = ["MessageAssembler"]
 
-# How each kind of delta continues its block: the field, and the kind of block it belongs to. Parts are joined once at the end.
+# For each kind of delta, the field that it extends and the kind of block it belongs to. Parts are joined once, at the
+# end.
 _DELTAS = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
@@ -24,19 +25,20 @@ _MOST_BLOCKS = 10_000
 
 
 class MessageAssembler:
-    """Takes the events of one stream.
+    """Combines the events of one stream into a message.
 
-    Event order and meaning: Messages API reference, "Streaming". ``message_delta.usage`` is cumulative: it replaces, and is
-    never added to, what ``message_start`` said. Unknown events and deltas are ignored, as is anything after the end.
+    Event order and meaning: Messages API reference, "Streaming". ``message_delta.usage`` is cumulative: it replaces the
+    values of ``message_start`` and is never added to them. Unknown events and deltas are ignored, as is anything after
+    the end.
 
     Parameters
     ----------
     partial : PartialAnswer
-        What has come so far, for whoever shows it.
+        Receives text and thinking as they arrive, for display.
     headers : mapping
-        Of the answer, names in lower case.
+        Headers of the response, with names in lower case.
     redactor : Redactor
-        For texts that arrived in several parts.
+        Removes secrets that arrived in several parts.
     """
 
     def __init__(self, partial: PartialAnswer, headers: Mapping[str, str], redactor: Redactor) -> None:
@@ -49,7 +51,7 @@ class MessageAssembler:
         self.complete = False
 
     def add(self, event: Any) -> None:
-        """Take one event; raises the error of an ``error`` event."""
+        """Add one event; raise the error of an ``error`` event."""
         kind = event.get("type") if isinstance(event, dict) else None
         if self.complete:
             return
@@ -79,7 +81,7 @@ class MessageAssembler:
         StreamCutError
             If the end event is missing.
         MalformedAnswerError
-            If there is an end event but no message.
+            If there was an end event but no message.
         """
         if not self.complete:
             raise StreamCutError("the answer was cut off before its end")
@@ -87,7 +89,7 @@ class MessageAssembler:
             raise MalformedAnswerError(
                 "the server sent the end of a stream without a message; check base_url", status=200
             )
-        if not self._counted:  # the first event counts only what was written by then
+        if not self._counted:  # the count in the first event includes only tokens written by then
             self._message.setdefault("usage", {}).pop("output_tokens", None)
         content = [self._blocks[index].finish() for index in sorted(self._blocks)]
         message: Dict[str, Any] = self._redactor.clean({**self._message, "content": content})
@@ -106,7 +108,7 @@ class MessageAssembler:
             return
         index = self._index(event, max(self._blocks, default=0))
         block = self._blocks.get(index)
-        if block is None:  # its start was lost, or never sent
+        if block is None:  # the event that starts the block is missing
             block = self._blocks[index] = _Block({"type": block_kind or "text"})
         if field is None:
             block.citations.append(delta.get("citation"))
@@ -162,12 +164,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _told(value: Any) -> Dict[str, Any]:
-    """Return the fields of an object that say something."""
+    """Return the fields of an object that are not null."""
     return {key: each for key, each in _mapping(value).items() if each is not None}
 
 
 def _tool_input(text: str) -> Any:
-    """Decode a tool's input; one that max_tokens cut off is kept as the text it is, under the name the API's docs give it."""
+    """Decode a tool's input. If max_tokens cut it off, keep the text under the name that the API's documentation uses."""
     if not text.strip():
         return {}
     try:

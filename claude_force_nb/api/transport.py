@@ -1,4 +1,4 @@
-"""The one place that talks to the network, with one client per event loop."""
+"""The transport of the Messages API: sends single calls without retries, with one client per event loop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["ApiTransport", "Transport"]
 
 logger = logging.getLogger("claude_force_nb.api")
 
-# What closing connections in another thread's loop may take; that loop may be busy, or ending.
+# Time limit for closing connections on another thread's loop, which may be busy or about to end.
 _CLOSE_SECONDS = 2.0
 _MESSAGES_PATH = "/v1/messages"
 _COUNT_PATH = "/v1/messages/count_tokens"
@@ -49,42 +49,46 @@ class Transport(Protocol):
     async def send(
         self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
     ) -> Answer:
-        """Send once, without retries, and return the complete answer; stream into `partial` if given."""
+        """Send once, without retries, and return the complete answer; stream it into `partial` if given."""
 
     def check(self) -> None:
-        """Raise a ConfigurationError if nothing can be sent at all, such as without a key."""
+        """Raise a ConfigurationError if nothing can be sent at all, for example because there is no key."""
 
     async def close(self) -> None:
         """Close the connections of the running loop and refuse further calls."""
 
     def close_blocking(self) -> None:
-        """Close the connections of loops that are not running, and refuse further calls."""
+        """Close the connections of all loops, as far as possible without awaiting, and refuse further calls."""
 
 
 class ApiTransport:
     """Makes calls to the Messages API.
 
-    They go over aiohttp, and through the official SDK where somebody looks at its calls or it alone can sign them; see `client.LoopClient`.
+    They go over aiohttp, or through the official SDK if its calls are instrumented or only it can authenticate them;
+    see `client.LoopClient`.
 
     Parameters
     ----------
     api_key : str, optional
-        Key; by default the first that `credentials.find_credentials` finds. Read when first needed.
+        Key. Default: the first credentials that `credentials.find_credentials` finds, searched when first needed.
     base_url : str, optional
-        Any server that speaks the Messages API; ``ANTHROPIC_BASE_URL`` of `environ`, then the official API by default.
+        Address of any server that speaks the Messages API. Default: ``ANTHROPIC_BASE_URL`` of `environ`, else the
+        official API.
     allow_http : bool
-        True allows sending the key over unencrypted http to another machine. For this machine it is always allowed.
+        Whether the key may be sent over unencrypted http to another machine. It always may to this machine.
     client : AsyncAnthropic, optional
-        A client of the user's own, which makes every call and is not closed; in place of `api_key` and `base_url`.
+        The user's own client, which then makes every call and is not closed; in place of `api_key` and `base_url`.
     known_as : str, optional
-        What requests, and so fingerprints, call a server that is the same at every address, such as a simulator on a free port.
+        Address to use in requests, and so in fingerprints, for a server that is the same at every address, such as a
+        simulator on a free port.
     environ : mapping
         Environment variables.
 
     Raises
     ------
     OptionError
-        If `base_url` is not an http(s) URL, or is an http URL of another machine without `allow_http`; or `client` cannot be used.
+        If `base_url` is not an http(s) URL, or is an http URL of another machine without `allow_http`, or if `client`
+        cannot be used.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class ApiTransport:
             raise OptionError(
                 f"{self.base_url} would get the key and every prompt unencrypted; use https, or allow_http=on if that is intended"
             )
-        # With the name and password that a gateway's address may carry; never shown.
+        # May contain the name and password of a gateway; never show it.
         self._server = server or self.base_url
         self._clients: Dict[asyncio.AbstractEventLoop, LoopClient] = {}
         self._redactor: Optional[Redactor] = None
@@ -134,7 +138,7 @@ class ApiTransport:
         self._credentials()
 
     async def open(self) -> None:
-        """Import what makes calls and create the client of this loop unless done already; with the SDK this may take a second or two."""
+        """Import the libraries for calls and create this loop's client, unless already done; the SDK takes a second or two."""
         await (await self._client()).open()
 
     async def _client(self) -> LoopClient:
@@ -148,7 +152,8 @@ class ApiTransport:
                 self._server, credentials, own=self._own, environ=self._environ, on_secret=self._take_out
             )
             self._take_out(*credentials.arguments.values())
-            # A loop that ends, asyncio.run's for one, finalises its asynchronous generators: the client is closed with it.
+            # When a loop ends, for example in asyncio.run, it finalises its asynchronous generators. This one closes
+            # the client.
             client.keeper = self._keep(loop, client)
             with self._lock:
                 self._clients[loop] = client
@@ -164,14 +169,14 @@ class ApiTransport:
             await client.close()
 
     def _take_out(self, *secrets: str) -> None:
-        """Remove these secrets from everything received from now on."""
+        """Redact these secrets from everything received from now on."""
         known = self.redactor.secrets
         if not known or not set(secrets) <= set(known):
             self._redactor = Redactor([*known, *secrets])
 
     @property
     def redactor(self) -> Redactor:
-        """Removes our own credentials from texts; only needed once a call has been sent."""
+        """The redactor that removes our own credentials from texts; complete once a call has been sent."""
         return self._redactor or Redactor()
 
     async def send(
@@ -183,9 +188,9 @@ class ApiTransport:
         ----------
         request : ClaudeRequest
         timeout_seconds : float
-            Limit of each wait for the server, > 0; the orchestrator limits the whole call.
+            Limit for each wait for the server, > 0; the orchestrator limits the whole call.
         partial : PartialAnswer, optional
-            Where given, the answer is streamed into it while it arrives.
+            If given, the answer is streamed into it while it arrives.
 
         Returns
         -------
@@ -195,7 +200,7 @@ class ApiTransport:
         Raises
         ------
         ApiError
-            Whatever went wrong; see `api.failures`.
+            Any failure; see `api.failures`.
         """
         started = time.perf_counter()
         body = request.sent_body if partial is None else {**request.sent_body, "stream": True}
@@ -209,12 +214,12 @@ class ApiTransport:
         return Answer(message, headers, time.perf_counter() - started)
 
     async def count_tokens(self, request: ClaudeRequest, *, timeout_seconds: float) -> int:
-        """Return how many tokens the API counts in a request's input, which is free of charge.
+        """Return the number of input tokens of a request as counted by the API, which is free of charge.
 
         Raises
         ------
         ApiError
-            Whatever went wrong; see `api.failures`.
+            Any failure; see `api.failures`.
         """
         body = encoded(counted_body(request))
         call = HttpCall("post", _COUNT_PATH, version_headers(request), timeout_seconds, body)
@@ -227,14 +232,14 @@ class ApiTransport:
 
     @asynccontextmanager
     async def response(self, call: HttpCall) -> AsyncIterator[Any]:
-        """Hold the HTTP response to one call, whose body is read inside; every failure, inside as well, is an ApiError.
+        """Make a call and yield its HTTP response, to be read inside the block. Every failure, also inside, becomes an ApiError.
 
         Raises
         ------
         ApiError
             See `api.failures`.
         TransportClosedError
-            If the transport is closed, or is closed meanwhile.
+            If the transport is closed, before or meanwhile.
         """
         client = await self._client()
         with client.call():
@@ -249,7 +254,7 @@ class ApiTransport:
             except (ApiError, asyncio.CancelledError, GeneratorExit):
                 raise
             except Exception as error:
-                if self._closed:  # the HTTP library's own errors say only that a session is gone
+                if self._closed:  # the HTTP library's errors would only say that a session is closed
                     raise TransportClosedError("the orchestrator was closed while the call was under way") from None
                 mapped = map_exception(error, base_url=self.base_url, now=time.time(), secrets=self.redactor.secrets)
                 if mapped is None:
@@ -258,7 +263,7 @@ class ApiTransport:
                 raise mapped from None
 
     async def read_json(self, response: Any, *, pace: Optional[Pace] = None) -> Any:
-        """Read a body and decode it, bounded and without our credentials; `pace` is for a call whose time nobody else bounds.
+        """Read and decode a body within limits, and redact our credentials; set `pace` for a call that has no time limit.
 
         Raises
         ------
@@ -278,17 +283,17 @@ class ApiTransport:
                 raise
 
     def headers_of(self, response: Any) -> Dict[str, str]:
-        """Return the headers of a response, names in lower case, without our credentials."""
+        """Return the headers of a response, with names in lower case and our credentials redacted."""
         redact = self.redactor.text
-        # The pairs as they came: going through the mapping would decode each name and value several times.
+        # Use the raw pairs, since iterating over the mapping would decode each name and value several times.
         return {name.decode("latin-1").lower(): redact(value.decode("latin-1")) for name, value in response.headers.raw}
 
     async def _read_message(self, response: Any, headers: Mapping[str, str], partial: Optional[PartialAnswer]) -> Any:
         if not headers.get("content-type", "").lower().startswith("text/event-stream"):
             message = await self.read_json(response)
-            if isinstance(message, dict) and message.get("type") == "error":  # as an event of a stream may be one
+            if isinstance(message, dict) and message.get("type") == "error":  # an error with status 200, as in a stream
                 raise self._error(200, message, headers)
-            if partial is not None:  # a server that knows no streams
+            if partial is not None:  # a server that does not support streaming
                 answer = Answer(message).to_result(fingerprint="", agent=None)
                 partial.add_thinking(answer.thinking)
                 partial.add_text(answer.text)
@@ -299,7 +304,7 @@ class ApiTransport:
             async for event in events:
                 if not assembler.complete:
                     assembler.add(decode_json(event))
-                # What a gateway adds then, or how it leaves the connection, does not matter any more.
+                # The answer is complete: ignore anything that a gateway adds, and how it ends the connection.
                 if assembler.complete and not getattr(response, "is_watched", False):
                     response.is_answered = True
                     break
@@ -309,7 +314,7 @@ class ApiTransport:
 
     @contextmanager
     def _errors_of_body(self) -> Iterator[None]:
-        """Let what breaks while a body arrives be a StreamCutError, and name the server in what cannot be read."""
+        """Convert errors while a body is read to ApiErrors, and name the server if the body is malformed."""
         try:
             yield
         except MalformedAnswerError as error:
@@ -332,7 +337,7 @@ class ApiTransport:
         is_cut = getattr(response, "is_cut", False)
         try:
             body = decode_json(response.content)
-        except MalformedAnswerError:  # a gateway's page, or the beginning of a body
+        except MalformedAnswerError:  # a gateway's web page, or a body that was cut off
             body = response.content.decode("utf-8", "replace") if is_cut else None
         return self._error(response.status_code, body, self.headers_of(response), is_cut=is_cut)
 
@@ -362,11 +367,11 @@ class ApiTransport:
             elif loop.is_running():
                 try:
                     await asyncio.wait([asyncio.wrap_future(close_in(loop, client.keeper))], timeout=_CLOSE_SECONDS)
-                except RuntimeError:  # it has just ended, and closed its client
+                except RuntimeError:  # the loop has just ended, and closed its client
                     pass
 
     def close_blocking(self) -> None:
-        """Close the clients of all loops and refuse further calls; for the end of a process, when nothing can be awaited."""
+        """Close the clients of all loops and refuse further calls, at the end of a process, when nothing can be awaited."""
         self._closed = True
         try:
             here: Optional[asyncio.AbstractEventLoop] = asyncio.get_running_loop()
@@ -378,7 +383,7 @@ class ApiTransport:
             try:
                 if loop.is_running():
                     closing = close_in(loop, client.keeper)
-                    if loop is not here:  # waiting here for this very thread would be for ever
+                    if loop is not here:  # waiting for our own thread would block forever
                         closing.result(_CLOSE_SECONDS)
                 elif not loop.is_closed() and here is None:
                     loop.run_until_complete(client.keeper.aclose())
