@@ -1,6 +1,7 @@
 """Many prompts at once.
 
-`opening` turns a value into a `sources.Source`, whose rows `readers` read one by one (`csv_dialect` detects how a CSV file is written); `run` makes requests of
-them and counts them, `runner` answers them, `results`, `files`, `parquet` and `frames` hold the results, and `estimate` estimates the cost. Others use
-`opening.open_source`, `runner` and `results`.
+`opening` turns a value into a `sources.Source`, whose rows `readers` read one by one (`csv_dialect` detects how a CSV
+file is written). `run` turns the rows into requests and counts them, `runner` answers them, `results`, `files`,
+`parquet` and `frames` hold the results, and `estimate` estimates the cost. Other packages use `opening.open_source`,
+`runner` and `results`.
 """

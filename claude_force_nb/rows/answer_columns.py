@@ -1,4 +1,4 @@
-"""The columns of an answer in a table, after those of the source."""
+"""The columns that an answer adds to a table, after the columns of the source."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ FRAME_COLUMNS = ("answer", "status", "stop_reason", "error", "cost")
 def answer_columns(
     result: ClaudeResult, more: Optional[Callable[[ClaudeResult], Mapping[str, Any]]] = None
 ) -> Dict[str, Any]:
-    """Return what a table says of an answer: itself, its parts where `more` gives them, status, why it is as it is, US dollars.
+    """Return an answer's columns: its text, the parts that `more` returns, status, stop reason, error and cost in US dollars.
 
-    The text of one that is cut off is kept. What a model wrote before it refused is not, as the API's documentation advises.
+    The text of an answer that was cut off is kept. Text that a model wrote before it refused is dropped, as the API's
+    documentation advises.
     """
     error = result.error
     columns: Dict[str, Any] = {"answer": None if error is not None or result.status == "refused" else result.text}
@@ -35,9 +36,9 @@ def answer_columns(
 def frame_parts(
     schema: Optional[AnswerSchema], *, taken: Sequence[str] = FRAME_COLUMNS
 ) -> Optional[Callable[[ClaudeResult], Mapping[str, Any]]]:
-    """Return what gives a result's parts by column, for `BatchResult.to_frame`; None without schema.
+    """Return a function that maps a result to its parts by column, for `BatchResult.to_frame`; None without a schema.
 
-    A part that is called as one of the columns that are `taken` is called ``status_2`` and so on.
+    A part whose name is one of the `taken` columns gets a number: ``status_2`` and so on.
     """
     if schema is None:
         return None

@@ -6,14 +6,15 @@ from typing import Any, Dict, Mapping, Set
 
 __all__ = ["free_names"]
 
-# Of a column of the source that is called as one of ours.
+# For a source column whose name is the same as one of ours.
 _PREFIX = "source_"
 
 
 def free_names(columns: Mapping[Any, Any], taken: Set[str]) -> Dict[Any, str]:
-    """Return a name in the file for each source column, so that none hides another or one of `taken`.
+    """Return each source column's name in the file, distinct from all others and from those in `taken`.
 
-    A file may be the source of the next: its answer is ``source_answer`` there, and ``source_source_answer`` in the third.
+    A results file may be the source of another run: its answers are in ``source_answer`` then, and in
+    ``source_source_answer`` one run later.
     """
     used = set(taken)
     kept: Dict[Any, str] = {}

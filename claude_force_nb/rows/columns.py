@@ -1,4 +1,4 @@
-"""The names of a table's columns: each of them once, so that no value is lost."""
+"""Distinct names for a table's columns, so that no value is lost."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["distinct_names", "named_values"]
 
 
 def distinct_names(names: Sequence[str], *, source: str) -> List[str]:
-    """Return the names of columns, the second ``text`` as ``text_2`` and so on; one warning says so.
+    """Return the column names with duplicates numbered (the second ``text`` is ``text_2``), and warn once about them.
 
     Parameters
     ----------
     names : sequence of str
     source : str
-        How the warning calls the table.
+        Name of the table in the warning.
     """
     if len(set(names)) == len(names):
         return list(names)
@@ -36,10 +36,10 @@ def distinct_names(names: Sequence[str], *, source: str) -> List[str]:
 
 
 def named_values(row: Any) -> Optional[Dict[str, Any]]:
-    """Return the values of a row that has names for them; None for others.
+    """Return a row's values by name, or None if the row has no names.
 
-    These are a named tuple, as `DataFrame.itertuples` gives, a record of numpy, a series of pandas, and a pair of a label and a
-    series, as `DataFrame.iterrows` gives: a label that is not a number stands under ``index``, as that of a data frame.
+    Rows with names are named tuples (as `DataFrame.itertuples` yields), numpy records, pandas series, and pairs of label
+    and series (as `DataFrame.iterrows` yields). A label that is not a number is returned as ``index``, as for a data frame.
     """
     if isinstance(row, tuple):
         fields = getattr(row, "_fields", None)
@@ -55,7 +55,7 @@ def named_values(row: Any) -> Optional[Dict[str, Any]]:
 
 
 def _is_series(value: Any) -> bool:
-    """Return whether a value is a series of pandas, whose labels are names; those of other libraries have none."""
+    """Return whether a value is a pandas series. Those of other libraries have no labels that could serve as names."""
     kind = type(value)
     return kind.__name__ == "Series" and kind.__module__.partition(".")[0] == "pandas"
 

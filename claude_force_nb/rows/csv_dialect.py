@@ -17,12 +17,12 @@ from claude_force_nb.prompts.plain import free_name
 __all__ = ["CsvDialect", "find_dialect", "fits", "header_names"]
 
 _DELIMITERS = ",;\t|"
-# Rows that are looked at.
+# Rows that are examined.
 _ROWS = 200
-# Excel writes the delimiter above everything, and reads it there.
+# Excel's convention: a first line such as "sep=;" states the delimiter.
 _SEP_LINE = re.compile(r'\ufeff?"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)
 
-# A name of a column that nobody would take for a sentence.
+# A plain column name, as opposed to a sentence.
 _WORD = re.compile(r"\w[\w.-]*")
 
 
@@ -35,7 +35,7 @@ class CsvDialect:
     delimiter, quote : str
         One character each.
     escape : str or None
-        Escapes a quote in a quoted field; a second quote by default.
+        Character that escapes a quote in a quoted field; None if quotes are doubled.
     skips_blanks : bool
         True if blanks after a delimiter are ignored.
     lines_above : int
@@ -69,15 +69,15 @@ def find_dialect(sample: str, *, is_whole: bool, delimiters: str = _DELIMITERS) 
     Parameters
     ----------
     sample : str
-        The beginning of the file, some thousand characters.
+        The beginning of the file.
     is_whole : bool
-        True if that is all of it; else its last row counts for nothing, since it may be cut.
+        True if that is the whole file. Otherwise its last row is ignored, since it may be cut off.
     delimiters : str
         Candidates, likeliest first.
     """
     said = _SEP_LINE.match(sample)
     if said:
-        # Whatever the file states itself is not guessed.
+        # The file states its delimiter: no need to guess.
         sample, delimiters = sample[said.end() :], said.group(1)
     best: Optional[Tuple[Tuple[float, ...], CsvDialect]] = None
     for place, dialect in enumerate(_candidates(sample, delimiters)):
@@ -103,9 +103,9 @@ def _candidates(sample: str, delimiters: str) -> Iterator[CsvDialect]:
 
 
 def _score(dialect: CsvDialect, sample: str, is_whole: bool) -> Optional[Tuple[float, ...]]:
-    """Return how well the rows fit the header: the higher the better; None if they cannot be read."""
+    """Return a score of how well the rows fit the header, higher is better; None if they cannot be read."""
     try:
-        # Line ends stay, since a quoted field may have some.
+        # Keep line ends, since a quoted field may contain some.
         rows = [row for row, _ in zip(filter(None, dialect.reader(sample.splitlines(keepends=True))), range(_ROWS))]
     except csv.Error:
         return None
@@ -116,22 +116,22 @@ def _score(dialect: CsvDialect, sample: str, is_whole: bool) -> Optional[Tuple[f
     width, others = len(rows[0]), rows[1:]
     fitting = sum(fits(row, width) for row in others) / len(others) if others else 1.0
     torn = sum(_is_torn(field, dialect) for row in rows for field in row)
-    # Names of columns seldom have quotes of their own, so that torn ones tell more than torn values.
+    # Column names seldom contain quotes, so a torn name says more than a torn value.
     whole_names = not any(_is_torn(field, dialect) for field in rows[0])
-    # A single column fits whatever is not a delimiter: only where nothing else does. Words side by side are names of columns, also
-    # above rows that all have too many fields or too few.
+    # With a wrong delimiter every line is a single column and fits, so several columns take precedence. A header of plain words
+    # counts as several columns even if every row below it has too many or too few fields.
     named = all(_WORD.fullmatch(field) for field in rows[0]) and any(len(row) > 1 for row in others)
     several = width > 1 and (fitting > 0 or named)
     return (float(several), float(whole_names), round(fitting, 2), -torn / len(rows), float(width))
 
 
 def fits(row: Sequence[str], width: int) -> bool:
-    """Return whether a row has as many fields as the header, or only empty ones beside them."""
+    """Return whether a row has as many fields as the header; further ones may only be empty."""
     return len(row) == width or (len(row) > width and not any(row[width:]))
 
 
 def _is_torn(field: str, dialect: CsvDialect) -> bool:
-    """Return whether a field has quotes that a better dialect would have taken away, or blanks in front."""
+    """Return whether a field has quotes or leading blanks that the right dialect would have removed."""
     text = field.strip()
     if field[:1] == " " and not dialect.skips_blanks:
         return True
@@ -139,7 +139,7 @@ def _is_torn(field: str, dialect: CsvDialect) -> bool:
 
 
 def header_names(fields: Sequence[str]) -> List[str]:
-    """Return the names of the columns: stripped, and ``column_3`` for the third one if it has no name."""
+    """Return the column names, stripped; an empty third name becomes ``column_3``."""
     stripped = [field.strip() for field in fields]
     times = Counter(stripped)
     names: List[str] = []

@@ -1,4 +1,4 @@
-"""What a batch would cost: rows, distinct prompts and cached ones are counted; tokens are measured on a sample. Pure."""
+"""Estimate what a batch would cost: count rows, distinct and cached prompts, and measure tokens on a sample. Pure."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from claude_force_nb.messages.usage import Usage
 __all__ = ["BatchEstimate", "Sampled", "minutes_at_limits", "prompt_cache_saving"]
 
 SAMPLE_SIZE = 20
-# Two standard errors: 19 of 20 such estimates are nearer than this.
+# Two standard errors: 19 of 20 such estimates are closer to the true value than this.
 _ERRORS = 2.0
 
 
 @dataclass
 class Sampled:
-    """Goes through the requests of a batch once; keeps a few of them, and only the fingerprints of the others.
+    """Counts the requests of a batch in one pass; keeps a random sample, and only the fingerprints of the others.
 
     Parameters
     ----------
     size : int
-        Requests that are kept for counting their tokens.
+        Number of requests that are kept for counting their tokens.
     """
 
     size: int = SAMPLE_SIZE
@@ -42,11 +42,11 @@ class Sampled:
     sample: List[Tuple[ClaudeRequest, int]] = field(default_factory=list)
     model: str = ""
     max_tokens: int = 0
-    # By fingerprint, whether the cache has the answer.
+    # Fingerprint -> whether the cache has the answer.
     _seen: Dict[bytes, bool] = field(default_factory=dict)
-    # By mark for the prompt cache, how many requests have it, and which share of each stands before it.
+    # Prompt cache mark -> number of requests with it, and the share of such a request that precedes it.
     shared: Dict[CacheMark, Tuple[int, float]] = field(default_factory=dict)
-    # The same rows give the same sample each time.
+    # Seeded, so that the same rows give the same sample each time.
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
     def is_new(self, request: ClaudeRequest) -> bool:
@@ -62,7 +62,7 @@ class Sampled:
 
     @property
     def distinct(self) -> int:
-        """Different prompts."""
+        """Number of distinct prompts."""
         return len(self._seen)
 
     def cached(self, request: ClaudeRequest, answer: ClaudeResult) -> None:
@@ -96,9 +96,9 @@ class BatchEstimate:
     ----------
     input_tokens : float
     input_error : float
-        Two standard errors of it; 0 if every request was counted.
+        Two standard errors of `input_tokens`; 0 if every request was counted.
     output_tokens : float or None
-        From answers to prompts of the same batch that are in the cache; None without such answers.
+        Mean over the cached answers to prompts of the same batch; None without such answers.
     """
 
     sampled: Sampled
@@ -108,7 +108,7 @@ class BatchEstimate:
 
     @classmethod
     def of(cls, sampled: Sampled, counted: Sequence[int]) -> BatchEstimate:
-        """Estimate the tokens of all from those `counted` for the sample: tokens go with the bytes of a request.
+        """Estimate the tokens of all requests from those `counted` for the sample, in proportion to the size in bytes.
 
         Notes
         -----
@@ -118,7 +118,7 @@ class BatchEstimate:
         number, total = len(counted), sampled.to_send
         sizes = [size for _, size in sampled.sample[:number]]
         if not number or not sum(sizes):
-            # Nothing was counted; a request is mostly text, and that mostly ASCII.
+            # Nothing was counted: take bytes for characters, since a request is mostly ASCII text.
             return cls(sampled, sampled.to_send_bytes / CHARACTERS_PER_TOKEN, math.inf, _mean(sampled.output_tokens))
         ratio = sum(counted) / sum(sizes)
         if number >= total:
@@ -137,10 +137,10 @@ class BatchEstimate:
         prompt_cache: bool = False,
         found: bool = True,
     ) -> Optional[Decimal]:
-        """Return US dollars for all that would be sent, at so many tokens an answer; None if the price is unknown.
+        """Return the cost in US dollars of all that would be sent, at `output_tokens` an answer; None if the price is unknown.
 
-        With `prompt_cache` the first request of those that share their beginning writes it, and the others read it; unless it is not
-        `found`, when they write it as well.
+        With `prompt_cache`, of the requests that share a beginning the first writes it to the prompt cache and the others
+        read it. If `found` is False they do not find it there, and write it as well.
         """
         number = self.sampled.to_send
         if not number:
@@ -157,7 +157,7 @@ class BatchEstimate:
         for mark, (sharing, share) in self.sampled.shared.items() if prompt_cache else ():
             shared = min(round(usage.input_tokens * share), usage.input_tokens)
             rest = replace(usage, input_tokens=usage.input_tokens - shared)
-            # Where nobody asked for a lifetime, message batches take the longer one.
+            # If no lifetime was asked for, message batches use the longer one.
             ttl = "1h" if mark.adapts and via == "batches" else mark.ttl
             write = prices.cost(self.sampled.model, _written(rest, shared, ttl), on=on)
             read = prices.cost(self.sampled.model, replace(rest, cache_read_tokens=shared), on=on)
@@ -167,7 +167,10 @@ class BatchEstimate:
 
 
 def prompt_cache_saving(prices: PriceTable, model: str, *, tokens: int, rows: int, on: Any) -> Decimal:
-    """Return US dollars that `rows` requests save, >= 0, where the first writes so many tokens and the others read them; 0 if unknown."""
+    """Return the saving in US dollars, >= 0, if the first of `rows` requests writes `tokens` and the others read them.
+
+    The saving is 0 if the price is unknown.
+    """
     plain = prices.cost(model, Usage(input_tokens=tokens), on=on)
     write = prices.cost(model, Usage(cache_write_5m_tokens=tokens), on=on)
     read = prices.cost(model, Usage(cache_read_tokens=tokens), on=on)
@@ -177,7 +180,7 @@ def prompt_cache_saving(prices: PriceTable, model: str, *, tokens: int, rows: in
 
 
 def _written(usage: Usage, tokens: int, ttl: str) -> Usage:
-    """Return usage with so many tokens more that were written to the prompt cache for `ttl`."""
+    """Return usage with `tokens` that were written to the prompt cache for `ttl`."""
     if ttl == "1h":
         return replace(usage, cache_write_1h_tokens=tokens)
     return replace(usage, cache_write_5m_tokens=tokens)
@@ -194,14 +197,14 @@ def _mean(values: Sequence[int]) -> Optional[float]:
 
 
 def minutes_at_limits(needs: Dict[str, Optional[float]], limits: Iterable[Tuple[str, float]]) -> Optional[float]:
-    """Return how long it takes at a rate per minute, None if no limit is known.
+    """Return how many minutes a batch takes at these rate limits; None if no limit is known.
 
     Parameters
     ----------
     needs : mapping
-        What the whole needs of each kind: ``requests``, ``input-tokens``, ``output-tokens``; None if that is not known.
+        Total by kind: ``requests``, ``input-tokens``, ``output-tokens``; None if it is not known.
     limits : iterable of (str, float)
-        Kind, and units a minute.
+        Kind, and units per minute.
     """
     minutes = [(needs.get(kind) or 0.0) / limit for kind, limit in limits if limit > 0 and needs.get(kind) is not None]
     return max(minutes) if minutes else None

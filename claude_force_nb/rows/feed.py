@@ -1,4 +1,4 @@
-"""Hands out many prompts to a few workers."""
+"""Hands out the prompts of a source to concurrent workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claude_force_nb.errors import ClaudeForceError
 
 __all__ = ["BrokenRow", "NumberedRows", "Feed", "OwnOptions", "Prompts"]
 
-# What a row takes of a source that may keep the event loop from its work.
+# A source that takes longer than this for a row is slow: reading several rows at once would block the event loop.
 _SLOW_SECONDS = 0.02
 
 Prompts = Union[Iterable[Any], AsyncIterable[Any]]
@@ -24,7 +24,7 @@ class BrokenRow:
 
 
 class OwnOptions:
-    """A row that brings its own agent or model; None for whichever it does not bring."""
+    """A row with an agent or model of its own; None means that of the run."""
 
     __slots__ = ("agent", "item", "model")
 
@@ -35,7 +35,7 @@ class OwnOptions:
 
 
 class NumberedRows:
-    """Items that bring their own row numbers, for a run over some rows of a source."""
+    """Pairs of row number and item, for a run over some rows of a source."""
 
     def __init__(self, pairs: Iterable[Tuple[int, Any]]) -> None:
         self._pairs = pairs
@@ -45,7 +45,7 @@ class NumberedRows:
 
 
 class Feed:
-    """Hands each prompt once to one of several workers, numbered in the order of the source."""
+    """Hands each prompt to exactly one of several workers, numbered in the order of the source."""
 
     def __init__(self, prompts: Prompts) -> None:
         self._row = -1
@@ -57,7 +57,8 @@ class Feed:
         self._numbered = isinstance(prompts, NumberedRows)
         self._sync = None if isinstance(prompts, AsyncIterable) else iter(prompts)
         self._async = prompts.__aiter__() if isinstance(prompts, AsyncIterable) else None
-        # Made inside the running loop: an asynchronous source cannot be asked by two workers at once.
+        # An asynchronous source may be asked for one item at a time only. On Python 3.8 and 3.9 a lock belongs to the
+        # event loop that is running when it is created, so a feed is created inside the loop that uses it.
         self._lock = asyncio.Lock()
 
     def __aiter__(self) -> Feed:
@@ -86,7 +87,7 @@ class Feed:
         if self._sync is not None:
             if not self._is_slow:
                 return self._next()
-            # One row for each turn of the event loop, so that a Stop waits for one row and not for one of every worker.
+            # One row per iteration of the event loop, so that a stop waits for one row, not for one row of every worker.
             async with self._lock:
                 await asyncio.sleep(0)
                 if self._ended:
@@ -112,14 +113,14 @@ class Feed:
             return self._row, prompt
 
     def more(self, most: int) -> List[Tuple[int, Any]]:
-        """Return up to `most` further prompts of a source that gives them at once, with their numbers."""
+        """Return up to `most` further prompts with their numbers; fewer, or none, of a slow or asynchronous source."""
         taken: List[Tuple[int, Any]] = []
         while len(taken) < most and self._sync is not None and not (self._ended or self._is_slow):
             try:
                 taken.append(self._next())
             except StopAsyncIteration:
                 break
-            except BaseException as error:  # of the source: raised when those before it have been handed out
+            except BaseException as error:  # of the source: raised once the rows before it have been handed out
                 self._error = error
                 break
         return taken

@@ -1,8 +1,8 @@
-"""Answers written to a file row by row, so that a source of any length needs no memory and a stopped run can continue.
+"""Answers written to a file row by row, so that memory does not grow with the source and a stopped run can continue.
 
-A .jsonl file is written as the rows end. A line that was written is never changed: an answer that comes later is another line, and
-the last line of a row counts. When all rows have ended, the file is put into the order of the rows. A Parquet file cannot be
-written that way: its rows are collected in a .jsonl file beside it, and become the Parquet file at the end.
+A .jsonl file is written as the rows end. Lines are never changed: a later answer to the same row is appended, and the last
+line of a row counts. When all rows have ended, the file is sorted by row. A Parquet file cannot be written that way: its
+rows are collected in a .jsonl file beside it, which is converted at the end.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from .sources import Source
 
 __all__ = ["FILE_COLUMNS", "RowFile"]
 
-# The columns that a file has beside those of the source and of a schema.
+# The columns of a file in addition to those of the source and of a schema.
 FILE_COLUMNS = ("row", *FRAME_COLUMNS, "fingerprint", SIGNATURE)
 
 _ANSWERED = ("ok", "cached")
-# Of a fingerprint, as many hexadecimal digits as make it unlikely that two of a million prompts share them: below 1 to 10^7.
+# Hexadecimal digits of a fingerprint that are kept. The probability that two of a million prompts share them is below 1e-7.
 _DIGITS = 16
-# How every line begins: what else a file ends in was not torn by a process that died.
+# Every line begins with this. An incomplete last line that does not was not left by a killed run of ours.
 _HEAD = b'{"row": '
-# Stands for the request id of an answer that the file has already.
+# Request id of a result whose answer is already in the file.
 _IN_FILE = "in the file"
-# Readers that know Unicode take these for ends of lines (str.splitlines), and JSON needs no escape for them.
+# Unicode line ends: readers such as str.splitlines break a line at them, although JSON need not escape them.
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
-# How much further the number of a row may be than the bytes of the file allow: rows of message batches end in any order.
+# A row's number may exceed its offset in the file by this much, since the rows of message batches end in any order.
 _MOST_AHEAD = 1_000_000
-# Far more than a request and its answer can have; a file without line ends must not be read into memory as a whole.
+# Far more than a request with its answer needs. Bounds the memory that a file without line ends can take.
 _MOST_LINE_BYTES = 256_000_000
 _STATUSES = ("ok", "cached", "cut_off", "refused", "failed", "stopped", "not_sent")
 
@@ -63,45 +63,45 @@ def _put(places: array[int], row: int, offset: int) -> None:
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    """Return a record as a line of JSON without characters that any reader takes for a line end."""
+    """Return a record as one line of JSON, with all Unicode line ends escaped."""
     text = json.dumps(record, ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
     return (text.translate(_LINE_ENDS) + "\n").encode("utf-8")
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock an open file until it is closed; False if another run has it, also one of this process."""
+    """Lock an open file until it is closed; return False if another run, of this process or another, holds the lock."""
     try:
         return try_lock(file.fileno(), shared_by_process=False)
-    except OSError:  # elsewhere than on local disks there may be no locks at all
+    except OSError:  # file systems other than local disks may not support locks
         return True
 
 
 class _GivenUp(Exception):
-    """Raised to end reading or sorting a file when nobody waits for it any more."""
+    """Raised in the thread that reads or sorts a file when the run was cancelled."""
 
 
 class RowFile:
     """A file of answers, one line for each row: `open` it, call it for each row that ends, `finish` it, `close` it.
 
-    Reading and sorting a file of a million rows takes a while. That is done in a thread, and stops on cancellation.
+    Reading and sorting a file of a million rows takes a while, so a thread does it, which stops on cancellation.
 
     Parameters
     ----------
     path : path
-        Ends in .jsonl or .parquet. A file that an earlier run wrote is gone on with.
+        Ends in .jsonl or .parquet. A file that an earlier run wrote is continued.
     source : Source
         The rows, whose columns are written too.
     more : callable, optional
-        Gives further columns of a result; see `BatchResult`.
+        Returns further columns of a result; see `BatchResult`.
     signatures : RowSignatures, optional
-        Of the user; without, rows are not signed, and none that is there is reused unless it is `trusted`.
+        Signs and checks rows for the user. Without it rows are not signed, and existing ones are reused only if `trusted`.
     trusted : bool
         True if answers in the file may be reused without a signature. They are signed then.
 
     Raises
     ------
     SourceError
-        If the file is the one that the rows come from, or is to be Parquet and pyarrow is not installed.
+        If the rows come from this very file, or if it is to be Parquet and pyarrow is not installed.
     """
 
     def __init__(
@@ -127,16 +127,16 @@ class RowFile:
             )
         self._signatures = signatures or RowSignatures()
         self._trusted = trusted
-        # By the beginning of the fingerprint, where the line stands that answers it, and the rows of lines that nobody has signed.
+        # By the beginning of the fingerprint: offset of the line with the answer, and row number of lines without our signature.
         self._known: Dict[int, int] = {}
         self._unsigned: Dict[int, int] = {}
         self._known_rows = array("q")
-        # By row, where the line of this run stands; -1 before it has one.
+        # Row number -> offset of this run's line; -1 until there is one.
         self._offsets = array("q")
         self._in_order = True
         self._file: Optional[BinaryIO] = None
         self._end = 0
-        # Lines in the file, and how many of them are those of this run's rows.
+        # Lines in the file, and how many of them this run uses.
         self._there = self._in_use = 0
         self._parts = tuple(more(ClaudeResult())) if more is not None else ()
         self._own = {*self._parts, *FILE_COLUMNS}
@@ -146,13 +146,13 @@ class RowFile:
         return path.with_name(path.name + ".part.jsonl") if self._is_parquet else path
 
     async def open(self) -> None:
-        """Begin to write, behind what an earlier run wrote.
+        """Open the file for appending to what an earlier run wrote.
 
         Raises
         ------
         SourceError
-            If the file cannot be written, is none of ours, is being written by another run, or has answers that this user has not
-            signed and that are not trusted.
+            If the file cannot be written, was not written by a batch, is being written by another run, or has answers that are
+            neither signed by this user nor trusted.
         """
         await self._in_thread(self._open)
         self._source.pending = {}
@@ -163,7 +163,7 @@ class RowFile:
         Raises
         ------
         SourceError
-            If the disk is full, or Parquet has no form for the rows; they are kept as lines then.
+            If the disk is full, or the rows cannot be written as Parquet; the .jsonl file is kept then.
         """
         await self._in_thread(self._finish)
 
@@ -192,7 +192,7 @@ class RowFile:
                 self._unpack()
             self._file = open_for_appending(self._log)
             try:
-                # Another run that ends just now puts a new file into the place of the one that was opened.
+                # Another run that is just ending may have replaced the file after it was opened here.
                 if not _lock(self._file) or not os.path.samestat(os.fstat(self._file.fileno()), self._log.stat()):
                     raise SourceError(f"another run is writing to {self.path}; wait for it, or give another name")
                 self._end = self._read()
@@ -229,7 +229,7 @@ class RowFile:
         try:
             record = load_json(line)
             row, fingerprint, status = record["row"], record["fingerprint"], record["status"]
-            # A file that somebody else has written must not decide how much memory this takes.
+            # The file may be somebody else's: a huge row number in it must not make us allocate as much memory.
             if type(row) is not int or not 0 <= row <= offset + _MOST_AHEAD or status not in _STATUSES:
                 raise ValueError(row)
             if status in _ANSWERED:
@@ -243,7 +243,7 @@ class RowFile:
         if self._signatures.fits(record):
             self._unsigned.pop(key, None)
         elif key in self._known and key not in self._unsigned:
-            return  # the user's own answer counts, whatever somebody has written behind it
+            return  # the user's signed answer takes precedence over unsigned lines after it
         else:
             self._unsigned[key] = record["row"]
         self._known[key] = offset
@@ -276,7 +276,7 @@ class RowFile:
         Raises
         ------
         SourceError
-            If the file takes no more, as on a full disk.
+            If the file cannot be written, as on a full disk.
         """
         item = self._source.pending_row(row)
         if result.request_id == _IN_FILE:
@@ -304,7 +304,7 @@ class RowFile:
             written = self._file.write(line)
             if written == len(line):
                 return
-            # A torn line in the middle would make the file unreadable.
+            # A partial line in the middle would make the file unreadable.
             self._file.truncate(self._end)
             reason = "no space left"
         except OSError as error:
@@ -312,7 +312,7 @@ class RowFile:
         raise SourceError(f"{self._log} cannot be written: {reason}; the earlier rows are in it")
 
     def _put_down(self, row: int, offset: int) -> None:
-        """Note where the line of a row stands, which needs nothing further."""
+        """Record the offset of a row's line, and forget the row's input, which is no longer needed."""
         self._source.forget_row(row)
         self._in_use += 1
         following = row == len(self._offsets) and (row == 0 or offset > self._offsets[row - 1])
@@ -346,7 +346,7 @@ class RowFile:
             raise SourceError(f"{self.path} cannot be finished: {reason}; the rows are in {self._log}") from None
 
     def _keep_mode(self, file: IO[Any]) -> None:
-        """Let those read the finished file who may read the lines: a new file is private at first."""
+        """Give the finished file the mode of the .jsonl file, since a new file is private."""
         if hasattr(os, "fchmod"):
             os.fchmod(file.fileno(), stat.S_IMODE(os.stat(self._log).st_mode))
 
@@ -364,7 +364,7 @@ class RowFile:
                 yield line
 
     def _let_go(self) -> None:
-        # Windows replaces and removes no file that is open.
+        # Windows neither replaces nor removes an open file.
         assert self._file is not None
         self._file.close()
 
@@ -383,7 +383,7 @@ class RowFile:
         self._log.unlink()
 
     def _unpack(self) -> None:
-        """Make the lines of an earlier Parquet file, to go on with them."""
+        """Convert an earlier Parquet file to a .jsonl file, which can be continued."""
         try:
             with replace_file(self._log, binary=True) as lines:
                 for record in parquet_records(self.path):

@@ -1,4 +1,4 @@
-"""Data frames of any library, read and extended through narwhals. No such library is imported before one is used."""
+"""Data frames of any library, read and extended through narwhals. A library is imported only if a frame of it is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .columns import distinct_names
 
 __all__ = ["Table", "as_table", "assemble"]
 
-# Libraries whose objects may be tables; asked by name, so that none of them has to be imported.
+# Libraries whose objects may be tables, recognised by module name so that none of them has to be imported.
 _LIBRARIES = {"pandas", "polars", "pyarrow", "modin", "cudf", "duckdb", "dask", "ibis", "pyspark", "sqlframe"}
 
 
@@ -26,18 +26,18 @@ class Table:
     native : DataFrame
         The user's own object.
     frame : narwhals.DataFrame
-        The same, through narwhals.
+        The same data as a narwhals frame.
     is_series : bool
-        True for a series: its only column has the plain items.
+        True for a series, whose only column holds the items.
     """
 
     def __init__(self, native: Any, frame: Any, *, is_series: bool = False) -> None:
-        # A shallow copy: columns that the user adds or drops meanwhile do not matter.
+        # A shallow copy, unaffected by columns that the user adds or drops meanwhile.
         self._native = native.copy(deep=False) if _is_pandas(native) else native
         self._frame = frame
         self.is_series = is_series
         self.columns: Tuple[str, ...] = tuple(map(column_name, frame.columns))
-        # Of pandas: an index that says more than the number of a row goes with it.
+        # Pandas only: an index that is more than a row number is kept with the row.
         self.index_names: Tuple[str, ...] = _index_names(self._native, self.columns)
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class Table:
             levels = getattr(frame.columns, "nlevels", 1)
             for name, values in added.items():
                 key = names[name] if levels == 1 else (names[name], *[""] * (levels - 1))
-                # Of the frame's library, whatever its columns are.
+                # A series of the frame's own library (pandas, modin, cudf), whatever its columns are.
                 frame[key] = type(frame.index.to_series())(values, index=frame.index) if values else None
             return frame
         rows = self._frame if everything else self._frame[list(numbers)]
@@ -102,7 +102,8 @@ def _series(namespace: Any, kind: str, name: str, values: List[Any]) -> Any:
 
 
 def _polars_series(polars: Any, kind: str, name: str, values: List[Any]) -> Any:
-    # Two frames can be put together only where their columns have one type, also where no row has an error.
+    # Frames can be concatenated only if their columns have the same types, even where a column is all null, as "error"
+    # often is.
     texts = dict.fromkeys(("answer", "status", "stop_reason", "error"), polars.String)
     dtype = {**texts, "cost": polars.Float64}.get(kind)
     return polars.Series(name, values, dtype=dtype, strict=False)
@@ -120,7 +121,7 @@ def as_table(value: Any, name: str) -> Optional[Table]:
     if not libraries & _LIBRARIES and not hasattr(value, "__narwhals_dataframe__"):
         return None
     narwhals = import_module("narwhals.stable.v1")
-    # narwhals refuses them; 1 and "1" are one name in a template.
+    # narwhals refuses duplicate names; and 1 and "1" are the same name in a template.
     columns = getattr(value, "columns", ()) if _is_pandas(value) else getattr(value, "column_names", ())
     names = list(map(column_name, columns))
     if len(set(names)) < len(names):
@@ -172,7 +173,7 @@ def assemble(numbers: Sequence[int], columns: Mapping[str, List[Any]], added: Ma
 
 
 def _free_names(wanted: Iterable[str], taken: Iterable[str]) -> Dict[str, str]:
-    """Return a name for each new column that no column of the source has: its own data is never replaced."""
+    """Return a name for each new column that is not taken, so that the source's data is never replaced."""
     used = set(taken)
     names = {}
     for name in wanted:

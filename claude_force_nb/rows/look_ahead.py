@@ -1,4 +1,4 @@
-"""Rows that are looked up in the cache together, before their turn."""
+"""Reads ahead in a source and looks up several rows in the cache at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FindTogether = Callable[[Sequence[Tuple[ClaudeRequest, CallOptions]]], Sequence[
 
 
 class TakenRow:
-    """A row taken from its source, with what is known of it so far: its request, its answer, or why it cannot be sent."""
+    """A row taken from its source, with its request, its answer or the error that prevents sending it, once known."""
 
     __slots__ = ("error", "item", "options", "request", "result", "row")
 
@@ -33,16 +33,16 @@ class TakenRow:
 
 
 class LookAhead:
-    """Takes rows from their source: one at a time where they are sent, several while the cache has answered all of the last ones.
+    """Takes rows from their source: one at a time normally, several at once as long as the cache answers all of them.
 
-    Reading 16 answers at once takes a quarter of the time of reading each by itself. No row of a source that is slow is taken
-    before its turn.
+    Reading 16 answers at once takes a quarter of the time of reading them one by one. Rows of a slow source are never read
+    ahead.
 
     Parameters
     ----------
     rows : Rows
     find : callable, optional
-        Gives the answers to several requests with their options, None for those that have to be looked up by themselves.
+        Returns the answers to several requests with their options; None for those that have to be looked up individually.
     """
 
     def __init__(self, rows: Rows, find: Optional[FindTogether]) -> None:
@@ -62,14 +62,14 @@ class LookAhead:
         row, item = await self._feed.__anext__()
         first = TakenRow(row, item)
         if self._together > 1:
-            # Others may have taken rows while this one was waited for: it is the first of its own.
+            # Other workers may have taken rows while this one was awaited, so it starts a group of its own.
             group = [first, *(TakenRow(*pair) for pair in self._rows.more(self._together - 1))]
             self._look_up(group)
             self._waiting.extend(group[1:])
         return first
 
     def prepare(self, taken: TakenRow) -> None:
-        """Make the request of a row unless that has been done; note why it cannot be sent."""
+        """Make a row's request, or record why it cannot be sent; do nothing if that has been done."""
         if taken.request is not None or taken.error is not None or self._rows.has_ended(taken.row):
             return
         try:
@@ -79,11 +79,11 @@ class LookAhead:
             taken.error = error
 
     def note(self, *, found: bool) -> None:
-        """Take note of whether a row that was looked up by itself was found: more are looked up together after each that was."""
+        """Record whether the last lookup found its answers: if so, twice as many rows are looked up at once, else one."""
         self._together = min(2 * self._together, READ_TOGETHER) if found and self._find is not None else 1
 
     def drain(self) -> List[TakenRow]:
-        """Return the rows that have not had their turn; they will have none."""
+        """Remove and return the rows that were read ahead and not yet returned by `take`."""
         waiting = list(self._waiting)
         self._waiting.clear()
         return waiting

@@ -1,4 +1,4 @@
-"""Where the rows of a batch come from: sequences, iterators, mappings, tables, files, and the results of another batch."""
+"""Opens the source of a batch: a sequence, iterator, mapping, table, file, or the results of another batch."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def open_source(
     limit: Optional[int] = None,
     keep: bool = True,
 ) -> Source:
-    """Return the rows of anything that has some.
+    """Return a value's rows as a `Source`.
 
     Parameters
     ----------
     value : object
-        A sequence or an iterator of texts, values or mappings; a mapping, whose entries are rows with ``key`` and ``item``, or
-        whose values are columns where they are lists of one length; a data frame or series; the results of another batch,
-        which are its rows with their answers; a path to .txt (a line is a row), .csv with a header, or .jsonl.
+        A sequence or iterator of texts, values or mappings; a mapping, whose entries are rows with ``key`` and ``item``, or
+        whose values are columns if they are lists of the same length; a data frame or series; the results of another batch,
+        i.e. its rows with their answers; or a path to .txt (each line is a row), .csv with a header, .jsonl or .parquet.
     name : str
-        How errors call it.
+        Name of the source in error messages.
     column, limit
         See `Source`.
     keep : bool
@@ -46,7 +46,7 @@ def open_source(
     Raises
     ------
     SourceError
-        If it has no rows, cannot be read, or needs a package that is not installed.
+        If the value has no rows, cannot be read, or needs a package that is not installed.
     """
     make: Callable[..., Source] = lambda rows, **more: Source(rows, name=name, column=column, limit=limit, **more)  # noqa: E731
     if isinstance(value, Source):
@@ -58,7 +58,7 @@ def open_source(
         return _open_file(value, make)
     if isinstance(value, BatchResult):
         if value.is_of_a_table:
-            value = value.to_frame()  # of the user's library, with its index
+            value = value.to_frame()  # a frame of the user's own library, with its index
         else:
             records = tuple(value.records())
             return make(records, columns=tuple(records[0]) if records else None, total=len(records))
@@ -72,7 +72,7 @@ def open_source(
     if isinstance(value, (bytes, bytearray)) or callable(value) or not hasattr(value, "__iter__"):
         raise SourceError(f"{name} is {_a(type(value).__name__)}, which has no rows; give {_KINDS}")
     if hasattr(value, "__len__"):
-        # A copy: changes to the list meanwhile do not move its rows.
+        # A copy, so that changing the list during the run does not shift its rows.
         rows = value if isinstance(value, (tuple, range)) else tuple(value)
         if rows and named_values(rows[0]) is not None:
             rows = tuple(map(_with_names, rows))
@@ -81,7 +81,7 @@ def open_source(
 
 
 def _with_names(row: Any) -> Any:
-    """Return a row whose values have names as a mapping, any other as it is."""
+    """Return a row with named values (see `named_values`) as a mapping, and any other row unchanged."""
     named = named_values(row) if type(row) is not dict and type(row) is not str else None
     return row if named is None else named
 

@@ -1,4 +1,4 @@
-"""Answers as a Parquet file: the types that its columns need so that they hold what every row has, writing it and reading it back."""
+"""Writes answers to a Parquet file, with column types that hold the values of every row, and reads them back."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from claude_force_nb.storage.regular_file import open_regular
 __all__ = ["ParquetTypeError", "parquet_records", "write_parquet"]
 
 _ROWS = 10_000
-# Marks a column whose values are JSON text, since Parquet has no type for them: objects that are always empty.
+# Marks a column that is stored as JSON text, since it has objects that are always empty, for which Parquet has no type.
 _JSON_MARK = {b"claude_force_nb": b"json"}
 
 
 class ParquetTypeError(Exception):
-    """Parquet has no type for what a column holds; says which."""
+    """Parquet has no type for the values of a column; the message names it."""
 
 
 def write_parquet(file: IO[Any], records: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
@@ -28,7 +28,7 @@ def write_parquet(file: IO[Any], records: Callable[[], Iterable[Mapping[str, Any
     ----------
     file : binary file
     records : callable
-        Gives all of them, and is called twice: what the first ones have tells neither the columns nor the types of all.
+        Returns all of them. It is called twice, since columns and types are known only after every record was seen.
 
     Raises
     ------
@@ -48,12 +48,12 @@ def write_parquet(file: IO[Any], records: Callable[[], Iterable[Mapping[str, Any
 
 
 def parquet_records(path: Path) -> Iterator[Dict[str, Any]]:
-    """Give the records of a file that `write_parquet` wrote.
+    """Yield the records of a file that `write_parquet` wrote.
 
     Raises
     ------
     ValueError or OSError
-        If it is not Parquet; pyarrow's own errors are of these kinds.
+        If it is not Parquet; pyarrow's errors are subclasses of these.
     """
     parquet = import_module("pyarrow.parquet")
     with open_regular(path) as opened, parquet.ParquetFile(opened) as file:
@@ -87,7 +87,7 @@ def _chunks(records: Iterable[Mapping[str, Any]]) -> Iterator[List[Mapping[str, 
 
 
 def schema_of_rows(arrow: Any, chunks: Iterable[Sequence[Mapping[str, Any]]]) -> Any:
-    """Return the schema of rows that are JSON data: every column that one of them has, and a type that holds all its values."""
+    """Return a schema for rows of JSON data: all columns that occur, each with a type that holds all its values."""
     types: Dict[str, Any] = {}
     for records in chunks:
         for name in dict.fromkeys(name for record in records for name in record):
@@ -134,7 +134,7 @@ def _wider(arrow: Any, name: str, one: Any, other: Any) -> Any:
 
 
 def _filled(arrow: Any, kind: Any) -> Any:
-    """Return a type in which what never has a value is text: many readers know no column of nothing."""
+    """Return a type with text in place of null types: many readers do not support a column that is always null."""
     if arrow.types.is_null(kind):
         return arrow.string()
     if arrow.types.is_list(kind):

@@ -1,4 +1,4 @@
-"""Rows read as they are needed: from iterators, which yield them once, and from files."""
+"""Reads rows on demand: from iterators, which yield them once, and from files."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .feed import BrokenRow
 
 __all__ = ["FILE_KINDS", "AsyncBufferedIterator", "BufferedIterator", "FileRows", "file_kind"]
 
-# What a file may end in; each but Parquet also with .gz behind it.
+# Supported file name extensions; all but .parquet may be followed by .gz.
 FILE_KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-# Longer fields are refused by Python's reader, which was made for spreadsheets and not for documents.
+# Limit on a field's length. Python's own default (131,072) suits spreadsheets but not documents.
 _FIELD_CHARACTERS = 64 * 1024 * 1024
-# A line behind the last one, which no file has.
+# Appended to the lines of a CSV file to detect a quote that is never closed; no file contains it.
 _END_OF_FILE = "\ue000end of the file\ue000"
-# What is looked at to find how a file is written.
+# How much of a file is examined to detect its dialect.
 _SAMPLE_CHARACTERS = 256 * 1024
 _PARQUET_ROWS = 1000
-# How packed files begin, and workbooks of Excel, which are often called .csv.
+# First bytes of compressed files, and of Excel workbooks, which are often named .csv.
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "a ZIP archive or a workbook of Excel",
@@ -46,7 +46,7 @@ _PACKED = {
 
 
 class BufferedIterator:
-    """An iterator that can be peeked into, and whose items so far can be read again."""
+    """An iterator whose first item can be peeked at, and whose items so far can be read again."""
 
     def __init__(self, items: Iterator[Any], keep: bool) -> None:
         self._items: Iterator[Any] = items
@@ -72,7 +72,7 @@ class BufferedIterator:
             yield item
 
     def first(self) -> List[Any]:
-        """Return a list of the first item, empty for an empty source."""
+        """Return a list with the first item; it is empty for an empty source."""
         if not self.taken:
             self.taken.extend(islice(self._items, 1))
         return self.taken[:1]
@@ -82,7 +82,7 @@ class BufferedIterator:
 
 
 class AsyncBufferedIterator:
-    """An asynchronous iterable whose items are kept as they come."""
+    """An asynchronous iterable whose items are kept as they arrive."""
 
     def __init__(self, items: AsyncIterable[Any], keep: bool) -> None:
         self._items = items
@@ -100,25 +100,25 @@ class AsyncBufferedIterator:
 
 
 def file_kind(path: Path) -> str:
-    """Return what a file is by its name, without .gz."""
+    """Return a file's extension in lower case, ignoring .gz."""
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
 class FileRows:
-    """Rows of a file, read anew by every iteration and never held as a whole.
+    """Rows of a file, which every iteration reads anew and which are never all held in memory.
 
-    A .txt file has a row on each line, .csv and .tsv have a header, .jsonl has a JSON value on each line. Text is UTF-8, or UTF-16, and may
-    be packed with gzip (.csv.gz). Parquet needs pyarrow.
+    A .txt file has a row on each line, .csv and .tsv have a header, .jsonl has a JSON value on each line. Text is UTF-8 or
+    UTF-16, and may be compressed with gzip (.csv.gz). Parquet needs pyarrow.
 
     Attributes
     ----------
     columns : tuple of str or None
-        Of a file with a header.
+        The column names; None for a file without a header.
 
     Raises
     ------
     SourceError
-        If the file cannot be read, is not a regular one, is not UTF-8, or is not what its name says.
+        If the file cannot be read, is not a regular file, is neither UTF-8 nor UTF-16, or is not what its name says.
     """
 
     columns: Optional[Tuple[str, ...]] = None
@@ -153,7 +153,7 @@ class FileRows:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what may be wrong with a file into one line."""
+        """Turn the errors of reading a file into a SourceError of one line."""
         try:
             yield
         except UnicodeError:
@@ -178,7 +178,7 @@ class FileRows:
 
     @contextmanager
     def _text(self) -> Iterator[TextIOWrapper]:
-        # Without a line end of its own: a quoted field may have some, and all are left as they are.
+        # newline="" leaves line ends as they are: a quoted field may contain some.
         newline = "" if self.kind in (".csv", ".tsv") else None
         with self._binary() as file, TextIOWrapper(file, encoding=self._encoding, newline=newline) as text:
             yield text
@@ -193,7 +193,7 @@ class FileRows:
         if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return "utf-16"
         nothing = (head[1::2].count(0), head[::2].count(0))
-        # UTF-16 without a mark: every other byte of what is written in Latin script is zero.
+        # UTF-16 without a byte order mark: in text in Latin script every other byte is zero.
         if max(nothing) > len(head) // 4:
             return "utf-16-le" if nothing[0] > nothing[1] else "utf-16-be"
         return "utf-8-sig"
@@ -225,7 +225,7 @@ class FileRows:
                 yield BrokenRow(SourceError(f"line {number} of {self.path.name} is not valid JSON"))
 
     def _look_for_one_value(self) -> None:
-        """Raise SourceError where a file is one JSON value over many lines, or one line that is a list of records."""
+        """Raise SourceError if a file is one JSON value over many lines, or a list of records on a single line."""
         with self._text() as file:
             lines = [line.strip() for line in islice(filter(str.strip, self._lines(file)), 2)]
         if not lines:
@@ -254,7 +254,7 @@ class FileRows:
         self._dialect = find_dialect(sample, is_whole=len(sample) < _SAMPLE_CHARACTERS, delimiters=delimiters)
         try:
             with self._text() as file:
-                # A name may have line ends of its own.
+                # A quoted name may contain line ends.
                 header: List[str] = next(
                     filter(None, self._dialect.reader(chain(self._lines(file), [_END_OF_FILE]))), []
                 )
@@ -268,7 +268,7 @@ class FileRows:
 
     def _records(self, lines: Iterable[str]) -> Iterator[Any]:
         names = self.columns or ()
-        # Python's reader takes the end of the file for the end of a quote that is never closed: what is read last is known.
+        # Python's reader silently closes a quote that is still open at the end of the file. The appended line reveals that.
         reader = self._dialect.reader(chain(lines, [_END_OF_FILE]))
         above = self._dialect.lines_above
         try:
@@ -312,7 +312,7 @@ class FileRows:
                 yield file
         except OSError as error:
             raise SourceError(f"{self.path} cannot be read: {error.strerror or error}") from None
-        except ValueError as error:  # pyarrow's own errors are of this kind
+        except ValueError as error:  # pyarrow's errors are subclasses
             reason = " ".join(str(error).split())[:200]
             raise SourceError(f"{self.path} cannot be read as Parquet: {reason}") from None
 
@@ -323,7 +323,7 @@ class FileRows:
 
 
 def _goes_on(line: str) -> bool:
-    """Return whether a line that is not JSON is the beginning of some: it is right to its end, or to the comma there."""
+    """Return whether a line is the beginning of a longer JSON value: valid up to its end, or up to a comma there."""
     try:
         load_json(line)
     except json.JSONDecodeError as error:
@@ -344,7 +344,7 @@ def _is_json(line: str) -> bool:
 
 
 class _TwiceError(ValueError):
-    """A record has a name twice, and one of the two values would be lost."""
+    """A record has the same name twice, so one of the two values would be lost."""
 
 
 def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The results of many rows: one batch of them with its sums, and its columns in a table."""
+"""The results of many rows: a sequence of them with totals, and their columns in a table."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ __all__ = [
     "unanswered",
 ]
 
-# Shows a line to whoever runs the batch; None for the usual place.
+# Shows a line to the user; None for the default place.
 Tell = Optional[Callable[[str], None]]
-# Runs the rows with the given numbers again, and gives their results by number.
+# Runs the rows with the given numbers again, and returns their results by number.
 Again = Callable[[Sequence[int], Tell], Awaitable[Mapping[int, ClaudeResult]]]
 
 
 @dataclass(frozen=True)
 class BatchSummary(ShownInNotebooks):
-    """What became of many rows, without the rows.
+    """Counts and totals of a run, without its rows.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class BatchSummary(ShownInNotebooks):
     cost, saved : Decimal or None
         US dollars paid, and not paid because the cache answered; None if one price is unknown.
     input_tokens, output_tokens : int
-        Of all answers, cached ones included.
+        Totals over all answers, cached ones included.
     prompt_cache_saved : Decimal
         US dollars by which the API's prompt cache made the calls cheaper.
     duration_seconds : float
@@ -79,7 +79,7 @@ class BatchSummary(ShownInNotebooks):
 
     @classmethod
     def of(cls, tally: RowTally, *, duration_seconds: float) -> BatchSummary:
-        """Return the summary of the results that were counted so far."""
+        """Return the summary of the results counted so far."""
         return cls(
             counts=tally.counts.copy(),
             cost=tally.cost,
@@ -104,7 +104,7 @@ def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
 
 
 class _Rows(Protocol):
-    """What a batch needs of the rows that it answered; `sources.Source` is one."""
+    """The part of `sources.Source` that a `BatchResult` needs."""
 
     def inputs(self, numbers: Iterable[int]) -> Mapping[int, Mapping[Any, Any]]:
         """Return the values of the rows with these numbers, by number."""
@@ -130,10 +130,10 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
     source : Source, optional
         The rows, for `to_frame`.
     again : callable, optional
-        Runs the rows with the given numbers again and gives their results by number, for `retry`; the line about it goes to
-        the callable that it is given.
+        Runs the rows with the given numbers again and returns their results by number, for `retry`. Its second argument
+        receives the line that announces the retry.
     more : callable, optional
-        Gives further columns of a result for `to_frame`.
+        Returns further columns of a result for `to_frame`.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         return part
 
     def __getstate__(self) -> Dict[str, Any]:
-        # What can run rows again belongs to this process.
+        # The callables belong to this process and cannot be pickled.
         return {**self.__dict__, "_again": None, "_more": None}
 
     @overload
@@ -173,7 +173,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
     def __getitem__(
         self, index: Union[int, slice, BatchResult, Sequence[int], Sequence[bool]]
     ) -> Union[ClaudeResult, BatchResult]:
-        """Return a row, or some of them as a batch: a slice, positions, one True or False for each row, or a part such as `failed`."""
+        """Return one row, or the rows selected by a slice, positions, a bool for each row, or a part such as `failed`."""
         if isinstance(index, slice):
             return self._part(range(len(self))[index])
         if isinstance(index, BatchResult):
@@ -203,22 +203,22 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
 
     @property
     def numbers(self) -> Tuple[int, ...]:
-        """Row numbers in the source, from 0: of a part such as `failed` not the positions in it."""
+        """Row numbers in the source, from 0. Those of a part such as `failed` are not positions in that part."""
         return self._numbers
 
     @property
     def texts(self) -> List[str]:
-        """The answers; "" for rows without one, and the partial text of those cut off."""
+        """The answers' texts; "" for rows without an answer, and the partial text of answers that were cut off."""
         return [result.text for result in self._results]
 
     @property
     def parsed(self) -> List[Any]:
-        """The parsed answers, with ``schema``; None for rows without a valid one."""
+        """The parsed answers, if a ``schema`` was given; None for rows without a valid one."""
         return [result.parsed for result in self._results]
 
     @property
     def errors(self) -> Dict[int, BaseException]:
-        """Row number to error, for the rows without an answer."""
+        """Errors by row number, for the rows without an answer."""
         return {number: row.error for number, row in zip(self._numbers, self._results) if row.error is not None}
 
     @property
@@ -239,12 +239,12 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         return {} if self._source is None else self._source.inputs(numbers)
 
     def parts(self, result: ClaudeResult) -> Mapping[str, Any]:
-        """Return the parts of a row's answer by column, with ``schema``; {} without."""
+        """Return the parts of a row's answer by column; {} without a ``schema``."""
         return {} if self._more is None else self._more(result)
 
     @property
     def counts(self) -> StatusCounts:
-        """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``, ``stopped``."""
+        """Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and ``cut_off``, ``refused``, ``stopped`` if there are any."""
         return StatusCounts.of(result.status for result in self._results)
 
     @property
@@ -254,7 +254,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
 
     @property
     def cost(self) -> Optional[Decimal]:
-        """US dollars paid for the whole; None if one price is unknown."""
+        """US dollars paid for all rows; None if one price is unknown."""
         return sum_dollars(result.cost for result in self._results)
 
     @property
@@ -276,24 +276,25 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         return total
 
     async def retry(self, *, tell: Tell = None) -> BatchResult:
-        """Run the rows that have no answer, or none that is complete, once more; the others cost nothing.
+        """Run the rows without a complete answer once more; the others are kept and cost nothing.
 
-        Before anything is sent, a line says how many rows are sent, and their estimated and maximum cost.
+        Before anything is sent, a line says how many rows will be sent, and their estimated and maximum cost.
 
         Parameters
         ----------
         tell : callable, optional
-            Takes the line. By default it is shown below the cell where a magic made the batch, else written to ``sys.stderr``.
+            Receives that line. By default it is shown below the cell if a magic made the batch, and otherwise written to
+            ``sys.stderr``.
 
         Returns
         -------
         BatchResult
-            The whole, with what came of it.
+            All rows, with the new results in place of the old ones.
 
         Raises
         ------
         OptionError
-            If it is not known how: the batch was made by hand, or comes from another process.
+            If the batch cannot be run again, because it was made by hand or comes from another process.
         """
         places = {self._numbers[place]: place for place, row in enumerate(self._results) if _is_open(row)}
         if not places:
@@ -310,9 +311,9 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
     def to_frame(self) -> Any:
         """Return the source's rows with the columns ``answer``, ``status``, ``stop_reason``, ``error`` and ``cost`` (US dollars).
 
-        The frame is of the library that the source was of, with its index; else of pandas, or of polars where pandas is not
-        installed. With ``schema`` the parts of the answers follow ``answer``. Where the source has a column of that name, the
-        new one is called ``answer_2`` and so on.
+        If the source is a data frame, the result is a frame of the same library with the same index; otherwise it is a
+        pandas frame, or a polars one if pandas is not installed. With a ``schema`` the parts of the answers follow
+        ``answer``. If the source already has a column of that name, the new one is called ``answer_2`` and so on.
 
         Raises
         ------
@@ -326,7 +327,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         return self.with_columns(added)
 
     def with_columns(self, added: Mapping[str, List[Any]]) -> Any:
-        """Return the source's rows with further columns, a value for each row; raises as `to_frame`."""
+        """Return the source's rows with further columns, which have a value for each row; raises like `to_frame`."""
         if self._source is not None:
             return self._source.frame(self._numbers, added)
         return assemble(self._numbers, {}, added)
@@ -337,7 +338,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         return self._source is not None and self._source.is_table
 
     def records(self) -> List[Dict[str, Any]]:
-        """Return the source's rows as mappings, with the same columns of the answers behind their own as in `to_frame`."""
+        """Return the source's rows as mappings, followed by the same answer columns as in `to_frame`."""
         inputs = self.inputs(self._numbers)
         known = list(dict.fromkeys(str(name) for row in inputs.values() for name in row))
         names: Dict[str, str] = {}
@@ -362,16 +363,16 @@ def unanswered(
     Parameters
     ----------
     request : RequestInfo or None
-        None if not even the request could be made.
+        None if the request itself could not be made.
     error : Exception
         Why the answer is missing.
     kind : str
         The result's ``status``.
     status : CallStatus, optional
-        Of its call, if one was made.
+        Status of its call, if one was made.
     """
     attempts = 0 if status is None else status.attempts
-    # What was sent and not answered may be billed all the same.
+    # A request that was sent but not answered may still be billed.
     cost = None if status is not None and status.billing_unknown else Decimal(0)
     if isinstance(error, SchemaError) and error.result is not None:
         kept: ClaudeResult = error.result

@@ -1,4 +1,4 @@
-"""Running rows again, each in the way that can help it, within the rest of the budget."""
+"""Runs rows again, each by the route that can give it an answer, within what is left of the budget."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ async def retry_rows(
     Parameters
     ----------
     numbers : sequence of int
-        Which rows.
+        The rows to run.
     results : mutable mapping of int to ClaudeResult
-        What all rows had so far.
+        Results of all rows so far.
     via : str
-        How they were sent.
+        Route by which they were sent first: ``api`` or ``batches``.
     budget : Decimal, number, str or None
         US dollars for all of them.
     run : callable
-        Runs some rows: takes the route, their numbers and the budget, and gives their results.
+        Runs some rows: takes the route, their numbers and the budget, and returns their results.
     """
     again: Dict[int, ClaudeResult] = {}
     for route, part in retry_routes(via, numbers, results):
@@ -68,9 +68,10 @@ async def retry_rows(
 
 
 def retry_routes(via: str, numbers: Sequence[int], results: Mapping[int, ClaudeResult]) -> List[Tuple[str, List[int]]]:
-    """Return which way rows go that are run again.
+    """Return the rows to run again, by route.
 
-    An answer of a message batch is only checked against its schema. The repair of one that does not fit is a call of its own.
+    A message batch's answer is only checked against its schema, not repaired. One that does not fit is therefore run again by
+    a direct call, which can repair it.
     """
     errors = {number: results[number].error for number in numbers if number in results and via != "api"}
     misfits = [number for number, error in errors.items() if isinstance(error, SchemaError)]
@@ -86,18 +87,18 @@ async def retry_notice(
     cache: Optional[ResponseCache],
     prices: PriceTable,
 ) -> str:
-    """Return the line that says what running rows again may cost, before any of them is sent.
+    """Return a line that says what running rows again may cost; nothing is sent.
 
     Parameters
     ----------
     requests : asynchronous iterable
-        Row number and request of the rows that would be run again, or the error of one that cannot be made.
+        Row number, and the request or the error of making it, of each row that would be run again.
     results : mapping of int to ClaudeResult
-        What all rows had so far; what the answered ones cost is taken for usual.
+        Results of all rows so far. The estimate is the mean cost of the answered ones.
     via : str
-        How they are sent.
+        Route by which they were sent: ``api`` or ``batches``.
     cache : ResponseCache or None
-        Where their answers may be by now; None to look nowhere.
+        Cache that may have their answers by now; None to look nowhere.
     prices : PriceTable
     """
     by_batch = dict(retry_routes(via, list(results), results)).get("batches", ())
@@ -135,6 +136,6 @@ def _price(bounds: Sequence[Optional[Decimal]], results: Mapping[int, ClaudeResu
 
 
 def budget_left(budget: Any, spent: Optional[Decimal]) -> Optional[Decimal]:
-    """Return the rest, in US dollars, of a budget given as an option; None without one."""
+    """Return what is left, in US dollars, of a budget given as an option; None without a budget."""
     limit = parse_budget(budget)
     return limit if limit is None or spent is None else max(add_dollars(limit, spent.copy_negate()), Decimal(0))

@@ -12,9 +12,9 @@ from claude_force_nb.warn import warn
 __all__ = ["SIGNATURE", "RowSignatures"]
 
 SIGNATURE = "signature"
-"""The column that has it."""
+"""Name of the column with the signature."""
 
-# Up to here a floating point number has every whole number, and pyarrow turns one into the other.
+# Floats represent every whole number up to this one exactly, so pyarrow may turn one into the other without loss.
 _EXACT = 2**53
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
@@ -22,8 +22,8 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular
 class RowSignatures:
     """Signs rows as JSON data and checks them.
 
-    The signature is over all columns, and the same after a way through Parquet, which orders columns anew, gives every row all columns,
-    and turns the whole numbers of a column into floating point ones where one row has such.
+    The signature covers all columns. It survives a round trip through Parquet, which reorders columns, adds missing columns to
+    every row, and turns the whole numbers of a column into floats if one row has a float.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class RowSignatures:
 
     @classmethod
     def made_by(cls, make_keys: Callable[[], RecordKeys]) -> RowSignatures:
-        """Return signatures with keys; without a secret, warn and do without."""
+        """Return signatures with these keys; if there is no secret, warn and return one that does not sign."""
         try:
             return cls(make_keys())
         except SecretError as error:
@@ -44,11 +44,11 @@ class RowSignatures:
             return cls()
 
     def sign(self, record: Mapping[str, Any]) -> Optional[str]:
-        """Return the signature of a row without one; None without a key."""
+        """Return the signature of a row; None without a key."""
         return None if self._keys is None else self._keys.sign(_signed_part(record))
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Return whether a row bears the signature of this user."""
+        """Return whether a row has a valid signature of this user."""
         return self._keys is not None and self._keys.fits(_signed_part(record), record.get(SIGNATURE))
 
 
@@ -59,7 +59,7 @@ def _signed_part(record: Mapping[str, Any]) -> bytes:
 
 
 def _settled(value: Any) -> Any:
-    """Return JSON data in the form that it has on every way: whole numbers as such, and no names without a value."""
+    """Return JSON data in a form that Parquet does not change: whole floats as int, and no nulls."""
     kind = type(value)
     if kind is float:
         return int(value) if value.is_integer() and abs(value) < _EXACT else value

@@ -1,4 +1,4 @@
-"""The rows of one run: numbered, turned into requests, counted. They are not kept here."""
+"""The rows of one run: numbers them, turns them into requests and counts their results, without keeping them."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class Rows:
     Parameters
     ----------
     items : iterable or asynchronous iterable
-        Prompts, or requests that are made already; with `template` mappings of variables, or plain values, which the template
-        knows as ``item``.
+        Prompts or ready-made requests; with `template`, mappings of variables, or plain values, which the template knows as
+        ``item``.
     call : CallOptions
-        Of all rows; its ``variables`` lie below those of a row.
+        Options of all rows. A row's variables take precedence over ``variables``.
     maker : callable
-        Gives what makes the requests of calls with the same options.
+        Returns the `RequestMaker` for calls with the same options.
     template : str, optional
         Prompt of every row.
     on_result : callable, optional
         Called with row number and result as each row ends.
     total : int, optional
-        How many items there are, where that is known.
+        Number of items, if known.
     choose : callable, optional
-        Gives the options of rows that bring their own agent or model.
+        Returns the options of a row with its own agent or model.
     hidden : collection of str
-        Names of columns, which a row that lacks them does not take from the variables of the run.
+        Column names. A row without a value for one of them does not fall back to the run's variable of that name.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Rows:
         choose: Optional[Callable[[CallOptions, Any, Any], CallOptions]] = None,
         hidden: Collection[str] = (),
     ) -> None:
-        # What is missing in one row must not stand as "nan" in its prompt.
+        # A missing value must not become the text "nan" in a row's prompt, so such rows are skipped by default.
         self.call = call if call.missing is not None else replace(call, missing="skip")
         self._total = total
         self._feed = Feed(items)
@@ -86,24 +86,24 @@ class Rows:
         self._started = time.perf_counter()
         self._tally = RowTally()
         self._fatal: Optional[BaseException] = None
-        # Rows whose calls were ended before their answers came.
+        # Rows whose calls were cancelled before an answer arrived.
         self.interrupted: Dict[int, Tuple[ClaudeRequest, CallStatus]] = {}
 
     def __aiter__(self) -> AsyncIterator[Tuple[int, Any]]:
-        """Give row number and item; several workers may iterate at once, and each row goes to one of them."""
+        """Iterate over row numbers and items; several workers may do so at once, and each row goes to one of them."""
         return self._feed
 
     def more(self, most: int) -> List[Tuple[int, Any]]:
-        """Return up to `most` further rows, fewer where the source would have to be waited for."""
+        """Return up to `most` further rows; fewer or none if the source is slow or asynchronous."""
         return self._feed.more(most)
 
     def options(self, item: Any) -> CallOptions:
-        """Return the options of a row: those of all, or with the agent or model that it brings.
+        """Return the options of a row: those of the run, with the row's own agent or model if it has one.
 
         Raises
         ------
         ConfigurationError
-            Where there is no such agent or model.
+            If that agent or model does not exist.
         """
         if type(item) is dict or type(item) is str:
             return self.call
@@ -154,14 +154,14 @@ class Rows:
         return request
 
     def _maker_for(self, call: CallOptions) -> RequestMaker:
-        # By identity, since options cannot be hashed; those of a run are few, and stay.
+        # By identity, since options are not hashable. A run has few of them, and this dict keeps them alive.
         known = self._makers.get(id(call))
         if known is None:
             known = self._makers[id(call)] = call, self._maker(call)
         return known[1]
 
     def fail_early(self, items: Iterable[Tuple[int, Any]]) -> None:
-        """End those of the rows whose own agent or model is not known, before anything is sent."""
+        """End the rows whose own agent or model is unknown, before anything is sent."""
         for row, item in items:
             try:
                 self.options(item)
@@ -175,7 +175,7 @@ class Rows:
 
     @property
     def total(self) -> Optional[int]:
-        """Number of rows, if the source knows."""
+        """Number of rows; None if the source does not know it."""
         return self._total
 
     @property
@@ -185,18 +185,21 @@ class Rows:
 
     @property
     def in_flight_elsewhere(self) -> int:
-        """Calls that other processes have in flight for these rows: none."""
+        """Number of calls that other processes have in flight for these rows: none."""
         return 0
 
     def stop(self, error: ClaudeForceError) -> None:
-        """Send no further row, from any thread. Rows of a list are skipped; of any other source no more are taken."""
+        """Send no further row; may be called from any thread.
+
+        The remaining rows are skipped if their number is known; otherwise no more are taken from the source.
+        """
         self._fatal = self._fatal or error
         if self._total is None:
             self._feed.end()
 
     @property
     def fatal(self) -> Optional[BaseException]:
-        """The failure that every further row would meet, once there is one."""
+        """The error that would make every further row fail, once there is one."""
         return self._fatal
 
     def fail(
@@ -208,7 +211,7 @@ class Rows:
     ) -> None:
         """End a row with its error: ``failed`` if its prompt cannot be made or its call failed, else ``stopped`` or ``not_sent``.
 
-        A row without a value for its template is ``not_sent``: nothing is wrong with it.
+        A row that lacks a value for the template is ``not_sent``: that is no failure.
         """
         if isinstance(error, (SpendLimitError, TransportClosedError)) or getattr(error, "status", None) == 401:
             self._fatal = self._fatal or error
@@ -241,12 +244,12 @@ def _stopped_kind(status: Optional[CallStatus]) -> str:
 
 
 def _as_own(item: Any) -> Any:
-    """Return a pair of agent and prompt as a row that brings its own agent."""
+    """Return a pair of agent and prompt as a row with its own agent, and anything else unchanged."""
     return OwnOptions(item[1], item[0], None) if type(item) is tuple and len(item) == 2 else item
 
 
 def _without_blanks(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a row with None for its empty cells, also in ``row``, the whole of it."""
+    """Return a row with None in place of missing values, also in ``row``, the mapping of the whole row."""
     if "row" not in row and not any(map(is_absent, row.values())):
         return row
     cells = {name: None if is_absent(cell) else cell for name, cell in row.items()}
@@ -257,24 +260,24 @@ def _without_blanks(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class InterruptedRows(Protocol):
-    """What is known of rows whose calls were ended before their answers came; `Rows` has it too."""
+    """The rows whose calls were cancelled before an answer arrived; implemented by `Rows`, among others."""
 
     @property
     def interrupted(self) -> Dict[int, Tuple[ClaudeRequest, CallStatus]]:
-        """Their requests and what became of the calls, by row number."""
+        """Request and call status by row number."""
 
 
 class ResultCollector:
-    """The results of a run by row number: the whole once it has ended, a part at any time before.
+    """Collects the results of a run by row number; `batch` may be called at any time.
 
     Parameters
     ----------
     source : Source
-        The rows, which the batch keeps for its frame.
+        The rows, which the `BatchResult` keeps for its frame.
     on_result : callable, optional
         Called with row number and result as each row ends.
     keep : bool
-        False for a run whose rows go to a file: then it knows only of those that were interrupted.
+        False for a run whose rows go to a file: no results are kept then, only the record of interrupted rows.
     """
 
     def __init__(self, source: Source, on_result: Optional[OnResult] = None, *, keep: bool = True) -> None:
@@ -285,12 +288,12 @@ class ResultCollector:
         self._rows: Optional[InterruptedRows] = None
 
     def watch(self, rows: InterruptedRows) -> None:
-        """Learn from the run that fills it what became of rows that were interrupted."""
+        """Set the run to ask about rows that were interrupted."""
         self._rows = rows
 
     @property
     def may_be_billed(self) -> int:
-        """Rows whose calls were ended while the API had them: nobody can tell whether they are billed."""
+        """Number of rows whose calls were cancelled after they were sent; it is unknown whether they are billed."""
         return 0 if self._rows is None else sum(status.attempts > 0 for _, status in self._rows.interrupted.values())
 
     def __call__(self, row: int, result: ClaudeResult) -> None:
@@ -305,8 +308,9 @@ class ResultCollector:
         Parameters
         ----------
         stopped : Exception, optional
-            Why there is not more: the error of the rows that had not ended. Those whose calls had left are ``stopped``, with
-            cost None, since they may have been answered and billed; those that are known and had not left are ``not_sent``.
+            Why the run ended early: the error of the rows that had not ended. Rows whose calls had been sent are
+            ``stopped``, with cost None, since they may have been answered and billed; those known not to have been sent
+            are ``not_sent``.
         """
         rows: Dict[int, ClaudeResult] = dict(self.results)
         if stopped is not None:
@@ -320,6 +324,6 @@ class ResultCollector:
                 else:
                     rows.setdefault(row, ClaudeResult(status="not_sent", error=stopped))
             if self._keep:
-                self.results.update(rows)  # a retry takes them for rows of this run too
+                self.results.update(rows)  # so that a retry includes them
         numbers = sorted(rows)
         return BatchResult([rows[row] for row in numbers], numbers=numbers, source=self._source, **more)

@@ -1,4 +1,4 @@
-"""Many prompts at once: in memory, as a stream, one by one or through message batches."""
+"""Runs many prompts, in memory or as a stream, by single calls or through message batches."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ __all__ = ["BatchRoute", "RowRunner", "RunOptions"]
 
 _WRITTEN = (".jsonl", ".parquet")
 
-# Gives the result of a request that needs no asking, before the cache is looked at.
+# Returns the result of a request that was answered by an earlier run; consulted before the cache.
 Known = Callable[[ClaudeRequest], Optional[ClaudeResult]]
-# Gives the answer if no call is needed, else None; raises if a call would be needed but is not allowed.
+# Returns the answer if no call is needed, else None; raises if a call would be needed but is not allowed.
 Find = Callable[[Call], Optional[ClaudeResult]]
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of one run of many rows, beside those of its calls.
+    """Options of a run of many rows, in addition to those of its calls.
 
     Attributes
     ----------
@@ -63,23 +63,23 @@ class RunOptions:
     cell : str, optional
         Cell id for the ledger.
     via : str
-        How rows travel: ``api`` asks for each one by itself, ``batches`` sends them together at half price and waits; see
+        Route: ``api`` sends each row in a request of its own, ``batches`` sends them together at half price and waits; see
         `message_batches`.
     max_concurrent : int, optional
-        Bound for this run, >= 1, below that of the orchestrator.
+        Maximum number of concurrent calls of this run, >= 1; the orchestrator's own limit applies as well.
     into : path, optional
-        A .jsonl or .parquet file that receives every row with its answer, as `BatchResult.to_frame` has them; see
-        `rows.files`. What an earlier run has written there is not asked again.
+        A .jsonl or .parquet file that receives every row with its answer, in the columns of `BatchResult.to_frame`; see
+        `rows.files`. Rows that an earlier run answered there are not sent again.
     agent_column, model_column : str, optional
-        Columns that name the agent or model of a row; where a row has none, it takes that of all. A name that is not known
-        is its row's error.
+        Columns that name the agent or model of a row; a row without a value uses that of the run. An unknown name makes its
+        row fail.
     trust_file : bool
-        True uses answers that are in the file `into` and bear no signature of this user: one that somebody else has written, or changed.
+        True reuses answers in the file `into` that lack this user's signature because somebody else wrote or changed them.
 
     Raises
     ------
     OptionError
-        If an option cannot be used.
+        If an option has an invalid value.
     """
 
     template: Optional[str] = None
@@ -104,7 +104,7 @@ class RunOptions:
 
 
 class BatchRoute(Protocol):
-    """The way of rows through message batches; `batches.message_batches.MessageBatches` is one."""
+    """Interface of the route through message batches, which `batches.message_batches.MessageBatches` implements."""
 
     async def run(
         self,
@@ -130,11 +130,11 @@ class RowRunner:
     answerer : Answerer
     accounts : Accounts
     controls : Controls
-        Where runs are counted, and stopped from outside.
+        Registers running rows, so that they can be counted and stopped from outside.
     check_open : callable
         Raises TransportClosedError after `close`.
     batches : callable
-        Gives the route through message batches, when first needed; raises OptionError if it is not available.
+        Returns the route through message batches, when first needed; raises OptionError if it is not available.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class RowRunner:
     async def requests(
         self, prompts: Any, template: Optional[str], options: Mapping[str, Any]
     ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
-        """Give what `run_many` would send for the same arguments; see `AsyncAgentOrchestrator.requests`."""
+        """Yield what `run_many` would send for the same arguments; see `AsyncAgentOrchestrator.requests`."""
         call = self._composer.resolve(CallOptions.of(options))
         source = _source(prompts, keep=False)
         source.check(template, call.variables)
@@ -209,7 +209,7 @@ class RowRunner:
         )
 
     async def run_stream(self, prompts: Any, run: RunOptions, options: Mapping[str, Any]) -> BatchSummary:
-        """Answer many prompts and keep no row; see `AsyncAgentOrchestrator.run_stream`."""
+        """Answer many prompts without keeping the rows; see `AsyncAgentOrchestrator.run_stream`."""
         call = CallOptions.of(_with_schema(options))
         self._check_open()
         call = self._composer.resolve(call)
@@ -221,7 +221,7 @@ class RowRunner:
             source.take_options_from(agent_column=run.agent_column, model_column=run.model_column)
         source.check(run.template, call.variables)
         if run.via == "batches" and call.prompt_cache in (None, "auto"):
-            # Message batches take longer than five minutes; a single row has nobody to share with.
+            # Message batches take longer than the default lifetime of five minutes; a single row has nothing to share.
             call = call.changed(prompt_cache="off" if source.total == 1 else "1h")
         with ExitStack() as stack:
             written: Optional[RowFile] = None
@@ -233,7 +233,7 @@ class RowRunner:
                     source,
                     frame_parts(call.schema, taken=FILE_COLUMNS),
                     signatures=RowSignatures.made_by(self._accounts.record_keys),
-                    # What is asked again in any case is believed in none.
+                    # With "refresh" every row is sent again, so unsigned answers in the file do no harm.
                     trusted=run.trust_file or call.cache == "refresh",
                 )
                 stack.callback(written.close)
@@ -255,7 +255,7 @@ class RowRunner:
             stack.enter_context(self._controls.under_way(rows))
             if written is None and run.via == "api":
                 rows.fail_early(source.in_memory())
-            # Frozen, nothing is sent: no route is needed.
+            # With a frozen answer file nothing is sent, so message batches need not be available.
             frozen = self._accounts.answers is not None and self._accounts.answers.frozen
             answer_all = self._run_batches if run.via == "batches" and not frozen else self._run_calls
             summary = await answer_all(rows, run, known, budget)
@@ -264,7 +264,7 @@ class RowRunner:
             return summary
 
     def _own_options(self) -> Callable[[CallOptions, Any, Any], CallOptions]:
-        """Return what gives the options of rows that bring their own agent or model; each pair is looked up once."""
+        """Return a function for the options of rows with their own agent or model, which looks up each pair once."""
         made: Dict[Tuple[Any, Any], CallOptions] = {}
 
         def choose(call: CallOptions, agent: Any, model: Any) -> CallOptions:
@@ -334,7 +334,7 @@ class RowRunner:
 
 
 def _first_of(known: Optional[Known], find: Optional[Find]) -> Find:
-    """Return the function that finds answers without a call: first in the file of the run, then in the cache."""
+    """Return a function that finds answers without a call: first in the file of the run, then in the cache."""
     if known is None:
         return find or (lambda call: None)
     here = known
@@ -342,7 +342,7 @@ def _first_of(known: Optional[Known], find: Optional[Find]) -> Find:
 
 
 def _first_of_several(known: Optional[Known], find: FindTogether) -> FindTogether:
-    """Return what `_first_of` does, for several requests."""
+    """Like `_first_of`, for several requests at once."""
     if known is None:
         return find
     here = known
@@ -368,7 +368,7 @@ def _both(first: OnResult, second: OnResult) -> OnResult:
 
 
 def _with_schema(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options with their schema made, once for a run and its retries."""
+    """Return the options with their schema parsed, once for a run and its retries."""
     return {**options, "schema": schema_of(options["schema"])} if options.get("schema") is not None else options
 
 

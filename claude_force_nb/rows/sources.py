@@ -1,4 +1,4 @@
-"""The rows of a batch, read one by one: the checks before any is sent, and the values a prompt is made of."""
+"""The rows of a batch, read one by one: checks them before any is sent, and selects the values for each prompt."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class Source:
     Parameters
     ----------
     rows : iterable or asynchronous iterable
-        Mappings of names to values, or plain values; read anew for each iteration where that is possible.
+        Mappings of names to values, or plain values; each iteration reads them anew if they can be read repeatedly.
     name : str
-        How errors call it.
+        Name of the source in error messages.
     columns : tuple of str, optional
         Names that every row has; those of the first row by default, if it is a mapping.
     column : str, optional
-        The one column that is read.
+        The only column that is read.
     limit : int, optional
         Maximum number of rows to read.
     total : int, optional
-        Number of rows, if it is known.
+        Number of rows, if known.
     table : Table, optional
-        The data frame that the rows come from, if they do.
+        The data frame that the rows come from, if any.
     prompts : str, optional
-        The column of the prompts if neither a template nor `column` is given.
+        The column with the prompts, if neither a template nor `column` is given.
     """
 
     def __init__(
@@ -74,16 +74,16 @@ class Source:
         self._limit = limit
         self._numbers: Optional[Tuple[int, ...]] = None
         self._with_row = False
-        # Names in the template that columns have and variables too, once it was checked: a row goes before them.
+        # Names in the template that are both columns and variables, set by `check`. The column takes precedence.
         self.shadowed: Tuple[str, ...] = ()
         self._agent_column: Optional[str] = None
         self._model_column: Optional[str] = None
         self.name = name
         self.columns = columns
         self.total = total if total is None or limit is None else min(total, limit)
-        # Rows that were taken, by the run that is under way.
+        # Number of rows that the current run has taken.
         self.taken = 0
-        # Where they are to be written with their answers: rows that are under way, by number.
+        # Rows in progress by number, if they are to be written with their answers; None otherwise.
         self.pending: Optional[Dict[int, Any]] = None
 
     def __repr__(self) -> str:
@@ -91,11 +91,11 @@ class Source:
         return f"Source({self.name}, {rows} rows)"
 
     def take_options_from(self, *, agent_column: Optional[str], model_column: Optional[str]) -> None:
-        """Let rows bring their own agent or model, in these columns."""
+        """Read each row's own agent or model from these columns."""
         self._agent_column, self._model_column = agent_column, model_column
 
     def _own_columns(self, columns: Optional[Tuple[str, ...]]) -> Tuple[str, ...]:
-        """Return the columns of rows' own options, which `columns` must have."""
+        """Return the agent and model columns; raises SourceError if `columns` lacks one of them."""
         own = tuple(column for column in (self._agent_column, self._model_column) if column is not None)
         for column in own:
             if columns is None:
@@ -106,7 +106,7 @@ class Source:
         return own
 
     def in_memory(self) -> Iterator[Tuple[int, Any]]:
-        """Give the items of rows that are all at hand, with their numbers; none where reading them is work, or uses them up."""
+        """Yield row numbers and items of a source in memory; nothing for a file, or if reading would use the rows up."""
         if self.is_once or self.path is not None:
             return
         for number, row in enumerate(islice(self._known(), self._limit)):
@@ -119,8 +119,8 @@ class Source:
         Raises
         ------
         SourceError
-            If a column is missing, or without a template, if it is not said which column holds the prompts; or if no row
-            can be read.
+            If a column is missing, no row can be read, or there is no template and it is not clear which column holds the
+            prompts.
         UndefinedNameError
             If the template needs a name that neither the rows nor `variables` have.
         """
@@ -179,7 +179,7 @@ class Source:
             )
 
     def is_empty(self) -> bool:
-        """Return True for an empty source; an asynchronous one is not read."""
+        """Return whether the source is empty; False for an asynchronous one, which is not read."""
         return not isinstance(self._rows, AsyncBufferedIterator) and not self._first()
 
     @property
@@ -199,17 +199,17 @@ class Source:
 
     @property
     def path(self) -> Optional[Path]:
-        """The file that is read, if it is one."""
+        """The file that the rows are read from; None if they are not."""
         return self._rows.path if isinstance(self._rows, FileRows) else None
 
     def count(self) -> Optional[int]:
-        """Return how many rows there are, reading a file once for it; None if that would use them up."""
+        """Return the number of rows, reading a file once to count them; None if counting would use them up."""
         if self.total is None and isinstance(self._rows, FileRows):
             self.total = sum(1 for _ in islice(self._rows, self._limit))
         return self.total
 
     def feed(self) -> Union[Iterable[Any], AsyncIterable[Any]]:
-        """Return the items for a run: what prompts are made of, with their numbers where only some rows are wanted."""
+        """Return the items for a run, from which prompts are made, with row numbers if only some rows are wanted."""
         self.taken = 0
         if isinstance(self._rows, AsyncBufferedIterator) and self._numbers is None:
             return self._feed_slowly(self._rows)
@@ -225,12 +225,12 @@ class Source:
             yield self._item(row)
 
     def pending_row(self, number: int) -> Any:
-        """Return a row that is under way, as the source has it."""
+        """Return a row in progress, as it is in the source."""
         assert self.pending is not None
         return self.pending[number]
 
     def forget_row(self, number: int) -> None:
-        """Forget a row that was under way."""
+        """Forget a row that is no longer in progress."""
         assert self.pending is not None
         del self.pending[number]
 
@@ -278,14 +278,14 @@ class Source:
         return {"item": value, self._column: value} if self._templated else value
 
     def only(self, numbers: Iterable[int]) -> Source:
-        """Return the same source for some of its rows, which keep their numbers."""
+        """Return a source of some of the rows, which keep their numbers."""
         chosen: Source = object.__new__(Source)
         wanted = tuple(numbers)
         chosen.__dict__.update(self.__dict__, _numbers=wanted, total=len(wanted))
         return chosen
 
     def frame(self, numbers: Tuple[int, ...], added: Mapping[str, List[Any]]) -> Any:
-        """Return the rows with these numbers as a data frame, with further columns behind their own.
+        """Return the rows with these numbers as a data frame, with further columns appended.
 
         Raises
         ------

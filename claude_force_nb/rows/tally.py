@@ -19,11 +19,11 @@ class RowTally:
     counts : StatusCounts
         Rows by status.
     cost, saved : Decimal or None
-        US dollars paid, and not paid because the cache answered; None once one price was not known.
+        US dollars paid, and not paid because the cache answered; None once one price is unknown.
     known_cost : Decimal
-        US dollars of those whose price is known.
+        US dollars paid for the answers whose price is known.
     prompt_cache_saved : Decimal
-        US dollars by which the API's prompt cache made them cheaper, as far as that is known.
+        US dollars by which the API's prompt cache made the calls cheaper, as far as that is known.
     input_tokens, output_tokens : int
     recorded : int
         Rows whose answer is in an answer file.

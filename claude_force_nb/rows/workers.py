@@ -23,7 +23,7 @@ from .yielding import LoopYielder
 
 __all__ = ["RowWorkers"]
 
-# How long the first row that is to write the prompt cache waits for a second one to share it with.
+# How long the first row with a prompt cache mark waits for a second one with the same mark, to share the entry with.
 _LONE_SECONDS = 0.25
 
 
@@ -36,13 +36,13 @@ class RowWorkers:
     call : callable
         Makes the call of a request with its options.
     find : callable
-        Gives the answer that needs no call, or None; raises where the row may not be sent.
+        Returns the answer if no call is needed, else None; raises if the row may not be sent.
     find_together : callable, optional
-        Gives the answers to several requests as far as they can be looked up at once; see `LookAhead`.
+        Returns the answers to several requests, as far as they can be looked up at once; see `LookAhead`.
     answer : callable
-        Gives the answer of a call.
+        Returns the answer of a call.
     most : int
-        Rows under way at once, >= 1.
+        Maximum number of rows in progress at once, >= 1.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RowWorkers:
 
     async def run(self) -> BatchSummary:
         """Answer all rows; on cancellation, answers that are about to arrive are still collected."""
-        # A few more than there are places, for the rows whose answers are being put away.
+        # A few more workers than places: a row gives its place back when its answer arrives, before it has been stored.
         tasks = [asyncio.ensure_future(self._work()) for _ in range(self._most + 1 + self._most // 4)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -88,7 +88,7 @@ class RowWorkers:
         return self._rows.summary()
 
     async def _take_what_comes(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """End waiting rows at once, and those in flight after a grace period in which their answers may arrive, since they are billed."""
+        """Cancel waiting rows at once, and those in flight after a grace period: they are billed, and their answers may arrive."""
         coming = []
         for task in tasks:
             status = self._under_way.get(task)
@@ -101,7 +101,7 @@ class RowWorkers:
             status.abandoned = True
 
     def _end_early(self) -> None:
-        """End the rows that were looked up and will have no turn, or take note that they were not sent."""
+        """End the rows that were read ahead and looked up; record the others as interrupted before they were sent."""
         for taken in self._ahead.drain():
             if taken.result is not None:
                 self._rows.end(taken.row, taken.result)
@@ -148,7 +148,7 @@ class RowWorkers:
             result = self._find(call)
             self._ahead.note(found=result is not None)
             if result is None:
-                # When the answer is there and has only to be put away, the next row may begin.
+                # The next row may start as soon as the answer has arrived and only needs to be stored.
                 call.on_arrival = place.give_back
                 call.gate = self._gate
                 call.request = await self._lone.without_mark(
@@ -174,7 +174,7 @@ class RowWorkers:
 
 
 class _LoneRows:
-    """Removes the prompt cache mark from a row that does not share it: writing costs more, and nothing would read it."""
+    """Removes the prompt cache mark from a row that is alone with it: a write costs extra, and no row would read it."""
 
     def __init__(self) -> None:
         self._waiting: Dict[CacheMark, asyncio.Future[bool]] = {}
@@ -182,7 +182,7 @@ class _LoneRows:
         self._ended = False
 
     async def without_mark(self, request: ClaudeRequest, *, more: bool) -> ClaudeRequest:
-        """Return the request as it is to be sent; wait a moment for another with the same mark where more rows may come."""
+        """Return the request as it is to be sent; if more rows may come, wait briefly for one with the same mark."""
         mark = request.cache_mark
         if mark is None or mark in self._shared:
             return request
@@ -197,7 +197,7 @@ class _LoneRows:
         waiting = self._waiting[mark] = asyncio.get_running_loop().create_future()
         try:
             shared = await asyncio.wait_for(waiting, _LONE_SECONDS)
-        except asyncio.TimeoutError:  # a slow source: others will come within the lifetime
+        except asyncio.TimeoutError:  # a slow source: others may come within the cache entry's lifetime
             shared = True
             self._shared.add(mark)
         finally:
@@ -205,7 +205,7 @@ class _LoneRows:
         return request if shared else request.marked(None)
 
     def no_more(self) -> None:
-        """Note that every row has been seen."""
+        """Record that the source has no more rows."""
         self._ended = True
         for waiting in self._waiting.values():
             if not waiting.done():
@@ -213,7 +213,7 @@ class _LoneRows:
 
 
 class _Place:
-    """One of the places for rows in progress; releasing it twice has no effect."""
+    """One of the places for rows in progress; giving it back twice has no effect."""
 
     __slots__ = ("_places",)
 
