@@ -1,4 +1,4 @@
-"""Answers as plain text, Markdown and HTML. Nothing here is live HTML of a model."""
+"""Answers as plain text, Markdown and HTML. HTML that a model wrote is never live."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from .receipts import receipt, why_missing
 
 __all__ = ["AnswerRenderer", "answer_bundle", "broken_off", "result_bundle"]
 
-# Characters of Markdown. A longer answer is folded behind the block in which so many have been shown.
+# In characters of Markdown. A longer answer is folded after the block that brings the visible part to
+# _CHARACTERS_BEFORE_FOLD.
 _LONGEST_UNFOLDED = 20_000
 _CHARACTERS_BEFORE_FOLD = 6_000
 _MARK_STYLE = "border-top:1px dashed currentColor;opacity:0.8;font-size:0.85em;margin-top:0.4em"
 
 
 class AnswerRenderer:
-    """Renders one answer again and again while it arrives, and when it is complete."""
+    """Renders one answer repeatedly while it arrives, and once more when it is complete."""
 
     def __init__(self) -> None:
         self._text = MarkdownRenderer()
         self._thinking = MarkdownRenderer()
-        # The last complete text, and what its Markdown is: the same before all of its code has colours and after.
+        # The last complete text and its Markdown, which does not depend on whether the code is highlighted yet.
         self._markdown = ("", "")
-        # Whether all code of the last rendering has its colours.
+        # Whether all code of the last rendering is highlighted.
         self.coloured = True
 
     def partial(self, text: str, thinking: str = "", footer: str = "") -> Dict[str, str]:
-        """Return what is shown of an answer that still arrives: unfolded, and without Markdown, which nobody saves yet."""
+        """Return the bundle of an answer that is still arriving: not folded, and without Markdown, as it is not saved."""
         text, thinking, footer = without_controls(text), without_controls(thinking), one_line(footer)
         inner = "".join([block.html for block in self._text.blocks(text, in_full=False)])
         if thinking:
@@ -50,10 +51,10 @@ class AnswerRenderer:
     def complete(
         self, text: str, thinking: str = "", footer: str = "", *, mark: str = "", in_full: bool = True
     ) -> Bundle:
-        """Return the bundle of an answer with its thinking folded, a long one folded itself, and a line below it.
+        """Return the bundle of a complete answer, with its thinking and the end of a long text folded, and a footer.
 
-        Where there is a `mark`, it says at the end of the text that this is not all of it. Unless `in_full`, much code may be
-        without its colours; `coloured` says whether all has them.
+        A `mark` at the end of the text says that the answer is incomplete. With `in_full` False, long code may not be
+        highlighted yet; `coloured` tells whether all of it is.
         """
         text, thinking, footer = without_controls(text), without_controls(thinking), one_line(footer)
         plain = _plain(text, thinking, footer, mark)
@@ -76,9 +77,9 @@ class AnswerRenderer:
         return bundle(plain, markdown, _with_styles(inner))
 
     def result(self, result: ClaudeResult, *, in_full: bool = True) -> Bundle:
-        """Return the bundle of a result: answer and receipt, or why it is missing. JSON that was asked for is set as JSON.
+        """Return the bundle of a result: the answer with its receipt, or the reason why it is missing.
 
-        For `in_full` see `complete`.
+        JSON that a schema asked for is shown as a JSON code block. For `in_full` see `complete`.
         """
         footer = receipt(result)
         if result.error is not None:
@@ -115,7 +116,7 @@ def result_bundle(result: ClaudeResult) -> Bundle:
 
 
 def _folded(blocks: Sequence[Block]) -> str:
-    """Return an answer, the rest of a long one folded from the end of a block on."""
+    """Return the HTML of an answer; a long one is folded from the end of a block on."""
     left = sum(block.characters for block in blocks)
     at = 0
     if left > _LONGEST_UNFOLDED:
@@ -145,7 +146,7 @@ def broken_off(result: ClaudeResult) -> str:
 
 
 def _indented(result: ClaudeResult) -> Optional[str]:
-    """Return the JSON of an answer that fits its schema, one part a line; None if the answer is more than JSON."""
+    """Return the indented JSON of an answer that fits its schema; None if the text is not just JSON."""
     if result.parsed is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Bars in a table: block characters in text and Markdown, coloured boxes in HTML that are block characters where styles are lost."""
+"""Bars in a table: block characters in text and Markdown; coloured boxes in HTML, or block characters without styles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claude_force_nb.costs.report import LEGEND, bar_blocks
 
 __all__ = ["Bar", "Legend"]
 
-# Tones between light and dark, so that they stand out on either.
+# Medium tones, which stand out on light and on dark backgrounds.
 _SPENT, _SAVED = "#d9730d", "#7a9a6d"
 
 
@@ -25,7 +25,7 @@ class Bar:
     longest : Decimal
         The sum of both that fills the whole width, at least 0.
     label : str
-        What a screen reader says.
+        Text for screen readers.
     """
 
     spent: Decimal
@@ -43,7 +43,7 @@ class Bar:
             for amount, tone in ((self.spent, _SPENT), (self.saved, _SAVED))
             if amount
         )
-        # A code host takes the styles away: then the block characters, else too small to see, are the bar.
+        # Code hosts such as GitHub strip styles, which makes the block characters visible (their font size is 0 otherwise).
         return (
             f'<div role="img" aria-label="{html.escape(self.label, quote=True)}" style="width:12em;height:0.8em;line-height:0;white-space:nowrap">'
             f'{parts}<span style="font-size:0">{self}</span></div>'
@@ -51,13 +51,13 @@ class Bar:
 
 
 class Legend:
-    """What the parts of a bar mean, for the head of their column."""
+    """Legend of the parts of a bar, for the header of its column."""
 
     def __str__(self) -> str:
         return LEGEND
 
     def to_html(self) -> str:
-        """Return it in the colours of the bars."""
+        """Return the legend as HTML in the colours of the bars."""
         return f"{_legend_html(_SPENT, '█', 'spent')} {_legend_html(_SAVED, '░', 'saved')}"
 
 

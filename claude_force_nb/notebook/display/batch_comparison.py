@@ -1,4 +1,4 @@
-"""The same rows to several models and agents: what each column cost, and how far the columns agree."""
+"""The results of the same rows from several models and agents: what each column cost, and how far the columns agree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Agreement", "BatchComparison", "ComparedBatch"]
 
 _MOST_ROWS = 5
 _CELL_CHARACTERS = 60
-# A source is read up to this row for the values shown beside its answers.
+# Rows up to this number are read again from the source to show their input beside the answers.
 _LAST_INPUT = 10_000
 
 
@@ -35,11 +35,11 @@ class ComparedBatch:
     Attributes
     ----------
     model, agent : str or None
-        As asked for; None for the usual one.
+        As requested; None for the default.
     sample : int
-        From 1.
+        Number of the sample, from 1.
     batch : BatchResult
-        Its answers, by row.
+        The answers, by row.
     """
 
     model: Optional[str]
@@ -49,24 +49,24 @@ class ComparedBatch:
 
     @property
     def name(self) -> str:
-        """What stands above it."""
+        """Heading of the column."""
         usual = self.batch[0].model if len(self.batch) else ""
         return compared_name(self.agent, self.model or usual, self.sample)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two columns agree.
+    """Agreement of two columns.
 
     Attributes
     ----------
     rows : int
-        Rows that both have answered completely.
+        Number of rows to which both have a complete answer.
     share : float or None
-        Share of these rows with the same answer, 0 to 1; None without such rows.
+        Share of these rows with the same answer, 0 to 1; None if there are no such rows.
     kappa : float or None
-        Cohen's kappa (Cohen 1960): 1 if all agree, 0 if they agree as often as by chance; None if it is not defined, because
-        both give the same one answer everywhere.
+        Cohen's kappa (Cohen 1960): 1 if all agree, 0 if they agree as often as by chance; None if it is undefined, because
+        both give the same single answer to every row.
     """
 
     rows: int
@@ -75,7 +75,7 @@ class Agreement:
 
     @classmethod
     def of(cls, pairs: Sequence[Tuple[str, str]]) -> Agreement:
-        """Return the agreement of answers, each as what it comes to."""
+        """Return the agreement of pairs of normalised answers."""
         rows = len(pairs)
         if not rows:
             return cls(0, None, None)
@@ -92,12 +92,12 @@ class Agreement:
 
 @dataclass(frozen=True)
 class BatchComparison:
-    """Columns of answers to the same rows; the first is the one that the others are compared with.
+    """Columns of answers to the same rows; the others are compared with the first.
 
     Attributes
     ----------
     columns : tuple of ComparedBatch
-        Agents within models, samples within agents.
+        Ordered by model, then agent, then sample.
     """
 
     columns: Tuple[ComparedBatch, ...]
@@ -115,15 +115,15 @@ class BatchComparison:
         return [column.batch for column in self.columns]
 
     def agreement(self, one: int, other: int) -> Agreement:
-        """Return how far two columns agree, by their numbers from 0.
+        """Return the agreement of two columns, given by their numbers from 0.
 
-        Answers are the same where they are the same JSON, or else the same words: capitals and white space do not count.
+        Answers are the same if they are the same JSON, or else the same words, ignoring case and white space.
         """
         answers = [_by_row(self.columns[at].batch) for at in (one, other)]
         return Agreement.of([(answer, answers[1][row]) for row, answer in answers[0].items() if row in answers[1]])
 
     def differing(self) -> List[int]:
-        """Return the numbers of the rows, from 0, on which not all columns that answered agree."""
+        """Return the numbers, from 0, of the rows on which the columns that answered do not all agree."""
         found: Dict[int, Set[str]] = {}
         for column in self.columns:
             for row, answer in _by_row(column.batch).items():
@@ -131,7 +131,7 @@ class BatchComparison:
         return sorted(row for row, answers in found.items() if len(answers) > 1)
 
     def to_frame(self) -> Any:
-        """Return the source's rows with a column of answers for each column, called by its name, and ``agree``: whether all are the same.
+        """Return the source's rows with a column of answers for each compared column, and ``agree``: whether all are the same.
 
         An answer is None if it is missing or the model refused.
 
@@ -150,7 +150,7 @@ class BatchComparison:
         return first.with_columns(added)
 
     def bundle(self) -> Bundle:
-        """Return three tables: what each column took, how far each two agree, and the first rows on which they differ."""
+        """Return three tables: cost and time of each column, agreement of each pair, and the first rows that differ."""
         names = [column.name for column in self.columns]
         header = ("column", "rows", "ok", "tokens", "cost", "seconds", "like the first")
         rows = [self._row(at) for at in range(len(names))]
@@ -170,7 +170,7 @@ class BatchComparison:
         column = self.columns[at]
         results = list(column.batch)
         answered = [result for result in results if result.answered and result.error is None]
-        # Rows that share an answer were paid for once.
+        # An answer that several rows share was paid for once.
         distinct = {result.fingerprint: result for result in answered}.values()
         tokens = [
             sum(counts) for counts in zip(*((r.usage.total_input_tokens, r.usage.output_tokens) for r in distinct))
@@ -187,7 +187,7 @@ class BatchComparison:
         )
 
     def _problems(self) -> str:
-        """Return for each column how many rows lack a complete answer, and why the first one does."""
+        """Return how many rows of each column lack a complete answer, with the reason of the first one."""
         problems = []
         for column in self.columns:
             bad = [result for result in column.batch if result.error is not None or result.incomplete]
@@ -216,7 +216,7 @@ class BatchComparison:
 
 
 def _by_row(batch: BatchResult) -> Dict[int, str]:
-    """Return what the complete answers come to, by the number of their row."""
+    """Return the complete answers, normalised for comparison, by row number."""
     return {
         number: _meaning(result)
         for number, result in zip(batch.numbers, batch)
@@ -249,5 +249,5 @@ def _short(text: str, most: int = _CELL_CHARACTERS) -> str:
 def _inputs(batch: BatchResult, numbers: Sequence[int]) -> Mapping[int, Mapping[Any, Any]]:
     try:
         return batch.inputs(numbers)
-    except Exception:  # the source is read again, and may be gone; the answers are there all the same
+    except Exception:  # the source may be gone; show the answers without their input
         return {}

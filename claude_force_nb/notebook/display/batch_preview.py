@@ -1,4 +1,4 @@
-"""What ``--dry-run`` of a batch shows: how much there is to send, what it would cost, and how long it would take."""
+"""The table that ``--dry-run`` of a batch shows: what would be sent, what it would cost, and how long it would take."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ async def preview_batch(
     orchestrator : AsyncAgentOrchestrator
     source : Source
     arguments : mapping
-        Of `AsyncAgentOrchestrator.run_stream`.
+        Arguments of `AsyncAgentOrchestrator.run_stream`.
     count : str
-        ``api`` has the API count the tokens of up to 20 rows, which is free of charge and sends it these rows; ``estimate``
-        goes by their length, and sends nothing.
+        ``api`` has the API count the tokens of up to 20 rows, which is free of charge but sends it these rows;
+        ``estimate`` estimates them from the length of the text and sends nothing.
 
     Raises
     ------
     ConfigurationError or PromptError
-        What would end the run before it begins.
+        If an error would prevent the run from starting.
     """
     of_the_run = ("cell", "via", "max_concurrent", "trust_file")
     options = {name: value for name, value in arguments.items() if name not in of_the_run}
@@ -77,11 +77,11 @@ async def preview_batch(
 
 
 def _what_left(orchestrator: AsyncAgentOrchestrator, rows: int) -> str:
-    """Return how many rows have left this machine, if any has."""
+    """Return a line that says how many rows have left this machine, if any."""
     if not rows:
         return "nothing was sent"
     which = "1 row was" if rows == 1 else f"{rows} rows were"
-    # As requests name it; the port of a session's simulator is another one each time.
+    # The name under which requests know the server, since the port of a session's simulator differs each time.
     server = getattr(orchestrator.transport, "known_as", orchestrator.transport.base_url)
     return (
         f"no answer was asked for; {which} sent to {server}, which only counts tokens, "
@@ -113,7 +113,7 @@ async def _go_through(
 
 
 async def _count(orchestrator: AsyncAgentOrchestrator, sampled: Sampled) -> Tuple[List[int], str, int]:
-    """Return the tokens of the sample, or why they cannot be counted, and how many rows were sent to count them."""
+    """Return the token counts of the sample, a reason if they cannot be counted, and the number of rows sent for it."""
     count = getattr(orchestrator.transport, "count_tokens", None)
     if count is None:
         return [], "this server does not count tokens", 0
@@ -122,7 +122,7 @@ async def _count(orchestrator: AsyncAgentOrchestrator, sampled: Sampled) -> Tupl
         calls = (count(request, timeout_seconds=_COUNT_SECONDS) for request, _ in sampled.sample)
         return list(await asyncio.gather(*calls)), "", rows
     except ClaudeForceError as error:
-        # Whether all of them left is not known where one failed.
+        # If one call failed, it is unknown how many of the others were sent: assume all.
         left = rows if isinstance(error, ApiError) and not error.never_left else 0
         return [], f"they could not be counted: {error}", left
 
@@ -147,7 +147,8 @@ def _tokens_out(estimate: BatchEstimate) -> str:
 
 
 def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: str) -> str:
-    # In message batches the shared part may or may not be read from the prompt cache: the estimate assumes writes and no reads.
+    # In message batches the shared part may or may not be read from the prompt cache: the estimate assumes writes and no
+    # reads.
     is_shared = any(number > 1 for number, _ in estimate.sampled.shared.values())
     uses_cache = via == "api" and is_shared
 
@@ -177,7 +178,7 @@ def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: s
 def _moved_to_the_front(
     orchestrator: AsyncAgentOrchestrator, source: Source, sampled: Sampled, options: Mapping[str, Any]
 ) -> List[Tuple[str, str]]:
-    """Return what the template would save if values that all rows share stood before those of a row, where that is worth a word."""
+    """Return a hint if moving the values that all rows share to the front of the template would save a noticeable amount."""
     template, variables = options.get("template"), options.get("variables") or {}
     if template is None or options.get("prompt_cache") == "off":
         return []

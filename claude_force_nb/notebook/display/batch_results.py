@@ -1,4 +1,4 @@
-"""What a batch looks like when it is shown: how many rows came to what end, its first answers, and what went wrong."""
+"""The display of a batch: number of rows by status, the first answers, and the first errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CELL_CHARACTERS = 80
 
 
 def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
-    """Return rows by status, cost, saving and time in one line."""
+    """Return one line with the rows by status, cost, savings and time."""
     recorded = _recorded_line(batch)
     if recorded:
         return recorded
@@ -38,14 +38,14 @@ def summary_line(batch: Union[BatchResult, BatchSummary]) -> str:
         parts.append("saved " + saved)
     if batch.prompt_cache_saved > 0:
         parts.append(f"prompt cache saved {dollars(batch.prompt_cache_saved)}")
-    # A run that only read the cache says the same each time, so that a saved notebook does not change.
+    # If every row came from the cache, leave out the time, so that a rerun does not change the saved notebook.
     if counts["cached"] < len(batch):
         parts.append(f"{batch.duration_seconds:.1f} s")
     return " · ".join(parts)
 
 
 def _recorded_line(batch: Union[BatchResult, BatchSummary]) -> str:
-    """Return the line of a batch whose answers are all in an answer file, the same for every run; "" for any other."""
+    """Return the summary of a batch whose answers are all in an answer file, the same for every run; else ""."""
     counts = StatusCounts()
     counts.update(batch.counts)
     price = ""
@@ -53,7 +53,7 @@ def _recorded_line(batch: Union[BatchResult, BatchSummary]) -> str:
         recorded = batch.recorded
     else:
         recorded = sum(result.recorded for result in batch)
-        # Rows that share an answer were paid for once.
+        # An answer that several rows share was paid for once.
         distinct = {result.fingerprint: result.price for result in batch if result.recorded}
         price = _sum(list(distinct.values()))
     if not recorded or recorded < counts.answered:
@@ -70,14 +70,14 @@ def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
 
 def _sum(amounts: Sequence[Optional[Decimal]]) -> str:
     known = [amount for amount in amounts if amount is not None]
-    # Rows that cost nothing because they are cached or were not sent are not a known price.
+    # Rows that cost nothing, because they are cached or were not sent, do not count as rows with a known price.
     return known_dollars(
         sum_dollars(known) or Decimal(0), len(amounts) - len(known), len(amounts) - known.count(Decimal(0))
     )
 
 
 def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Bundle:
-    """Return the bundle of a batch: first the rows without a complete answer, then others, each beside what it asked, and the sums."""
+    """Return a batch's bundle: rows without a complete answer first, then others, each with its input, and the totals."""
     listed = BatchRows(batch, characters=_CELL_CHARACTERS)
     bad, good = listed.bad[:_FIRST_ERRORS], listed.good[:_FIRST_ROWS]
     with_input, cells = listed.cells([*bad, *good])
@@ -92,12 +92,12 @@ def batch_bundle(batch: BatchResult, *, note: Optional[str] = None) -> Bundle:
 
 
 def _more(left: int, kind: str, width: int) -> List[Tuple[str, ...]]:
-    """Return the row that says how many rows of a kind are not shown; none where all are."""
+    """Return a row that says how many rows of a kind are not shown; nothing if all are."""
     return [("…", *[""] * (width - 2), f"{left:,} more {kind}")] if left else []
 
 
 def is_shown_whole(batch: BatchResult) -> bool:
-    """Return whether the table of a batch has all of its rows."""
+    """Return whether the table of `batch_bundle` has all rows of a batch."""
     listed = BatchRows(batch, characters=_CELL_CHARACTERS)
     return len(listed.bad) <= _FIRST_ERRORS and len(listed.good) <= _FIRST_ROWS
 
@@ -109,7 +109,7 @@ def batch_footer(batch: BatchResult, listed: BatchRows, note: Optional[str] = No
 
 
 def bundle_of(value: Any, *, note: Optional[str] = None) -> Bundle:
-    """Return the bundle of whatever the magics give: an answer, a batch, its sums, or a job."""
+    """Return the bundle of a magic's value: an answer, a batch, its summary, or an object with a `bundle` method."""
     if isinstance(value, ClaudeResult):
         return result_bundle(value)
     if isinstance(value, BatchResult):

@@ -1,4 +1,4 @@
-"""The rows of a batch as cells of a table: what went wrong first, each row beside what it asked."""
+"""The rows of a batch as table cells: incomplete rows first, each row with its input."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from claude_force_nb.text_tables import one_line
 
 __all__ = ["BatchRows"]
 
-# A source is read up to this row for the values shown beside an answer.
+# Rows up to this number are read again from the source to show their input beside the answers.
 _LAST_INPUT = 10_000
-# Further parts of answers that fit a schema have no column.
+# Maximum number of columns for the parts of answers with a schema.
 _MOST_PARTS = 8
 
 
@@ -23,14 +23,14 @@ class BatchRows:
     ----------
     batch : BatchResult
     characters : int
-        Of a cell, at the most.
+        Maximum length of a cell.
 
     Attributes
     ----------
     bad, good : list of int
-        Places in the batch: of rows without a complete answer, and of the others.
+        Positions in the batch of the rows without a complete answer, and of the others.
     left_out : tuple of str
-        Parts of the answers, which fit a schema, that have no column.
+        Parts of answers with a schema that get no column.
     """
 
     def __init__(self, batch: BatchResult, *, characters: int) -> None:
@@ -45,38 +45,38 @@ class BatchRows:
 
     @property
     def order(self) -> List[int]:
-        """Places in the batch, those without a complete answer first."""
+        """Positions in the batch, rows without a complete answer first."""
         return [*self.bad, *self.good]
 
     def header(self, *, with_input: bool) -> Tuple[str, ...]:
-        """Return the names of the columns: the parts of answers that fit a schema each have one, else there is the answer."""
+        """Return the column names; with a schema each part of the answers has a column, otherwise the answer has one."""
         names = ["row", "status", *(["input"] if with_input else ()), *self._parts]
         if not self._parts or self.bad:
             names.append("answer" if not self._parts else "what is wrong")
         return tuple(names)
 
     def cells(self, places: Iterable[int]) -> Tuple[bool, List[Tuple[str, ...]]]:
-        """Return whether there is an input to show, and the cells of the rows at these places."""
+        """Return whether there is any input to show, and the cells of the rows at these positions."""
         chosen = list(places)
         inputs = self._inputs(chosen)
         with_input = any(inputs.values())
         return with_input, [self._row(place, inputs, with_input) for place in chosen]
 
     def text(self, place: int, given: Mapping[Any, Any]) -> str:
-        """Return all that a row says, for whoever looks for a word in it."""
+        """Return the whole text of a row, to search in."""
         result = self._batch[place]
         said = [result.shown_status.replace("_", " "), *map(_text_of, given.values()), result.text, result.shortcoming]
         return " ".join([*said, "" if result.error is None else str(result.error)])
 
     def all_inputs(self) -> Mapping[int, Mapping[Any, Any]]:
-        """Return what the source has in the rows, by place."""
+        """Return the source's values of all rows, by position."""
         return self._inputs(range(len(self._batch)))
 
     def _inputs(self, places: Sequence[int]) -> Mapping[int, Mapping[Any, Any]]:
         numbers = self._batch.numbers
         try:
             found = self._batch.inputs([numbers[place] for place in places if numbers[place] < _LAST_INPUT])
-        except Exception:  # the source is read again, and may be gone; the answers are there all the same
+        except Exception:  # the source may be gone; show the answers without their input
             return {}
         return {place: found.get(numbers[place], {}) for place in places}
 
@@ -94,7 +94,7 @@ class BatchRows:
         return tuple(cells)
 
     def _input(self, given: Mapping[Any, Any]) -> str:
-        """Return a row of the source on one line; one value without its name."""
+        """Return a source row on one line; a single value is shown without its name."""
         texts = [_text_of(value)[: 4 * self._characters] for value in given.values()]
         if len(texts) == 1:
             return self._short(texts[0])
@@ -114,5 +114,5 @@ def _said(result: ClaudeResult) -> str:
 def _text_of(value: Any) -> str:
     try:
         return str(value)
-    except Exception:  # an object of the notebook may do anything
+    except Exception:  # __str__ of a user's object may raise anything
         return type(value).__name__

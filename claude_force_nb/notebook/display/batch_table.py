@@ -1,7 +1,8 @@
-"""All rows of a batch in a page, to leaf through and to filter: ipywidgets, imported only where a batch has many rows.
+"""A table with all rows of a batch, with pages and a filter. It needs ipywidgets, imported only for a batch of many rows.
 
-The front end says itself that it shows widgets: what is put into the page first is an empty box, and what answers that it is seen gets
-the table. Until then, in a saved notebook, and where there are no widgets, the static table is what is seen.
+Whether a front end supports widgets shows only when it displays one. So an empty box is displayed first; once the front end
+reports a view of it (`_view_count`), it is filled. Until then, in a saved notebook, and in front ends without widgets, the
+static table is visible instead.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ __all__ = ["BatchTables"]
 
 _ROWS_A_PAGE = 20
 _CELL_CHARACTERS = 300
-# Tables that are open at the same time; the oldest gives way.
+# Maximum number of open tables; opening another closes the oldest.
 _MOST = 8
 _STYLE = (
     "<style>.claude-force-table table{{border-collapse:collapse}}"
     ".claude-force-table td{{vertical-align:top;overflow-wrap:break-word;min-width:3em}}"
     ".claude-force-table td:nth-child(-n+2){{white-space:nowrap}}"
-    # While this one is on the page, its static twin is not shown.
+    # Hide the static table while the live one is on the page.
     "body:has(.claude-force-live-{0}) .claude-force-static-{0}{{display:none}}</style>"
     '<span class="claude-force-live-{0}"></span>'
 )
-# Without its kernel, JupyterLab says that a widget cannot be shown; the static table is there instead.
+# Without a kernel, JupyterLab shows an error in place of the widget. Hide it, since the static table is visible.
 _HIDE_BROKEN = (
     "<style>.jp-OutputArea:has(.claude-force-static-{0}) .jupyter-widgets.jp-OutputArea-output:not(:has(*))"
     "{{display:none}}</style>"
@@ -43,13 +44,13 @@ _HIDE_BROKEN = (
 
 
 class BatchTable:
-    """One batch as a table to leaf through.
+    """One batch as a table with pages.
 
     Parameters
     ----------
     batch : BatchResult
     note : str or None
-        Begins the line below.
+        Beginning of the footer.
     """
 
     def __init__(self, batch: BatchResult, note: Optional[str]) -> None:
@@ -63,13 +64,13 @@ class BatchTable:
         self.box.observe(self._seen, "_view_count")
 
     def static(self, bundle: Bundle) -> Bundle:
-        """Return the bundle of the static table, which is hidden where this one is seen."""
+        """Return the bundle of the static table, which is hidden while this one is visible."""
         name = f"claude-force-static-{self.id}"
         inner = f'<div class="{name}">{bundle["text/html"]}</div>{_HIDE_BROKEN.format(self.id)}'
         return {**bundle, "text/html": inner}
 
     def show(self) -> None:
-        """Put the place of it into the page."""
+        """Display the empty box, which the table fills once the front end shows it."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.id}
         show_bundle({"text/plain": "", "text/html": "", "application/vnd.jupyter.widget-view+json": view})
 
@@ -118,18 +119,18 @@ class BatchTable:
         self._where.value = f'<span role="status">{escape(shown)}</span>'
 
     def close(self) -> None:
-        """Take it out of the page; the static table is seen again."""
+        """Remove the table from the page; the static table is visible again."""
         close_with_parts(self.box)
 
 
 class BatchTables:
-    """The tables of a session that are open, one for batches that look the same."""
+    """The open tables of a session, at most one for batches that look the same."""
 
     def __init__(self) -> None:
         self._open: Dict[str, BatchTable] = {}
 
     def open(self, batch: BatchResult, note: Optional[str]) -> BatchTable:
-        """Return the table of a batch; one that was open before gives way to it."""
+        """Return a new table of a batch; one that is open for the same batch is closed."""
         table_id = _id_of(batch, note)
         while table_id in self._open or len(self._open) >= _MOST:
             oldest = table_id if table_id in self._open else next(iter(self._open))
@@ -139,13 +140,13 @@ class BatchTables:
         return table
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all tables."""
         while self._open:
             self._open.popitem()[1].close()
 
 
 def _id_of(batch: BatchResult, note: Optional[str]) -> str:
-    """Return the static form of the table for a saved notebook: the same whenever the same batch is shown."""
+    """Return a table's id: the same whenever the same batch is shown, so that a saved notebook does not change."""
     digest = hashlib.sha256(repr((note, batch.numbers)).encode("utf-8", "backslashreplace"))
     for result in batch:
         digest.update(repr((result.shown_status, result.text, str(result.error))).encode("utf-8", "backslashreplace"))

@@ -20,7 +20,7 @@ _FOOTER_STYLE = "opacity:0.7;font-size:0.85em;margin-top:0.4em"
 
 
 def escape_html(text: str) -> str:
-    """Return plain text as HTML in which a dollar is never one of a pair that MathJax would take for a formula."""
+    """Return plain text as HTML, with each dollar sign in an element of its own so that MathJax finds no formula."""
     return html.escape(text).replace("$", "<span>$</span>")
 
 
@@ -30,25 +30,26 @@ def footer_html(line: str) -> str:
 
 
 def folded_html(summary: str, inner_html: str) -> str:
-    """Return HTML that is folded behind a summary, a plain text; on paper it is open."""
+    """Return HTML that is folded under a plain-text summary, and open when printed."""
     return (
         f'{_OPEN_ON_PAPER}<details class="claude-force-fold"><summary>{escape_html(summary)}</summary>'
         f"{inner_html}</details>"
     )
 
 
-# The newline before a blank line.
+# A newline that is followed by a blank line.
 _BEFORE_BLANK = re.compile(r"\n(?=[ \t]*\n)")
 
 
 def _wrap(inner: str) -> str:
-    # nbconvert puts this HTML into Markdown, where a blank line ends HTML: of code, what follows would be read as Markdown.
+    # nbconvert embeds this HTML in Markdown, where a blank line ends an HTML block: the rest of a code block would be read
+    # as Markdown.
     inner = _BEFORE_BLANK.sub("&#10;", inner)
     return f'<div class="claude-force mathjax_ignore tex2jax_ignore" style="overflow-wrap:break-word">{inner}</div>'
 
 
 def bundle(plain: str, markdown: str, inner_html: str) -> Bundle:
-    """Return a display bundle of the three forms in which everything is shown."""
+    """Return a display bundle of plain text, Markdown and HTML."""
     return {"text/plain": plain, "text/markdown": markdown, "text/html": _wrap(inner_html)}
 
 

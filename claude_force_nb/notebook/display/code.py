@@ -1,4 +1,4 @@
-"""Code of an answer as HTML: highlighted, on a background, with the name of its language, and selected whole by one click."""
+"""Code of an answer as HTML: highlighted, on a background, with its language's name; one click selects all of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["CODE_STYLE", "code_html"]
 
 # Longer code is scrolled in its own box.
 _LINES_WITHOUT_BOX = 60
-# Variables of Jupyter's own style sheets, which follow the theme, and what is used where there are none. These colours can be
-# read on light and dark paper. The classes are those of pygments.
+# Variables of Jupyter's style sheets, which follow the theme; fallback colours, legible on light and dark backgrounds; and
+# the Pygments classes that use them.
 _COLOURS = (
     ("keyword", "#0a8f3c", "k kc kd kn kp kr kt nt gi"),
     ("builtin", "#0a8f3c", "nb bp"),
@@ -38,21 +38,21 @@ CODE_STYLE = (
     f"{_RULES}@media print{{.claude-force .highlight{{max-height:none!important;overflow:visible!important}}"
     ".claude-force .highlight pre{white-space:pre-wrap!important}}</style>"
 )
-"""Goes with the HTML of an answer that has code. Untrusted notebooks do without: there JupyterLab colours the classes of pygments."""
-# An untrusted notebook knows no variables: the first background stays.
+"""Style sheet for an answer with code. Untrusted notebooks lose it, but JupyterLab itself colours the Pygments classes there."""
+# In an untrusted notebook CSS variables are removed, so the first background applies.
 _BLOCK = (
     "background:rgba(127,127,127,0.12);background:var(--jp-cell-editor-background,rgba(127,127,127,0.12));"
     "padding:0.4em 0.7em;overflow-x:auto;margin:0.4em 0"
 )
 _BOX = ";max-height:40em;overflow-y:auto"
 _NAME = "opacity:0.8;font-size:0.8em;font-family:var(--jp-ui-font-family,sans-serif)"
-# An untrusted notebook loses the style sheet and "user-select", but no class. This one is of Lumino, which JupyterLab, Notebook
-# and nbconvert bring along, and gives whatever has it "user-select: all", and the width of what it stands in.
+# An untrusted notebook loses the style sheet and "user-select", but keeps classes. This class of Lumino, which JupyterLab,
+# Notebook and nbconvert include, gives an element "user-select: all" and the width of its parent.
 _SELECTED_WHOLE = "lm-TabBar-tabInput"
 
 
 def code_html(code: str, language: str, *, coloured: bool = True) -> str:
-    """Return a block of code as HTML, which needs `CODE_STYLE` for its colours.
+    """Return a block of code as HTML, whose colours need `CODE_STYLE`.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ def code_html(code: str, language: str, *, coloured: bool = True) -> str:
     language : str
         As named in the answer; "" for none.
     coloured : bool
-        False for code as one text, which takes no time.
+        False to skip highlighting, which takes time.
     """
     name = f'<div style="{_NAME}">{_text(language)}</div>' if language else ""
     inner = _highlighted(code, language) if language and coloured else _text(code)
     style = _BLOCK + _BOX if code.count("\n") > _LINES_WITHOUT_BOX else _BLOCK
     label = html.escape(f"{language} code".strip())
-    # With a tab index, so that what runs out of the box is reached by keyboard.
+    # The tab index makes the box scrollable by keyboard.
     return (
         f'<div class="highlight" role="group" aria-label="{label}" tabindex="0" style="{style}">'
         f'{name}<pre class="{_SELECTED_WHOLE}" style="white-space:pre;background:none;margin:0"><code style="background:none">{inner}</code></pre></div>\n'
@@ -74,9 +74,9 @@ def code_html(code: str, language: str, *, coloured: bool = True) -> str:
 
 
 def _text(text: str) -> str:
-    if text.isalnum():  # as most of what has a colour
+    if text.isalnum():  # most tokens need no escaping
         return text
-    # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
+    # MathJax does not pair up dollar signs that are in elements of their own.
     return html.escape(text, quote=False).replace("$", "<span>$</span>")
 
 
@@ -87,7 +87,7 @@ def _highlighted(code: str, language: str) -> str:
     parts: List[Tuple[Optional[str], str]] = []
     current: Optional[str] = None
     run = ""
-    # A parsed answer has one kind of line ends, and nothing else of what `get_tokens` looks at first.
+    # The Markdown parser has normalised line ends, so the preprocessing of `get_tokens` is not needed.
     for _, kind, text in lexer.get_tokens_unprocessed(code):
         name = _class_of(kind)
         if name == current or (current is not None and text.isspace()):
@@ -96,7 +96,7 @@ def _highlighted(code: str, language: str) -> str:
             parts.append((current, run))
             current, run = name, text
     parts.append((current, run))
-    if "".join([text for _, text in parts]) != code:  # no colour is worth another text
+    if "".join([text for _, text in parts]) != code:  # highlighting must not change the text
         return _text(code)
     return "".join([f'<span class="{name}">{_text(text)}</span>' if name else _text(text) for name, text in parts])
 

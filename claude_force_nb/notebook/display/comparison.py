@@ -1,4 +1,4 @@
-"""The same prompt to several models and agents: answers side by side, with what each costs and which words differ."""
+"""Answers of several models and agents to the same prompt, side by side: what each cost, and which words differ."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .tables import table_bundle
 __all__ = ["ComparedAnswer", "Comparison", "compared_name"]
 
 _PIECES = re.compile(r"\s+|\w+|[^\w\s]")
-# Pieces of an answer whose words are compared; what follows is shown as it is.
+# Only this many pieces of an answer are compared word by word; the rest is shown unmarked.
 _MOST_PIECES = 4000
 _CELL_STYLE = "vertical-align:top;text-align:left;white-space:pre-wrap;max-width:40em"
 
 
 def compared_name(agent: Optional[str], model: str, sample: int) -> str:
-    """Return what stands above the answers of one agent, model and sample."""
+    """Return the heading for the answers of one agent, model and sample."""
     return " · ".join(part for part in (agent, model, f"sample {sample}" if sample > 1 else "") if part)
 
 
@@ -37,11 +37,11 @@ class ComparedAnswer:
     Attributes
     ----------
     model, agent : str or None
-        As asked for; None for the usual one.
+        As requested; None for the default.
     sample : int
-        From 1.
+        Number of the sample, from 1.
     result : ClaudeResult
-        A failed one has its error.
+        The answer, or the error if it failed.
     """
 
     model: Optional[str]
@@ -51,18 +51,18 @@ class ComparedAnswer:
 
     @property
     def name(self) -> str:
-        """What stands above it."""
+        """Heading of the answer."""
         return compared_name(self.agent, self.model or self.result.model, self.sample)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Answers to one prompt; the first is the one that the others are compared with.
+    """Answers to one prompt; the others are compared with the first.
 
     Attributes
     ----------
     answers : tuple of ComparedAnswer
-        Agents within models, samples within agents.
+        Ordered by model, then agent, then sample.
     """
 
     answers: Tuple[ComparedAnswer, ...]
@@ -79,7 +79,7 @@ class Comparison:
         return [answer.result for answer in self.answers]
 
     def similarity(self, number: int) -> float:
-        """Return how alike the words of an answer and of the first one are, 0 to 1: twice what they share over all of both."""
+        """Return the similarity of an answer's words to the first one's, 0 to 1: twice the shared words over all words."""
         first, other = (_pieces(self.answers[at].result.text) for at in (0, number))
         return difflib.SequenceMatcher(None, first, other, autojunk=False).ratio()
 
@@ -110,7 +110,7 @@ class Comparison:
         return assemble(list(range(len(self.answers))), {}, rows)
 
     def bundle(self) -> Bundle:
-        """Return a table of what each took, and below it the answers; words that the first has otherwise are marked."""
+        """Return a table of status, tokens, cost and time, and below it the answers, with words unlike the first's marked."""
         header = ("answer", "status", "tokens", "cost", "seconds", "like the first")
         rows = [self._row(number) for number in range(len(self.answers))]
         table = table_bundle(header, rows, right=(2, 3, 4, 5))
@@ -127,7 +127,7 @@ class Comparison:
             return (answer.name, why_missing(result), "", "", "", "")
         tokens = f"{result.usage.total_input_tokens}→{result.usage.output_tokens}"
         alike = f"{self.similarity(number):.0%}" if number else ""
-        # As when it was asked: a rerun shows the same.
+        # Show a cached answer as it was when it was asked, so that a rerun shows the same.
         status = "ok" if result.status == "cached" else result.status
         return (answer.name, status, tokens, dollars(result.price), f"{result.call_seconds:.1f}", alike)
 
@@ -149,7 +149,7 @@ def _pieces(text: str) -> List[str]:
 
 
 def _marked(first: str, other: str) -> str:
-    """Return a text as HTML, the words that the first text does not have there in bold."""
+    """Return a text as HTML, with the words that differ from the first text in bold."""
     before, after = _PIECES.findall(first)[:_MOST_PIECES], _PIECES.findall(other)
     after, rest = after[:_MOST_PIECES], "".join(after[_MOST_PIECES:])
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)

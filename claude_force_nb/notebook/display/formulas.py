@@ -1,7 +1,7 @@
-"""Mathematics of an answer: which of it is typeset, and how it is written so that every reader takes it for a formula only.
+"""Formulas in an answer: which are typeset, and how to write them so that every program reads them as formulas only.
 
-What typesets a formula runs commands: MathJax has ``\\href``, LaTeX has ``\\input``. So a formula is passed on where each command in it is one
-that only sets type, and is shown as its source otherwise.
+Typesetting executes commands: MathJax supports ``\\href``, LaTeX supports ``\\input``. So a formula is passed on only if all
+commands in it do nothing but typeset. Otherwise its source is shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["COMMANDS", "ENVIRONMENTS", "formula", "in_table_cell"]
 LONGEST_FORMULA = 5000
 """Longest formula, in characters, that is typeset; a longer one is shown as its source."""
 
-# Of LaTeX, amsmath and amssymb, as far as MathJax has them too (docs.mathjax.org, "Supported TeX/LaTeX commands").
+# Commands of LaTeX, amsmath and amssymb that MathJax supports too (docs.mathjax.org, "Supported TeX/LaTeX commands").
 _COMMAND_NAMES = """
 alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi varpi rho varrho
 sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega frac
@@ -43,7 +43,7 @@ _ENVIRONMENT_NAMES = """
 matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix cases array aligned gathered split
 """
 ENVIRONMENTS = frozenset(_ENVIRONMENT_NAMES.split())
-# Environments of a display stand inside one here, where LaTeX takes only their inner twins.
+# Formulas are written as displays, inside which LaTeX accepts only these inner counterparts of display environments.
 _INNER = {
     "align": "aligned",
     "eqnarray": "aligned",
@@ -60,17 +60,17 @@ _REWRITTEN = (
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+|.|\Z)", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(begin|end)(\{[^{}]*\}|.|\Z)", re.DOTALL)
-# A formula would end, a comment begin, a character be named by its number, or code begin to a reader that takes no notice of formulas.
+# These would begin a comment, end the formula, name a character by its number, or begin code in a program without formulas.
 _FORBIDDEN = re.compile(r"[%#$`]|\^\^")
 
 
 def formula(source: str) -> Optional[str]:
-    """Return a formula on one line, as TeX that only sets type; None if it is to be shown as its source.
+    """Return a formula on one line as TeX that does nothing but typeset; None if its source has to be shown instead.
 
     Parameters
     ----------
     source : str
-        What stands between the signs of a formula.
+        The text between the delimiters of the formula.
     """
     text = " ".join(source.split())
     for pattern, replacement in _REWRITTEN:
@@ -86,7 +86,7 @@ def formula(source: str) -> Optional[str]:
         return None
     if len(re.findall(r"\\left(?![a-zA-Z])", text)) != len(re.findall(r"\\right(?![a-zA-Z])", text)):
         return None
-    # Where HTML, a link or a picture would begin to a reader that takes no notice of formulas, there is a blank.
+    # Insert a blank where a program that does not support formulas would see the beginning of HTML, a link or an image.
     return re.sub(r"<(?=\S)|\](?=[(\[:])", lambda sign: sign.group() + " ", text).strip()
 
 
@@ -113,5 +113,5 @@ def _environments_match(text: str) -> bool:
 
 
 def in_table_cell(tex: str) -> str:
-    """Return a formula for a cell of a Markdown table, where a bar would end the cell."""
+    """Return a formula without vertical bars, which would end the cell of a Markdown table."""
     return re.sub(r"(\\?)\|", lambda match: "\\Vert " if match.group(1) else "\\vert ", tex)

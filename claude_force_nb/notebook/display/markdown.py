@@ -1,4 +1,4 @@
-"""Markdown of a model as HTML, and as Markdown, in which nothing is live."""
+"""Renders Markdown that a model wrote as HTML and as Markdown in which nothing is live."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "MarkdownRenderer", "markdown_as_html", "markdown_of", "warm_up"]
 
-# The search for the end of a formula in brackets begins anew at each beginning: this many characters are looked at.
+# The parser searches for the end of a bracketed formula at each opening bracket. If that could take more steps than this,
+# such formulas are not recognised.
 _MOST_STEPS = 20_000_000
-# Finding the colours of code takes time: where not all are asked for, so many characters get them in one go.
+# Highlighting code takes time: this many characters at once, unless all of it is asked for.
 _COLOURED_AT_ONCE = 20_000
-# In the parser's environment: whether the code that is rendered has colours, and formulas are MathML as well.
+# Keys in the parser's environment: whether to highlight code, and whether to add MathML to formulas.
 _COLOURED = "coloured"
 _MATHML = "mathml"
-# A formula is typeset although the answer around it is not looked at; see `bundles`.
+# MathJax typesets elements of these classes although it ignores the answer around them; see `bundles`.
 _TYPESET = "mathjax_process tex2jax_process"
-# A lone sign in its own element is never one of a pair that MathJax would take for a formula.
+# MathJax does not pair up delimiters that are in elements of their own.
 _SIGNS = re.compile(r"\$|(?<=\\)[(\[]")
 
 
-# A price, and words behind it.
+# A price followed by words.
 _PRICE = re.compile(r"\$\d[\d,.]*\s+\W*[^\W\d_]{2}")
 
 
 def _parser_for(text: str) -> MarkdownIt:
-    """Return a parser without the rules that a text has nothing for: each costs time at every sign that could begin something."""
+    """Return a parser with only the rules that a text can need, since each rule costs time at every special character."""
     beginnings = text.count("\\(") + text.count("\\[")
     return _parser(
         brackets=0 < beginnings * len(text) <= _MOST_STEPS,
@@ -59,9 +60,9 @@ def _parser(*, brackets: bool, dollars: bool, links: bool) -> MarkdownIt:
     from mdit_py_plugins.tasklists import tasklists_plugin
     from mdit_py_plugins.texmath import texmath_plugin
 
-    # HTML in an answer is text; links to scripts are refused by the parser.
+    # HTML in an answer is shown as text; the parser itself refuses links to scripts.
     parser = MarkdownIt("commonmark", {"html": False, "linkify": True}).enable(["table", "strikethrough", "linkify"])
-    # With a scheme only: "main.py" is no address. Neither is "//" or anything that is not of the web.
+    # Link only addresses with a scheme ("main.py" is not one), and neither "//…" nor FTP.
     assert parser.linkify is not None
     parser.linkify.set({"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
     parser.linkify.add("//", None).add("ftp:", None)
@@ -80,14 +81,17 @@ def _parser(*, brackets: bool, dollars: bool, links: bool) -> MarkdownIt:
         parser.inline.ruler.at("math_inline", _unless_prose(in_dollars))
     if brackets:
         parser.use(texmath_plugin, delimiters="brackets")
-    # A footnote within its line makes the search for its end begin anew at each beginning.
+    # Inline footnotes take quadratic time: the parser searches for the end at each beginning.
     parser.use(amsmath_plugin).use(footnote_plugin).use(tasklists_plugin).disable("footnote_inline")
     parser.renderer.rules.update(_RULES)  # type: ignore[attr-defined]
     return parser
 
 
 def _unless_prose(rule: Callable[[Any, bool], bool]) -> Callable[[Any, bool], bool]:
-    """Return a rule of the inline parser that leaves alone what only looks like a formula: ``$5, see `$HOME` `` and ``$A/$B``."""
+    """Return the inline rule `rule`, restricted so that it ignores what only looks like a formula.
+
+    Examples are ``$5, see `$HOME` `` and ``$A/$B``.
+    """
 
     def strict(state: Any, silent: bool) -> bool:
         start, tokens, pending = state.pos, len(state.tokens), state.pending
@@ -126,13 +130,13 @@ def _constant(shown: str) -> Callable[..., str]:
 
 
 def _image(token: Any) -> str:
-    # It would call its server, so it is a link.
+    # Show an image as a link, since loading it would contact its server.
     address = html.escape(str(token.attrGet("src") or ""))
     return f'<a href="{address}" rel="noopener noreferrer">{_text(token.content or address)}</a>'
 
 
 def _table_cell(tag: str, token: Any) -> str:
-    # Front ends set the cells of an output to the right, as numbers are.
+    # Front ends align the cells of an output to the right, as suits numbers.
     return f'<{tag} style="{html.escape(str(token.attrGet("style") or "text-align:left"))}">'
 
 
@@ -143,7 +147,7 @@ def _code(tokens: Any, index: int, options: Any, env: Any) -> str:
 
 
 def _checkbox(token: Any) -> str:
-    # The plugin of task lists makes these tokens, and the parser makes none where HTML is text.
+    # Only the task list plugin makes HTML tokens, since the parser treats HTML as text.
     return "☑" if "checked=" in token.content else "☐"
 
 
@@ -166,7 +170,7 @@ def _display_formula(tokens: Any, index: int, options: Any, env: Any) -> str:
 def _typeset(tag: str, for_mathjax: str, math: Optional[str]) -> str:
     if math is None:
         return f'<{tag} class="{_TYPESET}">{for_mathjax}</{tag}>'
-    # The sanitizer of JupyterLab drops an attribute without a value.
+    # JupyterLab's sanitizer drops attributes without a value, such as a bare "hidden".
     return (
         f'<{tag} class="{_TYPESET} {TEX_CLASS}">{for_mathjax}</{tag}>'
         f'<{tag} class="{MATHML_CLASS}" hidden="hidden">{math}</{tag}>'
@@ -180,7 +184,7 @@ def _footnote_number(token: Any) -> str:
 _CLOSING = {"\\(": "\\)", "\\[": "\\]"}
 _RULES: Dict[str, Callable[..., str]] = {
     "text": _plain_text,
-    # As the parser's own, which looks for attributes that these never have.
+    # Faster than the parser's own rules, which look for attributes that these tokens never have.
     "em_open": _constant("<em>"),
     "em_close": _constant("</em>"),
     "strong_open": _constant("<strong>"),
@@ -199,7 +203,7 @@ _RULES: Dict[str, Callable[..., str]] = {
     "math_block": _display_formula,
     "math_block_eqno": _display_formula,
     "amsmath": _display_formula,
-    # Without their links: the page has other answers with footnotes of the same numbers.
+    # Without links, since other answers on the page have footnotes with the same numbers.
     "footnote_ref": _rule(_footnote_number),
     "footnote_anchor": _rule(lambda token: ""),
     "footnote_block_open": _rule(lambda token: "<hr><ol>\n"),
@@ -209,7 +213,7 @@ _RULES: Dict[str, Callable[..., str]] = {
 }
 
 
-# A text without any of these means the same to every program that reads Markdown, and is not live in any.
+# Every program reads a text without any of these in the same way, and finds nothing live in it.
 _SUSPICIOUS = re.compile(r"[\\$<{!&\[\]^@~]|^ {0,3}[%:=-]|://|^ *(?:```|~~~)", re.MULTILINE)
 
 
@@ -220,15 +224,15 @@ class Block:
     Attributes
     ----------
     html : str
-        With nothing live in it.
+        HTML with nothing live in it.
     characters : int
-        Of its source.
+        Length of the source.
     code_characters : int
-        Of the code in it.
+        Length of the code in it.
     coloured : bool
-        Whether that code has colours.
+        Whether that code is highlighted.
     tokens : tuple of Token
-        Of markdown-it.
+        Tokens of markdown-it.
     """
 
     html: str
@@ -239,14 +243,14 @@ class Block:
 
 
 class MarkdownRenderer:
-    """Renders a growing text: blocks that have not changed are not rendered again."""
+    """Renders a growing text without rendering unchanged blocks again."""
 
     def __init__(self) -> None:
         self._parser: Optional[MarkdownIt] = None
         self._mathml = runs_in_vs_code()
         self._text: Optional[str] = None
         self._blocks: List[Block] = []
-        # By source.
+        # Rendered blocks by source.
         self._known: Dict[str, Block] = {}
 
     def blocks(self, text: str, *, in_full: bool = True) -> List[Block]:
@@ -256,7 +260,7 @@ class MarkdownRenderer:
         ----------
         text : str
         in_full : bool
-            False to give no more than 20,000 further characters of code their colours; the next call goes on from there.
+            False to highlight no more than 20,000 further characters of code; the next call continues from there.
         """
         room = None if in_full else _COLOURED_AT_ONCE
         if text != self._text:
@@ -266,7 +270,7 @@ class MarkdownRenderer:
         return self._blocks
 
     def _recoloured(self, parser: MarkdownIt, blocks: List[Block], room: Optional[int]) -> List[Block]:
-        """Return the blocks with the colours that there is room for."""
+        """Return the blocks with further code highlighted, up to `room` characters; None for all."""
         new = []
         for block in blocks:
             if not block.coloured and (room is None or block.code_characters <= room):
@@ -279,7 +283,7 @@ class MarkdownRenderer:
         parser = _parser_for(text)
         known, earlier = self._known, self._parser
         self._parser, self._known = parser, {}
-        # A text that is rendered once is not taken apart.
+        # Splitting the text into blocks pays only from the second rendering on.
         sources = _sources(parser, text) if parser is earlier else None
         if sources is None:
             return self._whole(parser, text, room)
@@ -296,7 +300,7 @@ class MarkdownRenderer:
     def _whole(self, parser: MarkdownIt, text: str, room: Optional[int]) -> List[Block]:
         environment: Dict[str, Any] = {}
         groups = list(_top_level(parser.parse(text, environment)))
-        # A footnote or the like may have no line of its own; then the numbers of characters are about right.
+        # Footnotes and the like may have no line numbers; the numbers of characters are approximate then.
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         starts = [group[0].map[0] if group[0].map else 0 for group in groups]
         keep = _stand_alone(environment)
@@ -317,17 +321,17 @@ class MarkdownRenderer:
 
 
 def _left_of(room: Optional[int], block: Block) -> Optional[int]:
-    """Return how many characters may still get colours after those of `block`."""
+    """Return how many characters may still be highlighted after `block`."""
     return room - block.code_characters if room is not None and block.coloured else room
 
 
 def _stand_alone(environment: Mapping[str, Any]) -> bool:
-    """Return whether what a link or a footnote of one block means stands in no other."""
+    """Return whether blocks can be rendered separately, because none defines links or footnotes for others."""
     return not environment.get("references") and "footnotes" not in environment
 
 
 def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
-    """Return the source of each block; None if a link or footnote of one block is defined in another."""
+    """Return the source of each block; None if a block defines a link or footnote for others."""
     from markdown_it.rules_core import StateCore, block, normalize
 
     state = StateCore(text, parser, {})
@@ -341,7 +345,7 @@ def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
 
 
 def _top_level(tokens: List[Token]) -> List[List[Token]]:
-    """Return the tokens of each top-level block; a block whose lines are not known is joined to the previous one."""
+    """Return the tokens of each top-level block; a block without line numbers is joined to the previous one."""
     groups: List[List[Token]] = []
     depth = 0
     for token in tokens:
@@ -365,7 +369,7 @@ def markdown_of(text: str, blocks: Optional[List[Block]] = None) -> str:
     ----------
     text : str
     blocks : list of Block, optional
-        Tokens of this text, if they were parsed already.
+        Blocks of this text, if it was parsed already.
     """
     if not _SUSPICIOUS.search(text):
         return text
@@ -375,5 +379,5 @@ def markdown_of(text: str, blocks: Optional[List[Block]] = None) -> str:
 
 
 def warm_up() -> None:
-    """Import what rendering needs: a quarter of a second, the first time."""
+    """Import the libraries for rendering, which takes a quarter of a second the first time."""
     markdown_as_html("`a` https://example.com\n\n```python\n1\n```\n")

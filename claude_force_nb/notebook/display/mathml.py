@@ -1,8 +1,8 @@
-"""Formulas as MathML, for a front end that shows HTML without typesetting what stands in it: VS Code.
+"""Formulas as MathML, for VS Code, which shows HTML without typesetting the formulas in it.
 
-VS Code shows ``text/html`` rather than ``text/markdown`` and runs no MathJax over it, but its notebooks are pages of a Chromium that
-knows MathML. The sanitizer of JupyterLab knows no element of MathML and would leave the text of a formula without its shape. So a
-formula stands in the HTML twice, as TeX and as hidden MathML, and a style sheet that only holds in VS Code shows the other one.
+VS Code prefers ``text/html`` to ``text/markdown`` and does not run MathJax on it, but its Chromium supports MathML.
+JupyterLab's sanitizer removes MathML elements and would leave only the text of a formula. So the HTML contains each formula
+twice, as TeX and as hidden MathML; a style sheet that applies only in VS Code hides the TeX and shows the MathML.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ __all__ = ["MATHML_CLASS", "MATHML_STYLE", "TEX_CLASS", "mathml"]
 
 MATHML_CLASS = "claude-force-mathml"
 TEX_CLASS = "claude-force-tex"
-# VS Code gives the body of each page one of these classes (code.visualstudio.com/api/extension-guides/webview, "Theming webview content").
+# VS Code sets one of these classes on the body of each page (code.visualstudio.com/api/extension-guides/webview, "Theming
+# webview content").
 _THEMES = ("vscode-light", "vscode-dark", "vscode-high-contrast")
 
 
@@ -31,8 +32,8 @@ MATHML_STYLE = (
     + _in_vs_code(f"div.{MATHML_CLASS}", "display:block;overflow-x:auto;margin:0.6em 0")
     + "</style>"
 )
-"""Goes with the HTML of an answer that has formulas as MathML."""
-# What latex2mathml does not know, in words that it knows.
+"""Style sheet for an answer with formulas as MathML."""
+# Commands that latex2mathml does not support, and their replacements.
 _REWRITTEN = (
     (re.compile(r"(\\(?:begin|end))\{aligned\}"), r"\1{align*}"),
     (re.compile(r"(\\(?:begin|end))\{gathered\}"), r"\1{matrix}"),
@@ -49,9 +50,9 @@ def mathml(tex: str, *, display: bool) -> Optional[str]:
     Parameters
     ----------
     tex : str
-        TeX that only sets type; see `formula`.
+        TeX that does nothing but typeset; see `formula`.
     display : bool
-        True for a formula on lines of its own.
+        True for a display formula, False for an inline one.
 
     Examples
     --------
@@ -66,17 +67,17 @@ def mathml(tex: str, *, display: bool) -> Optional[str]:
         tex = pattern.sub(replacement, tex)
     try:
         element: Any = convert_to_element(tex, display="block" if display else "inline")
-    except Exception:  # its own errors, and whatever a formula that is none leads it to: the reader gets the TeX
+    except Exception:  # invalid TeX makes latex2mathml raise various errors; fall back to the TeX
         return None
     element.attrib.pop("xmlns", None)
     for each in element.iter():
-        # Its characters are references, which would be escaped once more.
+        # latex2mathml writes character references, which would be escaped a second time.
         each.text, each.tail = (text and html.unescape(text) for text in (each.text, each.tail))
-        # MathML Core leaves the alignment of cells to CSS, and the values that move what is in a cell are Chromium's own.
+        # MathML Core leaves the alignment of cells to CSS, where only Chromium's own values align the contents of a cell.
         alignment = each.attrib.pop("columnalign", None) if each.tag == "mtd" else None
         if alignment in ("left", "right"):
             each.set("style", f"text-align:-webkit-{alignment}")
-    # What it does not know it passes on as text.
+    # latex2mathml passes unsupported commands on as text.
     text = "".join(element.itertext())
     if "\\" in text or text.count("&") > tex.count("\\&"):
         return None

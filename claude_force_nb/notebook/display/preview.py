@@ -1,4 +1,4 @@
-"""What ``--dry-run`` shows: a request as it would leave, part by part, with secrets masked. Nothing is sent. Pure."""
+"""The preview that ``--dry-run`` shows: a request as it would be sent, part by part, with secrets masked. Pure."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .bundles import Bundle, bundle, folded_html
 __all__ = ["Preview", "make_preview", "mask", "repair_note", "secrets_of"]
 
 _MASK = "•••"
-# Keys of the API, also those that are not this session's.
+# API keys, including those of other sessions.
 _KEY = re.compile(r"sk-ant-[A-Za-z0-9_\-]{6,}")
-# What is shorter is not a secret but what one gives a local server that asks for any key.
+# A shorter key is not a secret, but a placeholder for a local server that accepts any key.
 _SHORTEST_SECRET = 8
 _SHORT_DATA = 64
-# A part of a request that is longer is folded, but for its beginning.
+# A longer part of a request is folded after its beginning.
 _LONGEST_UNFOLDED, _LINES_UNFOLDED = 6_000, 60
 _CHARACTERS_BEFORE_FOLD, _LINES_BEFORE_FOLD = 2_000, 20
-# Most that the words around a repair have.
+# Upper bound of the text that a repair prompt adds.
 _REPAIR_TOKENS = 4096
 
 
 def secrets_of(environ: Mapping[str, str]) -> List[str]:
-    """Return the keys and secrets that the environment holds, the passwords of proxies among them."""
+    """Return the keys and secrets in the environment, including proxy passwords."""
     from claude_force_nb.api.http_environment import secrets_of_proxies
 
     names = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CACHE_SECRET")
@@ -46,7 +46,7 @@ def secrets_of(environ: Mapping[str, str]) -> List[str]:
 
 
 def mask(text: str, secrets: Sequence[str]) -> Tuple[str, int]:
-    """Return the text with each secret, and whatever looks like a key of the API, masked; and how many there were."""
+    """Return the text with secrets and anything that looks like an API key masked, and the number of replacements."""
     found = 0
     for secret in sorted(set(secrets), key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET and secret in text:
@@ -57,7 +57,7 @@ def mask(text: str, secrets: Sequence[str]) -> Tuple[str, int]:
 
 
 def _masked(value: Any, secrets: Sequence[str]) -> Tuple[Any, int]:
-    """Mask a request's body, and put the size of binary data in its place."""
+    """Mask a request's body and replace binary data by its size; return it with the number of masked secrets."""
     if isinstance(value, str):
         return mask(value, secrets)
     if isinstance(value, list):
@@ -85,7 +85,7 @@ def _size(base64_text: str) -> str:
 
 
 def _documents(value: Any) -> int:
-    """Return how many documents there are whose tokens only the API can tell."""
+    """Return the number of documents whose tokens only the API can count."""
     if isinstance(value, list):
         return sum(map(_documents, value))
     if not isinstance(value, Mapping):
@@ -105,19 +105,19 @@ class Preview:
     body : dict
         The request body, secrets masked and binary data replaced by its size.
     sections : tuple of (str, str)
-        Title and text of each part, in the order in which they leave.
+        Title and text of each part, in the order in which they are sent.
     facts : tuple of str
-        Where it would go, tokens, price bound, cache.
+        Destination, tokens, maximum price, cache.
     input_tokens : int
-        An estimate.
+        Estimated number.
     max_tokens : int
-        Bound of the answer, in tokens.
+        Maximum length of the answer in tokens.
     most : Decimal or None
-        US dollars that it can cost at the most; None if that is unknown.
+        Maximum cost in US dollars; None if unknown.
     cached : bool
         True if the cache has the answer.
     fingerprint : str
-        Of the request as it would leave.
+        Fingerprint of the request as it would be sent.
     """
 
     body: Dict[str, Any] = field(repr=False)
@@ -155,7 +155,7 @@ class Preview:
 
 
 def _folded(text: str, style: str) -> str:
-    """Return a part as HTML; of a long one, all behind its first lines is folded."""
+    """Return a part as HTML; a long one is folded after its first lines."""
     shown, rest = text, ""
     if len(text) > _LONGEST_UNFOLDED or text.count("\n") >= _LINES_UNFOLDED:
         shown = "\n".join(text[:_CHARACTERS_BEFORE_FOLD].split("\n")[:_LINES_BEFORE_FOLD])
@@ -165,7 +165,7 @@ def _folded(text: str, style: str) -> str:
 
 
 def _reserved(request: ClaudeRequest, most: Optional[Decimal]) -> List[str]:
-    """Return the line that says what a budget keeps back for the call, and why it is as much; none where that is unknown."""
+    """Return a line with the amount that a budget reserves for the call, and why; nothing if it is unknown."""
     if most is None:
         return []
     thinking = request.body.get("thinking")
@@ -191,13 +191,13 @@ def make_preview(
     ----------
     request : ClaudeRequest
     most : Decimal or None
-        US dollars that it can cost at the most.
+        Maximum cost in US dollars; None if unknown.
     cached : bool or None
         Whether the cache has the answer; None if no cache is used.
     secrets : iterable of str
-        What must not be shown: keys and cache secrets.
+        Keys and cache secrets, which are masked.
     notes : sequence of str
-        Further lines below.
+        Further lines, shown below.
     """
     listed = [secret for secret in secrets if secret]
     body, hidden = _masked(request.body, listed)
@@ -228,11 +228,11 @@ def make_preview(
 
 
 def repair_note(request: ClaudeRequest, prices: PriceTable, *, on: datetime.date) -> str:
-    """Return the line that says what a repair of the answer can cost at the most, sent on a day (UTC)."""
+    """Return a line with the maximum cost of repairing the answer on a given day (UTC)."""
     tokens = bound_tokens(request, prices.context_window(request.model))
     most = None
     if tokens is not None:
-        # The prompt again, its answer and the reason why that is not valid.
+        # A repair sends the prompt again, with the answer and the reason why it is invalid.
         tokens += request.max_tokens + _REPAIR_TOKENS
         most = prices.bound(request.model, input_tokens=tokens, max_tokens=request.max_tokens, on=on)
     return f"at most {dollars(most)} more if the answer has to be repaired"

@@ -1,4 +1,4 @@
-"""How far a batch is, as one line: counted with every row, written ten times a second at the most."""
+"""The progress of a batch as one line: counts every row, and updates the display at most ten times a second."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from .terminal_line import TerminalLine
 
 __all__ = ["LiveLine", "Progress", "duration"]
 
-# What the live line says of rows beside those that are simply answered.
+# Statuses that the live line counts separately.
 _SHOWN = ("cached", "cut_off", "refused", "failed", "stopped", "not_sent")
-# The rate is that of so many seconds, so that it tells of now and does not jump.
+# The rate is averaged over this window, so that it is current but does not jump.
 _WINDOW_SECONDS = 10.0
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as read by people: ``40 s``, ``12 min``, ``2.5 h``."""
+    """Return a duration in readable form: ``40 s``, ``12 min``, ``2.5 h``."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _limit(family: str, seconds: Optional[float]) -> str:
-    """Return how long the rate limit of a model family holds back the next call: ``rate limit of haiku, next leaves in 23 s``."""
+    """Return how long a model family's rate limit delays the next call: ``rate limit of haiku, next leaves in 23 s``."""
     family = one_line(family)
     if seconds is None:
         return f"{family} is overloaded, fewer at once"
@@ -48,13 +48,13 @@ class Progress:
     Parameters
     ----------
     total : callable
-        Gives the number of rows, or None while it is not known.
+        Returns the number of rows, or None while it is unknown.
     taken : callable
-        Gives the number of rows that were begun.
+        Returns the number of rows that were started.
     clock : callable
-        Gives seconds.
+        Returns seconds.
     calls : callable, optional
-        Gives the state of the orchestrator that makes the calls; without it all rows that were begun are in flight.
+        Returns the state of the orchestrator that makes the calls; without it all started rows count as in flight.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Progress:
         self._clock = clock
         self._calls = calls
         self._started = clock()
-        # Time, and the number and cost of the rows that had ended by then.
+        # Time, and number and cost of the rows that had ended by then.
         self._seen: Deque[Tuple[float, int, Decimal]] = deque([(self._started, 0, Decimal(0))])
         self.tally = RowTally()
 
@@ -95,7 +95,7 @@ class Progress:
 
     @property
     def total(self) -> Optional[int]:
-        """Number of rows, if it is known."""
+        """Number of rows; None if unknown."""
         return self._total()
 
     @property
@@ -110,22 +110,22 @@ class Progress:
 
     @property
     def fraction(self) -> Optional[float]:
-        """Share of the rows that have ended, 0 to 1."""
+        """Share of the rows that have ended, 0 to 1; None if the number of rows is unknown."""
         total = self.total
         return None if total is None else 1.0 if total == 0 else min(1.0, self.ended_rows / total)
 
     @property
     def projected_cost(self) -> Optional[Decimal]:
-        """US dollars that the whole will cost if it goes on like this; None before that can be said."""
+        """Projected cost of the whole run in US dollars, from the rows so far; None if it cannot be estimated yet."""
         total, ended = self.total, self.ended_rows
         if total is None or not ended or not self.price_known:
             return None
-        # As the last seconds went: cached rows, which end at once, say little of those behind them.
+        # Extrapolate from the last seconds only: cached rows, which end at once, say little about the rows after them.
         _, before, paid = self._seen[0] if self._seen[0][1] < ended else (0.0, 0, Decimal(0))
         return self.cost + (self.cost - paid) * max(0, total - ended) / (ended - before)
 
     def rate(self) -> float:
-        """Rows a second, over the last seconds."""
+        """Return the number of rows per second over the last seconds."""
         now, ended = self._clock(), self.ended_rows
         self._seen.append((now, ended, self.cost))
         while len(self._seen) > 2 and self._seen[0][0] < now - _WINDOW_SECONDS:
@@ -157,7 +157,7 @@ class Progress:
         return " · ".join(parts)
 
     def _under_way(self, *, more: bool) -> List[str]:
-        """Return how many rows are in flight, how many wait, and what for."""
+        """Return how many rows are in flight, how many are waiting, and for what."""
         begun = max(0, self._taken() - self.ended_rows)
         calls = None if self._calls is None else self._calls()
         flying = begun if calls is None else min(begun, calls.in_flight)
@@ -196,7 +196,7 @@ class LiveLine:
     live : Live
     in_kernel : bool
     button : StopButton, optional
-        Shown only where it can be removed again.
+        Shown only where it can be removed afterwards.
     """
 
     def __init__(self, progress: Progress, live: Live, *, in_kernel: bool, button: Optional[StopButton] = None) -> None:
@@ -204,14 +204,14 @@ class LiveLine:
         self._live = live
         self._button = button if live is Live.IN_PLACE else None
         self._in_kernel = in_kernel
-        # A console of a kernel is a terminal that the kernel does not see.
+        # The console of a kernel is a terminal, although the kernel cannot see that.
         self._terminal_line = TerminalLine(in_kernel=in_kernel) if live is Live.TEXT else None
         self._handle: Any = None
         self._line = ""
         self._last: Mapping[str, str] = {}
 
     async def follow(self) -> None:
-        """Update it until cancelled."""
+        """Update the line until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             self.update()
@@ -219,7 +219,7 @@ class LiveLine:
                 self._button.offer()
 
     def update(self) -> None:
-        """Show how it stands, if anything has changed."""
+        """Show the current progress, if it has changed."""
         if self._live is Live.IN_PLACE:
             bundle = self._progress.bundle()
             if bundle["text/plain"] != self._line:
@@ -229,7 +229,7 @@ class LiveLine:
             self._terminal_line.show(self._progress.line())
 
     def finish(self, bundle: Mapping[str, str]) -> None:
-        """Replace the line by what came of it."""
+        """Replace the line by the result."""
         if self._button is not None:
             self._button.close()
         if self._live is Live.IN_PLACE:
@@ -243,14 +243,14 @@ class LiveLine:
             print(bundle["text/plain"])
 
     def begin(self) -> None:
-        """Show the line for a run that no cell waits for: below the cell that starts it something has to stand."""
+        """Show the line of a background run at once, since its cell ends without waiting for it."""
         if self._live is Live.AT_END and self._in_kernel:
             show_bundle(self._progress.bundle())
         else:
             self.update()
 
     def repeat(self) -> None:
-        """Show what came of it once more: a front end that runs a notebook from top to bottom hears only the running cell."""
+        """Show the result once more: a front end that runs a whole notebook only receives output of the running cell."""
         if self._handle is not None:
             self._handle.update(self._last, raw=True)
 

@@ -1,4 +1,4 @@
-"""Where a shown answer comes from, for the output's metadata in the saved notebook. Nothing personal, and the same on each rerun."""
+"""The origin of an answer, for the metadata of its output in the saved notebook: nothing personal, and stable on reruns."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ABOUT_THE_RUN: Mapping[str, Any] = {METADATA_KEY: {"about": "run"}}
 def provenance(result: ClaudeResult) -> Dict[str, Any]:
     """Return the metadata of an output that shows an answer.
 
-    ``cost`` is what the answer cost when it was made, in US dollars, as text; None if its price is not known. ``date`` is the day
-    on which it was made, UTC.
+    ``cost`` is the original cost of the answer in US dollars, as text; None if its price is unknown. ``date`` is the day (UTC)
+    on which it was made.
     """
     made = datetime.datetime.fromtimestamp(time.time() - result.age_seconds, datetime.timezone.utc)
     return {

@@ -1,4 +1,4 @@
-"""The one line under an answer."""
+"""The receipt: one line below an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["receipt", "why_missing"]
 
 
 def _day(result: ClaudeResult, now: float) -> str:
-    """Return the date (UTC) on which an answer from the cache was asked: what a rerun tomorrow says as well."""
+    """Return the date (UTC) on which a cached answer was asked for, which unlike its age is the same in every rerun."""
     asked = datetime.datetime.fromtimestamp(now - result.age_seconds, datetime.timezone.utc)
     return asked.date().isoformat()
 
@@ -30,15 +30,15 @@ def why_missing(result: ClaudeResult) -> str:
 
 
 def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
-    """Return the one line under an answer: who, tokens, cost, time; or when it was asked and saving where the cache answered.
+    """Return the line below an answer: agent and model, tokens, cost, time; for a cached one, its date and the savings.
 
-    That of a recorded answer shows the time and cost of the original call, whether that was now or long ago.
+    The receipt of a recorded answer shows the time and cost of the original call, however long ago it was.
 
     Parameters
     ----------
     result : ClaudeResult
     now : float, optional
-        Unix seconds; the present by default.
+        Unix seconds; the current time by default.
     """
     parts = [result.agent or "", result.model]
     day = _day(result, time.time() if now is None else now)
@@ -67,5 +67,5 @@ def receipt(result: ClaudeResult, *, now: Optional[float] = None) -> str:
     elif result.shown_status == "ok" and not result.text.strip():
         parts += ["no text in the answer", "" if result.recorded else "not cached"]
     parts.append(result.notice)
-    # A server may call its model anything; what breaks the line would end the receipt, or begin a heading.
+    # A server may name its model anything; a line break in a name would end the receipt, or begin a heading.
     return " · ".join(one_line(part) for part in parts if part)

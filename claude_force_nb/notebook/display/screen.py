@@ -1,4 +1,4 @@
-"""Where an answer appears: in one display that is updated, as plain text while it comes, or in one display at the end."""
+"""Shows an answer: in one display that is updated, as plain text while it streams, or in one display at the end."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .terminal_line import TerminalLine
 
 __all__ = ["NotebookScreen", "Screen", "TerminalScreen", "follow", "make_screen", "show_bundle"]
 
-# At most ten updates a second: more is not seen, and every update travels to the browser as a whole.
+# At most ten updates a second: more cannot be seen, and each sends the whole answer to the browser.
 REFRESH_SECONDS = 0.1
-# An answer from the cache is there before this; a reader who waits longer wants to see that something is under way.
+# An answer from the cache arrives sooner than this. After it, show the user that something is in progress.
 _WAIT_SECONDS = 0.4
-# Of an answer that arrives, at most so much goes to the browser, and at most a fifth of the time goes into its rendering.
+# Bounds for a streaming answer: characters sent to the browser per second, and a fifth of the time for rendering.
 _CHARACTERS_A_SECOND = 2_000_000
 _PAUSE_FACTOR = 5
 _BROKEN_OFF = "the answer broke off here"
@@ -36,23 +36,23 @@ class Screen(Protocol):
     """Shows one answer while it arrives and when it is complete."""
 
     def prepare(self) -> None:
-        """Do what takes time before there is anything to show; called once, and returns at once."""
+        """Start preparations that take time, such as imports; called once, and does not block."""
 
     def wait(self, line: str) -> None:
-        """Show what is waited for: nothing of the answer is there."""
+        """Show what the call is waiting for while there is nothing of the answer yet."""
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
-        """Show what has come so far, and below it what the call does and since when."""
+        """Show the answer so far, and below it the state of the call and the elapsed time."""
 
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
-        """Take away what `wait` showed; mark what has come of an answer that comes no further."""
+        """Remove what `wait` showed; mark a partial answer as broken off."""
 
     def finish(self, result: ClaudeResult) -> None:
         """Show the complete result with its receipt."""
 
 
 class NotebookScreen:
-    """One display handle, made with the first text and updated in place."""
+    """One display, created with the first text and updated in place."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -62,25 +62,25 @@ class NotebookScreen:
         self._next_update = 0.0
 
     def prepare(self) -> None:
-        """Import in a thread what renders an answer: while it is waited for there is time."""
+        """Import the rendering libraries in a thread, while the answer is awaited."""
         _warm_up()
 
     def wait(self, line: str) -> None:
-        """Show what is waited for: nothing of the answer is there."""
+        """Show what the call is waiting for while there is nothing of the answer yet."""
         if line != self._shown:
             self._shown = line
             self._put(line_bundle(line))
             self._waits = True
 
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
-        """Take away what `wait` showed; mark what has come of an answer that comes no further."""
+        """Remove what `wait` showed; mark a partial answer as broken off."""
         if partial is not None and partial.text:
             self._put(self._renderer.complete(partial.text, partial.thinking, mark=_BROKEN_OFF))
         elif self._waits:
             self._put(bundle("", "", ""))
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
-        """Show what has come so far, if anything is new and enough time has passed for as much as that is."""
+        """Show the answer so far, if it has changed and the last update was long enough ago for its length."""
         began = time.perf_counter()
         if began < self._next_update:
             return
@@ -91,13 +91,13 @@ class NotebookScreen:
         self._shown = state
         rendered = self._renderer.partial(text, thinking, line)
         self._put(rendered)
-        # Each update says all that there is. The longer an answer is, the rarer they are, so that neither time nor traffic grows
-        # with its square.
+        # Each update sends the whole text. Updates become rarer as the answer grows, so that neither time nor traffic grows
+        # quadratically.
         sending = sum(map(len, rendered.values())) / _CHARACTERS_A_SECOND
         self._next_update = began + max(_PAUSE_FACTOR * (time.perf_counter() - began), sending)
 
     def finish(self, result: ClaudeResult) -> None:
-        """Show the complete result with its receipt; where much code is new, most of its colours come a moment later."""
+        """Show the complete result with its receipt; long new code is highlighted in a second update."""
         self._put(self._renderer.result(result, in_full=False), provenance(result))
         if not self._renderer.coloured:
             self._put(self._renderer.result(result), provenance(result))
@@ -111,23 +111,23 @@ class NotebookScreen:
 
 
 class FinalScreen:
-    """One display, made when nothing more comes: for readers whom no update reaches."""
+    """One display, created at the end, for front ends that do not show updates."""
 
     def __init__(self) -> None:
         self._renderer = AnswerRenderer()
 
     def prepare(self) -> None:
-        """Import in a thread what renders an answer."""
+        """Import the rendering libraries in a thread."""
         _warm_up()
 
     def wait(self, line: str) -> None:
-        """Show nothing: it could not be taken away again."""
+        """Show nothing, since it could not be removed afterwards."""
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
-        """Show nothing: the rest could not be added."""
+        """Show nothing, since the rest could not be added."""
 
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
-        """Show what has come of an answer that comes no further, marked."""
+        """Show a partial answer, marked as broken off."""
         if partial is not None and partial.text:
             show_bundle(self._renderer.complete(partial.text, partial.thinking, mark=_BROKEN_OFF))
 
@@ -137,12 +137,12 @@ class FinalScreen:
 
 
 class TerminalScreen:
-    """Plain text on standard output, as it comes.
+    """Plain text on standard output, as it arrives.
 
     Parameters
     ----------
     live : bool
-        False to write it at the end only.
+        False to write the answer only when it is complete.
     """
 
     def __init__(self, *, live: bool = True) -> None:
@@ -151,14 +151,14 @@ class TerminalScreen:
         self._line = TerminalLine()
 
     def prepare(self) -> None:
-        """Nothing takes time here."""
+        """Do nothing."""
 
     def wait(self, line: str) -> None:
-        """Show what is waited for, where a terminal lets it be taken away again."""
+        """Show what the call is waiting for, if the terminal allows removing it afterwards."""
         self._line.show(line)
 
     def leave(self, partial: Optional[PartialAnswer] = None) -> None:
-        """Take away what `wait` showed; mark what has come of an answer that comes no further."""
+        """Remove what `wait` showed; mark a partial answer as broken off."""
         self._line.clear()
         if partial is not None and partial.text:
             self._write(partial.text)
@@ -166,7 +166,7 @@ class TerminalScreen:
             sys.stdout.flush()
 
     def show(self, partial: PartialAnswer, line: str = "") -> None:
-        """Write what is new; of an answer of which nothing is written yet, say what the call does."""
+        """Write the text that has been added; as long as there is none, show the state of the call."""
         if self._live and partial.text:
             self._write(partial.text)
         else:
@@ -175,7 +175,7 @@ class TerminalScreen:
     def _write(self, text: str) -> None:
         self._line.clear()
         text = without_controls(text)
-        # Where the call was made again, what stands there already stays, and a new line begins.
+        # If the call was repeated, the text written so far stays, and the new text starts on a new line.
         if not text.startswith(self._written):
             sys.stdout.write("\n")
             self._written = ""
@@ -184,7 +184,7 @@ class TerminalScreen:
         self._written = text
 
     def finish(self, result: ClaudeResult) -> None:
-        """Write what is missing, and the receipt."""
+        """Write the rest of the answer and the receipt."""
         self._write(result.text)
         mark = broken_off(result)
         below = f"[{mark}]\n{receipt(result)}" if mark else receipt(result)
@@ -193,7 +193,7 @@ class TerminalScreen:
 
 
 def make_screen(live: Live, *, in_kernel: bool) -> Screen:
-    """Return where an answer appears."""
+    """Return the screen for an answer."""
     if live is Live.TEXT or not in_kernel:
         return TerminalScreen(live=live is not Live.AT_END)
     return NotebookScreen() if live is Live.IN_PLACE else FinalScreen()
@@ -206,7 +206,7 @@ def _warm_up() -> None:
 async def follow(
     screen: Screen, partial: Optional[PartialAnswer], state: Callable[[], object], clock: Callable[[], float]
 ) -> None:
-    """Show an answer while it arrives, and what is waited for before that, until cancelled.
+    """Show an answer while it arrives, and the state of the call before that, until cancelled.
 
     Parameters
     ----------
@@ -214,9 +214,9 @@ async def follow(
     partial : PartialAnswer or None
         None if nothing is shown before the answer is complete.
     state : callable
-        Gives what says in words where the call is.
+        Returns an object whose text describes the state of the call.
     clock : callable
-        Gives seconds.
+        Returns seconds.
     """
     began = clock()
     await asyncio.sleep(REFRESH_SECONDS)
@@ -234,7 +234,7 @@ async def follow(
 def show_bundle(
     bundle: Mapping[str, Any], *, display_id: bool = False, metadata: Optional[Mapping[str, Any]] = None
 ) -> Any:
-    """Display a bundle of forms; return its handle where `display_id` asks for one."""
+    """Display a MIME bundle; return its display handle if `display_id` is True."""
     from IPython.display import display
 
     return display(bundle, raw=True, display_id=display_id or None, metadata=metadata)  # type: ignore[no-untyped-call]

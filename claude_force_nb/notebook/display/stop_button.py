@@ -1,8 +1,9 @@
-"""A Stop button below a batch, where a click is heard while the batch runs.
+"""A Stop button below a batch, shown only if the kernel can handle a click while the batch runs.
 
-A click reaches the kernel as a message. While a cell waits, messages wait too, unless the front end sends those of widgets to a
-subshell, a thread of their own (ipykernel 7 with JupyterLab 4.4 and later). So below a waiting cell the button appears only once
-the front end has made a subshell, and below a batch in the background at once. The Stop of the notebook works in any case.
+A click reaches the kernel as a comm message. While a cell runs, messages are queued, unless the front end sends those of
+widgets to a subshell, which has its own thread (ipykernel 7 with JupyterLab 4.4 and later). So below a running cell the
+button appears only once the front end has created a subshell; below a batch in the background it appears at once. The
+notebook's own Stop button always works.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from .screen import show_bundle
 
 __all__ = ["StopButton"]
 
-# A batch that ends sooner needs no button, and no import of ipywidgets.
+# A batch that ends sooner needs no button, and does not import ipywidgets.
 _AFTER_SECONDS = 0.5
 
 
 class StopButton:
-    """Offers to stop a run.
+    """A button that stops a run.
 
     Parameters
     ----------
     stop : callable
-        Ends the run, from any thread.
+        Stops the run; may be called from any thread.
     kernel : Kernel or None
-        Of the shell.
+        The shell's kernel.
     waiting : bool
         True if a cell waits for the run.
     """
@@ -42,7 +43,7 @@ class StopButton:
         self._handle: Any = None
 
     def offer(self) -> None:
-        """Show the button when it would be heard; called again and again while the run goes on."""
+        """Show the button once a click can be handled; called repeatedly during the run."""
         if not self._possible or self._handle is not None or time.monotonic() - self._started < _AFTER_SECONDS:
             return
         if self._button is None:
@@ -51,13 +52,13 @@ class StopButton:
                 return
             from ipywidgets import Button
 
-            # Making it tells the front end, which then makes the subshell.
+            # Creating the button opens its comm, upon which the front end creates the subshell.
             self._button = Button(description="Stop", icon="stop", tooltip="End the batch; finished rows are kept")
             self._button.on_click(self._clicked)
         if self._waiting and not self._has_subshell():
             return
         view = {"version_major": 2, "version_minor": 0, "model_id": self._button.model_id}
-        # Where widgets are not shown, nothing is.
+        # Empty text, so that front ends without widgets show nothing.
         bundle = {"text/plain": "", "text/html": "", "application/vnd.jupyter.widget-view+json": view}
         self._handle = show_bundle(bundle, display_id=True)
 
@@ -70,7 +71,7 @@ class StopButton:
         self._stop()
 
     def close(self) -> None:
-        """Take the button away."""
+        """Remove the button."""
         self._possible = False
         if self._handle is not None:
             self._handle.update({"text/plain": "", "text/html": ""}, raw=True)

@@ -15,7 +15,7 @@ __all__ = ["table_bundle", "table_html"]
 def table_bundle(
     header: Sequence[Any], rows: Iterable[Sequence[Any]], *, footer: str = "", right: Container[int] = ()
 ) -> Bundle:
-    """Return the bundle of a table of texts and bars, everything escaped; the columns numbered in `right` are set right."""
+    """Return the bundle of a table of texts and bars, everything escaped; the columns in `right` are right-aligned."""
     given = [list(row) for row in rows]
     cells = [[one_line(cell) for cell in row] for row in given]
     names = [one_line(name) for name in header]
@@ -23,7 +23,7 @@ def table_bundle(
     width = terminal_width()
     plain = plain_table(names, cells, right=right)
     if width is not None and max(map(len, plain)) > width:
-        # A terminal that is too narrow shows the numbers without their bars.
+        # For a terminal that is too narrow: the columns without the bars.
         kept = [at for at, name in enumerate(header) if not isinstance(name, Legend)]
         narrow = [[row[at] for at in kept] for row in [names, *cells]]
         plain = plain_table(narrow[0], narrow[1:], right=right, width=width)

@@ -10,7 +10,7 @@ __all__ = ["close_with_parts"]
 
 
 def close_with_parts(widget: Any) -> None:
-    """Close a widget with all that belongs to it, each of which has a comm of its own: children, layout and style."""
+    """Close a widget with its children, layout and style, each of which has a comm of its own."""
     for part in _with_parts(widget):
         part.close()
 
