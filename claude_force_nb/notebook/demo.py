@@ -1,4 +1,4 @@
-"""``claude-force-nb demo``: the quickstart notebook in a real kernel, twice, against the simulator."""
+"""``claude-force-nb demo``: runs the quickstart notebook twice in a real kernel, against the simulator."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _quickstart() -> Path:
-    """Return the notebook that the wheel brings, or that of the source tree."""
+    """Return the path of the notebook in the installed package, or in the source tree."""
     shipped = _PACKAGE / "quickstart.ipynb"
     return shipped if shipped.is_file() else _PACKAGE.parent / "notebooks" / "quickstart.ipynb"
 
 
 def _environment(url: str, state: Path) -> Dict[str, str]:
-    """Return the kernel's environment: everything that the demo writes stays in its own folder."""
+    """Return the kernel's environment, in which everything that the demo writes stays in its own folder."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))},
         "ANTHROPIC_BASE_URL": url,
@@ -99,7 +99,7 @@ def _environment(url: str, state: Path) -> Dict[str, str]:
         "CLAUDE_FORCE_DATA_DIR": str(state / "data"),
         "IPYTHONDIR": str(state / "ipython"),
         "JPY_SESSION_NAME": "quickstart.ipynb",
-        # The kernel finds the package where this process found it.
+        # The kernel imports the package from the same place as this process.
         "PYTHONPATH": os.pathsep.join(
             part for part in (str(_PACKAGE.parent), os.environ.get("PYTHONPATH", "")) if part
         ),
@@ -114,11 +114,11 @@ def _execute(path: Path, environment: Dict[str, str], label: str) -> Tuple[Noteb
     from nbclient.exceptions import CellExecutionError
 
     class ThisInterpreter(AsyncKernelManager):
-        """Starts a kernel of the interpreter that runs, whatever kernels are installed."""
+        """Starts a kernel with the running interpreter, whatever kernels are installed."""
 
         @property
         def kernel_spec(self) -> KernelSpec:
-            # Errors only: a kernel on loopback warns that its ports are not encrypted.
+            # Log errors only, since a kernel on loopback warns that its ports are not encrypted.
             quiet = "--IPKernelApp.log_level=40"
             command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", quiet]
             return KernelSpec(argv=command, display_name="Python 3", language="python")
@@ -157,7 +157,7 @@ def _print_progress(line: str, *, end: bool) -> None:
 
 
 def _receipts(notebook: NotebookNode) -> List[str]:
-    """Return the receipts in a notebook's outputs, in their order."""
+    """Return the receipts in a notebook's outputs, in order."""
     found = []
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):

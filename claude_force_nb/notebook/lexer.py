@@ -1,7 +1,7 @@
-"""A lexer of pygments for cells with magics, and a Sphinx extension that reads the code of notebooks with it.
+"""A Pygments lexer for cells with magics, and a Sphinx extension that uses it for the code of notebooks.
 
-To Python's lexer a prompt is full of mistakes, ``isn't`` and ``$5`` for example, and `sphinx-build -W` takes its warnings for errors.
-``extensions = ["myst_nb", "claude_force_nb.notebook.lexer"]`` in ``conf.py`` makes Sphinx read prompts as text.
+To the Python lexer a prompt is full of errors, such as ``isn't`` and ``$5``, which fail `sphinx-build -W`. With
+``extensions = ["myst_nb", "claude_force_nb.notebook.lexer"]`` in ``conf.py``, Sphinx reads prompts as text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pygments.token import Comment, Keyword, Name, Operator, String, Text, White
 
 __all__ = ["CellLexer", "setup"]
 
-# Names under which notebooks and their documentation ask for the language of a cell.
+# Language names that notebooks and their documentation use for a cell.
 _NAMES_OF_PYTHON = ("python", "python3", "py", "py3", "ipython", "ipython3")
 
 
@@ -31,9 +31,9 @@ class _PromptLexer(RegexLexer):  # type: ignore[misc]  # pygments has no types
 
 
 class CellLexer(PythonLexer):  # type: ignore[misc]  # pygments has no types
-    """A cell of a notebook: Python with magics, lines for the shell and requests for help; or one cell magic with its text.
+    """A notebook cell: Python with line magics, shell commands and help requests, or a cell magic with its text.
 
-    It reads what is Python as `PythonLexer` does.
+    Python code is read as by `PythonLexer`.
     """
 
     name = "Notebook cell with Claude's magics"
@@ -48,17 +48,17 @@ class CellLexer(PythonLexer):  # type: ignore[misc]  # pygments has no types
                 r"(?s)\A(\s*)(%%)(claude\w*)([^\n]*)(.*)",
                 bygroups(Whitespace, Operator, Keyword, Text, using(_PromptLexer)),
             ),
-            # Below these there is Python.
+            # Cell magics whose body is Python.
             (
                 r"\A(\s*)(%%)(capture|debug|prun|python3?|time|timeit)\b(.*)$",
                 bygroups(Whitespace, Operator, Keyword, Text),
             ),
             (r"(?s)\A(\s*)(%%)([^\W\d]\w*|!)(.*)", bygroups(Whitespace, Operator, Keyword, Text)),
-            # A magic, a line for the shell: as a statement, behind "=" and behind ":".
+            # Magics and shell commands, as statements and after "=" or ":".
             (r"^([ \t]*)(%{1,2}[^\W\d]\w*\?{1,2})([ \t]*)$", bygroups(Whitespace, Keyword, Whitespace)),
             (r"(?:^|(?<=[=:]))([ \t]*)(%)([^\W\d]\w*)(.*)$", bygroups(Whitespace, Operator, Keyword, Text)),
             (r"(?:^|(?<==))([ \t]*)(!{1,2})(?!=)(.+)$", bygroups(Whitespace, Operator, Text)),
-            # Help.
+            # Help requests.
             (r"^([ \t]*)(\?{1,2})(.*)$", bygroups(Whitespace, Operator, Text)),
             (r"([\w.*]+)(\?{1,2})([ \t]*)$", bygroups(Name, Operator, Whitespace)),
             inherit,
@@ -67,7 +67,7 @@ class CellLexer(PythonLexer):  # type: ignore[misc]  # pygments has no types
 
 
 def setup(app: Any) -> Dict[str, Any]:
-    """Have Sphinx read Python with `CellLexer`; called by Sphinx for ``extensions = ["claude_force_nb.notebook.lexer"]``."""
+    """Register `CellLexer` for Python; Sphinx calls this for ``extensions = ["claude_force_nb.notebook.lexer"]``."""
     for name in _NAMES_OF_PYTHON:
         app.add_lexer(name, CellLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""%%claude_agent: an agent that is defined in the notebook."""
+"""%%claude_agent: defines an agent in the notebook."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REFERENCE = Reference(
 
 
 def agent(session: NotebookSession, line: str, body: Optional[str]) -> Bundle:
-    """Do what ``%%claude_agent`` does, and return what to show; see `define_agent`."""
+    """Run ``%%claude_agent``, and return what to show; see `define_agent`."""
     if wants_help(line):
         return REFERENCE.bundle()
     return define_agent(
@@ -61,18 +61,18 @@ def define_agent(
     body : str or None
         The system prompt, as typed.
     cell : str
-        For the agent's source.
+        Cell id, named as the agent's source.
     base_url : str or None
-        The server; None is the official API. It decides which models exist.
+        Address of the server, which determines the models that exist; None is the official API.
     prices : PriceTable
-        The models and their aliases.
+        Known models and their aliases.
 
     Raises
     ------
     OptionError
-        If the name or an option is not valid; nothing is defined then.
+        If the name or an option is invalid; nothing is defined then.
     UnknownModelError
-        If there is no such model.
+        If the model does not exist.
     EmptyPromptError
         If the cell is empty.
     """
@@ -106,7 +106,7 @@ def define_agent(
 def _goes_before(library: AgentLibrary, name: str) -> str:
     try:
         before = library.find(name)
-    except ConfigurationError:  # it does not exist, or its file is not valid
+    except ConfigurationError:  # it does not exist, or its file is invalid
         return ""
     if before.source.startswith("this notebook"):
         return " anew"

@@ -1,4 +1,4 @@
-"""%claude_agents: the list of agents, and the text of one."""
+"""%claude_agents: lists the agents, or shows one of them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def agents(library: AgentLibrary, line: str) -> Bundle:
     Raises
     ------
     OptionError
-        On more than one name.
+        If more than one name is given.
     UnknownAgentError
-        Where there is no such agent.
+        If there is no such agent.
     """
     if wants_help(line):
         return REFERENCE.bundle()
@@ -54,5 +54,5 @@ def _one(library: AgentLibrary, name: str) -> Bundle:
 
 
 def _called(agent: Agent) -> str:
-    """Return the name that an agent is used by, with the name in its file if different."""
+    """Return the name by which an agent is used, with the name in its file if that differs."""
     return agent.name if agent.title == agent.name else f"{agent.name} ({agent.title})"

@@ -1,4 +1,4 @@
-"""%claude_answers: keep answers in a file next to the notebook, and rerun the notebook from it."""
+"""%claude_answers: keeps answers in a file next to the notebook, and reruns the notebook from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ACTIONS", "REFERENCE", "answers"]
 
 ACTIONS = ("record", "use", "frozen", "off", "save", "status", "prune")
 SUFFIX = ".answers.jsonl"
-# Behind the path, and settings called answers_redact and so on.
+# Options after the path. The settings of the same meaning are called answers_redact and answers_max_age_days.
 _FILE_OPTIONS = ("redact", "max_age_days")
 MERGE_LINE = "*.answers.jsonl merge=union -text"
 REFERENCE = Reference(
@@ -50,14 +50,14 @@ REFERENCE = Reference(
 
 
 def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) -> Bundle:
-    """Do one of `ACTIONS`, and return what to show.
+    """Run one of `ACTIONS`, and return what to show.
 
-    Where ``CLAUDE_FORCE_ANSWERS_MODE=frozen`` freezes the run, as ``replay`` does, file and mode stay what they are.
+    If ``CLAUDE_FORCE_ANSWERS_MODE=frozen`` is set, as by ``replay``, neither the file nor the mode changes.
 
     Raises
     ------
     OptionError
-        On an unknown word, or if no file is named.
+        If a word is unknown, or no file is named.
     AnswerFileError
         If the file cannot be read or written.
     """
@@ -90,7 +90,7 @@ def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) 
 
 
 def _read_words(session: NotebookSession, words: str) -> Tuple[str, Dict[str, Any]]:
-    """Return the path, "" if none is given, and the options of the file: those of the line, else the settings."""
+    """Return the path, "" if none is given, and the file's options, from the line or else from the settings."""
     options = {name: session.settings.value("answers_" + name) for name in _FILE_OPTIONS}
     path: List[str] = []
     try:
@@ -110,7 +110,7 @@ def _read_words(session: NotebookSession, words: str) -> Tuple[str, Dict[str, An
 
 
 def _usual_path(session: NotebookSession) -> str:
-    """Return the path that is set, else the one next to the notebook if its name is known."""
+    """Return the path in the settings, or else the one next to the notebook if the notebook's name is known."""
     known = session.settings.value("answers")
     if known:
         return str(known)
@@ -140,7 +140,7 @@ def _set_mode(session: NotebookSession, mode: str, path: str, options: Mapping[s
 
 
 def _merge_hint(path: str) -> str:
-    """Return the hint for git to merge the file, if it is in a project without that setting."""
+    """Return a hint on how to let git merge the file, if its project lacks that setting."""
     project = project_of(path, or_working_directory=False)
     if project is None or not os.path.isdir(os.path.join(project, ".git")):
         return ""

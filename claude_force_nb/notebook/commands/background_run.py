@@ -21,10 +21,10 @@ logger = logging.getLogger("claude_force_nb")
 
 
 class BackgroundRun:
-    """A batch that runs in the background; made by ``--background``.
+    """A batch that runs in the background; created by ``--background``.
 
-    ``await run`` waits for its `BatchResult`, and raises if the run failed. Stop ends the waiting, not the run. The result of a
-    cancelled run contains the rows that were done.
+    ``await run`` waits for its `BatchResult`, and raises if the run failed. Stop ends the waiting, not the run. The result of
+    a cancelled run contains the rows that were done.
     """
 
     def __init__(self, run: BatchRun) -> None:
@@ -51,7 +51,7 @@ class BackgroundRun:
             if self._run.progress.ended_rows:
                 self._run.keep(self._run.batch(stopped=error))
             self._run.line.finish(self.bundle())
-            # Nobody may ever look at the run again.
+            # The user may never look at the run again, so the error must appear somewhere.
             logger.error("the batch in the background failed: %s: %s", type(error).__name__, error)
 
     def __await__(self) -> Generator[Any, None, BatchOutcome]:
@@ -61,7 +61,7 @@ class BackgroundRun:
         try:
             if asyncio.get_running_loop() is self.loop:
                 await asyncio.wait([self.task])
-            else:  # a cell in another thread
+            else:  # the cell runs in another thread
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(self.task), self.loop))
         except asyncio.CancelledError:
             line = f"Interrupted: {self.progress.share()}; the run continues, await it again"
@@ -80,25 +80,25 @@ class BackgroundRun:
 
     @property
     def progress(self) -> Progress:
-        """Its progress: ``.done``, ``.total``, ``.counts``, ``.cost``, ``.projected_cost``; as text, the live line."""
+        """Progress: ``.done``, ``.total``, ``.counts``, ``.cost``, ``.projected_cost``; as text, the live line."""
         return self._run.progress
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
-        """The task that runs it."""
+        """The orchestrator that answers the rows."""
         return self._run.orchestrator
 
     def cancel(self) -> None:
-        """Cancel it, from any thread; finished rows are kept, and their answers are in the cache.
+        """Cancel the run; finished rows are kept, and their answers are in the cache. May be called from any thread.
 
-        If it was sent as message batches, the API is asked to cancel them, and answers so far are collected.
+        If the rows were sent as message batches, the API is asked to cancel them, and the answers so far are collected.
         """
         if not self.task.done() and not self.loop.is_closed():
             self._cancelled = True
             self.loop.call_soon_threadsafe(self.orchestrator.cancel_run, self.task)
 
     def leave(self) -> None:
-        """Stop waiting, from any thread; message batches at the API keep running there."""
+        """Stop waiting for the run; message batches at the API keep running. May be called from any thread."""
         if not self.task.done() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.task.cancel)
 
@@ -108,7 +108,7 @@ class BackgroundRun:
         Raises
         ------
         ClaudeForceError
-            If it is still running.
+            If the run has not ended.
         Exception
             The error that ended it, if it affected all rows.
         """
@@ -130,7 +130,7 @@ class BackgroundRun:
 
 
 class _WaitingEnded(asyncio.CancelledError):
-    """A cancellation as any other, which a notebook shows as one line."""
+    """A cancellation that a notebook shows as one line."""
 
     def _render_traceback_(self) -> List[str]:
         return [str(self)]

@@ -46,7 +46,7 @@ REFERENCE = Reference(
 async def batch(
     session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
 ) -> Union[BatchOutcome, BackgroundRun, None]:
-    """Do what ``%%claude_batch`` (with a cell, the template) and ``%claude_batch`` (without) do.
+    """Run ``%%claude_batch``, whose cell is the template, or ``%claude_batch``, which has no cell.
 
     Returns
     -------
@@ -56,7 +56,7 @@ async def batch(
     Raises
     ------
     ClaudeForceError
-        One line; see `errors`.
+        With a message of one line; see `errors`.
     RunInterrupted
         On Stop.
     """
@@ -89,7 +89,7 @@ async def batch(
         session.front_end.show(await preview_batch(orchestrator, source, arguments, count=count))
         return None
     parts = frame_parts(arguments.get("schema"))
-    # Rows that go to a file, or to message batches, leave from here.
+    # Rows that are written to a file, or sent in message batches, are handled by this process instead of the cluster.
     in_cells = client is not None and path is None and arguments.get("via", "api") == "api"
     cluster = ClusterRoute(client, session, orchestrator) if in_cells else None
     plan = Plan(orchestrator, source, arguments, into, parts, path, live, session.server_note, cluster)
@@ -117,7 +117,10 @@ def _target(into: Optional[str]) -> Tuple[Optional[str], Optional[str]]:
 async def _open(
     session: NotebookSession, expression: str, options: Dict[str, Any], local_names: Mapping[str, Any], *, keep: bool
 ) -> Tuple[Source, Any]:
-    """Open the source; return it with the client of the cluster that has its rows, or None. Takes the options about rows out of `options`."""
+    """Open the source; return it with the client of the Dask cluster that holds its rows, or None.
+
+    The options about rows are removed from `options`.
+    """
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
     names = ChainMap(dict(local_names), session.front_end.names)
     async with ending_on_stop("the source was still being made; nothing was sent"):
@@ -146,12 +149,12 @@ async def _arguments(
     options: Dict[str, Any],
     local_names: Mapping[str, Any],
 ) -> Dict[str, Any]:
-    """Return the arguments of `AsyncAgentOrchestrator.run_stream`, the first row checked with them."""
+    """Return the arguments of `AsyncAgentOrchestrator.run_stream`, after checking the first row with them."""
     settings = session.settings
     width = take_option(options, "max_concurrent", settings)
     of_the_run: Tuple[str, ...] = ("via", "trust_file")
     route = {name: options.pop(name) for name in of_the_run if name in options}
-    # An item that is a prompt is sent as it is: data is never a template.
+    # Without a template the items are the prompts. They are sent as they are: data is never taken for a template.
     call = call_arguments(
         {**options, "raw": template is None},
         settings,

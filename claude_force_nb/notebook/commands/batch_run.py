@@ -27,7 +27,7 @@ from .cluster_route import ClusterRoute
 
 __all__ = ["BatchOutcome", "BatchRun", "Plan"]
 
-# What a batch gives: its rows, or of rows that went to a file their sums.
+# The value of a batch: its rows, or a summary if the rows went to a file.
 BatchOutcome = Union[BatchResult, BatchSummary]
 
 
@@ -40,7 +40,7 @@ class Plan:
     orchestrator : AsyncAgentOrchestrator
     source : Source
     arguments : mapping
-        Of `AsyncAgentOrchestrator.run_stream`.
+        Arguments of `AsyncAgentOrchestrator.run_stream`.
     into : str or None
         Variable that receives the result.
     more : callable or None
@@ -48,7 +48,7 @@ class Plan:
     path : str or None
         File that receives the rows instead of memory.
     live : str
-        Whether the rows that are done are shown while it runs: auto, on or off.
+        Value of ``live=``, whether progress is shown during the run: auto, on or off.
     server_note : callable
         Returns a note about which server answers, or "".
     cluster : ClusterRoute or None
@@ -67,7 +67,7 @@ class Plan:
 
 
 class BatchRun:
-    """A plan in progress.
+    """The execution of a plan.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class BatchRun:
     numbers : sequence of int, optional
         The rows to run; all of them by default.
     background : bool
-        True if no cell waits for it.
+        True if no cell waits for the run.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class BatchRun:
             total=lambda: source.total,
             taken=lambda: source.taken,
             clock=time.monotonic,
-            # A batch that is at the API is answered there: nothing of it is in flight here.
+            # Rows in message batches are answered at the API: this process has none of them in flight.
             calls=None if plan.arguments.get("via") == "batches" else plan.orchestrator.snapshot,
         )
         self.collected = ResultCollector(
@@ -108,21 +108,21 @@ class BatchRun:
         )
         live = front_end.live(plan.live)
         if background and live is Live.TEXT:
-            live = Live.AT_END  # text would run into the user's typing
+            live = Live.AT_END  # text would interfere with the user's typing
         self.line = LiveLine(self.progress, live, in_kernel=front_end.in_kernel, button=button)
         self._started = time.monotonic()
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
-        """What carries it out."""
+        """The orchestrator that answers the rows."""
         return self._plan.orchestrator
 
     def _clicked(self) -> None:
-        """End the run as the notebook's Stop does, or as its `BackgroundRun` does."""
+        """Stop the run as the notebook's Stop button does, or cancel its `BackgroundRun`."""
         (self._stop or _thread.interrupt_main)()
 
     def on_stop(self, stop: Callable[[], None]) -> None:
-        """Set what the Stop button does, for a run that no cell waits for."""
+        """Set the function that the Stop button calls, for a run that no cell waits for."""
         self._stop = stop
 
     def describe(self) -> str:
@@ -141,7 +141,7 @@ class BatchRun:
         loop = asyncio.get_running_loop()
         follower = loop.create_task(self.line.follow())
         if self._source.total is None:
-            # Reads a file once, in a thread; the run itself reports any problem with it.
+            # Counts the rows of a file in a thread; the run itself reports any problem with the file.
             loop.run_in_executor(None, self._source.count).add_done_callback(_look_away)
         try:
             arguments, path = self._plan.arguments, self._plan.path
@@ -218,13 +218,13 @@ class BatchRun:
     def show(self, batch: BatchOutcome, note: Optional[str] = None) -> None:
         """Show the results so far in place of the progress line."""
         where = None if self._plan.path is None else f"in {self._plan.path}"
-        # What the cache or a file answered says nothing of this server.
+        # Answers from the cache or a file do not count as asking this server.
         asked = any(batch.counts.get(status, 0) for status in ("ok", "cut_off", "refused"))
         server = self._plan.server_note(self.orchestrator.transport.base_url, asked=asked)
         cluster = None if self._plan.cluster is None else self._plan.cluster.note
         note = " · ".join(part for part in (note, where, cluster, server) if part) or None
         shown = bundle_of(batch, note=note)
-        # Below a run in the background other cells have begun by now.
+        # When a background run ends, other cells have started, and a table would appear below one of them.
         table = None if self._background else self._front_end.batch_table(batch, note)
         self.line.finish(shown if table is None else table.static(shown))
         if table is not None:

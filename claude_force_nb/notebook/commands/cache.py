@@ -38,12 +38,12 @@ REFERENCE = Reference(
 
 
 def cache(session: NotebookSession, line: str) -> Bundle:
-    """Do one of `ACTIONS`, and return what to show.
+    """Run one of `ACTIONS`, and return what to show.
 
     Raises
     ------
     OptionError
-        On an unknown word.
+        If a word is unknown.
     """
     if wants_help(line):
         return REFERENCE.bundle()
@@ -76,12 +76,12 @@ def _numbers(report: Any) -> List[Tuple[str, str]]:
 
 
 def _clear(response_cache: ResponseCache, tier: Optional[str], *, sure: bool) -> str:
-    """Remove the entries of a tier; return what to say.
+    """Remove the entries of a tier; return the line to show.
 
     Raises
     ------
     OptionError
-        Where there are two and it is not said which, or there is no such tier.
+        If there are two tiers and none is named, or if the tier does not exist.
     """
     shared = response_cache.shared
     if tier == "shared" and shared is None:
@@ -102,7 +102,7 @@ def _clear(response_cache: ResponseCache, tier: Optional[str], *, sure: bool) ->
 
 
 def _sure(entries: int, directory: str) -> bool:
-    """Ask whether to clear.
+    """Ask the user whether to clear the cache.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From the options of a cell and the settings to the arguments of a call."""
+"""Turns the options of a cell and the settings into the arguments of a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claude_force_nb.prompts.injection_policy import forget_warnings
 
 __all__ = ["call_arguments", "memory_arguments", "take_option"]
 
-# Options of a cell that a setting may give.
+# Options of a cell that default to a setting.
 _SETTINGS = (
     "agent",
     "model",
@@ -28,7 +28,7 @@ _SETTINGS = (
 
 
 def take_option(options: Dict[str, Any], name: str, settings: Settings) -> Any:
-    """Remove an option from those of a cell and return it; if the cell does not set it, return the setting's value."""
+    """Remove an option from a cell's options and return its value, or the setting's if the cell does not set it."""
     value = options.pop(name, None)
     return settings.value(name) if value is None else value
 
@@ -41,12 +41,12 @@ def call_arguments(
     *,
     further: Mapping[str, Any] = MappingProxyType({}),
 ) -> Dict[str, Any]:
-    """Return the arguments of `AsyncAgentOrchestrator.run`, from the cell first, then from the settings.
+    """Return the arguments of `AsyncAgentOrchestrator.run`; the cell's options take precedence over the settings.
 
     Parameters
     ----------
     options : mapping
-        Of the cell; not changed.
+        Options of the cell; not modified.
     settings : Settings
     local_names : mapping
         Names of the calling function, which take precedence over those of the notebook.
@@ -58,7 +58,7 @@ def call_arguments(
     Raises
     ------
     OptionError
-        If a setting or ``schema=`` cannot be used.
+        If a setting or ``schema=`` is invalid.
     """
     forget_warnings()
     options = dict(options)
@@ -69,7 +69,7 @@ def call_arguments(
             call[name] = options.pop(name)
             continue
         value, source = settings.lookup(name)
-        # An agent's own model and bound go before this package's defaults, not before what the user has set.
+        # An agent's own values take precedence over this package's defaults, but not over the user's settings.
         if value is not None and not (source == "default" and name in ("model", "max_tokens", "cache") and agent):
             call[name] = value
     call["timeout_seconds"] = take_option(options, "timeout", settings)
@@ -85,7 +85,7 @@ def call_arguments(
 
 
 def memory_arguments(memory: Union[bool, str], memory_tokens: int, turn: CellRun) -> Dict[str, Any]:
-    """Return the arguments of `AsyncAgentOrchestrator.run` for what ``memory=`` says."""
+    """Return the arguments of `AsyncAgentOrchestrator.run` for a value of ``memory=``."""
     if memory is False:
         return {}
     named = {} if memory is True else {"memory": memory}

@@ -47,7 +47,7 @@ REFERENCE = Reference(
 async def ask(
     session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
 ) -> Union[ClaudeResult, Preview, None]:
-    """Do what ``%%claude`` (with a cell) and ``%claude`` (without) do.
+    """Run ``%%claude``, which has a cell, or ``%claude``, which has none.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ async def ask(
     Raises
     ------
     ClaudeForceError
-        One line; see `errors`.
+        With a message of one line; see `errors`.
     RunInterrupted
         On Stop.
     """
@@ -109,7 +109,7 @@ def _preview(session: NotebookSession, prompt: str, call: Mapping[str, Any]) -> 
 
 
 def preview_call(orchestrator: AsyncAgentOrchestrator, prompt: str, call: Mapping[str, Any]) -> Preview:
-    """Return what ``--dry-run`` shows: the request as it would be sent, the most it can cost, and whether it is cached.
+    """Return the preview for ``--dry-run``: the request as it would be sent, its maximum cost, whether it is cached.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def preview_call(orchestrator: AsyncAgentOrchestrator, prompt: str, call: Mappin
 
 @dataclass
 class _Question:
-    """One prompt under way, and what is shown meanwhile."""
+    """One prompt in progress, and its display."""
 
     session: NotebookSession
     orchestrator: AsyncAgentOrchestrator
@@ -159,7 +159,7 @@ class _Question:
         self._screen: Screen = make_screen(self.live, in_kernel=self.session.front_end.in_kernel)
 
     async def run(self) -> ClaudeResult:
-        """Ask, and show the answer while it arrives; ``into=`` receives the result, even if it is a failure."""
+        """Send the prompt, and show the answer as it arrives; ``into=`` receives the result, even a failed one."""
         try:
             result = await interruptible(self._work(), self._describe)
         except (RunInterrupted, StoppedError) as interruption:
@@ -168,7 +168,7 @@ class _Question:
             raise
         except SchemaError as error:
             if self.stream and error.result is not None:
-                self._screen.finish(replace(error.result, error=None))  # the cell's last line says what is wrong
+                self._screen.finish(replace(error.result, error=None))  # the error below the cell says what is wrong
             self._keep(error.result)
             raise
         except BaseException:
@@ -209,7 +209,7 @@ class _Question:
         return f"stopped {so_far}; run again to ask again"
 
     def _stopped(self, error: BaseException) -> ClaudeResult:
-        """Return what there is of a stopped answer. What was sent may be billed."""
+        """Return the result of a stopped call, with the partial answer. A call that was sent may be billed."""
         text = "" if self._partial is None else self._partial.text
         if not self._status.attempts:
             return ClaudeResult(text=text, status="not_sent", error=error)

@@ -1,4 +1,4 @@
-"""The rows of a Dask frame: answered by the workers of its cluster, and shown as those of any batch."""
+"""Answers the rows of a Dask collection on the workers of its cluster, with the display of any other batch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from claude_force_nb.rows.sources import Source
 
 __all__ = ["ClusterRoute", "fetch_rows", "find_cluster"]
 
-# Where frames, series and bags of Dask are made.
+# Modules that define Dask's frames, series and bags.
 _DASK = ("dask", "dask_expr")
 # Arguments of a batch that are not options of its calls.
 _OF_THE_BATCH = ("cell", "max_concurrent", "template", "trust_file", "via")
-# Settings that the workers' orchestrators are built with as the session's is.
+# Settings that the workers' orchestrators share with the session's.
 _SHARED_SETTINGS = (
     "allow_http",
     "allow_unknown_price",
@@ -33,7 +33,7 @@ _SHARED_SETTINGS = (
 
 
 def find_cluster(value: Any) -> Any:
-    """Return the Dask client in use if `value` is a Dask collection; None for other values, or without a client. Does not import Dask."""
+    """Return the current Dask client if `value` is a Dask collection and there is one, else None. Does not import Dask."""
     if type(value).__module__.partition(".")[0] not in _DASK or "distributed" not in sys.modules:
         return None
     from claude_force_nb.distributed.cluster import client_of
@@ -45,26 +45,26 @@ def find_cluster(value: Any) -> Any:
 
 
 async def fetch_rows(client: Any, value: Any) -> Any:
-    """Return the rows of a collection of Dask, which the notebook shows and gives back with their answers."""
+    """Return the rows of a Dask collection, which the notebook shows and returns with their answers."""
     from claude_force_nb.distributed.cluster import compute
 
     return await interruptible(compute(client, value), lambda: "the frame was still being read; nothing was sent")
 
 
 class ClusterRoute:
-    """The way of a batch's rows through a cluster.
+    """The route of a batch's rows through a Dask cluster.
 
     Parameters
     ----------
     client : distributed.Client
     session : NotebookSession
     orchestrator : AsyncAgentOrchestrator
-        That of the batch.
+        The orchestrator of the batch.
 
     Attributes
     ----------
     note : str
-        What the end of the batch says of the cluster.
+        Note about the cluster, shown at the end of the batch.
     """
 
     def __init__(self, client: Any, session: NotebookSession, orchestrator: AsyncAgentOrchestrator) -> None:

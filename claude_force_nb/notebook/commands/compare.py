@@ -1,4 +1,4 @@
-"""%%claude_compare: one prompt, or one for each row of a source, to several models, agents and samples."""
+"""%%claude_compare: sends a prompt, or one for each row of a source, to several models, agents and samples."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ REFERENCE = Reference(
 async def compare(
     session: NotebookSession, line: str, cell: Optional[str], local_names: Mapping[str, Any]
 ) -> Union[Comparison, BatchComparison, None]:
-    """Ask, and return the answers, ordered by model, agent and sample; a failed one is included with its error.
+    """Send the prompts, and return the answers ordered by model, agent and sample, failed ones with their error.
 
     Returns
     -------
     Comparison, BatchComparison or None
-        Columns of answers where the line names a source of rows; None for ``--help``.
+        A `BatchComparison` if the line names a source of rows; None for ``--help``.
 
     Raises
     ------
     ClaudeForceError
-        One line; nothing was sent where one of the requests cannot be made.
+        With a message of one line; nothing was sent if one of the requests cannot be made.
     RunInterrupted
-        On Stop; the answers that have come are in the cache.
+        On Stop; the answers received so far are in the cache.
     """
     invocation = parse_batch_line(line, allowed=COMPARE_OPTIONS)
     options, source = dict(invocation.options), invocation.rest
@@ -77,7 +77,7 @@ async def compare(
     check_target(into, session.front_end.names)
     places = _places(options)
     if "budget" in options:
-        # One for the whole cell, however many answers share it.
+        # All answers of the cell share one budget.
         free = session.settings.value("allow_unknown_price")
         options["budget"] = Budget(options["budget"], allow_unknown_price=free)
     made: Union[Comparison, BatchComparison]
@@ -94,7 +94,7 @@ async def compare(
 
 
 def _places(options: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Take models, agents and samples out of the options; return what each answer is asked with."""
+    """Remove models, agents and samples from the options; return the model, agent and sample of each answer."""
     models, agents = _names(options.pop("models", None)), _names(options.pop("agents", None))
     samples = options.pop("samples", 1)
     places = [
@@ -179,6 +179,6 @@ async def _ask_all(
 
 
 def _failed(call: Mapping[str, Any], error: Exception, status: str) -> ClaudeResult:
-    # What was sent may have been billed.
+    # A failed call was sent and may have been billed.
     cost = None if status == "failed" else Decimal(0)
     return ClaudeResult(model=call.get("model") or "", agent=call.get("agent"), status=status, error=error, cost=cost)

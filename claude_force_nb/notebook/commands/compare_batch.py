@@ -1,4 +1,4 @@
-"""%%claude_compare over a source of rows: each row to several models and agents, and how far these agree."""
+"""%%claude_compare over a source of rows: sends each row to several models and agents, and shows how far they agree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STOPPED = "the source was still being made; nothing was sent"
 
 
 class _Column:
-    """The rows for one model, agent and sample, and the arguments of their run."""
+    """The run of all rows for one model, agent and sample."""
 
     def __init__(self, place: Mapping[str, Any], source: Source, arguments: Dict[str, Any]) -> None:
         self.place = place
@@ -58,28 +58,28 @@ async def compare_rows(
     places: Sequence[Mapping[str, Any]],
     local_names: Mapping[str, Any],
 ) -> BatchComparison:
-    """Ask for every row at every place, and show how far the answers agree.
+    """Answer every row with each model, agent and sample, and show how far the answers agree.
 
     Parameters
     ----------
     session : NotebookSession
     expression : str
-        The source.
+        Expression for the source.
     template : str or None
-        Prompt of every row; without one the rows are prompts.
+        Prompt of every row; without one the rows are the prompts.
     options : dict
-        Of the line, without models, agents and samples.
+        Options of the line without models, agents and samples.
     places : sequence of mapping
-        ``model`` and ``agent``, where they are asked for, and ``sample`` of each column.
+        For each column its ``sample``, and its ``model`` and ``agent`` if given.
     local_names : mapping
         Names of the calling function.
 
     Raises
     ------
     ClaudeForceError
-        One line; nothing was sent where a name, the source or the template is wrong.
+        With a message of one line; nothing was sent if a name, the source or the template is wrong.
     RunInterrupted
-        On Stop; the answers that have come are in the cache.
+        On Stop; the answers received so far are in the cache.
     """
     columns = await _columns(session, expression, template, options, places, local_names)
     orchestrator = session.orchestrator

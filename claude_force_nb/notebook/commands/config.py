@@ -1,4 +1,4 @@
-"""%claude_config: the settings, and where each comes from."""
+"""%claude_config: shows the settings and where each comes from, or changes them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ REFERENCE = Reference(
 
 
 def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: Mapping[str, str]) -> Bundle:
-    """Do what ``%claude_config key=value …`` does: all of it, or nothing where one value cannot be used.
+    """Run ``%claude_config key=value …``; if one value is invalid, nothing changes.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: 
     names : mapping
         Names of the notebook; ``prices=`` may name one of them.
     environ : mapping
-        Environment variables, one of which holds the key.
+        Environment variables, one of which holds the API key.
 
     Raises
     ------
     OptionError
-        On an unknown name, or a value that is not valid.
+        If a name is unknown or a value is invalid.
     """
     if wants_help(line):
         return REFERENCE.bundle()
@@ -110,7 +110,7 @@ def _flags(line: str) -> Tuple[bool, Optional[str], str]:
 
 
 def _save(settings: Settings, values: Mapping[str, Any], place: str, environ: Mapping[str, str]) -> str:
-    """Write what the line sets, or all that this session has set; return the line that says where."""
+    """Save the settings of the line, or all that this session has changed; return a line that says where."""
     given = values or settings.typed
     if not given:
         raise OptionError("nothing is set in this session: %claude_config model=haiku --save, for one")
@@ -119,7 +119,7 @@ def _save(settings: Settings, values: Mapping[str, Any], place: str, environ: Ma
 
 
 def _check_model(settings: Settings, values: Mapping[str, Any]) -> None:
-    """Raise UnknownModelError if a model looks like a mistyped alias, before it fails in each cell."""
+    """Raise UnknownModelError if a model looks like a mistyped alias, so that it does not fail in each cell later."""
     model = values.get("model", "default")
     if model == "default":
         return
@@ -135,7 +135,7 @@ def _check_model(settings: Settings, values: Mapping[str, Any]) -> None:
 def config_bundle(
     settings: Settings, environ: Mapping[str, str], *, everything: bool = False, note: str = ""
 ) -> Bundle:
-    """Return the values that are set and where they come from; always includes the server and the masked key.
+    """Return the settings that are set and where they come from, and always the server and the masked key.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def config_bundle(
     everything : bool
         True to include settings left at their default.
     note : str
-        Shown below.
+        Line below the table.
     """
     rows: List[Tuple[str, str, str, str]] = []
     for name, option in SETTINGS.items():

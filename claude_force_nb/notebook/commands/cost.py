@@ -1,4 +1,4 @@
-"""%claude_cost: what was spent and saved."""
+"""%claude_cost: shows what was spent and saved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .reference import Reference, wants_help
 
 __all__ = ["COST_OPTIONS", "REFERENCE", "cost", "cost_bundle", "do_cost"]
 
-# What `%claude_cost` takes.
+# Options of `%claude_cost`.
 COST_OPTIONS = ("by", "since", "export", "into", "prune")
 REFERENCE = Reference(
     magic="%claude_cost",
@@ -41,7 +41,7 @@ REFERENCE = Reference(
 
 
 def cost(session: NotebookSession, line: str, *, now: float) -> Bundle:
-    """Do what ``%claude_cost`` is asked for, and return what to show; see `do_cost`."""
+    """Run ``%claude_cost``, and return what to show; see `do_cost`."""
     if wants_help(line):
         return REFERENCE.bundle()
     given = parse_pairs(line, COST_OPTIONS, "%claude_cost")
@@ -67,16 +67,16 @@ def do_cost(
         Some of `COST_OPTIONS`.
     ledger : Ledger
     budgets : sequence of Budget or DailyBudget
-        Named below the table.
+        Budgets that the footer shows.
     names : mapping
-        The notebook's names, where ``into=`` puts the data frame.
+        The notebook's names, to which ``into=`` adds the data frame.
     now : float
         Unix seconds.
 
     Raises
     ------
     OptionError
-        If one of them is not valid; nothing is done then.
+        If an option is invalid; nothing is done then.
     """
     since, into = given.get("since", ""), given.get("into", "")
     moment = parse_since(since, now=now) if since else None

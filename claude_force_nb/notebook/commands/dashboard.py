@@ -1,4 +1,4 @@
-"""%claude_dashboard: live activity of the session."""
+"""%claude_dashboard: shows the live activity of the session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def dashboard(session: NotebookSession, line: str) -> Optional[Bundle]:
     Raises
     ------
     OptionError
-        On any word other than ``close``.
+        For any word other than ``close``.
     """
     if wants_help(line):
         return REFERENCE.bundle()

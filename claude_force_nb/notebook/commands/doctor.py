@@ -1,4 +1,4 @@
-"""%claude_doctor: what works here, and how to fix what does not."""
+"""%claude_doctor: shows what works here, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def doctor(session: NotebookSession, line: str) -> Bundle:
     Raises
     ------
     OptionError
-        On any word other than ``--online``.
+        For any word other than ``--online``.
     """
     if wants_help(line):
         return REFERENCE.bundle()

@@ -52,9 +52,9 @@ async def jobs(session: NotebookSession, line: str, *, now: float) -> Optional[B
     Raises
     ------
     OptionError
-        On an unknown word.
+        If a word is unknown.
     UnknownJobError, JobError
-        One line; see `JobRegistry`.
+        With a message of one line; see `JobRegistry`.
     RunInterrupted
         On Stop while attached; the job keeps running.
     """

@@ -1,4 +1,4 @@
-"""%claude_memory: the turns of the conversations."""
+"""%claude_memory: shows or changes the turns of conversations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def memory(conversations: Memory, line: str) -> Bundle:
     Raises
     ------
     OptionError
-        On an unknown word or conversation.
+        If a word or conversation is unknown.
     """
     if wants_help(line):
         return REFERENCE.bundle()

@@ -10,7 +10,7 @@ from claude_force_nb.text_tables import without_controls
 __all__ = ["cell_of", "put_code_below"]
 
 _PYTHON = frozenset(["", "python", "py", "python3", "ipython"])
-# Languages that IPython itself has a cell magic for.
+# Languages for which IPython has a cell magic.
 _MAGICS = {
     "bash": "bash",
     "sh": "bash",
@@ -22,7 +22,7 @@ _MAGICS = {
 
 
 def cell_of(blocks: Sequence[CodeBlock]) -> str:
-    """Return the blocks of an answer as one cell: those in Python, or the first in a language that has a magic; else ""."""
+    """Return one cell with all Python blocks of an answer, or the first block in a language with a magic; else ""."""
     python = [block.text for block in blocks if block.language in _PYTHON and block.text.strip()]
     if python:
         return without_controls("\n\n".join(python))
@@ -33,7 +33,7 @@ def cell_of(blocks: Sequence[CodeBlock]) -> str:
 
 
 def put_code_below(shell: Any, blocks: Sequence[CodeBlock]) -> bool:
-    """Put the code into a new cell below, or into the prompt of a terminal, without running it. Return whether there was any."""
+    """Put the code into a new cell below, or into a terminal's prompt, without running it; return False if there is none."""
     cell = cell_of(blocks)
     if cell:
         shell.set_next_input(cell, replace=False)

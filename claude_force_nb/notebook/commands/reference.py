@@ -15,7 +15,7 @@ __all__ = ["Reference", "wants_help"]
 
 
 def wants_help(line: str) -> bool:
-    """Return whether a magic's line asks for its reference."""
+    """Return whether a magic's line asks for help."""
     return "--help" in line.split()
 
 
@@ -28,15 +28,15 @@ class Reference:
     magic : str
         As typed, such as ``%claude_cost``.
     summary : str
-        What it does, in one or two sentences.
+        One or two sentences about what it does.
     examples : tuple of (str, str)
-        About three: what to type, and what it does.
+        About three examples: what to type, and what it does.
     page : str
         File and heading in docs/.
     options : sequence of str
         Names in the table of options.
     words : tuple of (str, str, str)
-        Other words that it takes: as typed, meaning, and value.
+        Other words on its line: as typed, meaning, and value.
     """
 
     magic: str
@@ -47,7 +47,7 @@ class Reference:
     words: Tuple[Tuple[str, str, str], ...] = ()
 
     def text(self) -> str:
-        """Return the reference as what ``%%magic?`` shows: the examples first."""
+        """Return the reference as text for ``%%magic?``, examples first."""
         width = max(len(typed) for typed, _ in self.examples)
         examples = [f"    {typed.ljust(width)}  # {meaning}" for typed, meaning in self.examples]
         rows = [*self.words, *help_rows(self.options)]
@@ -56,7 +56,7 @@ class Reference:
 
     @property
     def link(self) -> str:
-        """Address of the page that says more."""
+        """URL of the documentation page."""
         return DOCUMENTATION + self.page
 
     def bundle(self) -> Bundle:

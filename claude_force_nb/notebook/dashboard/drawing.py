@@ -14,7 +14,7 @@ __all__ = ["STYLE", "dashboard_bundle", "section_html"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
-# Colours come from JupyterLab, so that they follow its theme; elsewhere they are inherited.
+# Colours are JupyterLab's variables, so that they follow its theme; in other front ends they are inherited.
 STYLE = """<style>
 .claude-force-dash{font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:1.45;max-width:60em;
 color:var(--jp-ui-font-color1,inherit)}
@@ -55,7 +55,7 @@ background:var(--jp-layout-color2,rgba(127,127,127,.12))}
 
 
 def _text(value: str) -> str:
-    # A lone dollar in its own element is never one of a pair that MathJax would take for a formula.
+    # MathJax does not pair up dollar signs that are in elements of their own.
     return html.escape(value).replace("$", "<span>$</span>")
 
 
@@ -69,7 +69,7 @@ def _bar(cell: Cell) -> str:
         return ""
     width = max(0.0, min(1.0, cell.share)) * 100
     extra = " cf-" + cell.colour if cell.colour else ""
-    # A screen reader has read the number; the bar says nothing more.
+    # Hidden from screen readers, which have read the number already.
     return f'<div class="cf-bar{extra}" aria-hidden="true"><div style="width:{width:.1f}%"></div></div>'
 
 
@@ -101,7 +101,7 @@ def _table(section: Section) -> str:
     if not section.rows:
         body = f'<tr><td colspan="{len(section.header)}">nothing yet</td></tr>'
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    # Narrow front ends scroll it sideways, by keyboard too; words are not broken into letters.
+    # Narrow front ends scroll the table sideways instead of breaking words; the tab index allows that by keyboard too.
     label = html.escape(section.title or section.header[0])
     return f'<div class="cf-wide" role="group" tabindex="0" aria-label="{label}">{table}</div>'
 
@@ -147,13 +147,13 @@ def _plain(section: Section) -> str:
 
 
 def dashboard_bundle(state: DashboardState, css_class: str = "") -> Dict[str, str]:
-    """Return the dashboard without its buttons, as every front end and a saved notebook can show it.
+    """Return the dashboard without its buttons, a form that every front end and a saved notebook can show.
 
     Parameters
     ----------
     state : DashboardState
     css_class : str
-        A further class of the HTML's element.
+        Additional class of the HTML element.
     """
     parts = sections(state)
     plain = "\n".join(map(_plain, parts))

@@ -1,4 +1,4 @@
-"""%claude_dashboard as ipywidgets. Imported only when a dashboard is opened: ipywidgets costs time to import."""
+"""The dashboard as ipywidgets. Imported only when one is opened, since importing ipywidgets takes time."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from .watching import Watching
 
 __all__ = ["Dashboard", "Dashboards"]
 
-# Front ends that do not tell which cell runs cannot tell a second dashboard from the first run again.
+# Maximum number of dashboards. Without a cell id, a rerun of the cell cannot be told from a second cell.
 _MOST = 8
 
-# While the live one is on the page its copy for the saved notebook is not shown, nor the place where it cannot be.
+# Hide the static copy for the saved notebook while the live dashboard is on the page, and the error that JupyterLab shows
+# in place of a widget without a kernel.
 _HIDE_COPY = "<style>body:has(.claude-force-live-{0}) .claude-force-copy-{0}{{display:none}}</style>"
 _HIDE_BROKEN = (
     "<style>.jp-OutputArea:has(.claude-force-copy-{0}) .jupyter-widgets.jp-OutputArea-output:not(:has(*))"
     "{{display:none}}</style>"
 )
-# What the button says and explains, while calls are sent and while they are not. Its name tells its state, so it must not have
-# `aria-pressed` as well: "Resume, pressed" would say the opposite (WAI-ARIA Authoring Practices, button pattern). A name that stays
-# would need that attribute, which a widget gets from a script only, and where no script runs nothing would tell the state.
+# Label and tooltip of the button while calls are sent, and while they are paused. The label shows the state, so the button must
+# not have `aria-pressed` as well: "Resume, pressed" would mean the opposite (WAI-ARIA Authoring Practices, button pattern). A
+# constant label would need that attribute, which only a script can set on a widget.
 _PAUSE = ("Pause", "Hold back further calls; the cache still answers")
 _RESUME = ("Resume", "Send calls again")
 _LIVE_REGION = '<div class="claude-force-dash" role="status" aria-live="polite">{}</div>'
@@ -38,7 +39,7 @@ _CAPTION = "claude_force_nb dashboard as last seen; run the cell for the live on
 
 
 class _Panel(ipywidgets.VBox):  # type: ignore[misc]
-    """A box that tells when somebody closes it, `Widget.close_all` for one."""
+    """A box that calls back when it is closed, for example by `Widget.close_all`."""
 
     on_closed: Optional[Callable[[], None]] = None
 
@@ -63,10 +64,10 @@ class Dashboard:
         self._closed = False
         self._shown: Dict[str, Section] = {}
         self._parts = {name: ipywidgets.HTML() for name in ("overview", "models", "cache", "calls")}
-        # There from the start: a screen reader announces what changes in a region that it knows.
+        # Created at the start, since a screen reader announces changes only in a live region that exists already.
         self._message = ipywidgets.HTML(_LIVE_REGION.format(""))
         self._question = ipywidgets.HTML()
-        # One button, so that the focus stays where it is when its meaning changes.
+        # One button for both, so that it keeps the focus when its meaning changes.
         self._pause_button = self._button(*_PAUSE, self._pause_or_resume)
         buttons = [
             self._pause_button,
@@ -104,13 +105,13 @@ class Dashboard:
 
     @staticmethod
     def _button(label: str, tooltip: str, act: Callable[[], None], style: str = "") -> Any:
-        # No icon: ipywidgets draws it as a character, which becomes part of the name that a screen reader says.
+        # No icon: ipywidgets renders it as a character, which screen readers would read as part of the label.
         button = ipywidgets.Button(description=label, tooltip=tooltip, button_style=style)
         button.on_click(lambda _: act())
         return button
 
     def open(self) -> None:
-        """Display it, and watch."""
+        """Display the dashboard and keep it up to date."""
         state = self._source.state()
         self.show(state)
         view = {"version_major": 2, "version_minor": 0, "model_id": self._id}
@@ -121,7 +122,7 @@ class Dashboard:
         self._source.add(self)
 
     def show(self, state: DashboardState) -> None:
-        """Send changes to the browser; when idle, update the copy for the saved notebook as well."""
+        """Send changes to the browser; when nothing is in progress, also update the copy for the saved notebook."""
         if self._closed:
             return
         name, tooltip = _RESUME if state.snapshot.paused else _PAUSE
@@ -141,11 +142,11 @@ class Dashboard:
         return shown
 
     # ------------------------------------------------------------------ buttons
-    # A click comes in the kernel's own thread, or in that of a subshell: what it does to the orchestrator is done there and
-    # at once, what it shows is shown on the source's loop.
+    # A click arrives in the kernel's main thread or in that of a subshell. It acts on the orchestrator at once, in that
+    # thread; the display is updated on the source's event loop.
 
     def _pause_or_resume(self) -> None:
-        # What the button says decides, not what may have changed since it was last drawn.
+        # The label that the user saw decides, not a state that may have changed since.
         (self._resume if self._pause_button.description == _RESUME[0] else self._pause)()
 
     def _pause(self) -> None:
@@ -202,7 +203,7 @@ class Dashboard:
     # ------------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Stop watching and take every widget out of the page; its copy stays, with the last numbers. Idempotent."""
+        """Stop updating and remove all widgets; the copy stays, with the last numbers. Idempotent."""
         if self._closed:
             return
         if self._copy is not None:
@@ -219,7 +220,7 @@ def _answers(count: int, kind: str = "") -> str:
 
 
 class Dashboards:
-    """The dashboards of a session: one for each cell, however often it is run.
+    """The dashboards of a session, at most one per cell.
 
     Parameters
     ----------
@@ -232,7 +233,7 @@ class Dashboards:
         self._open: Dict[str, Dashboard] = {}
 
     def open(self, cell: Optional[str]) -> None:
-        """Open one, in place of the one that this cell opened before."""
+        """Open a dashboard; one that this cell opened before is closed."""
         if self._source is None or not self._source.viewers:
             self._source = DashboardSource(self._watching, asyncio.get_running_loop())
         earlier = self._open.pop(cell or "", None) if cell else None
@@ -245,6 +246,6 @@ class Dashboards:
         dashboard.open()
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all dashboards."""
         while self._open:
             self._open.popitem()[1].close()

@@ -1,4 +1,4 @@
-"""The source of the dashboards' numbers: one per session, idle while nothing changes."""
+"""Sends the session's state to its dashboards; idle while nothing changes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .watching import Watching
 
 __all__ = ["DashboardSource", "Viewer"]
 
-# At most four pictures a second: more is not seen, and each travels to the browser.
+# At most four updates a second: more cannot be seen, and each is sent to the browser.
 PERIOD_SECONDS = 0.25
-# While calls are under way some numbers change without an event.
+# While calls are in progress, some numbers change without an event.
 _POLL_SECONDS = 1.0
 
 
 class Viewer(Protocol):
-    """Shows states."""
+    """Displays states."""
 
     def show(self, state: DashboardState) -> None:
-        """Show a state that differs from the last one."""
+        """Display a state that differs from the last one."""
 
 
 class DashboardSource:
-    """Sends each new state to its viewers, on the event loop that created it, at most four times a second.
+    """Sends each new state to its viewers at most four times a second, on the kernel's event loop.
 
     It listens only while there are viewers, and runs a timer only while something has just happened or is in progress.
 
@@ -35,7 +35,7 @@ class DashboardSource:
     ----------
     watching : Watching
     loop : AbstractEventLoop
-        The kernel's.
+        The kernel's event loop.
     """
 
     def __init__(self, watching: Watching, loop: asyncio.AbstractEventLoop) -> None:
@@ -61,12 +61,12 @@ class DashboardSource:
         """Add a viewer."""
         if not self._viewers:
             self._stop_listening = self._watching.add(self._on_event)
-            # Changes that a cell makes to the cache directly emit no event.
+            # A cell that changes the cache directly causes no event.
             self._watching.shell.events.register("post_run_cell", self._after_cell)
         self._viewers.append(viewer)
 
     def remove(self, viewer: Viewer) -> None:
-        """Remove a viewer; the last one takes listener and timer with it."""
+        """Remove a viewer; after the last one, stop the listener and the timer."""
         if viewer not in self._viewers:
             return
         self._viewers.remove(viewer)
@@ -89,16 +89,16 @@ class DashboardSource:
         self.touch()
 
     def touch(self) -> None:
-        """Check soon whether something has changed; from any thread."""
+        """Schedule a check for changes; may be called from any thread."""
         if not self._called:
             self._called = True
             self.call(self._arm)
 
     def call(self, function: Callable[[], Any]) -> None:
-        """Run a function on the source's loop; from any thread."""
+        """Run a function on the source's event loop; may be called from any thread."""
         try:
             self._loop.call_soon_threadsafe(function)
-        except RuntimeError:  # the loop is closed, and the kernel with it
+        except RuntimeError:  # the loop is closed, because the kernel shuts down
             self._called = False
 
     def _arm(self) -> None:

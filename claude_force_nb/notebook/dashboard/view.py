@@ -1,4 +1,4 @@
-"""The content of the dashboard as sections of facts. Pure."""
+"""The content of the dashboard, as sections of labelled values. Pure."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _KINDS = ("requests", "input-tokens", "output-tokens")
 
 @dataclass(frozen=True)
 class DashboardState:
-    """Everything a dashboard shows; equal states look the same.
+    """Everything that a dashboard shows; equal states look the same.
 
     Attributes
     ----------
     snapshot : Snapshot
-        Of the session's orchestrator.
+        State of the session's orchestrator.
     cache : CacheStats or None
         None without a cache.
     models : tuple of ModelSums
-        This session's answers.
+        Totals of this session's answers by model.
     hit_rates, costs : tuple of (float, float) and of (float, Decimal)
         See `Tally`.
     failed : int
-        Requests of this session without an answer.
+        Number of this session's requests without an answer.
     local : bool
-        True if a server on this machine answers, whose cost is not real spending.
+        True if the server is on this machine, so that costs are not real spending.
     """
 
     snapshot: Snapshot
@@ -51,7 +51,7 @@ class DashboardState:
     local: bool = False
 
     def __post_init__(self) -> None:
-        # Whole seconds: finer ones would make states differ that look the same.
+        # Whole seconds: with fractions, states that look the same would differ.
         pauses = tuple((family, float(math.ceil(seconds))) for family, seconds in self.snapshot.paused_families)
         limits = tuple(
             (family, None if seconds is None else float(math.ceil(seconds)))
@@ -61,7 +61,7 @@ class DashboardState:
 
     @property
     def restless(self) -> bool:
-        """True while numbers change even without events."""
+        """True while numbers change without events."""
         return self.snapshot.busy or bool(self.snapshot.paused_families)
 
 
@@ -80,15 +80,15 @@ def state_of(orchestrator: AsyncAgentOrchestrator, tally: Tally) -> DashboardSta
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, perhaps with a bar.
+    """A text with an optional bar.
 
     Attributes
     ----------
     text : str
     note : str
-        What follows it in smaller type.
+        Addition in smaller type.
     share : float or None
-        Length of the bar, 0.0 to 1.0.
+        Length of the bar, 0.0 to 1.0; None for no bar.
     colour : str
         ``""``, ``"saved"`` or ``"low"``.
     """
@@ -111,11 +111,11 @@ class Curve:
     Attributes
     ----------
     label : str
-        What it is, with its first and last value in words.
+        Its name, with its first and last value in words.
     points : tuple of float
-        Two and more, 0.0 to 1.0.
+        At least two values, 0.0 to 1.0.
     colour : str
-        As of a bar.
+        As for a bar; see `Cell`.
     """
 
     label: str
@@ -130,15 +130,15 @@ class Section:
     Attributes
     ----------
     name : str
-        Which one.
+        Identifier of the section.
     title : str
-        Its heading; "" for none.
+        Heading; "" for none.
     facts : tuple of (str, Cell)
-        Label and value.
+        Labels and values.
     header, rows : tuple
-        Of a table.
+        Header and rows of a table.
     curves : tuple of Curve
-        Drawn beside each other.
+        Curves, drawn side by side.
     alerts : tuple of str
         Warnings.
     large : bool
@@ -207,14 +207,14 @@ def _limited(family: str, seconds: Optional[float]) -> str:
 
 
 def _known(known: Optional[Decimal], unknown: int, count: int, share: Optional[float] = None, colour: str = "") -> Cell:
-    """Return the dollars of `count` answers, of which `unknown` are not included; an unknown price is never shown as nothing."""
+    """Return a cell with the US dollars of `count` answers; the `unknown` ones without a price are noted, not counted as 0."""
     if unknown and unknown == count:
         return Cell(dollars(None))
     return Cell(dollars(known), f"+ {unknown:,} price unknown" if unknown else "", share, colour)
 
 
 def _rate(cache: Optional[CacheStats], hits: int, calls: int) -> str:
-    """Return the share of answers that cost nothing. The cache's own counters include lookups that asked for no answer."""
+    """Return the share of answers that cost nothing. The cache's own counters would include lookups without a call."""
     if cache is None and not hits:
         return "no cache"
     return f"{hits / (hits + calls):.0%}" if hits + calls else "–"
@@ -259,7 +259,7 @@ def _cache(state: DashboardState) -> Section:
 
 
 def _curves(state: DashboardState) -> Tuple[Curve, ...]:
-    """Return cost and hit rate over time, once there is a course to be seen."""
+    """Return cost and hit rate over time, once there are enough points for a curve."""
     curves = []
     costs = [cost for _, cost in state.costs]
     if len(costs) > 1 and costs[-1]:

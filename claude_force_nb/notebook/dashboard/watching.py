@@ -1,4 +1,4 @@
-"""Observes a session's orchestrators, for sums since the session began and for the dashboards."""
+"""Observes a session's orchestrators, for totals since the session began and for the dashboards."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class Watching:
         self.shell = shell
         self._make = make
         self._orchestrator: Optional[AsyncAgentOrchestrator] = None
-        # Those before it, for as long as a job of theirs goes on.
+        # Earlier orchestrators, as long as one of their background runs continues.
         self._earlier: List[weakref.ref[AsyncAgentOrchestrator]] = []
-        # From the start, so that a dashboard opened later knows what came before it. What servers on this machine answer is
-        # summed apart: it is not spending.
+        # Kept from the start, so that a dashboard opened later includes earlier calls. Answers of servers on this machine
+        # are counted separately, since they are not real spending.
         self._tallies = {local: Tally() for local in (False, True)}
         self._listeners: Dict[Listener, Callable[[], None]] = {}
         self._stop_summing: Callable[[], None] = _nothing
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
-        """The orchestrator in use now, whatever the settings for the next one are."""
+        """The current orchestrator, even if the settings have changed since."""
         return self._make() if self._orchestrator is None else self._orchestrator
 
     def refresh(self) -> None:
-        """Apply new settings at once if that ends no call; errors in them are reported where they are used."""
+        """Apply changed settings now, unless that would end calls; errors in them are reported where they are used."""
         if self._orchestrator is not None and not self._orchestrator.snapshot().busy:
             try:
                 self._make()
@@ -60,9 +60,9 @@ class Watching:
                 pass
 
     def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
-        """Listen to this one too; earlier ones may still have calls in flight."""
+        """Listen to another orchestrator as well; earlier ones may still have calls in flight."""
         if self._orchestrator is not None:
-            # A setting that changes is not a word that calls may leave again.
+            # Paused calls stay paused when a setting changes.
             if self._orchestrator.snapshot().paused:
                 orchestrator.pause()
             alive = [each for each in self._earlier if each() is not None]
@@ -91,7 +91,7 @@ class Watching:
         return replace(state, snapshot=functools.reduce(Snapshot.with_calls_of, busy, state.snapshot))
 
     def add(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with events of the session's current and future orchestrators; return a function that ends this."""
+        """Call `listener` with events of the session's current and future orchestrators; return a function to unsubscribe."""
         self._listeners[listener] = self.orchestrator.add_listener(listener)
         return lambda: self._listeners.pop(listener, _nothing)()
 

@@ -1,4 +1,4 @@
-"""What ``%claude_doctor`` and ``claude-force-nb doctor`` look at: software, the server and the way to it, what is on disk.
+"""The checks of ``%claude_doctor`` and ``claude-force-nb doctor``: software, the server and the connection to it, files.
 
-Each module has checks of one kind, which return `Finding`s; `examine` runs them all. Nothing here changes anything.
+Each module has checks of one kind, which return `Finding`s; `examine` runs them all. No check changes anything.
 """

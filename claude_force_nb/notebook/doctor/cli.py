@@ -1,4 +1,4 @@
-"""``claude-force-nb doctor``: what works on this machine, and what to do about what does not."""
+"""``claude-force-nb doctor``: reports what works on this machine, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report; return 1 where something does not work, else 0."""
+    """Print the report; return 1 if something does not work, else 0."""
     settings = Settings(configurable=None, environ=os.environ, folder=folder_of_notebook())
     findings = asyncio.run(_findings(settings, online=arguments.online))
     print("\n".join(as_lines(findings)))

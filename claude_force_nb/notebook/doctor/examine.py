@@ -34,7 +34,7 @@ async def examine(settings: Settings, environ: Mapping[str, str], *, shell: Any)
         Environment variables.
     shell : InteractiveShell or None
     """
-    # In a thread: a server may take seconds to answer, and may run in this very loop.
+    # In a thread, since a server may take seconds to answer, or may run on this very event loop.
     server = await asyncio.get_running_loop().run_in_executor(None, _tried, look_at_server, settings, environ)
     findings = [*_tried(look_at_software, shell), *server, *_tried(look_at_places, settings, environ)]
     secrets = secrets_of(environ)
@@ -55,7 +55,7 @@ def _masked(finding: Finding, secrets: List[str]) -> Finding:
 
 
 async def ask_once(orchestrator: AsyncAgentOrchestrator) -> Finding:
-    """Make one call of at most `ONLINE_DOLLARS`, past the cache."""
+    """Make one call that costs at most `ONLINE_DOLLARS`, bypassing the cache."""
     try:
         result = await orchestrator.run(
             "Answer with the word yes.", model="haiku", max_tokens=64, cache="off", budget=ONLINE_DOLLARS

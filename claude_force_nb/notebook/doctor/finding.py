@@ -1,4 +1,4 @@
-"""What one check has found."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Finding:
     Attributes
     ----------
     subject : str
-        What was looked at.
+        What was checked.
     says : str
-        What was found; never a secret.
+        What was found; never contains a secret.
     state : str
-        ``ok``, ``note`` (works, but there is something to know) or ``problem``.
+        ``ok``, ``note`` (works, but with something worth knowing) or ``problem``.
     remedy : str
         What to do; "" if nothing.
     """

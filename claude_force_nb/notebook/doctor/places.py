@@ -26,16 +26,16 @@ from .finding import NOTE, PROBLEM, Finding
 
 __all__ = ["look_at_places"]
 
-# Databases that were moved out of the way, and drafts of a key whose maker was killed.
+# Unusable databases that were moved aside, and temporary key files of processes that were killed.
 _LEFTOVER = re.compile(r".*\.unusable-\d+|cache\.key\.[0-9a-f]{16}")
-# A temporary folder of this age belongs to no session that still runs.
+# A temporary folder of this age is taken for a leftover of a session that no longer runs.
 _OLD_SECONDS = 7 * 86400
 
 
 def look_at_places(settings: Settings, environ: Mapping[str, str]) -> List[Finding]:
     """Check secret, cache, ledger, permissions and leftovers. Creates no files or folders."""
     with warnings.catch_warnings():
-        # What a cache warns of is a line of this report.
+        # Warnings of the cache are lines of this report already.
         warnings.simplefilter("ignore")
         cache = _open_cache(settings, environ)
         ledger = default_ledger_path(environ)
@@ -102,7 +102,7 @@ def _cache(cache: ResponseCache) -> Finding:
 
 
 def _shared_cache(url: Optional[str], environ: Mapping[str, str]) -> List[Finding]:
-    """Look at the Redis server that a team shares, where there is one."""
+    """Check the Redis server that a team shares, if one is set."""
     if not url:
         return []
     subject = "Shared cache"
@@ -134,7 +134,7 @@ def _ledger(path: Path) -> Finding:
 
 
 def _local_ledger(path: Path) -> List[Finding]:
-    """Look at what the simulator and other servers on this machine answered, if they did."""
+    """Check the ledger of answers from the simulator and other servers on this machine, if there is one."""
     if not path.exists():
         return []
     subject = "Local ledger"
@@ -146,7 +146,7 @@ def _local_ledger(path: Path) -> List[Finding]:
 
 
 def _last_day(path: Path, subject: str) -> Union[LedgerRow, Finding]:
-    """Return the sums of the last 24 hours, or why a ledger cannot be used."""
+    """Return the totals of the last 24 hours, or a finding that says why the ledger cannot be used."""
     ledger = Ledger(path)
     try:
         total = ledger.total(since=time.time() - 86400)

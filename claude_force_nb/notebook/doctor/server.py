@@ -26,9 +26,9 @@ from .finding import NOTE, OK, PROBLEM, Finding
 __all__ = ["look_at_server"]
 
 _WAIT_SECONDS = 5.0
-# Only as much of an answer is read as is needed to recognise the server.
+# Only this much of a response is read: enough to recognise the server.
 _MOST_BYTES = 20_000
-# The API checks no clock, but dates of receipts and the day of a daily budget come from this machine's.
+# Tolerated deviation. The API does not check clocks, but receipts and the daily budget use this machine's.
 _CLOCK_SECONDS = 60.0
 _NEW_ADDRESS = "%claude_config base_url=https://…"
 
@@ -42,16 +42,16 @@ class _Answer(NamedTuple):
 
 
 def look_at_server(settings: Settings, environ: Mapping[str, str]) -> List[Finding]:
-    """Check the key, the server's address and what answers there, proxy and certificates, and the clock.
+    """Check the key, the server's address and its response, proxy and certificates, and the clock.
 
-    One GET without a key leaves the machine; it takes up to 5 s.
+    This sends one GET request without a key, which takes up to 5 s.
     """
     findings, clock = _look(settings, environ)
     return [*findings, _clock(clock, time.time())]
 
 
 def _look(settings: Settings, environ: Mapping[str, str]) -> Tuple[List[Finding], Optional[float]]:
-    """Return the findings, and the time by the server's clock if one answered."""
+    """Return the findings, and the server's time if it answered."""
     try:
         address, source = settings.lookup("base_url")
         if address == SIMULATOR:
@@ -105,7 +105,7 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _ask(server: str) -> _Answer:
-    """Ask for the list of models without a key: a Messages API refuses that in its own way, and nothing else does."""
+    """Ask for the list of models without a key, which a Messages API refuses in a way that identifies it."""
     handlers = [_NoRedirect(), *([ProxyHandler({})] if is_loopback(server) else [])]
     request = Request(server + "/v1/models", headers={"anthropic-version": "2023-06-01", "accept": "application/json"})
     try:
@@ -121,7 +121,7 @@ def _ask(server: str) -> _Answer:
 
 
 def _kind(body: bytes) -> str:
-    """Return "Messages API" for a body that only such an API gives, else what it looks like."""
+    """Return "Messages API" for a body that only such an API returns, else a description of the body."""
     try:
         found = load_json(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):

@@ -1,4 +1,5 @@
 """The running cell as the kernel reports it, and how Stop ends it.
 
-`cells` says which cell runs, `stopping` ends what a cell awaits, `waker` wakes the event loop for it. Every other room of the notebook may use them.
+`cells` identifies the running cell, `stopping` ends what it awaits, `waker` wakes the event loop for that. All other
+packages of the notebook may use them.
 """

@@ -1,4 +1,4 @@
-"""Questions to the person at the keyboard."""
+"""Asks the user yes-or-no questions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["agreed"]
 
 
 def agreed(question: str) -> Optional[bool]:
-    """Ask a question in the front end and wait; return whether the answer was yes, None if nobody can be asked.
+    """Ask a question in the front end; return whether the answer is yes, or None if nobody can be asked.
 
     Parameters
     ----------
     question : str
-        Ends with a question mark; anything but ``y`` and ``yes`` is a no.
+        Ends with a question mark. Any answer other than ``y`` or ``yes`` means no.
     """
     try:
         answer = input(f"{question} [y/N] ")
-    except (EOFError, RuntimeError):  # ipykernel raises a kind of RuntimeError where the front end takes no input
+    except (EOFError, RuntimeError):  # ipykernel raises a subclass of RuntimeError if the front end allows no input
         return None
     return answer.strip().lower() in ("y", "yes")

@@ -16,9 +16,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def cell_id(message: Any) -> Optional[str]:
-    """Return the id that a front end such as JupyterLab gives a cell in the message that runs it, or None.
+    """Return the cell id that a front end such as JupyterLab puts into the message that runs the cell, or None.
 
-    VS Code gives a URI whose fragment is the cell (``vscode-notebook-cell:/folder/book.ipynb#W1sZmlsZQ==``); the rest is the notebook.
+    VS Code sends a URI (``vscode-notebook-cell:/folder/book.ipynb#W1sZmlsZQ==``), whose fragment identifies the cell and
+    the rest the notebook.
     """
     found = _mapping(_mapping(message).get("metadata")).get("cellId")
     if not found:
@@ -28,7 +29,7 @@ def cell_id(message: Any) -> Optional[str]:
 
 
 def runs_in_vs_code() -> bool:
-    """Return whether the running cell belongs to VS Code, whose notebooks and interactive windows name their cells by URIs of its own."""
+    """Return whether the running cell belongs to VS Code, which identifies cells by ``vscode-…`` URIs."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     message: Any = getattr(shell, "get_parent", dict)()
@@ -36,7 +37,7 @@ def runs_in_vs_code() -> bool:
 
 
 def cell_run(message: Any, execution_count: int) -> CellRun:
-    """Return which cell runs, and which run of it this is.
+    """Return the running cell, and which of its runs this is.
 
     Parameters
     ----------
@@ -47,9 +48,9 @@ def cell_run(message: Any, execution_count: int) -> CellRun:
 
     Notes
     -----
-    With an id from the front end the cell is known by it. Without one, a cell of a front end with a user before it is known by
-    its code: the same code again is the cell run again. Where nobody can run a cell again each run is a cell of its own: in
-    nbclient, which runs a notebook once from top to bottom (it says that nobody can be asked for input), and in a terminal.
+    A cell is identified by the id that the front end sends. Without an id, a cell of an interactive front end is identified by
+    its code, so that running the same code again counts as a rerun. Where cells are not rerun, each run counts as a cell of
+    its own: in a terminal, and in nbclient, which runs a notebook once from top to bottom and does not allow input.
     """
     message = _mapping(message)
     content = _mapping(message.get("content"))

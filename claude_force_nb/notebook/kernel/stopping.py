@@ -1,4 +1,4 @@
-"""Stop: ends what a cell is waiting for, with one line."""
+"""Lets Stop (SIGINT) end what a cell is waiting for, with a message of one line."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["ending_on_stop", "interruptible"]
 
 T = TypeVar("T")
 
-# The kernel passes a signal on through two futures before it cancels the cell.
+# Iterations of the event loop until a Stop arrives, as the kernel passes it through two futures before it cancels the cell.
 _TURNS_OF_A_STOP = 5
 
 
 @contextmanager
 def _on_sigint(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the loop when SIGINT comes, even if the loop sleeps (the kernel's own handler does not wake it)."""
+    """Call `stop` on the loop upon SIGINT, even if the loop sleeps (the kernel's own handler does not wake it)."""
     remove: Callable[[], Any] = lambda: None  # noqa: E731
     try:
         previous = signal.getsignal(signal.SIGINT)
-        # A handler of the loop's own takes away what wakes the loop for the rest of the cell, and is slow to set.
+        # The loop's own signal handler would remove the wakeup socket for the rest of the cell, and is slow to set.
         if signals_wake():
             signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(stop))
         else:
@@ -34,7 +34,7 @@ def _on_sigint(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Ite
                 remove = lambda: loop.remove_signal_handler(signal.SIGINT)  # noqa: E731
             except (NotImplementedError, RuntimeError):  # Windows
                 signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(stop))
-    except ValueError:  # not the main thread: signals do not come here
+    except ValueError:  # not the main thread, which alone receives signals
         yield
         return
     try:
@@ -46,7 +46,7 @@ def _on_sigint(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Ite
 
 
 async def _stop_came() -> bool:
-    """Return whether Stop came since the cell last awaited: the kernel tells it in the next turns of the loop."""
+    """Return whether Stop was pressed since the cell last awaited; the kernel reports that in the next loop iterations."""
     try:
         for _ in range(_TURNS_OF_A_STOP):
             await asyncio.sleep(0)
@@ -57,7 +57,7 @@ async def _stop_came() -> bool:
 
 @asynccontextmanager
 async def ending_on_stop(line: str) -> AsyncIterator[None]:
-    """Let Stop end code of the user's that does not await, which the handler of a cell that awaits waits for.
+    """Let Stop interrupt user code that does not await; the kernel's handler only takes effect at the next await.
 
     Raises
     ------
@@ -68,7 +68,7 @@ async def ending_on_stop(line: str) -> AsyncIterator[None]:
         raise RunInterrupted(line)
     try:
         previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    except ValueError:  # not the main thread: signals do not come here
+    except ValueError:  # not the main thread, which alone receives signals
         yield
         return
     try:
@@ -87,7 +87,7 @@ async def interruptible(work: Coroutine[Any, Any, T], describe: Callable[[], str
     ----------
     work : coroutine
     describe : callable
-        Gives the line that says how far the work got and what to do next; called after it has ended.
+        Returns a line that says how far the work got and what to do next; called after the work has ended.
 
     Raises
     ------

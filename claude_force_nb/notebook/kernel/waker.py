@@ -11,19 +11,20 @@ __all__ = ["SignalWaker", "signals_wake"]
 
 
 class SignalWaker:
-    """Lets a signal end the event loop's sleep, so that Stop ends any cell that awaits, a plain ``await`` too.
+    """Lets a signal wake a sleeping event loop, so that Stop ends any cell that awaits, even a plain ``await``.
 
-    The kernel's own handler cancels the cell on SIGINT but does not wake the loop (ipython/ipykernel#881): without this, the
-    cell goes on until something else happens. No handler is changed; signals are told to a socket that the loop watches.
+    The kernel's own handler cancels the cell on SIGINT but does not wake the loop (ipython/ipykernel#881), so that the cell
+    would continue until something else happens. No handler is changed: the signal module writes to a socket (see
+    `signal.set_wakeup_fd`) that the loop watches.
     """
 
     def __init__(self) -> None:
-        # Kept from cell to cell: opening and watching them takes longer than all else that is done for a cell here.
+        # Kept from cell to cell, since opening and watching them takes longer than everything else here.
         self._sockets: Optional[Tuple[socket.socket, socket.socket]] = None
         self._loop: Optional[asyncio.AbstractEventLoop] = None
 
     def start(self) -> None:
-        """Watch for signals while a cell runs; does nothing where signals do not come, or already wake the loop."""
+        """Watch for signals while a cell runs; do nothing if signals cannot be received, or already wake the loop."""
         try:
             loop = asyncio.get_running_loop()
             if signals_wake():
@@ -32,7 +33,7 @@ class SignalWaker:
                 self._open(loop)
             assert self._sockets is not None
             signal.set_wakeup_fd(self._sockets[1].fileno(), warn_on_full_buffer=False)
-        except (ValueError, NotImplementedError, RuntimeError, OSError):  # another thread, or a loop without readers
+        except (ValueError, NotImplementedError, RuntimeError, OSError):  # not the main thread, or no `add_reader`
             self.close()
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -43,7 +44,7 @@ class SignalWaker:
         loop.add_reader(self._sockets[0], _drain, self._sockets[0])
 
     def stop(self) -> None:
-        """End the watching; safe to call at any time."""
+        """Stop watching; safe to call at any time."""
         if self._sockets is None:
             return
         try:
@@ -54,7 +55,7 @@ class SignalWaker:
             pass
 
     def close(self) -> None:
-        """End the watching for good; safe to call at any time."""
+        """Stop watching and close the sockets; safe to call at any time."""
         self.stop()
         if self._sockets is None:
             return
@@ -70,12 +71,12 @@ class SignalWaker:
 
 
 def signals_wake() -> bool:
-    """Return whether signals already wake somebody, through this waker or another.
+    """Return whether signals already write to a wakeup file descriptor, ours or another one.
 
     Raises
     ------
     ValueError
-        Outside the main thread, where no signal comes.
+        Outside the main thread, which alone receives signals.
     """
     current = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(current, warn_on_full_buffer=False)

@@ -14,28 +14,28 @@ _POLL_SECONDS = 0.1
 
 
 def run_blocking(work: Callable[[], Awaitable[T]], held: Callable[[], bool] = lambda: False) -> T:
-    """Run to the end where awaiting is not possible: in a function, or from ``ipython -c``.
+    """Run an awaitable to its end where awaiting is impossible: in a function, or from ``ipython -c``.
 
-    Patches asyncio through nest-asyncio, but only where a loop runs already.
+    If a loop is already running, asyncio is patched by nest-asyncio; otherwise not.
 
     Parameters
     ----------
     work : callable
-        Gives the awaitable.
+        Returns the awaitable.
     held : callable, optional
-        Says whether the work waits for Resume to be pressed.
+        Returns whether the work is waiting for Resume to be pressed.
 
     Raises
     ------
     ClaudeForceError
-        If it does: as long as something blocks here, the kernel hears no button.
+        If `held` returns True: while this function blocks, the kernel cannot handle a click on the button.
     """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(_call(work, held))
     try:
-        import nest_asyncio2 as nest_asyncio  # ipykernel from 7.2 on brings it; the two must not be mixed
+        import nest_asyncio2 as nest_asyncio  # ipykernel 7.2 and later depend on it; the two must not be mixed
     except ImportError:
         import nest_asyncio
     nest_asyncio.apply(loop)
@@ -43,7 +43,8 @@ def run_blocking(work: Callable[[], Awaitable[T]], held: Callable[[], bool] = la
     try:
         result: T = loop.run_until_complete(task)
     except BaseException:
-        # Stop leaves the loop as KeyboardInterrupt does, and would be reported under a later cell as never seen.
+        # Stop leaves the loop like KeyboardInterrupt. Retrieve the task's exception, or asyncio would report it below a
+        # later cell as never retrieved.
         if task.done() and not task.cancelled():
             task.exception()
         raise
@@ -69,10 +70,10 @@ async def _call(work: Callable[[], Awaitable[T]], held: Callable[[], bool]) -> T
 
 
 async def _outcome(work: Callable[[], Awaitable[T]]) -> Tuple[Optional[T], Optional[BaseException]]:
-    """Return what the work gives or raises.
+    """Return the result or the exception of the work.
 
-    Stop is a KeyboardInterrupt, which a task raises out of its loop as well: whoever waits for the task would not be told,
-    and would raise it a second time out of the kernel's own loop, which ends the kernel.
+    Stop raises KeyboardInterrupt, which a task raises out of its event loop as well. The code that waits for the task would
+    not be told, and would raise it a second time out of the kernel's own loop, which ends the kernel.
     """
     try:
         return await work(), None

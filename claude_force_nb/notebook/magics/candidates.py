@@ -1,4 +1,4 @@
-"""What Tab offers as the value of an option, or as the rows of a batch."""
+"""Completions for the value of an option, and for the source of a batch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["columns_of", "files", "public_names", "sources", "values_of"]
 
-# What pydantic models, dataclasses and TypedDicts have.
+# Attributes that identify pydantic models, dataclasses and TypedDicts.
 _OF_SCHEMAS = ("model_json_schema", "__dataclass_fields__", "__total__", "__fields__")
 _ROW_FILES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
 _MOST_FILES = 100
-# Names that IPython puts into every notebook.
+# Names that IPython defines in every notebook.
 _NOT_THE_USERS = frozenset(["In", "Out", "exit", "get_ipython", "open", "quit"])
 
 
 def public_names(session: NotebookSession) -> Mapping[str, Any]:
-    """Return the names of the notebook that its author gave."""
+    """Return the names that the user defined in the notebook."""
     return {
         name: value
         for name, value in list(session.front_end.names.items())
@@ -39,7 +39,7 @@ def values_of(session: NotebookSession, name: str, columns: Sequence[str] = ()) 
     session : NotebookSession
     name : str
     columns : sequence of str
-        Of the rows that a batch is asked about.
+        Columns of the batch's source.
     """
     if name in ("agent", "agents"):
         return session.agents.names()
@@ -65,13 +65,13 @@ def values_of(session: NotebookSession, name: str, columns: Sequence[str] = ()) 
 
 
 def sources(session: NotebookSession, word: str) -> List[str]:
-    """Return names of the notebook that hold rows, and files in the folder that do."""
+    """Return names of the notebook, and files of the folder, that can be the source of a batch."""
     names = [name for name, value in public_names(session).items() if _holds_rows(value)]
     return [*sorted(names), *files(word, _ROW_FILES)]
 
 
 def columns_of(session: NotebookSession, source: Sequence[str]) -> List[str]:
-    """Return the columns of the rows that the first of some words names in the notebook; nothing is computed or read for it."""
+    """Return the columns of the source that the first word names, without computing or reading anything."""
     rows = public_names(session).get(source[0]) if source else None
     if isinstance(rows, (list, tuple)) and rows:
         rows = rows[0]
@@ -82,7 +82,7 @@ def columns_of(session: NotebookSession, source: Sequence[str]) -> List[str]:
 
 
 def files(word: str, suffixes: Tuple[str, ...]) -> List[str]:
-    """Return the files of the folder that `word` begins to name, the working directory by default."""
+    """Return the files in the folder of the incomplete path `word`, by default the working directory."""
     folder = os.path.dirname(word)
     try:
         with os.scandir(os.path.expanduser(folder) or ".") as entries:
@@ -93,7 +93,7 @@ def files(word: str, suffixes: Tuple[str, ...]) -> List[str]:
 
 
 def _age(model: str) -> Tuple[List[int], str]:
-    """Sort newer versions before older ones: of ``claude-opus-4-1-20250805`` the 4.1 counts, and then the date."""
+    """Return a sort key that puts newer versions first (4.1 for ``claude-opus-4-1-20250805``), then sorts by name."""
     numbers = [int(number) for number in re.findall(r"\d+", model)]
     version = [number for number in numbers if number < 1000]
     return [-number for number in [*version, 0, 0][:2]], model

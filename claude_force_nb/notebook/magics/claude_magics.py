@@ -1,4 +1,4 @@
-"""The class of the magics: each calls its command and shows what it gives."""
+"""The class of the magics, each of which calls its command and shows the result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AWAITABLE = {
 
 @magics_class
 class ClaudeMagics(Magics):
-    """``%claude`` and its relatives. Commands are imported when they are used, to keep loading the extension fast."""
+    """``%claude`` and the other magics. Commands are imported on first use, to keep loading the extension fast."""
 
     def __init__(self, shell: Any, configurable: Any) -> None:
         super().__init__(shell)
@@ -48,7 +48,7 @@ class ClaudeMagics(Magics):
 
     @property
     def session(self) -> NotebookSession:
-        """The session, made with the first magic."""
+        """The session, created when the first magic runs."""
         if self._session is None:
             from claude_force_nb.notebook.session.session import NotebookSession
 
@@ -201,7 +201,7 @@ class ClaudeMagics(Magics):
         self._show(dashboard(self.session, line))
 
     def awaitable(self, name: str, line: str, cell: Optional[str] = None) -> Coroutine[Any, Any, Any]:
-        """Return what one of `AWAITABLE` does, to be awaited by a cell at its top level, whose names are the notebook's."""
+        """Return the coroutine of one of `AWAITABLE`, which a cell awaits at its top level."""
         if name == "claude":
             return self._ask(line, cell, None)
         if name == "claude_batch":
@@ -213,7 +213,7 @@ class ClaudeMagics(Magics):
         return self._jobs(line) if name == "claude_jobs" else self._doctor(line)
 
     async def _in_cell(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Do what a cell asks for, known as that cell's where an answer is missing."""
+        """Run a magic's work; a missing answer is reported as this cell's."""
         from claude_force_nb.answers import asking_from
 
         with asking_from(f"cell {self.session.front_end.cell_run().label}"):
@@ -224,7 +224,7 @@ class ClaudeMagics(Magics):
             self.session.front_end.show(bundle, about_the_run=about_the_run)
 
     def cell_failed(self, source: str, error: BaseException) -> None:
-        """Keep what `{{ last_error }}` says of a cell that has failed."""
+        """Keep a failed cell and its error for `{{ last_error }}`."""
         from claude_force_nb.notebook.session.recent import describe_failure
 
         told = describe_failure(source, error)
@@ -232,7 +232,7 @@ class ClaudeMagics(Magics):
             self._last_failure = told
 
     def cell_done(self) -> None:
-        """Say that a cell has ended well."""
+        """Record that a cell has succeeded."""
         if self._session is not None:
             self._session.cell_done()
 
@@ -250,5 +250,5 @@ def _reference(magic: str) -> str:
 
 
 for _name in {name for names in ClaudeMagics.magics.values() for name in names}:
-    # What IPython asks for before the docstring, for %magic? and Shift+Tab.
+    # IPython prefers this to the docstring for %magic? and Shift+Tab.
     getattr(ClaudeMagics, _name).getdoc = partial(_reference, _name)

@@ -1,4 +1,4 @@
-"""Tab completion on the magics' lines and inside their ``{{ }}``, from the same tables that parse."""
+"""Tab completion on the magics' lines and inside ``{{ }}``, from the same tables as the parsers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class _Line:
     ----------
     session : NotebookSession
     before : sequence of str
-        Words that are whole.
+        The complete words.
     word : str
-        The one at the cursor.
+        The word at the cursor.
     name, value : str
-        Of a word ``name=value``, or of ``--name value``; both "" if the word is neither.
+        Parts of a word ``name=value``, or of ``--name value``; both "" if the word is neither.
     """
 
     session: NotebookSession
@@ -56,7 +56,7 @@ class _Line:
             if before and before[-1].startswith("--") and "=" not in before[-1]:
                 option = OPTIONS.get(_plain(before[-1]))
                 name = _plain(before[-1]) if option is not None and not option.flag else ""
-        # IPython's words end at a comma: behind one, only what follows is completed.
+        # IPython splits words at commas, so only the part after the last comma is completed.
         return cls(session, before, word, _plain(name), value.rpartition(",")[2])
 
     @property
@@ -65,7 +65,7 @@ class _Line:
 
     @property
     def positional(self) -> List[str]:
-        """Whole words that are no options."""
+        """Complete words that are not options."""
         words: List[str] = []
         after_option = False
         for each in self.before:
@@ -77,12 +77,12 @@ class _Line:
         return words
 
     def values(self, *, of_setting: bool = False) -> List[str]:
-        """What the option of the word may be."""
+        """Possible values of the option at the cursor."""
         found = values_of(self.session, self.name, columns_of(self.session, self.positional))
         return [*found, "default"] if of_setting and self.name in SETTINGS else found
 
     def options(self, names: Sequence[str]) -> List[str]:
-        """Options as typed, without those that stand there already."""
+        """Options as typed, without those that are on the line already."""
         given = {_plain(each.partition("=")[0]) for each in self.before}
         dashes = "--" if self.word.startswith("-") else ""
         left = [name for name in names if _plain(name) not in given]
@@ -95,7 +95,7 @@ def _plain(name: str) -> str:
 
 
 def _words(*words: str) -> Callable[[_Line], List[str]]:
-    """Return what completes the first word of a line from these."""
+    """Return a function that completes the first word of a line from these words."""
     return lambda line: list(words) if line.is_first else []
 
 
@@ -202,15 +202,15 @@ _LINES: Dict[str, Callable[[_Line], List[str]]] = {
 def complete(
     magics: ClaudeMagics, text_until_cursor: str, cell_until_cursor: Optional[str] = None
 ) -> Optional[List[str]]:
-    """Return completions for the word at the cursor; None outside our magics, and if any text is allowed.
+    """Return completions for the word at the cursor; None outside our magics, or if any text is allowed.
 
     Parameters
     ----------
     magics : ClaudeMagics
     text_until_cursor : str
-        The line, up to the cursor. IPython's words end at ``=``, at a comma and at a brace: only what stands behind is completed.
+        The line up to the cursor. IPython splits words at ``=``, commas and braces, so only the part after them is completed.
     cell_until_cursor : str, optional
-        The cell, up to the cursor; without it only its lines with a magic are ours.
+        The cell up to the cursor. Without it only lines that contain a magic are completed.
     """
     match = re.search(_MAGIC, text_until_cursor)
     cell = None if match or cell_until_cursor is None else re.match(_CELL, cell_until_cursor)
@@ -227,11 +227,11 @@ def complete(
         source = _Line.of(magics.session, cell.group(2) + " ").positional if magic == "claude_batch" and cell else []
         columns = columns_of(magics.session, source)
         return names_inside(magics.session, expression, columns)
-    if cell is not None:  # the prompt itself, where anything may stand
+    if cell is not None:  # in the prompt itself, which is free text
         return []
     line = _Line.of(magics.session, text)
     if magic == "claude_batch" and re.search(r"[(\[{.]", line.word) and not line.name:
-        return None  # an expression in Python
+        return None  # a Python expression
     found = _LINES[magic](line)
     if not line.name and line.word.startswith("-") and "--help" not in found:
         found = [*found, "--help"]

@@ -13,7 +13,7 @@ from .rewriting import EXTENSION_ATTRIBUTE, await_magics, check_loading_cell, pr
 
 __all__ = ["load", "unload"]
 
-# What a magic shows itself and gives as the value of its cell.
+# Types of values that a magic shows itself and returns as the value of its cell.
 SHOWN = (
     ("claude_force_nb.messages.result", "ClaudeResult"),
     ("claude_force_nb.rows.results", "BatchResult"),
@@ -46,9 +46,9 @@ class _Extension:
         self._register_completer()
 
     def awaitable(self, name: str, line: str, cell: Optional[str] = None) -> Awaitable[Any]:
-        """Return what a rewritten cell awaits in place of a magic.
+        """Return the awaitable that a rewritten cell awaits in place of a magic.
 
-        It is not a magic itself: those are offered on Tab and listed by %lsmagic.
+        This is not a magic itself, so that Tab does not offer it and %lsmagic does not list it.
         """
         return self.magics.awaitable(name, line, cell)
 
@@ -59,7 +59,7 @@ class _Extension:
     def _register_magics(self) -> None:
         manager = self.shell.magics_manager
         manager.register(self.magics)
-        # IPython's own base class has put them there.
+        # IPython's base class has added them there.
         self._undo.append(partial(_discard, self.shell.configurables, self.magics))
         for kind, names in self.magics.magics.items():
             for name in names:
@@ -70,20 +70,20 @@ class _Extension:
         return protect_questions(lines, AWAITABLE)
 
     def _rewrite(self, lines: List[str]) -> List[str]:
-        # A cell inside a cell (%%time, %%capture) is run by code that cannot await, and so is every cell where IPython's
-        # own top-level await is off, or is that of another library than asyncio: there the magic blocks.
+        # The magic blocks where a cell cannot await: in a cell inside a cell (%%time, %%capture), and if IPython's top-level
+        # await is off or uses a library other than asyncio.
         if not self.shell.autoawait or self._awaits_elsewhere() or self._running == self._cell_key():
             return lines
         return await_magics(lines, AWAITABLE)
 
     def _awaits_elsewhere(self) -> bool:
-        """Return whether ``%autoawait`` was given another library than asyncio."""
+        """Return whether ``%autoawait`` was set to a library other than asyncio."""
         runners = getattr(self.shell, "loop_runner_map", {})
         own = getattr(self.shell, "loop_runner", None)
         return any(own is runner for name, (runner, _) in runners.items() if name != "asyncio")
 
     def _cell_key(self) -> str:
-        """Return what tells the cell that a front end asked for from a cell that this cell runs in turn."""
+        """Return a key that distinguishes the cell that the front end runs from cells that this cell runs in turn."""
         parent: Any = getattr(self.shell, "get_parent", dict)()
         header = parent.get("header") if isinstance(parent, dict) else None
         return str((header or {}).get("msg_id", "terminal"))
@@ -121,13 +121,13 @@ class _Extension:
                 self._undo.append(partial(_forget, formatter, kind))
 
     def _show_once(self, result: Any) -> None:
-        """Show nothing where the cell has shown this very answer while it arrived; the value is kept all the same."""
+        """Show nothing if the cell has shown this very answer as it arrived; the value is kept in any case."""
         front_end = self.magics.session.front_end
         if front_end.in_kernel and front_end.was_shown(result):
             return
         table = front_end.batch_table(result)
         if table is None:
-            raise NotImplementedError  # IPython's way of saying: show it as usual
+            raise NotImplementedError  # tells IPython to show the value as usual
         from claude_force_nb.notebook.display.batch_results import bundle_of
 
         front_end.show(table.static(bundle_of(result)))
@@ -145,7 +145,7 @@ class _Extension:
     def _plain(self, result: Any, printer: Any, cycle: bool) -> None:
         from claude_force_nb.notebook.display.batch_results import bundle_of
 
-        # A terminal prints its prompt in any case; the answer stands right above it.
+        # A terminal prints "Out[…]:" in any case, right below the answer.
         shown = self.magics.session.front_end.was_shown(result)
         printer.text(type(result).__name__ + ", shown above" if shown else bundle_of(result)["text/plain"])
 
@@ -153,7 +153,7 @@ class _Extension:
         from .matcher import make_matcher
 
         completer = self.shell.Completer
-        # Before IPython's own, so that older versions list ours first.
+        # Before IPython's own matchers, so that older versions list ours first.
         completer.custom_matchers.insert(0, make_matcher(self.magics, completer))
         matcher = completer.custom_matchers[0]
         self._undo.append(partial(_discard, completer.custom_matchers, matcher))
@@ -178,12 +178,12 @@ def _forget(formatter: Any, kind: Any) -> None:
 
 
 def load(shell: Any) -> None:
-    """Add the magics to a shell; a second time changes nothing.
+    """Add the magics to a shell; calling it again changes nothing.
 
     Raises
     ------
     ClaudeForceError
-        If there is no shell; or, once all is loaded, see `check_loading_cell`.
+        If there is no shell; or after loading, see `check_loading_cell`.
     """
     if not hasattr(shell, "magics_manager"):
         raise ClaudeForceError(

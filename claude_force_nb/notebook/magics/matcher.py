@@ -1,4 +1,4 @@
-"""The matcher that IPython asks at Tab. What completes is imported at the first Tab, so that loading the extension is quick."""
+"""The matcher that IPython calls on Tab. It imports the completion code on first use, to keep loading the extension fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
     """Return a matcher for ``completer.custom_matchers`` that suppresses all others when it has completions."""
     try:
         from IPython.core.completer import SimpleCompletion, context_matcher
-    except ImportError:  # IPython before 8.6: a matcher gets the word, and the line stands in the completer
+    except ImportError:  # IPython before 8.6: a matcher gets only the word; the line is in the completer
 
         def old_matcher(word: str) -> List[str]:
             from .completion import complete
@@ -21,7 +21,7 @@ def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
             line = completer.text_until_cursor
             try:
                 found = complete(magics, line, _before_cursor(completer.shell, line))
-            except Exception:  # see below; IPython would print it
+            except Exception:  # as below; IPython would print the error
                 return []
             return [word] if found == [] else found or []
 
@@ -35,20 +35,20 @@ def make_matcher(magics: ClaudeMagics, completer: Any) -> Callable[..., Any]:
         before = "\n".join([*lines[: context.cursor_line], context.text_until_cursor])
         try:
             found = complete(magics, context.text_until_cursor, before)
-        except Exception:  # a setting that cannot be read, an object of the notebook that fails when it is looked at
+        except Exception:  # an unreadable setting, or a user's object that fails on attribute access
             found = None
         if found == []:
-            # Others keep still only where there is something: what is typed already, which changes nothing.
+            # IPython suppresses other matchers only if there is a completion, so offer the word itself.
             found = [context.token]
         completions = [SimpleCompletion(text=item, type="magic") for item in found or ()]
-        # In our order: aliases before full names, and the newest first.
+        # Keep our order: aliases before full names, newest first.
         return {"completions": completions, "suppress": found is not None, "ordered": True}
 
     return claude_matcher  # type: ignore[no-any-return]
 
 
 def _before_cursor(shell: Any, line: str) -> str:
-    """Return the cell up to the cursor, of which older IPythons keep the line only; the front end has sent all of it."""
+    """Return the cell up to the cursor, from the front end's message, since older IPythons keep only the line."""
     message: Any = getattr(shell, "get_parent", dict)()
     content = message.get("content") or {}
     code, at = content.get("code"), content.get("cursor_pos")

@@ -1,6 +1,6 @@
-"""Cells rewritten before they run, so that our magics are awaited and their question marks are not taken for requests for help.
+"""Rewrites cells before they run, so that magics are awaited and a trailing question mark is not taken for a help request.
 
-The cell that loads the extension comes too early for that: it is checked instead.
+The cell that loads the extension has been transformed before that, so it is only checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SCOPES = (
 
 
 class _MagicCalls(ast.NodeVisitor):
-    """Finds calls of our magics in a transformed cell, where a top-level ``await`` is allowed."""
+    """Finds calls of our magics in a transformed cell, in places where a top-level ``await`` is allowed."""
 
     def __init__(self, names: Mapping[str, bool]) -> None:
         self.names = names
@@ -61,7 +61,7 @@ class _MagicCalls(ast.NodeVisitor):
 
 
 def await_magics(lines: List[str], names: Mapping[str, bool]) -> List[str]:
-    """Rewrite top-level calls of the magics in `names` to calls of the extension that are awaited.
+    """Rewrite top-level calls of the magics in `names` so that they are awaited.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def await_magics(lines: List[str], names: Mapping[str, bool]) -> List[str]:
     Returns
     -------
     list of str
-        The same number of lines; the same list object if nothing is rewritten or the cell is not valid Python.
+        As many lines as before; the same list object if nothing is rewritten or the cell is not valid Python.
     """
     text = "".join(lines)
     if "_magic(" not in text or not any(name in text for name in names):
@@ -84,7 +84,7 @@ def await_magics(lines: List[str], names: Mapping[str, bool]) -> List[str]:
         return lines
     visitor = _MagicCalls(names)
     visitor.visit(tree)
-    # Columns of the syntax tree count bytes; from the last call to the first, so that earlier columns stay true.
+    # Columns in the syntax tree count bytes. Rewriting from the last call to the first keeps earlier columns valid.
     source = [line.encode("utf-8") for line in text.splitlines(keepends=True)]
     for call in sorted(visitor.found, key=lambda call: (call.lineno, call.col_offset), reverse=True):
         if call.lineno != call.end_lineno:
@@ -104,7 +104,7 @@ _TRIPLE = r"\"\"\"|'''"
 
 
 def protect_questions(lines: List[str], names: Collection[str]) -> List[str]:
-    """Turn ``%claude … ?`` into the call of the magic, before IPython takes the question mark for a request for help."""
+    """Turn ``%claude … ?`` into a call of the magic, before IPython takes the question mark for a help request."""
     if not any("?" in line and "%" in line for line in lines):
         return lines
     protected = []
@@ -121,9 +121,9 @@ def protect_questions(lines: List[str], names: Collection[str]) -> List[str]:
 
 
 def check_loading_cell(names: Collection[str]) -> None:
-    """Refuse to go on in a cell whose questions IPython took for requests for help before the extension was there.
+    """Stop a cell in which IPython took questions for help requests before the extension was loaded.
 
-    IPython transforms a whole cell before its first line runs, so that a question below ``%load_ext`` is lost by then.
+    IPython transforms a whole cell before its first line runs, so that a question below ``%load_ext`` is already lost.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def check_loading_cell(names: Collection[str]) -> None:
     Raises
     ------
     ClaudeForceError
-        One line, which stops the cell. The extension is loaded all the same: the cell run again does what it says.
+        With a message of one line, which stops the cell. The extension stays loaded, so the cell works when run again.
     """
     lines = (_running_source() or "").splitlines(keepends=True)
     for line, protected in zip(lines, protect_questions(lines, names)):
@@ -147,9 +147,10 @@ def check_loading_cell(names: Collection[str]) -> None:
 
 
 def _running_source() -> Optional[str]:
-    """Return the text of the running cell or script, or None if IPython does not tell it.
+    """Return the text of the running cell or script, or None if it cannot be found.
 
-    IPython keeps no record of it that holds in kernels, terminals and scripts of all its versions; the function that runs it has it.
+    No attribute of IPython has it in kernels, terminals and scripts of all versions, so it is read from the stack frame of
+    the function that runs it.
     """
     frame: Optional[FrameType] = sys._getframe()
     while frame is not None:

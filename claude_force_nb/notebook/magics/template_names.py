@@ -1,4 +1,4 @@
-"""What Tab offers inside ``{{ }}``."""
+"""Completions inside ``{{ }}``."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _NOTHING = object()
 
 
 def open_expression(text: str) -> Optional[str]:
-    """Return the text after the last unclosed ``{{``, or None if all are closed."""
+    """Return the text after the last unclosed ``{{``, or None if there is none."""
     start = text.rfind("{{")
     return None if start < 0 or "}}" in text[start:] else text[start + 2 :]
 
 
 def names_inside(session: NotebookSession, expression: str, columns: Sequence[str]) -> List[str]:
-    """Return what may stand instead of the word at the end of an expression.
+    """Return completions for the word at the end of an expression.
 
-    Filters behind a ``|``, columns and attributes behind a dot, else columns of the rows, names of the notebook, and what templates
-    have besides. Nothing of the notebook is computed for it.
+    These are filters after a ``|``, columns and attributes after a dot, and otherwise columns of the rows, names of the
+    notebook, and built-in names of templates. No code of the notebook is run.
 
     Parameters
     ----------
     session : NotebookSession
     expression : str
-        Up to the cursor.
+        The expression up to the cursor.
     columns : sequence of str
-        Of the rows that a batch is asked about.
+        Columns of the batch's source.
     """
     from claude_force_nb.prompts.expressions import BUILTIN_NAMES, filter_names
 
@@ -61,7 +61,7 @@ def names_inside(session: NotebookSession, expression: str, columns: Sequence[st
 
 
 def _parts(names: Mapping[str, Any], path: Sequence[str]) -> List[str]:
-    """Return the keys, columns and attributes of the object at a path, as far as it can be followed without running any code."""
+    """Return keys, columns and attributes of the object at a path, if it can be followed without running any code."""
     value = names.get(path[0], _NOTHING)
     for step in path[1:]:
         held = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})

@@ -1,5 +1,6 @@
-"""What may be written behind a magic, and where settings come from.
+"""Options on a magic's line, and settings.
 
-`table` is the one table of options: parsing, help, completion, settings and documentation come from it; `line` and `batch_line` read a
-magic's line, `settings` finds a setting's value and says who set it. The other rooms of the notebook may use all of it.
+`table` is the single table of options, from which parsing, help, completion, settings and documentation are derived. `line`
+and `batch_line` parse a magic's line; `settings` looks up a setting's value and who set it. All other packages of the
+notebook may use this one.
 """

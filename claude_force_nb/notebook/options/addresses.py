@@ -1,4 +1,4 @@
-"""Servers that a key may be sent to."""
+"""Checks the servers to which a key may be sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIMULATOR = "simulator"
 
 
 def check_address(base_url: Optional[str], *, allow_http: bool) -> None:
-    """Refuse a server that everybody on the way could read the key of.
+    """Refuse a server to which the key would travel unencrypted.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def check_address(base_url: Optional[str], *, allow_http: bool) -> None:
     Raises
     ------
     OptionError
-        If it is not https, and not on this machine, and not allowed; or not an http(s) URL at all.
+        If the URL is http to another machine and that is not allowed, or is not an http(s) URL at all.
     """
     url = normalise_base_url(base_url)
     if is_private(url) or allow_http:

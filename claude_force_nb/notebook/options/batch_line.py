@@ -1,4 +1,4 @@
-"""The line of ``%claude_batch``: options of the table, and an expression of the notebook between or beside them."""
+"""Parses the line of ``%claude_batch``: options, and between or beside them a Python expression for the source."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _TABLES = (".jsonl", ".parquet")
 
 
 def is_path(text: str) -> bool:
-    """Return True for what ``into=`` takes as a file instead of a variable."""
+    """Return whether ``into=`` takes the text as a file rather than a variable."""
     return Path(text).suffix.lower() in _TABLES
 
 
 def parse_batch_line(line: str, *, allowed: Collection[str] = BATCH_OPTIONS) -> Invocation:
-    """Split the line into its options, by name, and the expression, as typed.
+    """Split the line into its options and the expression, which is kept as typed.
 
-    An option is ``key=value``, ``--key value``, ``--key=value`` or ``--flag`` outside brackets and quotes; everything else is the
-    expression, which may have blanks.
+    An option is ``key=value``, ``--key value``, ``--key=value`` or ``--flag`` outside brackets and quotes. Everything else is
+    the expression, which may contain blanks.
 
     Parameters
     ----------
     line : str
-        Behind the magic's name.
+        The text after the magic's name.
     allowed : collection of str
-        Names that are known here.
+        Names of the allowed options.
 
     Raises
     ------
     OptionError
-        On an unknown option, a missing or impossible value, or one that is given twice.
+        If an option is unknown or given twice, or its value is missing or invalid.
     """
     words = _words(line)
     options: Dict[str, Any] = {}
@@ -103,7 +103,7 @@ def _near(word: str, allowed: Collection[str]) -> str:
 
 
 def _words(line: str) -> List[Tuple[int, int]]:
-    """Return where the words stand: what blanks outside brackets and quotes separate."""
+    """Return the start and end of each word; words are separated by blanks outside brackets and quotes."""
     words: List[Tuple[int, int]] = []
     depth = position = 0
     start = -1
@@ -130,18 +130,18 @@ def _words(line: str) -> List[Tuple[int, int]]:
 
 
 def _is_name_of_a_file(expression: str) -> bool:
-    from claude_force_nb.rows.readers import FILE_KINDS, file_kind  # not when the extension is loaded
+    from claude_force_nb.rows.readers import FILE_KINDS, file_kind  # not needed while the extension loads
 
     return not set(expression) & set("([{\"'") and file_kind(Path(expression)) in FILE_KINDS
 
 
 def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
-    """Return the value of the expression; the bare path of an existing file is returned as it is.
+    """Return the value of the expression; an unquoted path of an existing file is returned unchanged.
 
     Raises
     ------
     SourceError
-        If it is not an expression, or fails.
+        If the text is not an expression, or its evaluation fails.
     """
     if not expression:
         raise SourceError("say what the rows are: a list, a table or a path, as in %claude_batch reviews")

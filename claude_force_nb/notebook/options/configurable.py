@@ -1,4 +1,4 @@
-"""The traitlets class of the settings. A module of its own, since ``%load_ext`` needs it and nothing else of them."""
+"""The traitlets class of the settings, in a module of its own because ``%load_ext`` needs nothing else of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of the key that may be shown."""
+"""Describes the API key without revealing it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from claude_force_nb.errors import MissingApiKeyError
 
 __all__ = ["KeyDescription", "describe_key"]
 
-# Variables that hold a key, the first before the second.
+# Variables that may hold a key, in order of precedence.
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
-# Of a key this many characters are shown, and none where that would be a large part of it.
+# This many characters at the end of a key are shown; none of a key shorter than _SHORTEST_KEY.
 _KEY_END = 4
 _SHORTEST_KEY = 20
 
@@ -22,11 +22,11 @@ class KeyDescription(NamedTuple):
     Attributes
     ----------
     shown : str
-        Its end, ``set`` where that would be a large part of it, what the SDK signs with instead of a key, or ``none``.
+        The end of the key, ``set`` for a short one, the credentials that the SDK uses instead of a key, or ``none``.
     source : str
-        Variable that holds it, or whose it is.
+        Variable that holds the key, or the origin of the credentials.
     found : bool
-        False if no key is found.
+        False if there are no credentials.
     """
 
     shown: str
@@ -35,7 +35,7 @@ class KeyDescription(NamedTuple):
 
 
 def describe_key(environ: Mapping[str, str]) -> KeyDescription:
-    """Return the masked credentials of calls, and where they come from."""
+    """Return a description of the credentials for calls, masked, and where they come from."""
     for name in _KEYS:
         key = environ.get(name, "").strip()
         if key:

@@ -20,7 +20,7 @@ __all__ = ["Invocation", "parse_line", "parse_pairs"]
 
 @dataclass(frozen=True)
 class Invocation:
-    """A parsed magic line: the options given, and the words that are not options."""
+    """A parsed line: the options given, and the text that is not an option."""
 
     options: Mapping[str, Any]
     rest: str = ""
@@ -36,13 +36,14 @@ def parse_line(line: str, *, allowed: Iterable[str] = LINE_OPTIONS, free_text: b
     allowed : iterable of str
         Names of the allowed options.
     free_text : bool
-        True for the line form: options come first, and the first word that is none of them begins the prompt, which is taken
-        as typed, quotes and all.
+        True for the line form: options come first, and the first word that is not an option begins the prompt, which is kept
+        as typed, including quotes.
 
     Raises
     ------
     OptionError
-        On an unknown option, a missing or impossible value, an open quote, and, without `free_text`, on other words.
+        If an option is unknown, a value is missing or invalid, or a quote is not closed; without `free_text` also if a word
+        is not an option.
     """
     known = {name: OPTIONS[name] for name in allowed}
     options: Dict[str, Any] = {}
@@ -71,7 +72,7 @@ def parse_line(line: str, *, allowed: Iterable[str] = LINE_OPTIONS, free_text: b
 
 
 def _meant(word: str, known: Mapping[str, Option]) -> str:
-    """Return ``"; did you mean 'model=haiku'?"`` for a value that stands without its option, or a flag without its dashes; else ""."""
+    """Return ``"; did you mean 'model=haiku'?"`` for a value without its option, or a flag without dashes; else ""."""
     from claude_force_nb.costs.pricing import load_prices
 
     pairs = {f"{name}={choice}" for name, option in known.items() for choice in option.choices}
@@ -85,12 +86,12 @@ def _meant(word: str, known: Mapping[str, Option]) -> str:
 
 
 def _option_name(rest: str, known: Mapping[str, Option], *, strict: bool) -> Tuple[str, bool]:
-    """Return the name at the head of `rest`, and whether it is an option; unknown ones are errors where they look like one."""
+    """Return the name at the start of `rest`, and whether it is an option; raise if it looks like one but is unknown."""
     word = rest.split(None, 1)[0]
     name, equals, _ = word.partition("=")
     dashed = name.startswith("--")
     plain = name[2:] if dashed else name
-    # Both spellings of a name with two words.
+    # A name of two words may be spelled with "-" or "_".
     plain = (
         plain
         if plain in known
@@ -104,13 +105,13 @@ def _option_name(rest: str, known: Mapping[str, Option], *, strict: bool) -> Tup
         near = did_you_mean(plain, known)
         raise OptionError(f"unknown option {name!r}; nothing was sent{near}")
     if equals and plain.isidentifier() and did_you_mean(plain, known):
-        # In a question "x=1" is an ordinary word, but "modle=opus" is a slip that would cost money.
+        # In a prompt "x=1" is ordinary text, but "modle=opus" is a typing error that would cost money.
         raise OptionError(f"unknown option {name!r}; nothing was sent{did_you_mean(plain, known)}")
     return plain, False
 
 
 def _cut(rest: str) -> Tuple[str, str]:
-    """Split off the first shell word; return it without its quotes, and the rest as typed."""
+    """Split off the first word as a shell would; return it without quotes, and the rest as typed."""
     source = StringIO(rest)
     lexer = shlex.shlex(source, posix=True)
     lexer.whitespace_split = True
@@ -134,12 +135,12 @@ def _option_value(head: str, rest: str, name: str) -> Tuple[str, str]:
 
 
 def parse_pairs(line: str, known: Collection[str], magic: str) -> Dict[str, str]:
-    """Parse the line of a magic that takes nothing but ``key=value``, with quotes as in a shell.
+    """Parse a magic's line of ``key=value`` pairs, with quotes as in a shell.
 
     Raises
     ------
     OptionError
-        On an open quote, a word without ``=``, and a name that is not one of `known`.
+        If a quote is not closed, a word has no ``=``, or a name is not in `known`.
     """
     try:
         words = shlex.split(line)

@@ -1,4 +1,4 @@
-"""Names of the notebook in a magic's line."""
+"""Names of the notebook on a magic's line."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["check_target", "find_schema"]
 
 
 def check_target(name: Optional[str], names: Mapping[str, Any]) -> None:
-    """Ask before an ``into=`` hides a name of Python's own, such as ``print``, from every later cell.
+    """Ask the user before ``into=`` hides a builtin such as ``print`` from all later cells.
 
-    A name that the notebook has already made its own is taken without a question.
+    There is no question for a name that the notebook has already redefined.
 
     Raises
     ------
@@ -36,10 +36,10 @@ def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
     Raises
     ------
     OptionError
-        If a name is not defined (the nearest one is in the message), or if it is not a schema.
+        If a name is not defined (the message suggests the nearest one), or the value is not a schema.
     """
     try:
-        # The user's own code, as in a cell; names are looked up where the cell would look.
+        # This is the user's own code, evaluated as in a cell, with the same names.
         value = eval(compile(text.strip(), "schema", "eval"), {"__builtins__": builtins}, _Names(names))
     except NameError as error:
         name = getattr(error, "name", None) or str(error).split("'")[1]

@@ -1,4 +1,4 @@
-"""Which options of the table each magic takes, beside ``%claude``, which takes those of a line."""
+"""The options that each magic takes, other than ``%claude``, which takes all options marked `line` in the table."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from .table import LINE_OPTIONS
 
 __all__ = ["AGENT_OPTIONS", "BATCH_OPTIONS", "COMPARE_OPTIONS", "ROW_OPTIONS"]
 
-# Where there is a source of rows.
+# Options for a source of rows.
 ROW_OPTIONS = ("column", "limit", "max_concurrent", "missing", "via")
-# Of a batch: those of a cell that can mean something for every row, and its own.
+# Options of a batch: its own, and those of a single call that make sense for every row.
 BATCH_OPTIONS = (
     "column",
     "agent_column",

@@ -1,4 +1,4 @@
-"""One option: what it is called, what it takes, where it may be set."""
+"""The definition of one option: its name, its values, and where it may be set."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any, Callable, NamedTuple, Tuple
 __all__ = ["Option"]
 
 
-class Option(NamedTuple):  # a frozen dataclass takes a millisecond to make, and `%load_ext` makes this one
+class Option(NamedTuple):  # creating a frozen dataclass takes a millisecond, which `%load_ext` would pay
     """One row of the table.
 
     Attributes
     ----------
     name : str
-        As typed.
+        Name as typed.
     read : callable
-        Turns the text into the value; raises ValueError if it cannot, or OptionError to say why.
+        Converts the text to the value; raises ValueError if it is invalid, or OptionError to say why.
     takes : str
-        What the value is, for help and errors.
+        Description of the value, for help and errors.
     meaning : str
-        One line.
+        One line about what the option does.
     choices : tuple of str
         The allowed values, if they are limited.
     suggestions : tuple of str
@@ -31,12 +31,13 @@ class Option(NamedTuple):  # a frozen dataclass takes a millisecond to make, and
     setting : bool
         True if ``%claude_config``, traitlets, the environment and pyproject.toml may set it.
     path : bool
-        True if it is a path, which pyproject.toml gives relative to its own folder.
+        True if it is a path; in pyproject.toml it is relative to the file's folder.
     default : object
         Value of the setting if it is not set.
     project : str
-        What a project file may do with the setting: ``free``, ``tighten`` (only towards less), or ``personal`` (nothing,
-        unless the user trusts the file), since it decides where the key goes, what is billed, or what is written or removed.
+        Whether a project file may change the setting: ``free`` (yes), ``tighten`` (only towards less), or ``personal`` (only
+        if the user trusts the file, since the setting determines where the key is sent, what is billed, or what is written
+        or removed).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""``[tool.claude_force_nb]`` of the nearest pyproject.toml: a file that may have come with somebody else's repository."""
+"""Reads ``[tool.claude_force_nb]`` from the nearest pyproject.toml, which may come from somebody else's repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["PROJECT_TABLE", "ProjectFile", "nearest_project", "read_project"]
 
 PROJECT_TABLE = ("tool", "claude_force_nb")
 
-# A larger one is not read: no project's settings need this much.
+# A larger file is not read: no project's settings need this much.
 _MAX_BYTES = 1_000_000
 
 
@@ -34,15 +34,15 @@ class ProjectFile:
     path : Path or None
         None if no file has our table.
     content : bytes
-        As read.
+        The file's content.
     values : mapping
         The table's settings.
     foreign : str
-        Why it can never be trusted: it belongs to another user, or others can write it.
+        Why the file can never be trusted, because another user owns it or can write it; else "".
     trusted : bool
-        True if the user trusts it as it is.
+        True if the user trusts the file with its present content.
     changed : bool
-        True if the user trusted it, and it has changed since.
+        True if the user trusted the file, and it has changed since.
     """
 
     path: Optional[Path] = None
@@ -54,7 +54,7 @@ class ProjectFile:
 
     @property
     def remedy(self) -> str:
-        """What to do if it is ignored."""
+        """What the user can do if the file is ignored."""
         if self.foreign:
             return f"it cannot be trusted, since {self.foreign}"
         since = "it has changed since you trusted it; " if self.changed else ""
@@ -62,7 +62,7 @@ class ProjectFile:
 
 
 def read_project(folder: Path, store: TrustStore) -> ProjectFile:
-    """Read the nearest pyproject.toml at `folder` or above; if it cannot be read, there is one warning and nothing is set."""
+    """Read the nearest pyproject.toml in `folder` or above; if it cannot be read, warn once and set nothing."""
     path = nearest_project(folder)
     return ProjectFile() if path is None else _read(path, store)
 
@@ -83,7 +83,7 @@ def _read(path: Path, store: TrustStore) -> ProjectFile:
             content = file.read(_MAX_BYTES)
     except OSError as error:
         return _unusable(path, error.strerror or str(error))
-    if b"claude_force_nb" not in content:  # nothing to parse, and nothing to import for it
+    if b"claude_force_nb" not in content:  # saves importing a TOML parser
         return ProjectFile()
     try:
         table = _table(content)

@@ -1,4 +1,4 @@
-"""Values of options and settings as they are typed, and what ``--help`` says of them; the table is in `table`."""
+"""Reads the values of options and settings as typed, and makes the rows of ``--help``, from the table in `table`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .values import read_name
 
 __all__ = ["help_rows", "is_tighter", "read_option", "read_setting"]
 
-# From the least strict.
+# From least to most strict.
 _STRICTNESS = ("off", "warn", "block")
-# More than any setting needs; an error quotes the value it cannot read.
+# More than any setting needs. Error messages quote an invalid value, so its length is limited.
 _LONGEST_VALUE = 2000
 
 
@@ -36,17 +36,17 @@ def _value(option: Option, text: Any, where: str = "") -> Any:
 
 
 def read_option(name: str, text: str) -> Any:
-    """Return the value of an option given as text; raises OptionError if it is not valid."""
+    """Return the value of an option given as text; raises OptionError if it is invalid."""
     return _value(OPTIONS[name], text)
 
 
 def read_setting(name: str, text: Any, *, where: str) -> Any:
-    """Return the value of a setting given as text, or as a number, boolean or mapping of TOML or traitlets.
+    """Return the value of a setting given as text, or as a number, boolean or mapping from TOML or traitlets.
 
     Raises
     ------
     OptionError
-        If there is no such setting or the value is not valid; says where it was set.
+        If the setting does not exist or the value is invalid; the message says where it was set.
     """
     if name not in SETTINGS:
         raise OptionError(f"{where}: unknown setting {name!r}{did_you_mean(name, SETTINGS)}")
@@ -63,7 +63,7 @@ def is_tighter(name: str, value: Any, default: Any) -> bool:
     """Return whether a value of a ``tighten`` setting allows no more than its default."""
     if name == "on_injection":
         return _STRICTNESS.index(value) >= _STRICTNESS.index(default)
-    if name.endswith("budget"):  # as text; without one, any is less
+    if name.endswith("budget"):  # US dollars as text; any budget is tighter than none
         from claude_force_nb.costs.reservation import parse_budget
 
         limits = [parse_budget(each) if each is not None else None for each in (value, default)]
@@ -72,7 +72,7 @@ def is_tighter(name: str, value: Any, default: Any) -> bool:
 
 
 def help_rows(names: Iterable[str] = LINE_OPTIONS) -> List[Tuple[str, str, str]]:
-    """Return the reference of ``%%claude`` from the table: as typed, meaning, what it takes and its default."""
+    """Return rows of the help table: the option as typed, its meaning, and its values with the default."""
     rows = []
     for name in names:
         option = OPTIONS[name]

@@ -1,4 +1,4 @@
-"""Settings written to a file, whole or not at all: the project's pyproject.toml, or the user's own."""
+"""Writes settings atomically to the project's pyproject.toml or the user's own file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .user_file import MOST_BYTES
 __all__ = ["PLACES", "save_settings"]
 
 PLACES = ("project", "user")
-# A shorter one is part of many words.
+# Shorter secrets are not searched for, since they occur in many words.
 _SHORTEST_SECRET = 8
 _LIKE_A_KEY = re.compile(r"sk-ant-", re.IGNORECASE)
 
@@ -38,11 +38,11 @@ def save_settings(
     ----------
     settings : Settings
     given : mapping
-        Values as they are typed, by setting; ``default`` removes one from the file.
+        Values by setting, as typed; ``default`` removes a setting from the file.
     place : str, optional
-        One of `PLACES`; by default the project's file where it has settings already, else the user's.
+        One of `PLACES`; by default the project's file if it already has settings, else the user's.
     secrets : sequence of str
-        What must not be written, such as the key in the environment.
+        Values that must not be written, such as the key in the environment.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def save_settings(
     Raises
     ------
     OptionError
-        If one of them is not to be written there; then nothing is written.
+        If one of the settings may not be written there; nothing is written then.
     ClaudeForceError
         If the file cannot be written.
     """
@@ -86,7 +86,7 @@ def _project_path(project: ProjectFile, folder: Path) -> Path:
 
 
 def _check_project(settings: Settings, project: ProjectFile, name: str, text: str) -> None:
-    """Refuse what the project's file would not be asked about."""
+    """Raise OptionError for a setting that would be ignored in the project's file."""
     option = SETTINGS[name]
     allowed = option.project == "free" or (
         option.project == "tighten" and is_tighter(name, option.read(text), settings.below_project(name))
@@ -109,7 +109,7 @@ def _holds(text: str, secret: str) -> bool:
 
 
 def _toml_value(name: str, typed: Any) -> Any:
-    """Return a value as TOML writes it: as text unless it is a boolean or a number."""
+    """Return a value for TOML: text, unless it is a boolean or a number."""
     if not isinstance(typed, str):
         raise OptionError(f"{name} is an object of this notebook: put it into a file first; nothing was written")
     value = SETTINGS[name].read(typed)
@@ -122,7 +122,7 @@ def _toml_value(name: str, typed: Any) -> Any:
 
 
 def _path_from(text: str, folder: Optional[Path]) -> str:
-    """Return a path that means the same from the file as it does from the working directory; below `folder` a relative one."""
+    """Return a path that means the same in the file as in the working directory: relative below `folder`, else absolute."""
     path = Path(os.path.abspath(os.path.expanduser(text)))
     if folder is None or folder not in path.parents:
         return str(path)
@@ -140,7 +140,7 @@ def _write(path: Path, table: Sequence[str], changes: Mapping[str, Any]) -> None
         raise ClaudeForceError(f"{shown} cannot be read: {error.strerror or error}; nothing was written") from None
     try:
         changed = with_changes(content, table, changes)
-    except Exception as error:  # what a library says of a file that it does not understand
+    except Exception as error:  # the library's errors for a file that it cannot parse
         raise ClaudeForceError(f"{shown} cannot be changed: {one_line(error)}; nothing was written") from None
     if changed == content:
         return

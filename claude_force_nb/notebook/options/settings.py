@@ -1,4 +1,4 @@
-"""Where a setting's value comes from: %claude_config, traitlets, the environment, pyproject.toml, the user's file, or its default."""
+"""Looks up settings in %claude_config, traitlets, the environment, pyproject.toml and the user's file, in this order."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "folder_of_notebook"]
 
 ENVIRONMENT_PREFIX = "CLAUDE_FORCE_"
-# Names that the environment had before this package, or that it shares with the SDK.
+# Variables that are older than this package's prefix, or shared with the SDK.
 _OTHER_NAMES = {"cache_dir": "CLAUDE_CACHE_DIR", "cache_url": "CLAUDE_CACHE_URL", "base_url": "ANTHROPIC_BASE_URL"}
 
 
 class Settings:
-    """Looks up settings, and where each comes from.
+    """Looks up the values of settings, and where each comes from.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Settings:
     folder : path
         Where the search for pyproject.toml starts.
     trust : TrustStore, optional
-        Which project files the user trusts; the user's own list by default.
+        List of project files that the user trusts; the user's own list by default.
     user_file : path, optional
         The user's own settings; `user_file_path` by default.
     """
@@ -87,7 +87,7 @@ class Settings:
         Raises
         ------
         OptionError
-            If it does not exist, or can never be trusted.
+            If there is no such file, or it can never be trusted.
         ClaudeForceError
             If the user's list cannot be written.
         """
@@ -103,7 +103,7 @@ class Settings:
         self._project = None
 
     def set(self, name: str, text: Any) -> None:
-        """Set a value as ``%claude_config name=text`` does; ``name=default`` takes an earlier one back."""
+        """Set a value as ``%claude_config name=text`` does; ``name=default`` removes an earlier one."""
         if name in SETTINGS and text == "default":
             self._set.pop(name, None)
             self._typed.pop(name, None)
@@ -113,7 +113,7 @@ class Settings:
 
     @property
     def typed(self) -> Mapping[str, Any]:
-        """What `set` has set, as it was given."""
+        """The values that `set` has set, as given."""
         return dict(self._typed)
 
     @property
@@ -123,13 +123,13 @@ class Settings:
 
     @property
     def user_file(self) -> Path:
-        """The user's own settings; the file need not be there."""
+        """Path of the user's own settings file, which need not exist."""
         if self._user_file is None:
             self._user_file = user_file_path(os.environ)
         return self._user_file
 
     def saved(self, trusted: Optional[Path]) -> None:
-        """Read the files again at the next look; `trusted` was changed by the user, who trusts it as it is now."""
+        """Read the files again at the next lookup; the user, who changed `trusted`, trusts its new content."""
         self._project = self._of_user = None
         if trusted is not None:
             self.trust_project(True)
@@ -140,7 +140,7 @@ class Settings:
         Raises
         ------
         OptionError
-            If what was set cannot be used; says where.
+            If the value is invalid; the message says where it was set.
         """
         if name in self._set:
             return self._set[name], "%claude_config"
@@ -156,7 +156,7 @@ class Settings:
         return self._below_project(name)
 
     def below_project(self, name: str) -> Any:
-        """Return what a setting would be without a project."""
+        """Return the value that a setting would have without a project file."""
         return self._below_project(name)[0]
 
     def _below_project(self, name: str) -> Tuple[Any, str]:
@@ -189,7 +189,7 @@ class Settings:
 
 @lru_cache(maxsize=None)
 def _variables(name: str) -> Tuple[str, ...]:
-    """Return the names of a setting in the environment."""
+    """Return the environment variables for a setting."""
     own = ENVIRONMENT_PREFIX + name.upper()
     return (own, _OTHER_NAMES[name]) if name in _OTHER_NAMES else (own,)
 

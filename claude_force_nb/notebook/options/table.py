@@ -1,4 +1,4 @@
-"""The one table of options: parsing, ``--help``, completion, settings and the documentation come from it."""
+"""The single table of options, from which parsing, ``--help``, completion, settings and documentation are derived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads TOML, and changes it without touching comments or anything else."""
+"""Reads TOML, and edits it while preserving comments and everything else."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["parse_toml", "table_of", "with_changes"]
 
 
 def parse_toml(content: bytes) -> Dict[str, Any]:
-    """Return what TOML says.
+    """Parse TOML.
 
     Raises
     ------
     ValueError
-        If it is not UTF-8, or not TOML, or nested too deeply.
+        If it is not UTF-8, not valid TOML, or nested too deeply.
     """
     return load_toml(content.decode("utf-8"))
 
 
 def table_of(data: Mapping[str, Any], table: Sequence[str]) -> Any:
-    """Return the table of a name such as ``("tool", "ruff")``, or None if it does not exist."""
+    """Return the table with a name such as ``("tool", "ruff")``, or None if it does not exist."""
     found: Any = data
     for name in table:
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -31,7 +31,7 @@ def table_of(data: Mapping[str, Any], table: Sequence[str]) -> Any:
 
 
 def with_changes(content: bytes, table: Sequence[str], changes: Mapping[str, Any]) -> bytes:
-    """Return the content with some keys of one table set, or removed where the value is None.
+    """Return the content with some keys of one table set, or removed if the value is None.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def with_changes(content: bytes, table: Sequence[str], changes: Mapping[str, Any
     table : sequence of str
         Name of the table, added at the end of the file if missing; empty for the top of the file.
     changes : mapping
-        Text, whole numbers, numbers and booleans.
+        Values by key: str, int, float or bool.
 
     Raises
     ------
     ValueError
-        If it is not TOML, or cannot be changed without changing anything else.
+        If the content is not valid TOML, or cannot be edited without changing anything else.
     """
     import tomlkit
 

@@ -1,4 +1,4 @@
-"""Which project files the user trusts: kept in the user's own configuration, by path and content."""
+"""The list of project files that the user trusts, kept in the user's own configuration by path and content."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def digest(content: bytes) -> str:
 def not_the_users_own(status: os.stat_result) -> str:
     """Return why somebody else could have written a file, or "".
 
-    A group that only the user is in, as most systems give each user, is no other.
+    A group whose only member is the user, which most systems create for each user, does not count as somebody else.
     """
-    if sys.platform == "win32":  # has owners of another kind
+    if sys.platform == "win32":  # no POSIX owners and modes
         return ""
     if status.st_uid not in (0, os.geteuid()):
         return "it belongs to another user"
@@ -47,7 +47,7 @@ class TrustStore:
     Parameters
     ----------
     folder : path, optional
-        The user's own configuration by default.
+        The user's configuration folder by default.
     """
 
     def __init__(self, folder: Optional[Path] = None) -> None:
@@ -55,7 +55,7 @@ class TrustStore:
 
     @property
     def path(self) -> Path:
-        """The file that holds the list."""
+        """Path of the file with the list."""
         if self._folder is None:
             self._folder = user_folder("config", os.environ)
         return self._folder / "trusted-projects.json"
@@ -69,7 +69,7 @@ class TrustStore:
         return str(project) in self._read()
 
     def trust(self, project: Path, content: bytes) -> None:
-        """Trust a file as long as its content stays as it is.
+        """Trust a file as long as its content does not change.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class TrustStore:
         self._write({**self._read(), str(project): digest(content)})
 
     def distrust(self, project: Path) -> None:
-        """Remove a file from the list; raises as `trust` does."""
+        """Remove a file from the list; raises like `trust`."""
         trusted = self._read()
         if trusted.pop(str(project), None) is not None:
             self._write(trusted)

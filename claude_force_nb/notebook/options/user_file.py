@@ -1,4 +1,4 @@
-"""The user's own settings, for every notebook: ``settings.toml`` in their configuration folder."""
+"""The user's own settings for all notebooks: ``settings.toml`` in the user's configuration folder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MOST_BYTES = 1_000_000
 
 
 def user_file_path(environ: Mapping[str, str]) -> Path:
-    """Return where the user's settings are kept; the file need not be there."""
+    """Return the path of the user's settings file, which need not exist."""
     return user_folder("config", environ) / "settings.toml"
 
 
 def read_user_file(path: Path) -> Mapping[str, Any]:
-    """Return the settings in the user's file; what cannot be read, or is not the user's, is one warning and sets nothing."""
+    """Return the settings in the user's file; warn once and return none if it cannot be read or is not the user's own."""
     try:
         with open_regular(path, within=path.parent, max_bytes=MOST_BYTES) as file:
             foreign = not_the_users_own(os.fstat(file.fileno()))

@@ -1,4 +1,4 @@
-"""Parsers of option values: from text, raising ValueError if it is not valid, or OptionError to say why."""
+"""Parsers of option values from text. They raise ValueError for an invalid value, or OptionError to say why."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def read_text(value: str) -> str:
 
 
 def read_cache_url(value: str) -> str:
-    """Return the address of a Redis server; an error does not repeat it, since it may hold a password."""
-    from claude_force_nb.cache.addresses import shown_address  # not when the extension is loaded
+    """Return the address of a Redis server; errors do not quote it, since it may contain a password."""
+    from claude_force_nb.cache.addresses import shown_address  # not needed while the extension loads
 
     shown_address(value)
     return value
 
 
 def read_whole_number(value: str) -> int:
-    """Return a whole number; ``1_000`` is one."""
+    """Return a whole number; ``1_000`` is accepted."""
     return int(value.replace("_", ""))
 
 
@@ -64,7 +64,7 @@ def read_dollars(value: str) -> str:
         limit = parse_budget(value)
     except OptionError:
         raise ValueError from None
-    return "none" if limit is None else format(limit, "f")  # 1e3 is shown as 1000
+    return "none" if limit is None else format(limit, "f")  # so that 1e3 is shown as 1000
 
 
 def read_switch(value: str) -> bool:
@@ -88,7 +88,7 @@ def read_memory(value: str) -> Union[bool, str]:
 
 
 def read_days(value: str) -> float:
-    """Return days, from 1."""
+    """Return a number of days, at least 1."""
     days = float(value)
     if not 1 <= days <= 100_000:
         raise ValueError
@@ -96,14 +96,14 @@ def read_days(value: str) -> float:
 
 
 def read_prices_option(value: Any) -> Any:
-    """Return the prices that a file or a mapping gives."""
+    """Return the prices from a file or a mapping."""
     from claude_force_nb.costs.user_prices import UserPrices, read_prices
 
     return value if isinstance(value, UserPrices) else read_prices(value)
 
 
 def read_thinking(value: str) -> str:
-    """Return what ``thinking=`` says, checked."""
+    """Return the value of ``thinking=``, checked."""
     from claude_force_nb.messages.thinking import thinking_body
 
     thinking_body(value)
@@ -111,7 +111,7 @@ def read_thinking(value: str) -> str:
 
 
 def read_server(value: str) -> str:
-    """Return a server's address, checked, or ``simulator``."""
+    """Return the address of a server, checked, or ``simulator``."""
     from claude_force_nb.messages.request import normalise_base_url
 
     if value != "simulator":
@@ -120,7 +120,7 @@ def read_server(value: str) -> str:
 
 
 def read_name(value: str) -> str:
-    """Return a name that a variable can have."""
+    """Return a valid name of a variable."""
     if not value.isidentifier() or iskeyword(value):
         raise ValueError
     return value

@@ -1,4 +1,4 @@
 """The state of one shell while the extension is loaded: settings, orchestrator, conversations, budgets and background runs.
 
-`NotebookSession` only combines the parts; each part has its own file. The commands get the session and use its parts.
+`NotebookSession` combines the parts, each in its own module. The commands receive the session and use its parts.
 """

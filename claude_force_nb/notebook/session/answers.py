@@ -1,4 +1,4 @@
-"""The answer file of a session, and the answers given before it was opened."""
+"""The answer file of a session, and the answers received before it was opened."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from claude_force_nb.warn import warn
 
 __all__ = ["SessionAnswers", "trust_line"]
 
-# Answers that are remembered, so that a file that is begun late has them.
+# Number of answers that are remembered, so that a file opened later can include them.
 _MOST_REMEMBERED = 1000
 
 
 def trust_line(unsigned: int) -> str:
-    """Return the notice about answers that none of the user's keys has signed."""
+    """Return the notice about answers that are not signed with any of the user's keys."""
     return f"{unsigned:,} of its answers are not signed by you: trust them only as much as you trust the file's source"
 
 
@@ -34,7 +34,7 @@ class SessionAnswers:
         self._remembered: OrderedDict[str, Tuple[ClaudeRequest, ClaudeResult]] = OrderedDict()
 
     def file(self, path: str, *, redact: str = "none", max_age_days: Optional[float] = None) -> AnswerFile:
-        """Return the file at a path, the same one as long as the same is given, wherever the notebook goes meanwhile."""
+        """Return the answer file; the same path means the same file, even if the working directory changes meanwhile."""
         given = (path, redact, max_age_days)
         if self._file is None or given != self._given:
             self.flush()
@@ -42,7 +42,7 @@ class SessionAnswers:
         return self._file
 
     def say_unsigned(self, named_by: str) -> None:
-        """Say once of a file that a setting names, and no cell, how many of its answers only that setting vouches for."""
+        """Notify the user once about unsigned answers in a file that a setting names, and not a cell."""
         file = self._file
         if file is None or file.path in self._said or not file.exists():
             return
@@ -53,7 +53,7 @@ class SessionAnswers:
             warn(line, AnswerFileWarning)
 
     def follow(self, orchestrator: AsyncAgentOrchestrator) -> None:
-        """Remember what this one is answered."""
+        """Remember the answers of another orchestrator."""
         orchestrator.add_listener(self._note)
 
     def _note(self, event: Event) -> None:
@@ -65,25 +65,25 @@ class SessionAnswers:
             remembered.popitem(last=False)
 
     def record_remembered(self, file: AnswerFile) -> None:
-        """Add the answers of this session to a file."""
+        """Add the remembered answers of this session to a file."""
         for request, result in list(self._remembered.values()):
             file.put(request, result)
 
     def unused(self) -> List[str]:
-        """Return the fingerprints of the file's answers that nobody has asked for."""
+        """Return the fingerprints of the file's answers that have not been used."""
         return [] if self._file is None else self._file.unused
 
     @property
     def missed(self) -> int:
-        """How many questions the file did not answer while nothing else was asked."""
+        """Number of requests that a frozen file could not answer."""
         return 0 if self._file is None else self._file.misses.count
 
     @property
     def misses(self) -> List[str]:
-        """What was said of the first of these questions."""
+        """Messages about the first of these requests."""
         return [] if self._file is None else list(self._file.misses.lines)
 
     def flush(self) -> None:
-        """Write what the file has not yet."""
+        """Write pending answers to the file."""
         if self._file is not None and self._file.changed:
             self._file.flush()

@@ -1,4 +1,4 @@
-"""The batches of a session that run in the background. Imports nothing heavy: every session has such a list, mostly empty."""
+"""The background runs of a session. Imports nothing heavy, since every session has such a list, mostly an empty one."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ if TYPE_CHECKING:
 
 __all__ = ["BackgroundRuns", "BackgroundWork"]
 
-# How long the end of the process waits for cancelled runs to let go of their calls.
+# How long the process waits at its end for cancelled runs to release their calls.
 _CANCEL_GRACE_SECONDS = 2.0
 
-# Closings under way: a loop keeps only weak references to its tasks.
+# Pending close operations, kept here because an event loop has only weak references to its tasks.
 _CLOSING: Set[asyncio.Task[None]] = set()
 
 
 class BackgroundWork(Protocol):
-    """The part of a run that the list uses."""
+    """The interface of a run that the list needs."""
 
     loop: asyncio.AbstractEventLoop
     task: asyncio.Task[None]
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
-        """The task that runs it."""
+        """The orchestrator that answers the rows."""
 
     def leave(self) -> None:
-        """Stop waiting, from any thread; message batches at the API keep running there."""
+        """Stop waiting for the run; message batches at the API keep running. May be called from any thread."""
 
 
 class BackgroundRuns:
-    """The runs of a session that no cell waits for."""
+    """The background runs of a session."""
 
     def __init__(self) -> None:
         self._runs: List[BackgroundWork] = []
 
     def add(self, run: BackgroundWork) -> None:
-        """Keep a run until it ends: a loop keeps only weak references to its tasks."""
+        """Keep a run until it ends, since an event loop has only weak references to its tasks."""
         self._runs.append(run)
         run.task.add_done_callback(lambda _: self._runs.remove(run))
 
     def close_after(self, orchestrator: AsyncAgentOrchestrator) -> None:
-        """Close an orchestrator from code that cannot await: on the running loop soon, after the runs that need it, else now."""
+        """Close an orchestrator without awaiting: on the running loop after the runs that use it, or now without a loop."""
         tasks = [run.task for run in self._runs if run.orchestrator is orchestrator]
 
         async def close() -> None:
@@ -61,12 +61,12 @@ class BackgroundRuns:
             closing.add_done_callback(_CLOSING.discard)
 
     def leave(self) -> None:
-        """End all of them soon; message batches at the API keep running there."""
+        """Stop waiting for all runs; message batches at the API keep running."""
         for run in list(self._runs):
             run.leave()
 
     def cancel_at_exit(self) -> None:
-        """End all of them at the end of a process, when their event loop no longer runs."""
+        """Cancel all runs at the end of the process, when their event loop no longer runs."""
         runs = list(self._runs)
         for loop in {run.loop for run in runs}:
             if loop.is_running() or loop.is_closed():

@@ -13,14 +13,14 @@ __all__ = ["BudgetPair", "SessionBudgets"]
 
 
 class BudgetPair(NamedTuple):
-    """The budgets that every call has to fit.
+    """The budgets that apply to every call.
 
     Attributes
     ----------
     session : Budget
-        Of this session.
+        Budget of this session.
     daily : DailyBudget
-        Of all notebooks of the user in a day (UTC).
+        Budget for all notebooks of the user on a day (UTC).
     """
 
     session: Budget
@@ -36,23 +36,21 @@ def _pair(environ: Mapping[str, str], local: bool) -> BudgetPair:
 
 
 class SessionBudgets:
-    """The limits of the session and of the user's day; kept when settings change, so that a new limit does not forget spending.
+    """The budgets of the session and of the user's day. They survive changes of settings, so that spending is not forgotten.
 
-    Answers of servers on this machine count in separate budgets with the same limits: they are not real spending, and must
-    not use up the real budgets.
+    Answers of servers on this machine count in separate budgets with the same limits, since they are not real spending.
 
     Parameters
     ----------
     environ : mapping
-        Environment variables, which say where the ledger is.
-
+        Environment variables, which determine the path of the ledger.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._pairs = {local: _pair(environ, local) for local in (False, True)}
 
     def of(self, *, local: bool) -> BudgetPair:
-        """Return the budgets of calls to servers on this machine, or to any other."""
+        """Return the budgets for calls to servers on this machine, or to other servers."""
         return self._pairs[local]
 
     def close(self) -> None:
@@ -66,7 +64,7 @@ class SessionBudgets:
         Raises
         ------
         OptionError
-            If a setting cannot be used.
+            If a setting is invalid.
         """
         allow_unknown_price = settings.value("allow_unknown_price")
         session, daily = (parse_budget(settings.value(setting)) for setting in ("budget", "daily_budget"))

@@ -1,4 +1,4 @@
-"""What a shell tells and shows: its names, the running cell, and what the cell has shown."""
+"""Access to the shell and its front end: names, the running cell, and display."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["FrontEnd"]
 
 
 class FrontEnd:
-    """The IPython shell, as far as the magics need it.
+    """The parts of the IPython shell that the magics need.
 
     Parameters
     ----------
     shell : InteractiveShell
     environ : mapping
-        Environment variables; JupyterLab's server names the notebook in one.
+        Environment variables, one of which JupyterLab's server sets to the notebook's path.
     """
 
     def __init__(self, shell: Any, environ: Mapping[str, str]) -> None:
@@ -42,7 +42,7 @@ class FrontEnd:
 
     @property
     def in_kernel(self) -> bool:
-        """True if the front end shows rich output, and False in a terminal."""
+        """True in a kernel, whose front end shows rich output; False in a terminal."""
         return self.kernel is not None
 
     def live(self, asked: str) -> Live:
@@ -73,11 +73,11 @@ class FrontEnd:
         return cell_id(self._message())
 
     def cell_run(self) -> CellRun:
-        """Return which cell runs, and which run of it this is."""
+        """Return the running cell, and which of its runs this is."""
         return cell_run(self._message(), self._number())
 
     def _number(self) -> int:
-        """Return the number of the running cell: newer IPythons count it as over while it runs, its inputs are kept in all."""
+        """Return the number of the running cell, from the history, since newer IPython versions increase the counter early."""
         history = getattr(self.shell, "history_manager", None)
         inputs = getattr(history, "input_hist_parsed", ())
         return len(inputs) - 1 if len(inputs) > 1 else int(self.shell.execution_count)
@@ -86,15 +86,15 @@ class FrontEnd:
         return getattr(self.shell, "get_parent", dict)()
 
     def notebook_name(self) -> str:
-        """Return the notebook's path if it is known, else the name of the working directory."""
-        # JupyterLab's server tells the kernel by environment, VS Code by a name in the notebook.
+        """Return the notebook's path if known, else the name of the working directory."""
+        # JupyterLab's server sets an environment variable of the kernel, VS Code a name in the notebook.
         path = self._environ.get("JPY_SESSION_NAME") or self.names.get("__vsc_ipynb_file__")
         return str(path) if path else folder_of_notebook().name
 
     def show(self, shown: Bundle, *, about_the_run: bool = False) -> None:
-        """Show a bundle below the cell, or its plain form in a terminal.
+        """Show a bundle below the cell, or its plain text in a terminal.
 
-        What is `about_the_run`, settings and costs for example, is another in each run; the saved notebook says so.
+        With `about_the_run`, the output's metadata marks it as different in each run, such as settings and costs.
         """
         if self.in_kernel:
             show_bundle(shown, metadata=ABOUT_THE_RUN if about_the_run else None)
@@ -103,14 +103,14 @@ class FrontEnd:
 
     @property
     def has_user(self) -> bool:
-        """True if somebody may look and click: the front end names its cells, and can be asked for input."""
+        """True if there may be a user to look and click: the front end sends cell ids and allows input."""
         content = self._message().get("content") or {}
         return self.in_kernel and self.cell_id() is not None and bool(content.get("allow_stdin"))
 
     def batch_table(self, value: Any, note: Optional[str] = None) -> Optional[BatchTable]:
-        """Return a table of all rows of a batch to leaf through, to be shown; the first one imports ipywidgets.
+        """Return a table of all rows of a batch, with pages and a filter; the first one imports ipywidgets.
 
-        None for anything else, where nobody would leaf through it, and where the static table has all rows.
+        Return None if `value` is not a batch, if nobody could use the table, or if the static table has all rows.
         """
         if not self.has_user:
             return None
@@ -127,14 +127,14 @@ class FrontEnd:
         return table
 
     def close(self) -> None:
-        """Close the tables that are open."""
+        """Close the open tables."""
         if self._tables is not None:
             self._tables.close()
 
     def mark_shown(self, value: Any) -> None:
-        """Say that the running cell has shown what will be its value."""
+        """Record that the running cell has already shown its value."""
         self._shown = (self.shell.execution_count, id(value))
 
     def was_shown(self, value: Any) -> bool:
-        """Return True if this very cell has shown the value already."""
+        """Return whether the running cell has already shown the value."""
         return self._shown == (self.shell.execution_count, id(value))

@@ -1,4 +1,4 @@
-"""The orchestrator of the present settings."""
+"""The session's orchestrator, rebuilt when settings change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .simulator import SIMULATOR_KEY, SIMULATOR_NAME, SessionSimulator
 
 __all__ = ["Orchestrators"]
 
-# Settings that an orchestrator is built with; the others are read for each call.
+# Settings from which an orchestrator is built; the others are read for each call.
 _BUILD_SETTINGS = (
     "max_concurrent",
     "max_retries",
@@ -45,7 +45,7 @@ _SECONDS_A_DAY = 86400
 
 
 class Orchestrators:
-    """Makes a session's orchestrator when it is first needed, and another one when a setting that it was built with changes.
+    """Creates a session's orchestrator when it is first needed, and a new one when a setting that it was built from changes.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ class Orchestrators:
     background : BackgroundRuns
         An orchestrator is closed after the runs that use it.
     simulator : SessionSimulator
-        Started where ``base_url=simulator``.
+        Started if ``base_url=simulator``.
     notebook_name : callable
-        Gives the name for the ledger.
+        Returns the notebook's name for the ledger.
     on_made : callable
         Called with each new orchestrator.
     answers : SessionAnswers
-        Opens the file of answers.
+        Opens the answer file.
     """
 
     def __init__(
@@ -93,27 +93,27 @@ class Orchestrators:
 
     @property
     def prices(self) -> PriceTable:
-        """Prices of the package, and before them those of the user."""
+        """The package's prices, overridden by the user's."""
         given = self._settings.value("prices")
         return load_prices() if given is None else given.table
 
     @property
     def base_url(self) -> Optional[str]:
-        """Address of the server, as set; None for the official API. Starts the simulator if it is set."""
+        """Address of the server as set; None for the official API. Starts the simulator if that is set."""
         value: Optional[str] = self._settings.value("base_url")
         if value != SIMULATOR:
             return value
-        # Frozen, nobody is asked.
+        # In frozen mode nothing is sent, so the simulator need not run.
         return SIMULATOR_NAME if self._settings.value("answers_mode") == "frozen" else self._simulator.url
 
     @property
     def current(self) -> AsyncAgentOrchestrator:
-        """The orchestrator of the present settings.
+        """The orchestrator for the current settings.
 
         Raises
         ------
         OptionError
-            If a setting cannot be used.
+            If a setting is invalid.
         """
         values = {name: self._settings.value(name) for name in _BUILD_SETTINGS}
         simulated, values["base_url"] = values["base_url"] == SIMULATOR, self.base_url
@@ -144,7 +144,7 @@ class Orchestrators:
         return self._orchestrator
 
     def _prune(self, ledger: Optional[Ledger]) -> None:
-        """Remove what the ledger need not keep, once in a session."""
+        """Remove old entries from the ledger, once per session."""
         days = self._settings.value("ledger_keep_days")
         if ledger is None or days is None or self._pruned:
             return
@@ -160,15 +160,15 @@ class Orchestrators:
             self._background.close_after(orchestrator)
 
     def close(self) -> None:
-        """Close the orchestrator, after the runs in the background that use it."""
+        """Close the orchestrator, after the background runs that use it."""
         self._close_after_runs()
 
     def close_blocking(self) -> None:
-        """Close it at the end of the process, when no event loop runs any more."""
+        """Close the orchestrator at the end of the process, when no event loop runs any more."""
         if self._orchestrator is not None:
             self._orchestrator.close_blocking()
 
 
 def _to_simulator(address: Optional[str]) -> ApiTransport:
-    """Return the transport to a session's simulator, which takes any key, and must not be shown a real one."""
+    """Return the transport to a session's simulator, which accepts any key and must not receive a real one."""
     return ApiTransport(api_key=SIMULATOR_KEY, base_url=address, known_as=SIMULATOR_NAME, environ=os.environ)

@@ -17,13 +17,13 @@ MOST_OUTPUT_CHARACTERS = 1000
 MOST_TRACEBACK_CHARACTERS = 6000
 MOST_CELLS = 50
 
-# What IPython calls the source of a cell; the name differs from run to run, and says nothing.
+# IPython's file name for the source of a cell, which differs from run to run and is not informative.
 _CELL_FILE = re.compile(r'File "[^"\n]*(?:ipykernel_\d+[/\\]\d+\.py|<ipython-input-[^"\n]*)"')
 _OF_IPYTHON = re.compile(r"[/\\]IPython[/\\]core[/\\]|[/\\]ipykernel[/\\]")
 
 
 def cut(text: str, most: int, *, end: bool = False) -> str:
-    """Return a text of at most about `most` characters, from its beginning or its `end`, which says what was cut."""
+    """Return about the first `most` characters of a text, or the last with `end`, with a note about what was cut."""
     if len(text) <= most:
         return text
     left = f"[{len(text) - most:,} characters cut]"
@@ -31,9 +31,9 @@ def cut(text: str, most: int, *, end: bool = False) -> str:
 
 
 def describe_failure(source: str, error: BaseException) -> Optional[str]:
-    """Return a cell that failed and its traceback as text; None if the cell's own code did not fail.
+    """Return a failed cell and its traceback as text; None if it was not the cell's own code that failed.
 
-    The text is made at once, because keeping the traceback would keep all of the cell's objects alive.
+    The text is created at once, because keeping the traceback would keep all of the cell's objects alive.
     """
     if isinstance(error, (ClaudeForceError, RunInterrupted, KeyboardInterrupt, SystemExit)):
         return None
@@ -56,9 +56,9 @@ class RecentCells(Mapping[str, Any]):
     ----------
     shell : InteractiveShell
     last_failure : callable
-        Gives the text of `describe_failure` of the last cell that failed, or None.
+        Returns the text of `describe_failure` for the last failed cell, or None.
     until : int, optional
-        Number of the cell that asks; by default the one that runs, whichever that is.
+        Number of the cell that uses the names; by default the running cell.
     """
 
     def __init__(self, shell: Any, last_failure: Callable[[], Optional[str]], *, until: Optional[int] = None) -> None:
@@ -69,7 +69,7 @@ class RecentCells(Mapping[str, Any]):
         self._last_failure = last_failure
 
     def as_of_now(self) -> RecentCells:
-        """Return the names with their current values, which stay the same whatever the notebook does while a batch runs."""
+        """Return the names with their current values, which do not change while a batch runs."""
         failure = self._last_failure()
         return RecentCells(self._shell, lambda: failure, until=len(self._shell.history_manager.input_hist_raw) - 1)
 
@@ -96,13 +96,13 @@ class RecentCells(Mapping[str, Any]):
     def history(self, cells: int = 5) -> str:
         """Return the last cells before this one, each with its output, as text.
 
-        At most 4,000 characters of a cell and 1,000 of an output; what is cut is said. From IPython 8.37 and 9.1 on what a
-        cell printed is an output too, before that its value only.
+        A cell is cut to 4,000 characters and an output to 1,000, with a note. From IPython 8.37 and 9.1 on, outputs
+        include what a cell printed; before that, only its value.
 
         Parameters
         ----------
         cells : int
-            1 to 50.
+            Number of cells, 1 to 50.
         """
         fault = whole_number_fault(cells, "history() takes the number of cells, which", 1)
         if fault or cells > MOST_CELLS:
@@ -111,7 +111,7 @@ class RecentCells(Mapping[str, Any]):
         if told is not None:
             return told
         sources: List[str] = self._shell.history_manager.input_hist_raw
-        # The last one is the cell that asks.
+        # The last input is the running cell itself.
         until = len(sources) - 1 if self._until is None else self._until
         numbers = [number for number in range(1, until) if sources[number].strip()][-cells:]
         if not numbers:

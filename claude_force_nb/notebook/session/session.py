@@ -31,7 +31,7 @@ __all__ = ["NotebookSession"]
 
 
 class NotebookSession:
-    """What the magics of one shell use.
+    """Everything that the magics of one shell share.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class NotebookSession:
     configurable : ClaudeForce, optional
         The traitlets object; see `configurable.make_configurable`.
     last_failure : callable
-        Gives the last cell that failed and its traceback, as text; None if none has.
+        Returns the last failed cell and its traceback as text; None if no cell has failed.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class NotebookSession:
     budgets : SessionBudgets
     background : BackgroundRuns
     simulator : SessionSimulator
-        Runs where ``base_url=simulator``.
+        Runs if ``base_url=simulator``.
     answers : SessionAnswers
         The answer file, and the latest answers.
     orchestrators : Orchestrators
@@ -89,18 +89,18 @@ class NotebookSession:
         self._previewed_run = ""
         self._named_hosts: Set[str] = set()
         self._notes: List[str] = []
-        # To be told once, and no fault: not among the warnings, which front ends show in red.
+        # A notice rather than a fault, so it is not shown as a warning, which front ends show in red.
         self._end_diversion = divert(CacheKeyWarning, self._notes.append)
         atexit.register(self.close_at_exit)
 
     @property
     def orchestrator(self) -> AsyncAgentOrchestrator:
-        """The orchestrator of the present settings."""
+        """The orchestrator for the current settings."""
         return self.orchestrators.current
 
     @property
     def waits_for_resume(self) -> bool:
-        """True while calls are paused and nothing but Resume lets them go on."""
+        """True while calls are paused and only Resume lets them continue."""
         now = self.orchestrator.snapshot()
         return now.paused and now.in_flight == 0 and now.queued > 0
 
@@ -121,8 +121,8 @@ class NotebookSession:
     def server_note(self, base_url: str, *, asked: bool = True) -> str:
         """Return the receipt's note about which server answers.
 
-        ``simulated`` for every answer of the session's simulator, also from the cache; the host for the first one of a server that
-        is neither the official API nor this machine, where it was `asked`; then "".
+        It is ``simulated`` for every answer of the session's simulator, even from the cache. For another server that is neither
+        the official API nor on this machine, it is the host, once, when the server was `asked`. Otherwise it is "".
         """
         if self.simulator.is_at(base_url):
             return "simulated"
@@ -133,11 +133,11 @@ class NotebookSession:
         return f"answered by {host}"
 
     def previewed(self) -> None:
-        """Note that the running cell only previews a request, which changes no conversation."""
+        """Record that the running cell only previews a request, so that no conversation changes."""
         self._previewed_run = self.front_end.cell_run().run
 
     def cell_done(self) -> None:
-        """Record that the running cell has succeeded: turns that only its earlier runs asked leave the conversations, and notes are shown."""
+        """Record that the running cell has succeeded: show notes, and drop turns of its earlier runs from conversations."""
         while self._notes:
             self.front_end.show(line_bundle(self._notes.pop(0)), about_the_run=True)
         self.answers.flush()

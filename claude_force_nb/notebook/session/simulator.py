@@ -18,25 +18,25 @@ SIMULATOR_KEY = "any-key-does-for-the-simulator-of-a-session"
 SIMULATOR_NAME = "http://localhost/simulator"
 """What requests call the simulator, whichever port it has: so a notebook asks the same in every session."""
 
-# As a first try should feel: an answer that is seen to arrive.
+# Slow enough to see the answer stream in, as with the real API.
 _LATENCY_SECONDS = 0.2
 _TOKENS_PER_SECOND = 150.0
 
 
 class SessionSimulator:
-    """A simulator in a process of its own, started when it is first needed; it ends with the session, or with its process."""
+    """A simulator in a process of its own, started when first needed; it ends with the session, or with this process."""
 
     def __init__(self) -> None:
         self._process: Optional[SimulatorProcess] = None
 
     @property
     def url(self) -> str:
-        """Address of the simulator, which is started if it is not running; that takes about a second.
+        """Address of the simulator, which is started if it is not running; starting takes about a second.
 
         Raises
         ------
         ConfigurationError
-            If it cannot be started.
+            If the simulator cannot be started.
         """
         if self._process is None or not self._process.running:
             self.close()
@@ -51,11 +51,11 @@ class SessionSimulator:
         return self._process.url
 
     def is_at(self, server: str) -> bool:
-        """Return whether an address is that of the simulator, running or not."""
+        """Return whether an address is the simulator's, running or not."""
         return server == SIMULATOR_NAME or (self._process is not None and self._process.url == server)
 
     def close(self) -> None:
-        """Stop it; a later use starts another one."""
+        """Stop the simulator; a later use starts another one."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
