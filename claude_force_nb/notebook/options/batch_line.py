@@ -15,11 +15,10 @@ from .line import Invocation
 from .of_magics import BATCH_OPTIONS
 from .reading import read_option
 from .table import OPTIONS
+from .words import check_quotation, words_of
 
 __all__ = ["evaluate_source", "is_path", "parse_batch_line"]
 
-_OPENING, _CLOSING = "([{", ")]}"
-_QUOTED = re.compile(r"'''.*?'''|\"\"\".*?\"\"\"|'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"", re.DOTALL)
 _NAMED = re.compile(r"(--)?([A-Za-z][\w-]*)(=(?!=))?(.*)", re.DOTALL)
 _TABLES = (".jsonl", ".parquet")
 
@@ -47,7 +46,7 @@ def parse_batch_line(line: str, *, allowed: Collection[str] = BATCH_OPTIONS) -> 
     OptionError
         If an option is unknown or given twice, or its value is missing or invalid.
     """
-    words = _words(line)
+    words = words_of(line)
     options: Dict[str, Any] = {}
     expression: List[Tuple[int, int]] = []
     position = 0
@@ -79,6 +78,7 @@ def parse_batch_line(line: str, *, allowed: Collection[str] = BATCH_OPTIONS) -> 
             raise OptionError(f"{name} needs a value")
         if name in options:
             raise OptionError(f"{name} is given twice")
+        check_quotation(name, value)
         options[name] = _read(name, value)
     return Invocation(options, " ".join(line[start:end] for start, end in expression))
 
@@ -100,33 +100,6 @@ def _known(word: str, allowed: Collection[str]) -> Any:
 
 def _near(word: str, allowed: Collection[str]) -> str:
     return did_you_mean(word.replace("-", "_"), allowed)
-
-
-def _words(line: str) -> List[Tuple[int, int]]:
-    """Return the start and end of each word; words are separated by blanks outside brackets and quotes."""
-    words: List[Tuple[int, int]] = []
-    depth = position = 0
-    start = -1
-    while position < len(line):
-        character = line[position]
-        if character.isspace() and depth == 0:
-            if start >= 0:
-                words.append((start, position))
-                start = -1
-            position += 1
-            continue
-        if start < 0:
-            start = position
-        quoted = _QUOTED.match(line, position) if character in "'\"" else None
-        if quoted is not None:
-            position = quoted.end()
-            continue
-        depth += (character in _OPENING) - (character in _CLOSING)
-        depth = max(depth, 0)
-        position += 1
-    if start >= 0:
-        words.append((start, len(line)))
-    return words
 
 
 def _is_name_of_a_file(expression: str) -> bool:

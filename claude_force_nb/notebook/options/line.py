@@ -14,6 +14,7 @@ from claude_force_nb.vocabulary import did_you_mean
 from .option import Option
 from .reading import read_option
 from .table import LINE_OPTIONS, OPTIONS
+from .words import check_quotation, words_of
 
 __all__ = ["Invocation", "parse_line", "parse_pairs"]
 
@@ -53,6 +54,7 @@ def parse_line(line: str, *, allowed: Iterable[str] = LINE_OPTIONS, free_text: b
         if not is_option:
             break
         option = known[name]
+        _check_quotation(name, rest)
         head, rest = _cut(rest)
         if option.flag:
             if "=" in head:
@@ -108,6 +110,13 @@ def _option_name(rest: str, known: Mapping[str, Option], *, strict: bool) -> Tup
         # In a prompt "x=1" is ordinary text, but "modle=opus" is a typing error that would cost money.
         raise OptionError(f"unknown option {name!r}; nothing was sent{did_you_mean(plain, known)}")
     return plain, False
+
+
+def _check_quotation(name: str, rest: str) -> None:
+    """Refuse a value that would lose its own quotes, at the head of `rest` with its option."""
+    typed = [rest[start:end] for start, end in words_of(rest)[:2]]
+    _, equals, value = typed[0].partition("=")
+    check_quotation(name, value if equals else typed[-1])
 
 
 def _cut(rest: str) -> Tuple[str, str]:

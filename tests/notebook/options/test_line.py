@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any, Literal
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from claude_force_nb.errors import OptionError
+from claude_force_nb.notebook.options.batch_line import parse_batch_line
 from claude_force_nb.notebook.options.line import parse_line
+from claude_force_nb.notebook.options.names import find_schema
 
 VALUE = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1)
 
@@ -61,3 +64,42 @@ def test_into_takes_a_name_that_a_program_can_use(name: str) -> None:
     """A result in a variable that cannot be read is lost."""
     with pytest.raises(OptionError, match="into takes a variable name"):
         parse_line(f"into={shlex.quote(name)}", free_text=False)
+
+
+_OBJECT, _OTHER = '{"type": "object"}', "{'type': 'object'}"
+# A schema as typed, and how it has to be written.
+_LOSING = {
+    f"schema={_OBJECT}": f"schema='{_OBJECT}'",
+    f"--schema {_OBJECT} model=haiku": f"schema='{_OBJECT}'",
+    f'schema="{_OBJECT}"': f"schema='{_OBJECT}'",
+    f"schema={_OTHER}": f'schema="{_OTHER}"',
+    f"schema='{_OTHER}'": f'schema="{_OTHER}"',
+    'model=haiku schema=Literal["a", "b"]': 'schema=\'Literal["a", "b"]\'',
+    """schema={'type': "object"}""": "schema=NAME",
+    'schema={"title": "%s"}' % ("x" * 300): "schema=NAME",
+}
+
+
+@pytest.mark.parametrize("parse", [parse_line, parse_batch_line], ids=["line", "batch"])
+@pytest.mark.parametrize("typed", _LOSING, ids=range(len(_LOSING)))
+def test_quotes_that_the_line_would_take_away(typed: str, parse: Any) -> None:
+    """A schema typed without quotes around it is one line with the right spelling, which is then read as it is meant."""
+    with pytest.raises(OptionError) as raised:
+        parse(typed)
+    line = str(raised.value)
+    assert "\n" not in line
+    assert line.startswith("the value of schema has quotes of its own")
+    assert line.endswith("write " + _LOSING[typed])
+    options = parse(_LOSING[typed]).options
+    assert options["schema"] in typed or options["schema"] == "NAME"
+    find_schema(options["schema"], {"NAME": {"type": "object"}, "Literal": Literal})
+
+
+@pytest.mark.parametrize("parse", [parse_line, parse_batch_line], ids=["line", "batch"])
+def test_quotes_around_a_schema(parse: Any) -> None:
+    """What has its quotes around it, or none at all, is read; another option keeps the way of a shell."""
+    for typed in (f"'{_OBJECT}'", f'"{_OTHER}"', "List[int]", '"List[int]"', '"{\\"type\\": 1}"'):
+        assert parse(f"schema={typed}").options["schema"] in (_OBJECT, _OTHER, "List[int]", '{"type": 1}')
+    assert parse('system=a"b c"d').options == {"system": "ab cd"}
+    with pytest.raises(OptionError, match="a quote is not closed"):
+        parse("schema='{")
