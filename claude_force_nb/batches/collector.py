@@ -60,7 +60,9 @@ class Collector:
         backoff = Backoff(self._schedule)
         what = f"looking at batch {batch_id}"
         while True:
-            info = await retry_until_answered(lambda: self._api.retrieve(batch_id), self._schedule, what)
+            info = await retry_until_answered(
+                lambda: self._api.retrieve(batch_id), self._schedule, what, remedy=_remedy(batch_id)
+            )
             if info.ended:
                 return info
             await backoff.wait(info.retry_after_seconds)
@@ -121,7 +123,7 @@ class Collector:
 
         what = f"reading the results of batch {batch_id}"
         for attempt in range(_DOWNLOADS):
-            await retry_until_answered(download, self._schedule, what)
+            await retry_until_answered(download, self._schedule, what, remedy=_remedy(batch_id))
             if len(failed) == len(left):
                 break
             logger.warning("batch %s: %d rows are missing in its results", batch_id, len(left) - len(failed))
@@ -157,3 +159,11 @@ class Collector:
             await lines.aclose()
         if strangers:
             logger.info("batch %s: %d lines of its results are repeated or of other requests", batch_id, strangers)
+
+
+def _remedy(batch_id: str) -> str:
+    """Return what to do about a batch that the API does not show: that of another workspace, of a revoked key, or one that is gone."""
+    return (
+        "; the rows were sent and may be billed: run again with a key of the workspace that sent them to collect the answers,"
+        f" or %claude_jobs forget {batch_id} and run again to send them anew"
+    )

@@ -71,8 +71,19 @@ class Backoff:
         await asyncio.sleep(self.seconds(retry_after_seconds))
 
 
-async def retry_until_answered(call: Callable[[], Awaitable[T]], schedule: PollSchedule, what: str) -> T:
+async def retry_until_answered(
+    call: Callable[[], Awaitable[T]], schedule: PollSchedule, what: str, *, remedy: str = ""
+) -> T:
     """Repeat a free call until it works: while a batch is in progress, no failure to look at it is final.
+
+    Parameters
+    ----------
+    call : callable
+    schedule : PollSchedule
+    what : str
+        Begins the error's line: what the call is for.
+    remedy : str
+        Ends it: what to do about a refusal.
 
     Raises
     ------
@@ -90,6 +101,6 @@ async def retry_until_answered(call: Callable[[], Awaitable[T]], schedule: PollS
             )
             refusals = refusals + 1 if refused else 0
             if refusals >= _REFUSALS:
-                raise JobError(f"{what}: {error}") from error
+                raise JobError(f"{what}: {error}{remedy}") from error
             logger.warning("%s failed and is tried again: %s", what, error)
             await backoff.wait(error.retry_after_seconds)

@@ -291,9 +291,11 @@ class BatchRun:
             await self._context.sender.send(part, body)
         except ClaudeForceError as error:
             now = self._store.part(part.number)
-            if now is None or not now.is_open:  # else nobody knows yet whether it was made
+            if now is None or not now.is_open:
                 self._context.reservations.release(part.number)
-            self._waiting.fail(error, fingerprints)
+                self._waiting.fail(error, fingerprints)
+            else:  # nobody knows yet whether it was made
+                self._waiting.lose(error, fingerprints)
             return
         finally:
             body.clear()
@@ -310,7 +312,10 @@ class BatchRun:
                     await self._plan(body)
                     return
             except ClaudeForceError as error:
-                self._waiting.fail(error, fingerprints)
+                if self._may_have_left(number):
+                    self._waiting.lose(error, fingerprints)
+                else:
+                    self._waiting.fail(error, fingerprints)
                 return
             await self._take_in(follower, number, fingerprints)
 
@@ -319,7 +324,15 @@ class BatchRun:
             await follower.take_in(number, set(fingerprints), cache=self._cache, deliver=self._waiting.deliver)
             self._taken_in.add(number)
         except JobError as error:
-            self._waiting.fail(error, fingerprints)
+            self._waiting.lose(error, fingerprints)
+
+    def _may_have_left(self, number: int) -> bool:
+        """Return whether the requests of a part may be at the API."""
+        try:
+            part = self._store.part(number)
+        except JobError:
+            return True
+        return part is None or part.state not in ("planned", "dropped")
 
 
 def _left_line(parts: Iterable[Part]) -> str:

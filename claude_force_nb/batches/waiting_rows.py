@@ -110,11 +110,22 @@ class WaitingRows:
         refused = isinstance(error, ApiError) and error.status in _REFUSED
         self._end(error, "failed" if refused else "not_sent", fingerprints)
 
+    def lose(self, error: BaseException, fingerprints: Iterable[bytes]) -> None:
+        """End the rows of requests that are at the API, or may be, with the error that keeps their answers from being had: nobody knows what they cost."""
+        self._end(error, "failed", fingerprints, may_be_billed=True)
+
     def stop(self, error: BaseException, fingerprints: Iterable[bytes]) -> None:
         """End the rows of requests that are at the API, and may be answered and billed there, since their run has ended."""
-        self._end(error, "stopped", fingerprints)
+        self._end(error, "stopped", fingerprints, may_be_billed=True)
 
-    def _end(self, error: BaseException, status: str, fingerprints: Optional[Iterable[bytes]]) -> None:
+    def _end(
+        self,
+        error: BaseException,
+        status: str,
+        fingerprints: Optional[Iterable[bytes]],
+        *,
+        may_be_billed: bool = False,
+    ) -> None:
         for fingerprint in list(self._by_fingerprint) if fingerprints is None else fingerprints:
             waiting = self._by_fingerprint.pop(fingerprint, None)
             if waiting is None:
@@ -123,4 +134,4 @@ class WaitingRows:
             for row in waiting:
                 self._emitter.emit_unanswered(request, error, status=status)
                 result = unanswered(request, error, status)
-                self._rows.end(row, result.changed(cost=None) if status == "stopped" else result)
+                self._rows.end(row, result.changed(cost=None) if may_be_billed else result)

@@ -81,19 +81,43 @@ def test_polling_survives_every_failure_and_honours_retry_after(simulator: Any, 
     run(main())
 
 
-def test_a_batch_that_the_key_cannot_see_ends_its_rows_and_keeps_the_job(simulator: Any, build: Any, run: Any) -> None:
-    """Nothing is sent again behind the user's back: the job waits for the right key, or to be forgotten."""
+@pytest.mark.parametrize("endpoint", ["batch_poll", "batch_results"])
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_batch_that_the_key_cannot_see_ends_its_rows_and_keeps_the_job(
+    simulator: Any, build: Any, run: Any, status: int, endpoint: str
+) -> None:
+    """Nothing is sent again behind the user's back: the rows say that they were sent and may cost something, and the job waits for the right key."""
+
+    async def main() -> None:
+        async with build() as orchestrator:
+            simulator.fail(status, endpoint=endpoint)
+            batch = await ask(orchestrator, ["a", "b", "a"])
+            assert [(row.status, row.cost) for row in batch] == [("failed", None)] * 3
+            assert batch.cost is None
+            line = str(batch[0].error)
+            assert isinstance(batch[0].error, JobError)
+            assert "\n" not in line
+            assert "were sent and may be billed: run again with a key of the workspace that sent them" in line
+            simulator.heal()
+            again = await ask(orchestrator, ["a", "b", "a"])
+            assert again.counts["ok"] == 2
+            assert simulator.counters.completed == 2
+
+    run(main())
+
+
+def test_a_batch_that_nobody_can_see_is_forgotten_and_sent_anew(simulator: Any, build: Any, run: Any) -> None:
+    """What the line says to do is enough: the message batch is named, and once forgotten its rows are free."""
 
     async def main() -> None:
         async with build() as orchestrator:
             simulator.fail(404, endpoint="batch_poll")
-            batch = await ask(orchestrator, ["a"])
-            assert batch[0].status == "not_sent"
-            assert isinstance(batch[0].error, JobError)
+            line = str((await ask(orchestrator, ["a"]))[0].error)
+            orchestrator.message_batches.forget(line.split("%claude_jobs forget ")[1].split()[0])
             simulator.heal()
             again = await ask(orchestrator, ["a"])
             assert again[0].status == "ok"
-            assert simulator.counters.completed == 1
+            assert simulator.counters.completed == 2
 
     run(main())
 

@@ -55,6 +55,25 @@ def test_a_lost_create_is_found_in_the_list_and_not_sent_again(build: Any, run: 
         run(main(simulator))
 
 
+def test_a_lost_create_that_cannot_be_looked_for_may_be_billed(simulator: Any, build: Any, run: Any) -> None:
+    """Nobody knows whether it was made: its rows have no known cost, here and for another run that waits; run again, it is found."""
+
+    async def main() -> None:
+        async with build() as orchestrator:
+            simulator.fail(["lost"], endpoint="batch_create")
+            # The list is read once before the create, and then to find what it made.
+            simulator.fail([None, *[403] * 20], endpoint="batch_list")
+            batch = await ask(orchestrator, ["once"])
+            for each in (batch, await ask(orchestrator, ["once"])):
+                assert (each[0].status, each[0].cost) == ("failed", None)
+                assert "looking through the list of batches" in str(each[0].error)
+            simulator.heal()
+            assert (await ask(orchestrator, ["once"]))[0].status == "ok"
+        assert simulator.counters.completed == 1
+
+    run(main())
+
+
 def test_what_may_be_the_lost_batch_is_waited_for(build: Any, run: Any) -> None:
     """However long it takes, nothing is sent again before its results can be seen; one warning says so."""
 
