@@ -9,7 +9,7 @@ from .cli import add_arguments, run
 
 
 def main() -> int:
-    """Parse the command line and serve."""
+    """Parse the command line and run the server."""
     parser = argparse.ArgumentParser(prog="python -m claude_force_nb.simulator")
     add_arguments(parser)
     return run(parser.parse_args())

@@ -1,4 +1,4 @@
-"""What no client knows yet: the API may add fields, events, blocks and values within a version on any day. Pure."""
+"""Additions unknown to clients: the API may add fields, events, blocks and values to a version at any time. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Dict
 
 __all__ = ["ADDED", "add_fields", "add_to_message", "strange_block"]
 
-# The name of whatever is added.
+# Name of everything that is added.
 ADDED = "future_thing"
 
 
@@ -16,7 +16,7 @@ def strange_block() -> Dict[str, Any]:
 
 
 def add_fields(data: Any) -> Any:
-    """Return a copy of JSON data in which every object has one more field, but for what the model wrote itself."""
+    """Return a copy of JSON data with one more field in every object, except in JSON that the model wrote itself."""
     if isinstance(data, dict):
         changed = {key: value if key in ("input", "partial_json") else add_fields(value) for key, value in data.items()}
         return {**changed, ADDED: {"value": 1}}
@@ -24,7 +24,7 @@ def add_fields(data: Any) -> Any:
 
 
 def add_to_message(message: Dict[str, Any], extra: str) -> Dict[str, Any]:
-    """Return a complete message with what `extra` names; see ``Answer.extra``."""
+    """Return a complete message with the addition named `extra`; see ``Answer.extra``."""
     if extra == "new_fields":
         changed: Dict[str, Any] = add_fields(message)
         return changed

@@ -1,4 +1,4 @@
-"""A complete answer to a request: content blocks, stop reason and usage. Pure."""
+"""Makes complete answers to requests: content blocks, stop reason and usage. Pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["Answer", "make_answer"]
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
-# What a model that thinks spends on it, by effort; a little more by prompt.
+# Thinking tokens by effort; the prompt adds a few.
 _THINKING_TOKENS = {"low": 100, "medium": 200, "high": 400, "xhigh": 800, "max": 1600}
-# Refusals before any output that are billed; other categories, and none, are free.
+# Categories of refusals that are billed even before any output; other refusals are free.
 _BILLED_CATEGORIES = ("bio", "frontier_llm", "reasoning_extraction")
 
 
@@ -37,22 +37,22 @@ class Answer:
     stop_reason : str
     stop_sequence : str or None
     usage : TokenUsage
-        Thinking is part of the output.
+        Thinking counts as output.
     thinking_tokens : int
     category : str or None
-        Of a refusal.
+        Category of a refusal.
     batch : bool
-        A row of a message batch.
+        True for a row of a message batch.
     geo : str
-        Where it was made.
+        Region where the answer was made.
     speed : str or None
-        ``fast`` or ``standard`` where the request asked for one.
+        ``fast`` or ``standard`` if the request asked for a speed.
     extra : str
-        ``new_fields``, ``new_events``, ``new_block`` or ``new_stop_reason``: what it has that no client knows yet. "" for nothing.
+        Addition that is unknown to clients: ``new_fields``, ``new_events``, ``new_block`` or ``new_stop_reason``; "" for none.
     diagnostics : dict or None
-        What the request asked about the prompt cache.
+        Diagnostics of the prompt cache, if the request asked for them.
     declined : tuple of Answer
-        Refusals of other models in whose place it is.
+        Refusals of other models, after which this model answered.
     """
 
     model: Model
@@ -71,18 +71,18 @@ class Answer:
 
     @property
     def billed(self) -> bool:
-        """False for a refusal that costs nothing, though its usage has tokens."""
+        """False for a refusal that is free although its usage has tokens."""
         said = bool(self.content) and self.content[-1]["type"] != "fallback"
         return self.stop_reason != "refusal" or said or self.category in _BILLED_CATEGORIES
 
     @property
     def beginner(self) -> Model:
-        """The first model that said something, which a stream names when it starts."""
+        """The first model that produced output, which a stream names at its start."""
         return next((each.model for each in self.declined if each.content), self.model)
 
     @property
     def stop_details(self) -> Optional[Dict[str, Any]]:
-        """What the API adds to a refusal."""
+        """The ``stop_details`` that the API adds to a refusal; None otherwise."""
         if self.stop_reason != "refusal":
             return None
         explanation = None if self.category is None else f"Simulated refusal of category {self.category}."
@@ -124,7 +124,10 @@ class Answer:
         }
 
     def instead_of(self, declined: Sequence[Answer], *, stream: bool) -> Answer:
-        """Return the answer as it comes after others that were declined, with a block for each; a stream has what they had said by then."""
+        """Return this answer preceded by a ``fallback`` block for each model that declined.
+
+        A stream also has the content that those models had sent by then.
+        """
         content: List[Dict[str, Any]] = []
         followers = [*declined[1:], self]
         for before, after in zip(declined, followers):
@@ -141,7 +144,7 @@ class Answer:
         return replace(self, content=(*content, *self.content), declined=tuple(declined))
 
     def message(self, message_id: str, *, started_only: bool = False) -> Dict[str, Any]:
-        """Return the complete ``message`` object, or the one with which a stream starts."""
+        """Return the complete ``message`` object, or with `started_only` the one at the start of a stream."""
         usage = self.usage_so_far(1 if started_only else self.usage.output_tokens)
         if not started_only:
             usage["output_tokens_details"] = {"thinking_tokens": self.thinking_tokens}
@@ -163,7 +166,7 @@ class Answer:
 def _thinking(
     thinking: Thinking, model: Model, digest: str, room: int, messages: List[Dict[str, Any]]
 ) -> Tuple[List[Dict[str, Any]], int]:
-    """Return the block of thinking and its tokens, at most `room`; what is shown is shorter than what was thought."""
+    """Return the thinking block and its tokens, at most `room`; the text shown is shorter than that number suggests."""
     if not thinking.on or room < 1:
         return [], 0
     usual = _THINKING_TOKENS[thinking.effort]
@@ -202,7 +205,7 @@ def _text(body: Mapping[str, Any], model: str, digest: str, answer_bytes: Option
 
 @dataclass
 class _Draft:
-    """An answer in the making: what it has, and the tokens that are left for it."""
+    """An unfinished answer, and the number of tokens left for it (`room`)."""
 
     content: List[Dict[str, Any]]
     thinking_tokens: int
@@ -213,7 +216,7 @@ class _Draft:
     spoken_tokens: int = 0
 
     def add_tool(self, tool: Mapping[str, Any], digest: str, model: str, per_token: int) -> None:
-        """Call `tool`; what does not fit comes without its arguments."""
+        """Add a call of `tool`; if its arguments do not fit, they are left out."""
         arguments = example(tool.get("input_schema", {}), digest)
         tokens = count_text_tokens(_compact(arguments), per_token)
         fits = tokens <= self.room
@@ -230,7 +233,7 @@ class _Draft:
         )
 
     def add_text(self, text: str, stops: List[str], per_token: int) -> None:
-        """Say `text`, up to a stop sequence or the end of the room."""
+        """Add `text`, up to a stop sequence or the limit of tokens."""
         found = [(place, stop) for stop in stops for place in [text.find(stop)] if place >= 0]
         if found:
             place, self.stop_sequence = min(found)
@@ -263,17 +266,17 @@ def make_answer(
     Parameters
     ----------
     body : mapping
-        Request body that was checked.
+        The checked request body.
     checked : CheckedRequest
-        What the check found.
+        Result of the check.
     prompt : TokenUsage
-        The tokens of the prompt by price.
+        The prompt's tokens by price.
     answer_bytes : int, optional
         Size of a text answer.
     fault : Fault, optional
-        May make it a refusal, one with the wrong JSON, or one with parts that no client knows.
+        May turn the answer into a refusal, give it wrong JSON, or add parts unknown to clients.
     batch : bool
-        It is a row of a message batch.
+        True for a row of a message batch.
     """
     draft = _draft(body, checked, answer_bytes, "" if fault is None else fault.kind)
     model = checked.model
@@ -294,7 +297,7 @@ def make_answer(
 
 
 def _draft(body: Mapping[str, Any], checked: CheckedRequest, answer_bytes: Optional[int], kind: str) -> _Draft:
-    """Think and speak, within the limit of the request and what is left of the window."""
+    """Return thinking and content within the request's limit and the rest of the context window."""
     model = checked.model
     if kind == "refusal":
         return _Draft([], 0, 0, "", "refusal")
@@ -315,7 +318,7 @@ def _draft(body: Mapping[str, Any], checked: CheckedRequest, answer_bytes: Optio
     else:
         text = _text(body, model.name, digest, answer_bytes, kind == "wrong_json")
         draft.add_text(text, body.get("stop_sequences") or [], per_token)
-        # An answer without a word still has its end.
+        # Even an empty answer has one token, which ends it.
         draft.spoken_tokens = max(draft.spoken_tokens, 0 if thinking_tokens else 1)
     if kind == "refusal_midway":
         draft.stop_reason, draft.stop_sequence = "refusal", None

@@ -1,4 +1,4 @@
-"""Message batches: half price, answered after a while, results in any order."""
+"""Message batches: half price, answered after a while, with results in any order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 _CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _MOST_REQUESTS = 100_000
 _LIFETIME = timedelta(hours=24)
-# Rows answered before other calls get their turn.
+# Number of rows answered before control returns to the event loop.
 _ROWS_AT_ONCE = 100
 _BYTES_AT_ONCE = 256 * 1024
 
@@ -60,7 +60,7 @@ class _Batch:
     def to_api(self, url: str) -> Dict[str, Any]:
         counts = self.counts
         if self.ended is None:
-            # The API tells how each request went only once all have ended.
+            # The API reports the outcome of requests only once all have ended.
             counts = dict.fromkeys(counts, 0)
             counts["processing"] = self.counts["processing"]
         return {
@@ -99,13 +99,13 @@ def _checked_rows(body: Any) -> List[Dict[str, Any]]:
 
 
 def batch_endpoint(method: str, rest: List[str]) -> str:
-    """Return the name that faults know a call to ``/v1/messages/batches`` by."""
+    """Return the endpoint name that fault rules use for a call to ``/v1/messages/batches``."""
     if not rest:
         return "batch_create" if method == "POST" else "batch_list"
     return {"results": "batch_results", "cancel": "batch_cancel"}.get(rest[-1], "batch_poll")
 
 
-# Faults of a row's line in the results; the row itself is answered.
+# Faults of a row's line in the results; the row itself is answered normally.
 _OF_LINES = ("missing", "duplicate", "unknown")
 # Faults of the answer itself.
 _OF_ANSWERS = ("refusal", "refusal_midway", "wrong_json", "new_fields", "new_block", "new_stop_reason")
@@ -124,7 +124,7 @@ def _lines(custom_id: str, result: Dict[str, Any], fault: Optional[Fault]) -> Li
 
 
 class Batches:
-    """All batches of a server, newest first in lists."""
+    """All batches of a server; lists have the newest first."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
@@ -132,7 +132,7 @@ class Batches:
         self._tasks: Set[asyncio.Task[None]] = set()
 
     def reset(self) -> None:
-        """Forget all batches, those under way as well."""
+        """Forget all batches, including those in progress."""
         self._batches.clear()
         for task in self._tasks:
             task.cancel()
@@ -144,7 +144,7 @@ class Batches:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def handle(self, exchange: Exchange, rest: List[str], body: Any, headers: Headers) -> web.Response:
-        """Answer a call to ``/v1/messages/batches``; `rest` is what follows in the path."""
+        """Answer a call to ``/v1/messages/batches``; `rest` is the remainder of the path."""
         method = exchange.request.method
         url = self._state.url
         if not rest:
@@ -189,7 +189,7 @@ class Batches:
         rows, batch.rows = batch.rows, []
         answered = len(rows)
         if batch.cancelled is not None:
-            # What had its turn before the cancellation was answered and is billed.
+            # Rows processed before the cancellation are answered and billed.
             elapsed = time.monotonic() - batch.started
             answered = min(answered, int(answered * elapsed / total)) if total else answered
         for number, row in enumerate(rows):
@@ -235,7 +235,7 @@ class Batches:
     async def results(self, exchange: Exchange, batch_id: str, fault: Optional[Fault]) -> web.StreamResponse:
         """Send the results as JSON lines.
 
-        ``cut`` sends the first half and closes the connection inside a line, ``silent`` goes silent there.
+        The fault ``cut`` closes the connection inside a line after the first half; ``silent`` stops sending there.
         """
         cut = fault is not None and fault.kind in ("cut", "silent")
         batch = self._find(batch_id)

@@ -1,4 +1,4 @@
-"""What the API refuses in images and documents that a request carries, with its own words. Pure."""
+"""Checks the images and documents of a request, and refuses them with the API's own messages. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MAX_IMAGE_BYTES = 10 * 1024 * 1024
 
 
 def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
-    """Return the message with which the API refuses a content block, or None if it takes it.
+    """Return the message with which the API refuses a content block, or None if it accepts it.
 
-    Only sources in base64 are looked at, and of these what can be told without drawing them.
+    Only base64 sources are checked, and only as far as possible without decoding the image or document.
     """
     source = block.get("source")
     kind = block.get("type")
@@ -60,7 +60,7 @@ def refusal_of(block: Mapping[str, Any], where: str) -> Optional[str]:
 
 
 def media_in(block: Mapping[str, Any], where: str) -> Iterator[Tuple[Mapping[str, Any], str]]:
-    """Yield the images and documents of a content block and their places: itself, and what is inside a tool result or a document."""
+    """Yield images and documents with their paths: the block itself, and those inside a tool result or a document."""
     kind = block["type"]
     if kind in ("image", "document"):
         yield block, where
@@ -76,7 +76,7 @@ def media_in(block: Mapping[str, Any], where: str) -> Iterator[Tuple[Mapping[str
 def images_in(block: Mapping[str, Any], where: str) -> Iterator[Image]:
     """Yield the images of a valid content block.
 
-    Screenshots of the toolsets are not made smaller, nor is what asks to be left as it is.
+    Screenshots of the toolsets are not resized, nor are images that ask not to be.
     """
     screenshots = block["type"] == "tool_result" and bool(block.get("toolset_name"))
     for part, place in media_in(block, where):

@@ -1,4 +1,4 @@
-"""Thinking that a request sends back: it must be as it was, and where the API says so, in the conversation that it was made in. Pure."""
+"""Checks replayed thinking: it must be unchanged and, where the API requires it, in its original conversation. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _plain(content: Any) -> Any:
-    """Return content without breakpoints and thinking, a text as one block."""
+    """Return content without breakpoints and thinking; a plain text becomes one block."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     return [
@@ -30,8 +30,8 @@ def _plain(content: Any) -> Any:
 
 
 def prompt_digest(body: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return a digest of system prompt, tools and `messages`, whichever way they are written down."""
-    # Content that is one text, the usual case, is put in the form of blocks here; all else by _plain.
+    """Return a digest of system prompt, tools and `messages`, the same for equivalent forms of their content."""
+    # Plain text, the usual case, is converted to a block here for speed; anything else by _plain.
     prompt: List[Any] = [
         _plain(body["system"]) if "system" in body else (),
         _plain(body["tools"]) if "tools" in body else (),
@@ -49,7 +49,7 @@ def _short(text: str) -> str:
 
 
 def sign(model: str, digest: str, shown: str, messages: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Return the signature of thinking that was `shown` so in the answer to the prompt with this `digest` and `messages`."""
+    """Return the signature of thinking with the text `shown`, in answer to the prompt with this `digest` and `messages`."""
     before = "-"
     for message in messages:
         content = message["content"]
@@ -60,22 +60,22 @@ def sign(model: str, digest: str, shown: str, messages: Sequence[Mapping[str, An
 
 
 def _signed_by(block: Mapping[str, Any], model: str) -> Optional[List[str]]:
-    """Return prompt, thinking before it and what was shown, as a model's signature has them; None for a foreign one."""
+    """Return the digests in a model's signature (prompt, earlier thinking, text shown); None for a foreign signature."""
     parts: List[str] = block["signature"].split("/")
     return parts[2:] if len(parts) == 5 and parts[:2] == [_MARK, model] else None
 
 
 def call_id(digest: str, model: str, *, thought: bool) -> str:
-    """Return the id of a tool call, from which it can be told whether the answer began with thinking."""
+    """Return the id of a tool call, which encodes whether the answer began with thinking."""
     return f"toolu_sim{'t' if thought else 'n'}{_short(model)[:4]}{digest[:16]}"
 
 
 def check_bound_thinking(
     body: Mapping[str, Any], model: Model, thinking: Thinking, *, new_account: bool, batch: bool
 ) -> None:
-    """Raise ApiFailure for thinking of this simulator that was changed or left out, or that belongs to another conversation.
+    """Raise ApiFailure for thinking of this simulator that was changed or left out, or belongs to another conversation.
 
-    What another model made is dropped by the API, and foreign signatures cannot be read here; both are passed over.
+    Thinking of other models, which the API drops, and foreign signatures, which cannot be read here, are skipped.
     """
     messages: List[Dict[str, Any]] = body["messages"]
     latest = max((number for number, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
@@ -93,7 +93,7 @@ def check_bound_thinking(
             where = f"messages.{number}.content.{place}"
             if _short(block["thinking"]) != shown:
                 raise invalid(_changed(where, latest=number == latest))
-            # Thinking may be left out from the beginning, not from the middle.
+            # Thinking may be left out at the beginning, but not in the middle.
             whole = not kept or before == _short(kept)
             kept = block["signature"]
             if bound and not drops and (not whole or digest != prompt_digest(body, messages[:number])[:24]):
@@ -106,7 +106,7 @@ def check_bound_thinking(
 
 
 def _check_not_left_out(message: Mapping[str, Any], number: int, model: Model) -> None:
-    """Refuse the latest answer where it called a tool after thinking, and comes back without the thinking."""
+    """Refuse the latest answer if it called a tool after thinking and is sent back without the thinking."""
     content = message["content"]
     if not isinstance(content, list) or any(block["type"] in _KINDS for block in content):
         return

@@ -1,7 +1,7 @@
-"""What the API's documentation of November 2026 says of each model, as data. Pure.
+"""The API's documentation of each model as of November 2026, as data. Pure.
 
-Nothing here is shared with the client of this package: where the two disagree, a test has found something. The sources are the
-documentation's pages on models, deprecations, thinking, effort, prompt caching, tool use and pricing, and the types of the SDK.
+Nothing here is shared with the client of this package, so that tests reveal where the two disagree. The sources are the
+documentation's pages on models, deprecations, thinking, effort, prompt caching, tool use and pricing, and the SDK's types.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _FOUR = ("low", "medium", "high", "max")
 
 @dataclass(frozen=True)
 class Model:
-    """A model and what it takes. The defaults are those of a name that is not in the catalogue: nothing is refused.
+    """A model and what it accepts. The defaults are for names that are not in the catalogue: nothing is refused.
 
     Attributes
     ----------
     name : str
-        As it answers; for the models of version 4.5 the dated name.
+        Name in answers; for the models of version 4.5 the dated name.
     released : str
         ISO date.
     retires : str or None
@@ -31,41 +31,42 @@ class Model:
     lifecycle : str
         ``active``, ``deprecated`` or ``retired``.
     context_window, max_output_tokens, batch_output_tokens : int
-        Tokens; the last with the beta of long outputs in batches.
+        Limits in tokens; the last applies with the beta for long outputs in batches.
     min_cache_tokens : int
-        Shortest prefix that the prompt cache keeps.
+        Length of the shortest prefix that the prompt cache keeps.
     efforts : tuple of str
-        Levels of ``output_config.effort``; empty where the parameter is refused.
+        Levels of ``output_config.effort``; empty if the parameter is refused.
     default_effort : str
     thinks : bool
-        It thinks where the request says nothing.
+        True if the model thinks by default.
     thinking_types : frozenset of str
-        Values of ``thinking.type`` that are taken.
+        Accepted values of ``thinking.type``.
     off_needs_low_effort : bool
-        Thinking can be off only up to effort ``high``.
+        True if thinking can be off only up to effort ``high``.
     sampling : str
-        Under version 2023-06-01: ``strict`` takes the defaults only, ``free`` any value, ``one`` one of temperature and top_p.
+        Under version 2023-06-01: ``strict`` accepts the defaults only, ``free`` any value, ``one`` either temperature or
+        top_p.
     prefill : str
         ``no``, ``unless_thinking`` or ``yes``.
     forced_tools : bool
-        ``tool_choice`` ``any`` and ``tool`` are taken.
+        True if ``tool_choice`` ``any`` and ``tool`` are accepted.
     forced_tools_stop_thinking : bool
-        An answer with a forced tool has no thinking.
+        True if an answer with a forced tool has no thinking.
     bound_thinking : str
         Whether replayed thinking is bound to the conversation before it: ``always``, ``new_accounts`` or ``never``.
     display : str
-        ``thinking.display`` where the request says nothing.
+        Default of ``thinking.display``.
     characters_per_token : int
-        The tokenizer from version 4.7 on makes about a third more tokens of a text.
+        From version 4.7 on, the tokenizer makes about a third more tokens of a text.
     most_image_pixels, most_image_tokens : int
-        Longest side and tokens of an image that is looked at as it came; larger ones are made smaller.
+        Maximum side and tokens of an image; larger ones are resized.
     structured_outputs, system_messages, inference_geo, classifiers : bool
     fast : str
         ``yes``, ``preview`` (with a beta header), ``ignored`` or ``no``.
     tool_tokens : tuple of int
-        Tokens of the system prompt that tools bring: with a free choice, and with a forced one.
+        Tokens of the system prompt that tools add: with a free choice, and with a forced one.
     checks_tool_pairs : bool
-        The oldest models were recorded answering tool results that belong to no call.
+        False for the oldest models, which were recorded answering tool results that belong to no call.
     """
 
     name: str
@@ -143,7 +144,7 @@ _FABLE = replace(_V5, batch_output_tokens=128_000, thinking_types=_ADAPTIVE)
 _FABLE_51 = replace(_FABLE, forced_tools=False, tool_tokens=(286, 286))
 _V55 = replace(_V5, thinking_types=_ADAPTIVE, forced_tools=False, bound_thinking="new_accounts", tool_tokens=(286, 286))
 
-# Versions 5.1 and 5.2 exist only for Fable and Mythos. Models without a known retirement date have none here.
+# Versions 5.1 and 5.2 exist for Fable and Mythos only. Models without a known retirement date have None.
 KNOWN: Tuple[Model, ...] = (
     replace(
         _FABLE_51,
@@ -245,7 +246,7 @@ KNOWN: Tuple[Model, ...] = (
     ),
 )
 
-# Calls that name one of these fail; they are served only where an option asks for it. The second name is its alias.
+# Calls to these models fail unless an option serves them. The names after a model are its aliases.
 _V3 = replace(_OLD, max_output_tokens=4096, thinking_types=frozenset(["disabled"]), checks_tool_pairs=False)
 RETIRED: Tuple[Tuple[Model, Tuple[str, ...]], ...] = (
     (

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many of the last requests are kept (default: %(default)s)",
     )
     add("--retry-after-grace-seconds", type=float, default=0.05, help=argparse.SUPPRESS)
-    # A child process that outlives a killed parent would stay for ever.
+    # Otherwise a child process would run forever after its parent is killed.
     add("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -83,7 +83,7 @@ async def _serve(options: SimulatorOptions, *, until_stdin_closes: bool) -> None
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     await server.start()
-    # Ctrl-C and a notebook's Stop reach every process of the group; a simulator that was started by one outlives them.
+    # Ctrl-C and a notebook's Stop reach every process of the group, but must not end a simulator started by one of them.
     if until_stdin_closes:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM,) if until_stdin_closes else (signal.SIGINT, signal.SIGTERM):
@@ -104,7 +104,7 @@ async def _serve(options: SimulatorOptions, *, until_stdin_closes: bool) -> None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C, SIGTERM or, where asked, the end of standard input; return the exit status."""
+    """Serve until Ctrl-C, SIGTERM or, if requested, the end of standard input; return the exit status."""
     try:
         options = SimulatorOptions(**{field.name: getattr(arguments, field.name) for field in fields(SimulatorOptions)})
         asyncio.run(_serve(options, until_stdin_closes=arguments.until_stdin_closes))

@@ -1,4 +1,4 @@
-"""The code of a simulated answer, where a prompt asks for code: it runs, and says that no model wrote it. Pure."""
+"""Code in simulated answers to prompts that ask for code: it runs, and says that no model wrote it. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _ASKED = re.compile(
     # "write a short Python function", but not "write a docstring for this function"
     r"\b(?:write|give|show|create|generate|make|suggest|draft)\b(?:\s+(?!(?:this|the|that|these|for|of|about|my|your)\b)[\w'-]+){0,5}?"
     rf"\s+{_NOUNS}s?\b"
-    # "a function that …" at the beginning, as one asks who wants nothing else
+    # a prompt that begins with "a function that …"
     rf"|\A\W*an?\s+(?:[\w-]+\s+){{0,2}}{_NOUNS}\s+(?:that|which|to|for)\b"
     r"|\b(?:implement|refactor)\b|\bin code\b",
     re.I,
 )
 _ASKED_BY_SYSTEM = re.compile(r"\bcode block\b", re.I)
-# The first that is named is the one; without any it is Python.
+# The first language that the prompt names is used, and Python if it names none.
 _LANGUAGES = re.compile(r"\b(sql|bash|shell|javascript|html)\b", re.I)
 _FENCE_NAMES = {"shell": "bash"}
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)", re.M)
 _HEAD = re.compile(r"\A[^\n]*:\n\s*\n")
-# Words that say what the code is to do, for its name.
+# Words that may describe what the code does, to name it after.
 _WORD = re.compile(r"[A-Za-z]{4,}")
 _SAY_NOTHING = frozenset(
     [
@@ -76,12 +76,12 @@ _OUTLINES = {
 
 
 def wants_code(instruction: str, system: str) -> bool:
-    """Return whether a prompt asks for code to be written, or its system prompt for an answer with a code block."""
+    """Return whether a prompt asks for code, or its system prompt for an answer with a code block."""
     return bool(_ASKED.search(instruction) or _ASKED_BY_SYSTEM.search(system))
 
 
 def has_traceback(text: str) -> bool:
-    """Return whether a text ends in a traceback, so that what stands before it is code."""
+    """Return whether a text contains a traceback, so that the text before it is code."""
     return bool(_TRACEBACK.search(text))
 
 
@@ -91,11 +91,11 @@ def code_answer(instruction: str, given: str, model: str, mark: str) -> str:
     Parameters
     ----------
     instruction : str
-        What is asked for.
+        The request for code.
     given : str
-        Code that came with it, or a cell and its traceback; "" for none.
+        Code in the prompt, or a cell and its traceback; "" for none.
     model, mark : str
-        To mention.
+        Texts to mention.
     """
     opening = f"Simulated answer ({model}, {mark}): the outline of code, since no model has read the question."
     code = _given_code(given) if given else ""
@@ -115,7 +115,7 @@ def _name(instruction: str) -> str:
 
 
 def _given_code(given: str) -> str:
-    """Return a text without a line of words before it, and without the traceback behind it."""
+    """Return the code in a text, without an introductory line before it and the traceback after it."""
     told = _TRACEBACK.search(given)
     code = _HEAD.sub("", (given[: told.start()] if told else given).strip()).strip()
     return code.replace("```", "'''")  # a fence in it would end the block

@@ -1,4 +1,4 @@
-"""The control endpoints, with which another process scripts faults and reads the counters.
+"""The control endpoints, through which another process scripts faults and reads the counters.
 
 ::
 

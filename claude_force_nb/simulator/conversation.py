@@ -1,4 +1,4 @@
-"""Rules about the messages of a request: roles, blocks, tool calls and their results, prefill, citations. Pure."""
+"""Rules for the messages of a request: roles, blocks, tool calls and their results, prefill, citations. Pure."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _MAX_MESSAGES = 100_000
 _ROLES = ("user", "assistant", "system")
 _TEXT_KEYS = {"type", "text"}
 _NO_DOCUMENTS_VERSION = "2026-10-21"
-# Of a beta, on system messages: the effort from there on.
+# Beta with which a system message may change the effort from there on.
 _EFFORT_BETA = "mid-conversation-output-config-"
 
 
 @dataclass
 class Conversation:
-    """What a request's messages and system prompt come to.
+    """Facts about a request's messages and system prompt.
 
     Attributes
     ----------
     kinds : set of str
         Types of all content blocks.
     tokens : int
-        Of the messages and the system prompt.
+        Tokens of the messages and the system prompt.
     marked : bool
-        A block has a breakpoint of the prompt cache.
+        True if a block has a prompt cache breakpoint.
     images : list of Image
-        Those in tool results and documents as well.
-    citing : list of bool
-        For each document whether it is to be cited; the same for search results.
+        All images, including those in tool results and documents.
+    citing, citing_results : list of bool
+        For each document, and for each search result, whether it is to be cited.
     efforts : list of (int, str)
-        Messages that change the effort, and to which.
+        Numbers of the messages that change the effort, and the new effort.
     unopened : str or None
-        The place of a field of a beta whose header is missing.
+        Path of a beta field whose header is missing.
     """
 
     kinds: Set[str] = field(default_factory=set)
@@ -55,7 +55,7 @@ class Conversation:
     unopened: Optional[str] = None
 
     def add(self, block: Dict[str, Any]) -> None:
-        """Note a content block, and what is inside a tool result."""
+        """Record a content block, and the blocks inside a tool result."""
         kind = block["type"]
         self.kinds.add(kind)
         if block.get("cache_control"):
@@ -71,7 +71,7 @@ class Conversation:
 def read_conversation(
     body: Mapping[str, Any], model: Model, api_version: str, betas: FrozenSet[str] = frozenset()
 ) -> Conversation:
-    """Return what the messages of a request come to; raise ApiFailure where the API refuses them."""
+    """Return the facts about a request's messages; raises ApiFailure if the API refuses them."""
     messages = body["messages"]
     if not isinstance(messages, list):
         raise invalid("messages: Input should be a valid list")
@@ -147,7 +147,7 @@ def _check_message(message: Mapping[str, Any], number: int, *, last: bool) -> No
 def _read_blocks(content: List[Any], number: int, role: str, found: Conversation, per_token: int) -> None:
     for place, block in enumerate(content):
         where = f"messages.{number}.content.{place}"
-        # Nearly every block is a plain text.
+        # A shortcut, since nearly every block is plain text.
         if (
             isinstance(block, dict)
             and block.keys() == _TEXT_KEYS

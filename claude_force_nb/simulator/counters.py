@@ -1,4 +1,4 @@
-"""What the simulator saw and billed."""
+"""Counts of what the simulator has received, answered and billed."""
 
 from __future__ import annotations
 
@@ -13,44 +13,45 @@ __all__ = ["Counters", "CounterBook", "Flight"]
 
 @dataclass(frozen=True)
 class Counters:
-    """A snapshot.
+    """A snapshot of the counters.
 
     Attributes
     ----------
     calls : int
-        Calls to ``/v1``, of every endpoint.
+        Calls to all endpoints of ``/v1``.
     by_endpoint : dict of str to int
         Calls by ``messages``, ``count_tokens``, ``models`` and ``batches``.
     by_status : dict of int to int
-        Answers by HTTP status; a call that got no status line is in none.
+        Answers by HTTP status, without calls that got no status line.
     in_flight, most_in_flight : int
-        ``messages`` calls under way, now and at most. A call the client aborts is under way until its connection is seen closed.
+        Current and maximum number of ``messages`` calls in progress. An aborted call counts until the server sees that its
+        connection is closed.
     rate_limited : int
         Calls refused with 429 because a bucket was empty.
     sent_inside_retry_after : int
-        ``messages`` calls of a model family that arrived before a ``retry-after`` of a 429 to that family was over.
+        ``messages`` calls that arrived before the ``retry-after`` of a 429 to the same model family was over.
     faults : dict of str to int
         Scripted faults applied, by kind.
     completed : int
-        Answers fully produced and billed, rows of batches included.
+        Answers fully produced and billed, including rows of batches.
     completed_in_batches : int
-        Rows of batches among them.
+        Rows of batches among `completed`.
     cut : int
-        Streams that a fault ended early; billed for the output produced.
+        Streams that a fault ended early; they are billed for the output produced.
     aborted_by_client : int
-        Calls whose client left before the end; a stream is billed for what was produced, anything else for nothing.
+        Calls whose client disconnected early; a stream is billed for the output produced, any other call not at all.
     refused : int
-        Answers with stop reason ``refusal`` among the completed; some categories are free, and their tokens are not counted.
+        Answers with stop reason ``refusal`` among `completed`; tokens of free categories are not counted.
     input_tokens, output_tokens : int
-        Tokens billed; the input with what was written to the prompt cache and read from it.
+        Tokens billed; the input includes tokens written to the prompt cache and read from it.
     cache_write_tokens, cache_read_tokens : int
-        The latter two among the input.
+        Tokens of `input_tokens` written to the prompt cache, and read from it.
     thinking_tokens : int
-        Among the output of completed answers.
+        Tokens of thinking in completed answers, part of `output_tokens`.
     dollars : Decimal
-        US dollars billed, by the simulator's own copy of the API's prices: the invoice.
+        US dollars billed, by the simulator's own copy of the API's prices.
     unpriced : int
-        Billed answers of models without a known price; they are not in `dollars`.
+        Billed answers of models without a known price, which are not in `dollars`.
     """
 
     calls: int = 0
@@ -109,7 +110,7 @@ class Counters:
 
 
 class CounterBook:
-    """The running counts; written by the server's loop only.
+    """The running counts, written only on the server's event loop.
 
     Parameters
     ----------
@@ -124,7 +125,7 @@ class CounterBook:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the calls under way."""
+        """Forget everything except the calls in progress."""
         self.calls = 0
         self.by_endpoint: Dict[str, int] = {}
         self.by_status: Dict[int, int] = {}
@@ -147,7 +148,7 @@ class CounterBook:
         self._retry_after: Dict[str, Tuple[float, float]] = {}
 
     def snapshot(self) -> Counters:
-        """Return the counts of this moment; may be called from any thread."""
+        """Return the current counts; may be called from any thread."""
         values = {name: getattr(self, name) for name in Counters.__dataclass_fields__}
         for name in ("by_endpoint", "by_status", "faults"):
             values[name] = dict(values[name])
@@ -174,18 +175,18 @@ class CounterBook:
         self.faults[kind] = self.faults.get(kind, 0) + 1
 
     def gave_retry_after(self, family: str, seconds: float, now: float) -> None:
-        """Remember that `family` was told to wait; `now` is monotonic."""
+        """Record that `family` was told to wait; `now` is in monotonic seconds."""
         given, until = self._retry_after.get(family, (now, now))
         self._retry_after[family] = (given if until > now else now, max(until, now + seconds))
 
     def came_for(self, family: str, now: float) -> None:
-        """Count a call of `family` that should have waited."""
+        """Count a call of `family`, if it should have waited."""
         pause = self._retry_after.get(family)
         if pause is not None and pause[0] + self._grace_seconds < now < pause[1]:
             self.sent_inside_retry_after += 1
 
     def billed(self, model: str, usage: TokenUsage, terms: Terms) -> None:
-        """Add the tokens and dollars of an answer, whole or not."""
+        """Add the tokens and dollars of a complete or partial answer."""
         self.input_tokens += usage.prompt_tokens
         self.output_tokens += usage.output_tokens
         self.cache_write_tokens += usage.write_5m_tokens + usage.write_1h_tokens
@@ -204,7 +205,7 @@ class CounterBook:
 
 
 class Flight:
-    """One ``messages`` call under way; `land` may be called more than once."""
+    """One ``messages`` call in progress; `land` may be called repeatedly."""
 
     __slots__ = ("_book", "_landed")
 
@@ -216,7 +217,7 @@ class Flight:
             book.most_in_flight = book.in_flight
 
     def land(self) -> None:
-        """End the call. Before its last byte is sent: the client may send the next call as soon as it has that byte."""
+        """End the call. Call this before its last byte is sent, upon which the client may send its next call."""
         if not self._landed:
             self._landed = True
             self._book.in_flight -= 1

@@ -1,4 +1,4 @@
-"""Why the prompt cache could not reuse the prompt of an earlier request, for requests that ask. Pure."""
+"""Diagnostics for requests that ask why the prompt cache could not reuse an earlier prompt. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PromptRecords:
     """The last requests that asked for diagnostics, by the id of their answer."""
 
     def __init__(self) -> None:
-        # The request, the model that answered, and the tokens of the prompt.
+        # Answer id -> request, model that answered, tokens of the prompt.
         self._records: OrderedDict[str, Tuple[Mapping[str, Any], str, int]] = OrderedDict()
 
     def reset(self) -> None:
@@ -24,9 +24,9 @@ class PromptRecords:
     def diagnose(
         self, message_id: str, body: Mapping[str, Any], model: str, input_tokens: int
     ) -> Optional[Dict[str, Any]]:
-        """Keep a request under the id of its answer; return the answer's ``diagnostics``.
+        """Record a request under the id of its answer; return the answer's ``diagnostics``.
 
-        None if the request does not ask for it, has nothing to compare with, or continues the earlier one.
+        Return None if the request does not ask for them, has nothing to compare with, or continues the earlier one.
         """
         asked = body.get("diagnostics")
         if asked is None:
@@ -57,7 +57,7 @@ class PromptRecords:
 
 
 def _plain(value: Any) -> Any:
-    """Return a part of a prompt without its breakpoints, a text as one block."""
+    """Return a part of a prompt without breakpoints; a plain text becomes one block."""
     if isinstance(value, str):
         return [{"type": "text", "text": value}]
     if isinstance(value, list):

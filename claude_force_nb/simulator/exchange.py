@@ -1,4 +1,4 @@
-"""One call on its way through the server: reading, waiting, answering."""
+"""One HTTP call to the server: reading the request, waiting, answering."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
 class LoggedRequest(NamedTuple):
-    """A request as it came: `headers` with lower-case names and the key masked, `body` decoded (over 1 MB, its size)."""
+    """A received request: `headers` with lower-case names and a masked key, `body` decoded (or its size if over 1 MB)."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ _SECRET_HEADERS = ("x-api-key", "authorization")
 
 
 def masked(headers: Mapping[str, str]) -> Dict[str, str]:
-    """Return `headers` with lower-case names and no key."""
+    """Return `headers` with lower-case names and the key masked."""
     return {name.lower(): "(masked)" if name.lower() in _SECRET_HEADERS else value for name, value in headers.items()}
 
 
@@ -55,7 +55,7 @@ class ClientLeft(Exception):
 
 
 class Exchange:
-    """One call on its way through the server."""
+    """One HTTP call to the server."""
 
     __slots__ = ("_arrived", "_state", "headers", "request", "request_id")
 
@@ -75,7 +75,7 @@ class Exchange:
         """Return the decoded body and log the call; {} for an empty one."""
         try:
             raw = await self.request.content.read()
-        except Exception as error:  # aiohttp's own classes for a body cut short differ between its versions
+        except Exception as error:  # aiohttp's exception for an incomplete body differs between versions
             raise ClientLeft from error
         failure = None
         body: Any = {}
@@ -86,7 +86,7 @@ class Exchange:
                 body = json.loads(raw)
             except (ValueError, RecursionError):
                 failure = ApiFailure(400, "The request body is not valid JSON")
-        # A large batch would stay in memory for as long as the log remembers it.
+        # Otherwise a large batch would stay in memory as long as it is in the log.
         logged = body if len(raw) <= _MAX_LOGGED_BYTES else f"({len(raw)} bytes)"
         request = self.request
         self._state.log.append((request.method, request.path_qs, request.headers, logged, self.request_id))
@@ -107,7 +107,7 @@ class Exchange:
         seconds : float or None
             None waits for ever.
         until_healed : bool
-            Whether the wait also ends when the scripted faults are forgotten.
+            True if the wait also ends when the scripted faults are removed.
         """
         protocol = self.request.protocol
         waiters, slowed = self._state.waiters, self._state.slowed
@@ -115,7 +115,7 @@ class Exchange:
             raise ClientLeft
         loop = asyncio.get_running_loop()
         waiter = waiters[protocol] = loop.create_future()
-        # A bare timer: asyncio.wait_for takes as long as all the rest of a call.
+        # A plain timer, since asyncio.wait_for takes as long as everything else in a call.
         timer = None if seconds is None else loop.call_later(seconds, _go_on, waiter)
         if until_healed:
             slowed.add(waiter)
@@ -129,7 +129,7 @@ class Exchange:
                 timer.cancel()
 
     async def wait_from_arrival(self, seconds: float) -> None:
-        """Wait until the call has been here for so long, its handling included; else as `wait`."""
+        """Wait until `seconds` after the call arrived; raises like `wait`."""
         left = self._arrived + seconds - time.monotonic()
         if left > 0:
             await self.wait(left)
@@ -145,7 +145,7 @@ class Exchange:
         return web.Response(body=body, status=status, headers=self.headers)
 
     def stream(self) -> web.StreamResponse:
-        """Return an answer that is written piece by piece, with the headers of this call, and count its status."""
+        """Return an answer that is written in pieces, with the headers of this call, and count its status."""
         self._state.book.answered(200)
         return web.StreamResponse(headers=self.headers)
 
@@ -158,16 +158,16 @@ class Exchange:
         return self.json(error_body(failure, self.request_id), failure.status)
 
     def unanswered(self, status: int) -> None:
-        """Take back the count of a status that is not sent after all."""
+        """Undo the count of a status that is not sent after all."""
         self._state.book.answered(status, -1)
 
     def aborted(self) -> None:
-        """Count a client that left, unless it is the server that stops."""
+        """Count a client that disconnected, unless the server is stopping."""
         if not self._state.stopping:
             self._state.book.aborted_by_client += 1
 
     def drop(self) -> web.Response:
-        """Close the connection; nothing more is sent. The answer returned never leaves the server."""
+        """Close the connection without sending anything more. The returned response is never sent."""
         if self.request.transport is not None:
             self.request.transport.close()
         return web.Response()

@@ -1,4 +1,4 @@
-"""An answer that is an error: its status, type, message and body. Pure."""
+"""Error answers: status, type, message and body. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERROR_TYPES = {
 
 
 class ApiFailure(Exception):
-    """The request gets an error body instead of an answer.
+    """An error that the API returns instead of an answer.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class ApiFailure(Exception):
     message : str
         ``error.message``.
     error_type : str, optional
-        ``error.type``; by default the one that belongs to the status.
+        ``error.type``; by default that of the status.
     retry_after_seconds : float, optional
         Sent as ``retry-after``.
     details : mapping, optional
@@ -57,12 +57,12 @@ class ApiFailure(Exception):
 
 
 def invalid(message: str) -> ApiFailure:
-    """Return the 400 with which the API refuses a request."""
+    """Return the error with which the API refuses an invalid request (status 400)."""
     return ApiFailure(400, message)
 
 
 def error_body(failure: ApiFailure, request_id: Optional[str]) -> Dict[str, Any]:
-    """Return the API's error object; without `request_id` inside streams, where the API leaves it out as well."""
+    """Return the API's error object; `request_id` is None inside streams, where the API omits it."""
     error: Dict[str, Any] = {"type": failure.error_type, "message": failure.message}
     if failure.details is not None:
         error["details"] = dict(failure.details)

@@ -1,4 +1,4 @@
-"""Models that answer in the place of one that refuses: what a request may say about them. Pure."""
+"""Rules for a request's ``fallbacks``: models that answer in place of one that refuses. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BETAS = frozenset(["server-side-fallback-2026-07-01", "server-side-fallback-202
 _DEFAULT_BETA = "server-side-fallback-2026-07-01"
 _MAX_ENTRIES = 3
 _LINE_WITHOUT = "haiku"
-# Which model "default" means is the API's own affair; here one that has no classifiers.
+# The API does not document which model "default" means; here it is one without classifiers.
 _DEFAULT_MODEL = "claude-opus-4-8"
 _OVERRIDES = ("max_tokens", "thinking", "output_config", "speed")
 _ENTRIES = list_of(
@@ -36,7 +36,7 @@ _ENTRIES = list_of(
 
 
 def check_fallbacks(body: Mapping[str, Any], model: Model, models: ModelTable, betas: FrozenSet[str]) -> None:
-    """Raise ApiFailure where a request's ``fallbacks`` cannot be, or one of them could not answer the request."""
+    """Raise ApiFailure if a request's ``fallbacks`` are invalid, or one of them cannot answer the request."""
     if any(beta.startswith("server-side-fallback-") for beta in betas - _BETAS) or not betas & _BETAS:
         raise invalid("fallbacks: Extra inputs are not permitted")
     fallbacks = body["fallbacks"]
@@ -62,7 +62,7 @@ def check_fallbacks(body: Mapping[str, Any], model: Model, models: ModelTable, b
 
 
 def entries_of(body: Mapping[str, Any], model: Model) -> Sequence[Mapping[str, Any]]:
-    """Return the models that may answer a valid request in the place of `model`, in their order."""
+    """Return the fallback entries of a valid request to `model`, in order."""
     fallbacks = body.get("fallbacks")
     if fallbacks != "default":
         return fallbacks or ()
@@ -70,9 +70,9 @@ def entries_of(body: Mapping[str, Any], model: Model) -> Sequence[Mapping[str, A
 
 
 def as_sent_to(body: Mapping[str, Any], entry: Mapping[str, Any], model: Model) -> Dict[str, Any]:
-    """Return the request as an entry of its fallbacks answers it: what the entry says goes first.
+    """Return the request as sent to a fallback model: the entry's values take precedence.
 
-    A kind of thinking that the other model does not take is left to that model, unless the entry itself asks for it.
+    A thinking type that the other model does not accept is dropped, unless the entry itself asks for it.
     """
     changed: Dict[str, Any] = {name: value for name, value in body.items() if name != "fallbacks"}
     changed.update({name: entry[name] for name in _OVERRIDES if entry.get(name) is not None}, model=model.name)

@@ -1,4 +1,4 @@
-"""What a scripted fault does to a call under way."""
+"""Applies a scripted fault to a call in progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["STREAM_ENDINGS", "end_stream", "instead_of_answer", "spoil_answer"]
 
 _HTML = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1><p>Simulated proxy page</p></body></html>"
 
-# Faults that end a stream under way.
+# Faults that end a stream early.
 STREAM_ENDINGS = frozenset(["cut", "silent", "stream_error", "truncated_json"])
 
 
@@ -42,7 +42,7 @@ async def instead_of_answer(exchange: Exchange, fault: Fault, *, stream: bool) -
 
 
 async def spoil_answer(exchange: Exchange, fault: Optional[Fault], answer: web.StreamResponse) -> web.StreamResponse:
-    """Do what `fault` does to a complete answer that is not a stream."""
+    """Apply `fault` to a complete answer that is not a stream."""
     if fault is None or not isinstance(answer, web.Response) or not isinstance(answer.body, bytes):
         return answer
     if fault.kind == "lost":
@@ -65,7 +65,7 @@ async def spoil_answer(exchange: Exchange, fault: Optional[Fault], answer: web.S
 
 
 async def end_stream(exchange: Exchange, fault: Fault, response: web.StreamResponse) -> None:
-    """End a stream the way `fault`, one of `STREAM_ENDINGS` but ``silent``, does."""
+    """End a stream as `fault` demands, which is one of `STREAM_ENDINGS` other than ``silent``."""
     if fault.kind == "stream_error":
         error = compact(error_body(fault.failure(), None))
         await response.write(f"event: error\ndata: {error}\n\n".encode("ascii"))

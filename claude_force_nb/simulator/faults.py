@@ -1,4 +1,4 @@
-"""Scripted faults: which call fails, and how. Pure but for the scripts' own counts."""
+"""Scripted faults: which calls fail, and how. Pure, except for the scripts' own counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FAULT_KINDS: Mapping[str, str] = {
     "duplicate": "a row of a message batch has its line in the results twice",
     "unknown": "a row of a message batch is followed in the results by a line that nobody asked for",
 }
-# "batches" is each of the four after it, "any" is all.
+# "batches" stands for the four endpoints after it, "any" for all.
 ENDPOINTS = (
     "messages",
     "count_tokens",
@@ -59,10 +59,10 @@ ENDPOINTS = (
 )
 _BATCHES = frozenset(["batch_create", "batch_list", "batch_poll", "batch_cancel"])
 REFUSAL_CATEGORIES = ("cyber", "bio", "frontier_llm", "reasoning_extraction", "general_harms")
-# Of a row of a message batch.
+# Faults of a row in a message batch.
 ROW_KINDS = frozenset(["expired", "missing", "duplicate", "unknown"])
 
-# One kind or status, or one for each of the next calls; None lets a call through.
+# One kind or status for all calls, or one for each of the next calls; None lets a call through.
 Kinds = Union[str, int, Sequence[Union[str, int, None]]]
 
 _STATUS = {
@@ -100,13 +100,13 @@ class Fault:
     retry_after_seconds : float or None
         Sent as ``retry-after``.
     delay_seconds : float
-        For ``slow``.
+        Delay for ``slow``.
     after_events : int
-        Events of a stream that still come, for ``cut``, ``stream_error`` and ``silent``.
+        Number of events that are sent before ``cut``, ``stream_error`` and ``silent``.
     message : str or None
         Message of the error.
     category : str or None
-        Of a refusal.
+        Category of a refusal.
     """
 
     kind: str
@@ -118,7 +118,7 @@ class Fault:
     category: Optional[str] = None
 
     def failure(self) -> ApiFailure:
-        """Return the error answer; for kinds that have none, that of an overloaded API."""
+        """Return the error answer; for kinds without one, that of an overloaded API."""
         status = self.status or 529
         kind = self.kind if self.status else "overloaded"
         return ApiFailure(
@@ -131,7 +131,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class FaultRule:
-    """Which calls fail, as JSON data but for `when`; see `Simulator.fail`."""
+    """A rule about which calls fail; see `Simulator.fail`. All fields except `when` are JSON data."""
 
     kinds: Tuple[Union[str, int, None], ...]
     sequence: bool = False
@@ -169,12 +169,12 @@ class FaultRule:
 
     @classmethod
     def build(cls, kinds: Kinds, **options: Any) -> FaultRule:
-        """Return a rule; `options` are the fields. Raises ValueError or TypeError for what is not one."""
+        """Return a rule; `options` are its other fields. Raises ValueError or TypeError if they are invalid."""
         single = isinstance(kinds, (str, int))
         return cls(kinds=(kinds,) if single else tuple(kinds), sequence=not single, **options)  # type: ignore[arg-type]
 
     def to_json(self) -> Dict[str, Any]:
-        """Return JSON data; raises ValueError if `when` is set, since code does not travel."""
+        """Return JSON data; raises ValueError if `when` is set, since code cannot be sent."""
         if self.when is not None:
             raise ValueError("when= needs a simulator in this process; use contains= or model=")
         data = asdict(self)
@@ -183,7 +183,7 @@ class FaultRule:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FaultRule:
-        """Inverse of `to_json`, and of ``{"kinds": "overloaded", …}`` written by hand."""
+        """Return a rule from `to_json` data, or from hand-written data such as ``{"kinds": "overloaded", …}``."""
         values = dict(data)
         kinds = values.pop("kinds", ())
         if values.pop("sequence", True) is False and not isinstance(kinds, (str, int)):
@@ -191,7 +191,7 @@ class FaultRule:
         return cls.build(kinds, **values)
 
     def fault(self, kind: Union[str, int]) -> Fault:
-        """Return the fault of `kind` with the values of this rule."""
+        """Return a fault of this kind with the rule's values."""
         name, status = ("status", kind) if isinstance(kind, int) else (kind, _STATUS.get(kind, 0))
         retry_after = self.retry_after_seconds
         if retry_after is None and name in ("rate_limit", "retry_after_on_success"):
@@ -200,7 +200,7 @@ class FaultRule:
 
 
 class _Script:
-    """A rule and how far it has come."""
+    """A rule and its state."""
 
     def __init__(self, rule: FaultRule) -> None:
         self.rule = rule
@@ -209,7 +209,7 @@ class _Script:
         self._left = len(rule.kinds) if rule.sequence and rule.times is None else rule.times
 
     def next(self, endpoint: str, body: Mapping[str, Any]) -> Tuple[bool, Optional[Fault]]:
-        """Return whether this call is the rule's, and its fault."""
+        """Return whether the rule applies to this call, and the fault or None."""
         rule = self.rule
         if self._left == 0 or not _covers(rule.endpoint, endpoint):
             return False, None
@@ -233,13 +233,13 @@ def _covers(rule: str, endpoint: str) -> bool:
 
 
 class FaultScript:
-    """All rules; the first that takes a call decides it."""
+    """All rules; the first that applies to a call decides."""
 
     def __init__(self) -> None:
         self._scripts: List[_Script] = []
 
     def add(self, rule: FaultRule) -> None:
-        """Add `rule` after those already there; may be called from any thread."""
+        """Append a rule; may be called from any thread."""
         self._scripts = [*self._scripts, _Script(rule)]
 
     def clear(self) -> None:
@@ -247,7 +247,7 @@ class FaultScript:
         self._scripts = []
 
     def next(self, endpoint: str, body: Mapping[str, Any]) -> Optional[Fault]:
-        """Return the fault of a call to `endpoint`, if it is to fail."""
+        """Return the fault of a call to `endpoint`, or None if it is to succeed."""
         for script in self._scripts:
             taken, fault = script.next(endpoint, body)
             if taken:

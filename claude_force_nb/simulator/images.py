@@ -1,6 +1,6 @@
-"""What the API refuses in the images of a request, with its own words. Pure.
+"""Checks the images of a request, and refuses them with the API's own messages. Pure.
 
-Only images in base64 are looked at, and of these what can be told without drawing them.
+Only base64 images are checked, and only as far as possible without decoding their pixels.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from .failures import ApiFailure, invalid
 __all__ = ["Image", "check_images", "decoded_size", "image_type"]
 
 MAX_SIDE_PIXELS = 8000
-# With more images than this each of them may be this large only.
+# In a request with more images than this, each may have at most this many pixels a side.
 _MANY_IMAGES = 20
 _MAX_SIDE_OF_MANY_PIXELS = 2000
-# A model looks at an image in squares of so many pixels a side, one token each ("Vision", "Resolution and token cost").
+# An image costs one token per square of this many pixels a side ("Vision", "Resolution and token cost").
 _SQUARE_PIXELS = 28
 _JPEG_SIZES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 
 
 class Image(NamedTuple):
-    """An image of a request: where it stands, its width and height where they are known, and whether it may be made smaller."""
+    """An image of a request: its path, its width and height if known, and whether it may be resized."""
 
     where: str
     size: Optional[Tuple[int, int]]
@@ -30,7 +30,7 @@ class Image(NamedTuple):
 
 
 def image_type(raw: bytes) -> Optional[str]:
-    """Return the media type of an image by how it begins; None if it is not an image that the API accepts."""
+    """Return the media type of an image by its first bytes; None if it is not an image that the API accepts."""
     if raw.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if raw.startswith(b"\xff\xd8\xff"):
@@ -41,7 +41,7 @@ def image_type(raw: bytes) -> Optional[str]:
 
 
 def decoded_size(raw: bytes) -> Optional[Tuple[int, int]]:
-    """Return width and height in pixels, None if they cannot be found."""
+    """Return width and height in pixels; None if they cannot be found."""
     kind = image_type(raw)
     if kind == "image/png" and len(raw) >= 24:
         return int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")
@@ -53,7 +53,7 @@ def decoded_size(raw: bytes) -> Optional[Tuple[int, int]]:
 
 
 def _jpeg_size(raw: bytes) -> Optional[Tuple[int, int]]:
-    """Return the size that the first frame header has (ITU T.81, B.2.2)."""
+    """Return the size in the first frame header (ITU T.81, B.2.2)."""
     place = 2
     while place + 9 <= len(raw) and raw[place] == 0xFF:
         marker = raw[place + 1]
@@ -81,7 +81,7 @@ def _webp_size(raw: bytes) -> Optional[Tuple[int, int]]:
 
 
 def check_images(images: List[Image], model: Model) -> None:
-    """Raise ApiFailure for more images than `model` takes, for large ones among many, and for those that must not be made smaller."""
+    """Raise ApiFailure for too many images, for large ones among many, and for too large ones that may not be resized."""
     most = 100 if model.context_window < 1_000_000 else 600
     if len(images) > most:
         raise invalid(f"Too much media: 0 document pages + {len(images)} images > {most}")
@@ -119,7 +119,7 @@ def _fits(size: Tuple[int, int], model: Model) -> bool:
 
 
 def _largest(size: Tuple[int, int], model: Model) -> Tuple[int, int]:
-    """Return the largest size of the same proportions that `model` looks at without making it smaller."""
+    """Return the largest size of the same proportions that `model` accepts without resizing."""
     longest = max(size)
     fits, too_long = 1, longest
     found = (1, 1)

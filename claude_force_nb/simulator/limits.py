@@ -16,7 +16,7 @@ __all__ = ["Bucket", "RateLimits", "Refusal"]
 class Bucket:
     """A bucket that holds up to `capacity` units and gains `per_second`.
 
-    It may go below 0: what a call turned out to cost is taken even where it was not there, and later calls wait for it.
+    It may go below 0: the actual cost of a call is taken even if the bucket has less, and later calls wait for it.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Bucket:
         self.updated = now
 
     def wait_for(self, amount: float) -> float:
-        """Return the seconds until `amount` can be taken; what is larger than the bucket needs a full one."""
+        """Return the seconds until `amount` can be taken; an amount above the capacity needs a full bucket."""
         missing = min(amount, self.capacity) - self.level
-        # Below a millionth of a unit the difference is rounding, not a wait.
+        # A difference below a millionth of a unit is a rounding error.
         return missing / self.per_second if missing > 1e-6 else 0.0
 
     def headers(self, wall: float) -> List[Tuple[str, str]]:
-        """Return the three headers; `wall` is the time of day in seconds since 1970."""
+        """Return the three rate-limit headers; `wall` is the current time in Unix seconds."""
         remaining = max(0, math.floor(self.level + 1e-6))
         if self.name != "requests":
             remaining = int(round(remaining, -3))
@@ -57,7 +57,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A bucket is empty: which (`name`), its per-minute `limit`, and whole seconds to wait."""
+    """The bucket that is empty (`name`), its `limit` per minute, and whole seconds to wait."""
 
     name: str
     limit: int
@@ -85,7 +85,7 @@ class RateLimits:
     def _pool(self, family: str, now: float) -> Dict[str, Bucket]:
         pool = self._pools.get(family)
         if pool is None:
-            # A bucket smaller than one request could never admit one.
+            # A bucket smaller than one request would never admit any.
             pool = {
                 name: Bucket(name, limit, max(1.0, capacity), limit / 60.0) for name, limit, capacity in self._limits
             }
@@ -95,9 +95,9 @@ class RateLimits:
         return pool
 
     def admit(self, family: str, input_tokens: int, now: float) -> Optional[Refusal]:
-        """Take a request and its input tokens, or say which bucket is empty; nothing is taken then.
+        """Take a request and its input tokens; if a bucket is empty, take nothing and return a `Refusal`.
 
-        The API counts output tokens as they are produced and not from ``max_tokens``, so a call needs one to be left.
+        The API counts output tokens as they are produced, not ``max_tokens``, so one token of output must be available.
         """
         pool = self._pool(family, now)
         needed = {"requests": 1, "input-tokens": input_tokens, "output-tokens": 1}
@@ -117,7 +117,7 @@ class RateLimits:
             bucket.level -= output_tokens
 
     def headers(self, family: str, now: float, wall: float) -> List[Tuple[str, str]]:
-        """Return the rate-limit headers of `family`; `now` is monotonic, `wall` the time of day."""
+        """Return the rate-limit headers of `family`; `now` is in monotonic seconds, `wall` in Unix seconds."""
         return [header for bucket in self._pool(family, now).values() for header in bucket.headers(wall)]
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""``POST /v1/messages``: the endpoint that everything is about, plain and streamed."""
+"""``POST /v1/messages``, plain and streamed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .validation import Headers, check_headers
 
 __all__ = ["Messages"]
 
-# A stream with a speed is written about this often.
+# Writes per second of a stream whose speed is limited.
 _CHUNKS_PER_SECOND = 20.0
 
 
@@ -59,7 +59,7 @@ class Messages:
         checked = self._state.validator.check(body, headers)
         model = checked.model
         use = self._state.look_up(checked)
-        # What is read from the prompt cache does not count towards the limit of the input.
+        # Tokens read from the prompt cache do not count towards the input limit.
         self._admit(exchange, model, checked.input_tokens - use.usage.read_tokens)
         stream = bool(body.get("stream"))
         fault = self._state.faults.next("messages", body)
@@ -84,7 +84,7 @@ class Messages:
             self._state.prompt_cache.keep(use)
         if stream and not (fault is not None and fault.kind == "lost"):
             return await self._stream(exchange, flight, answer, message_id, terms, fault)
-        # Billed and landed before a byte is out: once the client has it, it may look at the counters or send the next call.
+        # Bill and end the call before the first byte is sent: the client may then read the counters or send its next call.
         self._settle(answer, terms, answer.usage.output_tokens, complete=True)
         flight.land()
         self._add_limit_headers(exchange, model)
@@ -92,7 +92,7 @@ class Messages:
         return await spoil_answer(exchange, fault, exchange.bytes(compact(message).encode("ascii"), "application/json"))
 
     def _fall_back(self, body: Mapping[str, Any], headers: Headers, refused: Answer) -> Answer:
-        """Return the answer of the first of a request's fallbacks that does not refuse; else the refusal of the last."""
+        """Return the answer of the first fallback that does not refuse, or the refusal of the last one."""
         declined = []
         answer = refused
         for entry in entries_of(body, refused.model):
@@ -134,7 +134,7 @@ class Messages:
             exchange.headers.extend(self._limits.headers(family(model.name), time.monotonic(), time.time()))
 
     def _settle(self, answer: Answer, terms: Terms, output_tokens: int, *, complete: bool) -> None:
-        """Bill the output produced."""
+        """Bill an answer with this many tokens of output."""
         model = answer.model
         for declined in answer.declined:
             if declined.billed:
@@ -163,7 +163,7 @@ class Messages:
         ending = fault if fault is not None and fault.kind in STREAM_ENDINGS else None
         produced = 0
         settled = False
-        # Without a speed the events go out two by two, which takes half of the system calls.
+        # At unlimited speed events are sent in pairs, which halves the number of system calls.
         pending = b""
         try:
             await response.prepare(exchange.request)

@@ -1,4 +1,4 @@
-"""What one model takes and another refuses: thinking, effort, sampling, forced tools and the like, with the API's words. Pure."""
+"""Rules that differ between models: thinking, effort, sampling, forced tools and so on, with the API's messages. Pure."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _NEW_COMPUTER_MODEL = re.compile(r"claude-([a-z]+-5-5|fable-5-2|mythos-5-2)")
 
 @dataclass(frozen=True)
 class Thinking:
-    """How a request thinks.
+    """The thinking of a request.
 
     Attributes
     ----------
     kind : str
-        ``adaptive``, ``enabled``, ``between_tools`` or ``disabled``; of a request that says nothing, the model's own.
+        ``adaptive``, ``enabled``, ``between_tools`` or ``disabled``; the model's default if the request does not say.
     on : bool
-        The answer begins with thinking.
+        True if the answer begins with thinking.
     display : str
         ``summarized``, ``omitted`` or ``updates``.
     effort : str
     budget_tokens : int or None
-        Of ``enabled``.
+        Budget of ``enabled``.
     on_mismatch : str
-        ``error`` or ``drop_block``: what becomes of replayed thinking that does not fit the conversation.
+        What happens to replayed thinking of another conversation: ``error`` or ``drop_block``.
     asked_for_binding : bool
-        The request says what becomes of it.
+        True if the request itself sets `on_mismatch`.
     """
 
     kind: str
@@ -62,7 +62,7 @@ def _forced(body: Mapping[str, Any]) -> bool:
 
 
 def thinking_of(body: Mapping[str, Any], model: Model) -> Thinking:
-    """Return how a valid request to `model` thinks."""
+    """Return the thinking of a valid request to `model`."""
     asked = body.get("thinking") or {}
     kind: str = asked.get("type") or ("adaptive" if model.thinks else "disabled")
     on = kind in ("adaptive", "enabled")
@@ -83,7 +83,7 @@ def thinking_of(body: Mapping[str, Any], model: Model) -> Thinking:
 def check_model_rules(
     body: Mapping[str, Any], model: Model, *, betas: FrozenSet[str], counting: bool, batch: bool
 ) -> None:
-    """Raise ApiFailure where `model` refuses a parameter, or its value, that the API knows."""
+    """Raise ApiFailure if `model` refuses a parameter or value that the API knows."""
     if not counting:
         _check_max_tokens(body, model, batch and _LONG_OUTPUT_BETA in betas)
     check_effort(_effort(body), model)
@@ -107,7 +107,7 @@ def _check_max_tokens(body: Mapping[str, Any], model: Model, long_output: bool) 
 
 
 def check_effort(effort: Optional[str], model: Model) -> None:
-    """Raise ApiFailure for an effort that `model` does not take; None is one that was not given."""
+    """Raise ApiFailure if `model` does not accept an effort; None means that none was given."""
     if effort is None:
         return
     if not model.efforts:

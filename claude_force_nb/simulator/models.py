@@ -1,4 +1,4 @@
-"""Look models up by the names that the API knows. Pure."""
+"""Looks up models by name. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DATED = re.compile(r"-\d{8}$")
 
 
 def family(model: str) -> str:
-    """Return the name under which rate limits of `model` pool: its line, or its own name for a model without one."""
+    """Return the family whose rate limits `model` shares: its line, or its own name if it has none."""
     for line in _LINES:
         if line in model:
             return line
@@ -52,7 +52,7 @@ def _capabilities(model: Model) -> Dict[str, object]:
 
 
 def model_info(model: Model) -> Dict[str, object]:
-    """Return the object that ``/v1/models`` shows."""
+    """Return the object that ``/v1/models`` returns for a model."""
     line = family(model.name)
     left = model.lifecycle != "active"
     return {
@@ -76,9 +76,9 @@ class ModelTable:
     Parameters
     ----------
     extra : sequence of str
-        Further names to serve: retired models, with the rules of their time, or any other name, which takes everything.
+        Further names to serve: retired models, with the rules of their time, or other names, which accept everything.
     accept_any : bool
-        Serve every name.
+        True to serve every name.
     """
 
     def __init__(self, extra: Sequence[str] = (), *, accept_any: bool = False) -> None:
@@ -87,7 +87,7 @@ class ModelTable:
         self._retired: Dict[str, Model] = {}
         for model in KNOWN:
             self._served[model.name] = model
-            # The answer to an undated name has the dated name.
+            # Requests may use the undated name; answers have the dated one.
             self._served[_DATED.sub("", model.name)] = model
         for model, aliases in RETIRED:
             self._retired.update(dict.fromkeys((model.name, *aliases), model))
@@ -95,18 +95,18 @@ class ModelTable:
             self._served.setdefault(name, self._retired.get(name) or Model(name))
 
     def listed(self, lifecycles: Iterable[str] = ("active", "deprecated")) -> List[Model]:
-        """Return the models of these stages of life, newest first."""
+        """Return the models in these lifecycle stages, newest first."""
         everything = {model.name: model for model in (*self._retired.values(), *self._served.values())}
         wanted = set(lifecycles)
         found = [model for model in everything.values() if model.lifecycle in wanted]
         return sorted(found, key=lambda model: (model.released, model.name), reverse=True)
 
     def find(self, name: str) -> Optional[Model]:
-        """Return the model that is called `name`, a retired one as well."""
+        """Return the model called `name`, even a retired one."""
         return self._served.get(name) or self._retired.get(name)
 
     def get(self, name: str) -> Optional[Model]:
-        """Return the model that answers to `name`; None for one that is retired, misspelt or unknown."""
+        """Return the model that is served under `name`; None if it is retired, misspelt or unknown."""
         model = self._served.get(name)
         if model is None and self._accept_any:
             model = self._retired.get(name) or Model(name)

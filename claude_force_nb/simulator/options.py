@@ -1,4 +1,4 @@
-"""How a simulator behaves: one frozen set of options, shared by every way to start it. Pure."""
+"""The options of a simulator, shared by all ways to start it. Pure."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ class SimulatorOptions:
     burst_seconds : float
         Size of the buckets, in seconds of refill: 60 lets a whole minute's allowance be used at once.
     context_window : int, optional
-        Tokens of prompt that any model takes; None for each model's own.
+        Context window of all models in tokens; None for each model's own.
     accept_any_model : bool
-        Answer for model names that are not known: retired ones with the rules of their time, others with none.
+        Answer requests to unknown models: retired ones with the rules of their time, others with no rules.
     extra_models : tuple of str
-        Answer for these names too, in the same way. Without it a retired model is a 404, as in the API.
+        Answer requests to these models in the same way. Otherwise a retired model is a 404, as in the API.
     new_account : bool
-        Be an account made after 30 August 2026, which on the models from 5.5 on gets thinking back only into the conversation
-        that it was made in.
+        Behave as for an account created after 30 August 2026, for which models from 5.5 on accept replayed thinking only in
+        the conversation in which it was produced.
     answer_bytes : int, optional
         Fixed size of a text answer, for load tests; ``max_tokens`` still cuts it.
     batch_seconds : float
         Time that a message batch takes.
     log_size : int
-        Number of last requests kept for tests to look at.
+        Number of most recent requests that are kept.
     retry_after_grace_seconds : float
-        A call that arrives this soon after the first ``retry-after`` of its family was already under way when the client
-        read it, and does not count as sent inside it.
+        A call that arrives this soon after the first ``retry-after`` of its family was already on its way when the
+        client read the header, and does not count as sent inside it.
     host : str
         A loopback address.
     port : int
@@ -79,9 +79,9 @@ class SimulatorOptions:
     port: int = 0
 
     def __post_init__(self) -> None:
-        # A command line gives a list.
+        # The command line passes a list.
         object.__setattr__(self, "extra_models", tuple(self.extra_models))
-        # It takes any key and bills nobody: reachable from elsewhere it would pass for the API.
+        # A simulator accepts any key and bills nobody. If reachable from elsewhere, it could be mistaken for the API.
         if not _loopback(self.host):
             raise ValueError(f"the simulator listens on loopback addresses only, not on {self.host!r}")
         for name in ("latency_seconds", "batch_seconds", "log_size", "retry_after_grace_seconds"):

@@ -1,4 +1,4 @@
-"""The schemas that the API cannot hold an answer to, and the words in which it says so. Pure."""
+"""Checks the schemas of structured outputs, and refuses unsupported ones with the API's own messages. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KNOWN = frozenset(
 _FORMATS = frozenset(
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
 )
-# Look-around, back-references and word boundaries.
+# Lookaround, backreferences and word boundaries.
 _NOT_IN_PATTERNS = re.compile(r"\(\?(?:[=!]|<[=!])|(?<!\\)(?:\\\\)*\\[1-9bB]")
 _MAX_UNIONS = 16
 _MAX_OPTIONAL = 24
@@ -34,14 +34,14 @@ class _Problem(Exception):
 
 
 def format_of(body: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Return the schema of a request's output format, under its newer or its older name; None if it has none."""
+    """Return the schema of a request's output format, from the newer or the older field; None if there is none."""
     wanted = (body.get("output_config") or {}).get("format") or body.get("output_format")
     schema = wanted.get("schema") if isinstance(wanted, dict) else None
     return schema if isinstance(schema, dict) else None
 
 
 def output_config_problem(body: Mapping[str, Any], model: str) -> Optional[str]:
-    """Return the message with which `model` refuses the schema of a request; None if it accepts it or the request has no schema."""
+    """Return the message with which `model` refuses a request's schema; None if it accepts it or there is none."""
     schema = format_of(body)
     if schema is None:
         return None
@@ -58,7 +58,7 @@ def output_config_problem(body: Mapping[str, Any], model: str) -> Optional[str]:
 
 
 def is_circular(schema: Any) -> bool:
-    """Return whether the references of a schema lead back to themselves."""
+    """Return whether the references of a schema form a cycle."""
 
     def leads_back(part: Any, inside: FrozenSet[str]) -> bool:
         if isinstance(part, dict):
@@ -74,7 +74,7 @@ def is_circular(schema: Any) -> bool:
 
 
 def _referred(root: Any, reference: str) -> Any:
-    """Return the target of a local reference, None if it does not exist."""
+    """Return the target of a local reference; None if it does not exist."""
     found: Any = root
     for part in reference.lstrip("#/").split("/") if reference.startswith("#") else ["?"]:
         found = found.get(part) if isinstance(found, dict) else None
@@ -82,14 +82,14 @@ def _referred(root: Any, reference: str) -> Any:
 
 
 class SchemaLimits:
-    """The schemas that one request holds its answer to: each is checked as it is added, their totals in the end."""
+    """Checks all schemas of one request: each when it is added, and their totals at the end."""
 
     def __init__(self) -> None:
         self._unions = 0
         self._optional = 0
 
     def add(self, schema: Dict[str, Any], path: str) -> None:
-        """Raise ApiFailure for a schema that the API cannot hold an answer to."""
+        """Add a schema; raises ApiFailure if the API does not support it."""
         check = _Check(schema)
         try:
             check.node(schema, frozenset())
@@ -103,7 +103,7 @@ class SchemaLimits:
         self._optional += check.optional
 
     def check(self) -> None:
-        """Raise ApiFailure where all schemas together are too much."""
+        """Raise ApiFailure if all schemas together exceed the API's limits."""
         if self._unions > _MAX_UNIONS:
             raise invalid(
                 f"Schemas contains too many parameters with union types ({self._unions} parameters with type arrays or "

@@ -1,4 +1,4 @@
-"""Pages of a list, as the API cuts them. Pure."""
+"""Pagination of lists, as in the API. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LARGEST = 1000
 
 
 def page(items: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> Dict[str, Any]:
-    """Return the page of `items` (each with an ``id``) that ``limit``, ``after_id`` and ``before_id`` ask for.
+    """Return the page of `items` (each with an ``id``) selected by ``limit``, ``after_id`` and ``before_id``.
 
     Raises
     ------
     ApiFailure
-        For a limit out of 1 to 1000 or an id that is not in the list.
+        If the limit is outside 1 to 1000, or an id is not in the list.
     """
     try:
         limit = int(query.get("limit", "20"))

@@ -1,4 +1,4 @@
-"""Rules that the API keeps for every model, about fields other than the messages: tools, stop sequences, warm-ups. Pure."""
+"""Rules that apply to every model, for fields other than the messages: tools, stop sequences, warm-ups. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_STRICT_TOOLS = 20
 
 
 def check_parameter_rules(body: Mapping[str, Any], model: Model, *, batch: bool) -> None:
-    """Raise ApiFailure for what no model takes. Parts that may be absent are absent where tokens are counted only."""
+    """Raise ApiFailure for parameters that no model accepts. A request that only counts tokens lacks some of them."""
     _check_tools(body)
     _check_schemas(body, model)
     _check_stop_sequences(body)
@@ -70,7 +70,7 @@ def _check_stop_sequences(body: Mapping[str, Any]) -> None:
 
 
 def _check_code_callers(tools: Sequence[Mapping[str, Any]], choice: Mapping[str, Any]) -> None:
-    """Check the tools that running code may call, "Programmatic tool calling"."""
+    """Check the tools that code execution may call ("Programmatic tool calling")."""
     callable_tools = {
         place: tool
         for place, tool in enumerate(tools)
@@ -91,7 +91,7 @@ def _check_code_callers(tools: Sequence[Mapping[str, Any]], choice: Mapping[str,
 
 
 def _check_mcp(body: Mapping[str, Any]) -> None:
-    """Check that the servers of the MCP connector and their toolsets belong together."""
+    """Check that the MCP connector's servers and toolsets match."""
     servers = [server["name"] for server in body.get("mcp_servers") or ()]
     toolsets = [tool for tool in body.get("tools") or () if tool_kind(tool) == "mcp_toolset"]
     if len(set(servers)) < len(servers):
@@ -109,7 +109,7 @@ def _check_mcp(body: Mapping[str, Any]) -> None:
 
 
 def _check_warm_up(body: Mapping[str, Any]) -> None:
-    """Refuse what a request that only fills the prompt cache cannot have."""
+    """Refuse parameters that a request cannot have that only fills the prompt cache."""
     if body.get("stream"):
         raise invalid("max_tokens: 0 is not supported with stream: true")
     if format_of(body) is not None:
@@ -119,7 +119,7 @@ def _check_warm_up(body: Mapping[str, Any]) -> None:
 
 
 def _check_batch(body: Mapping[str, Any]) -> None:
-    """Refuse what a row of a message batch cannot have."""
+    """Refuse parameters that a row of a message batch cannot have."""
     if body.get("stream"):
         raise invalid("stream: streaming is not supported in batches")
     if body.get("max_tokens") == 0:

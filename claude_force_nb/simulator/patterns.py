@@ -1,4 +1,4 @@
-"""A short text that a regular expression takes, for the ``pattern`` of a JSON schema. Pure."""
+"""Finds a short text that matches a regular expression, for the ``pattern`` of a JSON schema. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 __all__ = ["matching"]
 
-# Python's own parser; it has moved in 3.11, where its old name warns.
+# Python's own parser. It moved in 3.11, since when its old name emits a warning.
 _parser = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 _CATEGORIES = {"CATEGORY_DIGIT": "1", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " "}
 _TRIED = string.ascii_letters + string.digits + " -_.,"
@@ -18,11 +18,11 @@ _LONGEST = 1000
 
 
 class _NoIdea(Exception):
-    """The expression has a part that is not simple."""
+    """The expression has a part that is not supported."""
 
 
 def matching(pattern: str) -> Optional[str]:
-    """Return a text in which `pattern` is found; None for what is not an expression, or none of the simple ones."""
+    """Return a text in which `pattern` is found; None if it is not a valid expression, or too complex."""
     try:
         text = _sequence(_parser.parse(pattern))
         return text if len(text) <= _LONGEST and re.search(pattern, text) else None

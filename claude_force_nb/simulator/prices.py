@@ -1,4 +1,4 @@
-"""What an answer costs, by the API's own price list of November 2026: the invoice that the client's figures are held against. Pure."""
+"""The cost of an answer by the API's price list of November 2026, against which the client's figures are tested. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Terms", "TokenUsage", "dollars"]
 
 
 class TokenUsage(NamedTuple):
-    """Tokens of one answer, as the API counts them: the four kinds of input add up to the prompt."""
+    """Tokens of one answer, as the API counts them; the four kinds of input add up to the prompt."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -25,7 +25,7 @@ class TokenUsage(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What changes the price of tokens: a batch, the fast mode, and inference in the US only."""
+    """Terms that change the price of tokens: a batch, fast mode, and inference in the US only."""
 
     batch: bool = False
     fast: bool = False
@@ -39,7 +39,15 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class _Price:
-    """US dollars per million tokens: input, output, write for 5 minutes and for an hour, read; and input, output when fast."""
+    """US dollars per million tokens.
+
+    Attributes
+    ----------
+    rates : tuple of Decimal
+        Input, output, cache writes for 5 minutes, cache writes for an hour, cache reads.
+    fast : tuple of Decimal or None
+        Input and output in fast mode.
+    """
 
     rates: Tuple[Decimal, ...]
     fast: Optional[Tuple[Decimal, Decimal]] = None
@@ -88,14 +96,14 @@ _PRICES: Dict[str, _Price] = {
     "claude-3-haiku-20240307": _price("0.25 1.25 0.30 0.50 0.03"),
     "claude-3-opus-20240229": _price(_OPUS_4),
 }
-# Above so many tokens of prompt, cached ones included, the whole request has the higher price.
+# If the prompt has more tokens than this, including cached ones, the whole request has the higher price.
 _LONG_PROMPT_TOKENS = 100_000
 _LONG_PROMPT_PRICES = {"claude-haiku-5-5": _price("0.50 2.50 0.625 1.00 0.05")}
 _MILLION = Decimal(1_000_000)
 
 
 def dollars(model: str, usage: TokenUsage, terms: Terms = Terms()) -> Optional[Decimal]:  # noqa: B008
-    """Return what an answer costs in US dollars, exactly; None for a model without a price."""
+    """Return the exact cost of an answer in US dollars; None for a model without a price."""
     price = _PRICES.get(model)
     if price is None:
         return None
@@ -103,7 +111,7 @@ def dollars(model: str, usage: TokenUsage, terms: Terms = Terms()) -> Optional[D
         price = _LONG_PROMPT_PRICES.get(model, price)
     rates = price.rates
     if terms.fast and price.fast is not None:
-        # The multipliers of the prompt cache hold for the fast price of the input.
+        # The prompt cache's multipliers apply to the fast input price.
         more = price.fast[0] / rates[0]
         rates = (price.fast[0], price.fast[1], *(rate * more for rate in rates[2:]))
     cost = sum((rate * tokens for rate, tokens in zip(rates, usage)), Decimal(0)) / _MILLION

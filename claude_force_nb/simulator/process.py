@@ -1,4 +1,4 @@
-"""The simulator in a process of its own, so that it does not share the interpreter with the client it measures."""
+"""The simulator in a process of its own, so that it does not share an interpreter with the client under test."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CALL_SECONDS = 30.0
 
 
 class SimulatorProcess:
-    """Run ``python -m claude_force_nb.simulator`` and script it through its control endpoints.
+    """Runs ``python -m claude_force_nb.simulator`` and scripts it through its control endpoints.
 
-    ``with SimulatorProcess() as simulator:`` (or ``async with``); the same options, `url`, `counters`, `requests`, `fail`,
-    `heal` and `reset` as `Simulator`. The process ends with this one, even where this one is killed.
+    Use it as ``with SimulatorProcess() as simulator:`` (or ``async with``). It has the same options, `url`, `counters`,
+    `requests`, `fail`, `heal` and `reset` as `Simulator`. The process ends with this one, even if this one is killed.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class SimulatorProcess:
         self.options = SimulatorOptions(**options)
         self._process: Optional[subprocess.Popen[str]] = None
         self._url: Optional[str] = None
-        # A proxy of the environment cannot reach this machine's loopback.
+        # Ignore proxies in the environment, which cannot reach this machine's loopback interface.
         self._open = build_opener(ProxyHandler({})).open
 
     def __repr__(self) -> str:
@@ -54,10 +54,10 @@ class SimulatorProcess:
         return command
 
     def start(self) -> SimulatorProcess:
-        """Start the process; return when it listens. Raises RuntimeError with its last output if it fails to start."""
+        """Start the process, and return when it listens. Raises RuntimeError with its last output if it does not start."""
         if self._process is not None:
             raise RuntimeError("the simulator runs already")
-        # A file, since a pipe that nobody reads would stop the process once it is full.
+        # A file, since a pipe that is not read would block the process once it is full.
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
             process = subprocess.Popen(
                 self._command(),
@@ -65,7 +65,7 @@ class SimulatorProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                # Stop in a notebook interrupts the whole group of the kernel's process.
+                # In a notebook, Stop interrupts the kernel's whole process group.
                 start_new_session=True,
             )
             assert process.stdout is not None
@@ -103,19 +103,19 @@ class SimulatorProcess:
 
     @property
     def url(self) -> str:
-        """Base URL, as for ``ANTHROPIC_BASE_URL``; RuntimeError before the first start."""
+        """Base URL, as in ``ANTHROPIC_BASE_URL``; raises RuntimeError before the first start."""
         if self._url is None:
             raise RuntimeError("the simulator was never started")
         return self._url
 
     @property
     def running(self) -> bool:
-        """Whether the process runs."""
+        """True if the process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Id of the process; raises RuntimeError if it is not running."""
+        """Process id; raises RuntimeError if the process is not running."""
         if self._process is None:
             raise RuntimeError("the simulator does not run")
         return self._process.pid
@@ -128,16 +128,16 @@ class SimulatorProcess:
 
     @property
     def counters(self) -> Counters:
-        """What it has seen and billed so far."""
+        """Counts of what it has received, answered and billed so far."""
         return Counters.from_json(self._call("GET", "counters"))
 
     @property
     def requests(self) -> Tuple[LoggedRequest, ...]:
-        """The last requests, oldest first, the key masked."""
+        """The most recent requests, oldest first, with the key masked."""
         return tuple(LoggedRequest(**request) for request in self._call("GET", "requests"))
 
     def fail(self, kinds: Kinds, **options: Any) -> None:
-        """Script a fault: `Simulator.fail` without ``when``."""
+        """Script a fault; see `Simulator.fail`. ``when`` is not supported."""
         self._call("POST", "faults", FaultRule.build(kinds, **options).to_json())
 
     def heal(self) -> None:

@@ -1,7 +1,7 @@
-"""The prompt cache: which prefix of a prompt was written before, and for how long. Pure; the clock is an argument.
+"""The prompt cache: which prefixes of prompts are kept, and for how long. Pure; the clock is an argument.
 
-"Prompt caching" in the API's documentation: a request marks places up to which its prompt is to be kept. A prefix is the same only
-where all of it is the same, down to the model and the settings that change how the prompt is read.
+See "Prompt caching" in the API's documentation: breakpoints in a request mark the prefixes to be kept. A prefix is found only
+if all of it is the same, including the model and the settings that affect how the prompt is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_BREAKPOINTS = 4
 _LOOKBACK = 20
 _LIFETIMES = {"5m": 300.0, "1h": 3600.0}
 _MAX_ENTRIES = 20_000
-# Blocks that follow each other and count as one position.
+# Consecutive blocks of one of these types count as one position.
 _RUNS = ("tool_use", "tool_result")
 _NOT_CACHEABLE = ("thinking", "redacted_thinking")
 _SEARCH = "web_search_"
@@ -31,7 +31,7 @@ _compact = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 class _Position(NamedTuple):
-    """A piece of a prompt: what it is, its tokens, its breakpoint, the run it may belong to, and where it stands."""
+    """A piece of a prompt: content, tokens, lifetime of its breakpoint, the run that it may belong to, and its path."""
 
     content: str
     tokens: int
@@ -42,7 +42,7 @@ class _Position(NamedTuple):
 
 
 class CachePlan(NamedTuple):
-    """What a request asks of the prompt cache: the pieces of its prompt in order, and which of them have a breakpoint."""
+    """A request's use of the prompt cache: the pieces of its prompt in order, and which of them have a breakpoint."""
 
     positions: List[_Position]
     breakpoints: List[int]
@@ -51,16 +51,16 @@ class CachePlan(NamedTuple):
 
 @dataclass
 class CacheUse:
-    """What a request found in the cache, and what it leaves there once its answer has begun.
+    """What a request found in the cache, and what it writes once its answer has begun.
 
     Attributes
     ----------
     usage : TokenUsage
-        The prompt's tokens by price; no output.
+        The prompt's tokens by price, without output.
     entries : list of (key, seconds)
-        Prefixes to keep.
+        Prefixes to keep, and their lifetimes.
     start : float
-        When the request came.
+        Time at which the request arrived.
     """
 
     usage: TokenUsage
@@ -73,7 +73,7 @@ def _without_breakpoint(block: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _ttls(block: Mapping[str, Any]) -> List[str]:
-    """Return the lifetimes of the breakpoints of a block and of what is inside it."""
+    """Return the lifetimes of the breakpoints of a block and of the blocks inside it."""
     inner = block.get("content")
     found = (
         [ttl for part in inner for ttl in _ttls(part)]
@@ -99,7 +99,7 @@ def _block(block: Mapping[str, Any], path: str, per_token: int, extra_tokens: in
 
 
 def _tools(body: Mapping[str, Any], per_token: int) -> Tuple[List[_Position], List[Any]]:
-    """Return the positions of the tools, and the web searches, whose presence leaves the tools before them cached."""
+    """Return the positions of the tools, and separately the web search tools, which do not invalidate cached tools."""
     positions = []
     searches = []
     for place, tool in enumerate(body.get("tools") or ()):
@@ -181,14 +181,14 @@ def plan_cache(
     cites: bool,
     pictures: bool,
 ) -> CachePlan:
-    """Return what a request with a breakpoint asks of the prompt cache.
+    """Return the cache plan of a request with a breakpoint.
 
     Parameters
     ----------
     body : mapping
     model : Model
     settings : sequence
-        Values of parameters that change how messages are read, as JSON data.
+        Values of parameters that affect how messages are read, as JSON data.
     overhead : tuple of int
         Tokens that the API adds for tools, before the system prompt, and for a schema, before the messages.
     cites, pictures : bool
@@ -197,7 +197,7 @@ def plan_cache(
     Raises
     ------
     ApiFailure
-        For too many breakpoints, or a longer lifetime behind a shorter one.
+        If there are too many breakpoints, or a longer lifetime follows a shorter one.
     """
     positions = _positions(body, model, settings, overhead, cites, pictures)
     explicit = _count_breakpoints(body)
@@ -222,13 +222,13 @@ def plan_cache(
 
 
 def _sums_and_keys(model: Model, positions: Sequence[_Position]) -> Tuple[List[int], List[bytes], List[int]]:
-    """Return for each position the tokens up to it, the key of the prefix up to it, and its number in a lookback."""
+    """Return for each position the tokens up to it, the key of the prefix up to it, and its number for the lookback."""
     running = sha256(model.name.encode())
     sums, keys, numbers = [], [], []
     total = number = 0
     run = ""
     for position in positions:
-        # A length before each piece, so that two pieces are never taken for one.
+        # The length before each piece makes the boundaries between pieces unambiguous.
         data = position.content.encode("utf-8", "surrogatepass")
         running.update(b"%d:" % len(data) + data)
         total += position.tokens
@@ -242,10 +242,10 @@ def _sums_and_keys(model: Model, positions: Sequence[_Position]) -> Tuple[List[i
 
 
 class PromptCache:
-    """All prefixes that are kept."""
+    """The kept prefixes of prompts."""
 
     def __init__(self) -> None:
-        # Key to lifetime and end of life, both in seconds.
+        # Key -> lifetime and time of expiry, both in seconds.
         self._entries: Dict[bytes, Tuple[float, float]] = {}
 
     def reset(self) -> None:
@@ -253,9 +253,9 @@ class PromptCache:
         self._entries.clear()
 
     def look_up(self, plan: CachePlan, model: Model, now: float) -> CacheUse:
-        """Return what a request that comes `now` finds, and what it would leave; nothing is kept or refreshed yet."""
+        """Return what a request that arrives `now` finds and would write; nothing is written or refreshed yet."""
         sums, keys, numbers = _sums_and_keys(model, plan.positions)
-        # What is too short is silently not kept.
+        # A prefix that is too short is silently ignored.
         long_enough = [place for place in plan.breakpoints if sums[place] >= model.min_cache_tokens]
         if not long_enough:
             return CacheUse(TokenUsage(plan.tokens), [], now)
@@ -283,7 +283,7 @@ class PromptCache:
         model: Model,
         now: float,
     ) -> Optional[int]:
-        """Return the last position, at most twenty back from `place`, up to which the prompt is kept."""
+        """Return the last position, at most 20 before `place`, up to which the prompt is cached; None if it is not."""
         first = numbers[place] - _LOOKBACK
         while place >= 0 and numbers[place] > first and sums[place] >= model.min_cache_tokens:
             entry = self._entries.get(keys[place])
@@ -293,7 +293,7 @@ class PromptCache:
         return None
 
     def keep(self, use: CacheUse) -> None:
-        """Keep what a request leaves. From here on others find it: call it when the answer begins."""
+        """Write a request's prefixes, which others find from now on. Call this when the answer begins."""
         entries = self._entries
         if len(entries) > _MAX_ENTRIES:
             self._entries = entries = {key: entry for key, entry in entries.items() if entry[1] > use.start}

@@ -1,4 +1,4 @@
-"""The closed schema of a request: every field that the Messages API knows, and what it may hold. Pure."""
+"""The closed schema of a request: every field that the Messages API knows, and its allowed values. Pure."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _block(fields: Mapping[str, Check], required: str) -> Check:
 
 
 def _citation(*fields: str) -> Check:
-    """Return the check for a citation with these fields, of which those that end in ``index`` are whole numbers."""
+    """Return the check for a citation with these fields; those that end in ``index`` are whole numbers."""
     known: Dict[str, Check] = {name: integer(0) if name.endswith(("index", "number")) else text() for name in fields}
     for name in ("title", "document_title"):
         if name in known:
             known[name] = nullable(text())
-    # Answers have it, and are sent back as they came.
+    # Answers contain this field, and are sent back unchanged.
     more: Dict[str, Check] = {"type": _TYPE, "cited_text": text(), "file_id": nullable(text())}
     return record({**more, **known}, ["cited_text", *fields])
 
@@ -66,7 +66,7 @@ _CITATION = tagged(
 )
 _TEXT_FIELDS: Dict[str, Check] = {"text": text(), "citations": nullable(list_of(_CITATION))}
 TEXT_BLOCK = tagged({"text": _block(_TEXT_FIELDS, "text")})
-# Inside another block an empty text has no words of its own.
+# Inside another block the API has no special message for an empty text.
 _INNER_TEXT = _block({**_TEXT_FIELDS, "text": text(1)}, "text")
 _IMAGE_SOURCE = tagged(
     {
@@ -163,7 +163,7 @@ _FETCHED = tagged(
 
 
 def _searched(value: Any, path: str) -> None:
-    """Take the results of a web search, or its error."""
+    """Accept the results of a web search, or its error."""
     (list_of(_FOUND) if isinstance(value, list) else _SEARCH_ERROR)(value, path)
 
 
@@ -204,7 +204,7 @@ BLOCKS: Check = tagged(
         ),
         "container_upload": _block({"file_id": text()}, "file_id"),
         "mid_conv_system": _block({"content": list_of(tagged({"text": _INNER_TEXT}))}, "content"),
-        # Of betas; what is in them is not looked at.
+        # Blocks of betas, whose content is not checked.
         **dict.fromkeys(("mcp_tool_use", "mcp_tool_result", "advisor_tool_result", "compaction", "fallback"), mapping),
     }
 )
@@ -232,7 +232,7 @@ def _thinking(betas: FrozenSet[str]) -> Check:
 
 
 _FORMAT = nullable(tagged({"json_schema": record({"type": _TYPE, "schema": mapping}, ["schema"])}))
-# Which values of `effort` a model takes is a rule of the model.
+# The accepted values of `effort` depend on the model; see `model_rules`.
 _OUTPUT_CONFIG = record({"effort": nullable(text()), "format": _FORMAT, "task_budget": nullable(mapping)})
 
 _COUNTED: Dict[str, Check] = {
@@ -262,7 +262,7 @@ _CREATED: Dict[str, Check] = {
     "inference_geo": nullable(literal("us", "global")),
     "diagnostics": nullable(record({"previous_message_id": nullable(text())})),
 }
-# Fields of betas, and how the name of the beta begins that opens each; "" for one whose name is not documented.
+# Beta fields, and the prefix of the beta header that enables each; "" if its name is not documented.
 _BETA_FIELDS = {
     "output_format": "structured-outputs-",
     "context_management": "context-management-",
@@ -286,7 +286,7 @@ _MCP_SERVERS = list_of(
     )
 )
 _NOT_COUNTED_BETAS = ("fallbacks", "fallback_credit_token", "thread")
-# From this version on no model takes sampling parameters.
+# From this version on no model accepts sampling parameters.
 _NO_SAMPLING_VERSION = "2026-10-21"
 _KNOWN_FIELDS: Dict[object, Dict[str, Check]] = {}
 
@@ -307,7 +307,7 @@ def _fields(api_version: str, betas: FrozenSet[str], counting: bool) -> Dict[str
 
 
 def check_parameters(body: Any, *, api_version: str, betas: FrozenSet[str], counting: bool) -> None:
-    """Raise ApiFailure unless `body` has the fields of a request, of the right shapes; what is in the messages is not looked at."""
+    """Raise ApiFailure unless `body` has valid fields of a request; the content of the messages is not checked."""
     if not isinstance(body, dict):
         raise invalid("Input should be a valid dictionary")
     required = ("model", "messages") if counting else ("model", "messages", "max_tokens")

@@ -1,4 +1,4 @@
-"""A small value that a JSON schema takes, for structured answers and forced tools. Pure."""
+"""Makes small values that fit a JSON schema, for structured answers and forced tools. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from .patterns import matching
 
 __all__ = ["asked_schema", "example", "misfit"]
 
-# A model reads what the schema it is held to cannot say: bounds in a description, or a whole schema in the system prompt.
+# Constraints that the output format cannot express reach the model as text: bounds in a description, or a whole schema in
+# the system prompt.
 _TOLD = re.compile(r"Constraints: (?=\{)")
 _NAMED = re.compile(r"JSON Schema: (?=\{)")
 
@@ -30,7 +31,7 @@ _DEEPEST = 12
 
 
 def _json_behind(pattern: re.Pattern[str], text: Any) -> Optional[Mapping[str, Any]]:
-    """Return the last JSON object that follows `pattern` in a text; None if none does."""
+    """Return the last JSON object that follows `pattern` in a text; None if there is none."""
     found: Optional[Mapping[str, Any]] = None
     for match in pattern.finditer(text) if isinstance(text, str) else ():
         try:
@@ -42,7 +43,7 @@ def _json_behind(pattern: re.Pattern[str], text: Any) -> Optional[Mapping[str, A
 
 
 def asked_schema(body: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
-    """Return the schema that the answer to a request has to fit, from its output format or its system prompt; None for prose."""
+    """Return the schema that an answer has to fit, from the output format or the system prompt; None for prose."""
     config = body.get("output_config")
     wanted = config.get("format") if isinstance(config, dict) else None
     wanted = wanted or body.get("output_format")
@@ -87,7 +88,7 @@ def _anchored(part: Any, name: str) -> Mapping[str, Any]:
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool = False) -> float:
-    """Return a number within the bounds, as near to 0 as they allow but for fractions between two bounds that are close."""
+    """Return a number within the bounds, as close to 0 as they allow, or a fraction between two close bounds."""
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     value: float = max(0, schema.get("minimum", 0), 0 if above is None else above + 1 if above >= 0 else 0)
     if below is not None and value >= below:
@@ -115,7 +116,7 @@ def _text(schema: Mapping[str, Any], digest: str) -> str:
 def _object(schema: Mapping[str, Any], digest: str, root: Mapping[str, Any], depth: int) -> Any:
     properties = schema.get("properties", {})
     required = schema.get("required", [])
-    # Optional properties are given as well, but not in a schema that may contain itself.
+    # Include optional properties, but not at depths that suggest a recursive schema.
     wanted = properties if depth < 4 else {name: properties.get(name, {}) for name in required}
     value = {name: _value(part, digest, root, depth + 1) for name, part in wanted.items()}
     also = schema.get("dependentRequired", {})
@@ -150,7 +151,7 @@ def _value(schema: Any, digest: str, root: Mapping[str, Any], depth: int) -> Any
     for several in ("anyOf", "oneOf"):
         if schema.get(several):
             options = [_resolve(option, root) for option in schema[several] if isinstance(option, Mapping)]
-            # Deep inside a schema that contains itself only the null of an optional part ends it.
+            # In a recursive schema only the null of an optional part ends the recursion.
             ends = [option for option in options if option.get("type") == "null"]
             return _value(ends[0] if ends and depth > 3 else options[0], digest, root, depth + 1)
     if schema.get("allOf"):
@@ -180,15 +181,15 @@ def _value(schema: Any, digest: str, root: Mapping[str, Any], depth: int) -> Any
 
 
 def example(schema: Mapping[str, Any], digest: str) -> Any:
-    """Return a value that `schema` takes; `digest` (hexadecimal) varies texts and choices.
+    """Return a value that fits `schema`; `digest` (hexadecimal) varies texts and choices.
 
-    Of patterns only simple ones are understood; see `patterns`.
+    Only simple patterns are supported; see `patterns`.
     """
     return _value(schema, digest, schema, 0)
 
 
 def misfit(schema: Mapping[str, Any]) -> Any:
-    """Return JSON of another type than `schema` asks for."""
+    """Return JSON of a different type than `schema` requires."""
     wrong = "simulated: wrong on purpose"
     root = _resolve(schema, schema)
     kinds = root.get("type")

@@ -1,4 +1,4 @@
-"""The server: aiohttp's lowest layer, no routes and no middlewares, since benchmarks measure clients against it."""
+"""The server, on aiohttp's lowest layer without routes and middlewares, since benchmarks measure clients against it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .validation import check_headers
 __all__ = ["Server"]
 
 _MAX_BATCH_BODY_BYTES = 256 * 1024 * 1024
-# What a handler gets to finish when the server stops.
+# How long handlers may take to finish when the server stops.
 _STOP_SECONDS = 0.2
 
 
 class _Listener(web.Server):
-    """aiohttp's server, telling whoever waits on a connection that it is gone."""
+    """aiohttp's server, which notifies handlers that wait on a connection when it is lost."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Server:
 
     @property
     def book(self) -> CounterBook:
-        """What was seen and billed."""
+        """The counters of what was received and billed."""
         return self._state.book
 
     @property
@@ -80,7 +80,7 @@ class Server:
         return self._state.faults
 
     async def start(self) -> None:
-        """Listen. Raises OSError where the port is taken."""
+        """Start listening. Raises OSError if the port is in use."""
         self._listener = _Listener(self._handle, self._state.waiters)
         self._socket = await asyncio.get_running_loop().create_server(
             self._listener, self._state.host, self._state.options.port, backlog=1024
@@ -101,7 +101,7 @@ class Server:
         transports = [connection.transport for connection in listener.connections]
         await listener.shutdown(_STOP_SECONDS)
         for transport in transports:
-            # A client that does not read would hold its connection, and so the loop, open for ever.
+            # Otherwise a client that does not read would keep its connection, and thus the loop, open forever.
             if transport is not None:
                 transport.abort()
         await listening.wait_closed()
@@ -116,7 +116,7 @@ class Server:
         self._batches.reset()
 
     def logged(self) -> Tuple[LoggedRequest, ...]:
-        """Return the last requests, oldest first; may be called from any thread."""
+        """Return the most recent requests, oldest first; may be called from any thread."""
         return logged_requests(self._state)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -1,6 +1,6 @@
-"""Closed shapes of JSON: what a field may hold, with the words in which the API refuses anything else. Pure.
+"""Checks for the shape of JSON data, which refuse invalid values with the API's own messages. Pure.
 
-A check takes a value and its path and raises ApiFailure; larger checks are built of smaller ones.
+A check is a function of a value and its path that raises ApiFailure; larger checks are composed of smaller ones.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ Check = Callable[[Any, str], None]
 
 
 def anything(value: Any, path: str) -> None:
-    """Take every value."""
+    """Accept any value."""
 
 
 def boolean(value: Any, path: str) -> None:
-    """Take true and false."""
+    """Accept true and false."""
     if not isinstance(value, bool):
         raise invalid(f"{path}: Input should be a valid boolean")
 
 
 def mapping(value: Any, path: str) -> None:
-    """Take any object."""
+    """Accept any object."""
     if not isinstance(value, dict):
         raise invalid(f"{path}: Input should be a valid dictionary")
 
 
 def nullable(check: Check) -> Check:
-    """Return a check that takes null as well."""
+    """Return a check that also accepts null."""
 
     def checked(value: Any, path: str) -> None:
         if value is not None:
@@ -57,7 +57,7 @@ def nullable(check: Check) -> Check:
 
 
 def text(least: int = 0, most: Optional[int] = None, pattern: Optional[str] = None) -> Check:
-    """Return a check for a string of `least` to `most` characters that `pattern` matches."""
+    """Return a check for a string of `least` to `most` characters that matches `pattern`."""
     compiled = None if pattern is None else re.compile(pattern)
 
     def checked(value: Any, path: str) -> None:
@@ -67,7 +67,7 @@ def text(least: int = 0, most: Optional[int] = None, pattern: Optional[str] = No
             raise invalid(f"{path}: String should have at least {least} character{'s' if least > 1 else ''}")
         if most is not None and len(value) > most:
             raise invalid(f"{path}: String should have at most {most} characters")
-        # fullmatch, since a dollar would take a line break at the end.
+        # fullmatch, since "$" would also match before a line break at the end.
         if compiled is not None and not compiled.fullmatch(value):
             raise invalid(f"{path}: String should match pattern '{pattern}'")
 
@@ -114,7 +114,7 @@ def literal(*values: str) -> Check:
 
 
 def list_of(check: Check, least: int = 0, most: Optional[int] = None) -> Check:
-    """Return a check for a list of `least` to `most` items that `check` takes."""
+    """Return a check for a list of `least` to `most` items that `check` accepts."""
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, list):
@@ -130,7 +130,7 @@ def list_of(check: Check, least: int = 0, most: Optional[int] = None) -> Check:
 
 
 def text_or(check: Check, least: int = 0) -> Check:
-    """Return a check for a string, or for what `check` takes."""
+    """Return a check for a string, or for a value that `check` accepts."""
     string = text(least)
 
     def checked(value: Any, path: str) -> None:
@@ -145,7 +145,7 @@ def text_or(check: Check, least: int = 0) -> Check:
 
 
 def check_fields(value: Mapping[str, Any], path: str, fields: Mapping[str, Check], required: Sequence[str]) -> None:
-    """Raise ApiFailure unless `value` has the `required` fields, and no field that is not one of `fields`."""
+    """Raise ApiFailure unless `value` has the `required` fields, and none other than `fields`."""
     prefix = path + "." if path else ""
     for name in required:
         if name not in value:
@@ -169,7 +169,7 @@ def record(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
 
 
 def tagged(kinds: Mapping[str, Check], default: Optional[str] = None) -> Check:
-    """Return a check for an object whose ``type`` says which of `kinds` it is; the path then has the type in it."""
+    """Return a check for an object whose ``type`` selects one of `kinds`; the type becomes part of the path."""
     expected = ", ".join(f"'{kind}'" for kind in kinds)
 
     def checked(value: Any, path: str) -> None:

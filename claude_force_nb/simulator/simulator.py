@@ -1,4 +1,4 @@
-"""The simulator as a context manager: a server in its own thread, on its own event loop."""
+"""The simulator as a context manager: a server in a thread of its own, with an event loop of its own."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["Simulator"]
 
 
 class Simulator:
-    """A Messages API on loopback, for trying, testing and measuring without spending.
+    """A Messages API on loopback, for trying out, testing and measuring at no cost.
 
     ``with Simulator() as simulator:`` (or ``async with``) runs it in a thread of its own and stops it at the end.
 
     Parameters
     ----------
     clock : callable
-        Returns seconds; the prompt cache lives by it. A test that cannot wait for an hour gives its own.
+        Returns seconds, for the prompt cache. Tests that cannot wait for an hour pass their own.
     **options
         The fields of `SimulatorOptions`: ``latency_seconds``, ``tokens_per_second``, ``requests_per_minute``,
         ``input_tokens_per_minute``, ``output_tokens_per_minute``, ``burst_seconds``, ``context_window``,
-        ``accept_any_model``, ``extra_models``, ``new_account``, ``answer_bytes``, ``batch_seconds``, ``log_size``, ``retry_after_grace_seconds``, ``host``,
-        ``port``.
+        ``accept_any_model``, ``extra_models``, ``new_account``, ``answer_bytes``, ``batch_seconds``, ``log_size``,
+        ``retry_after_grace_seconds``, ``host``, ``port``.
 
     Raises
     ------
     ValueError
-        For an option out of its range.
+        If an option is out of range.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, **options: Any) -> None:
@@ -51,13 +51,13 @@ class Simulator:
         return f"Simulator({self._server.url if self._server is not None else 'not started'})"
 
     def start(self) -> Simulator:
-        """Start the server; return when it listens. Raises OSError where the port is taken."""
+        """Start the server, and return when it listens. Raises OSError if the port is in use."""
         if self._thread is not None:
             raise RuntimeError("the simulator runs already")
         self._server = Server(self.options, clock=self._clock)
         self._ready.clear()
         self._error = None
-        # A daemon, so that a test that forgets to stop it does not keep the process alive.
+        # A daemon thread, so that a test that forgets to stop it does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="claude-force-simulator", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -72,7 +72,7 @@ class Simulator:
         return self._error
 
     def stop(self) -> None:
-        """Stop the server; counters and log stay readable. Does nothing if it is not running."""
+        """Stop the server; counters and log stay readable. Do nothing if it is not running."""
         thread, loop, stop = self._thread, self._loop, self._stop
         if thread is None or loop is None or stop is None:
             return
@@ -115,24 +115,24 @@ class Simulator:
 
     @property
     def server(self) -> Server:
-        """The server inside; RuntimeError before the first start."""
+        """The underlying server; raises RuntimeError before the first start."""
         if self._server is None:
             raise RuntimeError("the simulator was never started")
         return self._server
 
     @property
     def url(self) -> str:
-        """Base URL, as for ``ANTHROPIC_BASE_URL``."""
+        """Base URL, as in ``ANTHROPIC_BASE_URL``."""
         return self.server.url
 
     @property
     def counters(self) -> Counters:
-        """What it has seen and billed so far."""
+        """Counts of what it has received, answered and billed so far."""
         return self.server.book.snapshot()
 
     @property
     def requests(self) -> Tuple[LoggedRequest, ...]:
-        """The last requests, oldest first, the key masked."""
+        """The most recent requests, oldest first, with the key masked."""
         return self.server.logged()
 
     def fail(
@@ -152,39 +152,39 @@ class Simulator:
         category: Optional[str] = None,
         when: Optional[Callable[[Mapping[str, Any]], bool]] = None,
     ) -> None:
-        """Script a fault. Rules are asked in the order they were added; the first that takes a call decides it.
+        """Script a fault. Rules are tried in the order they were added; the first that applies to a call decides.
 
         Parameters
         ----------
         kinds : str, int, or a sequence of these and None
-            One of `FAULT_KINDS` or an HTTP status from 400 to 599, for every call that the rule takes. A sequence gives the
-            next calls one each (None lets one through) and ends; with `times` it goes round until so many were taken.
+            One of `FAULT_KINDS` or an HTTP status from 400 to 599, for every call that the rule applies to. The items of a
+            sequence apply to one call each (None lets it through); with `times` the sequence repeats for that many calls.
         probability : float
-            Share of calls taken, drawn with `seed`.
+            Share of calls that the rule applies to, drawn with `seed`.
         times : int, optional
-            Number of calls taken; None for all.
+            Number of calls that the rule applies to; None for all.
         contains, model : str, optional
-            Takes only calls whose system prompt or messages, or whose model name, contain this.
+            Applies only to calls whose system prompt or messages, or whose model name, contain this text.
         endpoint : str
             ``messages``, ``count_tokens``, ``models``, ``batch_create``, ``batch_list``, ``batch_poll``, ``batch_cancel``,
             ``batches`` (these four), ``batch_results``, ``batch_item`` (a row of a batch) or ``any``.
         retry_after_seconds : float, optional
-            ``retry-after`` of the error; 1 second for ``rate_limit`` and ``retry_after_on_success`` where not given.
+            ``retry-after`` of the error; by default 1 second for ``rate_limit`` and ``retry_after_on_success``.
         delay_seconds : float
             For ``slow``.
         after_events : int
-            Events of a stream that still come, for ``cut``, ``stream_error``, ``silent`` and ``truncated_json``.
+            Number of stream events that are sent before ``cut``, ``stream_error``, ``silent`` and ``truncated_json``.
         message : str, optional
             Message of the error.
         category : str, optional
-            Of a refusal: ``cyber``, ``bio``, ``frontier_llm``, ``reasoning_extraction`` or ``general_harms``.
+            Category of a refusal: ``cyber``, ``bio``, ``frontier_llm``, ``reasoning_extraction`` or ``general_harms``.
         when : callable, optional
-            Takes only calls for whose body it returns True; called in the server's thread.
+            Applies only to calls for whose body it returns True; called in the server's thread.
 
         Raises
         ------
         ValueError
-            For an unknown kind, status, endpoint, category or probability.
+            If a kind, status, endpoint, category or probability is invalid.
         """
         self.server.faults.add(
             FaultRule.build(

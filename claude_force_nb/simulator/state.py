@@ -1,4 +1,4 @@
-"""What the parts of a server share: counters, limits, faults, caches and the log."""
+"""The state that the parts of a server share: counters, limits, faults, caches and the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ServerState"]
 
 
 class ServerState:
-    """The state of one server; changed by its loop only.
+    """The state of one server, changed only on its event loop.
 
     Parameters
     ----------
@@ -39,13 +39,14 @@ class ServerState:
         self.prompt_cache = PromptCache()
         self.prompts = PromptRecords()
         self.log: Deque[Tuple[str, str, Mapping[str, str], Any, str]] = deque(maxlen=options.log_size)
-        # By connection: a call that waits. True lets it go on, False says that the client has left or the server stops.
+        # Connection -> future of the call that waits on it: True lets the call continue, False means that the client has
+        # disconnected or the server is stopping.
         self.waiters: Dict[Any, asyncio.Future[bool]] = {}
-        # Those of them that a fault makes late.
+        # The futures of calls that a fault delays.
         self.slowed: Set[asyncio.Future[bool]] = set()
         self.stopping = False
         self.port = 0
-        # "localhost" may be two addresses, and port 0 would then pick two ports.
+        # "localhost" may resolve to two addresses, for which port 0 would pick two different ports.
         self.host = "127.0.0.1" if options.host == "localhost" else options.host
         self._clock = clock
         self._ids = 0
@@ -62,7 +63,7 @@ class ServerState:
         return f"{prefix}_sim{self._ids:018d}"
 
     def look_up(self, checked: CheckedRequest) -> CacheUse:
-        """Return what the prompt cache has of a request; of one that asks for nothing, nothing."""
+        """Return the prompt cache's part in a request; it has none in a request without breakpoints."""
         if checked.cache is None:
             return CacheUse(TokenUsage(checked.input_tokens), [], 0.0)
         return self.prompt_cache.look_up(checked.cache, checked.model, self._clock())

@@ -1,4 +1,4 @@
-"""An answer as the events of a stream. Pure."""
+"""Turns an answer into the events of a stream. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _event(kind: str, data: Mapping[str, Any]) -> bytes:
 
 
 def _padded(kind: str, text: str) -> bytes:
-    # The API pads data lines with blanks, so that their length tells nothing; clients must not trip over them.
+    # The API pads data lines with blanks, so that their length reveals nothing; clients must tolerate them.
     return f"event: {kind}\ndata: {text}{' ' * (len(text) % 7)}\n\n".encode("ascii")
 
 
@@ -31,7 +31,7 @@ def _pieces(text: str, size: int) -> Iterator[str]:
 
 
 class _Stream:
-    """The events of one answer, and the output tokens that they have told so far."""
+    """The events of one answer, and the number of output tokens sent so far."""
 
     def __init__(self, answer: Answer, chunk_tokens: Optional[int]) -> None:
         self._answer = answer
@@ -55,7 +55,7 @@ class _Stream:
 
     def _delta(self, index: int, kind: str, field: str, piece: str) -> bytes:
         if not self._answer.extra:
-            # Nearly every event is one of these: written as `_event` would, without walking through a dict.
+            # Nearly all events are of this kind: format them like `_event`, but faster, without building a dict.
             text = (
                 f'{{"type":"content_block_delta","index":{index},"delta":{{"type":"{kind}","{field}":'
                 f"{encode_basestring_ascii(piece)}}}}}"
@@ -72,7 +72,7 @@ class _Stream:
             yield from self._thinking(index, block)
         elif kind == "tool_use":
             yield self._opened(index, dict(block, input={}))
-            # The API sends an empty piece before the first.
+            # The API sends an empty piece first.
             yield self._delta(index, "input_json_delta", "partial_json", "")
             yield from self._said(index, "input_json_delta", "partial_json", _compact(block["input"]))
         elif kind == "text":
@@ -100,7 +100,7 @@ class _Stream:
     def _thinking(self, index: int, block: Mapping[str, Any]) -> Iterator[bytes]:
         yield self._opened(index, {"type": "thinking", "thinking": "", "signature": ""})
         text = block["thinking"]
-        # Thinking that is not shown still has one delta, an empty one.
+        # Thinking that is not shown has one empty delta.
         pieces = list(_pieces(text, self._size(text))) or [""]
         for number, piece in enumerate(pieces, 1):
             self.spent = max(self.spent, self._answer.thinking_tokens * number // len(pieces))
@@ -137,7 +137,7 @@ def stream_events(
     answer : Answer
     message_id : str
     chunk_tokens : int, optional
-        Tokens of a delta; None splits each block into about five.
+        Tokens per delta; None splits each block into about five deltas.
     """
     stream = _Stream(answer, chunk_tokens)
     yield stream.start(message_id), stream.spent, False

@@ -1,4 +1,4 @@
-"""Token estimates: a fixed number of characters a token, the same for counting, billing and rate limits. Pure."""
+"""Token estimates with a fixed number of characters per token, for counting, billing and rate limits alike. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = [
     "prompt_text",
 ]
 
-# What the API adds around each message (role and separators), and roughly what a picture or a page costs.
+# Tokens that the API adds for each message (role and separators), and approximate tokens of an image or a page.
 MESSAGE_TOKENS = 3
 _PER_BINARY_BLOCK = 1500
 
@@ -23,7 +23,7 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def count_text_tokens(text: str, characters_per_token: int) -> int:
-    """Return the tokens of `text`: 0 for none, otherwise at least 1."""
+    """Return the tokens of `text`: 0 for an empty text, otherwise at least 1."""
     return -(-len(text) // characters_per_token)
 
 
@@ -42,7 +42,7 @@ def block_tokens(block: Mapping[str, Any], characters_per_token: int) -> int:
     if kind in ("tool_result", "mid_conv_system"):
         return count_content(block.get("content"), characters_per_token)
     if kind in ("thinking", "redacted_thinking"):
-        # The signature is not read by the model.
+        # The model does not read the signature.
         return count_text_tokens(str(block.get("thinking", "")), characters_per_token)
     if "cache_control" in block:
         block = {key: value for key, value in block.items() if key != "cache_control"}
@@ -74,7 +74,7 @@ def block_text(content: Any) -> str:
 
 
 def prompt_text(body: Mapping[str, Any]) -> str:
-    """Return all text that the request carries, system prompt first."""
+    """Return all text in the request, system prompt first."""
     parts = [block_text(body.get("system"))]
     messages = body.get("messages")
     if isinstance(messages, list):

@@ -1,4 +1,4 @@
-"""Calls of tools and their results: each call has one, in the place where the API wants it. Pure."""
+"""Checks that each tool call has a result in the place that the API requires. Pure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .failures import invalid
 __all__ = ["SERVER_RESULT", "TOOL_KINDS", "check_tool_pairs"]
 
 TOOL_KINDS = frozenset(["tool_use", "tool_result", "server_tool_use"])
-# How the type of a result of the API's own tools ends.
+# Suffix of the types of results of the API's own tools.
 SERVER_RESULT = "_tool_result"
 
 
 @dataclass
 class _Turn:
-    """Messages of one role that follow each other; the API reads them as one.
+    """Consecutive messages of one role, which the API reads as one.
 
     Attributes
     ----------
     role : str
     number : int
-        Of its first message, from 0.
+        Number of its first message, from 0.
     blocks : list of dict
     """
 
@@ -38,7 +38,7 @@ def _blocks(message: Mapping[str, Any]) -> List[Dict[str, Any]]:
 
 
 def check_tool_pairs(messages: Sequence[Mapping[str, Any]], model: Model, tools: Sequence[Mapping[str, Any]]) -> None:
-    """Check that every call is answered in the next message, before anything else, and that every result belongs to a call."""
+    """Check that every call is answered at the start of the next message, and that every result belongs to a call."""
     turns: List[_Turn] = []
     for number, message in enumerate(messages):
         if turns and turns[-1].role == message["role"]:
@@ -110,15 +110,15 @@ def _result_kind(tool: str) -> str:
 
 
 class _ServerCalls:
-    """The calls of the API's own tools that have no result yet, in turns that follow each other."""
+    """Calls of the API's own tools without a result yet, across turns."""
 
     def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
         self._tools = tools
-        # By id the tool, and the message that called it.
+        # Call id -> name of the tool, number of the message.
         self._open: Dict[str, Tuple[str, int]] = {}
 
     def read(self, number: int, blocks: Sequence[Mapping[str, Any]]) -> None:
-        """Take the calls and results of an assistant's turn in their order."""
+        """Read the calls and results of an assistant turn in order."""
         for place, block in enumerate(blocks):
             kind = block["type"]
             if kind == "server_tool_use":
@@ -133,9 +133,9 @@ class _ServerCalls:
                     )
 
     def check(self, after: Optional[_Turn]) -> None:
-        """Raise ApiFailure for a call without a result that what comes `after` the turn does not leave to be resumed.
+        """Raise ApiFailure for a call without a result, unless the turn `after` it lets the API resume the call.
 
-        A paused turn is sent back as it came; a call that waits for the client's own tools is answered by their results only.
+        That is the case if a paused turn is sent back unchanged, or is followed only by results of the client's own tools.
         """
         resumed = after is None or (
             after.role == "user" and all(block["type"] == "tool_result" for block in after.blocks)
@@ -152,13 +152,13 @@ class _ServerCalls:
 
 
 def _offers(offered: Mapping[str, Any], tool: str) -> bool:
-    """Return whether a tool of the request makes calls of this name; code execution brings two more with it."""
+    """Return whether a tool of the request can make calls of this name; code execution includes two further tools."""
     name = str(offered.get("name"))
     return name == tool or (name == "code_execution" and tool.endswith("code_execution"))
 
 
 def _check_programmatic(blocks: Sequence[Mapping[str, Any]], after: Optional[_Turn]) -> None:
-    """Refuse anything but texts of results in answer to calls that came out of running code."""
+    """Refuse anything other than text results in answer to calls from code execution."""
     from_code = [
         block
         for block in blocks

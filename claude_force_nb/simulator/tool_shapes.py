@@ -1,6 +1,6 @@
 """The closed schemas of tools: the client's own, and those that the API knows by type. Pure.
 
-The fields of each type are those of the SDK's types (2.14); older types are those of the tool reference.
+The fields of each type are taken from the SDK's types (2.14), those of older types from the tool reference.
 """
 
 from __future__ import annotations
@@ -120,9 +120,9 @@ _FIELDS: Mapping[str, Mapping[str, Check]] = {
     },
 }
 _REQUIRED = {"advisor_20260301": ["model"], "mcp_toolset": ["mcp_server_name"]}
-# How the name of the beta begins that opens a type.
+# Prefix of the beta header that enables a tool type.
 _BETA_TOOLS = {"advisor_20260301": "advisor-tool-", "mcp_toolset": "mcp-client-"}
-# Such a tool is called by its type without the date, but for these.
+# The name of such a tool is its type without the date, except for these.
 _FIXED_NAMES = {
     "text_editor_20241022": "str_replace_editor",
     "text_editor_20250124": "str_replace_editor",

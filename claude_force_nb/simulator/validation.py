@@ -1,4 +1,4 @@
-"""What the API refuses, with its own words: the rules of the other modules, in the order in which the API keeps them. Pure."""
+"""Validates requests by the rules of the other modules, in the API's order and with its messages. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["API_VERSIONS", "CheckedRequest", "Headers", "Validator", "check_head
 
 API_VERSIONS = ("2023-06-01", "2026-10-21")
 
-# The lines that explain a schema to the model, beside the schema itself.
+# Tokens of the text that explains a schema to the model, in addition to the schema itself.
 _SCHEMA_TOKENS = 150
-# Parameters whose verdict is remembered; a notebook sends the same ones with every row.
+# Number of parameter sets whose validation is cached, since a notebook sends the same ones with every row.
 _MAX_REMEMBERED = 1000
 _MAX_REMEMBERED_CHARACTERS = 64 * 1024
 
@@ -32,7 +32,7 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Headers(NamedTuple):
-    """What the headers of a request say of its body.
+    """The headers that affect how a request's body is validated.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Headers(NamedTuple):
 
 
 class CheckedRequest(NamedTuple):
-    """A request that the API takes.
+    """A request that the API accepts.
 
     Attributes
     ----------
@@ -56,11 +56,11 @@ class CheckedRequest(NamedTuple):
     input_tokens : int
         Tokens of the whole prompt.
     fast : bool
-        It is answered, and billed, in the fast mode.
+        True if it is answered and billed in fast mode.
     cache : CachePlan or None
-        What it asks of the prompt cache.
+        Its use of the prompt cache; None without breakpoints.
     window : int
-        Tokens that prompt and answer may have together.
+        Maximum tokens of prompt and answer together.
     """
 
     model: Model
@@ -72,7 +72,7 @@ class CheckedRequest(NamedTuple):
 
 
 class _Parameters(NamedTuple):
-    """Everything of a request but its messages and system prompt: what they come to."""
+    """Facts about the parts of a request other than its messages and system prompt."""
 
     model: Model
     thinking: Thinking
@@ -83,9 +83,9 @@ class _Parameters(NamedTuple):
 
 
 def check_headers(headers: Mapping[str, str]) -> Headers:
-    """Raise ApiFailure unless there is a key and a version; return what the headers say of the body.
+    """Return the headers that affect validation; raises ApiFailure without a key or a version.
 
-    Any key is taken but one that contains "invalid". Where there are two, ``x-api-key`` counts.
+    Any key is accepted unless it contains "invalid". If there are two keys, ``x-api-key`` counts.
     """
     key = headers.get("x-api-key")
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
@@ -119,9 +119,9 @@ class Validator:
     ----------
     models : ModelTable
     context_window : int, optional
-        Tokens, instead of the model's own.
+        Context window in tokens, instead of the model's own.
     new_account : bool
-        The account was made when thinking was already bound to its conversation.
+        See `SimulatorOptions`.
     """
 
     def __init__(self, models: ModelTable, *, context_window: Optional[int] = None, new_account: bool = False) -> None:
@@ -131,7 +131,7 @@ class Validator:
         self._remembered: Dict[Tuple[str, Headers, bool, bool], _Parameters] = {}
 
     def check(self, body: Any, headers: Headers, *, counting: bool = False, batch: bool = False) -> CheckedRequest:
-        """Return what a valid request body comes to.
+        """Validate a request body.
 
         Parameters
         ----------
@@ -139,9 +139,9 @@ class Validator:
             Decoded JSON.
         headers : Headers
         counting : bool
-            True for ``/v1/messages/count_tokens``, which takes fewer fields.
+            True for ``/v1/messages/count_tokens``, which accepts fewer fields.
         batch : bool
-            True for a row of a message batch, which may not have all of them.
+            True for a row of a message batch, which may not have all fields.
 
         Raises
         ------
@@ -194,7 +194,7 @@ class Validator:
     def _check_together(
         self, body: Mapping[str, Any], parameters: _Parameters, conversation: Conversation, batch: bool
     ) -> None:
-        """Check what is a matter of both messages and parameters."""
+        """Check rules that involve both messages and parameters."""
         if format_of(body) is not None and (any(conversation.citing) or any(conversation.citing_results)):
             raise invalid("output_config.format: structured outputs cannot be combined with citations")
         if body["messages"][-1]["role"] == "assistant":
@@ -229,7 +229,7 @@ def _plan(body: Mapping[str, Any], parameters: _Parameters, conversation: Conver
     return plan_cache(
         body,
         parameters.model,
-        # A default that is written down is the same as one that is not.
+        # An explicit default counts as the same setting as an omitted one.
         settings=[
             thinking.kind,
             thinking.budget_tokens,
@@ -244,7 +244,7 @@ def _plan(body: Mapping[str, Any], parameters: _Parameters, conversation: Conver
 
 
 def _check_prefill(body: Mapping[str, Any], parameters: _Parameters) -> None:
-    """Refuse what cannot go with the beginning of an answer, on the models that take one."""
+    """Refuse parameters that cannot be combined with a prefill, on models that accept one."""
     content = body["messages"][-1]["content"]
     first = content[0]["type"] if isinstance(content, list) and content else "text"
     if parameters.model.prefill == "unless_thinking" and parameters.thinking.on and first == "text":
@@ -258,7 +258,7 @@ def _check_prefill(body: Mapping[str, Any], parameters: _Parameters) -> None:
 
 
 def _check_efforts(parameters: _Parameters, conversation: Conversation) -> None:
-    """Refuse a message that changes the effort to one that the model does not know, or at all while thinking is off."""
+    """Refuse messages that change the effort to one that the model does not know, or while thinking is off."""
     before = parameters.thinking.effort
     for number, effort in conversation.efforts:
         check_effort(effort, parameters.model)

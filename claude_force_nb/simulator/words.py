@@ -1,6 +1,6 @@
-"""The words of a simulated answer: deterministic, from the prompt alone, never to be taken for a model's. Pure.
+"""The text of a simulated answer: derived from the prompt alone, and never to be mistaken for a model's. Pure.
 
-A label is given bare, since code reads it; everything else says that it is simulated.
+A label is returned bare, since code reads it; everything else says that it is simulated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .code_words import code_answer, has_traceback, wants_code
 
 __all__ = ["compose", "fixed_size", "find_labels"]
 
-# Only the ends of a long prompt are searched for cues: instructions stand there, and the server must stay fast.
+# Only the beginning and end of a long prompt, where instructions usually are, are searched for cues, for speed.
 _HEAD = 4000
 _TAIL = 2000
 
@@ -21,9 +21,9 @@ _LABEL_CUE = re.compile(
     r"\b(label|classif|categor|sentiment|one of|either|answer (?:only )?with|reply (?:only )?with|respond (?:only )?with)",
     re.I,
 )
-# Bounded, and begun at words only: a prompt of nothing but commas must not hold up the server.
+# Bounded, and starting at a word, so that a prompt of nothing but commas does not stall the server.
 _ITEM = r"[\"'`*“]{0,2}(?<![\w-])[\w-]+[\"'`*”]{0,2}"
-# Three or more in a row are labels near any cue; two are only where the words before them say so.
+# Three or more items near a cue are labels; two are only if the words before them say so.
 _LABEL_LIST = re.compile(rf"({_ITEM}(?:\s*,\s*{_ITEM}){{1,20}}\s*,?\s+(?:or|and)\s+{_ITEM})", re.I)
 _LABEL_PAIR = re.compile(rf"(?:\b(?:as|with|either|be)\s+|[:(]\s*)(?:either\s+)?({_ITEM}\s+or\s+{_ITEM})", re.I)
 _LABEL_COLUMN = re.compile(
@@ -132,7 +132,7 @@ _NOT_NAMES = frozenset(
 _WANTS_TESTS = re.compile(r"\b(?:write|add|suggest)\b[^.\n]{0,40}\btests?\b|\bpytest\b|\bunit tests?\b", re.I)
 
 _LONG_WORD = re.compile(r"[^\W\d_]{6,}")
-# Shorter prompts get an answer of one paragraph, in characters.
+# Prompts of fewer characters get an answer of one paragraph.
 _SHORT = 200
 
 _REMARKS = (
@@ -163,7 +163,7 @@ def _ends(text: str) -> str:
 
 
 def find_labels(instruction: str) -> Tuple[str, ...]:
-    """Return the labels that `instruction` asks to choose from; empty if it does not ask for one."""
+    """Return the labels to choose from according to `instruction`; empty if it asks for no label."""
     if not _LABEL_CUE.search(instruction):
         return ()
     for pattern in (_LABEL_COLUMN, _LABEL_LIST, _LABEL_PAIR, _LABEL_SLASHES):
@@ -284,14 +284,14 @@ def compose(system: str, prompt: str, turns: int, model: str, digest: str) -> st
     labels = find_labels(instruction) or find_labels(system[:_HEAD])
     if labels:
         fenced: Optional[str] = "\n".join(_FENCED_DATA.findall(text))
-        # Without a fence the data follows the instruction; its own label names are not a cue.
+        # Without a fence the data follows the instruction, whose own label names must not count as data.
         data = fenced or re.sub("|".join(map(re.escape, labels)), " ", text, count=len(labels), flags=re.I)
         return _choose_label(labels, data, number)
     code = _find_code(text)
     names = _identifiers(code) if code else []
     if wants_code(instruction, system[:_HEAD]) and not (names and _WANTS_TESTS.search(instruction)):
         data = "\n".join(_FENCED_DATA.findall(text))
-        # Code that stands among the words of the prompt cannot be told from them.
+        # Without a fence or a traceback, code cannot be told from the rest of the prompt.
         given = data if has_traceback(data) else "" if code == text else code
         return code_answer(instruction, given, model, mark)
     if names:
