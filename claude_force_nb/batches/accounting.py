@@ -16,21 +16,21 @@ from .store import JobStore
 
 __all__ = ["Deliver", "PartAccounting"]
 
-# Takes fingerprint, result, and whether it is paid for here.
+# Called with fingerprint, result, and whether this process accounts for its cost.
 Deliver = Callable[[bytes, ClaudeResult, bool], None]
 
-# Answers that are written in one transaction; between two of them other work gets its turn.
+# Answers per transaction; other work runs between two transactions.
 _FLUSH_ROWS = 200
 
 
 class PartAccounting:
-    """Takes the results of one part one by one, and records them in groups before delivering them.
+    """Accepts the results of one part one by one, and records them in groups before delivering them.
 
     Parameters
     ----------
     part : Part
     job : Job
-        Whose part it is.
+        The job that the part belongs to.
     store : JobStore
     ledger : Ledger, optional
     cache : ResponseCache, optional
@@ -68,7 +68,7 @@ class PartAccounting:
             store.mark_collecting(part.number)
 
     def take(self, line: ResultLine, result: ClaudeResult) -> None:
-        """Take one result of `left`."""
+        """Accept the result of one request in `left`."""
         accounted = self.left.pop(line.fingerprint)
         if not line.is_billed:
             if result.status == "failed":
@@ -77,7 +77,7 @@ class PartAccounting:
                 self._unanswered += 1
             self._deliver(line.fingerprint, result, False)
             return
-        if not result.answered:  # billed, and nobody can read what
+        if not result.answered:  # billed, but unreadable
             self._failed += 1
         else:
             self._succeeded += 1
@@ -89,7 +89,7 @@ class PartAccounting:
             self._flush()
 
     def finish(self) -> Optional[Decimal]:
-        """Record the rest, fail missing requests, and return what the part cost in US dollars; None if unknown."""
+        """Record the rest, fail missing requests, and return the cost of the part in US dollars; None if unknown."""
         self._flush()
         for fingerprint in self.left:
             self._failed += 1
@@ -116,7 +116,7 @@ class PartAccounting:
             self._deliver(fingerprint, result, result.answered)
 
     def _recorded_before(self) -> Set[Tuple[str, Optional[str]]]:
-        """Return what a worker recorded in the ledger before it was killed, without having noted that in the store."""
+        """Return the answers that a killed worker recorded in the ledger, but no longer in the store."""
         if self._ledger is None:
             return set()
         return {

@@ -1,4 +1,4 @@
-"""The body that creates a message batch: its requests, counted to the byte."""
+"""The body of the request that creates a message batch, with its exact size in bytes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class BatchBody:
     ----------
     api_version : str
     betas : tuple of str
-        Headers that all its requests share.
+        Headers that all requests share.
     most_requests, most_bytes : int
-        Bounds, >= 1.
+        Maximum size of the batch, >= 1.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class BatchBody:
         return len(self._rows) < self._most_requests and self.size_bytes + comma + len(row) <= self._most_bytes
 
     def add(self, fingerprint: bytes, row: bytes, bound: Optional[Decimal]) -> None:
-        """Add a row that fits, with the most that it can cost in US dollars; None if unknown."""
+        """Add a row that fits, with its maximum cost in US dollars; None if unknown."""
         self.size_bytes += len(row) + (1 if self._rows else 0)
         self._rows[fingerprint] = row
         self._bounds[fingerprint] = bound
 
     def split(self, fingerprints: Iterable[bytes]) -> BatchBody:
-        """Take rows out into a body of their own."""
+        """Move rows to a body of their own."""
         other = BatchBody(self.api_version, self.betas, most_requests=self._most_requests, most_bytes=self._most_bytes)
         for fingerprint in fingerprints:
             row = self._rows.pop(fingerprint)
@@ -89,17 +89,17 @@ class BatchBody:
 
     @property
     def fingerprints(self) -> List[bytes]:
-        """The rows in it, in the order added."""
+        """Fingerprints of the rows, in the order in which they were added."""
         return list(self._bounds)
 
     @property
     def bounds(self) -> Optional[Dict[bytes, Decimal]]:
-        """The most that each row can cost; None if one is unknown."""
+        """Maximum cost of each row in US dollars; None if one is unknown."""
         known = {each: bound for each, bound in self._bounds.items() if bound is not None}
         return known if len(known) == len(self._bounds) else None
 
     def body(self) -> bytes:
-        """Return the body, `size_bytes` long. The rows are released, so that both are not in memory."""
+        """Return the body, which has `size_bytes`. The rows are released, so that memory holds only one of the two."""
         if self._file is not None:
             self._file.seek(0)
             self._body = self._file.read()
@@ -117,7 +117,7 @@ class BatchBody:
         return self._body
 
     def spill(self) -> None:
-        """Hold the body in a file without a name until it is needed; it is gone with this process."""
+        """Move the body to an unnamed temporary file until it is needed; it disappears with this process."""
         body = self.body()
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._file.write(body)

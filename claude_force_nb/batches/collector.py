@@ -1,4 +1,4 @@
-"""Waits for a message batch and reads its results, despite interruptions."""
+"""Waits for message batches and reads their results, despite interruptions."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ logger = logging.getLogger("claude_force_nb.batches")
 
 Take = Callable[[ResultLine, ClaudeResult], None]
 
-# Lines that are read before other work gets its turn.
+# Lines read before control returns to the event loop.
 _YIELD_LINES = 200
-# A download that ends whole and still lacks rows is made so often; one that brings no further row, so often in a row.
+# Maximum number of complete downloads while rows are missing, and of consecutive failed ones that bring no further row.
 _DOWNLOADS = 3
 
 
 class Collector:
-    """Waits for message batches and takes their results in.
+    """Waits for message batches and processes their results.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Collector:
     ) -> Optional[Decimal]:
         """Record the results of an ended batch in cache and ledger, and deliver each; return their total cost.
 
-        Results recorded by a worker that was killed are delivered but not counted again.
+        Results that a killed worker has recorded are delivered, but not counted again.
         """
         assert part.batch_id is not None
         accounting = PartAccounting(part, job, store=self._store, ledger=self._ledger, cache=cache, deliver=deliver)
@@ -92,14 +92,14 @@ class Collector:
             deliver(fingerprint, missing_result(fingerprint, agent=job.agent, model=job.model), False)
 
     async def _read_results(self, batch_id: str, job: Job, left: Dict[bytes, bool], take: Take) -> None:
-        """Read results until all of `left` are taken: in any order, resuming if the download breaks, each once.
+        """Pass each result of `left` to `take` once, in any order, resuming if the download breaks.
 
-        An answer is taken at once. A row that failed waits for the end, since another line may yet answer it.
+        An answer is passed on at once. A failed row waits for the end of the download, since a later line may answer it.
 
         Raises
         ------
         JobError
-            Where several downloads in a row were too slow or could not be read, and brought no further row; or the API refuses them.
+            If several downloads in a row were too slow or unreadable and brought no further row, or if the API refuses them.
         """
         failed: Dict[bytes, ResultLine] = {}
         fruitless = 0
@@ -139,7 +139,7 @@ class Collector:
         failed: Dict[bytes, ResultLine],
         take_line: Callable[[ResultLine], None],
     ) -> None:
-        """Read the results once: take the answers to `left`, and put the rows that have none into `failed`."""
+        """Download the results once: pass on the answers to `left`, and add the rows without one to `failed`."""
         strangers = seen = 0
         lines = self._api.results(batch_id)
         try:

@@ -20,7 +20,7 @@ __all__ = ["BatchContext", "BatchLimits"]
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """Bounds of one message batch, both >= 1; the API's own by default."""
+    """Maximum size of one message batch, both >= 1; the API's limits by default."""
 
     most_requests: int = MOST_REQUESTS
     most_bytes: int = MOST_BYTES

@@ -1,4 +1,4 @@
-"""Message Batches: a run's rows at half price, answered after a while; submit, resume, collect."""
+"""Runs rows through Message Batches, at half price and answered after a while: submits, resumes, collects."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ logger = logging.getLogger("claude_force_nb.batches")
 
 
 class MessageBatches:
-    """The jobs of an orchestrator, and what runs them.
+    """Runs and manages the message batches of an orchestrator.
 
     Parameters
     ----------
     api : ApiBatches
     store : JobStore
     accounts : Accounts
-        Of the orchestrator.
+        The orchestrator's ledger, cache, prices and budgets.
     emitter : EventEmitter
     max_retries : int
-        Most further creates after one that failed for sure, >= 0.
+        Maximum number of retries of a create request that certainly failed, >= 0.
 
     Attributes
     ----------
     schedule : PollSchedule
-        May be set.
+        May be assigned.
     limits : BatchLimits
-        May be set.
+        May be assigned.
     left_running : str
-        After a run that was stopped: one line that says which batches keep running at the API, and how to collect them; else "".
+        After a stopped run, one line about the batches that keep running at the API and how to collect them; else "".
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MessageBatches:
         self._emitter = emitter
         self._max_retries = max_retries
         self._jobs_by_task: Dict[asyncio.Task[Any], str] = {}
-        # A loop keeps only weak references to its tasks.
+        # Kept here because an event loop has only weak references to its tasks.
         self._cancelling: Set[asyncio.Task[None]] = set()
 
     def _context(self) -> BatchContext:
@@ -95,16 +95,19 @@ class MessageBatches:
 
     @property
     def registry(self) -> JobRegistry:
-        """Jobs by their id."""
+        """The registry of all jobs."""
         context = self._context()
         return JobRegistry(context.store, context.sender, context.collector, context.schedule)
 
     def all(self) -> List[JobState]:
-        """Return the jobs of all kernels, newest first; asks the file and not the API."""
+        """Return the jobs of all kernels, newest first, as stored on disk; the API is not asked."""
         return self.registry.all()
 
     async def attach(self, name: str, *, on_result: Optional[Callable[[ClaudeResult], None]] = None) -> BatchResult:
-        """Wait for a job whose kernel is gone and take its results in, also into an answer file that records; see `JobRegistry.attach`."""
+        """Wait for a job whose kernel is gone, and collect its results; see `JobRegistry.attach`.
+
+        They are also recorded in the answer file, if one is recording.
+        """
         recorded = self._accounts.answers
 
         def take(result: ClaudeResult) -> None:
@@ -149,23 +152,23 @@ class MessageBatches:
         cache : ResponseCache, optional
             Where answers are kept.
         look_up : callable
-            Gives the result of a cached row, else None; raises if the row may not be sent.
+            Returns the result of a cached row, else None; raises if the row may not be sent.
         look_up_shared : callable, optional
-            Gives the answers that other machines have shared to requests that `look_up` did not find.
+            Returns answers shared by other machines, for requests that `look_up` did not find.
         share : callable
-            Makes the result of a row out of another's.
+            Makes a row's result from the answer to another row with the same request.
         check : callable
-            Holds an answer against the schema that was asked for.
+            Checks an answer against the requested schema.
         budget : Budget, optional
-            Of this run.
+            Budget of this run.
         cell : str, optional
 
         Raises
         ------
         BudgetExceededError
-            If the worst case of what is to be sent does not fit; nothing was sent.
+            If the maximum cost of all requests exceeds a budget; nothing was sent.
         JobError
-            If the state cannot be kept; nothing was sent.
+            If the state cannot be saved; nothing was sent.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -191,9 +194,9 @@ class MessageBatches:
             self.left_running = run.left_running
 
     def cancel_run(self, task: asyncio.Task[Any]) -> bool:
-        """Ask the API to end the batches that a task waits for; False if it has sent none yet.
+        """Ask the API to cancel the batches that a task waits for; return False if it has not sent any yet.
 
-        The task then ends with the answers it has. Must be called on its loop.
+        The task then ends with the answers so far. Must be called on the task's event loop.
         """
         job = self._jobs_by_task.get(task)
         if job is None:
@@ -213,12 +216,12 @@ class MessageBatches:
 def open_message_batches(
     transport: object, environ: Mapping[str, str], accounts: Accounts, **options: Any
 ) -> MessageBatches:
-    """Return the message batches of a transport, with their file in the user's data directory; options as in `MessageBatches`.
+    """Return the message batches of a transport, stored in the user's data directory; options as in `MessageBatches`.
 
     Raises
     ------
     OptionError
-        If the transport is of the user's own and has no message batches.
+        If the transport is a custom one without message batches.
     """
     if not isinstance(transport, ApiTransport):
         raise OptionError("via=batches needs the API itself; this orchestrator has a custom transport")

@@ -1,4 +1,4 @@
-"""Which worker owns a job: one locked file per worker, which the operating system unlocks when the process dies."""
+"""Workers that own jobs: each has a locked file, which the operating system unlocks when the process dies."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from claude_force_nb.storage.private import make_private_folder
 
 __all__ = ["Owner", "is_alive"]
 
-# Workers of this process. Opening and closing a file of one's own would give up its lock (POSIX, "fcntl"), so they are known.
+# Workers of this process. Their locks must not be tested: closing the opened file would release the lock (POSIX, "fcntl").
 _own: Dict[str, int] = {}
 _TOKEN = re.compile("[0-9a-f]{32}")
 
 
 class Owner:
-    """A worker, alive until `release` or the death of its process, even by SIGKILL.
+    """A worker, which is alive until `release` or until its process dies, even by SIGKILL.
 
     Parameters
     ----------
     folder : Path
-        Where workers have their files, made with mode 0700.
+        Folder of the workers' files, created with mode 0700.
 
     Raises
     ------
     OSError
-        If no file can be made and locked there.
+        If no file can be created and locked there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class Owner:
         self.token = uuid.uuid4().hex
         self._path = _path(folder, self.token)
         self._handle: Optional[int] = os.open(str(self._path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        if os.name == "posix":  # a umask may have taken away what other processes of the owner need
+        if os.name == "posix":  # an unusual umask may have removed permissions that the user's other processes need
             os.fchmod(self._handle, 0o600)
         self._process = os.getpid()
         try_lock(self._handle, shared_by_process=True)
@@ -47,7 +47,7 @@ class Owner:
         return f"Owner({self.token[:8]})"
 
     def release(self) -> None:
-        """End the work. Idempotent."""
+        """Release the lock, so that others may take over the worker's parts. Idempotent."""
         handle, self._handle = self._handle, None
         if handle is None:
             return
@@ -58,12 +58,12 @@ class Owner:
 
 
 def is_alive(folder: Path, token: str) -> bool:
-    """Return whether a worker's process is alive; the file of a dead one is removed. False for an invalid token.
+    """Return whether a worker is alive, and remove the file of a dead one; False for an invalid token.
 
     Raises
     ------
     OSError
-        If its file cannot be opened or locked, so that this is unknown.
+        If it is unknown because the file cannot be opened or locked.
     """
     if not _TOKEN.fullmatch(token):
         return False
@@ -90,5 +90,5 @@ def _path(folder: Path, token: str) -> Path:
 def _remove(path: Path) -> None:
     try:
         path.unlink()
-    except OSError:  # Windows keeps a file that is open elsewhere; it is unlocked all the same
+    except OSError:  # Windows cannot remove a file that is open elsewhere, which does no harm since it is unlocked
         pass

@@ -1,4 +1,4 @@
-"""Takes over a part that another worker began: claims it, finds it at the API, waits for it and collects it."""
+"""Takes over a part that another worker started: claims it, finds it at the API, waits for it and collects it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .store import JobStore
 
 __all__ = ["PartFollower", "SettlePart"]
 
-# Is told the number of a part and what it cost in US dollars, None if that is not known.
+# Called with the number of a part and its cost in US dollars; None if unknown.
 SettlePart = Callable[[int, Optional[Decimal]], None]
 
 
 class PartFollower:
-    """What a run and `JobRegistry.attach` both do with parts.
+    """Claims and collects parts, for a run and for `JobRegistry.attach`.
 
     Parameters
     ----------
@@ -31,11 +31,11 @@ class PartFollower:
     collector : Collector
     schedule : PollSchedule
     owner : str
-        Token of the worker that follows.
+        Token of the worker that follows the parts.
     settle : callable
-        Called with the cost of each part that is recorded here.
+        Called with the cost of each part that is accounted here.
     release : callable
-        Called with the number of each part that turns out never to have been created.
+        Called with the number of each part that was never created.
     """
 
     def __init__(
@@ -56,22 +56,22 @@ class PartFollower:
         self._owner = owner
         self._settle = settle
         self._release = release
-        # Several groups of rows may wait for one part; the first takes it in, the others read.
+        # Several groups of rows may wait for one part. The first accounts for its results, the others only read them.
         self._turns: Dict[int, asyncio.Lock] = {}
 
     def turn(self, number: int) -> asyncio.Lock:
-        """Return the lock that is held while a part is claimed and collected."""
+        """Return the lock to hold while a part is claimed and collected."""
         return self._turns.setdefault(number, asyncio.Lock())
 
     async def claim(self, number: int, *, on_known: Callable[[], None] = lambda: None) -> bool:
-        """Wait until a part's message batch is known and may be collected here; False if it was never created.
+        """Wait until a part's message batch is known and may be collected here; return False if it was never created.
 
-        `on_known` is called as soon as its id is known: nothing has to be sent again then.
+        `on_known` is called as soon as the batch's id is known, so that its rows need not be sent again.
 
         Raises
         ------
         JobError
-            If it was forgotten, or the API refuses to show the list of batches.
+            If the part was forgotten, or the API refuses to list the batches.
         """
         backoff = Backoff(self._schedule.local)
         while True:
@@ -97,12 +97,12 @@ class PartFollower:
     async def take_in(
         self, number: int, wanted: Set[bytes], *, cache: Optional[ResponseCache], deliver: Deliver
     ) -> None:
-        """Wait for a part whose id is known, and deliver its results: accounted here, or read where they are already.
+        """Wait for a part whose batch id is known, and deliver its results; account for them unless that has been done.
 
         Raises
         ------
         JobError
-            If it was forgotten, or the API refuses to show it.
+            If the part was forgotten, or the API refuses to show its batch.
         """
         part = self._store.part(number)
         job = None if part is None else self._store.job(part.job)

@@ -1,4 +1,4 @@
-"""How often to ask the API about a message batch. Pure but for the sleeping."""
+"""How often to ask the API about a message batch. Pure, except for sleeping."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ __all__ = ["Backoff", "PollSchedule", "retry_until_answered"]
 logger = logging.getLogger("claude_force_nb.batches")
 
 T = TypeVar("T")
-# A refusal may be a slip of a gateway; so many in a row are meant.
+# A single refusal may be an error of a gateway; this many in a row are taken seriously.
 _REFUSALS = 3
 _LOCAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class PollSchedule:
-    """Times of message batches, in seconds.
+    """Timing of message batches, in seconds.
 
     Attributes
     ----------
     first_seconds, longest_seconds : float
-        Bounds of the wait between two polls, which doubles from one to the other.
+        First and longest wait between two polls; the wait doubles in between.
     lookup_seconds : float
-        How long a create whose answer was lost is looked for in the list before it counts as never made: the server may
-        still be at it.
+        How long to look for a batch in the list after the answer to its create request was lost, since the server may
+        still be creating it. After that it counts as never created.
     """
 
     first_seconds: float = 1.0
@@ -46,12 +46,12 @@ class PollSchedule:
 
     @property
     def local(self) -> PollSchedule:
-        """The schedule for watching another kernel of this machine, which asks the API nothing."""
+        """The schedule for watching another kernel on this machine, without asking the API."""
         return replace(self, longest_seconds=min(self.longest_seconds, _LOCAL_SECONDS))
 
 
 class Backoff:
-    """Waits that grow, with jitter (M. Brooker, "Exponential Backoff And Jitter", 2015), a tenth of their cap at the least."""
+    """Growing waits with jitter (M. Brooker, "Exponential Backoff And Jitter", 2015), each at least a tenth of its cap."""
 
     def __init__(self, schedule: PollSchedule, *, draw: Callable[[], float] = random.random) -> None:
         self._longest_seconds = schedule.longest_seconds
@@ -59,7 +59,7 @@ class Backoff:
         self._cap = schedule.first_seconds
 
     def seconds(self, retry_after_seconds: Optional[float] = None) -> float:
-        """Return the next wait; never shorter than the API asked for."""
+        """Return the next wait in seconds, which is never shorter than the API asked for."""
         cap, self._cap = self._cap, min(self._longest_seconds, self._cap * 2)
         jitter = cap * (0.1 + 0.9 * self._draw())
         if retry_after_seconds is None:
@@ -67,28 +67,28 @@ class Backoff:
         return retry_after_seconds + min(1.0, 0.1 * jitter)
 
     async def wait(self, retry_after_seconds: Optional[float] = None) -> None:
-        """Wait this long."""
+        """Sleep for the next wait."""
         await asyncio.sleep(self.seconds(retry_after_seconds))
 
 
 async def retry_until_answered(
     call: Callable[[], Awaitable[T]], schedule: PollSchedule, what: str, *, remedy: str = ""
 ) -> T:
-    """Repeat a free call until it works: while a batch is in progress, no failure to look at it is final.
+    """Repeat a free call until it succeeds, since no failure to look at a batch is final while it is in progress.
 
     Parameters
     ----------
     call : callable
     schedule : PollSchedule
     what : str
-        Begins the error's line: what the call is for.
+        Purpose of the call, at the beginning of the error message.
     remedy : str
-        Ends it: what to do about a refusal.
+        What to do about a refusal, at the end of the error message.
 
     Raises
     ------
     JobError
-        If the API refuses it several times in a row, as for a batch of another workspace or a key that was revoked.
+        If the API refuses the call several times in a row, as for a batch of another workspace or with a revoked key.
     """
     backoff = Backoff(schedule)
     refusals = 0

@@ -1,4 +1,4 @@
-"""The records of the job store, checked as they are read, since anybody may have changed the file. Pure."""
+"""The records of the job store, checked when they are read, since the file may have been changed. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ __all__ = [
     "read_part",
 ]
 
-# planned: claimed, nothing left. sending: a create may have left. sent: its id is known. collecting: results are being
-# accounted. collected: all are, but the run that wanted them has not ended. closed, dropped (never made): over.
+# planned: claimed, nothing sent. sending: a create request may have been sent. sent: the batch id is known. collecting:
+# results are being accounted. collected: all are, but the run that needs them has not ended. Final states: closed, and
+# dropped (never created).
 OPEN_STATES = ("planned", "sending", "sent", "collecting", "collected")
 
 _STATE = re.compile("|".join((*OPEN_STATES, "closed", "dropped")))
@@ -36,7 +37,7 @@ _FINGERPRINT_BYTES = 32
 
 
 class BrokenRecordError(ValueError):
-    """The store contains something that this package never writes."""
+    """The store contains data that this package never writes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Job:
     notebook, cell, agent : str or None
     model, base_url : str
     caches_answers : bool
-        False if its answers are not to be cached.
+        False if the answers must not be cached.
     """
 
     id: str
@@ -76,21 +77,21 @@ class Part:
     state : str
         One of `OPEN_STATES`, ``closed`` or ``dropped``.
     owner : str or None
-        Token of the worker on it, dead or alive.
+        Token of the worker that owns it, dead or alive.
     batch_id : str or None
     requests : int
     bound : Decimal or None
-        The most that it can cost in US dollars; None if unknown.
+        Maximum cost in US dollars; None if unknown.
     newest_before : str or None
         Id of the account's newest message batch before this one was sent.
     listed_at : float or None
-        Unix seconds by the API's clock when that was asked.
+        Time of that query by the API's clock, in Unix seconds.
     changed : float
-        Unix seconds of the last step.
+        Time of the last change of state, in Unix seconds.
     cancelled : bool
         True if its cancellation was requested.
     succeeded, failed, unanswered : int
-        Requests by what became of them, once collected.
+        Number of requests by outcome, once collected.
     cost : Decimal or None
         US dollars of the answers collected so far; None if one price is unknown.
     """
@@ -118,7 +119,7 @@ class Part:
 
 
 def read_job(row: Mapping[str, Any]) -> Job:
-    """Return the job of a row of the store; raises BrokenRecordError."""
+    """Return the job in a row of the store; raises BrokenRecordError."""
     return Job(
         id=_text(row, "id", _JOB_ID),
         created=_seconds(row, "created"),
@@ -132,7 +133,7 @@ def read_job(row: Mapping[str, Any]) -> Job:
 
 
 def read_part(row: Mapping[str, Any]) -> Part:
-    """Return the part of a row of the store; raises BrokenRecordError."""
+    """Return the part in a row of the store; raises BrokenRecordError."""
     return Part(
         number=_whole(row, "number"),
         job=_text(row, "job", _JOB_ID),
@@ -153,7 +154,7 @@ def read_part(row: Mapping[str, Any]) -> Part:
 
 
 def read_fingerprint(row: Mapping[str, Any]) -> bytes:
-    """Return the fingerprint of a row of the store; raises BrokenRecordError."""
+    """Return the fingerprint in a row of the store; raises BrokenRecordError."""
     value = row["fingerprint"]
     if not isinstance(value, bytes) or len(value) != _FINGERPRINT_BYTES:
         raise BrokenRecordError("fingerprint")
@@ -161,7 +162,7 @@ def read_fingerprint(row: Mapping[str, Any]) -> bytes:
 
 
 def read_dollars(row: Mapping[str, Any], name: str) -> Optional[Decimal]:
-    """Return an amount of a row of the store, None if it is not known; raises BrokenRecordError."""
+    """Return an amount in a row of the store, None if unknown; raises BrokenRecordError."""
     return None if row[name] is None else Decimal(_text(row, name, _DOLLARS))
 
 
@@ -173,7 +174,7 @@ def _text(row: Mapping[str, Any], name: str, pattern: Pattern[str]) -> str:
 
 
 def _shown(row: Mapping[str, Any], name: str) -> Optional[str]:
-    """Return a text for display only, without control or invisible characters."""
+    """Return a text that is only displayed, without control and invisible characters."""
     value = row[name]
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""Jobs by their id: list, attach, cancel, forget. For all kernels of a user."""
+"""Lists, collects, cancels and forgets the jobs of all kernels of a user."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from .store import JobStore
 
 __all__ = ["JobRegistry", "JobState"]
 
-# What is most worth knowing of a job with several parts comes first.
+# States of parts, most important first; a job with several parts shows the first that applies.
 _ORDER = ("lost", "interrupted", "sending", "cancelling", "in progress", "collecting", "collected", "done", "not sent")
 
 
 @dataclass(frozen=True)
 class JobState:
-    """The state of a job, as far as it is known without asking the API.
+    """The state of a job as stored on disk, without asking the API.
 
     Attributes
     ----------
@@ -40,8 +40,8 @@ class JobState:
     parts : tuple of Part
     state : str
         ``sending``, ``in progress``, ``cancelling``, ``collecting``, ``collected``, ``done``, ``not sent``;
-        ``interrupted`` where its kernel is gone before it sent or collected all, ``lost`` where that was while a create was
-        under way.
+        ``interrupted`` if its kernel ended before everything was sent or collected, ``lost`` if it ended during a create
+        request.
     """
 
     job: Job
@@ -50,12 +50,12 @@ class JobState:
 
     @property
     def requests(self) -> int:
-        """Requests of all parts that were, or may have been, sent."""
+        """Number of requests in all parts that were sent, or may have been."""
         return sum(part.requests for part in self.parts if part.state != "dropped")
 
     @property
     def answered(self) -> int:
-        """Requests with an answer."""
+        """Number of requests with an answer."""
         return sum(part.succeeded for part in self.parts)
 
     @property
@@ -65,12 +65,12 @@ class JobState:
 
     @property
     def batch_ids(self) -> Tuple[str, ...]:
-        """The API's ids."""
+        """The API's ids of the message batches."""
         return tuple(part.batch_id for part in self.parts if part.batch_id is not None)
 
 
 class JobRegistry:
-    """Jobs of all kernels.
+    """The jobs of all kernels.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            With the nearest id.
+            If there is none; the message suggests the nearest id.
         """
         names: Dict[str, JobState] = {}
         for state in self.all():
@@ -129,7 +129,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            If no job has this name.
+            If there is no such job.
         JobError
             If a kernel is working on it.
         """
@@ -140,12 +140,12 @@ class JobRegistry:
         return state
 
     async def cancel(self, name: str) -> JobState:
-        """Ask the API to end a job's batches; what was answered by then is billed, and is still collected.
+        """Ask the API to cancel a job's batches; requests answered by then are billed, and still collected.
 
         Raises
         ------
         UnknownJobError
-            If no job has this name.
+            If there is no such job.
         JobError
             If it has ended.
         """
@@ -171,30 +171,30 @@ class JobRegistry:
         settle: SettlePart = lambda number, cost: None,
         release: Callable[[int], None] = lambda number: None,
     ) -> BatchResult:
-        """Wait for a job whose kernel is gone, and take its results into cache and ledger.
+        """Wait for a job whose kernel is gone, and record its results in cache and ledger.
 
         Parameters
         ----------
         name : str
-            Of the job or one of its batches.
+            Id of the job or of one of its batches.
         cache : ResponseCache, optional
-            Not used for a job that was run with ``cache=off``; its results stay with the API for the cell to run again.
+            Not used for a job that was run with ``cache=off``; its results stay at the API until the cell is run again.
         on_result : callable, optional
-            Called with each result as it comes.
+            Called with each result as it arrives.
         settle : callable
-            Told the number and cost of each part accounted here.
+            Called with the number and cost of each part accounted here.
         release : callable
-            Told the number of each part that turns out never to have been made.
+            Called with the number of each part that was never created.
 
         Returns
         -------
         BatchResult
-            One result per distinct request, in the order they came; none for what was never sent.
+            One result per distinct request, in the order of arrival; none for requests that were never sent.
 
         Raises
         ------
         UnknownJobError
-            If no job has this name.
+            If there is no such job.
         JobError
             If it has ended, was never sent, or the API refuses to show it.
         """
@@ -237,7 +237,7 @@ class JobRegistry:
     async def _attach(
         self, part: Part, job: Job, cache: Optional[ResponseCache], follower: PartFollower, deliver: Deliver
     ) -> bool:
-        """Collect one part; False if it was never made."""
+        """Collect one part; return False if it was never created."""
         wanted = set(self._store.requests(part.number))
         if not await follower.claim(part.number):
             return False

@@ -1,4 +1,4 @@
-"""Money reserved for batches in progress, including those of stopped cells, until their cost is known."""
+"""Budget reservations for batches in progress, including those of stopped cells, until their cost is known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .records import Part
 __all__ = ["BatchReservations"]
 
 
-# By file and part: an orchestrator may be gone when its batch is collected by the next one.
+# By file and part. Global, since another orchestrator may collect the batch when the first is gone.
 _reserved: Dict[Tuple[str, int], Reservation] = {}
 
 
@@ -23,9 +23,9 @@ class BatchReservations:
     Parameters
     ----------
     store : str
-        The file that numbers them.
+        Path of the job store, whose part numbers identify them.
     budgets : sequence of Budget, DailyBudget or None
-        Of the orchestrator, the daily one last.
+        Budgets of the orchestrator, the daily one last.
     """
 
     def __init__(self, store: str, budgets: Sequence[Union[Budget, DailyBudget, None]]) -> None:
@@ -33,25 +33,25 @@ class BatchReservations:
         self._budgets = tuple(budgets)
 
     def limited(self, budget: Optional[Budget]) -> bool:
-        """Return whether the orchestrator or a run of it has a limit."""
+        """Return whether the orchestrator or a run with this budget has a limit."""
         return any(each is not None and each.limit is not None for each in (budget, *self._budgets))
 
     def reserve(self, part: Part, budget: Optional[Budget]) -> None:
-        """Reserve the worst case of a part in both budgets; raises BudgetExceededError if it does not fit."""
+        """Reserve the maximum cost of a part in all budgets; raises BudgetExceededError if it does not fit."""
         _reserved[self._store, part.number] = BudgetGroup([budget, *self._budgets]).reserve(part.bound)
 
     def settle(self, number: int, cost: Optional[Decimal], budget: Optional[Budget] = None) -> None:
-        """Count what a part cost; one that another session sent is counted here as well, since it is collected here."""
+        """Count the cost of a part, even if another session sent it, since it is collected here."""
         reservation = _reserved.pop((self._store, number), None)
         if reservation is None:
             try:
                 reservation = BudgetGroup([budget, *self._budgets]).reserve(Decimal(0))
-            except BudgetExceededError:  # nothing is left, and nothing more is sent for it
+            except BudgetExceededError:  # the budget is used up; the part was sent already
                 return
         reservation.settle(cost)
 
     def release(self, number: int) -> None:
-        """Count nothing: the part was never created."""
+        """Release the reservation of a part that was never created."""
         reservation = _reserved.pop((self._store, number), None)
         if reservation is not None:
             reservation.release()

@@ -1,4 +1,4 @@
-"""One line of a message batch's results: which request it belongs to, and its result. Pure."""
+"""Parses the lines of a message batch's results. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ResultLine", "missing_result", "read_line"]
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}\Z")
 
-# The status that a direct call would have had (API reference, "Errors").
+# HTTP status that a direct call would have had (API reference, "Errors").
 _STATUS = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -31,7 +31,7 @@ _STATUS = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-# Status and reason of what was never given to the model (API reference, "Retrieving batch results").
+# Status and reason for requests that never reached the model (API reference, "Retrieving batch results").
 _NOT_BILLED = {
     "canceled": ("stopped", "the batch was cancelled before this row was processed; run again to send it"),
     "expired": ("not_sent", "the batch expired before this row was processed; run again to send it"),
@@ -58,7 +58,7 @@ class ResultLine:
 
     @property
     def is_billed(self) -> bool:
-        """True if it holds an answer. Requests that errored, expired or were cancelled cost nothing."""
+        """True if the line has an answer. Requests that failed, expired or were cancelled cost nothing."""
         return self.kind == "succeeded"
 
     @property
@@ -71,10 +71,10 @@ class ResultLine:
     def to_result(
         self, *, agent: Optional[str], model: str, prices: PriceTable, on: datetime.date, now: float
     ) -> ClaudeResult:
-        """Return the answer, priced as part of a batch, or the reason why it is missing.
+        """Return the answer at batch prices, or the reason why it is missing.
 
-        Only what succeeded is billed. A request that was cancelled is ``stopped``, one that expired is ``not_sent``, and one that
-        the API refused is ``failed``.
+        Only answers are billed. A cancelled request is ``stopped``, an expired one ``not_sent``, and one that the API refused
+        ``failed``.
         """
         fingerprint = self.fingerprint.hex()
         if self.is_billed:
@@ -98,7 +98,7 @@ class ResultLine:
             error = NotAnsweredError(reason)
             return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint, status=status, error=error)
         body = self.value.get("error")
-        # With or without the envelope of an error answer.
+        # The error object may be wrapped like an error answer, or not.
         inner = body.get("error") if isinstance(body, dict) and "error" in body else body
         error_type = inner.get("type") if isinstance(inner, dict) else None
         body = {"error": inner, "request_id": body.get("request_id") if isinstance(body, dict) else None}
@@ -107,13 +107,13 @@ class ResultLine:
 
 
 def missing_result(fingerprint: bytes, *, agent: Optional[str], model: str) -> ClaudeResult:
-    """Return the result of a request that has no line in the results."""
+    """Return the result of a request without a line in the results."""
     error = NotAnsweredError("the batch's results have no line for this row; run again to send it")
     return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint.hex(), status="failed", error=error)
 
 
 def read_line(line: bytes) -> Optional[ResultLine]:
-    """Parse a line of results; None if it is not valid JSON, or not for one of our requests."""
+    """Parse a line of results; return None if it is not valid JSON, or not for one of our requests."""
     try:
         item = load_json(line)
     except ValueError:

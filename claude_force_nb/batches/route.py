@@ -11,12 +11,12 @@ __all__ = ["LazyBatches"]
 
 
 class LazyBatches:
-    """The message batches of an orchestrator; neither file nor client is touched before they are used.
+    """The message batches of an orchestrator; neither their file nor the client is opened before they are used.
 
     Parameters
     ----------
     make : callable
-        Creates them; raises OptionError if the transport has none.
+        Creates them; raises OptionError if the transport does not support message batches.
     """
 
     def __init__(self, make: Callable[[], MessageBatches]) -> None:
@@ -24,22 +24,22 @@ class LazyBatches:
         self._made: Optional[MessageBatches] = None
 
     def open(self) -> MessageBatches:
-        """Return the message batches, the same ones each time."""
+        """Return the message batches, always the same object."""
         if self._made is None:
             self._made = self._make()
         return self._made
 
     @property
     def left_running(self) -> str:
-        """Which batches of the run that was stopped last keep running at the API, and how to collect them; "" if none do."""
+        """One line about batches of the last stopped run that keep running at the API, and how to collect them; else ""."""
         return "" if self._made is None else self._made.left_running
 
     def cancel_run(self, task: asyncio.Task[Any]) -> None:
-        """End a task that runs many prompts: its batches at the API, where it has some, else the task itself."""
+        """Stop a task that runs many prompts: cancel its batches at the API, or the task itself if it has none."""
         if self._made is None or not self._made.cancel_run(task):
             task.cancel()
 
     def close(self) -> None:
-        """Close the file of jobs."""
+        """Close the job store."""
         if self._made is not None:
             self._made.store.close()

@@ -1,4 +1,4 @@
-"""One run of rows through message batches: what is cached, sent, shared and waited for."""
+"""One run of rows through message batches: looks rows up in the cache, sends the others, and waits for the answers."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .waiting_rows import RowAnswers, WaitingRows
 
 __all__ = ["BatchRun", "LookUp", "LookUpShared"]
 
-# How soon a run sees that it was stopped from outside.
+# How often a run checks whether it was stopped from outside.
 _POLL_SECONDS = 0.25
 
-# Rows whose answers other machines are asked for at once.
+# Number of rows that are looked up in the shared cache at once.
 _SHARED_PAGE = 256
 
-# Gives the result of a cached row, else None; raises if the row may not be sent.
+# Returns the result of a cached row, else None; raises if the row may not be sent.
 LookUp = Callable[[ClaudeRequest], Optional[ClaudeResult]]
-# Gives the answers that other machines have shared, None for each unknown one.
+# Returns answers shared by other machines, None for each request without one.
 LookUpShared = Callable[[Sequence[ClaudeRequest]], Awaitable[Sequence[Optional[ClaudeResult]]]]
 
 
@@ -49,17 +49,17 @@ class BatchRun:
     cache : ResponseCache, optional
         Where answers are kept.
     answers : RowAnswers
-        How results become those of rows.
+        How answers become results of rows.
     budget : Budget, optional
-        Of this run.
+        Budget of this run.
     cell : str, optional
     on_job : callable
-        Told the id of the job, once there is one.
+        Called with the id of the job, once there is one.
 
     Attributes
     ----------
     left_running : str
-        After `end`: what to say of message batches that go on without this run; else "".
+        After `end`, a line about message batches that continue without this run; else "".
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class BatchRun:
         self._job: Optional[Job] = None
         self._owner: Optional[Owner] = None
         self._follower: Optional[PartFollower] = None
-        # Bodies being filled, by the headers that their requests share.
+        # Unfinished bodies, by the headers that their requests share.
         self._filling: Dict[Tuple[str, Tuple[str, ...]], BatchBody] = {}
         self._tasks: Set[asyncio.Task[None]] = set()
-        # One body being sent and one being filled are held in memory, and no more.
+        # Bounds memory: one body is being sent while another one is filled.
         self._send_slot = asyncio.Semaphore(1)
-        # With a budget nothing leaves before the worst case of all is known to fit.
+        # With a budget nothing is sent before the maximum cost of all requests is known to fit.
         self._holding_back = context.reservations.limited(budget)
         self._held_back: List[Tuple[Part, BatchBody]] = []
         self._touched: Set[int] = set()
@@ -126,7 +126,7 @@ class BatchRun:
         return self._rows.summary()
 
     def end(self) -> None:
-        """Release everything this run holds; unfinished work goes on without it."""
+        """Release everything that this run holds; batches at the API continue without it."""
         for _, body in self._held_back:
             body.clear()
         if self._owner is None:
@@ -182,7 +182,7 @@ class BatchRun:
             await self._read_shared(missing, look_up_shared)
 
     async def _read_shared(self, missing: Sequence[Tuple[int, ClaudeRequest]], look_up: LookUpShared) -> None:
-        """End the rows that other machines have answered, and add the others."""
+        """End the rows that other machines have answered, and add the others to what is sent."""
         found = await look_up([request for _, request in missing])
         for (row, request), result in zip(missing, found):
             if self._rows.fatal is not None:
@@ -203,7 +203,7 @@ class BatchRun:
             self._rows.fail(row, request, error)
 
     async def _add(self, row: int, request: ClaudeRequest) -> None:
-        """Put a row into the body that is being filled; one that is full is planned first."""
+        """Add a row to the current body; if that is full, plan it first and start another one."""
         fingerprint = bytes.fromhex(request.fingerprint)
         if self._waiting.join(fingerprint, row):
             return
@@ -235,7 +235,7 @@ class BatchRun:
         )
 
     def _begin(self) -> PartFollower:
-        """Become a worker in the store, with the first part."""
+        """Register as a worker in the store before the first part; return the follower of its parts."""
         if self._follower is None:
             assert self._job is not None
             try:
@@ -256,12 +256,12 @@ class BatchRun:
         return self._follower
 
     async def _plan(self, body: BatchBody) -> None:
-        """Claim a body's requests, and start what answers them: their own batch, and the batches that others are in."""
+        """Claim a body's requests, and start to send them, or to follow open batches that already contain them."""
         follower = self._begin()
         assert self._job is not None
         assert self._owner is not None
         fingerprints = body.fingerprints
-        # In a thread: a hundred thousand rows take the disk a while.
+        # In a thread, since writing a hundred thousand rows takes a while.
         part, elsewhere = await asyncio.get_running_loop().run_in_executor(
             None, self._store.plan, self._job, fingerprints, self._owner.token, body.bounds
         )
@@ -285,7 +285,7 @@ class BatchRun:
     # ------------------------------------------------------------------ sending and collecting
 
     async def _send(self, part: Part, body: BatchBody) -> None:
-        """Send a part with the slot that was acquired for it, wait for it, take its results in."""
+        """Send a part, release the send slot acquired for it, then wait for the part and collect its results."""
         fingerprints = body.fingerprints
         try:
             await self._context.sender.send(part, body)
@@ -294,7 +294,7 @@ class BatchRun:
             if now is None or not now.is_open:
                 self._context.reservations.release(part.number)
                 self._waiting.fail(error, fingerprints)
-            else:  # nobody knows yet whether it was made
+            else:  # it is unknown whether the batch was created
                 self._waiting.lose(error, fingerprints)
             return
         finally:
@@ -303,7 +303,7 @@ class BatchRun:
         await self._take_in(self._begin(), part.number, fingerprints)
 
     async def _follow(self, follower: PartFollower, number: int, body: BatchBody) -> None:
-        """Have rows answered by a part that is open already: another kernel's, or one whose kernel is gone."""
+        """Answer rows by an open part that contains them: one of another kernel, or one whose kernel is gone."""
         async with follower.turn(number):
             fingerprints = body.fingerprints
             try:

@@ -1,4 +1,7 @@
-"""Sends a message batch exactly once: the intent is written to disk first, and after a lost answer the batch is looked up before anything is sent again."""
+"""Sends each message batch exactly once.
+
+The intent is written to disk first. If the answer is lost, the batch is looked up before anything is sent again.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,13 @@ __all__ = ["Sender"]
 
 logger = logging.getLogger("claude_force_nb.batches")
 
-# The order of a list and the clock of its dates may differ by so much.
+# Tolerance between the order of the API's list and the dates in it.
 _SKEW_SECONDS = 120.0
 _PAGE = 100
 
 
 class Sender:
-    """Sends parts.
+    """Sends the parts of jobs.
 
     Parameters
     ----------
@@ -42,13 +45,14 @@ class Sender:
     store : JobStore
     schedule : PollSchedule
     max_retries : int
-        Most retries of creating a batch that certainly failed, >= 0.
+        Maximum number of retries of a create request that certainly failed, >= 0.
 
     Notes
     -----
-    The API gives a message batch neither a name nor an idempotency key, so a create whose answer is lost is found by what is
-    certain: it is newer than the newest batch seen just before (`Part.newest_before`), has as many requests, is not another
-    known batch, and, once it has ended, its results carry our fingerprints. Until that can be seen nothing is sent.
+    The API supports neither a name nor an idempotency key for a message batch. A batch whose create request got no answer
+    is therefore identified by its properties: it is newer than the newest batch seen just before (`Part.newest_before`),
+    has the same number of requests, is not another known batch, and, once it has ended, its results contain our
+    fingerprints. Nothing is sent again before that can be decided.
     """
 
     def __init__(self, api: ApiBatches, store: JobStore, schedule: PollSchedule, *, max_retries: int) -> None:
@@ -63,9 +67,9 @@ class Sender:
         Raises
         ------
         ApiError
-            If it was refused, or not accepted after `max_retries`; it was not created then, and the part is dropped.
+            If the batch was refused, or still failed after `max_retries`; it was not created, and the part is dropped.
         NotAnsweredError
-            If it was cancelled before it was sent.
+            If the job was cancelled before the part was sent.
         """
         backoff = Backoff(self._schedule)
         tries = 0
@@ -83,7 +87,7 @@ class Sender:
             await backoff.wait(failure.retry_after_seconds)
 
     async def _create(self, part: Part, body: BatchBody) -> str:
-        """Create once; raises ApiError if nothing was created."""
+        """Create the batch once; raises ApiError if nothing was created."""
         newest = await self._api.recent(limit=1)
         newest_before = newest.batches[0].id if newest.batches else None
         if not self._store.mark_sending(part.number, newest_before=newest_before, listed_at=newest.now):
@@ -103,12 +107,12 @@ class Sender:
         return info.id
 
     async def find(self, number: int) -> Optional[str]:
-        """Look for a part whose create may have been lost; return its message batch's id, None if it was never made.
+        """Find the batch of a part whose create request got no answer; return its id, or None if it was never created.
 
         Raises
         ------
         JobError
-            If the API refuses to show the list.
+            If the API refuses to list the batches.
         """
         until = time.monotonic() + self._schedule.lookup_seconds
         backoff = Backoff(self._schedule)
@@ -138,7 +142,7 @@ class Sender:
             await backoff.wait()
 
     async def cancel(self, batch_id: str) -> bool:
-        """Ask the API to cancel a message batch; False if it refuses, as for one that has ended."""
+        """Ask the API to cancel a message batch; return False if it refuses, as for one that has ended."""
         try:
             await retry_until_answered(
                 lambda: self._api.cancel(batch_id), self._schedule, f"cancelling batch {batch_id}"
@@ -174,7 +178,7 @@ class Sender:
         )
 
     async def _is_ours(self, batch_id: str, number: int) -> bool:
-        """Return whether the results of a message batch that has ended begin with a request of the part."""
+        """Return whether the results of an ended message batch begin with a request of the part."""
         ours = self._store.requests(number)
 
         async def first_line_is_ours() -> bool:
@@ -195,7 +199,7 @@ class Sender:
 
 
 def _may_have_been_made(error: ApiError) -> bool:
-    """Return whether a create that failed may have made a message batch all the same."""
+    """Return whether a failed create request may have created a message batch nevertheless."""
     if error.never_left or isinstance(error, (RateLimitError, OverloadedError)):
         return False
     return (

@@ -1,4 +1,4 @@
-"""The jobs on disk: written ahead of every step, shared by all kernels of a user. No prompts, answers or keys."""
+"""The jobs on disk, written ahead of every step and shared by all kernels of a user. No prompts, answers or keys."""
 
 from __future__ import annotations
 
@@ -72,25 +72,25 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE INDEX IF NOT EXISTS requests_fingerprint ON requests (fingerprint);
 """
 _IS_OPEN = f"state IN ({', '.join(repr(state) for state in OPEN_STATES)})"
-# Fewer than the 999 parameters that every SQLite takes.
+# Fewer than the 999 parameters that every version of SQLite accepts.
 _SQL_CHUNK = 500
 _FAULTS = (sqlite3.Error, OSError, BrokenRecordError, UnicodeError)
 
 
 class JobStore:
-    """The file; every method is one transaction that is on disk, through a loss of power too, when it returns.
+    """The job store; every method is one transaction that is durable, even if power is lost, when the method returns.
 
     Parameters
     ----------
     path : Path
         The SQLite file.
     clock : callable
-        Gives Unix seconds.
+        Returns Unix seconds.
 
     Raises
     ------
     JobError
-        By every method, where the file cannot be used or holds what this package never writes; one line.
+        By every method, if the file cannot be used or contains data that this package never writes.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -142,7 +142,8 @@ class JobStore:
         Returns
         -------
         Part or None, dict of bytes to int
-            The new part, of the requests that are in no open part, None if all are; and the parts of the others.
+            The new part with the requests that are in no open part, or None if there are none; and the open parts of the
+            other requests, by fingerprint.
         """
         with self._writing() as cursor:
             elsewhere = _open_parts(cursor, fingerprints, job.base_url)
@@ -171,7 +172,7 @@ class JobStore:
             return read_part(cursor.execute("SELECT * FROM parts WHERE number = ?", (number,)).fetchone()), elsewhere
 
     def claim(self, number: int, owner: str) -> bool:
-        """Take a part over from a dead worker; False if its worker is alive, or the part has ended."""
+        """Take over a part from a dead worker; return False if its worker is alive, or the part has ended."""
         with self._writing() as cursor:
             row = cursor.execute(f"SELECT * FROM parts WHERE number = ? AND {_IS_OPEN}", (number,)).fetchone()
             if row is None:
@@ -183,14 +184,14 @@ class JobStore:
             return True
 
     def release(self, owner: str) -> None:
-        """Release all parts of a worker, unchanged, for the next one."""
+        """Release all parts of a worker unchanged, so that another one may claim them."""
         with self._writing() as cursor:
             cursor.execute("UPDATE parts SET owner = NULL WHERE owner = ?", (owner,))
 
     # ------------------------------------------------------------------ steps
 
     def mark_sending(self, number: int, *, newest_before: Optional[str], listed_at: float) -> bool:
-        """Record that a create request is about to be sent; False if the part was cancelled before."""
+        """Record that a create request is about to be sent; return False if the part was cancelled before."""
         with self._writing() as cursor:
             cursor.execute(
                 "UPDATE parts SET state = 'sending', newest_before = ?, listed_at = ?, changed = ?"
@@ -200,7 +201,7 @@ class JobStore:
             return cursor.rowcount == 1
 
     def mark_sent(self, number: int, batch_id: str) -> bool:
-        """Record a message batch's id; True if its cancellation was requested meanwhile."""
+        """Record a message batch's id; return True if its cancellation was requested meanwhile."""
         with self._writing() as cursor:
             cursor.execute(
                 "UPDATE parts SET state = 'sent', batch_id = ?, changed = ? WHERE number = ?",
@@ -210,7 +211,7 @@ class JobStore:
             return row is not None and bool(row["cancelled"])
 
     def drop(self, number: int) -> None:
-        """Record that a part was never created: its requests are free again."""
+        """Record that a part was never created, so that its requests may be sent again."""
         self._end(number, "dropped")
 
     def mark_collecting(self, number: int) -> None:
@@ -222,7 +223,7 @@ class JobStore:
             )
 
     def mark_accounted(self, number: int, fingerprints: Sequence[bytes], cost: Optional[Decimal]) -> None:
-        """Write that these answers are accounted, and what they cost in US dollars; None for not known."""
+        """Record that these answers are accounted for, and their cost in US dollars; None if unknown."""
         with self._writing() as cursor:
             cursor.executemany(
                 "UPDATE requests SET accounted = 1 WHERE part = ? AND fingerprint = ?",
@@ -260,7 +261,7 @@ class JobStore:
             cursor.execute("DELETE FROM jobs WHERE created < ? AND id NOT IN (SELECT job FROM parts)", (old,))
 
     def cancel(self, job: str) -> None:
-        """Record that the job is to end; parts that are not sent yet will not be sent."""
+        """Record that a job is to be cancelled; parts that have not been sent will not be."""
         with self._writing() as cursor:
             cursor.execute(f"UPDATE parts SET cancelled = 1 WHERE job = ? AND {_IS_OPEN}", (job,))
 
@@ -271,7 +272,7 @@ class JobStore:
             cursor.execute("DELETE FROM parts WHERE job = ?", (job,))
             cursor.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
-    # ------------------------------------------------------------------ looking
+    # ------------------------------------------------------------------ reading
 
     def part(self, number: int) -> Optional[Part]:
         """Return a part; None if it was forgotten."""
@@ -292,7 +293,7 @@ class JobStore:
         return found[0] if found else None
 
     def requests(self, number: int) -> Dict[bytes, bool]:
-        """Return the fingerprints of a part that is not over, and whether each is accounted."""
+        """Return the fingerprints of an open part, and whether each is accounted for."""
         query = "SELECT fingerprint, accounted FROM requests WHERE part = ?"
         return dict(self._read(query, (number,), lambda row: (read_fingerprint(row), bool(row["accounted"]))))
 
@@ -324,7 +325,7 @@ def _reason(error: Exception) -> str:
 
 
 def _open_parts(cursor: sqlite3.Cursor, fingerprints: Sequence[bytes], server: str) -> Dict[bytes, int]:
-    # A simulator is called the same in every session, and knows nothing of the batches of another.
+    # Simulators of different sessions have the same name, but do not know each other's batches.
     found: Dict[bytes, int] = {}
     if cursor.execute("SELECT 1 FROM requests LIMIT 1").fetchone() is None:
         return found
@@ -340,5 +341,5 @@ def _open_parts(cursor: sqlite3.Cursor, fingerprints: Sequence[bytes], server: s
 
 
 def default_jobs_path(environ: Mapping[str, str]) -> Path:
-    """Return the user's file of jobs."""
+    """Return the path of the user's job store."""
     return user_folder("data", environ) / "jobs.db"

@@ -1,4 +1,4 @@
-"""The rows of a run that wait for message batches, by request."""
+"""The rows of a run that are waiting for message batches, by request."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from claude_force_nb.rows.run import Rows
 
 __all__ = ["CheckAnswer", "RowAnswers", "ShareAnswer", "WaitingRows"]
 
-# Gives the result of a row that another row's answer answers: records it as a hit.
+# Makes a row's result from the answer to another row with the same request, and records it as a hit.
 ShareAnswer = Callable[[RequestInfo, ClaudeResult], ClaudeResult]
 # Completes a result for its row: with a schema, adds the parsed object or marks the row as failed.
 CheckAnswer = Callable[[ClaudeResult], ClaudeResult]
 
-# Statuses of a create that name a mistake in the requests.
+# HTTP statuses of a create request that mean an error in its requests.
 _REFUSED = (400, 404, 413)
 
 
 @dataclass(frozen=True)
 class RowAnswers:
-    """Turns results into those of rows; see `ShareAnswer` and `CheckAnswer`."""
+    """Turns answers into results of rows; see `ShareAnswer` and `CheckAnswer`."""
 
     share: ShareAnswer
     check: CheckAnswer
@@ -34,7 +34,7 @@ class RowAnswers:
 
 @dataclass(frozen=True)
 class _SentRequest:
-    """What is kept of a request while its message batch is under way."""
+    """The attributes of a request that are kept while its message batch is in progress."""
 
     fingerprint: str
     model: str
@@ -57,7 +57,7 @@ class WaitingRows:
         self._answers = answers
         self._started = time.perf_counter()
         self._by_fingerprint: Dict[bytes, List[int]] = {}
-        # Model and agent of each; few pairs for many requests.
+        # Model and agent of each request. Equal pairs share one tuple, since there are many requests and few pairs.
         self._names: Dict[bytes, Tuple[str, Optional[str]]] = {}
         self._pairs: Dict[Tuple[str, Optional[str]], Tuple[str, Optional[str]]] = {}
 
@@ -69,7 +69,7 @@ class WaitingRows:
         return self._answers.check(result)
 
     def join(self, fingerprint: bytes, row: int) -> bool:
-        """Make a row wait for a request that another row waits for; False if none does."""
+        """Let a row wait for a request that another row is waiting for; return False if none is."""
         rows = self._by_fingerprint.get(fingerprint)
         if rows is None:
             return False
@@ -77,19 +77,19 @@ class WaitingRows:
         return True
 
     def add(self, fingerprint: bytes, row: int, request: ClaudeRequest) -> None:
-        """Make a row wait for a request."""
+        """Let a row wait for a request."""
         self._by_fingerprint[fingerprint] = [row]
         names = (request.model, request.agent)
         self._names[fingerprint] = self._pairs.setdefault(names, names)
         self._emitter.emit("queued", request)
 
     def deliver(self, fingerprint: bytes, result: ClaudeResult, paid: bool) -> None:
-        """End the rows of a request: the first gets the answer, if it is paid for here, the others share it."""
+        """End the rows of a request: the first one gets the answer if it is accounted here, the others share it."""
         waiting = self._by_fingerprint.pop(fingerprint, None)
         if waiting is None:
             return
         model, agent = self._names.pop(fingerprint)
-        # A job of several agents is listed under its first.
+        # The store lists a job under its first agent and model, but each row has its own.
         result = result.changed(agent=agent, model=result.model if result.error is None else model)
         request = _SentRequest(result.fingerprint, result.model, agent)
         if not result.answered:
@@ -106,16 +106,16 @@ class WaitingRows:
             self._rows.end(row, self._answers.check(self._answers.share(request, shared)))
 
     def fail(self, error: BaseException, fingerprints: Optional[Iterable[bytes]] = None) -> None:
-        """End the rows of these requests, of all by default, with an error."""
+        """End the rows of these requests, by default of all, with an error."""
         refused = isinstance(error, ApiError) and error.status in _REFUSED
         self._end(error, "failed" if refused else "not_sent", fingerprints)
 
     def lose(self, error: BaseException, fingerprints: Iterable[bytes]) -> None:
-        """End the rows of requests that are at the API, or may be, with the error that keeps their answers from being had: nobody knows what they cost."""
+        """End the rows of requests that may be at the API, with an error; their cost is unknown."""
         self._end(error, "failed", fingerprints, may_be_billed=True)
 
     def stop(self, error: BaseException, fingerprints: Iterable[bytes]) -> None:
-        """End the rows of requests that are at the API, and may be answered and billed there, since their run has ended."""
+        """End the rows of requests that are still at the API, where they may be answered and billed after the run's end."""
         self._end(error, "stopped", fingerprints, may_be_billed=True)
 
     def _end(
