@@ -1,4 +1,4 @@
-"""The rows of Dask collections and of plain lists, answered by the workers of a cluster."""
+"""Answers the rows of Dask collections and plain lists on the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -38,31 +38,32 @@ async def answer_frame(
     settings: Optional[ClusterSettings] = None,
     **options: Any,
 ) -> Any:
-    """Return a Dask data frame with the answers beside its rows; nothing is asked before it is computed.
+    """Return a Dask data frame with the answers next to its rows; nothing is sent before it is computed.
 
     Parameters
     ----------
     frame : dask.dataframe.DataFrame
-        Its partitions are answered one by one, each by the worker that has it.
+        The rows. Each partition is answered by the worker that holds it.
     template : str, optional
-        A ``{{ }}`` template, the prompt of every row; without it the frame has one column, of prompts.
+        A ``{{ }}`` template, the prompt of every row; without it the frame must have a single column, with the prompts.
     client : distributed.Client, optional
-        The one in use by default.
+        The current client by default.
     settings : ClusterSettings, optional
         How calls are made, and where answers are kept.
     **options
-        Of `AsyncAgentOrchestrator.run_many`: those of each call, ``agent_column``, ``model_column``. ``budget`` is that of the
-        whole frame each time it is computed for the first time.
+        Options of `AsyncAgentOrchestrator.run_many`: those of each call, ``agent_column``, ``model_column``. ``budget``
+        applies to the whole frame each time it is computed for the first time.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        With the columns of `BatchResult.to_frame`: texts, ``cost`` float64, parts of a schema as `frames.empty_frame` says.
+        The frame with the columns of `BatchResult.to_frame`: texts, ``cost`` as float64, parts of a schema as described in
+        `frames.empty_frame`.
 
     Raises
     ------
     ConfigurationError or PromptError
-        Where `run_many` would; nothing is sent.
+        Like `run_many`; nothing is sent.
     """
     example = open_source(frame._meta_nonempty, name="the frame")
     run = await _begin(client, settings, template, options, example)
@@ -78,12 +79,13 @@ async def answer_bag(
     settings: Optional[ClusterSettings] = None,
     **options: Any,
 ) -> Any:
-    """Return a Dask bag of `ClaudeResult`, one for each item; see `answer_frame`.
+    """Return a Dask bag with a `ClaudeResult` for each item; see `answer_frame`.
 
     Parameters
     ----------
     bag : dask.bag.Bag
-        Of prompts, or with `template` of mappings of names to values, or of plain values, which it knows as ``item``.
+        A bag of prompts; with `template`, of mappings of names to values, or of plain values, which the template knows
+        as ``item``.
     """
     run = await _begin(client, settings, template, options, None)
     return bag.map_partitions(_answer_items, run)
@@ -97,12 +99,12 @@ async def answer_list(
     settings: Optional[ClusterSettings] = None,
     **options: Any,
 ) -> BatchResult:
-    """Answer the rows of a list, or of anything else that `run_many` takes, on the workers, and wait for all of them.
+    """Answer the rows of a list, or any other source that `run_many` accepts, on the workers, and wait for all of them.
 
     Returns
     -------
     BatchResult
-        In the order of the rows. Rows that a lost worker had are answered by another one.
+        The results in the order of the rows. Rows of a lost worker are answered by another one.
     """
     parties = _Parties.of(client, settings)
     _check(parties.home, options)
@@ -119,7 +121,7 @@ async def answer_list(
 
 @dataclass(frozen=True)
 class _Parties:
-    """Who takes part in a run: the cluster by its client, how its workers call, and what the client itself has."""
+    """The parties of a run: the cluster's client, the settings of its workers, and the client's own orchestrator."""
 
     client: Any
     settings: ClusterSettings
@@ -139,13 +141,13 @@ async def _begin(
     options: Mapping[str, Any],
     example: Optional[Source],
 ) -> str:
-    """Check a run, and tell the cluster of it; return its id."""
+    """Check a run, and register it on the cluster; return its id."""
     parties = _Parties.of(client, settings)
     client, home = parties.client, parties.home
     sent = {name: value for name, value in options.items() if name != "budget"}
     _check(home, sent)
     if isinstance(sent.get("agent"), str):
-        sent["agent"] = home.agents.find(sent["agent"])  # its file lies here
+        sent["agent"] = home.agents.find(sent["agent"])  # the agent's file is on this machine
     if example is not None:
         example.take_options_from(agent_column=options.get("agent_column"), model_column=options.get("model_column"))
         example.check(template, options.get("variables"))
@@ -161,7 +163,7 @@ async def _begin(
 
 
 def _check(home: AsyncAgentOrchestrator, options: Mapping[str, Any]) -> None:
-    """Raise where `run_many` would for these options; sends nothing."""
+    """Raise the errors of `run_many` for these options, without sending anything."""
     calls = {name: value for name, value in options.items() if name not in ("agent_column", "model_column")}
     if CallOptions.of(calls).use_memory:
         raise OptionError("a conversation has an order and the rows of a run have none; ask with run, one by one")

@@ -1,4 +1,4 @@
-"""What a run needs of a Dask client, whatever its version and wherever its loop runs."""
+"""Functions on a Dask client that work with all versions, and wherever the client's event loop runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = [
 
 
 def client_of(client: Any) -> Client:
-    """Return a client, the one in use where none is given.
+    """Return the client, or the current one if None is given.
 
     Raises
     ------
     OptionError
-        If it is something else, or none is in use.
+        If the value is not a client, or there is no current one.
     """
     if client is not None:
         if not isinstance(client, Client):
@@ -39,25 +39,25 @@ def client_of(client: Any) -> Client:
 
 
 def addresses(client: Any) -> Iterable[str]:
-    """Give the addresses of the scheduler and of all workers."""
+    """Yield the addresses of the scheduler and of all workers."""
     yield client.scheduler.address
     yield from _workers(client)
 
 
 def threads(client: Any) -> int:
-    """Return how many threads all workers have, at least 1."""
+    """Return the total number of threads of all workers, at least 1."""
     return sum(info["nthreads"] for info in _workers(client).values()) or 1
 
 
 def _workers(client: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Return what the scheduler tells of all workers; newer versions tell of five where nothing is said."""
+    """Return the scheduler's information about all workers; newer versions return only five workers by default."""
     everything = {"n_workers": -1} if "n_workers" in inspect.signature(client.scheduler_info).parameters else {}
     workers: Mapping[str, Mapping[str, Any]] = client.scheduler_info(**everything)["workers"]
     return workers
 
 
 async def compute(client: Any, collection: Any) -> Any:
-    """Return what a frame, a series or a bag of Dask has, computed on the cluster."""
+    """Compute a Dask frame, series or bag on the cluster, and return the result."""
 
     async def gathered() -> Any:
         return (await client.gather([future], asynchronous=True))[0]
@@ -70,7 +70,7 @@ async def compute(client: Any, collection: Any) -> Any:
 
 
 async def await_in_loop(client: Any, work: Coroutine[Any, Any, Any]) -> Any:
-    """Await in the client's own loop, which is that of an asynchronous client's caller and one in a thread otherwise."""
+    """Await on the client's event loop: the caller's for an asynchronous client, otherwise one in another thread."""
     loop = client.loop.asyncio_loop
     if loop is asyncio.get_running_loop():
         return await work
@@ -78,13 +78,13 @@ async def await_in_loop(client: Any, work: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def ask_coordinator(client: Any, run: str, **message: Any) -> Dict[str, Any]:
-    """Ask the coordinator of a run; see `Coordinator.handle`."""
+    """Send a message to the coordinator of a run, and return its answer; see `Coordinator.handle`."""
     answer: Dict[str, Any] = await await_in_loop(client, getattr(client.scheduler, handler_name(run))(**message))
     return answer
 
 
 async def register(client: Any, plugin: Any) -> None:
-    """Give a plugin to the cluster, in the way of this version of distributed."""
+    """Register a plugin on the cluster, with the API of the installed version of distributed."""
     if hasattr(client, "register_plugin"):
         await settled(client.register_plugin(plugin, name=plugin.name))
     elif isinstance(plugin, Coordinator):
@@ -94,12 +94,12 @@ async def register(client: Any, plugin: Any) -> None:
 
 
 async def settled(value: Any) -> Any:
-    """Return what a client gives, which an asynchronous one gives as an awaitable."""
+    """Return a value from a client, awaiting it if the client is asynchronous."""
     return await value if inspect.isawaitable(value) else value
 
 
 def lost_connection(reason: str) -> ClaudeForceError:
-    """Return the error of a run whose scheduler is gone."""
+    """Return the error for a run that has lost the connection to its scheduler."""
     return ClaudeForceError(
         f"the connection to the cluster is lost ({reason}); start it anew and run again to continue: what was answered is kept"
     )

@@ -1,4 +1,4 @@
-"""The coordinator: a plugin of the scheduler that keeps the book of leases of each run."""
+"""The coordinator: a scheduler plugin that keeps the lease book of a run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Coordinator", "handler_name"]
 
 
 def handler_name(run: str) -> str:
-    """Return the name under which the scheduler takes what concerns a run."""
+    """Return the name of the scheduler's handler for messages about a run."""
     return f"claude_force_{run}"
 
 
 class Coordinator(SchedulerPlugin):  # type: ignore[misc]
-    """Answers the workers of one run; see `leases.LeaseBook`.
+    """Answers the messages of the workers of one run; see `leases.LeaseBook`.
 
-    Amounts travel as text, so that nothing but plain values crosses the network.
+    Amounts are sent as text, so that only plain values cross the network.
 
     Parameters
     ----------
@@ -33,23 +33,26 @@ class Coordinator(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self, run: str, max_concurrent: int, budget: Optional[str]) -> None:
         self.name = handler_name(run)
         self._book = LeaseBook(max_concurrent, None if budget is None else Decimal(budget))
-        # Numbers of rows, so that another worker does not answer them again after theirs was lost.
+        # Numbers of the rows that have ended, so that they are not answered again after their worker is lost.
         self._ended: Set[int] = set()
 
     async def start(self, scheduler: Any) -> None:
-        """Begin to answer."""
+        """Start answering messages."""
         self._scheduler = scheduler
         scheduler.handlers[self.name] = self.handle
 
     async def close(self) -> None:
-        """End with the scheduler."""
+        """Do nothing: the coordinator ends with the scheduler."""
 
     def remove_worker(self, scheduler: Any, worker: str, **more: Any) -> None:
-        """Take back the leases of a worker that has ended or died; the amount it may have spent stays counted."""
+        """Take back the leases of a worker that has ended or died; dollars that it may have spent stay counted."""
         self._book.leave(worker)
 
     async def handle(self, *, act: str, worker: str = "", **arguments: Any) -> Dict[str, Any]:
-        """Do what a worker, or the client, asks: ``report``, ``ended``, ``lend``, ``give_back``, ``resize``, ``stop``, ``look`` or ``end``."""
+        """Handle a message of a worker or the client.
+
+        `act` is ``report``, ``ended``, ``lend``, ``give_back``, ``resize``, ``stop``, ``look`` or ``end``.
+        """
         book = self._book
         if act == "report":
             spent, reserved = Decimal(arguments["spent"]), Decimal(arguments["reserved"])

@@ -1,4 +1,4 @@
-"""The types of answered columns: the same in every partition, whatever is in it. pandas is the user's."""
+"""The types of answer columns, the same in every partition whatever it contains. pandas is the user's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from claude_force_nb.schemas.answer import AnswerSchema
 
 __all__ = ["empty_frame", "typed_like"]
 
-# Types of pandas that can hold "no answer" beside their values.
+# pandas types that can represent a missing answer.
 _BY_JSON_TYPE = {"integer": "Int64", "number": "float64", "boolean": "boolean"}
 
 
@@ -22,11 +22,12 @@ def empty_frame(source: Source, rows: int, schema: Optional[AnswerSchema]) -> An
     Parameters
     ----------
     source : Source
-        Of a pandas frame that has the columns and types of all partitions.
+        Source of a pandas frame with the columns and types of all partitions.
     rows : int
-        How many it has.
+        Number of rows in it.
     schema : AnswerSchema, optional
-        Its whole numbers become Int64, numbers float64, switches boolean, texts what texts are in this pandas, all else object.
+        JSON types become pandas types: integers Int64, numbers float64, booleans boolean, strings the default of the installed
+        pandas, everything else object.
     """
     batch = BatchResult([ClaudeResult()] * rows, source=source, more=frame_parts(schema))
     frame = batch.to_frame().iloc[:0]
@@ -47,7 +48,7 @@ def _types(schema: Optional[AnswerSchema], text: Any) -> Iterator[Any]:
 
 
 def _json_types(schema: Mapping[str, Any]) -> Set[str]:
-    """Return the types that a part may have, but for null; an empty set where that cannot be told."""
+    """Return the JSON types that a part may have, other than null; an empty set if they are unknown."""
     if isinstance(schema.get("anyOf"), list):
         inner = [_json_types(each) if isinstance(each, Mapping) else set() for each in schema["anyOf"]]
         nulls = [isinstance(each, Mapping) and each.get("type") == "null" for each in schema["anyOf"]]
@@ -66,5 +67,5 @@ def _json_types(schema: Mapping[str, Any]) -> Set[str]:
 
 
 def typed_like(empty: Any, frame: Any) -> Any:
-    """Return an answered partition with the types of `empty_frame`."""
+    """Return an answered partition, converted to the types of `empty_frame`."""
     return frame.astype({name: kind for name, kind in empty.dtypes.items() if frame.dtypes[name] != kind})

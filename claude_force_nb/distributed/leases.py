@@ -1,4 +1,4 @@
-"""The resources of one run that are leased to workers: slots, shares of the rate limit and dollars. Pure; for one thread."""
+"""The resources of one run that are leased to workers: slots, shares of the rate limit, dollars. Pure; not thread-safe."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from claude_force_nb.messages.usage import EXACT
 __all__ = ["DollarLease", "LeaseBook", "SlotLease"]
 
 _ZERO = Decimal(0)
-# What is left is lent to each worker in so many portions, ever smaller ones: fewer questions than calls, and yet little that
-# lies idle with one worker while another lacks it.
+# The remaining budget is lent in this many portions per worker, ever smaller ones. That takes fewer messages than calls, and
+# leaves little money idle with one worker while another needs it.
 _PORTIONS = 10
 _SMALLEST = Decimal("1e-12")
 
 
 class SlotLease(NamedTuple):
-    """What a worker may use until its next report.
+    """The resources that a worker may use until its next report.
 
     Attributes
     ----------
     slots : int
-        Most calls in flight.
+        Maximum number of calls in flight.
     share : float
-        Its part of the account's rate limit, 0.0 to 1.0.
+        Its share of the account's rate limit, 0.0 to 1.0.
     give_back : bool
-        True if another worker lacks dollars: what this one does not need now is to be returned.
+        True if another worker needs dollars, so that this one should return those that it does not need now.
     stopped : bool
         True if the run was stopped.
     """
@@ -39,14 +39,14 @@ class SlotLease(NamedTuple):
 
 
 class DollarLease(NamedTuple):
-    """The answer to a worker that needs money.
+    """The answer to a worker that asks for dollars.
 
     Attributes
     ----------
     granted : Decimal
-        US dollars that it may spend in addition; 0 if the amount it needs is not left.
+        US dollars that it may spend in addition; 0 if the amount that it needs is not left.
     left : Decimal
-        US dollars that nobody holds.
+        US dollars that are not lent to any worker.
     may_return : Decimal
         US dollars that other workers hold and may not need.
     """
@@ -73,19 +73,19 @@ class LeaseBook:
     Attributes
     ----------
     max_concurrent : int
-        Most calls in flight of all workers together, >= 0; may be changed while they work.
+        Maximum number of calls in flight of all workers together, >= 0; may be changed during the run.
     stopped : bool
-        True lends no slot any more, and says so to all.
+        True lends no more slots, and tells all workers so.
     budget : Decimal or None
-        US dollars that all of them may spend; None for no limit.
+        US dollars that all workers together may spend; None for no limit.
     lost : Decimal
-        US dollars that dead workers held: they may have been spent, and stay counted.
+        US dollars that dead workers held. They may have been spent, and stay counted.
 
     Notes
     -----
-    A slot is lent to a second worker only after the first one has reported that it uses fewer, so that the sum of calls in
-    flight never passes `max_concurrent`. Dollars that were lent are taken from the budget whether they are spent or not, so the
-    budget is never passed either.
+    A slot is lent to a second worker only after the first one has reported that it uses fewer, so that the total of calls in
+    flight never exceeds `max_concurrent`. Dollars count as soon as they are lent, whether they are spent or not, so that the
+    budget is never exceeded either.
     """
 
     max_concurrent: int
@@ -102,17 +102,17 @@ class LeaseBook:
 
     @property
     def workers(self) -> int:
-        """Workers that hold something, or have done so and live."""
+        """Number of workers that are alive and have taken part."""
         return len(self._workers)
 
     @property
     def left(self) -> Decimal:
-        """US dollars that can still be lent; meaningless without a budget."""
+        """US dollars that can still be lent; only meaningful with a budget."""
         return EXACT.subtract(self.budget or _ZERO, EXACT.add(self.lost, self.lent))
 
     @property
     def in_flight(self) -> int:
-        """Calls in flight of all workers, as they reported them last."""
+        """Number of calls in flight of all workers, by their last reports."""
         return sum(worker.in_flight for worker in self._workers.values())
 
     def report(
@@ -125,20 +125,20 @@ class LeaseBook:
         spent: Decimal = _ZERO,
         reserved: Decimal = _ZERO,
     ) -> SlotLease:
-        """Record a worker's report, and return what it may use until the next one.
+        """Record a worker's report, and return the resources that it may use until the next one.
 
         Parameters
         ----------
         name : str
-            Of the worker.
+            Name of the worker.
         wanted : int
-            Calls that it has in flight or could begin.
+            Number of calls that it has in flight or could start.
         held : int
-            The larger of the slots that it may use by now and those that are in use.
+            Number of slots that it may use at present, or that are in use if those are more.
         in_flight : int
-            Calls that it has sent and that are not yet answered.
+            Number of calls sent and not yet answered.
         spent, reserved : Decimal
-            US dollars of its settled calls, and those set aside for calls under way.
+            US dollars of its settled calls, and those reserved for calls in progress.
         """
         worker = self._workers.setdefault(name, _Worker())
         worker.held, worker.wanted = max(0, held), max(0, wanted)
@@ -149,13 +149,13 @@ class LeaseBook:
             free = self.max_concurrent - sum(each.held for each in self._workers.values())
             worker.held += max(0, min(target - worker.held, free))
         whole = sum(targets.values())
-        # What it holds counts from now on; a smaller target is obeyed by the time of its next report.
+        # The slots that it holds now count; it obeys a smaller target by its next report.
         slots = min(target, worker.held)
         share = target / whole if whole else 1.0 / len(self._workers)
         return SlotLease(slots, share, self._short, self.stopped)
 
     def _targets(self) -> Dict[str, int]:
-        """Divide the slots evenly among those who want some; what one does not want goes to the others."""
+        """Divide the slots evenly among the workers that want some; unwanted ones go to the others."""
         targets = dict.fromkeys(self._workers, 0)
         left = 0 if self.stopped else self.max_concurrent
         open_names: List[str] = [name for name, worker in self._workers.items() if worker.wanted > 0]
@@ -172,14 +172,14 @@ class LeaseBook:
         return targets
 
     def lend(self, name: str, need: Decimal) -> DollarLease:
-        """Lend a worker that has reported before at least `need` US dollars, or nothing."""
+        """Lend at least `need` US dollars, or nothing, to a worker that has reported before."""
         worker = self._workers.setdefault(name, _Worker())
         if self.budget is None:
             return DollarLease(need, need, _ZERO)
         left = max(_ZERO, self.left)
         if need > left:
             others = [other for other in self._workers.values() if other is not worker]
-            # What they have reserved may turn out not to be needed; what lies idle with them is asked back.
+            # Dollars that the others have reserved may not be needed in the end; those that are idle are asked back.
             unspent = _total(EXACT.subtract(other.dollars, other.spent) for other in others)
             self._short = unspent > _total(other.reserved for other in others)
             return DollarLease(_ZERO, left, max(_ZERO, unspent))
@@ -190,7 +190,7 @@ class LeaseBook:
         return DollarLease(granted, EXACT.subtract(left, granted), _ZERO)
 
     def take_back(self, name: str, amount: Decimal) -> None:
-        """Count as left again what a worker was lent and does not need, in US dollars."""
+        """Take back US dollars that a worker was lent and does not need."""
         worker = self._workers.get(name)
         if worker is not None:
             worker.dollars = max(_ZERO, EXACT.subtract(worker.dollars, amount))
@@ -202,7 +202,8 @@ class LeaseBook:
         ----------
         name : str
         spent : Decimal, optional
-            US dollars that it has spent, if it ended normally. Everything a dead worker held stays counted.
+            US dollars that it has spent, if it ended normally. By default the worker is dead, and all that it held stays
+            counted.
         """
         worker = self._workers.pop(name, None)
         if worker is not None:

@@ -1,4 +1,4 @@
-"""The client's side: takes what the workers send home, on the client's own loop."""
+"""The client's side: receives the messages of workers, on the client's own event loop."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ logger = logging.getLogger("claude_force_nb")
 
 
 class ResultReceiver:
-    """Records what the workers of a run paid for in the client's ledger and cache.
+    """Records the answers of a run's workers in the client's ledger and cache.
 
     Parameters
     ----------
     home : AsyncAgentOrchestrator
-        The orchestrator whose ledger and cache record it.
+        The client's orchestrator, whose ledger and cache are used.
     keep : bool
         False writes nothing to the cache.
     cell : str, optional
@@ -52,17 +52,17 @@ class ResultReceiver:
             for result in results:
                 self.paid = add_dollars(self.paid, result.cost or Decimal(0))
             self._home.elsewhere.record(results, keep=self._keep, cell=self._cell)
-        except Exception:  # raised on the client's own loop, it would end Dask's work there
+        except Exception:  # must not propagate into the client's event loop, where it would stop Dask
             logger.exception("answers of the cluster could not be recorded here")
 
 
 class RowReceiver:
-    """Gives on the rows of a run as the workers end them.
+    """Passes on the rows of a run as the workers end them.
 
     Parameters
     ----------
     take : callable
-        Called with row number and result, on the client's own loop. Rows of a lost worker may come twice.
+        Called with row number and result, on the client's event loop. Rows of a lost worker may come twice.
     """
 
     def __init__(self, take: Callable[[List[Tuple[int, ClaudeResult]]], object]) -> None:
@@ -75,5 +75,5 @@ class RowReceiver:
     def _take(self, event: Tuple[float, bytes]) -> None:
         try:
             self._give(pickle.loads(event[1]))
-        except Exception:  # see above
+        except Exception:  # as above
             logger.exception("rows of the cluster could not be read here")

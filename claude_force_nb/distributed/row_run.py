@@ -1,4 +1,4 @@
-"""Rows that a cluster answers while the client follows them one by one."""
+"""Runs rows on a cluster while the client receives each row as it ends."""
 
 from __future__ import annotations
 
@@ -36,29 +36,30 @@ __all__ = ["RowRun"]
 logger = logging.getLogger("claude_force_nb")
 
 _MOST_ROWS_A_PART = 200
-# For each thread of the cluster: parts in all, so that none waits for a last long one; and parts that are there or on the way.
+# Per thread of the cluster: total number of parts, so that the run does not wait for one long last part; and number of parts
+# that are being answered or on their way.
 _PARTS_A_THREAD = 4
 _PARTS_AHEAD = 2
-# Rows of a part for each call that its thread can have in flight, so that the slowest row of a part keeps few slots idle.
+# Rows of a part per call that its thread can have in flight, so that the slowest row of a part leaves few slots idle.
 _ROWS_A_SLOT = 4
-# A part is sent so often, where its workers are lost again and again. Dask itself tries each time with several workers.
+# How often a part is sent if its workers are lost repeatedly. Dask itself tries several workers each time.
 _MOST_TIMES = 5
 _POLL_SECONDS = 0.25
 _NOTHING = Decimal(0)
 
 
 class RowRun:
-    """One run of rows on a cluster. What the client has in its cache is not sent, and of equal requests one.
+    """One run of rows on a cluster. Rows in the client's cache are not sent, and equal requests are sent once.
 
     Parameters
     ----------
     client : distributed.Client
     home : AsyncAgentOrchestrator
-        The client's own: it makes the requests, and its budgets, ledger, cache and listeners are those of the run.
+        The client's own orchestrator, which makes the requests. Its budgets, ledger, cache and listeners apply to the run.
     settings : ClusterSettings
-        Of the workers' orchestrators.
+        Settings of the workers' orchestrators.
     on_result : callable
-        Called with row number and result as each row ends, on the loop of `answer`.
+        Called with row number and result as each row ends, on the event loop of `answer`.
     cell : str, optional
         Cell id for the ledger.
 
@@ -67,7 +68,7 @@ class RowRun:
     interrupted : dict
         See `rows.run.InterruptedRows`.
     workers : int
-        How many workers have taken part at once.
+        Maximum number of workers that have taken part at the same time.
     """
 
     def __init__(
@@ -98,16 +99,16 @@ class RowRun:
 
     @property
     def left(self) -> int:
-        """Rows whose calls are not in flight."""
+        """Number of rows whose calls are not in flight."""
         return max(0, len(self._open) - self._in_flight)
 
     @property
     def in_flight_elsewhere(self) -> int:
-        """Calls that the workers have in flight, as they said last."""
+        """Number of calls that the workers have in flight, by their last reports."""
         return self._in_flight
 
     def stop(self, error: ClaudeForceError) -> None:
-        """Send no further row, and have the workers end theirs; from any thread."""
+        """Send no further row, and let the workers stop theirs; may be called from any thread."""
         self._fatal = self._fatal or error
         asyncio.run_coroutine_threadsafe(self._tell_workers_to_stop(), self._client.loop.asyncio_loop)
 
@@ -115,15 +116,15 @@ class RowRun:
         try:
             await getattr(self._client.scheduler, handler_name(self._id))(act="stop")
         except (OSError, asyncio.CancelledError):
-            pass  # a scheduler that is gone has nobody to stop
+            pass  # the scheduler is gone, so there are no workers to stop
 
     async def answer(self, source: Source, template: Optional[str], options: Mapping[str, Any]) -> None:
-        """Answer all rows, each of which is told to `on_result` once.
+        """Answer all rows, and pass each to `on_result` once.
 
         Parameters
         ----------
         source : Source
-            Checked; rows that bring their own agent or model say so by themselves.
+            The checked source, which also knows the columns of rows' own agents and models.
         template : str or None
         options : mapping
             See `CallOptions`.
@@ -131,7 +132,7 @@ class RowRun:
         Raises
         ------
         ClaudeForceError
-            If the cluster is gone, in one line; or as `run_many` does.
+            If the connection to the cluster is lost, or like `run_many`.
         """
         call = CallOptions.of(options)
         self._schema = call.schema
@@ -162,7 +163,7 @@ class RowRun:
                 await self._on_the_cluster(receiver, most, sent)
         finally:
             ending = self._forget(receiver, reservation)
-            if self._stopping:  # a Stop ends at once
+            if self._stopping:  # Stop must take effect at once
                 asyncio.run_coroutine_threadsafe(ending, self._client.loop.asyncio_loop)
             else:
                 await await_in_loop(self._client, ending)
@@ -174,7 +175,7 @@ class RowRun:
     async def _look_up(
         self, source: Source, template: Optional[str], options: Mapping[str, Any], mode: str
     ) -> Optional[Sequence[int]]:
-        """End the rows whose answers are here; return the numbers of the others, or None if nothing is looked up."""
+        """End the rows with cached answers; return the numbers of the others, or None if nothing is looked up."""
         if mode in ("off", "refresh"):
             return None
         unknown: List[int] = []
@@ -190,7 +191,7 @@ class RowRun:
         return sorted(unknown)
 
     def _set_twins_aside(self) -> None:
-        """Keep one of the rows with the same request, which the others will share."""
+        """Keep one of the rows with the same request; the others will share its answer."""
         first: Dict[str, int] = {}
         for row, request in list(self._open.items()):
             known = first.setdefault(request.fingerprint, row)
@@ -198,7 +199,7 @@ class RowRun:
                 self._twins.setdefault(known, []).append((row, self._open.pop(row)))
 
     def _reserve(self, call: CallOptions) -> Tuple[Reservation, Optional[Decimal]]:
-        """Set aside what the run may spend; return that with the amount, None for no limit."""
+        """Reserve the maximum cost of the run; return the reservation and the amount, None for no limit."""
         limits = (parse_budget(call.budget), self._home.elsewhere.left)
         most = min((limit for limit in limits if limit is not None), default=None)
         return self._home.elsewhere.reserve(most), most
@@ -224,7 +225,7 @@ class RowRun:
             finally:
                 following.cancel()
         except asyncio.CancelledError:
-            if client.status != "running":  # older versions say it in this way
+            if client.status != "running":  # how older versions report a lost connection
                 raise lost_connection("CancelledError") from None
             await self._stop_now(tasks)
             raise
@@ -234,12 +235,12 @@ class RowRun:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        for row, request in list(self._open.items()):  # that were not sent any more after `stop`
+        for row, request in list(self._open.items()):  # rows that were not sent because of `stop`
             assert self._fatal is not None
             self._end(row, unanswered(request, self._fatal, "not_sent"))
 
     def _lanes(self) -> List[Coroutine[Any, Any, None]]:
-        """Return what sends the rows: so many parts at once as keep every thread of the cluster busy."""
+        """Return the coroutines that send the rows: as many parts at once as keep all threads of the cluster busy."""
         rows, lanes = sorted(self._open), threads(self._client)
         slots = math.ceil(self._settings.max_concurrent / lanes)
         even = math.ceil(len(rows) / (lanes * _PARTS_A_THREAD))
@@ -259,7 +260,7 @@ class RowRun:
                         " run again to continue: what was answered is kept"
                     )
                 try:
-                    # What ended on a worker that was lost, and did not come home, is answered again from the second time on.
+                    # From the second attempt on, rows that ended on a lost worker but did not arrive are answered again.
                     await self._send(rows, again=time > 0)
                 except KilledWorker:
                     continue
@@ -269,7 +270,7 @@ class RowRun:
         self._begun.update(rows)
         future = self._client.submit(_answer_requests, packed, self._id, again, pure=False)
         try:
-            # Rows are told before their part ends, on the same connection: when it has ended, they are here.
+            # Rows are sent before their part ends, on the same connection, so that they are here when it has ended.
             await await_in_loop(self._client, self._result(future))
         finally:
             future.release()
@@ -278,7 +279,7 @@ class RowRun:
         await self._client.gather([future], asynchronous=True)
 
     async def _follow(self) -> None:
-        """Learn how many calls are in flight, and tell the workers where their bound is changed from outside."""
+        """Poll the number of calls in flight, and tell the workers when their limit is changed from outside."""
         told = self._settings.max_concurrent
         while True:
             now = self._home.snapshot()
@@ -288,7 +289,7 @@ class RowRun:
                 self._learn(await ask_coordinator(self._client, self._id, **act))
                 told = most
             except OSError:
-                pass  # the rows themselves will meet it
+                pass  # the rows themselves will report the error
             await asyncio.sleep(_POLL_SECONDS)
 
     def _learn(self, state: Mapping[str, Any]) -> None:
@@ -299,7 +300,7 @@ class RowRun:
         shared: List[ClaudeResult] = []
         for row, result in ended:
             request = self._open.get(row)
-            if request is None:  # has come before, from a worker that was lost
+            if request is None:  # a duplicate: the row arrived before, from a worker that was lost then
                 continue
             if self._stopping and isinstance(result.error, StoppedError):
                 del self._open[row]
@@ -312,7 +313,7 @@ class RowRun:
             self._home.elsewhere.record(shared, keep=False, cell=self._cell)
 
     def _end(self, row: int, result: ClaudeResult) -> List[ClaudeResult]:
-        """End a row, and those that have the same request; return the results of these."""
+        """End a row and those with the same request; return the results of the latter."""
         self._open.pop(row, None)
         self._on_result(row, result)
         if result.answered:
@@ -325,18 +326,18 @@ class RowRun:
         return [theirs] * len(twins) if result.answered else []
 
     async def _stop_now(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Have the workers stop, and take what they say of their rows within the moment that a Stop may last."""
+        """Let the workers stop, and receive what they report about their rows within the grace period of a Stop."""
         self._stopping = True
         self.stop(StoppedError("stopped"))
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_GRACE_SECONDS)
-        # Of workers that have not answered by now nobody here knows; no more calls than so many are in flight.
+        # The state of rows is unknown if their worker has not answered by now; at most max_concurrent are in flight.
         for row in sorted(self._begun & self._open.keys())[: self._settings.max_concurrent]:
             self.interrupted[row] = self._open[row], _sent_status(1)
         self._open.clear()
 
     async def _forget(self, receiver: ResultReceiver, reservation: Reservation) -> None:
-        """Have the cluster forget the run once its rows have ended, and settle what it has cost; on the client's loop."""
+        """Remove the run from the cluster once its rows have ended, and settle its cost; on the client's event loop."""
         client, name = self._client, handler_name(self._id)
         self._in_flight = 0
         try:
@@ -345,22 +346,22 @@ class RowRun:
                 self._learn(await getattr(client.scheduler, name)(act="end"))
                 client.unsubscribe_topic(topic(self._id))
                 client.unsubscribe_topic(rows_topic(self._id))
-        except (Exception, asyncio.CancelledError):  # what a worker raises comes here as it is
+        except (Exception, asyncio.CancelledError):  # a worker's exceptions are raised here unchanged
             logger.debug("the cluster is gone, or has forgotten the run before", exc_info=True)
         finally:
-            # What a lost worker held may have been spent.
+            # Dollars that a lost worker held may have been spent.
             reservation.settle(receiver.paid + self._lost)
 
 
 async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for all; raises the first failure."""
+    """Wait for all tasks; raises the first failure."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     for task in done:
         task.result()
 
 
 def _sent_status(attempts: int) -> CallStatus:
-    """Return the status of a call that was ended while the API had it."""
+    """Return the status of a call that was cancelled after it was sent."""
     status = CallStatus()
     status.attempts, status.billing_unknown = attempts, True
     return status

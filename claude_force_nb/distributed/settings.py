@@ -1,4 +1,4 @@
-"""What a cluster is told once: how calls are made, and where answers are kept."""
+"""The settings that a cluster receives once per run: how calls are made, and where answers are kept."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ _PRIVATE_SCHEMES = ("tls", "wss", "inproc")
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """Settings of the orchestrators of a cluster; each as the parameter of `AsyncAgentOrchestrator` of the same name.
+    """Settings of a cluster's orchestrators; each is a parameter of `AsyncAgentOrchestrator` with the same name.
 
     Attributes
     ----------
     max_concurrent : int
-        Most calls in flight of all workers together, >= 1.
+        Maximum number of calls in flight of all workers together, >= 1.
     budget : Decimal, float, str or None
         US dollars that all workers together may spend in one run.
     api_key : str, optional
-        By default each worker uses the credentials of its own environment, and where that is this machine, so does the client.
+        By default each worker uses the credentials of its own environment; so does the client, if that is on this machine.
     cache_secret : str, optional
         By default each machine signs its entries with its own secret.
     cache_url : str, optional
-        A Redis server that workers and client share answers on; by default each uses ``CLAUDE_CACHE_URL`` of its own environment.
+        A Redis server on which workers and client share answers; by default each uses ``CLAUDE_CACHE_URL`` of its own
+        environment.
     ledger : Ledger, None or "default"
         The ledger in which the client records the answers of all workers.
     """
@@ -69,13 +70,13 @@ class ClusterSettings:
     notebook: Optional[str] = None
 
     def at_home(self) -> AsyncAgentOrchestrator:
-        """Return the client's own orchestrator: it checks options, and keeps the cache and the ledger."""
+        """Return the client's own orchestrator, which checks options and holds the cache and the ledger."""
         return AsyncAgentOrchestrator(
             budget=self.budget, ledger=self.ledger, agents=self.agents, notebook=self.notebook, **self._shared()
         )
 
     def on_worker(self, budget: Budget, transport: Any, ledger: Any, agents: Iterable[Agent]) -> AsyncAgentOrchestrator:
-        """Return the orchestrator of a worker, which spends from `budget`, tells `ledger` and knows the client's agents."""
+        """Return a worker's orchestrator, which spends from `budget`, writes to `ledger` and knows the client's agents."""
         library = AgentLibrary()
         for agent in agents:
             library.define(agent)
@@ -84,7 +85,7 @@ class ClusterSettings:
         )
 
     def travelling(self) -> ClusterSettings:
-        """Return what workers are told: all but what stays with the client."""
+        """Return the settings for workers, without those that concern only the client."""
         return replace(self, ledger=None, agents=None, notebook=None, budget=None)
 
     def _shared(self) -> Dict[str, Any]:
@@ -98,23 +99,23 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class RunSetup:
-    """What each worker is told of one run, once.
+    """The description of a run that each worker receives once.
 
     Attributes
     ----------
     run : str
-        Its id, which is all that the graph of tasks holds.
+        Id of the run, the only part of it in the task graph.
     settings : ClusterSettings
-        Without what stays with the client.
+        Settings for workers; see `ClusterSettings.travelling`.
     budget : Decimal or None
-        US dollars of the whole run.
+        US dollars for the whole run.
     template : str or None
     options : mapping
-        Of `run_many`.
+        Options of `run_many`.
     agents : tuple of Agent
-        Those that a column of the rows may name.
+        Agents that a column of the rows may name.
     known_as : str or None
-        What requests call the server, if that is not its address.
+        Name of the server in requests, if that is not its address.
     """
 
     run: str
@@ -127,13 +128,13 @@ class RunSetup:
 
 
 def check_secrets_may_travel(settings: ClusterSettings, addresses: Iterable[str]) -> None:
-    """Raise OptionError where a key or secret that was given would go over a connection that others can read.
+    """Raise OptionError if a key or secret in the settings would be sent over a connection that others can read.
 
     Parameters
     ----------
     settings : ClusterSettings
     addresses : iterable of str
-        Of scheduler and workers, such as ``tcp://10.0.0.1:8786``.
+        Addresses of scheduler and workers, such as ``tcp://10.0.0.1:8786``.
     """
     given = [name for name in ("api_key", "cache_secret") if getattr(settings, name)]
     if settings.cache_url is not None and urlsplit(settings.cache_url).password:
@@ -147,7 +148,7 @@ def check_secrets_may_travel(settings: ClusterSettings, addresses: Iterable[str]
 
 
 def may_travel(addresses: Iterable[str]) -> bool:
-    """Return whether nobody else can read what goes to these addresses."""
+    """Return whether connections to these addresses cannot be read by others."""
     return all(map(_is_private, addresses))
 
 

@@ -1,4 +1,4 @@
-"""One run on one worker: an orchestrator on a loop of its own, for all partitions that this worker is given."""
+"""One run on one worker: an orchestrator on an event loop of its own, for all partitions that the worker receives."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from .worker_side import ForwardingLedger, LeasedBudget, SharedTransport
 
 __all__ = ["RunOnWorker", "rows_topic", "run_here", "topic"]
 
-# The time between two reports to the coordinator.
+# Interval of reports to the coordinator.
 _REPORT_SECONDS = 0.1
-# What the coordinator may take to answer; a scheduler that is gone ends the worker as well.
+# Time limit for an answer of the coordinator. A lost scheduler ends the worker in any case.
 _ANSWER_SECONDS = 30.0
-# What rows that were stopped may take to end, and with them closing connections.
+# Time limits for stopped rows to end, and for closing connections after that.
 _END_SECONDS = 3.0
 _CLOSE_SECONDS = 5.0
 _TURN_SECONDS = 0.01
@@ -41,23 +41,23 @@ NumberedResults = List[Tuple[int, ClaudeResult]]
 
 
 def topic(run: str) -> str:
-    """Return the topic of the events with which the answers of a run come home."""
+    """Return the topic of the events that carry the answers of a run to the client."""
     return f"claude-force-{run}"
 
 
 def rows_topic(run: str) -> str:
-    """Return the topic of the events with which the rows of a run come home."""
+    """Return the topic of the events that carry the ended rows of a run to the client."""
     return f"claude-force-{run}-rows"
 
 
 def run_here(run: str) -> RunOnWorker:
-    """Return the run of this id on the worker that this task runs on."""
+    """Return the run with this id on the worker that executes this task."""
     plugin: RunOnWorker = get_worker().plugins[handler_name(run)]
     return plugin
 
 
 class RunOnWorker(WorkerPlugin):  # type: ignore[misc]
-    """A plugin of each worker that answers the rows it is given.
+    """A worker plugin that answers the rows that the worker receives.
 
     Parameters
     ----------
@@ -72,30 +72,31 @@ class RunOnWorker(WorkerPlugin):  # type: ignore[misc]
         return f"RunOnWorker({self.name!r})"
 
     def setup(self, worker: Any) -> None:
-        """Keep the worker; nothing is started before there are rows."""
-        _leave_stop_to_the_notebook()
+        """Keep the worker; nothing is started before rows arrive."""
+        _ignore_interrupts()
         self._worker = worker
         self._lock = threading.Lock()
         self._engine: Optional[_Engine] = None
 
     async def teardown(self, worker: Any) -> None:
-        """End the rows that are under way, and then the loop."""
+        """Stop the rows in progress, and then the event loop."""
         engine = self._engine
         if engine is not None:
             await engine.close()
 
     def answer(self, rows: Any) -> BatchResult:
-        """Answer rows and wait for them; to be called from a thread of the worker's own."""
+        """Answer rows and wait for them; must be called from one of the worker's task threads."""
         return self._started().answer(rows)
 
     def answer_requests(self, numbered: Sequence[Tuple[int, ClaudeRequest]], *, again: bool) -> None:
-        """Answer requests, with the numbers of their rows, and wait; each is sent home as it ends.
+        """Answer requests and wait; each result is sent to the client as it arrives.
 
         Parameters
         ----------
         numbered : sequence of (int, ClaudeRequest)
+            Row numbers and requests.
         again : bool
-            False leaves out those that have ended on a worker that was lost meanwhile.
+            False leaves out rows that have ended on a worker that was lost since.
         """
         self._started().answer_requests(numbered, again=again)
 
@@ -106,10 +107,10 @@ class RunOnWorker(WorkerPlugin):  # type: ignore[misc]
         return self._engine
 
 
-def _leave_stop_to_the_notebook() -> None:
-    """Let this process live on where a notebook's Stop interrupts the whole group of processes, which those of a `LocalCluster` are in.
+def _ignore_interrupts() -> None:
+    """Ignore SIGINT, which a notebook's Stop sends to the whole process group, including the processes of a `LocalCluster`.
 
-    The run is told of the Stop as any other worker's is.
+    The worker learns of the Stop through the coordinator, like any other worker.
     """
     started_by_another = multiprocessing.parent_process() is not None
     if started_by_another and threading.current_thread() is threading.main_thread():
@@ -117,7 +118,7 @@ def _leave_stop_to_the_notebook() -> None:
 
 
 class _Engine:
-    """The loop, its thread and the orchestrator."""
+    """The event loop, its thread and the orchestrator."""
 
     def __init__(self, setup: RunSetup, worker: Any) -> None:
         self._setup = setup
@@ -145,7 +146,7 @@ class _Engine:
         self._orchestrator: AsyncAgentOrchestrator = settings.on_worker(
             self._budget, self._transport, self._ledger, setup.agents
         )
-        self._orchestrator.resize(0)  # until the coordinator has lent a slot
+        self._orchestrator.resize(0)  # no calls until the coordinator lends slots
 
     def answer(self, rows: Any) -> BatchResult:
         return asyncio.run_coroutine_threadsafe(self._answer(rows), self._loop).result()
@@ -154,7 +155,7 @@ class _Engine:
         asyncio.run_coroutine_threadsafe(self._answer_requests(numbered, again), self._loop).result()
 
     async def close(self) -> None:
-        """End everything; on the worker's loop, which answers meanwhile."""
+        """Stop everything; runs on the worker's event loop, which stays responsive meanwhile."""
         ending = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._end(), self._loop))
         try:
             await asyncio.wait_for(ending, _CLOSE_SECONDS)
@@ -164,7 +165,8 @@ class _Engine:
     async def _end(self) -> None:
         self._orchestrator.stop_all()
         ends = self._loop.time() + _END_SECONDS
-        # Whoever waits for rows would wait for ever. An event of asyncio would belong to another loop on Python 3.8 and 3.9.
+        # Otherwise callers that wait for rows would wait forever. Poll, since on Python 3.8 and 3.9 an asyncio.Event would
+        # belong to another loop.
         while self._running and self._loop.time() < ends:  # noqa: ASYNC110
             await asyncio.sleep(_TURN_SECONDS)
         self._send_home()
@@ -183,7 +185,7 @@ class _Engine:
             numbered = [each for each in numbered if each[0] not in ended_before]
 
         def ended(place: int, result: ClaudeResult) -> None:
-            # What it stands for is worked out at home, where the class of the schema is.
+            # The client parses the answer, since the class of the schema may exist only there.
             self._ended.append((numbered[place][0], result.changed(parsed=None)))
 
         with self._reporting():
@@ -199,17 +201,17 @@ class _Engine:
             yield
         finally:
             self._running -= 1
-            # Before the task ends, so that the client has it in its ledger when it has the rows.
+            # Before the task ends, so that the client's ledger is complete when it has the rows.
             self._send_home()
 
     async def _keep_reporting(self) -> None:
-        """Report to the coordinator, and do as it says, until no rows are left to answer."""
+        """Report to the coordinator and apply its answers, until there are no more rows to answer."""
         while True:
             await self._report()
             self._send_home()
             if not self._running:
                 await self._return_dollars()
-                await self._report()  # the first one gave up the slots, and this one says so
+                await self._report()  # the previous report released the slots; this one confirms it
                 if not self._running:
                     return
             await asyncio.sleep(_REPORT_SECONDS)
@@ -233,7 +235,7 @@ class _Engine:
             self._orchestrator.stop_all()
         elif lease["give_back"]:
             await self._return_dollars()
-        self._budget.queue.wake_first()  # others may have returned what somebody waits for here
+        self._budget.queue.wake_first()  # other workers may have returned dollars that a call here is waiting for
 
     async def _return_dollars(self) -> None:
         amount = self._budget.give_back()
@@ -263,7 +265,7 @@ class _Engine:
         return answer
 
     def _borrow(self, need: Decimal) -> DollarLease:
-        """Ask for dollars and wait: asked rarely, and answered within a millisecond or two."""
+        """Ask for dollars and block until the answer; this is rare, and takes a millisecond or two."""
         message = {"act": "lend", "need": str(need)}
         answer = asyncio.run_coroutine_threadsafe(self._tell(message), self._worker_loop).result(_ANSWER_SECONDS)
         return DollarLease(*(Decimal(answer[name]) for name in DollarLease._fields))

@@ -1,4 +1,7 @@
-"""The worker's side of the leases: a leased budget, a transport that sees its share of the rate limits, and a ledger that forwards to the client."""
+"""The worker's side of the leases.
+
+It has a leased budget, a transport that sees its share of the rate limits, and a ledger that forwards to the client.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,14 @@ _SCALED = ("-limit", "-remaining")
 
 
 class LeasedBudget(Budget):
-    """A worker's part of the budget of a whole run, borrowed in portions.
+    """A worker's share of a run's budget, borrowed in portions.
 
     Parameters
     ----------
     whole : Decimal or None
-        US dollars of the run; None for no limit.
+        US dollars for the whole run; None for no limit.
     borrow : callable
-        Takes the US dollars that are needed, and gives a `DollarLease`. May block for a moment.
+        Takes the US dollars that are needed, and returns a `DollarLease`. May block for a moment.
     allow_unknown_price : bool
         See `Budget`.
     """
@@ -48,7 +51,7 @@ class LeasedBudget(Budget):
         self._borrowing = Lock()
 
     def reserve(self, amount: Optional[Decimal], *, in_flight: bool = False) -> Reservation:
-        """Reserve `amount`, leasing the difference if necessary; see `Budget.reserve`."""
+        """Reserve `amount`, borrowing the difference if necessary; see `Budget.reserve`."""
         try:
             return super().reserve(amount, in_flight=in_flight)
         except BudgetExceededError:
@@ -58,7 +61,7 @@ class LeasedBudget(Budget):
             need = EXACT.subtract(amount, self.left or _ZERO)
             lease = self._borrow(need) if need > 0 else None
             if lease is not None and lease.granted <= 0:
-                # What others hold may come back; so may what this worker's own calls turn out not to need.
+                # Other workers may return dollars; so may this worker's own calls if they turn out cheaper.
                 mine = EXACT.add(self.reserved, self.left or _ZERO)
                 later = EXACT.add(EXACT.add(lease.left, lease.may_return), mine)
                 left = EXACT.add(lease.left, self.left or _ZERO)
@@ -68,13 +71,13 @@ class LeasedBudget(Budget):
             return super().reserve(amount, in_flight=in_flight)
 
     def give_back(self) -> Decimal:
-        """Return the US dollars that are neither spent nor reserved, which are no longer in the budget."""
+        """Remove the US dollars that are neither spent nor reserved from the budget, and return them."""
         with self._borrowing:
             return self.lower_to_used()
 
 
 class SharedTransport:
-    """A transport whose rate limits are shared with other workers: of what the API's headers allow, it sees its part.
+    """A transport that shares its rate limits with other workers: it sees only its share of what the headers allow.
 
     Parameters
     ----------
@@ -91,7 +94,7 @@ class SharedTransport:
     async def send(
         self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
     ) -> Answer:
-        """Send once; see `Transport.send`."""
+        """Send a request once; see `Transport.send`."""
         try:
             answer = await self._inner.send(request, timeout_seconds=timeout_seconds, partial=partial)
         except ApiError as error:
@@ -127,35 +130,35 @@ class SharedTransport:
 
 
 class ForwardingLedger:
-    """Takes the place of a worker's ledger: what would be written there is sent to the client's."""
+    """Replaces a worker's ledger: its entries are sent to the client's ledger."""
 
     def __init__(self) -> None:
         self._lines: List[str] = []
         self._lock = Lock()
 
     def append(self, result: ClaudeResult, *, notebook: Optional[str] = None, cell: Optional[str] = None) -> None:
-        """Take one answer."""
+        """Add one answer."""
         self.append_many([result])
 
     def append_many(
         self, results: Iterable[ClaudeResult], *, notebook: Optional[str] = None, cell: Optional[str] = None
     ) -> None:
-        """Take several answers."""
+        """Add several answers."""
         lines = [_line(result) for result in results]
         with self._lock:
             self._lines += lines
 
     def take(self) -> List[str]:
-        """Return the lines that have come since the last time."""
+        """Return the lines added since the last call."""
         with self._lock:
             lines, self._lines = self._lines, []
         return lines
 
     def flush(self, *, last: bool = False) -> None:
-        """Do nothing: what was taken is in memory."""
+        """Do nothing: entries are kept in memory."""
 
     def close(self) -> None:
-        """Do nothing: what was taken can still be fetched."""
+        """Do nothing: entries can still be taken."""
 
 
 def _line(result: ClaudeResult) -> str:
@@ -177,7 +180,7 @@ def _line(result: ClaudeResult) -> str:
 
 
 def read_results(lines: Iterable[str]) -> Iterable[ClaudeResult]:
-    """Return what `ForwardingLedger` took; an answer that failed comes without its error."""
+    """Return the answers in the lines of a `ForwardingLedger`; a failed answer has lost its error."""
     for line in lines:
         record: Dict[str, Any] = load_json(line)
         plain = ClaudeResult.from_record(record["answer"], fingerprint=record["fingerprint"], age_seconds=0.0)
