@@ -1,6 +1,6 @@
-"""What users import to test their own notebooks and code: no network, no key, no money.
+"""Tools for testing notebooks and code that use this package, without network, key or cost.
 
-If the package is installed, pytest has the fixtures ``claude_fake`` and ``claude_answers``.
+With the package installed, pytest provides the fixtures ``claude_fake`` and ``claude_answers``.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class FakeTransport:
     Parameters
     ----------
     handler : callable
-        Takes the `ClaudeRequest`. Returns the answer's text, or a mapping of those ``message`` fields that differ from the
-        usual ones; or raises one of the errors of `claude_force_nb.errors`. May be asynchronous.
+        Takes the `ClaudeRequest`. Returns the answer's text, or a mapping with ``message`` fields that differ from the
+        defaults; or raises an error of `claude_force_nb.errors`. May be asynchronous.
 
     Attributes
     ----------
     requests : list of ClaudeRequest
-        What was sent, in order.
+        The requests sent, in order.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class FakeTransport:
     async def send(
         self, request: ClaudeRequest, *, timeout_seconds: float, partial: Optional[PartialAnswer] = None
     ) -> Answer:
-        """Return what the handler returns. Usage is estimated at four characters per token if the handler gives none."""
+        """Return the handler's answer. Usage not set by the handler is estimated at four characters per token."""
         if self._closed:
             raise TransportClosedError("the orchestrator is closed; make a new one")
         self.requests.append(request)
@@ -97,15 +97,15 @@ def _message(request: ClaudeRequest, text: str) -> Dict[str, Any]:
     }
 
 
-if "pytest" in sys.modules:  # true when pytest loads this module as a plugin; nobody else pays for the import
+if "pytest" in sys.modules:  # true when pytest loads this module as a plugin; otherwise pytest is not imported
     import pytest
 
     @pytest.fixture
     def claude_fake(tmp_path: Path) -> Iterator[Callable[..., AsyncAgentOrchestrator]]:
-        """``claude_fake(handler, **options)`` gives an orchestrator with a `FakeTransport`. If the handler is a text, it is the answer to every prompt.
+        """``claude_fake(handler, **options)`` returns an orchestrator with a `FakeTransport`.
 
-        Cache and ledger are under `tmp_path`, environment variables are ignored, and everything is closed at the end of the test.
-        ``orchestrator.transport.requests`` is what was sent.
+        If the handler is a text, it is the answer to every prompt. Cache and ledger are under `tmp_path`, environment variables
+        are ignored, and everything is closed at the end of the test. ``orchestrator.transport.requests`` has the requests sent.
         """
         from .orchestrator import AsyncAgentOrchestrator
 
@@ -129,11 +129,11 @@ if "pytest" in sys.modules:  # true when pytest loads this module as a plugin; n
     def claude_answers(
         request: pytest.FixtureRequest, tmp_path: Path
     ) -> Iterator[Callable[..., AsyncAgentOrchestrator]]:
-        """``claude_answers(path=None, **options)`` gives an orchestrator that answers only from an answer file: frozen, no key, no network.
+        """``claude_answers(path=None, **options)`` returns an orchestrator that answers only from a frozen answer file.
 
-        By default the file is next to the test's module, ``test_x.answers.jsonl`` for ``test_x.py``. With
-        ``CLAUDE_FORCE_ANSWERS_MODE=record``, the API is asked and its answers are recorded in the file. The ledger is under
-        `tmp_path`, and the cache is disabled.
+        It needs no key and no network. By default the file is next to the test's module, ``test_x.answers.jsonl`` for
+        ``test_x.py``. With ``CLAUDE_FORCE_ANSWERS_MODE=record``, the API is asked and its answers are recorded in the file. The
+        ledger is under `tmp_path`, and the cache is disabled.
         """
         from .orchestrator import AsyncAgentOrchestrator
 

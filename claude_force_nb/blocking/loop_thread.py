@@ -13,14 +13,14 @@ from claude_force_nb.errors import ClaudeForceError
 __all__ = ["LoopThread"]
 
 T = TypeVar("T")
-# A wait without a limit cannot be interrupted on Windows.
+# Poll, since a wait without a timeout cannot be interrupted on Windows.
 _POLL_SECONDS = 0.5
-# Time that interrupted work has to store answers that are paid for.
+# How long interrupted work may take to store answers that are already paid for.
 _CANCEL_GRACE_SECONDS = 1.0
 
 
 class LoopThread:
-    """Runs coroutines to their end in its own thread, which starts with the first and ends with the process."""
+    """Runs coroutines in a thread of its own, which starts with the first one and ends with the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,12 +28,12 @@ class LoopThread:
         self._process = 0
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what `work` gives; Ctrl+C and Stop cancel it.
+        """Run `work` and return its result; Ctrl+C and Stop cancel it.
 
         Raises
         ------
         ClaudeForceError
-            If called in this very thread, as a listener may: it would wait for itself.
+            If called in this very thread, for example by a listener, since it would wait for itself.
         """
         loop = self._running_loop()
         try:
@@ -55,7 +55,7 @@ class LoopThread:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            # A forked process has the loop and not the thread.
+            # A forked process inherits the loop, but not the thread.
             if self._loop is None or self._process != os.getpid():
                 self._loop, self._process = asyncio.new_event_loop(), os.getpid()
                 threading.Thread(target=self._loop.run_forever, name="claude-force-blocking", daemon=True).start()
@@ -67,5 +67,5 @@ def _wait(future: concurrent.futures.Future[T]) -> T:
         try:
             return future.result(timeout=_POLL_SECONDS)
         except concurrent.futures.TimeoutError:
-            if future.done():  # the error is that of the work
+            if future.done():  # the work itself raised the error
                 raise

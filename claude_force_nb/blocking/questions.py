@@ -22,41 +22,41 @@ _process = 0
 
 
 def ask(prompt: str, *, orchestrator: Optional[AsyncAgentOrchestrator] = None, **options: Any) -> ClaudeResult:
-    """Return the answer to a prompt, and wait for it.
+    """Send a prompt, wait for the answer and return it.
 
     Parameters
     ----------
     prompt : str
     orchestrator : AsyncAgentOrchestrator, optional
-        One with the defaults and the environment of the first call by default, which all calls share.
+        By default, one that all calls share, created with the defaults and the environment of the first call.
     **options
-        Of `AsyncAgentOrchestrator.run`.
+        Options of `AsyncAgentOrchestrator.run`.
 
     Raises
     ------
     ClaudeForceError
-        As `AsyncAgentOrchestrator.run` does.
+        Like `AsyncAgentOrchestrator.run`.
     """
     asked = orchestrator or _default()
     return _thread.run(lambda: asked.run(prompt, **options))
 
 
 def ask_many(prompts: Any, *, orchestrator: Optional[AsyncAgentOrchestrator] = None, **options: Any) -> BatchResult:
-    """Return the answers for every row of a source, and wait for all of them.
+    """Answer every row of a source, wait for all answers and return them.
 
     Parameters
     ----------
     prompts : object
-        A list, a table, a file, as for `AsyncAgentOrchestrator.run_many`.
+        A list, a table or a file, as for `AsyncAgentOrchestrator.run_many`.
     orchestrator : AsyncAgentOrchestrator, optional
         See `ask`.
     **options
-        Of `AsyncAgentOrchestrator.run_many`.
+        Options of `AsyncAgentOrchestrator.run_many`.
 
     Raises
     ------
     ClaudeForceError
-        As `AsyncAgentOrchestrator.run_many` does.
+        Like `AsyncAgentOrchestrator.run_many`.
     """
     asked = orchestrator or _default()
     return _thread.run(lambda: asked.run_many(prompts, **options))

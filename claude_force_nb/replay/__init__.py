@@ -1,6 +1,7 @@
-"""Notebooks run again from their answer files, and compared with what was saved.
+"""Runs notebooks again from their answer files, and compares them with the saved outputs.
 
-`saved` reads a notebook and what its outputs say of their answers; `running` runs it frozen in a kernel of its own, `closed_kernel`, whose
-sockets are closed; `comparing` says which cells changed; `auditing` holds shown answers against the file and the cache; `cli` and
-`audit_cli` are the commands, `arguments` what they share. Others use the commands only. Nothing here imports IPython; nbclient is imported when a notebook is run.
+`saved` reads a notebook and the metadata of the answers in it. `running` runs it in frozen mode, in a `closed_kernel` without
+network access. `comparing` finds the cells that changed; `auditing` checks shown answers against the answer file and the
+cache. `cli` and `audit_cli` are the commands, with their shared code in `arguments`. Other packages use only the commands.
+Nothing here imports IPython; nbclient is imported when a notebook is run.
 """

@@ -1,4 +1,4 @@
-"""What the commands `replay` and `audit` share: a notebook, the answer file beside it, and status 2 where these cannot be used."""
+"""Code that the commands `replay` and `audit` share: their inputs, and exit status 2 if these cannot be used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def add_inputs(parser: argparse.ArgumentParser, *, notebook: str) -> None:
-    """Add the notebook, whose meaning is given, and ``--answers``."""
+    """Add the argument for the notebook, with the help text `notebook`, and ``--answers``."""
     parser.add_argument("notebook", type=Path, help=notebook)
     parser.add_argument("--answers", type=Path, help="answer file (default: NAME.answers.jsonl beside NAME.ipynb)")
 
@@ -30,9 +30,9 @@ def open_inputs(arguments: argparse.Namespace, *, needs_answers: bool) -> Tuple[
     Raises
     ------
     SourceError
-        If the notebook cannot be read, or is not one.
+        If the notebook cannot be read, or is not a notebook.
     AnswerFileError
-        If the answer file cannot be read, or is not there though it was named or `needs_answers`.
+        If the answer file cannot be read, or does not exist although it was named or `needs_answers` is True.
     """
     path: Path = arguments.notebook
     saved = read_notebook(str(path))
@@ -45,7 +45,7 @@ def open_inputs(arguments: argparse.Namespace, *, needs_answers: bool) -> Tuple[
 
 
 def status_two_on_wrong_use(command: Command) -> Command:
-    """Make a command print one line and return 2 where its files or options cannot be used."""
+    """Wrap a command so that it prints one line and returns 2 if its files or options cannot be used."""
 
     @functools.wraps(command)
     def run(arguments: argparse.Namespace) -> int:

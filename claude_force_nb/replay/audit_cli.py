@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     saved, answers = open_inputs(arguments, needs_answers=False)
     with ResponseCache() as cache:
-        # Looking at a cache must not make one.
+        # An audit must not create a cache.
         found = audit(shown_answers(saved), answers, cache if cache.directory.is_dir() else None)
     if arguments.json:
         print(json.dumps([answer.to_record() for answer in found], indent=1, sort_keys=True))

@@ -1,4 +1,4 @@
-"""Shown answers held against the answer file and the cache."""
+"""Checks the answers that a notebook shows against the answer file and the cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class AuditedAnswer:
     cell : int
         Number of the code cell, from 1.
     agent, model, model_asked, date, cost, request_id, fingerprint : str or None
-        As the notebook says.
+        Values from the notebook's metadata.
     found_in : str
         ``file``, ``cache`` or ``nowhere``.
     same_text : bool or None
@@ -45,18 +45,18 @@ class AuditedAnswer:
 
     @property
     def ok(self) -> bool:
-        """Whether the answer is known, and shown as it is."""
+        """Whether the answer was found, and is shown unchanged."""
         return self.same_text is True
 
     def to_record(self) -> Dict[str, Any]:
-        """Return it as JSON data."""
+        """Return the result as JSON data."""
         return asdict(self)
 
 
 def audit(
     shown: Iterable[ShownAnswer], answers: Optional[AnswerFile], cache: Optional[ResponseCache]
 ) -> List[AuditedAnswer]:
-    """Return what is known about each shown answer."""
+    """Return the result for each shown answer."""
     return [_audited(each, answers, cache) for each in shown]
 
 
@@ -67,7 +67,7 @@ def _audited(shown: ShownAnswer, answers: Optional[AnswerFile], cache: Optional[
     known = None if answers is None else answers.entry(fingerprint)
     if known is not None and answers is not None:
         found_in, candidates = "file", [known.result]
-        if said.get("repaired") is True:  # the text is that of the second answer, to a question of its own
+        if said.get("repaired") is True:  # the text shown is the answer to the repair request
             entries = (answers.entry(each) for each in answers.fingerprints())
             candidates = [entry.result for entry in entries if entry is not None]
     elif cache is not None and _is_fingerprint(fingerprint):
@@ -91,7 +91,7 @@ def _is_fingerprint(text: str) -> bool:
 
 
 def _shows(text: str, result: ClaudeResult) -> bool:
-    """Return whether a plain text shows an answer, as it is or, for JSON, one part a line."""
+    """Return whether a plain text shows an answer, unchanged or, for JSON, indented."""
     if result.thinking:
         text = text.rpartition("[/thinking]\n\n")[2]
     if text == without_controls(result.text):

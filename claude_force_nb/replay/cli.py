@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _stale(answers: AnswerFile) -> List[str]:
-    """Return the lines whose fingerprint does not match their request, so that no request can ever find them."""
+    """Return a message for each line whose fingerprint does not match its request, so that no request can find it."""
     lines = (answers.line(fingerprint) for fingerprint in answers.fingerprints())
     return [
         f"{answers.name}: line {line.number} is stale: its question does not match its fingerprint"
@@ -90,7 +90,7 @@ def _summary(replayed: Replayed, answers: AnswerFile, problems: int) -> str:
 
 
 def _write(replayed: Replayed, path: Path) -> None:
-    """Write the notebook that was run. A cell whose output did not change is written as it was saved, so that a diff shows only real changes."""
+    """Write the replayed notebook; cells with the same output are written as saved, so that a diff shows only changes."""
     import nbformat
 
     changed = changed_cells(replayed.saved, replayed.notebook)

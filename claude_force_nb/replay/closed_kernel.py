@@ -1,7 +1,7 @@
 """``python -m claude_force_nb.replay.closed_kernel``: an IPython kernel in which no code can open a connection.
 
-The kernel's own channels are those of ZeroMQ, which does not go through Python's sockets. What the notebook starts as another process
-is not held back.
+The kernel's own channels use ZeroMQ, which does not go through Python's sockets. Other processes that the notebook starts
+are not restricted.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _CLOSED = frozenset(
 
 
 def close_network() -> None:
-    """Refuse every connection, name look-up and listening of this process from now on; it cannot be undone.
+    """Refuse every connection, name lookup and listening socket in this process from now on.
 
-    An audit hook stays for the life of the interpreter (Python documentation, ``sys.addaudithook``).
+    This cannot be undone: an audit hook stays for the life of the interpreter (Python docs, ``sys.addaudithook``).
     """
     sys.addaudithook(_refuse)
 

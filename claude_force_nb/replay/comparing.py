@@ -1,4 +1,4 @@
-"""What changed between a saved notebook and the same one run again. Pure."""
+"""Compares a saved notebook with the same notebook run again. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["changed_cells", "failed_cells", "missed_cells"]
 _MISS = "AnswerMissError"
 _METADATA_KEY = "claude_force_nb"
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
-# One line, wherever the machine has its files.
+# A warning of this package is one line, which does not contain paths of the machine.
 _OWN_WARNING = re.compile(r"^claude_force_nb:\d+: .*\n?", re.MULTILINE)
-# The table of a batch, whose rows say whether they were answered now.
+# The table of a batch, whose rows say whether their answer was cached.
 _BATCH = re.compile(r"row +status +")
 _BATCH_ROW = re.compile(r"^(\d+) +(?:ok|cached) +", re.MULTILINE)
 _OWN_HTML = '<div class="claude-force '
@@ -24,7 +24,7 @@ _FORMS = ("text/plain", "text/markdown", "text/html")
 
 
 def missed_cells(again: Mapping[str, Any]) -> Dict[int, str]:
-    """Return the cells whose answer is not in the file, by number, with the line that says what differs."""
+    """Return the cells whose answer is not in the file, by number, with a line that says what differs."""
     return {
         number: one_line(output.get("evalue", ""))
         for number, cell in enumerate(code_cells(again), 1)
@@ -34,7 +34,7 @@ def missed_cells(again: Mapping[str, Any]) -> Dict[int, str]:
 
 
 def failed_cells(saved: Mapping[str, Any], again: Mapping[str, Any]) -> Dict[int, str]:
-    """Return the cells that raise now and did not when they were saved, but for misses, by number, with their error."""
+    """Return the cells that fail now but not in the saved notebook, other than misses, by number with their error."""
     failed = {}
     for number, (before, after) in enumerate(zip(code_cells(saved), code_cells(again)), 1):
         errors = [output for output in _outputs(after) if output.get("output_type") == "error"]
@@ -45,9 +45,9 @@ def failed_cells(saved: Mapping[str, Any], again: Mapping[str, Any]) -> Dict[int
 
 
 def changed_cells(saved: Mapping[str, Any], again: Mapping[str, Any]) -> List[int]:
-    """Return the numbers of the code cells that show something else now.
+    """Return the numbers of the code cells whose output has changed.
 
-    What is paid, saved or warned of in this run does not count, nor do addresses of objects in memory, settings, costs and the like.
+    Costs, savings and warnings of the run are ignored, as are memory addresses of objects, settings and the like.
     """
     return [
         number
@@ -62,7 +62,7 @@ def _outputs(cell: Mapping[str, Any]) -> List[Mapping[str, Any]]:
 
 
 def _shown(cell: Mapping[str, Any]) -> List[Any]:
-    """Return what a cell shows, as data that can be compared; texts of one stream are one."""
+    """Return the output of a cell as data that can be compared; texts of the same stream are joined."""
     shown: List[Any] = []
     for output in _outputs(cell):
         kind = output.get("output_type")
@@ -92,12 +92,12 @@ def _data(output: Mapping[str, Any]) -> Any:
     data = data if isinstance(data, Mapping) else {}
     said = _said(output)
     if said:
-        # Every form contains the receipt; the others are compared through the plain one.
+        # Every MIME type contains the receipt; the plain text, without it, stands for all.
         return [said.get("fingerprint"), without_receipt(_plain(data.get("text/plain")))]
     if _BATCH.match(_plain(data.get("text/plain"))):
         return _BATCH_ROW.sub(r"\1 ", without_receipt(_plain(data.get("text/plain"))))
     if _plain(data.get("text/html")).startswith(_OWN_HTML):
-        # Another version of the package may set the same in another way.
+        # Another version of the package may render the same content differently.
         return _plain(data.get("text/plain"))
     return {form: _plain(value) if form in _FORMS else value for form, value in data.items()}
 

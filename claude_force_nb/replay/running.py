@@ -1,4 +1,4 @@
-"""A notebook run frozen: in a fresh kernel without network, from its answer file, leaving no trace in the user's folders."""
+"""Runs a notebook in frozen mode: in a new kernel without network, from its answer file, outside the user's folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Replayed", "run_frozen"]
 
-# Never given to the kernel: nothing is asked of the API.
+# Never passed to the kernel, which does not call the API.
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE", "ANTHROPIC_CONFIG_DIR")
 _UNUSED = """
 import json
@@ -32,18 +32,18 @@ print(json.dumps(None if answers is None else [answers.missed, answers.misses, a
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of it.
+    """The result of a replay.
 
     Attributes
     ----------
     saved, notebook : NotebookNode
-        As it was, and as it ran.
+        The notebook as saved, and as run again.
     missed : int
-        Questions that the file did not answer, also those of rows of a batch.
+        Number of requests that the file could not answer, including rows of batches.
     misses : list of str
-        What was said of the first of these.
+        Messages about the first of them.
     unused : list of str or None
-        Fingerprints of the file's answers that nobody asked for; None if the notebook did not get that far.
+        Fingerprints of the file's answers that were not used; None if the notebook did not run to its end.
     """
 
     saved: NotebookNode
@@ -54,17 +54,17 @@ class Replayed:
 
 
 def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], timeout_seconds: float) -> Replayed:
-    """Run a notebook; a cell that fails does not end it.
+    """Run a notebook, and continue after cells that fail.
 
     Parameters
     ----------
     path : Path
-        The notebook; it runs in its own folder.
+        The notebook, which runs in its own folder.
     answers : AnswerFile
     environ : mapping
-        Environment variables; keys are left out of it.
+        Environment variables; keys are removed.
     timeout_seconds : float
-        Of one cell, over 0.
+        Time limit of one cell, > 0.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], t
         @property
         def kernel_spec(self) -> KernelSpec:
             command = [sys.executable, "-m", "claude_force_nb.replay.closed_kernel", "-f", "{connection_file}"]
-            command.append("--IPKernelApp.log_level=40")  # it warns of channels that are not encrypted
+            command.append("--IPKernelApp.log_level=40")  # errors only: no warning about unencrypted channels
             return KernelSpec(argv=command, display_name="replay", language="python")
 
     try:
@@ -113,7 +113,7 @@ def run_frozen(path: Path, answers: AnswerFile, *, environ: Mapping[str, str], t
 
 
 def _environment(answers: AnswerFile, environ: Mapping[str, str], state: str) -> Dict[str, str]:
-    """Return the kernel's environment: frozen, keyless, with the server that the file was recorded from, which is never asked."""
+    """Return the kernel's environment: frozen mode, no key, and the recorded server's address, which is never contacted."""
     environment = {name: value for name, value in environ.items() if name not in _KEYS}
     environment.update(
         CLAUDE_FORCE_ANSWERS=answers.path,

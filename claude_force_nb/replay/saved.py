@@ -1,4 +1,4 @@
-"""A notebook file, and what its outputs say of the answers that they show."""
+"""Reads a notebook file, and the metadata of the answers that its outputs show."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ShownAnswer:
     cell : int
         Number of the code cell, from 1.
     text : str
-        What is shown as plain text, without the receipt.
+        The plain text shown, without the receipt.
     provenance : mapping
-        ``fingerprint``, ``request_id``, ``model``, ``model_asked``, ``agent``, ``date``, ``cost``, ``package``, ``repaired``; what a
-        notebook may hold of these is believed no further than it is shown.
+        ``fingerprint``, ``request_id``, ``model``, ``model_asked``, ``agent``, ``date``, ``cost``, ``package``, ``repaired``,
+        as claimed by the notebook; the values are displayed but not trusted.
     """
 
     cell: int
@@ -44,7 +44,7 @@ def read_notebook(path: str) -> Dict[str, Any]:
     Raises
     ------
     SourceError
-        If it cannot be read, or is not one.
+        If the file cannot be read, or is not a notebook.
     """
     try:
         notebook: Any = load_json(read_regular(path, max_bytes=_MAX_BYTES).decode("utf-8"))
@@ -66,12 +66,12 @@ def code_cells(notebook: Mapping[str, Any]) -> List[Any]:
 
 
 def is_about_the_run(cell: Mapping[str, Any]) -> bool:
-    """Return whether a cell shows live what goes on, which is not the same elsewhere."""
+    """Return whether a cell shows live progress, which differs from run to run."""
     return _ABOUT_THE_RUN.search(_joined(cell.get("source"))) is not None
 
 
 def shown_answers(notebook: Mapping[str, Any]) -> Iterator[ShownAnswer]:
-    """Give the answers that the outputs show and say where they are from."""
+    """Yield the answers in the outputs that have provenance metadata."""
     for number, cell in enumerate(code_cells(notebook), 1):
         outputs = cell.get("outputs")
         for output in outputs if isinstance(outputs, list) else ():
@@ -84,12 +84,12 @@ def shown_answers(notebook: Mapping[str, Any]) -> Iterator[ShownAnswer]:
 
 
 def without_receipt(plain: str) -> str:
-    """Return what an answer's plain text shows above its receipt."""
+    """Return an answer's plain text without its receipt."""
     return plain.rpartition("\n\n")[0]
 
 
 def _joined(text: Any) -> str:
-    """Return the text of a notebook, which may be one text or a list of lines."""
+    """Return a text of a notebook, which may be stored as one string or a list of lines."""
     if isinstance(text, list):
         return "".join(line for line in text if isinstance(line, str))
     return text if isinstance(text, str) else ""
