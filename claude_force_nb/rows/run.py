@@ -6,7 +6,7 @@ import time
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, AsyncIterator, Callable, Collection, Dict, Iterable, List, Optional, Protocol, Set, Tuple
+from typing import Any, AsyncIterator, Callable, Dict, Iterable, List, Optional, Protocol, Set, Tuple
 
 from claude_force_nb.calls.compose import RequestMaker
 from claude_force_nb.calls.options import CallOptions
@@ -55,8 +55,6 @@ class Rows:
         Number of items, if known.
     choose : callable, optional
         Returns the options of a row with its own agent or model.
-    hidden : collection of str
-        Column names. A row without a value for one of them does not fall back to the run's variable of that name.
     """
 
     def __init__(
@@ -69,7 +67,6 @@ class Rows:
         on_result: Optional[OnResult] = None,
         total: Optional[int] = None,
         choose: Optional[Callable[[CallOptions, Any, Any], CallOptions]] = None,
-        hidden: Collection[str] = (),
     ) -> None:
         # A missing value must not become the text "nan" in a row's prompt, so such rows are skipped by default.
         self.call = call if call.missing is not None else replace(call, missing="skip")
@@ -78,7 +75,6 @@ class Rows:
         self._maker = maker
         self._makers: Dict[int, Tuple[CallOptions, RequestMaker]] = {}
         self._choose = choose
-        self._hidden = hidden
         self._settings = SettingsWatch()
         self._ended_early: Set[int] = set()
         self._template = template
@@ -138,15 +134,10 @@ class Rows:
                 variables = _without_blanks(variables)
             varying = variables.keys()
             if call.variables:
-                variables = ChainMap(variables, self._shared(call.variables, variables))  # type: ignore[arg-type]
+                variables = ChainMap(variables, call.variables)  # type: ignore[arg-type]
             return self._looked_at(self._maker_for(call).request(self._template, variables, varying=varying))
         except ClaudeForceError as error:
             raise type(error)(f"row {row}: {error}") from error.__cause__
-
-    def _shared(self, shared: Mapping[str, Any], own: Mapping[Any, Any]) -> Mapping[str, Any]:
-        """Return the variables of the run that a row may use: where a column is called like one, the column is meant in every row."""
-        lacking = [name for name in self._hidden if name not in own]
-        return {name: value for name, value in shared.items() if name not in lacking} if lacking else shared
 
     def _looked_at(self, request: ClaudeRequest) -> ClaudeRequest:
         if request.cache_mark is not None:

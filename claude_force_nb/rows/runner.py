@@ -160,14 +160,7 @@ class RowRunner:
         call = self._composer.resolve(CallOptions.of(options))
         source = _source(prompts, keep=False)
         source.check(template, call.variables)
-        rows = Rows(
-            source.feed(),
-            call,
-            self._composer.maker,
-            template=template,
-            choose=self._own_options(),
-            hidden=source.shadowed,
-        )
+        rows = Rows(source.feed(), call, self._composer.maker, template=template, choose=self._own_options())
         async for row, item in rows:
             try:
                 yield row, rows.request(row, item)
@@ -248,7 +241,6 @@ class RowRunner:
                 on_result=tell,
                 total=source.total,
                 choose=self._own_options(),
-                hidden=source.shadowed,
             )
             if isinstance(run.on_result, ResultCollector):
                 run.on_result.watch(rows)

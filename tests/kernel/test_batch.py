@@ -299,6 +299,23 @@ def test_unloading_ends_what_runs_behind(kernel: LiveKernel, server: Simulator) 
     wait_until(lambda: server.counters.in_flight == 0)
 
 
+def test_a_column_is_not_taken_from_the_notebook(kernel: LiveKernel, server: Simulator) -> None:
+    """A row that lacks a column has its default, or no answer, though the notebook has a variable of that name; one warning says so."""
+    kernel.run("mark = 'of the notebook'\nuneven = [{'text': 'first', 'mark': 'its own'}, {'text': 'second'}]")
+    before = len(server.requests)
+    cell = kernel.run("%%claude_batch uneven model=haiku into=found\n{{ text }}: {{ mark | default('none') }}")
+    assert "the notebook's variable of that name is not used" in cell.stderr
+    asked = [request.body["messages"][-1]["content"] for request in server.requests[before:]]
+    assert sorted(asked) == ["first: its own", "second: none"]
+    kernel.run("%%claude_batch uneven model=haiku into=found\n{{ mark }}")
+    assert kernel.value("[row.status for row in found]") == "['ok', 'failed']"
+    assert kernel.value("\"'mark'\" in str(found[1].error)") == "True"
+    assert "of the notebook" not in str([request.body for request in server.requests[before:]])
+    grid = "%%claude_compare uneven models=haiku,sonnet into=grid\n{{ text }} {{ mark | default('none') }}"
+    assert kernel.run(grid).status == "ok"
+    assert "of the notebook" not in str([request.body for request in server.requests[before:]])
+
+
 @pytest.mark.slow
 def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> None:
     """--dry-run counts rows, prompts and tokens, prices them both ways, and calls only what is free."""

@@ -122,17 +122,6 @@ def test_a_column_that_some_rows_lack(
     assert sorted(found) == ["a n", "b none", "c none"]
 
 
-def test_a_column_is_not_taken_from_elsewhere(run: Any, make: Make, simulator: Simulator) -> None:
-    """Where a variable is called like a column, rows that lack the column do not get the variable's value."""
-    rows = [{"text": "a", "note": "n"}, {"text": "b"}]
-    more = {"variables": {"note": "of the notebook"}}
-    batch = run(make(max_concurrent=1).run_many(rows, template="{{ text }} {{ note | default('none') }}", **more))
-    assert _sent(simulator) == ["a n", "b none"]
-    batch = run(make().run_many(rows, template="{{ text }}: {{ note }}", **more))
-    assert [row.status for row in batch] == ["ok", "failed"]
-    assert "'note' in {{ note }} is not defined" in str(batch[1].error)
-
-
 def test_what_is_written_of_them(run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
     """A file has null for what is missing, and says why the row was not asked."""
     path = tmp_path / "out.jsonl"

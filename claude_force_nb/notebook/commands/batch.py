@@ -19,7 +19,7 @@ from claude_force_nb.warn import warn
 
 from .background_run import BackgroundRun
 from .batch_run import BatchOutcome, BatchRun, Plan
-from .call_arguments import call_arguments, take_option
+from .call_arguments import call_arguments, hide_columns, take_option
 from .cluster_route import ClusterRoute, fetch_rows, find_cluster
 from .reference import Reference
 
@@ -167,6 +167,7 @@ async def _arguments(
         for name in (each for each in source.shadowed if each in local_names or each in session.front_end.names):
             where = f"{name} in {{{{ }}}} is a column of {source.name}"
             warn(f"{where}; the notebook's variable of that name is not used", ClaudeForceWarning)
+        hide_columns(call, source.shadowed)
         if source.is_empty():
             raise SourceError(f"{source.name} is empty; nothing was sent")
     cell = session.front_end.cell_id()

@@ -19,7 +19,7 @@ from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.results import BatchResult
 from claude_force_nb.rows.sources import Source
 
-from .call_arguments import call_arguments, take_option
+from .call_arguments import call_arguments, hide_columns, take_option
 
 __all__ = ["compare_rows"]
 
@@ -131,6 +131,7 @@ async def _columns(
                 raise SourceError(f"{source.name} can be read once only: compare a list of it; nothing was sent")
             call = call_arguments({**options, **place, "raw": template is None}, settings, local_names, names)
             source.check(template, call.get("variables"))
+            hide_columns(call, source.shadowed)
             if source.is_empty():
                 raise SourceError(f"{source.name} is empty; nothing was sent")
             columns.append(_Column(place, source, {**shared, **call, "cell": session.front_end.cell_id()}))
