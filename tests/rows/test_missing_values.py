@@ -135,3 +135,11 @@ def test_only_known_modes(run: Any, make: Make) -> None:
     """Another word is one line before anything is sent."""
     with pytest.raises(OptionError, match="missing must be one of skip, empty, keep, not 'drop'"):
         run(make().run_many(["a"], missing="drop"))
+
+
+def test_variables_of_a_run_stand_in_for_columns(run: Any, make: Make, simulator: Simulator) -> None:
+    """A variable given for all rows is the value of those that lack a column of that name; ``default`` is asked after it."""
+    rows = [{"text": "a", "note": "n"}, {"text": "b"}]
+    template = "{{ text }} {{ note | default('none') }}"
+    run(make(max_concurrent=1).run_many(rows, template=template, variables={"note": "of all"}))
+    assert _sent(simulator) == ["a n", "b of all"]
