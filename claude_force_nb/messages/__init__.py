@@ -1,5 +1,5 @@
-"""What is sent and what comes back, as plain values.
+"""Requests and results as plain values.
 
-A `request` has a fingerprint, a `result` has its text, `usage` and cost; `models` and `thinking` hold what each model accepts. Everything
-here is pure, and every room above may use it.
+A `request` has a fingerprint; a `result` has its text, `usage` and cost; `models` and `thinking` know what each model
+accepts. Everything here is pure, and every room above may use it.
 """

@@ -1,4 +1,4 @@
-"""What a server's address tells about the server. Pure."""
+"""Classify server addresses. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 __all__ = ["is_loopback", "is_private"]
 
 
-@lru_cache(maxsize=32)  # several times for each call, and always the same few
+@lru_cache(maxsize=32)  # called several times per call, with the same few addresses
 def is_loopback(server: str) -> bool:
     """Return whether an address is on this machine: ``localhost``, ``127.0.0.0/8`` or ``::1``."""
     try:
@@ -20,5 +20,5 @@ def is_loopback(server: str) -> bool:
 
 
 def is_private(server: str) -> bool:
-    """Return whether what is sent to a server is encrypted, or does not leave this machine."""
+    """Return whether data sent to a server is encrypted, or does not leave this machine."""
     return urlsplit(server).scheme == "https" or is_loopback(server)

@@ -1,7 +1,7 @@
-"""Where a request marks its prompt for the API's prompt cache. Pure.
+"""The mark for the API's prompt cache in a request. Pure.
 
-A mark changes what a request costs, not what it asks. So it is not part of the fingerprint, and is added to the body only on sending.
-Rules: "Prompt caching" in the API's documentation.
+A mark changes the cost of a request, not its meaning. So it is not part of the fingerprint, and is added to the body
+only when the request is sent. Rules: "Prompt caching" in the API's documentation.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ _NOT_MARKED = ("thinking", "redacted_thinking")
 
 @dataclass(frozen=True, eq=False)
 class CacheMark:
-    """One mark. Requests marked by the same object share their prompt up to the mark.
+    """One mark. Requests with the same mark object share their prompt up to the mark.
 
     Attributes
     ----------
     place : str
-        ``tools`` and ``system`` mark their own end, ``prompt`` the shared part of the last message, ``end`` the end of the prompt.
+        ``tools`` or ``system`` marks the end of that part, ``prompt`` the shared part of the last message, ``end`` the
+        end of the prompt.
     ttl : str
         Lifetime, ``5m`` or ``1h``; each read renews it.
     shared_characters : int
-        For ``prompt``, where in the text the mark stands: before its end; 0 if it stands behind a whole block.
+        For ``prompt``, the number of shared characters in the text that contains the mark; 0 if the mark follows a
+        whole block.
     shared_blocks : int
-        For ``prompt``, how many whole blocks of the last message stand before that text; 0 if its content is text.
+        For ``prompt``, the number of whole blocks of the last message before that text; 0 if the content is text.
     adapts : bool
-        True if the lifetime was not chosen by the user, so that a run for which it is too short may take the longer one.
+        True if the user did not choose the lifetime, so that a run may switch to the longer one.
     """
 
     place: str
@@ -42,12 +44,12 @@ class CacheMark:
 
     @property
     def lifetime_seconds(self) -> float:
-        """How long the API keeps what was written or read."""
+        """How long the API keeps an entry after it was written or read, in seconds."""
         return 3600.0 if self.ttl == "1h" else 300.0
 
 
 def marked_body(body: Mapping[str, Any], mark: CacheMark) -> Dict[str, Any]:
-    """Return a copy of a body with the mark added, or an unmarked copy if that place cannot carry one."""
+    """Return a copy of a body with the mark added, or an unmarked copy if there cannot be a mark in that place."""
     control: Dict[str, Any] = {"type": "ephemeral"}
     if mark.ttl != "5m":
         control["ttl"] = mark.ttl
@@ -69,13 +71,13 @@ def marked_body(body: Mapping[str, Any], mark: CacheMark) -> Dict[str, Any]:
 
 
 def _split(content: Any, mark: CacheMark) -> Tuple[List[Any], List[Any]]:
-    """Return the blocks of a message before a mark and behind it; nothing before it where no block can carry it."""
+    """Return the blocks of a message before and after a mark; none before it if no block can carry the mark."""
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     before, rest = blocks[: mark.shared_blocks], blocks[mark.shared_blocks :]
     text = rest[0].get("text") if rest and mark.shared_characters else None
     if isinstance(text, str):
         shared, own = text[: mark.shared_characters], text[mark.shared_characters :]
-        if shared.strip() and own.strip():  # the API refuses blocks that are only white space
+        if shared.strip() and own.strip():  # the API refuses blocks of nothing but white space
             return [*before, {**rest[0], "text": shared}], [{**rest[0], "text": own}, *rest[1:]]
         if not own and len(rest) > 1:
             return [*before, rest[0]], rest[1:]
@@ -83,7 +85,7 @@ def _split(content: Any, mark: CacheMark) -> Tuple[List[Any], List[Any]]:
 
 
 def beginning_of(content: Any, shared_blocks: int, shared_characters: int) -> Tuple[Sequence[Any], str]:
-    """Return the first blocks of a message's content, and the first characters of the text behind them."""
+    """Return the first blocks of a message's content, and the first characters of the text after them."""
     if isinstance(content, str):
         return (), content[:shared_characters]
     if not isinstance(content, list):
@@ -106,7 +108,7 @@ def _marked_end(content: Any, control: Mapping[str, Any]) -> Any:
 
 
 def shared_part(body: Mapping[str, Any], mark: CacheMark) -> List[Any]:
-    """Return what comes before the mark: tools, system prompt, and messages or the beginning of the last one."""
+    """Return the part of a request before the mark: tools, system prompt, and messages or the beginning of the last one."""
     before = [body.get("tools"), body.get("system") if mark.place != "tools" else None]
     if mark.place == "end":
         return [*before, body["messages"]]
@@ -117,7 +119,7 @@ def shared_part(body: Mapping[str, Any], mark: CacheMark) -> List[Any]:
 
 
 def has_cache_control(body: Mapping[str, Any]) -> bool:
-    """Return whether a body has marks of its own."""
+    """Return whether a body already contains marks."""
     todo: List[Any] = [body]
     while todo:
         value = todo.pop()
@@ -131,12 +133,12 @@ def has_cache_control(body: Mapping[str, Any]) -> bool:
 
 
 def prefix_settings(body: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return what of a request decides whether its prompt is found in the prompt cache, beside the words themselves, by name.
+    """Return the settings, by name, that must be equal for a prompt to be found in the prompt cache, in addition to its text.
 
     Notes
     -----
-    "Prompt caching", "What invalidates the cache": a change of any of these has the messages read anew, and some of them the tools and
-    the system prompt as well.
+    "Prompt caching", "What invalidates the cache": if any of these changes, the messages are not found in the cache;
+    for some of them, neither are the tools and the system prompt.
     """
     config = body.get("output_config")
     config = config if isinstance(config, Mapping) else {}

@@ -1,7 +1,7 @@
-"""What a model is known to refuse, said in one line before anything is sent. Pure.
+"""Detect requests that a model is known to refuse, and explain it in one line before anything is sent. Pure.
 
-The rules are those of the API's documentation: "Errors", "Thinking", "Define tools", "Structured outputs" and each model's migration
-guide. What each model accepts is in `models`.
+The rules are from the API's documentation: "Errors", "Thinking", "Define tools", "Structured outputs" and each model's
+migration guide. `models` lists what each model accepts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .thinking import LEAST_BUDGET_TOKENS, OFF, least_effort
 
 __all__ = ["check_batch_fields", "check_body", "check_messages", "sampling_problem"]
 
-# From this version of the API on no model takes sampling parameters ("Versioning").
+# From this API version on, no model accepts sampling parameters ("Versioning").
 _NO_SAMPLING_VERSION = "2026-10-21"
 _SAMPLING = ("temperature", "top_p", "top_k")
 _LONG_OUTPUT_BETA = "output-300k-"
@@ -25,14 +25,14 @@ _NOT_IN_BATCHES = ("speed", "fallbacks", "thread", "diagnostics")
 
 
 def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, betas: Collection[str] = ()) -> None:
-    """Raise OptionError if the API is known to refuse a request body. Unknown models are let through.
+    """Raise OptionError if the API is known to refuse a request body. Bodies for unknown models always pass.
 
     Parameters
     ----------
     body : mapping
-        Complete, as it would be sent.
+        The complete body, as it would be sent.
     rules : ModelRules
-        Of the body's model.
+        Rules of the body's model.
     api_version : str
         ``anthropic-version`` of the request.
     betas : collection of str
@@ -58,7 +58,7 @@ def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, 
 
 
 def check_messages(body: Mapping[str, Any], rules: ModelRules) -> None:
-    """Do the part of `check_body` that depends on the messages: raise OptionError if the API is known to refuse them."""
+    """Raise OptionError if the API is known to refuse the messages; this is the part of `check_body` that depends on them."""
     if not rules.known:
         return
     prefilled = _is_prefilled(body)
@@ -78,7 +78,7 @@ def check_messages(body: Mapping[str, Any], rules: ModelRules) -> None:
 
 
 def check_batch_fields(body: Mapping[str, Any]) -> None:
-    """Raise OptionError if a request body, or the given part of one, has a field that message batches do not take."""
+    """Raise OptionError if a request body, or a part of one, has a field that message batches do not accept."""
     refused = [name for name in _NOT_IN_BATCHES if body.get(name) is not None]
     if body.get("stream"):
         refused.append("stream")
@@ -91,7 +91,7 @@ def check_batch_fields(body: Mapping[str, Any]) -> None:
 
 
 def sampling_problem(body: Mapping[str, Any], rules: ModelRules, *, api_version: str) -> Optional[str]:
-    """Return why a body's temperature, top_p or top_k would be refused; None if they are accepted."""
+    """Return why the API would refuse a body's temperature, top_p or top_k; None if it accepts them."""
     given = {name: body[name] for name in _SAMPLING if body.get(name) is not None}
     if not given:
         return None
@@ -118,7 +118,7 @@ def sampling_problem(body: Mapping[str, Any], rules: ModelRules, *, api_version:
 
 
 def _beyond_default(given: Dict[str, Any], rules: ModelRules) -> Optional[str]:
-    """Return why a model that takes only the default values would refuse those given."""
+    """Return why a model that accepts only the default values would refuse the given ones."""
     refused = [name for name, default in (("temperature", 1), ("top_p", 0.99)) if given.get(name, default) != default]
     refused += ["top_k"] if "top_k" in given else []
     if not refused and len(given) < 2:
@@ -189,7 +189,7 @@ def _check_effort(body: Mapping[str, Any], rules: ModelRules) -> None:
 
 
 def _is_prefilled(body: Mapping[str, Any]) -> bool:
-    """Return whether the messages end with a prefilled answer. A turn that paused at a server tool ends with that tool's block instead."""
+    """Return whether the messages end with a prefilled answer; a turn paused at a server tool ends with the tool's block."""
     last = body["messages"][-1] if isinstance(body["messages"], list) and body["messages"] else None
     if not isinstance(last, Mapping) or last.get("role") != "assistant":
         return False

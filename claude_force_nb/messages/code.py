@@ -1,4 +1,4 @@
-"""The code in an answer. Pure."""
+"""Find the code blocks in an answer. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class CodeBlock:
     Attributes
     ----------
     language : str
-        As named in the answer, in lower case; "" if it is not named.
+        Language named in the answer, in lower case; "" if none is named.
     text : str
-        The code, without the line end before its last fence.
+        The code, without the line end before the closing fence.
     """
 
     language: str
@@ -34,7 +34,7 @@ class CodeBlock:
 def code_blocks(markdown: str) -> Tuple[CodeBlock, ...]:
     """Return the fenced code blocks of a text in order, including those inside lists and quotes.
 
-    An unclosed block counts too: the answer may have been cut off.
+    An unclosed block counts too, since the answer may have been cut off.
     """
     if "```" not in markdown and "~~~" not in markdown:
         return ()
@@ -52,5 +52,5 @@ def code_blocks(markdown: str) -> Tuple[CodeBlock, ...]:
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    # Inline markup is not needed here.
+    # Only blocks matter here.
     return MarkdownIt("commonmark").disable("inline")

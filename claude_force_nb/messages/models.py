@@ -1,7 +1,7 @@
-"""What each model takes: one table of rules, each column with its source. Pure.
+"""What each model accepts: one table of rules, with a source for each column. Pure.
 
-A name that is not in the table is treated as the newest model of its line, and nothing is refused: it may be newer than
-the table, or belong to another server.
+A model that is not in the table is treated like the newest model of its line, and nothing is refused, since it may be
+newer than the table or belong to another server.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ COLUMN_SOURCES: Mapping[str, str] = {
     "released": "Release notes",
     "retires": "Model deprecations; deprecation table of the SDK (2.13)",
 }
-"""Column of `ModelRules` to the section of the API's documentation that it was read from, in November 2026."""
+"""For each column of `ModelRules`, its source in the API's documentation, as of November 2026."""
 
 _WARN_DAYS = 30
 _LINES = ("fable", "mythos", "opus", "sonnet", "haiku")
@@ -57,36 +57,39 @@ class ModelRules:
     Attributes
     ----------
     name : str
-        Without date, such as ``claude-opus-4-5``.
+        Name without date, such as ``claude-opus-4-5``.
     known : bool
-        False if the rules are borrowed from the newest model of its line, or are the defaults; nothing is refused then.
+        False if the rules are those of the newest model of its line, or the defaults. Then nothing is refused.
     context_window, max_output_tokens, batch_output_tokens : int
-        Tokens; the last with the ``output-300k`` beta, in message batches only.
+        In tokens; the last applies in message batches with the ``output-300k`` beta.
     thinks : bool
         Whether the model thinks by default.
     thinking : frozenset of str
-        Values of ``thinking.type`` that it takes: ``adaptive``, ``enabled`` (with a budget), ``disabled``, ``between_tools``.
+        Accepted values of ``thinking.type``: ``adaptive``, ``enabled`` (with a budget), ``disabled``,
+        ``between_tools``.
     thinking_off_efforts : tuple of str
         Levels of effort that can be combined with thinking turned off.
     efforts : tuple of str
-        Levels of effort; empty if the model does not take the parameter.
+        Levels of effort; empty if the model does not accept the parameter.
     default_effort : str or None
     sampling : str
-        ``free``: temperature, top_p and top_k; ``one``: not temperature and top_p together; ``default``: the default values only.
+        ``free``: accepts temperature, top_p and top_k; ``one``: accepts temperature or top_p, but not both;
+        ``default``: accepts only the default values.
     prefill : bool
         Whether the last message may be the beginning of the answer (a prefilled answer).
     forced_tools : bool
         Whether ``tool_choice`` may be ``any`` or ``tool``.
     structured_outputs : bool
-        Whether the API can force the answer to fit a JSON schema.
+        Whether the API can force the answer to conform to a JSON schema.
     inference_geo : bool
-        Whether a request may name the region.
+        Whether a request may specify the region.
     min_cache_tokens : int
-        Shortest prefix that the API's prompt cache keeps, in tokens.
+        Shortest prefix, in tokens, that the API's prompt cache stores.
     tokenizer : int
-        Generation: 2 produces about 30 % more tokens from the same text than 1.
+        Generation of the tokenizer: 2 produces about 30 % more tokens from the same text than 1.
     released, retires : datetime.date or None
-        `retires` is the day of retirement if `retirement_announced`, else the day until which the model is guaranteed.
+        `retires` is the day of retirement if `retirement_announced`, else the earliest day on which the model may
+        retire.
     retirement_announced : bool
     line : str or None
         ``opus``, ``sonnet``, ``haiku``, ``fable`` or ``mythos``.
@@ -128,7 +131,8 @@ _ADAPTIVE = frozenset(["adaptive"])
 _ADAPTIVE_OR_OFF = frozenset(["adaptive", "disabled"])
 _MILLION = 1_000_000
 
-# Generations: each is the previous one with its changes. Exceptions of a single model are listed with that model below.
+# Generations of models, each defined by its changes to the previous one. Exceptions of a single model are listed with
+# it below.
 _BEFORE_4_5 = ModelRules(
     thinking=frozenset(["enabled", "disabled"]), efforts=(), default_effort=None, inference_geo=False
 )
@@ -166,7 +170,7 @@ def _model(rules: ModelRules, name: str, released: str, retires: Optional[str], 
     )
 
 
-# Newest first within a line. claude-haiku-4-5 could have retired from 15 October 2026 on, and no date has been announced.
+# Newest first within each line. claude-haiku-4-5 may retire since 15 October 2026, but no date has been announced.
 CURRENT_MODELS: Tuple[ModelRules, ...] = (
     _model(_FABLE_5_1, "claude-fable-5-2", "2026-11-09", "2027-11-09"),
     _model(_FABLE_5_1, "claude-fable-5-1", "2026-09-01", "2027-09-01"),
@@ -221,7 +225,7 @@ CURRENT_MODELS: Tuple[ModelRules, ...] = (
     _model(_V4_5, "claude-haiku-4-5", "2025-10-15", None),
 )
 
-# Models that no longer answer at the API; other servers may still have them.
+# Models that the API no longer serves; other servers may still have them.
 _GONE: Tuple[ModelRules, ...] = tuple(
     _model(_BEFORE_4_5, name, released, retires, retirement_announced=True)
     for name, released, retires in (
@@ -238,7 +242,7 @@ _GONE: Tuple[ModelRules, ...] = tuple(
 )
 
 _LINE = re.compile("|".join(_LINES))
-# The version comes before or after the line, with a dash or a dot: claude-3-5-haiku, claude-opus-4.5@20251101.
+# The version comes before or after the line, with a dash or a dot, as in claude-3-5-haiku and claude-opus-4.5@20251101.
 _VERSION = re.compile(r"claude-(?:[a-z]+-)?([0-9]{1,2})(?![0-9])(?:[-.]([0-9]{1,2})(?![0-9]))?")
 
 
@@ -263,7 +267,9 @@ _UNKNOWN = ModelRules(known=False)
 
 @lru_cache(maxsize=256)
 def rules_for(model: str) -> ModelRules:
-    """Return what a model accepts, by any spelling of its name: with a date, a vendor's prefix, or the version before or after the line.
+    """Return the rules of a model.
+
+    The name may have a date or a vendor's prefix, and its version may come before or after the line.
 
     Returns
     -------
@@ -288,13 +294,13 @@ def rules_for(model: str) -> ModelRules:
 
 @lru_cache(maxsize=256)
 def retirement_notice(model: str, today: datetime.date) -> Optional[str]:
-    """Return the warning for a model that is retired, or may be within 30 days, naming its successor; None for any other model.
+    """Return a warning that names the successor if a model is retired or may be within 30 days; None for any other model.
 
     Parameters
     ----------
     model : str
     today : datetime.date
-        UTC.
+        Today's date, UTC.
     """
     rules = rules_for(model)
     if rules.retires is None or rules.retires - today > datetime.timedelta(days=_WARN_DAYS):

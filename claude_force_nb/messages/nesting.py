@@ -1,9 +1,10 @@
 """Limits on how deeply data may be nested. Pure.
 
-Python's recursion limit does not protect against data that is nested thousands of levels deep or contains itself. Programs raise the limit,
-notebooks among them, and then the C stack overflows, first in threads, whose stacks are small. Before Python 3.9, even the default limit can
-end the process: if an object is finalised during the descent, its RecursionError is lost, and the next one is fatal. So data from outside is
-measured before any recursive code sees it.
+Python's recursion limit does not protect against data that is nested thousands of levels deep or contains itself.
+Programs, including notebooks, raise the limit, and then the C stack overflows, first in threads, whose stacks are
+small. Before Python 3.9, even the default limit can end the process: if an object is finalised during the descent, its
+RecursionError is lost, and the next one is fatal. So we check the depth of data from outside before any recursive code
+sees it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, Dict, Iterator, Mapping, Match, Union
 __all__ = ["MOST_DEPTH", "check_depth", "check_level", "is_nested_deeper", "load_json", "load_toml"]
 
 MOST_DEPTH = 200
-"""Levels of lists and objects inside of each other; the API's own answers and tools have a dozen."""
+"""Most levels of nested lists and objects; the API's own answers and tools have about a dozen."""
 
-# A string may be without its end, so that every quotation mark begins one and no text is looked at twice.
+# The closing quotation mark is optional, so that an unclosed string matches too and no text is scanned twice.
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 _TOML_BRACKETS = re.compile(
     r'"{3}.*?(?<!\\)"{3}|\'{3}.*?\'{3}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[{]|[\]}]', re.DOTALL
@@ -26,13 +27,13 @@ _TOML_BRACKETS = re.compile(
 
 
 def check_level(depth: int) -> None:
-    """Raise RecursionError if what is at `depth`, 0 for the outermost, would be one level too many."""
+    """Raise RecursionError if a value at `depth` (0 for the outermost) is nested too deeply."""
     if depth >= MOST_DEPTH:
         raise RecursionError(f"nested more than {MOST_DEPTH} levels deep, or contains itself")
 
 
 def check_depth(value: Any) -> None:
-    """Raise RecursionError for data nested more than `MOST_DEPTH` levels deep, which data that contains itself is."""
+    """Raise RecursionError if data is nested more than `MOST_DEPTH` levels deep or contains itself."""
     parts = [(value, 0)]
     while parts:
         part, depth = parts.pop()
@@ -47,14 +48,14 @@ def check_depth(value: Any) -> None:
 
 
 def is_nested_deeper(text: str, most: int = MOST_DEPTH, start: int = 0) -> bool:
-    """Return whether the JSON value that begins at `start`, a bracket, has more than `most` levels; takes no longer than its length."""
+    """Return whether the JSON list or object that begins at `start` has more than `most` levels; runs in linear time."""
     if text.count("[", start) + text.count("{", start) <= most:
         return False
     return _is_deeper(_BRACKETS.finditer(text, start), most, one_value=True)
 
 
 def _is_deeper(tokens: Iterator[Match[str]], most: int, *, one_value: bool) -> bool:
-    """Return whether brackets are nested deeper than `most`; with `one_value` those of the first value, behind which no parser goes."""
+    """Return whether brackets are nested deeper than `most`; with `one_value`, stop after the first value, like a parser."""
     depth = 0
     for match in tokens:
         sign = match.group()
@@ -70,12 +71,12 @@ def _is_deeper(tokens: Iterator[Match[str]], most: int, *, one_value: bool) -> b
 
 
 def load_json(text: Union[str, bytes], **options: Any) -> Any:
-    """Return what ``json.loads(text, **options)`` does.
+    """Do the same as ``json.loads(text, **options)``, with a limit on depth.
 
     Raises
     ------
     ValueError
-        If it is not JSON, or nested more than `MOST_DEPTH` levels deep.
+        If `text` is not valid JSON, or nested more than `MOST_DEPTH` levels deep.
     """
     if not isinstance(text, str):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
@@ -85,12 +86,12 @@ def load_json(text: Union[str, bytes], **options: Any) -> Any:
 
 
 def load_toml(text: str, **options: Any) -> Dict[str, Any]:
-    """Return what ``tomllib.loads(text, **options)`` does.
+    """Do the same as ``tomllib.loads(text, **options)``, with a limit on depth.
 
     Raises
     ------
     ValueError
-        If it is not TOML, or nested more than `MOST_DEPTH` levels deep.
+        If `text` is not valid TOML, or nested more than `MOST_DEPTH` levels deep.
     """
     if sys.version_info >= (3, 11):
         import tomllib
@@ -100,7 +101,7 @@ def load_toml(text: str, **options: Any) -> Dict[str, Any]:
         raise ValueError(f"nested more than {MOST_DEPTH} levels deep")
     data: Dict[str, Any] = tomllib.loads(text, **options)
     try:
-        check_depth(data)  # names with dots nest without a bracket
+        check_depth(data)  # dotted keys nest without brackets
     except RecursionError as error:
         raise ValueError(str(error)) from None
     return data

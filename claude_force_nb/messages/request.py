@@ -1,4 +1,4 @@
-"""What is sent: the request and its fingerprint. Pure."""
+"""The request to the Messages API, and its fingerprint. Pure."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ __all__ = [
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
-# Sent with every call, whatever the SDK's default, so that a request means the same with every SDK version.
+# Sent with every call instead of the SDK's default, so that a request means the same with every version of the SDK.
 API_VERSION = "2023-06-01"
 
-# Incremented when the meaning of a fingerprint's input changes: old cache entries then miss instead of giving wrong answers.
+# Increment this if the meaning of a fingerprint's input changes, so that old cache entries become misses, not wrong
+# answers.
 FINGERPRINT_SCHEMA = 1
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
-@lru_cache(maxsize=32)  # several times for each call, and always the same few
+@lru_cache(maxsize=32)  # called several times per call, with the same few addresses
 def normalise_base_url(url: Optional[str]) -> str:
     """Return `url` without credentials, query, fragment and trailing slash; None and "" mean the official API.
 
     Raises
     ------
     OptionError
-        If it is not an http(s) URL with a host.
+        If `url` is not an http(s) URL with a host.
     """
     if not url:
         return DEFAULT_BASE_URL
@@ -53,7 +54,7 @@ def normalise_base_url(url: Optional[str]) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that do not match, or a port that is not a number
+    except ValueError:  # such as unbalanced brackets, or a port that is not a number
         usable = False
     if not usable or not url.isprintable():
         raise OptionError("base_url must start with http:// or https:// and name a host")
@@ -65,7 +66,7 @@ def normalise_base_url(url: Optional[str]) -> str:
 
 
 def _text(value: str, where: str) -> str:
-    """Return a plain copy of a text that can be sent. Half of a surrogate pair has no UTF-8 form and would crash the HTTP libraries."""
+    """Return a plain copy of a text; refuse lone surrogates, which have no UTF-8 form and would crash the HTTP libraries."""
     if not value.isascii():
         try:
             value.encode("utf-8")
@@ -78,10 +79,10 @@ def _text(value: str, where: str) -> str:
 
 
 def _plain(value: Any, where: str, depth: int = 0) -> Any:
-    """Copy JSON data, writing whole floats as integers so that ``1`` and ``1.0`` are one request."""
+    """Copy JSON data, with whole floats as integers, so that ``1`` and ``1.0`` give the same request."""
     kind = type(value)
-    # Nearly every request consists of these types only, and comparing exact types is several times faster. So is
-    # collections.abc.Mapping compared with typing.Mapping, here and in other code that runs once per row.
+    # Nearly all requests consist of only these types, and comparing exact types is several times faster. For the same
+    # reason, code that runs once per row checks collections.abc.Mapping instead of typing.Mapping.
     if kind is str:
         return _text(value, where)
     if kind is int or value is None or kind is bool:
@@ -127,23 +128,24 @@ class ClaudeRequest:
     Parameters
     ----------
     body : mapping
-        JSON body as sent, with at least ``model``, ``max_tokens`` (tokens, >= 1) and ``messages``. ``stream`` is dropped, since
-        it changes how the answer is delivered, not the answer. Copied; treat the attribute as read-only.
+        JSON body to send, with at least ``model``, ``max_tokens`` (tokens, >= 1) and ``messages``. ``stream`` is
+        dropped, since it changes how the answer is delivered, not the answer. The body is copied; treat the attribute
+        as read-only.
     base_url : str
-        Server, normalised by `normalise_base_url`.
+        Address of the server, normalised by `normalise_base_url`.
     api_version : str
         ``anthropic-version`` header.
     betas : tuple of str
-        ``anthropic-beta`` values; their order does not count.
+        ``anthropic-beta`` values; their order does not matter.
     sample : int
-        Number of an independent answer to the same body, >= 1.
+        Number of the sample, >= 1: each number stands for an independent answer to the same body.
     agent : str, optional
-        Name of the agent that asks; for display only, never part of the fingerprint.
+        Name of the agent; for display only, never part of the fingerprint.
     notices : tuple of str
-        What was done to the values of the prompt; shown by ``--dry-run``, never part of the fingerprint.
+        Changes to the values in the prompt; shown by ``--dry-run``, never part of the fingerprint.
     adjustments : tuple of str
-        Options that were changed to what the model accepts; shown by ``--dry-run`` and in receipts, never part of the
-        fingerprint.
+        Options that were changed to values that the model accepts; shown by ``--dry-run`` and in receipts, never part
+        of the fingerprint.
     cache_mark : CacheMark, optional
         Where the prompt is marked for the API's prompt cache when it is sent; never part of the fingerprint.
 
@@ -200,7 +202,7 @@ class ClaudeRequest:
 
     @property
     def sent_body(self) -> Dict[str, Any]:
-        """The body as it is sent, with the mark for the prompt cache."""
+        """The body to send, with the mark for the prompt cache."""
         return self.body if self.cache_mark is None else marked_body(self.body, self.cache_mark)
 
     def marked(self, mark: Optional[CacheMark]) -> ClaudeRequest:
@@ -213,10 +215,10 @@ class ClaudeRequest:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, 64 hexadecimal digits, of the canonical JSON of everything that decides the answer.
+        """SHA-256 (64 hexadecimal digits) of the canonical JSON of everything that determines the answer.
 
-        Equal requests have equal fingerprints in every process and on every Python. The API key, time-outs, retries and the
-        agent's name are never part of it.
+        Equal requests have equal fingerprints in every process and on every version of Python. The API key, time-outs,
+        retries and the agent's name are never part of it.
         """
         cached = self.__dict__.get("_fingerprint")
         if cached is None:
@@ -241,33 +243,34 @@ class SharedFields:
     Parameters
     ----------
     request : ClaudeRequest
-        One of them.
+        One of these requests.
     """
 
     def __init__(self, request: ClaudeRequest) -> None:
         self._one = request
-        # The canonical JSON around the messages, made for the second request: the hash state of what comes before them, and what follows.
+        # The canonical JSON around the messages, computed for the second request: the hash state after the part before
+        # them, and the part after them.
         self._around: Optional[Tuple[Any, str]] = None
 
     @property
     def body(self) -> Dict[str, Any]:
-        """The body of the request given, with its own messages."""
+        """The body of the constructor's request, with its own messages."""
         return self._one.body
 
     def request(self, messages: Sequence[Any], *, notices: Tuple[str, ...] = ()) -> ClaudeRequest:
-        """Return the request with other messages: equal to one made from the whole body, in a quarter of the time.
+        """Return the request with other messages. It equals one made from the whole body, but takes a quarter of the time.
 
         Raises
         ------
         OptionError
-            If the messages are not JSON data, or the list is empty.
+            If the messages are not JSON data, or there are none.
         """
         plain = _json_data(messages, "body.messages")
         _check_messages(plain)
         return self._with(plain, _encode(plain), notices)
 
     def request_of_text(self, text: str, *, notices: Tuple[str, ...] = ()) -> ClaudeRequest:
-        """Return the request whose only message is this text of the user's: what `request` returns, in half its time.
+        """Return the request whose only message is a user message with this text; takes half the time of `request`.
 
         Raises
         ------
@@ -275,12 +278,12 @@ class SharedFields:
             If the text cannot be sent.
         """
         text = _text(text, "body.messages")
-        # Canonical JSON, whose keys are sorted.
+        # Canonical JSON: the keys are sorted.
         encoded = f'[{{"content":{encode_basestring_ascii(text)},"role":"user"}}]'
         return self._with([{"role": "user", "content": text}], encoded, notices)
 
     def _with(self, messages: List[Any], encoded: str, notices: Tuple[str, ...]) -> ClaudeRequest:
-        """Return the request with these messages, which are plain JSON data, and with the fingerprint that follows."""
+        """Return the request with these messages, which must be plain JSON data, and compute its fingerprint from `encoded`."""
         one = self._one
         if self._around is None:
             self._around = self._encode_around()
@@ -296,7 +299,7 @@ class SharedFields:
         return made
 
     def _encode_around(self) -> Tuple[Any, str]:
-        """Return the hash of what precedes the messages in the text that `ClaudeRequest.fingerprint` hashes, and the text that follows them."""
+        """Return, of the text hashed by `ClaudeRequest.fingerprint`, the hash up to the messages and the text after them."""
         one = self._one
         first = {name: value for name, value in one.body.items() if name < "messages"}
         last = {name: value for name, value in one.body.items() if name > "messages"}

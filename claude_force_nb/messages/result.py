@@ -1,4 +1,4 @@
-"""What comes back: one result, and the counts of many by status. Pure."""
+"""One result, and counts of many results by status. Pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _UNANSWERED = frozenset(["failed", "stopped", "not_sent"])
 
 
 def status_of(stop_reason: Optional[str], *, cached: bool = False) -> str:
-    """Return the status of an answer by its stop reason (API documentation, "Stop reasons")."""
+    """Return the status of an answer for its stop reason (API documentation, "Stop reasons")."""
     if stop_reason in _CUT_OFF:
         return "cut_off"
     return "refused" if stop_reason == "refusal" else "cached" if cached else "ok"
 
 
 class StatusCounts(Dict[str, int]):
-    """Number of rows by status. ``cut_off``, ``refused`` and ``stopped`` are keys only if there are such rows; looking them up gives 0 otherwise."""
+    """Number of rows by status. ``cut_off``, ``refused`` and ``stopped`` are keys only if there are such rows, but read as 0."""
 
     def __init__(self) -> None:
         super().__init__(ok=0, cached=0, failed=0, not_sent=0)
@@ -34,7 +34,7 @@ class StatusCounts(Dict[str, int]):
 
     @classmethod
     def of(cls, statuses: Iterable[str]) -> StatusCounts:
-        """Return how often each status is among these."""
+        """Count how often each status occurs."""
         counts = cls()
         for status in statuses:
             counts[status] += 1
@@ -48,17 +48,17 @@ class StatusCounts(Dict[str, int]):
 
     @property
     def complete(self) -> int:
-        """Rows with a complete answer."""
+        """Number of rows with a complete answer."""
         return self["ok"] + self["cached"]
 
     @property
     def answered(self) -> int:
-        """Rows with an answer, complete or not."""
+        """Number of rows with an answer, complete or not."""
         return self["cached"] + self.answered_now
 
     @property
     def answered_now(self) -> int:
-        """Rows that the API answered in this run, including incomplete answers."""
+        """Number of rows that the API answered in this run, including incomplete answers."""
         return self["ok"] + self["cut_off"] + self["refused"]
 
 
@@ -69,19 +69,19 @@ class ClaudeResult(ShownInNotebooks):
     Attributes
     ----------
     text : str
-        The text of the answer; "" without one.
+        The text of the answer; "" if there is none.
     model : str
-        Full name of the model that answered, or that was asked.
+        Full name of the model that answered, or of the requested model if there is no answer.
     usage : Usage
-        What the answer was billed for when it was made.
+        Tokens and extras that the original answer was billed for.
     cost : Decimal or None
         US dollars paid for it now: 0 from the cache, None if the model's price is unknown or the server did not report usage.
     saved : Decimal or None
         US dollars not paid because the cache answered; None if the model's price is unknown.
     cached : bool
-        True if the cache answered.
+        Whether the answer comes from the cache.
     age_seconds : float
-        Age of a cached answer, 0.0 for a fresh one.
+        Age of a cached answer; 0.0 for a fresh one.
     agent : str or None
         Name of the agent.
     stop_reason : str or None
@@ -90,35 +90,38 @@ class ClaudeResult(ShownInNotebooks):
     stop_details : mapping or None
         For a refusal, its ``category`` and ``explanation`` as the API gave them.
     request_id : str or None
-        The API's id of the call that made the answer.
+        The API's id of the call that returned the answer.
     fingerprint : str
         Fingerprint of the request.
     duration_seconds : float
-        From the question to the complete answer, in this run.
+        Time from the question to the complete answer, in this run.
     call_seconds : float
-        Duration of the call that made the answer; for a fresh answer, without waiting and retries.
+        Duration of the call that returned the answer; for a fresh answer, without waiting and retries.
     attempts : int
-        Calls sent for it in this run; 0 from the cache.
+        Calls sent for the answer in this run; 0 if it comes from the cache.
     thinking : str
         The model's thinking, if it was requested and returned.
     status : str
-        ``ok``, ``cached``, ``cut_off`` (at max_tokens or at the end of the context window), ``refused`` (by the model), ``failed``,
-        ``stopped`` (it was sent, and Stop or the end of its run came before the answer) or ``not_sent``. An incomplete answer from
-        the cache keeps its status ``cut_off`` or ``refused``.
+        ``ok``, ``cached``, ``cut_off`` (at max_tokens or at the end of the context window), ``refused`` (by the model),
+        ``failed``, ``stopped`` (the request was sent, but Stop or the end of its run came before the answer) or
+        ``not_sent``. An incomplete answer from the cache keeps its status ``cut_off`` or ``refused``.
     error : Exception or None
-        The reason why there is no answer.
+        Why there is no answer.
     notice : str
-        What else the receipt says, such as the answer's turn in its conversation; "" if nothing.
+        Additional text for the receipt, such as the answer's turn in its conversation; "" if there is none.
     parsed : object
-        The answer as an instance of the schema's class, or as JSON data; None without ``schema``, or if it does not fit.
+        The answer as an instance of the schema's class, or as JSON data; None without ``schema``, or if the answer does
+        not conform to it.
     repaired : bool
-        True if the first answer did not fit the schema and a second call was made; usage, cost and attempts cover both.
+        True if the first answer did not conform to the schema and a second call was made; usage, cost and attempts
+        cover both.
     prompt_cache_saved : Decimal or None
-        US dollars that the API's prompt cache saved on this call, negative if it was only written to; None if unknown.
+        US dollars that the API's prompt cache saved on this call; below 0 if it was only written to; None if unknown.
     recorded : bool
-        True if the answer is in an answer file: then it is shown as it was when it was made, so that every run shows the same.
+        True if the answer is in an answer file. It is then shown as when it was recorded, so that every run shows the
+        same.
     model_asked : str or None
-        Full name of the model that was asked, possibly an alias of the one that answered; None in rows of a batch.
+        Name of the requested model, which may be the API's alias for the one that answered; None in rows of a batch.
     """
 
     text: str = ""
@@ -155,17 +158,17 @@ class ClaudeResult(ShownInNotebooks):
 
     @property
     def price(self) -> Optional[Decimal]:
-        """US dollars that the answer cost when it was made, whoever paid them; None if that is unknown."""
+        """US dollars that the original call cost, no matter who paid for it; None if unknown."""
         return self.saved if self.cached else self.cost
 
     @property
     def shown_cost(self) -> Optional[Decimal]:
-        """US dollars that frames show: what was paid now, or of a recorded answer its `price`."""
+        """US dollars to show in frames: the amount paid now, or the `price` of a recorded answer."""
         return self.price if self.recorded else self.cost
 
     @property
     def shown_status(self) -> str:
-        """The status that frames and tables show: of a recorded answer ``ok`` for ``cached``."""
+        """The status to show in frames and tables: ``ok`` instead of ``cached`` for a recorded answer."""
         return "ok" if self.recorded and self.status == "cached" else self.status
 
     @property
@@ -175,12 +178,12 @@ class ClaudeResult(ShownInNotebooks):
 
     @property
     def incomplete(self) -> bool:
-        """Whether the answer is cut off or refused, so that asking again may be worth it."""
+        """Whether the answer is cut off or refused, so that asking again may help."""
         return self.answered and status_of(self.stop_reason) != "ok"
 
     @property
     def code(self) -> Tuple[CodeBlock, ...]:
-        """The blocks of code in the text, each with its language."""
+        """The code blocks in the text, each with its language."""
         return code_blocks(self.text)
 
     @property
@@ -189,11 +192,11 @@ class ClaudeResult(ShownInNotebooks):
         return _shortcoming(self)
 
     def shared(self) -> ClaudeResult:
-        """Return the result for another caller with the same request: already paid for, as if from the cache."""
+        """Return the result for another caller with the same request: already paid for, like one from the cache."""
         return self.changed(cached=True, status="cached" if self.status == "ok" else self.status, attempts=0)
 
     def changed(self, **values: Any) -> ClaudeResult:
-        """Return a copy with some attributes changed: what `dataclasses.replace` does, in a fifth of the time."""
+        """Return a copy with some attributes changed, like `dataclasses.replace`, but in a fifth of the time."""
         copy = object.__new__(ClaudeResult)
         fields_of_copy = copy.__dict__
         fields_of_copy.update(self.__dict__)
@@ -201,7 +204,7 @@ class ClaudeResult(ShownInNotebooks):
         return copy
 
     def to_record(self) -> Dict[str, Any]:
-        """Return the part of an answer that a cache keeps, as JSON data: nothing specific to one run."""
+        """Return the part of an answer to store in a cache, as JSON data, without anything specific to one run."""
         record: Dict[str, Any] = {
             "text": self.text,
             "model": self.model,
@@ -218,7 +221,7 @@ class ClaudeResult(ShownInNotebooks):
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], *, fingerprint: str, age_seconds: float) -> ClaudeResult:
-        """Inverse of `to_record`, as a cached result. Raises KeyError or TypeError if `record` has another form."""
+        """Create a cached result from a record of `to_record`. Raises KeyError or TypeError if `record` has another form."""
         return cls(
             text=record["text"],
             model=record["model"],

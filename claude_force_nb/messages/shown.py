@@ -1,4 +1,4 @@
-"""How answers show themselves in notebooks that know nothing of this package: marimo, and IPython without the extension."""
+"""Rich display of answers in notebooks without our extension: marimo, and IPython before the extension is loaded."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _render: Optional[Render] = None
 
 
 def set_renderer(render: Render) -> None:
-    """Say what renders values: this room knows no HTML.
+    """Set the function that renders values, since this room does not contain any HTML.
 
     Parameters
     ----------
     render : callable
-        Gives the forms of a value by MIME type, among them ``text/markdown`` and ``text/html``.
+        Returns the representations of a value by MIME type, including ``text/markdown`` and ``text/html``.
     """
     global _render
     _render = render
 
 
 class ShownInNotebooks:
-    """Gives a value the methods by which notebooks ask for its rich forms."""
+    """Base class with the methods that notebooks call for rich representations."""
 
     def _repr_markdown_(self) -> Optional[str]:
         return None if _render is None else _render(self)["text/markdown"]
 
     def _mime_(self) -> Tuple[str, str]:
-        """Return what marimo shows (its documentation, "Rich representations")."""
+        """Return the representation for marimo (its documentation, "Rich representations")."""
         return ("text/plain", repr(self)) if _render is None else ("text/html", _render(self)["text/html"])

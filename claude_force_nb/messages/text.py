@@ -6,10 +6,10 @@ __all__ = ["well_formed"]
 
 
 def well_formed(text: str) -> str:
-    """Return a text with surrogate pairs joined into characters; half a pair becomes U+FFFD.
+    """Return a text with surrogate pairs joined into characters, and lone surrogates replaced by U+FFFD.
 
-    JSON and YAML can contain half a pair (``"\\ud83d"``), and JavaScript splits emoji into two. Such a text cannot be encoded as UTF-8,
-    so it cannot be sent, shown or written.
+    JSON and YAML can contain half of a pair (``"\\ud83d"``), and JavaScript may split an emoji in two. Such a text
+    cannot be encoded as UTF-8, so it cannot be sent, shown or written.
     """
     if text.isascii():
         return text

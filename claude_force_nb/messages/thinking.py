@@ -1,6 +1,6 @@
-"""Thinking and effort: what a person asked for, in the form that a model accepts. Pure.
+"""Convert the options for thinking and effort to the form that a model accepts. Pure.
 
-What each model accepts is in `models`; the forms are those of the API's documentation, "Thinking" and "Effort".
+`models` lists what each model accepts; the forms are from the API's documentation, "Thinking" and "Effort".
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Reasoning:
     Attributes
     ----------
     thinking : dict or None
-        The request's ``thinking``; None leaves it to the model.
+        The request's ``thinking``; None leaves the decision to the model.
     effort : str or None
         The request's ``output_config.effort``.
     notices : tuple of str
-        What was changed to fit the model, one line each.
+        What was changed for the model, one line each.
     """
 
     thinking: Optional[Dict[str, Any]] = None
@@ -61,7 +61,7 @@ def thinking_body(value: ThinkingOption) -> Optional[Dict[str, Any]]:
     Raises
     ------
     OptionError
-        On anything else.
+        If `value` is anything else.
     """
     if value is None:
         return None
@@ -84,7 +84,7 @@ def fit_reasoning(
     agent_thinking: ThinkingOption = None,
     agent_effort: Optional[str] = None,
 ) -> Reasoning:
-    """Return thinking and effort as a model takes them.
+    """Return thinking and effort in the form that a model accepts.
 
     Parameters
     ----------
@@ -92,15 +92,15 @@ def fit_reasoning(
     max_tokens : int
         Limit of thinking and answer together, in tokens.
     thinking, effort
-        What the caller asked for; takes precedence over the agent's.
+        The caller's options, which take precedence over the agent's.
     agent_thinking, agent_effort
-        What the agent's file asks for. The file may be older than the model, so what the model does not support is left out or
-        replaced by the nearest it does support, with a notice.
+        The options in the agent's file. The file may be older than the model, so options that the model does not
+        support are dropped or replaced by the nearest supported ones, with a notice.
 
     Raises
     ------
     OptionError
-        If the caller asked for something the model does not support; the line says what it does support.
+        If the caller asked for something that the model does not support; the message says what it supports.
     """
     if thinking is not None:
         field, notice = _fit_thinking(rules, thinking, max_tokens)
@@ -114,14 +114,14 @@ def fit_reasoning(
 
 
 def least_effort(rules: ModelRules) -> str:
-    """Return the end of a sentence that suggests the lowest effort; "" if the model has no levels of effort."""
+    """Return the end of a sentence that suggests the lowest effort; "" if the model does not support effort."""
     return f"; effort={rules.efforts[0]} makes it think least" if rules.efforts else ""
 
 
 def _fit_thinking(
     rules: ModelRules, value: ThinkingOption, max_tokens: int
 ) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
-    """Return the ``thinking`` object, and a line that says how it differs from what was asked for."""
+    """Return the ``thinking`` object, and a line that says how it differs from the requested one."""
     asked = thinking_body(value)
     if asked is None:
         return None, None
@@ -178,7 +178,7 @@ def _fit_agent_thinking(
 
 
 def _efforts(rules: ModelRules, thinking: Optional[Dict[str, Any]]) -> Tuple[str, ...]:
-    """Return the levels of effort that a model accepts together with a ``thinking`` object."""
+    """Return the levels of effort that a model accepts in combination with a ``thinking`` object."""
     if thinking is not None and thinking.get("type") in OFF:
         return tuple(level for level in rules.efforts if level in rules.thinking_off_efforts)
     return rules.efforts

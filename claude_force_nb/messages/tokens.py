@@ -9,13 +9,13 @@ from typing import Any
 __all__ = ["CHARACTERS_PER_TOKEN", "content_tokens", "text_tokens"]
 
 CHARACTERS_PER_TOKEN = 4
-"""In Latin script; Anthropic's glossary says about 3.5 for English."""
+"""For Latin script; Anthropic's glossary says about 3.5 for English."""
 
-# The most an image costs on models up to 2025 ("Vision", image costs).
+# The most tokens of an image on models up to 2025 ("Vision", image costs).
 _IMAGE_TOKENS = 1_600
-# A page of a PDF has 1,500 to 3,000 tokens ("PDF support"), and mostly 50 to 100 kB.
+# A PDF page has 1,500 to 3,000 tokens ("PDF support"), and usually 50 to 100 kB.
 _DOCUMENT_BYTES_PER_TOKEN = 25
-# Keys of the message format, which the model does not read.
+# Keys of the message format. They cost nothing, since the model does not see them.
 _FORM = ("type", "role", "content", "text", "source", "data", "media_type", "cache_control")
 
 
@@ -24,7 +24,8 @@ def text_tokens(text: str) -> int:
 
     Notes
     -----
-    Scripts other than Latin have one token a character or more; accented letters are counted a little too high.
+    Scripts other than Latin have one token per character or more; the estimate for accented letters is a little too
+    high.
     """
     if text.isascii():
         return -(-len(text) // CHARACTERS_PER_TOKEN)
@@ -33,14 +34,14 @@ def text_tokens(text: str) -> int:
 
 
 def content_tokens(content: Any, *, documents: bool = True) -> int:
-    """Estimate the tokens of a part of a request's body; the result is the same in every process and on every Python.
+    """Estimate the tokens of a part of a request's body; the result is the same in every process and on every Python version.
 
     Parameters
     ----------
     content : str, list or mapping
         A message's content, a list of messages, or tools; anything else counts as 0.
     documents : bool
-        False leaves out documents that are not plain text.
+        Whether to count documents that are not plain text.
     """
     if isinstance(content, str):
         return text_tokens(content)

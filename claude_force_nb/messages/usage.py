@@ -1,4 +1,4 @@
-"""What an answer is billed for. Pure."""
+"""The tokens and extras that an answer is billed for. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 __all__ = ["EXACT", "FREE_REFUSALS", "UNKNOWN_CATEGORY", "Usage", "add_dollars", "sum_dollars"]
 
 FREE_REFUSALS = (None, "cyber", "general_harms")
-"""Categories of a refusal that are not billed if no output was produced yet ("Refusals and fallback", October 2026).
+"""Categories of refusals that are not billed if there was no output yet ("Refusals and fallback", October 2026).
 
-None means a refusal without a category. Unknown categories are taken as billed.
+None means a refusal without a category. Unknown categories count as billed.
 """
 
 UNKNOWN_CATEGORY = object()
-"""Stands for the category of a refusal about which the server said nothing."""
+"""Stands for the category of a refusal if the server did not report it."""
 
-# More tokens than any call has: a number above it is a server's nonsense, and no count.
+# More tokens than any real call: a larger count from a server is bogus and counts as 0.
 _LARGEST_COUNT = 10**12
 
-# Our own context, because the notebook may have changed the precision of the default one.
+# A context of our own, since the notebook may have changed the precision of the default context.
 EXACT = Context(prec=100)
 
 
@@ -55,9 +55,9 @@ class Usage:
     Attributes
     ----------
     input_tokens : int
-        Tokens read at the full price; cache writes and reads are not in it.
+        Input tokens at the full price, without cache writes and reads.
     output_tokens : int
-        Tokens written, thinking included.
+        Output tokens, including thinking.
     cache_write_5m_tokens, cache_write_1h_tokens : int
         Tokens written to the API's prompt cache, by lifetime.
     cache_read_tokens : int
@@ -69,20 +69,20 @@ class Usage:
     speed : str
         ``"standard"`` or ``"fast"``.
     inference_geo : str
-        ``"global"`` (also if the API does not say), or the region that the model had to run in, such as ``"us"``.
+        ``"global"`` (also if the API does not say), or the region in which the model had to run, such as ``"us"``.
     thinking_tokens : int
-        How many of `output_tokens` are thinking.
+        Thinking tokens, which are part of `output_tokens`.
     web_fetches : int
-        Server-side fetches of pages, which are free.
+        Server-side page fetches, which are free.
     known : bool
         False if the server did not report full usage; the numbers are then incomplete, and the cost is unknown.
     billed : bool
         False if the API does not bill the answer, as with some refusals.
     other : mapping of str to int
-        Further counters of the API, by their path, such as ``server_tool_use.code_execution_requests``.
+        Further counters of the API by path, such as ``server_tool_use.code_execution_requests``.
     other_models : tuple of (str, Usage)
-        What further models are billed for in the same answer, by their names: an adviser, or a model that began and declined before
-        another took over. The counts above are those of the model that answered.
+        Usage of other models, by name, that is billed with the same answer: an adviser, or a model that declined before
+        another one took over. The counts above are those of the model that answered.
 
     Notes
     -----
@@ -107,28 +107,28 @@ class Usage:
 
     @property
     def total_input_tokens(self) -> int:
-        """All tokens the model read, from the prompt cache or not."""
+        """All input tokens, including cache writes and reads."""
         return self.input_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens + self.cache_read_tokens
 
     @classmethod
     def from_api(cls, usage: Any, *, answered: bool = True, declined: Sequence[Any] = ()) -> Usage:
-        """Read the API's ``usage`` object; what is missing, null or not a positive whole number counts as 0.
+        """Create a usage from the API's ``usage`` object. A count that is missing or not a positive whole number becomes 0.
 
         Parameters
         ----------
         usage : object
-            As received: a server other than the API may send anything, or nothing.
+            The object as received; a server other than the API may send anything.
         answered : bool
             Whether the answer has content; if so, 0 output tokens cannot be right.
         declined : sequence
-            Category of each refusal after which another model took over, in order; `UNKNOWN_CATEGORY` where it was not reported.
+            Category of each refusal after which another model took over, in order; `UNKNOWN_CATEGORY` if not reported.
 
         Notes
         -----
-        The counts at the top are those of the attempt that gave the answer. ``iterations`` has what is billed beside it: a compaction,
-        which is added; an adviser, and models that declined, which go to `other_models` ("Refusals and fallback", section "Billing and
-        rate limits"; "Advisor tool"). Who pays for an iteration of any other kind is unknown: the tier is then ``mixed``, which has
-        no price.
+        The top-level counts are those of the attempt that returned the answer. ``iterations`` lists what is billed in
+        addition: a compaction, which is added to them; an adviser and models that declined, which go to `other_models`
+        ("Refusals and fallback", section "Billing and rate limits"; "Advisor tool"). How an iteration of any other kind
+        is billed is unknown; the tier is then ``mixed``, which has no price.
         """
         given = _mapping(usage)
         counted = cls._counted(given)
@@ -150,7 +150,7 @@ class Usage:
         return replace(counted, known=False)
 
     def _same_terms(self, iteration: Mapping[str, Any]) -> Usage:
-        """Return the counts of an iteration, which says nothing of tier, speed and region itself."""
+        """Return the usage of an iteration, with tier, speed and region from here, since an iteration does not have them."""
         return replace(
             self._counted(iteration), service_tier=self.service_tier, speed=self.speed, inference_geo=self.inference_geo
         )
@@ -185,14 +185,17 @@ class Usage:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Usage:
-        """Inverse of `to_record`; raises TypeError on unknown fields, and ValueError or TypeError on other values of `other_models`."""
+        """Create a usage from a record of `to_record`.
+
+        Raises TypeError if a field is unknown, and ValueError or TypeError if `other_models` has another form.
+        """
         if "other_models" in record:
             others = tuple((str(model), cls.from_record(usage)) for model, usage in record["other_models"])
             record = {**record, "other_models": others}
         return cls(**record)
 
     def in_batch(self) -> Usage:
-        """Return the same at the prices of a message batch."""
+        """Return the same usage, billed as part of a message batch."""
         others = tuple((model, usage.in_batch()) for model, usage in self.other_models)
         return replace(self, service_tier="batch", other_models=others)
 
@@ -222,7 +225,7 @@ class Usage:
 
 
 def _summed(parts: Iterable[Tuple[str, Usage]]) -> Tuple[Tuple[str, Usage], ...]:
-    """Return the sum of usages by model."""
+    """Add up usages by model."""
     sums: Dict[str, Usage] = {}
     for model, usage in parts:
         sums[model] = sums[model] + usage if model in sums else usage
@@ -232,10 +235,11 @@ def _summed(parts: Iterable[Tuple[str, Usage]]) -> Tuple[Tuple[str, Usage], ...]
 def _billed_beside(
     iterations: Sequence[Mapping[str, Any]], declined: Sequence[Any]
 ) -> Tuple[List[Tuple[str, Mapping[str, Any]]], bool]:
-    """Return what other models are billed for, one item per iteration, and whether that is everything.
+    """Return the iterations of other models that are billed, and whether that is certain.
 
-    A declined attempt is one or more ``message`` entries of its model. It is billed if it wrote anything, else by the category of its
-    refusal. Without a ``fallback_message`` entry nobody declined, and every ``message`` entry is part of the answer.
+    A model that declined has one or more consecutive ``message`` entries. It is billed if it wrote anything, and
+    otherwise depending on the category of its refusal. Without a ``fallback_message`` entry, no model declined, and
+    every ``message`` entry is part of the answer.
     """
     beside = [(str(part.get("model")), part) for part in iterations if part.get("type") == "advisor_message"]
     sure = all(part.get("model") for _, part in beside)
@@ -264,7 +268,7 @@ def _billed_beside(
 
 
 _DEFAULTS = Usage().__dict__
-# Counters with a field of their own, by their path in the API's object.
+# Paths, in the API's object, of counters that have a field of their own.
 _READ = frozenset(
     [
         "input_tokens",
@@ -287,7 +291,7 @@ _LONGEST_NAME = 100
 
 
 def _other_counters(usage: Mapping[str, Any]) -> Iterator[Tuple[str, int]]:
-    """Yield the counters without a field of their own, by path: the API adds new ones from time to time."""
+    """Yield path and count of counters that have no field of their own, since the API adds new ones from time to time."""
     found = 0
     for name, value in usage.items():
         parts = (
