@@ -1,5 +1,7 @@
-"""From a template and its values to the text that is sent.
+"""Render templates and values to the text of a prompt.
 
-`template` renders ``{{ }}``, whose `expressions` it compiles; `plain` converts values to plain data; the other modules turn values into text (`values`, `tables`, `filters`, `attachments`), fence it as data (`fences`) and look for
-phrases that read like instructions (`injection`, `injection_policy`). Others use `template.render`, `attachments` and `injection_policy`.
+`template` renders ``{{ }}``, `expressions` compiles what is inside, and `plain` converts values to plain data. The
+other modules turn values into text (`values`, `tables`, `filters`, `attachments`), fence it as data (`fences`) and
+search it for phrases that read like instructions (`injection`, `injection_policy`). Other rooms use `template.render`,
+`attachments` and `injection_policy`.
 """

@@ -1,8 +1,9 @@
 """Images and documents as content blocks: their type, whether they can be sent, and how many tokens they may have. Pure.
 
-Limits are those of the Messages API, read from its documentation ("Images and vision", "PDF support", "Request size limits",
-October 2026) and its own error messages: an image has at most 10 MB of base64 and 8000 pixels a side (2000 where a request has
-more than 20 images), a request 600 images and 600 pages (100 where the model's context is under 1M tokens) and 32 MB in all.
+The limits are those of the Messages API, from its documentation ("Images and vision", "PDF support", "Request size
+limits", October 2026) and its error messages. An image may have 10 MB of base64 and 8000 pixels per side (2000 if the
+request has more than 20 images). A request may have 600 images and 600 pages (100 if the model's context window is
+under 1M tokens), and 32 MB in all.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ MAX_IMAGE_PIXELS = 8000
 MANY_IMAGES = 20
 MAX_MANY_IMAGE_PIXELS = 2000
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
-# Images and PDF pages of one request, by the tokens of the model's context.
+# Limits for images and PDF pages of one request, depending on the model's context window.
 LARGE_CONTEXT_TOKENS = 1_000_000
 MAX_PARTS_LARGE_CONTEXT = 600
 MAX_PARTS = 100
 
-# The documentation's largest image: 4784 tokens, after the API has scaled it down to fit. What is above it is margin.
+# The largest image in the documentation has 4784 tokens, after the API has scaled it down; the rest is a margin.
 IMAGE_BOUND_TOKENS = 6000
 
 _MAGIC = (
@@ -45,7 +46,7 @@ _MAGIC = (
     (b"GIF89a", "image/gif"),
     (b"%PDF-", "application/pdf"),
 )
-# Formats that people try and the API does not accept.
+# Common formats that the API does not accept.
 _OTHER_MAGIC = (
     (b"PK\x03\x04", "a ZIP archive, as docx, xlsx and pptx are"),
     (b"\xd0\xcf\x11\xe0", "an old Office document"),
@@ -67,14 +68,14 @@ class Attachment:
     Attributes
     ----------
     name : str
-        File name, or the kind of value it came from.
+        File name, or the kind of value from which it was made.
     media_type : str
         ``image/png``, ``image/jpeg``, ``image/gif``, ``image/webp`` or ``application/pdf``.
     data : bytes
     width, height : int
         Pixels; 0 for a PDF.
     pages : int
-        Pages found in a PDF; 0 if they cannot be counted, and for an image.
+        Number of pages found in a PDF; 0 if they cannot be counted, or for an image.
     """
 
     name: str
@@ -98,12 +99,12 @@ class Attachment:
 
 
 def attachment(data: bytes, name: str) -> Optional[Attachment]:
-    """Return an image or PDF, recognised by its bytes and not by its name; None if it may be text.
+    """Return an image or PDF, recognised by its bytes, not by its name; None if it may be text.
 
     Raises
     ------
     AttachmentError
-        If it has another format, is damaged, encrypted, or larger than the API accepts.
+        If it has another binary format, is damaged or encrypted, or is larger than the API accepts.
     """
     media_type = _media_type(data)
     if media_type == "application/pdf":
@@ -113,7 +114,7 @@ def attachment(data: bytes, name: str) -> Optional[Attachment]:
     kind = next((kind for magic, kind in _OTHER_MAGIC if data.startswith(magic)), None)
     if data[4:12] in (b"ftypheic", b"ftypmif1", b"ftypavif"):
         kind = "an HEIC or AVIF image"
-    # Two letters may begin a text as well.
+    # The magic number may be two letters, with which a text can begin too.
     if kind is not None and (b"\x00" in data[:1024] or not data[:1024].isascii()):
         raise AttachmentError(
             f"{name} is {kind}; only PNG, JPEG, GIF and WebP images, PDF and text can be sent; nothing was sent"
@@ -178,7 +179,7 @@ def _webp_size(data: bytes) -> Tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> Tuple[int, int]:
-    """Walk the segments to the frame header (SOF0 to SOF15; C4, C8 and CC are other things)."""
+    """Walk through the segments to the frame header (SOF0 to SOF15, which do not include C4, C8 and CC)."""
     position = 2
     while True:
         if _number(data, position, 1) != 0xFF:
@@ -216,7 +217,7 @@ def _pdf(data: bytes, name: str) -> Attachment:
 
 
 def _pages(data: bytes) -> int:
-    """Count the page objects, including those in compressed object streams; 0 if none can be read."""
+    """Count the page objects, including those in compressed object streams; return 0 if none can be read."""
     count = len(_PAGE.findall(data))
     for match in _OBJECT_STREAM.finditer(data):
         try:
@@ -227,7 +228,7 @@ def _pages(data: bytes) -> int:
 
 
 def check_blocks(attachments: Sequence[Attachment], *, context_window: Optional[int]) -> None:
-    """Refuse attachments that could be sent alone but not together.
+    """Check the limits for all attachments of a request together.
 
     Raises
     ------
@@ -258,12 +259,12 @@ def check_blocks(attachments: Sequence[Attachment], *, context_window: Optional[
 
 
 def is_image(block: Mapping[str, Any]) -> bool:
-    """Return whether a content block carries an image."""
+    """Return whether a content block contains an image."""
     source = block.get("source")
     return block.get("type") == "image" and isinstance(source, Mapping) and source.get("type") == "base64"
 
 
 def is_pdf(block: Mapping[str, Any]) -> bool:
-    """Return whether a content block carries a PDF, whose tokens nothing in the request bounds."""
+    """Return whether a content block contains a PDF, whose number of tokens has no bound in the request."""
     source = block.get("source")
     return block.get("type") == "document" and isinstance(source, Mapping) and source.get("type") == "base64"

@@ -1,4 +1,4 @@
-"""The expressions of a template: where they are, their compiled form, and which values they need. Pure."""
+"""Find and compile the expressions of a template, and tell which values they need. Pure."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILTIN_NAMES", "HOW_TO_SEND_BRACES", "SAFE_BUILTINS", "Expression", "filter_names", "parse", "short"]
 
-# For braces of other template languages, which a prompt about a web page has. In a batch they are filled in for each row.
+# A hint for prompts that contain braces of another template language, for example in the source of a web page.
 HOW_TO_SEND_BRACES = "; --raw sends {{ }} as typed (in a batch {{ '{{…}}' }} does)"
 
 
 def _function(builtin: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a type in a function, since ``str.format`` reached through the type itself would bypass the sandbox."""
+    """Wrap a type in a function: the type itself would give access to ``str.format``, which bypasses the sandbox."""
     return lambda *arguments, **named: builtin(*arguments, **named)
 
 
-# Functions that an expression may use although they are not names of the notebook. Of these only `file` reaches outside: it reads
-# the file that the user's own words, or a value that they put there, name.
+# Functions that expressions may use in addition to names of the notebook. Only `file` accesses anything outside: it
+# reads a file that the template, or a value that the user inserted there, names.
 SAFE_BUILTINS: Dict[str, Any] = {
     builtin.__name__: _function(builtin)
     for builtin in (
@@ -63,14 +63,14 @@ def _environment() -> SandboxedEnvironment:
     from jinja2.sandbox import SandboxedEnvironment
 
     class Environment(SandboxedEnvironment):
-        """Prefers data to methods: ``order.items`` is the key ``items`` of a record that has one."""
+        """Prefers data to methods: ``order.items`` is the key ``items`` if the record has one."""
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             found = _data(obj, attribute)
             return super().getattr(obj, attribute) if found is _NOTHING else found
 
         def getitem(self, obj: Any, argument: Any) -> Any:
-            # Columns are texts here, also those of numbers or of several levels: row[2], row["a", "b"].
+            # Column names are text here, so convert numbers and tuples: row[2], row["a", "b"].
             label = (
                 column_name(argument) if isinstance(argument, (int, tuple)) and _has_texts(obj, argument) else argument
             )
@@ -78,7 +78,7 @@ def _environment() -> SandboxedEnvironment:
             return super().getitem(obj, argument) if found is _NOTHING else found
 
     environment = Environment(undefined=StrictUndefined)
-    # Jinja's own functions would hide names of the notebook.
+    # Jinja's global functions would hide names of the notebook.
     environment.globals.clear()
     environment.filters.update(FILTERS)
     return environment
@@ -88,12 +88,12 @@ _NOTHING = object()
 
 
 def _has_texts(value: Any, label: Any) -> bool:
-    """Return whether a value is a mapping that does not have a label as it is."""
+    """Return whether a value is a mapping without this exact key."""
     return isinstance(value, Mapping) and label not in value
 
 
 def _data(value: Any, name: str) -> Any:
-    """Return what a mapping, a row or a table of pandas has under a name; `_NOTHING` where it has nothing there."""
+    """Return the item of a mapping, or of a pandas row or table, with this name; `_NOTHING` if there is none."""
     if isinstance(value, Mapping):
         found = find_name(value, name)
         return _NOTHING if found is None else value[found]
@@ -104,7 +104,7 @@ def _data(value: Any, name: str) -> Any:
     return _NOTHING
 
 
-# A name of the notebook and the way from it to a value: attributes and items, as written.
+# A name of the notebook, and the attributes and items that lead from it to a value.
 Path = Tuple[str, Tuple[Tuple[str, Any], ...]]
 
 
@@ -115,17 +115,17 @@ class Expression:
     Attributes
     ----------
     source : str
-        As written.
+        The expression as written.
     names : tuple of str
         The names that it uses, sorted.
     evaluate : callable
-        Takes a mapping of the names to their values.
+        Takes a mapping of names to values and returns the value of the expression.
     needed : tuple of Path
-        The values without which the expression has none.
+        Values that must not be missing.
     is_name : bool
-        True if it is only a name.
+        Whether the expression is just a name.
     optional : frozenset of str
-        Names that it asks about - ``name | default(…)``, ``name is defined`` - so that they may be undefined.
+        Names that may be undefined, because of ``name | default(…)`` or ``name is defined``.
     """
 
     source: str
@@ -141,7 +141,7 @@ class Expression:
     def first_missing(self, known: Mapping[str, Any]) -> Optional[str]:
         """Return the first missing value that the expression does not handle, as written; else None."""
         for name, steps in self.needed:
-            if name not in known:  # an optional one, which is undefined rather than missing
+            if name not in known:  # an optional name: undefined, not missing
                 continue
             value, written = known[name], name
             if is_missing(value):
@@ -154,14 +154,14 @@ class Expression:
         return None
 
 
-# Filters that have something to say of nothing.
+# Filters that accept a missing value.
 _TAKE_NOTHING = ("default", "d", "json", "tojson", "list", "length", "count")
-# Filters and tests that take a name that is not defined, as in Jinja.
+# Filters and tests that accept an undefined name, as in Jinja.
 _TAKE_UNDEFINED = ("default", "d", "defined", "undefined")
 
 
 def _needed(node: Any) -> Iterator[Path]:
-    """Give the paths of an expression that are neither asked about (``or``, ``if``, ``is``, ``default``) nor parts of a list."""
+    """Yield the paths of values that must not be missing: not those in ``or``, ``if``, ``is``, ``default`` or a list."""
     from jinja2 import nodes
 
     path = _path(node)
@@ -187,7 +187,7 @@ def _needed(node: Any) -> Iterator[Path]:
 
 
 def _optional(tree: Any) -> FrozenSet[str]:
-    """Return the names that an expression asks about itself. Where it uses one elsewhere without looking, computing it fails."""
+    """Return the names that an expression handles if undefined. If it uses one elsewhere unchecked, evaluating it fails."""
     from jinja2 import nodes
 
     asking = [
@@ -201,7 +201,7 @@ def _optional(tree: Any) -> FrozenSet[str]:
 
 
 def _path(node: nodes.Node) -> Optional[Path]:
-    """Return the way to a value where the node is only that."""
+    """Return the path to a value if the node is nothing but a path; else None."""
     from jinja2 import nodes
 
     steps: List[Tuple[str, Any]] = []
@@ -216,12 +216,12 @@ def _path(node: nodes.Node) -> Optional[Path]:
     return node.name, tuple(reversed(steps))
 
 
-# The tokens that decide where an expression ends: quoted text, brackets, and the end itself.
+# The tokens that matter for finding the end of an expression: quoted text, brackets, and the end itself.
 _LANDMARK = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[(\[{]|\}\}|[)\]}]""", re.DOTALL)
 
 
 def _end(template: str, start: int) -> int:
-    """Return the position of the ``}}`` that ends the expression at `start`, or -1 if it does not end."""
+    """Return the position of the ``}}`` that ends the expression at `start`; -1 if there is none."""
     depth = 0
     position = start
     while True:
@@ -240,7 +240,7 @@ def _end(template: str, start: int) -> int:
 
 @lru_cache(maxsize=256)
 def parse(template: str) -> Sequence[Union[str, Expression]]:
-    """Split a template into its literal text, untouched, and its compiled expressions."""
+    """Split a template into literal text, unchanged, and compiled expressions."""
     parts: List[Union[str, Expression]] = []
     position = 0
     while True:
@@ -269,7 +269,7 @@ def _compile(source: str, line: int) -> Expression:
         )
     environment = _environment()
     try:
-        # Compiled first: it takes one expression and nothing after it.
+        # Compile first, which fails if anything follows the expression.
         evaluate: Callable[..., Any] = environment.compile_expression(source, undefined_to_none=False)
         tree = environment.parse("{{ " + source + " }}").body[0].nodes[0]  # type: ignore[attr-defined]
         used = {node.name for node in (tree, *tree.find_all(nodes.Name)) if isinstance(node, nodes.Name)}
@@ -280,7 +280,7 @@ def _compile(source: str, line: int) -> Expression:
         ) from None
     if "self" in used:
         raise TemplateError(f"self cannot be used in {{{{ {short(source)} }}}} (line {line}); give it another name")
-    if source in used:  # a single name is looked up directly, without making a context for it each time
+    if source in used:  # look up a single name directly, without creating a context each time
         evaluate = itemgetter(source)
     return Expression(
         source, tuple(sorted(used)), evaluate, tuple(_needed(tree)), is_name=source in used, optional=_optional(tree)
@@ -288,7 +288,7 @@ def _compile(source: str, line: int) -> Expression:
 
 
 def filter_names() -> List[str]:
-    """Return the names of the filters that an expression may use: those of this package first."""
+    """Return the names of the available filters, those of this package first."""
     others = sorted(name for name in _environment().filters if name.isidentifier() and name not in FILTERS)
     return [*FILTERS, *others]
 
@@ -297,7 +297,7 @@ _NO_FILTER = re.compile(r"No (filter|test) named '(\w+)'")
 
 
 def _reason(error: Exception) -> Tuple[str, str]:
-    """Return why an expression cannot be compiled, and of filters and tests the nearest that there is."""
+    """Return why an expression cannot be compiled, and a suggestion if a filter or test is unknown."""
     message = short(getattr(error, "message", None) or error)
     match = _NO_FILTER.match(message)
     if match is None:
@@ -309,6 +309,6 @@ def _reason(error: Exception) -> Tuple[str, str]:
 
 
 def short(value: Any, limit: int = 120) -> str:
-    """Return a text as one line of an error message."""
+    """Return a text on one line, shortened for an error message."""
     text = " ".join(str(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -67,7 +67,7 @@ def head(value: Any, count: int = 5) -> Any:
     if is_table(value):
         return read_table(value, count)
     if isinstance(value, str):
-        # Of line ends that an editor counts: a text may hold others, such as U+2028.
+        # Count only line ends that an editor counts; a text may contain others, such as U+2028.
         lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", value)
         if len(lines) <= count:
             return value
@@ -85,19 +85,19 @@ def head(value: Any, count: int = 5) -> Any:
 
 
 def csv(value: Any, rows: Optional[int] = None) -> str:
-    """Return a table as CSV; at most `rows` of it, 100 by default, and above it what is cut."""
+    """Return a table as CSV, with at most `rows` rows (default 100), below a line that says what was cut."""
     table = _table(value, rows)
     return table.described(table.csv()) if table.is_cut else table.csv()
 
 
 def table(value: Any, rows: Optional[int] = None) -> str:
-    """Return a table as Markdown; at most `rows` of it, 100 by default, and above it what is cut."""
+    """Return a table as Markdown, with at most `rows` rows (default 100), below a line that says what was cut."""
     found = _table(value, rows)
     return found.described("\n" + found.markdown()) if found.is_cut else found.markdown()
 
 
 def json(value: Any, indent: Optional[int] = None, rows: Optional[int] = None) -> str:
-    """Return a value as JSON; a table as a list of objects, at most `rows` of it, 100 by default, above it what is cut."""
+    """Return a value as JSON; a table as a list of at most `rows` objects (default 100), below a line that says what was cut."""
     if not is_table(value):
         return json_text(value, indent)
     found = _table(value, rows)
@@ -110,7 +110,7 @@ def _table(value: Any, rows: Optional[int]) -> Table:
 
 
 def code(value: Any, language: Optional[str] = None) -> str:
-    """Return a text, or the source of a function, as a Markdown code block that no backticks in it can end."""
+    """Return a text, or the source of a function, as a Markdown code block that backticks in it cannot end."""
     text = _text(value, "code")
     if language is None:
         language = "" if isinstance(value, str) else "python"
@@ -128,7 +128,7 @@ def truncate_tokens(value: Any, count: int) -> str:
     whole = text_tokens(text)
     if whole <= count:
         return text
-    # A token is at most four characters of the estimate; every further character that is not ASCII makes the text longer.
+    # Binary search, since the estimate grows with the text; a token has at most four characters.
     low, high = 0, min(len(text), 4 * count)
     while low < high:
         middle = (low + high + 1) // 2
@@ -145,7 +145,7 @@ def truncate_tokens(value: Any, count: int) -> str:
 
 
 def _end_of_code(text: str) -> str:
-    """Return the line that ends a code block which a text leaves open, else "": what follows is not code."""
+    """Return the line that closes a code block left open by a text, so that the text after it is not code; "" if none is open."""
     opened = ""
     for line in text.splitlines():
         mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
@@ -157,7 +157,7 @@ def _end_of_code(text: str) -> str:
 
 
 def default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
-    """Return another value in place of a missing one (undefined, None, NaN, NaT, NA); with `boolean`, also in place of an empty value or 0."""
+    """Return `default_value` instead of a missing value (undefined, None, NaN, NaT, NA); with `boolean`, of any false value."""
     from jinja2 import Undefined
 
     return default_value if isinstance(value, Undefined) or is_missing(value) or (boolean and not value) else value

@@ -1,10 +1,11 @@
-"""Phrases in data that read like instructions to the model. Pure.
+"""Find phrases in data that read like instructions to the model. Pure.
 
-A phrase is a reason to look, not a proof: data may well talk about instructions. Nothing is changed here. docs/explanation/values-are-data.md says
-what was tried and what is not found.
+A phrase is a hint, not a proof, since data may well talk about instructions. Nothing is changed here.
+docs/explanation/values-are-data.md says what was tested and what is not found.
 
-Speed decides the form: a text is first cut into words, which takes microseconds, and only one that has the words of a
-rule (`phrases.Rule`) meets its regular expression. Every repetition in these has a bound, so that no text can make them slow.
+The design is for speed. A text is first split into words, which takes microseconds. Only if it contains the words of a
+rule (`phrases.Rule`) is it matched against the rule's regular expression. Every repetition in these has a bound, so
+that no text can make them slow.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Finding:
     Attributes
     ----------
     kind : str
-        What it looks like, such as "overrides instructions", after the name of the value.
+        What it looks like, such as "overrides instructions"; shown after the name of the value.
     phrase : str
-        As found, on one line and at most 80 characters; what was hidden is written out.
+        The phrase as found, on one line of at most 80 characters; hidden text is made visible.
     """
 
     kind: str
@@ -40,7 +41,7 @@ class Finding:
 
 
 class _Rules:
-    """Rules indexed by their words, so that a text is checked only against rules it may match."""
+    """Rules indexed by their words, so that a text is checked only against rules that may match."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = tuple(rules)
@@ -52,7 +53,7 @@ class _Rules:
         self._of_any_text = tuple(self._rules[place] for place in sorted(self._wordless))
 
     def of(self, words: FrozenSet[bytes]) -> Sequence[Rule]:
-        """Return the rules that a text with these words of rules may match, in order."""
+        """Return the rules, in order, that may match a text that contains these words of the vocabulary."""
         if not words:
             return self._of_any_text
         places = set(self._wordless)
@@ -64,23 +65,23 @@ class _Rules:
 _ALL_RULES = _Rules(PHRASES)
 _ASCII_RULES = _Rules(rule for rule in PHRASES if all(mark.isascii() for mark in rule.marks))
 _ROLE_WORDS = frozenset((b"human", b"assistant"))
-# All others say nothing of a text.
+# The only words that matter.
 _VOCABULARY = _ROLE_WORDS.union(*(rule.words | rule.also for rule in PHRASES))
 
 _TAGS = re.compile("[\U000e0020-\U000e007f]+")
-# Flags of England, Scotland and Wales are written with tag characters: a black flag, letters, and the end.
+# The flags of England, Scotland and Wales consist of tag characters: a black flag, letters, and a terminator.
 _FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{1,6}\U000e007f")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-# One variation selector behind a character is normal; several in a row are bytes that nobody sees.
+# One variation selector after a character is normal; several in a row can encode hidden bytes.
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{3,}")
-# Control characters but tab and line ends, and what a terminal takes for an order, such as to hide what follows.
+# Control characters except tab and line ends, and escape sequences of terminals, which can for example hide text.
 _CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in (0x09, 0x0A, 0x0D))
 _CONTROL = re.compile("\x1b\\[[0-9;]{0,20}[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-# What can be put between two letters without being seen, joiners too.
+# Characters that are invisible between two letters, including joiners.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
-# A Latin letter beside a Greek or Cyrillic one; whole texts in these scripts have none.
+# A Latin letter next to a Greek or Cyrillic one, which does not occur in normal text in these scripts.
 _MIXED = re.compile("[a-z][\u0370-\u03ff\u0400-\u052f]|[\u0370-\u03ff\u0400-\u052f][a-z]")
 _LOOKALIKE = re.compile("[\u0370-\u03ff\u0400-\u052f]")
 _STYLED = re.compile("[\u2100-\u214f\u2460-\u24ff\uff01-\uff5e\U0001d400-\U0001d7ff\U0001f130-\U0001f149\u1d00-\u1d7f]")
@@ -90,8 +91,8 @@ _LOOKALIKES = str.maketrans(
     "aceijopsyxhdqwrkmhtb" + "aeikvoptuxnw",
 )
 
-# "ignore" and "instruction" in base64, each begun at the three places where a letter can stand; with a letter of them, for which a text
-# is searched in no time.
+# "ignore" and "instruction" in base64, for each of the three possible alignments. The key is a letter that they
+# contain, to be searched for first because that is very fast.
 _BASE64_NEEDLES = {
     "Z": ("lnbm9yZ", "pZ25vcm"),
     "J": ("aWdub3Jl", "SWdub3Jl", "aW5zdHJ1Y3Rpb2"),
@@ -102,12 +103,12 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
 def scan(text: str) -> Tuple[Finding, ...]:
-    """Return the phrases in a value, before cleaning, that read like instructions; each kind once.
+    """Return phrases in a value, before cleaning, that read like instructions; one of each kind.
 
     Parameters
     ----------
     text : str
-        Any length; takes time linear in it.
+        Text of any length; the scan takes linear time.
     """
     data = text.encode("utf-8", "surrogatepass")
     if len(data.translate(None, _CONTROLS)) != len(data):
@@ -116,7 +117,7 @@ def scan(text: str) -> Tuple[Finding, ...]:
         found: List[Finding] = []
         characters, readable = "", text
     else:
-        # Most questions about characters are answered by the few different ones, which is much shorter than the text.
+        # For most checks, the set of different characters is enough, and it is much smaller than the text.
         characters = "".join(set(text))
         found, readable = _hidden(text) if _UNSEEN.search(characters) else ([], text)
     words = _known_words(readable)
@@ -133,12 +134,12 @@ def scan(text: str) -> Tuple[Finding, ...]:
 
 
 def _known_words(text: str) -> FrozenSet[bytes]:
-    """Return the words of a text that a rule asks for."""
+    """Return the words of a text that occur in a rule."""
     return _VOCABULARY.intersection(words_of(text))
 
 
 def _phrases(lowered: str, words: FrozenSet[bytes]) -> List[Finding]:
-    """Return what the rules find in a lower-case text."""
+    """Match the rules against a text in lower case."""
     found = []
     for rule in (_ASCII_RULES if lowered.isascii() else _ALL_RULES).of(words):
         if rule.also and rule.also.isdisjoint(words):
@@ -155,12 +156,12 @@ def _phrases(lowered: str, words: FrozenSet[bytes]) -> List[Finding]:
     return found
 
 
-# Capitals count here: "human:" in small letters is a field of somebody's data.
+# Case matters here, since "human:" in lower case may just be a field name in data.
 _TURN: Pattern[str] = re.compile(r"(?:^|\n)[ \t>*#_]{0,6}(?:Human|HUMAN|Assistant|ASSISTANT)[ *_]{0,3}:")
 
 
 def _variants(text: str, characters: str) -> List[str]:
-    """Return the lower-case text with look-alikes and entities resolved, if it has any."""
+    """Return the text in lower case with look-alikes and entities resolved, if there are any."""
     variants = []
     styled, foreign = (_STYLED.search(characters), _LOOKALIKE.search(characters)) if characters else (None, None)
     if styled or foreign:
@@ -179,7 +180,7 @@ def _variants(text: str, characters: str) -> List[str]:
 
 
 def _hidden(text: str) -> Tuple[List[Finding], str]:
-    """Return findings about invisible text, and the text without it."""
+    """Return findings about invisible text, and the text without invisible characters."""
     found = []
     tags = _TAGS.search(_FLAG.sub("", text)) if "\U000e007f" in text else _TAGS.search(text)
     if tags is not None:
@@ -194,7 +195,7 @@ def _hidden(text: str) -> Tuple[List[Finding], str]:
 
 
 def _selected(selectors: str) -> str:
-    """Read variation selectors as the bytes that some programs hide in them."""
+    """Decode the bytes that some programs hide in variation selectors."""
     codes = [ord(each) - 0xFE00 if each <= "\ufe0f" else ord(each) - 0xE0100 + 16 for each in selectors]
     return bytes(code for code in codes if 32 <= code < 127).decode("ascii")
 
@@ -216,7 +217,7 @@ def _encoded(text: str) -> List[Finding]:
             decoded = b64decode(word + "=" * (-len(word) % 4), validate=True).decode("utf-8", "replace")
         except (Base64Error, ValueError):
             continue
-        # One level deep: what decodes to more of the same is not a phrase.
+        # Decode one level only: base64 inside base64 is not searched.
         for finding in _phrases(decoded.lower(), _known_words(decoded)):
             return [Finding("contains an instruction in base64", finding.phrase)]
     return []

@@ -1,4 +1,4 @@
-"""What to do about phrases in values that look like instructions, and notices about removed characters."""
+"""Warn about phrases in values that look like instructions, or refuse them; notices about removed characters."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .template import RenderedPrompt
 
 __all__ = ["forget_warnings", "notices", "apply_injection_policy"]
 
-# Different phrases of one name that are warned about: a table of strangers' texts may hold a thousand.
+# Most phrases to warn about per name, since a table of texts from strangers may contain a thousand.
 MOST_PHRASES = 10
 
 _told: Dict[str, Set[str]] = {}
 
 
 def forget_warnings() -> None:
-    """Allow earlier warnings to be shown again: each cell that runs reports what it found."""
+    """Allow earlier warnings to be shown again, so that each cell that runs reports its own findings."""
     _told.clear()
     warn_again(PromptInjectionWarning)
 
 
 def apply_injection_policy(rendered: RenderedPrompt, on_injection: str) -> None:
-    """Warn of suspicious phrases, each once for a name, or refuse the prompt.
+    """Warn about suspicious phrases, once per name and phrase, or refuse the prompt.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def apply_injection_policy(rendered: RenderedPrompt, on_injection: str) -> None:
     Raises
     ------
     PromptInjectionError
-        With ``block``, if there is one.
+        With ``block``, if there is a suspicious phrase.
     """
     if not rendered.suspicions or on_injection == "off":
         return
@@ -58,7 +58,7 @@ def apply_injection_policy(rendered: RenderedPrompt, on_injection: str) -> None:
 
 
 def notices(rendered: RenderedPrompt) -> Tuple[str, ...]:
-    """Return one line for each name that characters were removed from, and one for each suspicious phrase."""
+    """Return one line for each value from which characters were removed, and one for each suspicious phrase."""
     if not rendered.removed and not rendered.suspicions:
         return ()
     removed = [

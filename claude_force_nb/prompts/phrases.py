@@ -1,4 +1,4 @@
-"""The phrases that `injection.scan` looks for. Data, in lower case; every repetition has a bound."""
+"""The phrases that `injection.scan` searches for: data only, in lower case; every repetition has a bound."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Rule:
     kind : str
         What such a phrase does, for the warning.
     words, also : frozenset of bytes
-        A text that has none of `words`, or none of `also`, cannot match; as `words_of` gives them. Empty asks for nothing.
+        A text matches only if it contains at least one of `words` and one of `also`, as split by `words_of`. An empty
+        set requires nothing.
     marks : tuple of str
-        Nor can one that holds none of these; empty asks for nothing.
+        A text matches only if it contains at least one of these; an empty tuple requires nothing.
     spelled : str
         The regular expression, for text in lower case.
     """
@@ -34,7 +35,7 @@ class Rule:
 
     @cached_property
     def pattern(self) -> Pattern[str]:
-        """The expression, compiled when a text first has the words: most texts never do."""
+        """The compiled expression. It is compiled on first use, since most texts never contain the words."""
         return re.compile(self.spelled)
 
 
@@ -44,7 +45,7 @@ _WORDS = bytes(
 
 
 def words_of(text: str) -> List[bytes]:
-    """Return the words of a text in small letters (beyond ASCII as they are), as UTF-8: the fastest way to many questions."""
+    """Return the words of a text as UTF-8, with ASCII letters in lower case. Bytes are the fastest form for our look-ups."""
     return text.encode("utf-8", "surrogatepass").translate(_WORDS).split()
 
 
@@ -53,7 +54,7 @@ def _split(words: str) -> FrozenSet[bytes]:
 
 
 def _rule(kind: str, *patterns: str, words: str = "", also: str = "", marks: Tuple[str, ...] = ()) -> Rule:
-    """Make a rule; in a pattern ``~`` is what separates two words, and ``~3~`` that with up to three words more."""
+    """Make a rule. In a pattern, ``~`` matches a separator of words, and ``~3~`` a separator with up to three more words."""
     spelled = []
     for pattern in patterns:
         pattern = re.sub(r"~(\d)~", r"\\W{1,5}(?:[\\w']{1,20}\\W{1,5}){0,\1}?", pattern)

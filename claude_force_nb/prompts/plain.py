@@ -1,6 +1,7 @@
-"""Values as plain data, for prompts, JSON and files. Pure, and imports no library for it.
+"""Convert values to plain data, for prompts, JSON and files. Pure, and imports none of the libraries whose values it converts.
 
-Dates and times are ISO 8601, numbers are numbers, a member of an Enum is its value, and what is missing - None, NaN, NaT, NA - is null.
+Dates and times become ISO 8601, numbers stay numbers, an Enum member becomes its value, and missing values (None, NaN,
+NaT, NA) become null.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ __all__ = [
 ]
 
 _PLAIN = (str, int, float, bool, type(None))
-# Types that are nothing else than their text, and hold nothing that would have to be looked at.
+# Types of values that are plain already and contain no other values.
 _EXACT = {str, int, bool, type(None)}
-# More digits than a number of JSON keeps everywhere (IEEE 754 double precision).
+# Digits that every JSON parser preserves (IEEE 754 double precision).
 _SAFE_DIGITS = 15
-# IEEE 754 single precision: from here on a number is rounded to infinity.
+# IEEE 754 single precision: numbers from here on are rounded to infinity.
 _TOO_LARGE = 3.4028235677973366e38
-# As numpy has it: of a larger array only the edges are written.
+# The same threshold as numpy: larger arrays are written with their edges only.
 _ITEMS_WRITTEN = 1000
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether there is no value: None, NaN, and what pandas and numpy have for it."""
+    """Return whether a value is missing: None, NaN, or a missing value of pandas or numpy."""
     if value is None:
         return True
     kind = type(value)
@@ -65,7 +66,7 @@ def is_missing(value: Any) -> bool:
 
 
 def is_absent(cell: Any) -> bool:
-    """Return whether a cell of a row has no value: it is missing, or only white space."""
+    """Return whether a cell of a row is empty: a missing value, or only white space."""
     return not cell or cell.isspace() if isinstance(cell, str) else is_missing(cell)
 
 
@@ -89,12 +90,12 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 
 def single_precision(dtypes: Iterable[Any]) -> List[int]:
-    """Return the places of the columns whose numbers have 32 bits, of any library of data frames."""
+    """Return the indices of columns with 32-bit floats, for any data frame library."""
     return [place for place, dtype in enumerate(dtypes) if str(dtype).lower() == "float32"]
 
 
 def shortest(value: Any) -> Any:
-    """Return a number that had 32 bits as the shortest one that means the same: 0.1, not 0.10000000149011612."""
+    """Round a 32-bit float to the shortest equal decimal: 0.1 instead of 0.10000000149011612."""
     if type(value) is not float or not math.isfinite(value):
         return value
     for digits in range(1, 10):
@@ -105,10 +106,11 @@ def shortest(value: Any) -> Any:
 
 
 def scalar(value: Any) -> Any:
-    """Return a single value in a form that JSON has; anything else, such as a list, is returned unchanged.
+    """Convert a single value to a JSON type; return anything else, such as a list, unchanged.
 
-    NumPy numbers become numbers, a Decimal becomes a number if it loses no digit and text otherwise, dates and times ISO 8601, a
-    member of an Enum its value or, if that is not a plain value, its name, bytes their text or Base64. Infinity stays.
+    NumPy numbers become numbers. A Decimal becomes a number if no digit is lost, and text otherwise. Dates and times
+    become ISO 8601. An Enum member becomes its value or, if that is not a plain value, its name. Bytes become text or
+    Base64. Infinity stays.
     """
     kind = type(value)
     if kind in _EXACT:
@@ -152,7 +154,7 @@ def _number(value: Decimal) -> Any:
 
 
 def _duration(value: datetime.timedelta) -> str:
-    """Return a time span as ISO 8601 writes it: ``P1DT2H3M4.5S``, with a leading minus sign if it is negative."""
+    """Return a duration in ISO 8601, such as ``P1DT2H3M4.5S``, with a leading minus sign if it is negative."""
     sign, rest = ("-", -value) if value.days < 0 else ("", value)
     hours, seconds = divmod(rest.seconds, 3600)
     minutes, seconds = divmod(seconds, 60)
@@ -171,7 +173,7 @@ def _bytes_text(data: bytes) -> str:
 def _numpy_scalar(value: Any) -> Any:
     kind = value.dtype.kind
     if kind in "Mm":
-        # Of nanoseconds, which Python's own types do not have, numpy gives an integer.
+        # Round to microseconds: for nanoseconds, which Python's types cannot represent, numpy would return an integer.
         rounded = value.astype("datetime64[us]" if kind == "M" else "timedelta64[us]")
         if kind == "M" and value.dtype.name.endswith(("[D]", "[W]", "[M]", "[Y]")):
             return str(value)
@@ -179,7 +181,7 @@ def _numpy_scalar(value: Any) -> Any:
             return scalar(rounded.item())
         return str(value)
     if kind == "f":
-        # The shortest text that means the same, so that 0.1 of 32 bits does not become 0.10000000149.
+        # Use the shortest equal text, so that a 32-bit 0.1 does not become 0.10000000149.
         return float(value) if value.dtype.itemsize == 8 else float(str(value))
     if kind in "SV":
         return _bytes_text(bytes(value))
@@ -187,15 +189,16 @@ def _numpy_scalar(value: Any) -> Any:
 
 
 def json_data(value: Any, depth: int = 0) -> Any:
-    """Return a value as JSON data: dicts with texts for keys, lists, texts, numbers, booleans and None, down to its last part.
+    """Convert a value recursively to JSON data: dicts with text keys, lists, text, numbers, booleans and None.
 
-    Tables are for `tables.read_table`. Mappings, dataclasses, pydantic models and named tuples become dicts, sets sorted lists, arrays lists,
-    infinity None, which JSON does not have, and anything else its ``str``.
+    Mappings, dataclasses, pydantic models and named tuples become dicts, sets become sorted lists, and arrays lists.
+    Infinity, which JSON does not have, becomes None, and anything else its ``str``. For tables, use
+    `tables.read_table`.
 
     Raises
     ------
     RecursionError
-        If it is nested more than `MOST_DEPTH` levels deep; data that contains itself is.
+        If the value is nested more than `MOST_DEPTH` levels deep, or contains itself.
     """
     value = scalar(value)
     if isinstance(value, float):
@@ -218,7 +221,7 @@ def _mapping(value: Mapping[Any, Any], depth: int) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     for key, item in value.items():
         name = key if isinstance(key, str) else _key(key)
-        # 1 and "1" are one key of JSON, and neither is lost.
+        # 1 and "1" are the same key in JSON; rename one, so that neither is lost.
         found[free_name(well_formed(name), found)] = json_data(item, depth)
     return found
 
@@ -238,9 +241,9 @@ def _fields(value: Any) -> Optional[Mapping[Any, Any]]:
     if callable(getattr(value, "model_dump", None)):
         try:
             found: Mapping[Any, Any] = value.model_dump(mode="json")
-        except (TypeError, ValueError):  # a field of a type that pydantic has no JSON for
+        except (TypeError, ValueError):  # pydantic cannot convert the type of a field to JSON
             found = value.model_dump()
-        # A root model has only a value, which `_items` gives.
+        # A root model has a single value, not fields; `_items` handles it.
         return found if isinstance(found, Mapping) else None
     if callable(getattr(value, "_asdict", None)):
         found = value._asdict()
@@ -260,7 +263,7 @@ def _fields(value: Any) -> Optional[Mapping[Any, Any]]:
 
 
 def _items(value: Any) -> Optional[Sequence[Any]]:
-    """Return the items of a list, an array, a set or the like; None for anything else."""
+    """Return the items of a list, array, set or similar; None for anything else."""
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
     if hasattr(type(value), "model_dump") and isinstance(getattr(value, "root", None), (list, tuple, set)):
@@ -273,10 +276,11 @@ def _items(value: Any) -> Optional[Sequence[Any]]:
 
 
 def literal(value: Any, depth: int = 0) -> Any:
-    """Return what Python's own lists, tuples, sets and dicts say of a value, down to its last part, so that its text is readable.
+    """Convert a value recursively to Python's own lists, tuples, sets and dicts of plain values, so that its ``str`` is readable.
 
-    ``str([numpy.float64(0.5)])`` is ``[np.float64(0.5)]``, and a member of an Enum in a list is its repr. Single values are as `scalar` has
-    them, records are dicts, and what their class has a text of its own for is that text. Tables are for `tables.without_tables`.
+    Otherwise ``str([numpy.float64(0.5)])`` would be ``[np.float64(0.5)]``, and an Enum member in a list would appear as
+    its repr. Single values are converted by `scalar`, records become dicts, and objects whose class defines ``__str__``
+    become that text. For tables, use `tables.without_tables`.
 
     Raises
     ------
@@ -317,7 +321,7 @@ def _literal_mapping(value: Mapping[Any, Any], depth: int) -> Dict[Any, Any]:
     found: Dict[Any, Any] = {}
     for key, item in value.items():
         name = tuple([literal(part, depth) for part in key]) if isinstance(key, tuple) else literal(key, depth)
-        # A member of an Enum and its value are two keys, and neither is lost.
+        # If an Enum member and its value are both keys, keep the member as it is, so that neither is lost.
         is_free = _is_hashable(name) and name not in found and (name == key or name not in value)
         found[name if is_free else key] = literal(item, depth)
     return found
@@ -332,12 +336,12 @@ def _is_hashable(value: Any) -> bool:
 
 
 def _has_text(kind: Any) -> bool:
-    """Return whether a class has another text than its repr."""
+    """Return whether a class defines ``__str__``."""
     return kind.__str__ is not object.__str__
 
 
 def _has_own_text(kind: Any) -> bool:
-    """Return whether a class says itself how its values are written, rather than a library that makes records."""
+    """Return whether a class defines ``__str__`` itself, rather than inheriting it from a library such as pydantic."""
     modules = (kind.__module__ or "", getattr(kind.__str__, "__module__", None) or "")
     made_by_libraries = any(module.partition(".")[0] in ("pydantic", "numpy", "pandas") for module in modules)
     return _has_text(kind) and not made_by_libraries

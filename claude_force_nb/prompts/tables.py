@@ -1,4 +1,4 @@
-"""Tables of a notebook as text: pandas, polars, other libraries that narwhals reads, and plain rows. Imports none of them itself."""
+"""Tables as text: pandas, polars, other libraries that narwhals supports, and plain rows. Imports none of them itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PLAIN = (str, int, float, bool)
 ROWS_SHOWN = 100
 COLUMNS_SHOWN = 100
 
-# Libraries whose tables narwhals reads (its documentation, "Supported libraries"), beside pandas and polars.
+# Libraries that narwhals supports (its documentation, "Supported libraries"), besides pandas and polars.
 _OTHERS = ("modin", "cudf", "pyarrow", "dask", "ibis", "duckdb", "pyspark", "sqlframe")
 
 
@@ -50,11 +50,11 @@ class Table:
     ----------
     columns : sequence of str
     rows : sequence of sequences
-        The rows that are shown.
+        The rows to show.
     row_count, column_count : int or None
-        Of the whole table; None if only computing it would tell.
+        Size of the whole table; None if it would have to be computed first.
     more : bool
-        True if there are more rows than are shown.
+        Whether there are more rows than are shown.
     """
 
     columns: Sequence[str]
@@ -68,11 +68,11 @@ class Table:
 
     @property
     def is_cut(self) -> bool:
-        """True if rows or columns are left out."""
+        """Whether rows or columns are left out."""
         return self.more or len(self.columns) < self.column_count
 
     def shape(self) -> str:
-        """Describe the full size, and which part is shown."""
+        """Describe the full size, and the part that is shown."""
         rows = "unknown number of rows" if self.row_count is None else _count(self.row_count, "row")
         parts = [f"{rows} x {_count(self.column_count, 'column')}"]
         if self.more:
@@ -110,7 +110,7 @@ class Table:
         return "\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines)
 
     def records(self) -> List[Dict[str, Any]]:
-        """Return the shown rows as mappings; of columns with one name each has a name of its own."""
+        """Return the shown rows as mappings; columns with the same name are renamed."""
         names: List[str] = []
         for name in self.columns:
             names.append(free_name(name, {*names, *self.columns[len(names) + 1 :]} if name in names else names))
@@ -126,7 +126,7 @@ def _markdown_cell(text: str) -> str:
 
 
 def cell_text(cell: Any) -> str:
-    """Return a cell as text; one without a value is empty."""
+    """Return a cell as text; "" for a missing value."""
     if isinstance(cell, str):
         return well_formed(cell)
     value = scalar(cell)
@@ -140,7 +140,7 @@ def _root(value: Any) -> str:
 
 
 def is_table(value: Any) -> bool:
-    """Return whether a value is a table or a column of pandas, polars, or another library that narwhals knows."""
+    """Return whether a value is a table or a column of pandas, polars, or another library that narwhals supports."""
     if isinstance(value, Table):
         return True
     root = _root(value)
@@ -167,12 +167,12 @@ def read_table(value: Any, rows: Optional[int] = None) -> Table:
     ----------
     value : table, mappings, sequences, or a mapping of columns
     rows : int, optional
-        How many at the most, >= 0; `ROWS_SHOWN` by default.
+        Most rows to read, >= 0; `ROWS_SHOWN` by default.
 
     Raises
     ------
     TemplateError
-        If it is none of these.
+        If `value` is none of these.
     """
     most = ROWS_SHOWN if rows is None else rows
     fault = whole_number_fault(most, "the number of rows", 0)
@@ -198,12 +198,12 @@ def _made(columns: Sequence[Any], rows: Sequence[Sequence[Any]], count: Optional
 
 
 def column_name(name: Any) -> str:
-    """Return the name of a column as text; one of several levels is written with ``/`` between them."""
+    """Return the name of a column as text; several levels are joined with ``/``."""
     return " / ".join(map(str, name)) if isinstance(name, tuple) else cell_text(name) or str(name)
 
 
 def index_names(levels: Sequence[Any], columns: Sequence[str]) -> List[str]:
-    """Return a name for each level of an index that no column has: what is called as a column gets ``_index`` behind its name."""
+    """Return a name for each level of an index; if a column has the same name, ``_index`` is appended."""
     names: List[str] = []
     for at, level in enumerate(levels):
         name = ("index" if len(levels) == 1 else f"level {at}") if level is None else column_name(level)
@@ -212,7 +212,7 @@ def index_names(levels: Sequence[Any], columns: Sequence[str]) -> List[str]:
 
 
 def _shortened(rows: Iterable[Sequence[Any]], places: Collection[int]) -> List[Sequence[Any]]:
-    """Return rows with the numbers of these columns as `shortest` has them."""
+    """Return rows with the numbers of these columns rounded by `shortest`."""
     if not places:
         return list(rows)
     return [[shortest(cell) if place in places else cell for place, cell in enumerate(row)] for row in rows]
@@ -225,7 +225,7 @@ def _from_pandas(value: Any, most: int) -> Table:
         frame = frame.to_frame(name="value" if value.name is None else value.name)
     columns = list(frame.columns)
     rows = _shortened(frame.itertuples(index=False, name=None), single_precision(frame.dtypes))
-    # An index that only counts the rows says nothing.
+    # Leave out an index that only counts the rows.
     index = frame.index
     counts = type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1
     if not counts:
@@ -237,9 +237,9 @@ def _from_pandas(value: Any, most: int) -> Table:
 
 
 def zone_fault(names: Iterable[Any], dtypes: Iterable[Any]) -> str:
-    """Return why a polars frame with time zones cannot be read when Python has no time zone data; "" if it can be read.
+    """Return why a polars frame with time zones cannot be read, because Python has no time zone data; "" if it can.
 
-    On Python 3.8 polars panics then, which is no Exception, and writes to the terminal.
+    On Python 3.8, polars would panic, which does not raise an Exception and writes to the terminal.
     """
     zoned = next((name for name, dtype in zip(names, dtypes) if getattr(dtype, "time_zone", None)), None)
     if zoned is None or _has_zones():
@@ -313,14 +313,17 @@ def _is_sequence(value: Any) -> bool:
 
 
 def json_text(value: Any, indent: Optional[int]) -> str:
-    """Return a value as JSON, tables in it as lists of records; NaN and infinity, which JSON does not have, are null."""
+    """Return a value as JSON. Tables in it become lists of records; NaN and infinity, which JSON does not have, become null."""
     separators = (",", ":") if indent is None else None
     data = json_data(without_tables(value))
     return json.dumps(data, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
 
 
 def without_tables(value: Any, depth: int = 0) -> Any:
-    """Return a value with each table in its lists and dicts as a list of records; a large one as text that says what it leaves out."""
+    """Return a value with each table in its lists and dicts replaced by a list of records, or, if large, by a text.
+
+    The text says what is left out.
+    """
     if is_table(value):
         table = read_table(value)
         return str(table) if table.is_cut else table.records()

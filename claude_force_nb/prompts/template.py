@@ -1,8 +1,9 @@
 """``{{ }}`` templates. Pure.
 
-A template is the user's own words: they are sent as typed, and braces other than ``{{ expression }}`` mean nothing.
-A value is data: it is cleaned, fenced unless it is short (`fences`), inserted once and never looked at again. `expressions` finds and compiles
-expressions, `values` converts values, `filters` has the filters, and `injection` the phrases that cause a warning.
+A template is the user's own text: it is sent as typed, and braces other than ``{{ expression }}`` have no meaning. A
+value is data: it is cleaned, fenced unless it is short (`fences`), inserted once and never interpreted. `expressions`
+finds and compiles expressions, `values` converts values, `filters` has the filters, and `injection` finds the phrases
+that cause a warning.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ __all__ = [
 ]
 
 
-# Names that every notebook has and that no prompt means.
+# Names that exist in every notebook and that no prompt refers to, so they are never suggested.
 _NEVER_MEANT = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A value that holds a phrase like an instruction; see `injection.Finding`."""
+    """A value that contains a phrase like an instruction; see `injection.Finding`."""
 
     name: str
     finding: Finding
@@ -57,19 +58,19 @@ class RenderedPrompt(NamedTuple):
     Attributes
     ----------
     text : str
-        What is sent, with a line in brackets for each image and document.
+        The text to send, with a line in brackets for each image and document.
     fenced : bool
-        True if at least one value is fenced, so that the system prompt needs `DATA_NOTICE`.
+        Whether at least one value is fenced, so that the system prompt needs `DATA_NOTICE`.
     removed : mapping of str to int
-        Invisible characters taken out of values, by the name of the value.
+        Number of invisible characters removed from values, by the name of the value.
     suspicions : tuple of Suspicion
         Phrases in values that look like instructions.
     blocks : list of dict, optional
         The content blocks, if an image or document was inserted.
     attachments : tuple of Attachment
     shared_blocks, shared_characters : int
-        How many whole blocks of the content come before the first value that differs from row to row, and how much of the text that
-        follows them; 0 if that is not asked.
+        Number of whole blocks before the first value that differs from row to row, and number of characters of the text
+        after them; 0 if no names vary.
     """
 
     text: str
@@ -94,7 +95,7 @@ def names(template: str, *, optional: bool = True) -> Tuple[str, ...]:
     ----------
     template : str
     optional : bool
-        False leaves out those that may be undefined, as in ``{{ name | default("none") }}``.
+        Whether to include names that may be undefined, as in ``{{ name | default("none") }}``.
 
     Raises
     ------
@@ -108,9 +109,9 @@ def names(template: str, *, optional: bool = True) -> Tuple[str, ...]:
 
 
 def constants_behind(template: str, varying: Collection[str]) -> Tuple[str, ...]:
-    """Return the expressions behind the first one with a name in `varying` that have none themselves: all rows share their values.
+    """Return the expressions that are equal in all rows but come after the first one that varies, which has a name in `varying`.
 
-    A name that may be undefined counts as one that varies: other rows may have it.
+    A name that may be undefined counts as varying, since other rows may define it.
     """
     expressions = [part for part in parse(template) if isinstance(part, Expression)] if "{{" in template else []
     differs = [any(name in varying or name in part.optional for name in part.names) for part in expressions]
@@ -130,19 +131,20 @@ def render(
 ) -> RenderedPrompt:
     """Insert the values of `variables` into ``{{ expression }}``.
 
-    Expressions are Jinja2's, in its sandbox. A value is turned into text, or into a content block, cleaned, fenced unless it is a
-    number, one line of up to `INLINE_LIMIT` characters or marked ``| raw``, and never rendered again.
+    Expressions are those of Jinja2, evaluated in its sandbox. A value is converted to text or to a content block,
+    cleaned, and never rendered again. It is fenced unless it is a number, one line of up to `INLINE_LIMIT` characters,
+    or marked ``| raw``.
 
     Parameters
     ----------
     template : str
     variables : mapping
     look : bool
-        False skips the search for suspicious phrases.
+        Whether to search for suspicious phrases.
     missing : str
-        What a value that is missing - None, NaN, NaT, NA - does: ``skip`` raises, ``empty``
-        inserts nothing, ``keep`` inserts it as Python writes it. Where it is not kept, what is missing is None in expressions, so that
-        ``{{ text or "nothing" }}`` means what it says.
+        What to do with a missing value (None, NaN, NaT, NA): ``skip`` raises, ``empty`` inserts nothing, ``keep``
+        inserts its ``str()``. Except with ``keep``, missing values are None in expressions, so that ``{{ text or
+        "nothing" }}`` works.
     varying : collection of str
         Names whose values differ from row to row, for `RenderedPrompt.shared_characters`.
 
@@ -151,9 +153,9 @@ def render(
     MissingValueError
         If a value is missing, with ``skip``.
     UndefinedNameError
-        If a name is not in `variables`, and its expression does not say what to do then, as ``default`` and ``is defined`` do.
+        If a name is not in `variables`, unless the expression handles that with ``default`` or ``is defined``.
     TemplateError
-        If an expression cannot be parsed, or fails while it is computed.
+        If an expression cannot be parsed or evaluated.
     AttachmentError
         If an image or a file cannot be sent.
     """
@@ -197,7 +199,7 @@ class _Prompt:
         self._shared_blocks = 0
 
     def row_begins(self) -> None:
-        """Take note that all so far is shared by all rows, and what follows is one row's own."""
+        """Note that all rows share the parts so far, but not those that follow."""
         self.shared_characters = sum(map(len, self.texts))
         self._shared_blocks = len(self._blocks)
 
@@ -213,7 +215,7 @@ class _Prompt:
         self.texts.append(text)
 
     def attach(self, source: str, value: Union[Attachment, RawAttachment]) -> None:
-        """Insert an image or a document in its own fence, since it may contain words as a text does."""
+        """Insert an image or a document in its own fence, since it may contain instructions just like text."""
         attachment = value.attachment if isinstance(value, RawAttachment) else value
         if attachment is value:
             self._fenced = True
@@ -226,7 +228,7 @@ class _Prompt:
             self.texts.append("\n</data>")
 
     def _name(self, source: str, value: Any) -> str:
-        """Return a value's name: its expression, or the name of a file that was read in place."""
+        """Return a value's name: its expression, or the file name if it was read from a file."""
         if isinstance(value, (NamedText, Attachment)) and source.startswith("file("):
             return self._cleaned("file name", value.name)[:100]
         return source
@@ -246,12 +248,12 @@ class _Prompt:
         text = "".join(self.texts)
         self.texts = []
         self._shown.append(text)
-        # The API refuses blocks of white space.
+        # The API refuses blocks of nothing but white space.
         if text.strip():
             self._blocks.append({"type": "text", "text": text})
 
     def rendered(self) -> RenderedPrompt:
-        """Return the whole."""
+        """Return the assembled prompt."""
         if not self._attachments:
             text, suspicions = "".join(self.texts), tuple(self._suspicions)
             return RenderedPrompt(text, self._fenced, self._removed, suspicions, None, (), self.shared_characters or 0)
@@ -269,7 +271,7 @@ class _Prompt:
 
 
 def check_given(value: Any, name: str, missing: Optional[str]) -> None:
-    """Raise MissingValueError where a row has no value that could be its prompt, with ``skip``."""
+    """Raise MissingValueError if a row's value, which would be its prompt, is missing and `missing` is ``skip``."""
     if missing == "skip" and is_missing(value):
         raise _missing_value(name)
 
@@ -277,13 +279,13 @@ def check_given(value: Any, name: str, missing: Optional[str]) -> None:
 def _evaluate(
     expression: Expression, variables: Mapping[str, Any], missing: str
 ) -> Union[str, Attachment, RawAttachment]:
-    """Return the value in the form in which it is inserted."""
+    """Return the value of an expression in the form to insert."""
     if expression.is_name and expression.source in variables:
-        # Nearly every value is the text or the number of a row's column: there is nothing to compute, and nothing is missing.
+        # The fast path for nearly all values: the text or number of a column needs no evaluation and is not missing.
         value = variables[expression.source]
         if type(value) is str:
             return value
-        if type(value) is int and value.bit_length() <= 64:  # a longer one may have more digits than Python writes
+        if type(value) is int and value.bit_length() <= 64:  # Python may refuse to write a longer one
             return _Number(value)
     known = _known_names(expression, variables)
     try:
@@ -302,7 +304,7 @@ def _evaluate(
             return _Number(value)
         if _is_undefined(value):
             raise _undefined(expression, value)
-        # Turned into text here, so that an object whose __str__ fails stops the prompt like any other failure.
+        # Convert to text inside this try, so that a failing __str__ is reported like any other failure.
         return insertable(value)
     except PromptError:
         raise
@@ -368,13 +370,13 @@ def _undefined(expression: Expression, value: Any) -> PromptError:
         try:
             parts = [*holder] if isinstance(holder, Mapping) else [*getattr(holder, "columns", ()), *dir(holder)]
             near = did_you_mean(name, [each for each in parts if isinstance(each, str) and not each.startswith("_")])
-        except Exception:  # an object of the notebook may do anything
+        except Exception:  # objects of the notebook may raise anything
             near = ""
     return UndefinedNameError(f"{reason} in {expression}; nothing was sent{near}{HOW_TO_SEND_BRACES}")
 
 
 def _failure(expression: Expression, error: Exception) -> PromptError:
-    """Return the error for an expression that could not be computed."""
+    """Return the error for an expression that could not be evaluated."""
     from jinja2 import UndefinedError
     from jinja2.exceptions import SecurityError
 

@@ -1,6 +1,7 @@
-"""What a Python value becomes in a prompt: text, an image or a document.
+"""Convert Python values for a prompt: to text, an image or a document.
 
-Nothing is imported here that the user has not imported: tables, figures and images are recognised by the module of their type.
+This imports no library that the user has not imported: tables, figures and images are recognised by the module of their
+type.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .tables import is_table, table_text, without_tables
 __all__ = ["NamedText", "file", "insertable", "source_of"]
 
 
-# Types written with Python's own `str()`.
+# Types that are converted with `str()`.
 _WRITTEN = {int, float, bool, type(None), list, dict, tuple, set, frozenset}
 
 
@@ -37,8 +38,9 @@ class NamedText(str):
 def insertable(value: Any) -> Union[str, Attachment]:
     """Return the form of a value in a prompt.
 
-    Text stays what it is, numbers and paths are written out, dates and times are ISO 8601, a member of an Enum is its value. A table becomes CSV with its shape, a function, class or module its
-    source, a figure or an image an image block. A record is written as a dict, and everything else is ``str(value)``.
+    Text stays unchanged, numbers and paths become text, dates and times ISO 8601, and an Enum member its value. A table
+    becomes CSV with its shape, a function, class or module its source, and a figure or image an image block. A record
+    is written as a dict; for everything else, ``str(value)`` is used.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def insertable(value: Any) -> Union[str, Attachment]:
     if kind in _WRITTEN:
         return str(literal(without_tables(value)))
     if isinstance(value, Decimal) and value.is_finite():
-        return str(value)  # with the digits that it was written with
+        return str(value)  # keeps all digits
     if isinstance(value, (bytes, bytearray)):
         return _bytes_text(bytes(value))
     if is_missing(value):
@@ -99,18 +101,18 @@ def file(source: Union[str, os.PathLike[str], bytes, Any], name: Optional[str] =
     source : str, path, bytes or binary file
         Path (``~`` is the home directory), or the content itself.
     name : str, optional
-        Its name in the prompt; the file's own name by default.
+        Name in the prompt; by default the file's own name.
 
     Returns
     -------
     Attachment or NamedText
-        The type is decided by the first bytes, not by the name. Text is UTF-8, or UTF-16 with a mark.
+        The first bytes decide the type, not the name. Text must be UTF-8, or UTF-16 with a byte order mark.
 
     Raises
     ------
     AttachmentError
-        If there is no such file, it cannot be read, is empty, is neither image, PDF nor text, or is too large: see
-        `attachments`. A text may have 32 MB, as a request.
+        If the file does not exist, cannot be read, is empty, is neither image, PDF nor text, or is too large: see
+        `attachments`. A text may have 32 MB, like a request.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         data, name = bytes(source), name or "data"
@@ -143,7 +145,7 @@ def _base_name(source: Any) -> str:
 
 def _read(path: str) -> bytes:
     try:
-        # A pipe or a device would be read for ever.
+        # Reading a pipe or a device might never end.
         if not os.path.isfile(path):
             reason = "is not a file" if os.path.exists(path) else "does not exist"
             raise AttachmentError(f"file({path!r}) {reason}; nothing was sent{_near(path)}")
@@ -177,14 +179,14 @@ def _decoded(data: bytes, name: str) -> str:
 
 
 def _figure(value: Any) -> Optional[Attachment]:
-    """Draw a matplotlib figure, or the one that an axes, an artist or a grid belongs to."""
+    """Draw a matplotlib figure, or the figure that an axes, an artist or a grid belongs to."""
     figure = value
     if not callable(getattr(figure, "savefig", None)) or not hasattr(figure, "get_size_inches"):
         figure = getattr(value, "figure", None)
     if not callable(getattr(figure, "savefig", None)):
         return None
     drawn = BytesIO()
-    # The version of matplotlib is left out, so that an upgrade alone is not a new question to the cache.
+    # Omit the version of matplotlib from the file, so that an upgrade alone does not cause a cache miss.
     figure.savefig(drawn, format="png", bbox_inches="tight", metadata={"Software": None})
     return attachment(drawn.getvalue(), "figure")
 
@@ -193,7 +195,7 @@ def _image(value: Any) -> Optional[Attachment]:
     """Return a PIL image as PNG, or the bytes of an IPython.display.Image."""
     if callable(getattr(value, "save", None)) and hasattr(value, "mode") and hasattr(value, "size"):
         width, height = value.size
-        if max(width, height) > 8000:  # before it is compressed for nothing
+        if max(width, height) > 8000:  # refuse it before compressing it for nothing
             raise AttachmentError(
                 f"the image is {width} x {height} pixels, but the API takes at most 8000 a side; use .thumbnail((1568, 1568)) first"
             )
@@ -217,7 +219,7 @@ def _image(value: Any) -> Optional[Attachment]:
 
 
 def _array_text(value: Any) -> str:
-    is_small = value.size <= 1000  # numpy's own threshold; above it only the edges are written
+    is_small = value.size <= 1000  # numpy's threshold: larger arrays are written with their edges only
     if is_small and value.dtype.kind not in "biufc":
         return str(literal(value))
     with sys.modules["numpy"].printoptions(nanstr="None"):
@@ -236,12 +238,12 @@ def _has_source(value: Any) -> bool:
 
 
 def source_of(value: Any) -> str:
-    """Return the source of a function, class or module, those defined in a notebook too.
+    """Return the source of a function, class or module, including those defined in a notebook.
 
     Raises
     ------
     TemplateError
-        If it has none, such as code written in C.
+        If there is no source, as for code written in C.
     """
     import inspect
 
@@ -257,7 +259,7 @@ def source_of(value: Any) -> str:
 
 
 def _class_source(kind: type) -> Optional[str]:
-    """Find a class of a notebook, which inspect looks for in a file that ``__main__`` does not have, in the cells run so far."""
+    """Find the source of a class in the cells run so far; inspect cannot, since ``__main__`` has no file in a notebook."""
     for lines in _cells_of(kind):
         try:
             tree = ast.parse("".join(lines))
@@ -275,12 +277,12 @@ def _class_source(kind: type) -> Optional[str]:
 
 
 def _cells_of(kind: type) -> Iterator[List[str]]:
-    """Give the cells that may define a class, likeliest first: the one of its methods, then the latest."""
+    """Yield the cells that may define a class, likeliest first: the one with its methods, then the latest."""
     import linecache
 
     codes = (getattr(member, "__code__", None) for member in vars(kind).values())
     named = [code.co_filename for code in codes if code is not None]
-    # A cell's name is that of no file. (A lazy entry has one element.)
+    # Cells are the entries whose names are not those of files. (A lazy entry has only one element.)
     cells = [name for name, entry in list(linecache.cache.items()) if len(entry) > 1 and not os.path.exists(name)]
     main = sys.modules.get(kind.__module__)
     if kind.__module__ == "builtins" or getattr(main, "__file__", None):
