@@ -1,4 +1,4 @@
-"""Our SQLite databases: recognised before they are opened, and opened defensively."""
+"""Recognise our SQLite databases before opening them, and open them defensively."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ __all__ = [
 ]
 
 SQLITE_ERRORS = (sqlite3.Error, sqlite3.Warning, UnicodeDecodeError, OverflowError)
-"""Errors that SQLite raises on a damaged or hostile file; its error text may quote the file and be invalid UTF-8."""
+"""Exceptions that SQLite raises for a damaged or hostile file; its messages may quote the file and be invalid UTF-8."""
 
-# SQLite file format: user version at 60, application id at 68, four bytes each, big-endian.
+# SQLite file format: user version at offset 60, application id at offset 68, four bytes each, big-endian.
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 
 
-# Instructions of SQLite's virtual machine: between two looks, and for each byte of a file. A row takes some ten of them, and has more bytes.
+# Instructions of SQLite's virtual machine: between two checks, and allowed for each byte of a file. A row takes about
+# ten, and has more bytes than that.
 _STEP = 100_000
 _INSTRUCTIONS_PER_BYTE = 20
 
 
 class WorkLimit:
-    """Ends a query that takes more work than its file can need, with an OperationalError that says "interrupted".
+    """Ends a query that takes more work than its file can justify, with an OperationalError that says "interrupted".
 
-    The pages of a database are a tree. In one that somebody has changed, many branches may lead to the same page: a query over 64 KB has
-    more rows then than anybody lives to see.
+    The pages of a database form a tree. In a manipulated file, many branches may lead to the same page, so that a query
+    over 64 KB can have so many rows that it never ends.
 
     Parameters
     ----------
     connection : sqlite3.Connection
     path : str
-        Of its file.
+        Path of the database.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
@@ -56,9 +57,9 @@ class WorkLimit:
         connection.set_progress_handler(self._step, _STEP)
 
     def begin(self, instructions: int) -> None:
-        """Allow this much work from now on, plus what a file of this size can need.
+        """Allow this much work from now on, plus an allowance for the size of the file.
 
-        Nearly all queries end long before: the size is looked up when the first part is used up.
+        The size is looked up only when `instructions` are used up, since nearly all queries end long before.
         """
         self._left, self._knows_size = instructions // _STEP, False
 
@@ -80,23 +81,24 @@ class WorkLimit:
 
 
 def belongs_to_other_program(path: str, application_id: int, user_version: Optional[int] = None) -> bool:
-    """Return whether the file at `path` does not have our mark: another program's database, or not a database.
+    """Return whether the file at `path` lacks our mark: it is another program's database, or not a database.
 
-    Nothing is opened by SQLite, which would write a stranger's log back into its database.
+    SQLite does not open the file here, since it would write another program's log back into its database.
 
     Parameters
     ----------
     path : str
-        Of a database; nothing there, or an empty file, belongs to nobody.
+        Path of a database. A missing or empty file belongs to nobody.
     application_id : int
         Our mark.
     user_version : int, optional
-        A second mark. One of the two is enough then, so that no single changed byte makes our own database a stranger.
+        A second mark. If given, one of the two is enough, so that we recognise our own database even if one byte has
+        changed.
 
     Raises
     ------
     OSError
-        If it exists and cannot be read.
+        If the file exists and cannot be read.
     """
     try:
         status = os.lstat(path)
@@ -108,7 +110,7 @@ def belongs_to_other_program(path: str, application_id: int, user_version: Optio
     if not header:
         return False
     if header[:16] == _MAGIC and header[28:32] == b"\0\0\0\1" and not _has_log(path):
-        return False  # one page has no room for a table: the making of a database, by whomever, stopped before it held anything
+        return False  # one page has no room for a table: the database was abandoned before it contained anything
     marks = (int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"))
     return marks[0] != application_id and (user_version is None or marks[1] != user_version)
 
@@ -121,13 +123,13 @@ def _has_log(path: str) -> bool:
 
 
 def connect(path: str, *, timeout_seconds: float) -> sqlite3.Connection:
-    """Open the database at `path`, in autocommit mode, for use by one thread at a time."""
+    """Open the database at `path` in autocommit mode, for use by one thread at a time."""
     connection = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
     try:
-        # Functions and virtual tables named by the schema are not to be run; broken cells are errors at once.
+        # Do not run functions and virtual tables that the schema names, and raise errors for broken cells at once.
         connection.execute("PRAGMA trusted_schema = 0")
         connection.execute("PRAGMA cell_size_check = 1")
-        # A mapped file that somebody truncates kills the process.
+        # Disable memory mapping: if somebody truncates a mapped file, the process is killed.
         connection.execute("PRAGMA mmap_size = 0").fetchall()
         if hasattr(connection, "setconfig"):
             connection.setconfig(getattr(sqlite3, "SQLITE_DBCONFIG_DEFENSIVE"), True)  # noqa: B009
@@ -140,7 +142,7 @@ def connect(path: str, *, timeout_seconds: float) -> sqlite3.Connection:
 def mark(connection: sqlite3.Connection, application_id: int, user_version: Optional[int] = None) -> None:
     """Write our mark into a database that does not have it; see `belongs_to_other_program`.
 
-    To be done before it gets a write-ahead log: the mark has to be in the file itself.
+    Call this before switching to a write-ahead log, since the mark has to be in the file itself.
     """
     if int(connection.execute("PRAGMA application_id").fetchone()[0]) == application_id:
         return
@@ -157,7 +159,7 @@ def mark(connection: sqlite3.Connection, application_id: int, user_version: Opti
 
 
 def switch_to_wal(connection: sqlite3.Connection, *, timeout_seconds: float) -> None:
-    """Switch the database to a write-ahead log if needed; SQLite itself does not wait for others that are doing the same."""
+    """Switch the database to a write-ahead log if needed, waiting for others that do the same, which SQLite does not."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
@@ -178,6 +180,6 @@ def reason_of(error: BaseException) -> str:
     """Return an error's message on one short line."""
     if isinstance(error, UnicodeDecodeError):
         return "database disk image is malformed"
-    # SQLite quotes the file, which may hold controls of a terminal.
+    # SQLite's messages may quote the file, which may contain control characters.
     text = one_line(getattr(error, "strerror", None) or error) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"

@@ -1,4 +1,4 @@
-"""Locks on open files, which the operating system releases when their holder dies, even by SIGKILL."""
+"""Locks on open files. The operating system releases them when their holder dies, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 __all__ = ["try_lock"]
 
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-# Windows prevents others from reading a locked range, so the locked byte lies beyond the end of the file.
+# Windows prevents other processes from reading a locked range, so lock a byte beyond the end of the file.
 _LOCKED_OFFSET = 1 << 40
 
 
@@ -19,11 +19,12 @@ def try_lock(descriptor: int, *, shared_by_process: bool) -> bool:
     Parameters
     ----------
     descriptor : int
-        Of a file that is open for writing. Closing it releases the lock.
+        Descriptor of a file that is open for writing. Closing it releases the lock.
     shared_by_process : bool
-        True for a lock of the process: other descriptors of this process do not compete with it, closing any of them releases it
-        (POSIX, ``fcntl``), and a forked child has none of it. False for a lock of this descriptor, which also keeps out others of
-        this process, and which a forked child holds too until it closes the file (``flock``). Windows knows only the second kind.
+        True for a lock of the process (POSIX ``fcntl``): other descriptors of this process do not compete with it,
+        closing any of them releases it, and a forked child does not inherit it. False for a lock of this descriptor
+        (``flock``): it excludes other descriptors of this process too, and a forked child holds it until it closes the
+        file. Windows has only the second kind.
 
     Raises
     ------

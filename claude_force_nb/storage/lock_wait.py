@@ -1,7 +1,8 @@
-"""Waiting for other processes that write to the same database: as long as they get on, and no longer than a moment where one holds it.
+"""Wait for other processes that write to the same database: long while they make progress, briefly if one blocks it.
 
-SQLite looks again ever more rarely, ten times a second in the end, and whoever comes by in between is first: between processes that write one
-transaction after the other, one may wait for seconds. So it is asked for short waits only, which begin with frequent looks.
+SQLite's busy handler polls ever more rarely, in the end ten times a second, and the lock goes to whichever process asks
+first. So a process could wait for seconds beside others that write one transaction after another. We therefore let
+SQLite wait only briefly each time, since every wait begins with frequent polls.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import Callable, Optional, Tuple
 __all__ = ["ONE_WAIT_SECONDS", "begin_immediate", "begin_in_turn", "is_locked"]
 
 ONE_WAIT_SECONDS = 0.05
-"""Longest wait of SQLite's own for a lock."""
+"""Longest time that SQLite itself waits for a lock."""
 
-# While others write. As long as one of them might take to write the answers of a whole run.
+# Longest wait while others write: as long as one of them may take to write the answers of a whole run.
 _LONGEST_SECONDS = 10.0
 
 
 def is_locked(error: BaseException) -> bool:
-    """Return whether an error of SQLite says that another process holds a lock."""
-    # Python has result codes only from 3.11 on.
+    """Return whether an SQLite error means that another process holds a lock."""
+    # Python exposes result codes only since 3.11.
     return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "locking" in str(error))
 
 
@@ -37,19 +38,19 @@ def begin_in_turn(
     Parameters
     ----------
     begin : callable
-        Raises an error where it cannot begin, after at most `ONE_WAIT_SECONDS`.
+        Raises an exception, after at most `ONE_WAIT_SECONDS`, if it cannot begin the transaction.
     path : str
-        Of the database.
+        Path of the database.
     patience_seconds : float
-        How long it may be locked while nobody writes, >= 0.
+        How long to wait for a lock while nobody writes, >= 0.
     is_busy : callable
-        Tells whether that error means that another process holds a lock.
+        Returns whether an exception of `begin` means that another process holds a lock.
 
     Raises
     ------
     Exception
-        That of `begin`, if the database is locked for longer, or for 10 s (or `patience_seconds`, if that is longer) by processes that
-        write; or if it cannot be used.
+        The exception of `begin`, if the database stays locked for longer than that, or for 10 s (or `patience_seconds`,
+        if longer) while others write, or if it cannot be used.
     """
     started = quiet_since = time.monotonic()
     longest = max(_LONGEST_SECONDS, patience_seconds)
@@ -69,14 +70,15 @@ def begin_in_turn(
 
 
 def begin_immediate(connection: sqlite3.Connection, path: str, patience_seconds: float) -> None:
-    """Begin a write transaction in turn, on a connection in autocommit mode whose own wait for locks is `patience_seconds`.
+    """Begin a write transaction with `begin_in_turn`, on a connection in autocommit mode with a time-out of `patience_seconds`.
 
-    Other statements keep that wait: a read meets a lock only while the log is recovered or removed.
+    The connection keeps this time-out for other statements: a read meets a lock only while the log is recovered or
+    removed.
 
     Raises
     ------
     sqlite3.OperationalError
-        As `begin_in_turn`.
+        See `begin_in_turn`.
     """
     _set_wait(connection, min(patience_seconds, ONE_WAIT_SECONDS))
     try:
@@ -90,7 +92,7 @@ def _set_wait(connection: sqlite3.Connection, seconds: float) -> None:
 
 
 def _log_state(path: str) -> Optional[Tuple[int, int]]:
-    """Return what changes with each transaction of anybody's."""
+    """Return a value that changes with every transaction of any process."""
     try:
         status = os.stat(path + "-wal")
     except OSError:

@@ -1,4 +1,4 @@
-"""Rows of an earlier version of a file's tables, taken over into the tables of this one."""
+"""Migrate the rows of a file from an earlier version of its tables to the current one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["migrate"]
 
 
 def migrate(connection: sqlite3.Connection, *, earlier: str, tables: str) -> None:
-    """Make tables anew and copy what the earlier ones hold; columns that they did not have are NULL.
+    """Create the current tables and copy the rows of the earlier ones; new columns become NULL.
 
     Parameters
     ----------
     connection : sqlite3.Connection
-        In a transaction, and found to have exactly the tables of `earlier`.
+        Must be in a transaction, and have exactly the tables of `earlier`.
     earlier, tables : str
-        Statements that make the tables of the earlier version and of this one, separated by ``;``.
+        Statements that create the tables of the earlier and of the current version, separated by ``;``.
 
     Notes
     -----
-    ``ALTER TABLE … ADD COLUMN`` would leave tables that work alike and whose text differs, and the text is how a file that somebody
-    else has changed is told.
+    ``ALTER TABLE … ADD COLUMN`` would give equivalent tables whose SQL text differs, and we compare this text to detect
+    files that somebody else has changed.
     """
     before = _columns_by_table(earlier)
     for table in before:

@@ -1,4 +1,4 @@
-"""Folders and files that only their user can read, whatever the umask."""
+"""Folders and files that only their owner can read, whatever the umask."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["make_private_file", "make_private_folder", "read_start"]
 
 AnyPath = Union[str, "os.PathLike[str]"]
 
-# Held while a descriptor of a file is open that must not be closed under another thread's locks.
+# Held while a descriptor is open whose closing would release another thread's locks.
 _lock = threading.Lock()
-# By device and inode, a descriptor of every file whose start was read; see `read_start`.
+# A descriptor of every file whose start was read, by device and inode; see `read_start`.
 _kept: Dict[Tuple[int, int], int] = {}
 
 
 def make_private_folder(path: AnyPath) -> None:
-    """Make a folder with mode 0700, including missing parents. Existing folders are left unchanged.
+    """Create a folder with mode 0700, including missing parents. Existing folders are left unchanged.
 
     Raises
     ------
     OSError
-        If it cannot be made, or something else has its name.
+        If it cannot be created, or if `path` is not a folder.
     """
     folder = Path(path)
     if folder.is_dir():
@@ -37,22 +37,22 @@ def make_private_folder(path: AnyPath) -> None:
         if not folder.is_dir():
             raise
         return
-    if os.stat(str(folder)).st_mode & 0o777 != 0o700:  # a umask may take away what the owner needs
+    if os.stat(str(folder)).st_mode & 0o777 != 0o700:  # the umask may remove permissions that the owner needs
         os.chmod(str(folder), 0o700)
 
 
 def make_private_file(path: AnyPath) -> None:
-    """Make an empty file with mode 0600 unless it exists.
+    """Create an empty file with mode 0600 unless it exists.
 
-    SQLite would make it with the mode that the umask leaves; its -wal and -shm files copy this one's mode. A file that is there
-    must not even be opened: closing any descriptor of a file takes away all locks that the process has on it, those of other
-    connections too ("How To Corrupt An SQLite Database File", section 2.2), and then another process takes itself for the last one
-    and removes the log that is in use.
+    SQLite would create it with a mode that depends on the umask; its -wal and -shm files copy the mode of this file. An
+    existing file must not even be opened: closing any descriptor of a file releases all locks of the process on it,
+    including those of other connections ("How To Corrupt An SQLite Database File", section 2.2). Then another process
+    assumes that it is the last one and removes the log that is in use.
 
     Raises
     ------
     OSError
-        If it cannot be made.
+        If it cannot be created.
     """
     with _lock:
         try:
@@ -67,17 +67,17 @@ def make_private_file(path: AnyPath) -> None:
 
 
 def read_start(path: AnyPath, length: int) -> bytes:
-    """Return up to the first `length` bytes of a file that may be an open database, and leave everybody's locks on it alone.
+    """Return up to the first `length` bytes of a file that may be an open database, without affecting any locks on it.
 
-    Its descriptor stays open, since closing it would take away the locks of this process; see `make_private_file`. That is one for
-    each file, until the file has no name any more and another one is looked at.
+    The descriptor stays open, since closing it would release the locks of this process; see `make_private_file`. There
+    is one descriptor per file. It is closed by a later call, once the file has been removed.
 
     Raises
     ------
     OSError
         If it cannot be read, or is not a regular file.
     """
-    if sys.platform == "win32":  # has no such locks, and removes no file that is open
+    if sys.platform == "win32":  # it has no such locks, and does not remove open files
         with open(path, "rb") as file:
             return file.read(length)
     with _lock:
@@ -86,7 +86,7 @@ def read_start(path: AnyPath, length: int) -> bytes:
         key = (status.st_dev, status.st_ino)
         if key not in _kept:
             descriptor = os.open(str(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            status = os.fstat(descriptor)  # of what was opened, should another file have taken the name since
+            status = os.fstat(descriptor)  # of the file that was opened, which may have replaced the one seen above
             key = (status.st_dev, status.st_ino)
             _kept.setdefault(key, descriptor)
         return os.pread(_kept[key], length, 0)
@@ -101,7 +101,7 @@ def _close_removed() -> None:
 
 def _renew_lock() -> None:
     global _lock
-    # It may be held by a thread that a forked child does not have.
+    # The lock may be held by a thread that does not exist in the forked child.
     _lock = threading.Lock()
 
 

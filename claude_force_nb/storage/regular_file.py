@@ -1,4 +1,4 @@
-"""Opens files that somebody else may have prepared: regular files only, no links out of a folder, limited in size."""
+"""Open files that somebody else may have prepared: regular files only, no links out of a folder, limited in size."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = [
 
 AnyPath = Union[str, "os.PathLike[str]"]
 
-# Without O_NONBLOCK, opening a pipe waits for somebody who writes. Both are 0 if the system does not have them.
+# Without O_NONBLOCK, opening a pipe waits for a writer. The flags are 0 if the system does not have them.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-# What tells a folder that was cloned, unpacked or shared as a whole from any other.
+# Names that mark a folder as one that was cloned, unpacked or shared as a whole.
 _PROJECT_MARKS = (".git", ".hg", "pyproject.toml")
 
 
@@ -35,16 +35,16 @@ def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: 
     ----------
     path : path
     within : path, optional
-        A folder that the file has to be in once all links on the way are followed. For files that come with a repository, which
-        may hold links to anything that its reader can read.
+        A folder that must contain the file after all links are resolved. Use it for files that come with a repository,
+        which may contain links to anything that the user can read.
     max_bytes : int, optional
         Largest size, in bytes.
 
     Raises
     ------
     OSError
-        If the file cannot be opened, is a pipe, device or folder, is too large, or is reached by a link that leads out of `within`;
-        its ``strerror`` says which, to stand behind "… cannot be read: ".
+        If the file cannot be opened, is a pipe, device or folder, is too large, or is reached by a link that leads out
+        of `within`. Its ``strerror`` says which, in a form to follow "… cannot be read: ".
 
     Notes
     -----
@@ -60,7 +60,7 @@ def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: 
         flags |= _NO_LINK
     try:
         descriptor = os.open(name, flags)
-    except ValueError:  # a zero byte in the name
+    except ValueError:  # a null character in the name
         raise OSError(errno.EINVAL, "this is not a valid file name", os.fspath(path)) from None
     try:
         status = os.fstat(descriptor)
@@ -77,7 +77,8 @@ def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: 
 def read_regular(path: AnyPath, *, max_bytes: int, within: Optional[AnyPath] = None) -> bytes:
     """Return the bytes of a regular file; see `open_regular`.
 
-    A file that grows, or that says it is empty and is not, as those below ``/proc`` do, is read up to `max_bytes` and then refused.
+    A file that grows, or that claims to be empty and is not, like those in ``/proc``, is refused if it exceeds
+    `max_bytes`.
     """
     with open_regular(path, within=within, max_bytes=max_bytes) as file:
         data = file.read(max_bytes + 1)
@@ -87,7 +88,7 @@ def read_regular(path: AnyPath, *, max_bytes: int, within: Optional[AnyPath] = N
 
 
 def is_inside(path: AnyPath, folder: AnyPath) -> bool:
-    """Return whether a path is below a folder after resolving all links."""
+    """Return whether a path is inside a folder after resolving all links."""
     inner, outer = os.path.realpath(os.fspath(path)), os.path.realpath(os.fspath(folder))
     try:
         return os.path.commonpath([inner, outer]) == outer and inner != outer
@@ -96,18 +97,18 @@ def is_inside(path: AnyPath, folder: AnyPath) -> bool:
 
 
 def project_of(path: AnyPath, *, or_working_directory: bool = True) -> Optional[str]:
-    """Return the folder that a file comes with: the nearest project above its path, as written.
+    """Return the folder of the project to which a file belongs: the nearest one above its path, as written.
 
     Parameters
     ----------
     path : path
     or_working_directory : bool
-        Whether files below the working directory belong to it when it is not part of a project.
+        Whether a working directory that is not part of a project counts as the project of the files below it.
 
     Returns
     -------
     str or None
-        None if the file belongs to no project: then its path, and the links in it, are the user's own.
+        None if the file does not belong to a project. Then its path, and the links in it, are the user's own.
     """
     try:
         name = os.path.abspath(os.fspath(path))
@@ -125,13 +126,13 @@ def project_of(path: AnyPath, *, or_working_directory: bool = True) -> Optional[
 
 
 def own_target(path: AnyPath) -> str:
-    """Return where to write a file named `path` by the user: there, or the regular file that the user's own link points to.
+    """Return where to write a file that the user calls `path`: there, or to the regular file to which the user's own link points.
 
     Raises
     ------
     OSError
-        If something other than a regular file is there; or a link that belongs to somebody else, leads to no file, or leads out of
-        the project that it is in, which a repository may hold to have a file made or changed elsewhere.
+        If there is something other than a regular file; or a link that belongs to somebody else, is broken, or leads
+        out of its project: a repository may contain such a link in order to create or change a file elsewhere.
     """
     name = os.fspath(path)
     try:
@@ -156,7 +157,7 @@ def own_target(path: AnyPath) -> str:
 
 
 def open_for_appending(path: AnyPath) -> BinaryIO:
-    """Open a file for appending, unbuffered; a new one is created with mode 0600.
+    """Open a file for appending, unbuffered; create it with mode 0600 if necessary.
 
     Raises
     ------
@@ -178,15 +179,15 @@ def open_for_appending(path: AnyPath) -> BinaryIO:
 
 @contextmanager
 def replace_file(path: AnyPath, *, binary: bool = False, newline: Optional[str] = None) -> Iterator[IO[Any]]:
-    """Replace a file as a whole: write a new file with a random name next to it, and rename it when the body succeeds.
+    """Replace a file as a whole: write a new file with a random name next to it, and rename it if the body succeeds.
 
-    The new file is made exclusively, with mode 0600, so that no link can be prepared in its place. What was there stays as it is
-    where the body raises. Text is UTF-8.
+    The new file is created exclusively, with mode 0600, so that nobody can prepare a link in its place. If the body
+    raises, the old file is unchanged. Text is UTF-8.
 
     Raises
     ------
     OSError
-        If it cannot be written; if `path` is a link or not a regular file, which are never replaced.
+        If the file cannot be written, or if `path` is a link or not a regular file; these are never replaced.
     """
     name = os.fspath(path)
     try:

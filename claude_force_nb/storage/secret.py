@@ -1,4 +1,4 @@
-"""The user's secret: from an argument, the environment, or a key file made once. Never shown or logged."""
+"""The user's secret: from an argument, the environment, or a key file created once. It is never shown or logged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 KEY_FILE_NAME = "cache.key"
 MINIMUM_CHARACTERS = 16
 
-# Placeholders for a secret in READMEs, templates and compose files; compared without case and punctuation.
+# Placeholders for secrets in READMEs, templates and compose files; compared without case and punctuation.
 _PLACEHOLDERS = frozenset(
     [
         "changeit",
@@ -89,7 +89,7 @@ _KEY_LINE = re.compile(rb"[0-9a-f]{64}\n?\Z")
 
 
 def weakness(secret: str) -> Optional[str]:
-    """Say why `secret` is weak, in words that do not contain it; None if no weakness is known."""
+    """Return why `secret` is weak, in words that do not contain it; None if no weakness is known."""
     plain = re.sub(r"[^a-z0-9]", "", secret.lower())
     if plain in _PLACEHOLDERS or any(part in plain for part in _PLACEHOLDER_PARTS):
         return "is a placeholder"
@@ -108,20 +108,21 @@ def requires_secret(environ: Mapping[str, str]) -> bool:
 def find_secrets(
     secret: Union[str, bytes, None], environ: Mapping[str, str]
 ) -> Tuple[Optional[bytes], List[bytes], List[str]]:
-    """Return the current secret (None: a key file is needed), the previous ones, and one-line complaints.
+    """Return the current secret (None if a key file is needed), the previous ones, and one-line warnings.
 
     Parameters
     ----------
     secret : str or bytes, optional
-        Given in code; goes before ``CLAUDE_CACHE_SECRET``.
+        A secret given in code; takes precedence over ``CLAUDE_CACHE_SECRET``.
     environ : mapping
-        ``CLAUDE_CACHE_SECRET`` (unset and empty are the same), ``CLAUDE_CACHE_SECRET_PREVIOUS`` (comma-separated) and
-        ``CLAUDE_FORCE_REQUIRE_SECRET``. White space around a secret does not count.
+        Provides ``CLAUDE_CACHE_SECRET`` (unset and empty are the same), ``CLAUDE_CACHE_SECRET_PREVIOUS``
+        (comma-separated) and ``CLAUDE_FORCE_REQUIRE_SECRET``. White space around a secret is ignored.
 
     Raises
     ------
     SecretError
-        If `secret` is empty or not text; or if ``CLAUDE_FORCE_REQUIRE_SECRET`` is set and there is no secret, or a weak one.
+        If `secret` is empty or not text, or if ``CLAUDE_FORCE_REQUIRE_SECRET`` is set and there is no secret, or a weak
+        one.
     """
     name = "CLAUDE_CACHE_SECRET" if secret is None else "the cache secret"
     if secret is None:
@@ -137,7 +138,7 @@ def find_secrets(
     if current and weakness(current):
         complaints.append(f"{name} {weakness(current)}")
     listed = environ.get("CLAUDE_CACHE_SECRET_PREVIOUS", "").strip()
-    # A secret that itself has a comma is found as the whole of the variable.
+    # The whole value is a candidate too, since a secret may contain a comma.
     previous = [part.strip() for part in listed.split(",") if part.strip()] if listed else []
     for part in previous:
         if weakness(part):
@@ -159,22 +160,22 @@ def find_secrets(
 def read_or_make_key(path: Path) -> Tuple[bytes, Optional[str]]:
     """Return the secret in the key file at `path`, creating the file if needed, and a message for the user.
 
-    The file is written whole under another name and then linked, so that of two kernels starting at once one makes the key
-    and both use it, and no reader ever sees half of it.
+    The file is written completely under another name and then linked. So if two kernels start at once, one creates the
+    key and both use it, and no reader ever sees half of it.
 
     Returns
     -------
     secret : bytes
     message : str or None
-        One line if a key was made or its permissions were mended, else None.
+        One line if a key was created or its permissions were corrected, else None.
 
     Raises
     ------
     SecretError
-        If what is at `path` is not this user's own regular file with a key that nobody else could have written; it is left
-        alone. In particular a symbolic link is never followed.
+        If `path` is not this user's own regular file with a key that nobody else could have written. It is left
+        unchanged; in particular, a symbolic link is never followed.
     OSError
-        If the directory or the file cannot be made or read.
+        If the directory or the file cannot be created or read.
     """
     for _ in range(3):
         try:
@@ -193,7 +194,7 @@ def _make_key(path: Path) -> bool:
     descriptor = os.open(str(draft), os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if os.name == "posix":  # a umask may have taken away what the owner needs
+            if os.name == "posix":  # the umask may have removed permissions that the owner needs
                 os.fchmod(file.fileno(), 0o600)
             file.write(secrets.token_hex(32).encode("ascii") + b"\n")
             file.flush()
@@ -203,8 +204,8 @@ def _make_key(path: Path) -> bool:
         except FileExistsError:
             return False
         except (AttributeError, NotImplementedError, OSError):
-            # No hard links here (FAT, some network mounts): rename refuses an existing target on Windows; elsewhere the
-            # window between look and rename is small, and the loser reads the winner's key.
+            # There are no hard links (FAT, some network mounts). On Windows, rename refuses an existing target.
+            # Elsewhere the window between check and rename is small, and the loser reads the winner's key.
             if os.path.lexists(str(path)):
                 return False
             os.rename(str(draft), str(path))
@@ -215,11 +216,11 @@ def _make_key(path: Path) -> bool:
 
 
 def read_key(path: Path) -> Tuple[bytes, Optional[str]]:
-    """Do what `read_or_make_key` does without creating anything: raises FileNotFoundError if the key file does not exist."""
+    """Do the same as `read_or_make_key` without creating anything; raise FileNotFoundError if the file does not exist."""
     remedy = "; remove it, or set CLAUDE_CACHE_SECRET"
     if stat.S_ISLNK(os.lstat(str(path)).st_mode):
         raise SecretError(f"the cache key {path} is a symbolic link{remedy}")
-    # O_NONBLOCK: opening a pipe put there by somebody must not wait for a writer.
+    # O_NONBLOCK: if somebody has put a pipe there, opening it must not wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     with os.fdopen(os.open(str(path), flags), "rb") as file:
         status = os.fstat(file.fileno())

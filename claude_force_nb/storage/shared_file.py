@@ -1,4 +1,4 @@
-"""A SQLite file that all kernels of a user share: opening it, its tables, its locks."""
+"""A SQLite file that all kernels of a user share: opening it, its tables and its locks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from .private import make_private_file, make_private_folder
 __all__ = ["SharedFile"]
 
 _CHANGED = "its tables were changed by another program"
-# Work that queries may take beside that of their file's size (see `database.WorkLimit`): some milliseconds; a transaction may write much.
+# SQLite instructions allowed in addition to those for the file's size (see `database.WorkLimit`): a few milliseconds
+# for queries, and more for transactions, which may write a lot.
 _READING = 2_000_000
 _WRITING = 50_000_000
 
-# Connections inherited through fork. SQLite forbids to use or close them in the child, so they are kept, untouched.
+# Connections inherited through fork. SQLite forbids using or closing them in the child, so they are kept untouched.
 _inherited: List[sqlite3.Connection] = []
 _files: weakref.WeakSet[SharedFile] = weakref.WeakSet()
 
@@ -37,34 +38,36 @@ def _close(connection: sqlite3.Connection, owner: int) -> None:
 
 
 class SharedFile:
-    """One connection to the file, opened at its first use, for all threads of a process.
+    """One connection to the file for all threads of a process, opened on first use.
 
     Parameters
     ----------
     path : Path or str
-        The file; it is made with mode 0600, its missing directories with 0700, when something is first written.
+        The file. It is created with mode 0600, and missing directories with 0700, when something is first written.
     tables : str
-        Statements that make the tables, separated by ``;``.
+        Statements that create the tables, separated by ``;``.
     application_id : int
-        Written into the file's header, other than 0: a file without it belongs to another program, and is not touched.
+        Id in the file's header, not 0. A file with another id belongs to another program and is not touched.
     version : int
-        Of the tables, >= 1; a file of another version is refused, unless it is one of `earlier`.
+        Version of the tables, >= 1. A file of another version is refused, unless it is in `earlier`.
     earlier : mapping, optional
-        By earlier version, the statements that made its tables: what such a file holds is taken over when it is opened.
+        By earlier version, the statements that created its tables. The rows of such a file are migrated when it is
+        opened.
     busy_timeout_seconds : float
-        How long to wait for a lock while nobody writes; others that write are waited for at least 10 s: see `lock_wait`.
+        How long to wait for a lock while nobody writes; while others write, wait at least 10 s: see `lock_wait`.
     durable : bool
-        True if a commit has to survive the loss of power as well.
+        Whether a commit must survive a power failure too.
 
     Attributes
     ----------
     lock : threading.RLock
-        Held while the connection is used; renewed in a forked child.
+        Held while the connection is used; replaced in a forked child.
 
     Notes
     -----
-    Write-ahead log: what is committed survives the death of the process at once, and the loss of power at once with
-    ``synchronous=FULL``, else up to the last checkpoint (SQLite documentation, "WAL mode" and ``PRAGMA synchronous``).
+    With the write-ahead log, a commit survives the death of the process at once. It survives a power failure at once
+    with ``synchronous=FULL``, otherwise from the next checkpoint on (SQLite documentation, "WAL mode" and ``PRAGMA
+    synchronous``).
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class SharedFile:
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection, in autocommit mode; other threads wait.
+        """Yield the connection in autocommit mode; other threads wait.
 
         Raises
         ------
@@ -112,7 +115,7 @@ class SharedFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection inside a write transaction, which is rolled back if the body raises."""
+        """Yield the connection inside a write transaction, which is rolled back if the body raises."""
         with self._opened(_WRITING) as connection:
             self._begin(connection)
             try:
@@ -127,7 +130,7 @@ class SharedFile:
         begin_immediate(connection, str(self.path), self._timeout)
 
     def close(self) -> None:
-        """Close the connection; it opens again when it is used again."""
+        """Close the connection; the next use opens it again."""
         with self.lock:
             if self._finalizer is not None:
                 self._finalizer()
@@ -180,11 +183,11 @@ class SharedFile:
         self._check_tables(connection)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Bring a file of an earlier version up to this one, whole or not at all."""
+        """Migrate a file of an earlier version to the current one, completely or not at all."""
         self._begin(connection)
         try:
             earlier = self._earlier.get(_version(connection))
-            if earlier is not None:  # else another process has just done it
+            if earlier is not None:  # otherwise another process has just migrated it
                 if database.schema_of(connection) != _schema_made_by(earlier):
                     raise sqlite3.DatabaseError(_CHANGED)
                 migrate(connection, earlier=earlier, tables=self._tables)
@@ -199,8 +202,8 @@ class SharedFile:
             self._check_tables(connection)
 
     def _check_tables(self, connection: sqlite3.Connection) -> None:
-        """Refuse a file whose tables are not letter for letter ours: a trigger or a view would run statements that are not ours."""
-        # The version first: a change in between is found the next time.
+        """Refuse a file whose schema is not letter for letter ours, since a trigger or view could run other statements."""
+        # Read the version first: if the schema changes in between, the next check notices.
         schema_version = connection.execute("PRAGMA schema_version").fetchall()
         if database.schema_of(connection) != _schema_made_by(self._tables):
             raise sqlite3.DatabaseError(_CHANGED)
@@ -216,7 +219,7 @@ def _schema_made_by(tables: str) -> List[Any]:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Turn errors about a damaged file into SQLite errors, even if their text cannot be decoded."""
+    """Convert errors about a damaged file to SQLite errors, even if their text cannot be decoded."""
     try:
         yield
     except (UnicodeDecodeError, OverflowError) as error:
@@ -231,7 +234,7 @@ def _plain_errors() -> Iterator[None]:
 
 def _renew_locks() -> None:
     for file in list(_files):
-        # A lock may be held by a thread that the child does not have.
+        # The lock may be held by a thread that does not exist in the child.
         file.lock = threading.RLock()
 
 

@@ -1,4 +1,4 @@
-"""The folders of a user's cache, ledger and keys, and temporary ones if the home folder cannot be written."""
+"""The folders of a user's cache, ledger and keys, or temporary ones if the home folder cannot be written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["absolute_path", "home_relative", "is_temporary", "user_folder"]
 
 APPLICATION = "claude_force_nb"
 
-# Variables that name one of the folders; CLAUDE_FORCE_HOME names a folder for all of them.
+# Environment variables for the individual folders; CLAUDE_FORCE_HOME sets a folder for all of them.
 _VARIABLES = {"cache": "CLAUDE_CACHE_DIR", "data": "CLAUDE_FORCE_DATA_DIR", "config": ""}
 
 _lock = Lock()
@@ -25,15 +25,16 @@ _session: Optional[Path] = None
 
 
 def user_folder(kind: str, environ: Mapping[str, str], *, given: Optional[Union[str, os.PathLike[str]]] = None) -> Path:
-    """Return a folder of the user, absolute; it need not exist yet.
+    """Return the absolute path of a folder of the user; it need not exist yet.
 
     Parameters
     ----------
     kind : str
-        ``"cache"``; ``"data"`` for ledger and batch jobs, outside the cache, which may be shared, cleared and written by others; or
-        ``"config"`` for keys.
+        ``"cache"``; ``"data"`` for ledger and batch jobs, which must not be in the cache, since that may be shared,
+        cleared and written by others; or ``"config"`` for keys.
     environ : mapping
-        Environment variables: the folder's own, then ``CLAUDE_FORCE_HOME``, then those that the system's rules look at.
+        Environment variables. The folder's own variable takes precedence, then ``CLAUDE_FORCE_HOME``, then those of the
+        system's conventions.
     given : path, optional
         Takes precedence over all of these.
 
@@ -55,7 +56,7 @@ def user_folder(kind: str, environ: Mapping[str, str], *, given: Optional[Union[
 
         folders = {"cache": platformdirs.user_cache_dir, "data": platformdirs.user_data_dir}
         found = folders.get(kind, platformdirs.user_config_dir)(APPLICATION, appauthor=False)
-    except (RuntimeError, KeyError, OSError):  # no HOME, and no entry of this user in the password database
+    except (RuntimeError, KeyError, OSError):  # HOME is not set, and the password database has no entry for this user
         found = "~"
     if not os.path.isabs(found):
         return _temporary(kind, "there is no home folder")
@@ -65,7 +66,7 @@ def user_folder(kind: str, environ: Mapping[str, str], *, given: Optional[Union[
 
 
 def absolute_path(path: Union[str, os.PathLike[str]]) -> Optional[Path]:
-    """Return an absolute path with ``~`` expanded; None if the home folder or working directory does not exist, or the path is not valid."""
+    """Return an absolute path with ``~`` expanded; None if it is not valid, or depends on a folder that does not exist."""
     expanded = os.path.expanduser(os.fspath(path))
     if expanded.startswith("~") or "\0" in expanded:
         return None
@@ -76,19 +77,19 @@ def absolute_path(path: Union[str, os.PathLike[str]]) -> Optional[Path]:
 
 
 def home_relative(path: Union[str, os.PathLike[str]]) -> str:
-    """Return a path as people write it: ``~/…`` below the home folder, so that it does not name the user."""
+    """Return a path for display: ``~/…`` inside the home folder, so that it does not reveal the user's name."""
     home = os.path.expanduser("~")
     text = str(path)
     return "~" + text[len(home) :] if len(home) > 1 and text.startswith(home + os.sep) else text
 
 
 def is_temporary(path: Union[str, os.PathLike[str]]) -> bool:
-    """Return whether a path is in this process's temporary folder, and so is removed with it."""
+    """Return whether a path is in this process's temporary folder, which is removed when the process ends."""
     return _session is not None and _session in Path(path).parents
 
 
 def _can_be_written(folder: str) -> bool:
-    """Return whether `folder` can be written or created, without creating anything."""
+    """Return whether `folder` is writable or can be created, without creating anything."""
     while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     effective = os.access in os.supports_effective_ids
@@ -102,7 +103,7 @@ def _temporary(kind: str, reason: str) -> Path:
             try:
                 _session = Path(tempfile.mkdtemp(prefix=APPLICATION + "-"))
             except OSError:
-                # Nothing can be written anywhere: whoever uses this folder says that it cannot be.
+                # Nothing is writable anywhere; the caller reports that this folder cannot be written.
                 return Path(os.path.sep, APPLICATION, kind)
             atexit.register(_remove, _session, os.getpid())
             message = (
