@@ -1,4 +1,4 @@
-"""Answers that fit a schema: the schema, how an answer is read and checked, and its columns. Pure.
+"""Answers that conform to a schema: read the schema, parse and check answers, and return them as columns. Pure.
 
 pydantic and jsonschema are imported only if a schema needs them.
 """
@@ -32,29 +32,29 @@ _MOST_CANDIDATES = 20
 _MOST_MISTAKES = 8
 _LONGEST_MISTAKE = 200
 
-# Keywords that constrain nothing, with which a schema may say that anything goes.
+# Keywords that do not constrain an answer; a schema with only these accepts anything.
 _ANNOTATIONS = frozenset(["title", "description", "$schema", "$comment", "$defs", "definitions", "default", "examples"])
 
-# Converts an answer to the object it describes; raises `_Misfit` with what is wrong.
+# Converts an answer to the object that it describes; raises `_Misfit` if it does not conform.
 _Check = Callable[[str, Any], Any]
 
 
 class _Misfit(ValueError):
-    """The answer does not fit; the text says where and why."""
+    """The answer does not conform to the schema; the message says where and why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class AnswerSchema:
-    """What an answer must be; made by `schema_of`.
+    """The schema of an answer; created by `schema_of`.
 
     Attributes
     ----------
     name : str
         Name of the class, or the schema's title.
     json_schema : mapping
-        The whole JSON schema, which answers are checked against.
+        The complete JSON schema that answers are checked against.
     columns : tuple of str
-        Names of an answer's parts in their order; ``("value",)`` for one without parts.
+        Names of an answer's parts in order; ``("value",)`` for an answer without parts.
     has_parts : bool
         False for an answer that is a single value, such as a list.
     """
@@ -68,14 +68,14 @@ class AnswerSchema:
     _native: Optional[Mapping[str, Any]] = dataclasses.field(repr=False, compare=False, default=None)
 
     def output_format(self, model: str) -> Optional[Dict[str, Any]]:
-        """Return ``output_config.format`` for a model; None if the model or the schema needs `instruction` instead."""
+        """Return ``output_config.format`` for a model; None if the model or the schema requires `instruction` instead."""
         if self._native is None or not takes_schemas(model):
             return None
         return {"type": "json_schema", "schema": self._native}
 
     @property
     def instruction(self) -> str:
-        """Line for the system prompt, for a model without structured outputs or a schema that the API cannot enforce."""
+        """A line for the system prompt, for models without structured outputs and schemas that the API cannot enforce."""
         return (
             "Answer with one JSON value and nothing else, without a code fence. "
             f"It has to be valid under this JSON Schema: {self._written}"
@@ -87,7 +87,7 @@ class AnswerSchema:
         Raises
         ------
         SchemaError
-            One line with what is wrong; `SchemaError.text` is the answer.
+            If the answer does not conform. The message is one line; `SchemaError.text` is the answer.
         """
         first: Optional[str] = None
         for candidate, value in _json_values(text):
@@ -96,7 +96,7 @@ class AnswerSchema:
             except _Misfit as misfit:
                 first = first or str(misfit)
             except Exception as error:
-                # A user's own validator that raised an unexpected error.
+                # A validator written by the user raised an unexpected error.
                 reason = f"{type(error).__name__}: {error}"
                 message = f"a validator of {self.name} failed with {_shortened(reason)}"
                 raise SchemaError(message, text=text, repairable=False) from error
@@ -112,7 +112,7 @@ _decoder = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _json_values(text: str) -> Iterator[Tuple[str, Any]]:
-    """Yield the JSON values in an answer, likeliest first: the whole answer, fenced code, JSON within prose."""
+    """Yield the JSON values in an answer, likeliest first: the whole answer, fenced code, JSON inside prose."""
     whole = text.strip()
     for candidate in (whole, *(match.group(1).strip() for match in _FENCED.finditer(text))):
         try:
@@ -162,7 +162,7 @@ def schema_of(value: Any) -> AnswerSchema:
     Raises
     ------
     OptionError
-        If it is none of these, or a JSON schema that is not valid or refers to another document.
+        If `value` is none of these, or a JSON schema that is not valid or refers to another document.
     """
     if isinstance(value, AnswerSchema):
         return value
@@ -171,7 +171,7 @@ def schema_of(value: Any) -> AnswerSchema:
     if isinstance(value, type):
         try:
             return _of_class(value)
-        except TypeError:  # a class that cannot be hashed
+        except TypeError:  # an unhashable class
             return _of_type(value)
     if value is None or isinstance(value, (str, bytes, int, float, list, tuple)) or not _is_annotation(value):
         kind = type(value).__name__
@@ -181,7 +181,7 @@ def schema_of(value: Any) -> AnswerSchema:
 
 def _is_annotation(value: Any) -> bool:
     named = type(value).__name__ in ("UnionType", "TypeAliasType")
-    # A NewType is a function before Python 3.10.
+    # Before Python 3.10, a NewType is a function.
     return named or any(getattr(value, name, None) is not None for name in ("__origin__", "__supertype__"))
 
 
@@ -191,7 +191,7 @@ def _of_class(kind: type) -> AnswerSchema:
 
 
 def _of_type(kind: Any) -> AnswerSchema:
-    """Return the schema of a class or annotation, checked by the pydantic that made it."""
+    """Return the schema of a class or annotation; its answers are checked by the version of pydantic that made it."""
     name = getattr(kind, "__name__", None) or str(kind).replace("typing.", "")
     if hasattr(kind, "model_json_schema") and hasattr(kind, "model_validate_json"):
         describe, validate = kind.model_json_schema, kind.model_validate_json
@@ -223,7 +223,7 @@ def _adapter(kind: Any, name: str) -> Any:
     try:
         return TypeAdapter(kind)
     except Exception as error:
-        if getattr(error, "code", None) == "typed-dict-version":  # pydantic's own, before Python 3.12
+        if getattr(error, "code", None) == "typed-dict-version":  # pydantic's restriction before Python 3.12
             raise OptionError(
                 f"schema={name} needs another TypedDict on this Python: from typing_extensions import TypedDict"
             ) from None
@@ -233,7 +233,7 @@ def _adapter(kind: Any, name: str) -> Any:
 def _schema_from(describe: Callable[[], Any], name: str) -> Dict[str, Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a default that has no JSON form is nothing that an answer needs
+            warnings.simplefilter("ignore")  # defaults without a JSON form do not matter for answers
             schema: Dict[str, Any] = describe()
     except Exception as error:
         raise OptionError(f"schema={name} has no JSON schema: {_shortened(str(error))}") from None
@@ -241,7 +241,7 @@ def _schema_from(describe: Callable[[], Any], name: str) -> Dict[str, Any]:
 
 
 def _v1_check(model: Any) -> _Check:
-    """Return the check of a model of pydantic 1, or of the ``pydantic.v1`` that comes with pydantic 2."""
+    """Return the check for a model of pydantic 1, or of the ``pydantic.v1`` inside pydantic 2."""
     error_type: Any = None
     for kind in model.__mro__:
         if kind.__name__ == "BaseModel":
@@ -260,7 +260,7 @@ def _v1_check(model: Any) -> _Check:
 def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
     try:
         check_depth(schema)
-        schema = json.loads(json.dumps(schema))  # the user may change theirs while answers are under way
+        schema = json.loads(json.dumps(schema))  # copy it, since the user may change theirs during a run
     except (TypeError, ValueError, RecursionError):
         raise OptionError("schema: a JSON schema holds JSON data only") from None
     schema = unwrapped(schema)
@@ -295,7 +295,7 @@ def _of_json_schema(schema: Mapping[str, Any]) -> AnswerSchema:
 def _made(name: str, schema: Mapping[str, Any], check: _Check, *, fields: Tuple[str, ...] = ()) -> AnswerSchema:
     plain = dereferenced(schema)
     whole = canonical(schema) if plain is None else plain
-    # The names of a class are those of its attributes, not of their aliases in JSON.
+    # Use the attribute names of a class, not their JSON aliases.
     parts = fields if fields and fields[0] not in ("root", "__root__") else tuple(_properties(whole))
     return AnswerSchema(
         name=" ".join(name.split())[:80],
@@ -309,7 +309,7 @@ def _made(name: str, schema: Mapping[str, Any], check: _Check, *, fields: Tuple[
 
 
 def _properties(schema: Mapping[str, Any]) -> List[str]:
-    """Return the names of an object's properties; of one of several objects, those of all; empty if it may not be an object."""
+    """Return the names of an object's properties, or of all alternatives; empty if the answer need not be an object."""
     names: Dict[str, None] = {}
     found = schema.get("properties")
     if isinstance(found, Mapping):
@@ -332,33 +332,33 @@ def _is_null(schema: Mapping[str, Any]) -> bool:
 
 
 def columns(schema: Any) -> Tuple[str, ...]:
-    """Return the names of an answer's parts, in the order of the schema; ``("value",)`` where it has none.
+    """Return the names of an answer's parts, in the order of the schema; ``("value",)`` if it has none.
 
     Parameters
     ----------
     schema : AnswerSchema, type or mapping
-        As `schema_of` takes it.
+        See `schema_of`.
     """
     return schema_of(schema).columns
 
 
 def as_row(parsed: Any, schema: Any) -> Dict[str, Any]:
-    """Return an answer by column, None for what it does not have.
+    """Return the parts of an answer by column; None for missing parts.
 
     Parameters
     ----------
     parsed : object
-        `ClaudeResult.parsed`; None, for a row without an answer, gives None in every column.
+        `ClaudeResult.parsed`. If it is None, for a row without an answer, every column is None.
     schema : AnswerSchema, type or mapping
-        As `schema_of` takes it.
+        See `schema_of`.
 
     Returns
     -------
     dict
-        Keys are `columns`; values are plain data: a nested model is a dict, a member of an Enum its value.
+        Keys are `columns`. Values are plain data: a nested model becomes a dict, an Enum member its value.
     """
     schema = schema_of(schema)
-    for name in ("root", "__root__"):  # a model that is but a name for another type
+    for name in ("root", "__root__"):  # a root model, which only wraps another type
         if set(_fields(parsed)) == {name}:
             parsed = getattr(parsed, name)
     if not schema.has_parts:
@@ -369,7 +369,7 @@ def as_row(parsed: Any, schema: Any) -> Dict[str, Any]:
 
 
 def _fields(value: Any) -> Mapping[str, Any]:
-    """Return the fields of a pydantic model or of its instance, none for anything else."""
+    """Return the fields of a pydantic model or its instance; empty for anything else."""
     kind = value if isinstance(value, type) else type(value)
     for name in ("model_fields", "__fields__"):
         found = getattr(kind, name, None)

@@ -1,4 +1,4 @@
-"""Resolves the references of a JSON schema: by pointer, percent-encoded or not, by anchor, or by the schema's own address. Pure.
+"""Resolve the references of a JSON schema: by pointer, percent-encoded or not, by anchor, or by the schema's own URI. Pure.
 
 Nothing is ever fetched: a reference to anything outside the schema is an error.
 """
@@ -31,7 +31,7 @@ def _specification(schema: Mapping[str, Any]) -> Any:
 
 
 def registry_of(schema: Mapping[str, Any]) -> Registry[Any]:
-    """Return a registry that knows the schema and no other document."""
+    """Return a registry that contains the schema and no other document."""
     from referencing import Registry
 
     resource = _specification(schema).create_resource(schema)
@@ -40,7 +40,7 @@ def registry_of(schema: Mapping[str, Any]) -> Registry[Any]:
 
 
 class ReferenceResolver:
-    """Resolves references as seen from one part of a schema.
+    """Resolves references relative to one part of a schema.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class ReferenceResolver:
         Raises
         ------
         OptionError
-            If it points nowhere, or to another document.
+            If the reference points nowhere, or to another document.
         """
         from referencing.exceptions import NoSuchResource, Unresolvable
 

@@ -1,4 +1,4 @@
-"""Answers that must fit a schema: checked, and asked for once more if they do not fit. Pure except for `ask`."""
+"""Check answers against a schema, and ask once more if they do not conform. Pure except for `ask`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .answer import AnswerSchema
 
 __all__ = ["checked", "validate_or_repair", "repair_request"]
 
-# Why asking again would not help, by stop reason.
+# Stop reasons for which asking again would not help, and why.
 _UNFINISHED = {
     "max_tokens": "it was cut off at max_tokens; raise it",
     "model_context_window_exceeded": "it was cut off at the end of the context window",
@@ -25,10 +25,10 @@ _UNFINISHED = {
 
 
 def checked(result: ClaudeResult, schema: Optional[AnswerSchema]) -> ClaudeResult:
-    """Return a result with its parsed value in `parsed`, or as ``failed`` with a SchemaError; makes no call.
+    """Return a result with its parsed value in `parsed`, or as ``failed`` with a SchemaError; never make a call.
 
-    For answers that arrive in another way, such as a message batch. Without an answer or a schema, the result is returned
-    unchanged.
+    This is for answers that arrive in another way, such as in a message batch. Without an answer or a schema, the
+    result is returned unchanged.
     """
     if schema is None or result.error is not None:
         return result
@@ -44,7 +44,7 @@ async def validate_or_repair(
     schema: AnswerSchema,
     ask: Callable[[ClaudeRequest], Awaitable[ClaudeResult]],
 ) -> ClaudeResult:
-    """Return an answer that fits: `result`, or the answer to one further call that shows the model what is wrong.
+    """Return an answer that conforms to the schema: `result`, or the answer to one more call that shows the model its mistake.
 
     Parameters
     ----------
@@ -52,19 +52,19 @@ async def validate_or_repair(
         The question and its answer.
     schema : AnswerSchema
     ask : callable
-        Makes the second call, with cache, budget and ledger like any other.
+        Makes the second call, with cache, budget and ledger like any other call.
 
     Returns
     -------
     ClaudeResult
-        With `parsed`. If it was repaired, usage, cost, savings and attempts cover both calls.
+        The answer with `parsed` set. If it was repaired, usage, cost, savings and attempts cover both calls.
 
     Raises
     ------
     SchemaError
-        If the second answer does not fit either, or asking again cannot help or is not possible.
+        If the second answer does not conform either, or asking again cannot help or is not possible.
     SpendLimitError, AuthenticationError, TransportClosedError
-        From the second call, since no later call would succeed either.
+        If the second call fails in a way that affects all later calls too.
     """
     try:
         return _parsed(result, schema)
@@ -92,7 +92,7 @@ async def validate_or_repair(
 
 
 def repair_request(request: ClaudeRequest, text: str, problem: str) -> ClaudeRequest:
-    """Return the request that shows the model its answer and what is wrong with it, as turns after the question's own."""
+    """Return a request that appends two turns: the model's answer, and a message that says what is wrong with it."""
     turns = list(request.body["messages"])
     if text.strip():
         turns.append({"role": "assistant", "content": text})
@@ -114,7 +114,7 @@ def _parsed(result: ClaudeResult, schema: AnswerSchema) -> ClaudeResult:
 
 
 def _failed(result: ClaudeResult, error: SchemaError) -> ClaudeResult:
-    """Return the result as a failed one, or as the cut off or refused one that it is, known to its error and the other way round."""
+    """Return the result with the error, as failed unless it is cut off or refused; the error gets a reference to the result."""
     failed = replace(result, status=result.status if result.incomplete else "failed", error=error)
     error.result = failed
     return failed

@@ -1,6 +1,6 @@
-"""A JSON schema in the Messages API's form: one spelling for equal schemas, and only what the API can enforce. Pure.
+"""Convert a JSON schema to the Messages API's form: canonical, and reduced to what the API can enforce. Pure.
 
-The rules are those of "Structured outputs", section "JSON Schema limitations", of the API's documentation.
+The rules are from the API's documentation, "Structured outputs", section "JSON Schema limitations".
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from .references import DATA_KEYWORDS, NAMED_KEYWORDS, ReferenceResolver
 
 __all__ = ["CONSTRAINTS", "dereferenced", "to_api_schema", "canonical"]
 
-# Introduces, in the description that the model reads, the part of a schema that the API cannot enforce.
+# Prefix, in the description that the model reads, of the part of a schema that the API cannot enforce.
 CONSTRAINTS = "Constraints: "
 
 _FORMATS = frozenset(
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
 )
 _PRIMITIVES = (str, int, float, bool, type(None))
-# Keywords that do not constrain a value.
+# Keywords that do not constrain values.
 _SILENT = frozenset(
     ["title", "examples", "$schema", "$id", "$comment", "discriminator", "deprecated", "readOnly", "writeOnly"]
 )
-# Keywords that are not needed once references are resolved.
+# Keywords that are unnecessary once references are resolved.
 _NOT_FOLLOWED = frozenset(["$ref", "$defs", "definitions", "$anchor", "$dynamicAnchor"])
-# Bounds of the API for one schema: properties that may be left out, and those of more than one type.
+# The API's limits for one schema: optional properties, and properties with more than one type.
 _MAX_OPTIONAL = 24
 _MAX_UNIONS = 16
 _MAX_NODES = 5_000
@@ -33,11 +33,11 @@ _MAX_DEPTH = 60
 
 
 class _NotNative(Exception):
-    """The API cannot hold the answer to this schema."""
+    """The API cannot enforce this schema."""
 
 
 class _Writer:
-    """Rewrites a schema in its canonical spelling; with `follow`, without references, setting `recursive` if that would not end."""
+    """Rewrites a schema in canonical form; with `follow`, resolves references, and sets `recursive` if that would never end."""
 
     def __init__(self, root: Mapping[str, Any], *, follow: bool) -> None:
         self._resolver = ReferenceResolver(root) if follow else None
@@ -46,7 +46,7 @@ class _Writer:
         self.recursive = False
 
     def root(self, value: Mapping[str, Any]) -> Dict[str, Any]:
-        """Return the whole schema, rewritten."""
+        """Return the whole schema in canonical form."""
         plain: Dict[str, Any] = self._schema(value, self._resolver, frozenset(), 0)
         return plain
 
@@ -78,7 +78,8 @@ class _Writer:
         for key, item in sorted(rest.items()):
             if key in _SILENT:
                 continue
-            # The order of the keywords says nothing; that of the properties is the order in which a model writes them.
+            # The order of keywords has no meaning, but models write properties in the order of the schema, so keep
+            # that.
             if key in DATA_KEYWORDS:
                 plain[key] = sorted(item) if key == "required" else item
             elif key in NAMED_KEYWORDS and isinstance(item, Mapping):
@@ -91,7 +92,7 @@ class _Writer:
 
 
 def _one_spelling(schema: Dict[str, Any]) -> Dict[str, Any]:
-    """Unify the spellings of different pydantic versions."""
+    """Convert the variants of different pydantic versions to one form."""
     several = schema.get("allOf")
     if isinstance(several, list) and len(several) == 1 and isinstance(several[0], dict):
         rest = {key: item for key, item in schema.items() if key != "allOf"}
@@ -105,7 +106,7 @@ def _one_spelling(schema: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _newest_draft(schema: Dict[str, Any]) -> Dict[str, Any]:
-    """Write what older drafts of JSON Schema have other forms for as 2020-12 does: tuples, and bounds that are excluded."""
+    """Convert forms of older JSON Schema drafts to those of 2020-12: tuples and exclusive bounds."""
     if isinstance(schema.get("items"), list):
         rest = {key: item for key, item in schema.items() if key not in ("items", "additionalItems")}
         further = {"items": schema["additionalItems"]} if "additionalItems" in schema else {}
@@ -123,12 +124,12 @@ def _newest_draft(schema: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def canonical(schema: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the schema without titles, its keywords in one order, its references as they are."""
+    """Return the schema without titles, with sorted keywords and with its references unchanged."""
     return _Writer(schema, follow=False).root(schema)
 
 
 def dereferenced(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Return the schema as `canonical` does, but without references; None for one that contains itself.
+    """Return the same as `canonical`, but with references resolved; None if the schema is recursive.
 
     Raises
     ------
@@ -141,9 +142,9 @@ def dereferenced(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
 
 
 def to_api_schema(schema: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Return a schema made by `dereferenced` in the form that ``output_config.format.schema`` takes; None if the API cannot express it.
+    """Convert a result of `dereferenced` to the form of ``output_config.format.schema``; None if the API cannot express it.
 
-    Every value that the result takes and that keeps to the constraints named in its descriptions, the schema takes as well.
+    A value that conforms to the result and to the constraints in its descriptions also conforms to the original schema.
     """
     try:
         sent = _node(schema)
@@ -198,7 +199,8 @@ def _node(schema: Any) -> Dict[str, Any]:
         sent["default"] = left.pop("default")
     left.pop("default", None)
     if left:
-        # What the API cannot enforce the model is told; the answer is checked against all of it.
+        # Tell the model about constraints that the API cannot enforce; the answer is checked against the whole schema
+        # anyway.
         told = CONSTRAINTS + json.dumps(left, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         description = told if not description else f"{description}\n{told}"
     if description:
@@ -208,7 +210,7 @@ def _node(schema: Any) -> Dict[str, Any]:
 
 def _object(left: Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     properties = left.pop("properties", None)
-    # An object with names of the answer's own choosing: the API only takes closed ones.
+    # An object with arbitrary property names, which the API does not support.
     if not isinstance(properties, Mapping) or not properties or left.pop("additionalProperties", False) is not False:
         raise _NotNative
     required = left.pop("required", [])

@@ -1,4 +1,4 @@
-"""Schemas wrapped for another use: in a tool definition, or in an API's response format. Pure."""
+"""Unwrap schemas from a tool definition or an API's response format. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any, Dict, Mapping, Optional
 
 __all__ = ["unwrapped"]
 
-# The field in which each kind of wrapping has the schema: tools of this API, tools and response formats of others.
+# Fields that contain the schema: of tools of this API, and of tools and response formats of others.
 _INSIDE = ("input_schema", "inputSchema", "schema", "parameters", "json_schema", "function")
-# The keys it may have besides. With any other key it is a schema itself, in which such a field is an annotation.
+# Other keys that a wrapper may have. A mapping with any further key is itself a schema, in which such a field is an
+# annotation.
 _BESIDE = frozenset(
     [
         *("name", "title", "description", "type", "strict", "cache_control", "annotations", "defer_loading"),
@@ -19,7 +20,7 @@ _JSON_TYPES = ("object", "array", "string", "integer", "number", "boolean", "nul
 
 
 def unwrapped(schema: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the JSON schema in a tool's definition or in a response format, titled by its name; any other as it is."""
+    """Return the schema inside a tool definition or response format, with its name as title; return any other unchanged."""
     inner = _inside(schema)
     if inner is None:
         return dict(schema)
