@@ -1,7 +1,8 @@
 """Named system prompts.
 
-`library` finds them in the notebook, in the folders of a project and a user, and among those in `builtin/`; `folders` reads their files, `front_matter` takes a
-file apart, `agent` says what one is. Others use `Agent`, `AgentLibrary` and `parse_agent`.
+`library` finds them in the notebook, in the folders of the project and the user, and among those in `builtin/`.
+`folders` reads their files, `front_matter` parses a file, and `agent` defines what an agent is. Other rooms use
+`Agent`, `AgentLibrary` and `parse_agent`.
 """
 
 from .agent import BUILT_IN, Agent, parse_agent

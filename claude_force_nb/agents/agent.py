@@ -1,4 +1,4 @@
-"""An agent, and how one is read from the text of its file. Pure."""
+"""Agents, and how to read one from the text of its file. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .front_matter import FrontMatter, read_front_matter
 __all__ = ["BUILT_IN", "Agent", "parse_agent", "slug"]
 
 BUILT_IN = "built in"
-# A description is a line in lists; Claude Code's have whole conversations in them.
+# Only one line of a description is shown in lists, but those of Claude Code may contain whole conversations.
 _DESCRIPTION_CHARACTERS = 20_000
 _LEAST_THINKING_TOKENS = 1024
 
@@ -30,7 +30,7 @@ class Agent:
     Attributes
     ----------
     name : str
-        The name it is used by: ``[A-Za-z0-9_-]+``.
+        Name by which it is used: ``[A-Za-z0-9_-]+``.
     prompt : str
         The system prompt.
     description : str
@@ -40,13 +40,13 @@ class Agent:
     temperature : float or None
         0 to 1.
     max_tokens : int or None
-        Tokens, >= 1.
+        In tokens, >= 1.
     thinking : str, int or None
         ``on``, ``off``, ``adaptive`` or a number of tokens >= 1024.
     effort : str or None
         ``low``, ``medium``, ``high``, ``xhigh`` or ``max``.
     cache : str or None
-        ``off`` if its answers are neither cached nor looked up.
+        ``off`` if its answers are neither stored in the cache nor taken from it.
     source : str
         Path of its file, ``"built in"`` or ``"this notebook, cell …"``.
     title : str
@@ -82,10 +82,10 @@ class Agent:
 
 
 def slug(text: str) -> str:
-    """Return a name that can be typed for one that cannot: ``code-reviewer`` for ``Code Reviewer``, "" if nothing is left."""
+    """Convert a title to a name that can be typed: ``code-reviewer`` for ``Code Reviewer``; "" if nothing is left."""
     if is_name(text):
         return text
-    # casefold() writes ß as ss, and NFKD takes accents off.
+    # casefold() turns ß into ss, and NFKD separates accents, which are then dropped.
     ascii_text = unicodedata.normalize("NFKD", well_formed(text).casefold()).encode("ascii", "ignore").decode("ascii")
     return re.sub(r"[^a-z0-9_]+", "-", ascii_text).strip("-")
 
@@ -98,20 +98,20 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
     text : str
         The whole file.
     source : str
-        For errors.
+        Where the text comes from, for errors.
     default_name : str
-        Used where the front matter gives no name.
+        Used if the front matter has no name.
 
     Raises
     ------
     AgentFileError
-        If a value that is needed here cannot be read, or there is no prompt. Names file and line.
+        If a value that is needed here cannot be read, or there is no prompt. The message names file and line.
     """
     front = read_front_matter(text, source)
     title = _one_line(front, "name") or default_name
     description = front.take("description")
     if not isinstance(description, (str, list, type(None))):
-        # Whatever YAML takes it for: "no", a date, a mapping in braces.
+        # Take the text as written, since YAML may read it as a boolean ("no"), a date or a mapping in braces.
         description = front.written("description")
     agent = Agent(
         name=slug(title) or slug(default_name) or "agent-" + hashlib.sha256(title.encode()).hexdigest()[:8],
@@ -133,7 +133,7 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
 
 
 def _one_line(front: FrontMatter, key: str) -> Optional[str]:
-    """Return a name as written, whatever YAML type it has."""
+    """Return a name as written, whatever type YAML gives it."""
     value = front.take(key)
     if value is None:
         return None
@@ -144,7 +144,7 @@ def _one_line(front: FrontMatter, key: str) -> Optional[str]:
 
 
 def _description(value: Any) -> str:
-    """Return a description on one line; line ends that are written as ``\\n`` are line ends too."""
+    """Return a description on one line; a literal ``\\n`` counts as a line end too."""
     if value is None:
         return ""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -153,7 +153,7 @@ def _description(value: Any) -> str:
 
 
 def _model(name: Optional[str]) -> Optional[str]:
-    """Return the model that one of Claude Code's aliases means here; None for the one in use ("Model configuration")."""
+    """Translate Claude Code's model aliases; None means the model in use ("Model configuration")."""
     if name is None:
         return None
     given = name[: -len("[1m]")] if name.lower().endswith("[1m]") else name
@@ -196,5 +196,5 @@ def _word(front: FrontMatter, key: str, known: Any) -> Optional[str]:
 
 
 def _switch(value: Any) -> Any:
-    """Return ``on`` and ``off`` for what YAML takes for truth values."""
+    """Return ``on`` or ``off`` for values that YAML reads as booleans."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value

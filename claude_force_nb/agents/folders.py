@@ -1,4 +1,4 @@
-"""The agent files of a folder: those that can be read, and errors for the others."""
+"""Read the agent files of a folder, and report errors for those that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["AgentFolder", "FolderContents"]
 _LARGEST_BYTES = 1024 * 1024
 _MOST_FILES = 2000
 _DEEPEST = 8
-# Files found next to agents that are not agents.
+# Common files in agent folders that are not agents.
 _NO_AGENTS = ("readme", "contributing", "license", "changelog")
 
 
 @dataclass
 class FolderContents:
-    """The content of a folder.
+    """The content of an agent folder.
 
     Attributes
     ----------
     agents : dict of str to Agent
-        By name.
+        Agents by name.
     errors : dict of str to AgentFileError
-        Files that cannot be read, by the name that their agent would have had.
+        Errors for files that cannot be read, by the name that the agent would have.
     remarks : list of AgentFileError
         Other problems to report.
     """
@@ -41,7 +41,7 @@ class FolderContents:
     remarks: List[AgentFileError] = field(default_factory=list)
 
     def add(self, agent: Agent) -> None:
-        """Add an agent. One with the same title as another is skipped; one with the same name but another title gets a number."""
+        """Add an agent. Skip it if its title is taken; append a number if only its name is taken."""
         taken = self.agents.get(agent.name)
         if taken is not None and taken.title == agent.title:
             message = f"{agent.source}: skipped, because {taken.source} is also called {agent.title}"
@@ -61,15 +61,15 @@ class _File:
 
 
 class AgentFolder:
-    """The agents of one folder and the folders in it, read again when a file in it changes.
+    """The agents of one folder and its subfolders, read again when a file changes.
 
     Parameters
     ----------
     path : str
     label : str, optional
-        Stands for the paths in `Agent.source`.
+        Used in `Agent.source` instead of the path.
     trusted : bool
-        False for a repository's folder: links out of it are not followed.
+        False for a repository's folder, out of which links are not followed.
     """
 
     def __init__(self, path: str, label: Optional[str] = None, *, trusted: bool = False) -> None:
@@ -80,7 +80,7 @@ class AgentFolder:
         self._contents = FolderContents()
 
     def load(self) -> FolderContents:
-        """Return the folder's current content; never raises because of it."""
+        """Return the folder's current content; problems with files do not raise."""
         files = self._scan()
         if files != self._files:
             self._contents, self._files = self._read(files), files
@@ -88,11 +88,11 @@ class AgentFolder:
 
     def _scan(self) -> Tuple[_File, ...]:
         try:
-            if not os.access(self._path, os.F_OK):  # mostly so, and cheaper to ask than to fail
+            if not os.access(self._path, os.F_OK):  # the usual case, and checking is cheaper than an exception
                 return ()
-        except ValueError:  # a name that no folder can have, such as one with a null character
+        except ValueError:  # an impossible name, such as one with a null character
             return ()
-        # Files of the folder itself go before those of the folders in it.
+        # Files of the folder itself come before those of its subfolders.
         found = sorted(_files(self._path, 0), key=lambda file: (file.path.count(os.sep), file.path))
         return tuple(found[: _MOST_FILES + 1])
 
@@ -121,7 +121,7 @@ class AgentFolder:
 
 
 def _files(folder: str, depth: int) -> Iterator[_File]:
-    """Yield the files named like agents; pipes, which would never end, and folders are skipped."""
+    """Yield files with the names of agents; skip folders, and pipes, which might never end."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -140,7 +140,7 @@ def _files(folder: str, depth: int) -> Iterator[_File]:
 
 
 def _unlinked(path: str) -> str:
-    """Return the path of ``.claude/agents`` with the links above them followed, and those two not."""
+    """Return the path of ``.claude/agents`` with links resolved above these two folders, but not in them."""
     claude, agents = os.path.split(os.path.abspath(path))
     base, name = os.path.split(claude)
     return os.path.join(os.path.realpath(base), name, agents)
@@ -152,7 +152,7 @@ def _text(file: _File, home: Optional[str]) -> str:
     Raises
     ------
     AgentFileError
-        If it is too large, a link out of `home`, not UTF-8, or cannot be opened.
+        If the file is too large, a link out of `home`, not UTF-8, or cannot be opened.
     """
     try:
         data = read_regular(file.path, max_bytes=_LARGEST_BYTES, within=home)

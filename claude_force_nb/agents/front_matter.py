@@ -1,8 +1,8 @@
-"""The front matter of an agent's file: YAML, or what people write instead. Pure.
+"""Parse the front matter of an agent's file: YAML, or the almost-YAML that people write. Pure.
 
-Claude Code's own agents have descriptions such as ``description: Use it when … Examples: <example>…``, over many lines and with
-colons, which no YAML parser takes. They are read line by line then: a line that begins with a known key begins a value, and what
-follows belongs to it. The values are YAML each by themselves, or the text as it is written.
+Claude Code's own agents have descriptions such as ``description: Use it when … Examples: <example>…``, over many lines
+and with colons, which no YAML parser accepts. Such front matter is read line by line: a line with a known key begins a
+value, and the lines after it belong to that value. Each value is parsed as YAML by itself, or else taken as written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from claude_force_nb.messages.text import well_formed
 
 __all__ = ["FrontMatter", "read_front_matter"]
 
-# Keys of Claude Code ("Subagents", section "Supported frontmatter fields"), and those that are read here only.
+# Keys of Claude Code ("Subagents", section "Supported frontmatter fields"), and our own.
 _KEYS = frozenset(
     (
         "name", "description", "tools", "disallowedTools", "model", "permissionMode", "maxTurns", "skills",
@@ -25,9 +25,9 @@ _KEYS = frozenset(
         "max_tokens", "thinking", "cache", "allowed-tools", "allowedTools", "version", "author", "category", "tags",
     )
 )  # fmt: skip
-# Of these it does not matter how their letters are written.
+# Keys that are recognised in upper and lower case.
 _MAIN_KEYS = frozenset(("name", "description", "tools", "model", "color"))
-# How people begin a line of an example, which is not a key.
+# Words before a colon that begin a line of an example dialogue, and are not keys.
 _SPEAKERS = frozenset(
     (
         "user", "assistant", "context", "commentary", "example", "examples", "human", "system", "note", "response",
@@ -39,10 +39,10 @@ _OPENING = re.compile(r"---[ \t]*$")
 _CLOSING = re.compile(r"---[ \t]*$")
 _LONG_CLOSING = re.compile(r"(-{4,}|—+)[ \t]*$")
 _HEADING = re.compile(r"#{1,6}[ \t]")
-# Bounded, so that no text takes longer than its length.
+# The repetitions are bounded, so that matching takes linear time.
 _TAG = re.compile(r"<(/?)([A-Za-z][\w-]{0,30})(?:\s[^<>]{0,200})?(/?)>")
 _LARGEST = 64 * 1024
-# Far more than any front matter has: the YAML parser recurses, and may end the process.
+# Far more levels than any front matter has. The YAML parser recurses, and without a limit could end the process.
 _DEEPEST = 50
 
 
@@ -55,7 +55,7 @@ class _Entry:
 
 @dataclass
 class _KeyLines:
-    """A key with its value, before the value is read."""
+    """A key and the lines of its value, before the value is parsed."""
 
     key: str
     line: int
@@ -69,7 +69,7 @@ class FrontMatter:
     Attributes
     ----------
     source : str
-        Named in errors.
+        Where the file comes from, for errors.
     prompt : str
         The text below the front matter, stripped.
     """
@@ -88,7 +88,7 @@ class FrontMatter:
         return entry.value
 
     def written(self, key: str) -> str:
-        """Return the value of a key that was taken as the file writes it."""
+        """Return the value of a key that was taken, as written in the file."""
         return self._taken[key].written
 
     def rest(self) -> Dict[str, Any]:
@@ -96,24 +96,25 @@ class FrontMatter:
         return {key: entry.value for key, entry in self._entries.items()}
 
     def error(self, key: str, problem: str) -> AgentFileError:
-        """Return the error for a key that was taken; it names file and line."""
+        """Return an error for a key that was taken; it names file and line."""
         return AgentFileError(f"{self.source}, line {self._taken[key].line}: {problem}")
 
 
 def read_front_matter(text: str, source: str) -> FrontMatter:
-    """Take a file apart.
+    """Split a file into front matter and prompt.
 
     Parameters
     ----------
     text : str
-        The whole file; a byte order mark and line ends of Windows are not part of it.
+        The whole file; a byte order mark and Windows line ends are ignored.
     source : str
-        Named in errors.
+        Where the file comes from, for errors.
 
     Raises
     ------
     AgentFileError
-        If there is a front matter without one readable key, or it uses what YAML has to make little text large. Names the line.
+        If there is front matter without any readable key, or if it uses features of YAML that expand a small text to a
+        large one. The message names the line.
     """
     text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     blank = len(text) - len(text.lstrip("\n"))
@@ -134,7 +135,7 @@ def read_front_matter(text: str, source: str) -> FrontMatter:
 
 
 def _end(lines: List[str]) -> Tuple[int, int]:
-    """Return the number of the line where the front matter ends, and that of the first one below it."""
+    """Return the number of the line where the front matter ends, and of the first line below it."""
     inside = _inside_tags(lines)
     for closing in (_CLOSING, _LONG_CLOSING):
         for number, line in enumerate(lines[1:], 1):
@@ -147,7 +148,7 @@ def _end(lines: List[str]) -> Tuple[int, int]:
 
 
 def _has_body(lines: List[str], inside: List[bool]) -> bool:
-    """Return whether the line found is a rule in the text: above it, below all keys, stands a heading."""
+    """Return whether the supposed closing line is a rule in the prompt, because a heading precedes it, after all keys."""
     heading = 0
     for number, line in enumerate(lines[1:], 1):
         if inside[number]:
@@ -161,7 +162,7 @@ def _has_body(lines: List[str], inside: List[bool]) -> bool:
 
 
 def _end_without_mark(lines: List[str], inside: List[bool]) -> int:
-    """Return where front matter ends that nobody closed: at the end of the last known key's value, above any heading."""
+    """Return where unclosed front matter ends: after the value of the last known key, before any heading."""
     last, key = 0, ""
     for number, line in enumerate(lines[1:], 1):
         if inside[number]:
@@ -186,7 +187,7 @@ def _end_without_mark(lines: List[str], inside: List[bool]) -> int:
 
 
 def _entries_of_yaml(block: List[str], source: str, first: int) -> Optional[Dict[str, _Entry]]:
-    """Read YAML, value by value; None if it is not YAML."""
+    """Parse the block as YAML, value by value; return None if it is not valid YAML."""
     import yaml
 
     text = "\n".join(block) + "\n"
@@ -214,7 +215,7 @@ def _entries_of_yaml(block: List[str], source: str, first: int) -> Optional[Dict
 
 
 def _constructed(loader: Any, node: Any, written: str) -> Any:
-    """Return a value; one that YAML has no form for, such as 30 February or an object of Python, is the text as written."""
+    """Return a value; if YAML cannot construct it, such as 30 February or a Python object, return the text as written."""
     import yaml
 
     try:
@@ -224,7 +225,7 @@ def _constructed(loader: Any, node: Any, written: str) -> Any:
 
 
 def _check_tokens(text: str, source: str, first: int) -> None:
-    """Raise AgentFileError where YAML is nested too deeply or repeats its parts by name: little text would become large."""
+    """Raise AgentFileError if YAML is nested too deeply, or uses aliases, which can expand a small text to a huge one."""
     import yaml
 
     depth, aliases, anchors = 0, [], set()
@@ -245,7 +246,7 @@ def _check_tokens(text: str, source: str, first: int) -> None:
 
 
 def _well_formed(value: Any) -> Any:
-    """Mend half surrogate pairs, which ``"\\ud83d"`` in a file makes and nothing can show."""
+    """Repair lone surrogates, such as from ``"\\ud83d"`` in a file, which cannot be displayed."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, list):
@@ -275,17 +276,17 @@ def _entries_of_lines(block: List[str], source: str, first: int) -> Optional[Dic
 
 
 def _known(key: str) -> str:
-    """Return a key in its known spelling."""
+    """Return a key in its usual spelling."""
     return key.lower() if key.lower() in _MAIN_KEYS else key
 
 
 def _begins(key: str, within: str) -> bool:
-    """Return whether a line with a key begins a value: in a description only what cannot be a line of it."""
+    """Return whether a line with a key begins a value; inside a description, only if it cannot be part of the description."""
     return _known(key) in _KEYS or within != "description" or (key.islower() and key not in _SPEAKERS)
 
 
 def _inside_tags(lines: List[str]) -> List[bool]:
-    """Return for each line whether it stands inside ``<example>`` and the like, below the line with the opening tag."""
+    """Return for each line whether it is inside ``<example>`` or a similar tag, after the line with the opening tag."""
     inside = [False] * len(lines)
     opened: Dict[str, List[int]] = {}
     for number, line in enumerate(lines):

@@ -1,7 +1,7 @@
-"""Where agents are found: Markdown files with YAML front matter, the format that Claude Code uses.
+"""Find agents: Markdown files with YAML front matter, the format of Claude Code.
 
-An agent is looked for in ``.claude/agents`` of the notebook's folder and of each folder above it, then in
-``~/.claude/agents``, then among those that come with the package. The first with the name wins.
+An agent is searched for in ``.claude/agents`` of the notebook's folder and of each folder above it, then in
+``~/.claude/agents``, then among the built-in ones. The first one with the name wins.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["AgentLibrary"]
 
 @lru_cache(maxsize=1)
 def _built_in() -> FolderContents:
-    """Return the built-in agents: read once, since nobody edits them."""
+    """Return the built-in agents, which are read once, since nobody edits them."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "builtin")
     return AgentFolder(folder, BUILT_IN, trusted=True).load()
 
 
 def _search_path(folder: str, home: str) -> List[Tuple[str, bool]]:
-    """Return the folders to search, and whether each is the user's own, whose links are followed."""
+    """Return the folders to search, each with whether it is the user's own, in which links are followed."""
     own = os.path.join(home, ".claude", "agents")
     paths = {}
     while folder:
@@ -47,18 +47,18 @@ class AgentLibrary:
     Parameters
     ----------
     folder : path, optional
-        Folder of the notebook, where the search starts; the working directory of the process at each search by default.
+        Folder of the notebook, where the search starts. Default: the working directory at the time of each search.
     home : path, optional
-        The user's home; by default that of the environment when the library is made.
+        The user's home folder. Default: that of the environment when the library is created.
 
     Notes
     -----
-    Files are read when first needed and again when they change. What a repository brings is data: a link out of its folder of
-    agents is not followed, while links in the user's own home are.
+    Files are read when first needed, and again when they change. A repository is not trusted: links out of its agent
+    folder are not followed, while links in the user's own home folder are.
     """
 
     def __init__(self, folder: Optional[os.PathLike[str]] = None, *, home: Optional[os.PathLike[str]] = None) -> None:
-        # If the working directory has been removed, there is nothing below it either.
+        # If the working directory has been removed, keep the relative path: nothing is found there.
         self._start = None if folder is None else str(absolute_path(folder) or os.fspath(folder))
         self._home = os.path.expanduser("~") if home is None else os.fspath(home)
         self._folders: Dict[Tuple[str, bool], AgentFolder] = {}
@@ -68,7 +68,7 @@ class AgentLibrary:
         self._warned: Set[str] = set()
 
     def define(self, agent: Agent) -> None:
-        """Add an agent that takes precedence over files of the same name, and replaces one defined earlier."""
+        """Add an agent that takes precedence over files with the same name and replaces one defined earlier."""
         self._own[agent.name] = agent
 
     def _load(self) -> List[FolderContents]:
@@ -90,7 +90,7 @@ class AgentLibrary:
         Raises
         ------
         AgentFileError
-            If the file that should hold it cannot be read as an agent.
+            If the agent's file cannot be read as an agent.
         UnknownAgentError
             If no agent has this name; the message suggests the nearest one.
         """
@@ -119,7 +119,7 @@ class AgentLibrary:
         return sorted({*self._own, *(each for contents in self._load() for each in contents.agents)})
 
     def list(self) -> List[Agent]:
-        """Return all agents that `find` would return, by name; warns once of each file that cannot be read."""
+        """Return all agents that `find` would return, by name; warn once about each file that cannot be read."""
         found = dict(self._own)
         for contents in self._load():
             for agent in contents.agents.values():
