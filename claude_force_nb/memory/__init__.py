@@ -1,4 +1,5 @@
-"""Conversations, and the place that a cell has in one.
+"""Conversations, and the position of a cell in one.
 
-`conversations.Memory` keeps the turns; nothing here reads a clock, a file or the network. Others use `Memory` and `CellRun`.
+`conversations.Memory` keeps the turns. Nothing here reads a clock, a file or the network. Other rooms use `Memory` and
+`CellRun`.
 """

@@ -1,7 +1,7 @@
-"""Conversations: earlier questions and answers, each kept by the cell that asked. Pure data, nothing on disk.
+"""Conversations: earlier questions and answers, each belonging to the cell that asked. Pure data, nothing on disk.
 
-A turn belongs to its cell. When a cell runs again, the turns before its own are sent, and its new answers replace its old ones: a
-notebook run from top to bottom sends the same requests each time.
+A turn belongs to its cell. When a cell runs again, the turns before its own are sent, and its new answers replace its
+old ones. So a notebook that runs from top to bottom sends the same requests each time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["CellRun", "Memory", "Place", "Turn"]
 
 _FENCE_START = '<data name="'
 
-# An answer that ended like this is not an answer, or only half of an exchange.
+# Answers with these stop reasons are not kept, since they are not answers, or only half of an exchange.
 _NEVER_KEPT = {"refusal": "refused", "tool_use": "a tool call", "pause_turn": "paused"}
 
 
@@ -44,13 +44,13 @@ class Turn:
     answer : str
         Text of the answer, never empty.
     tokens : int
-        Of both together, estimated.
+        Estimated tokens of question and answer together.
     agent : str or None
-        Who answered.
+        Name of the agent that answered.
     label : str
-        The cell, for people.
+        Display name of the cell.
     settings : mapping
-        Of the request, see `cache_mark.prefix_settings`.
+        Settings of the request, see `cache_mark.prefix_settings`.
     """
 
     asked: Any
@@ -67,12 +67,12 @@ class Turn:
 
     @property
     def fenced(self) -> bool:
-        """True if the question contains fenced data, so that the system prompt must explain fences."""
+        """Whether the question contains fenced data, so that the system prompt must explain fences."""
         return any(_FENCE_START in text for text in _texts(self.asked))
 
     @property
     def question(self) -> str:
-        """The text of the question, with images and documents named."""
+        """The text of the question, with the names of images and documents."""
         if isinstance(self.asked, str):
             return self.asked
         parts = [str(block.get("text") or f"[{block.get('type')}]") for block in self.asked]
@@ -90,7 +90,7 @@ class CellRun:
     run : str
         Id of the run, different each time.
     label : str
-        For people.
+        Display name of the cell.
     """
 
     cell: str
@@ -167,7 +167,7 @@ class Place:
         self.turns = tuple(before[self.left_out :])
 
     def keep(self, request: ClaudeRequest, result: ClaudeResult) -> ClaudeResult:
-        """Add an answer to the conversation if it is a proper one; return it with a notice for its receipt."""
+        """Add an answer to the conversation if it is complete; return it with a notice for its receipt."""
         reason = _NEVER_KEPT.get(result.stop_reason or "", "")
         if result.error is not None:
             reason = "failed"
@@ -182,7 +182,7 @@ class Place:
         return replace(result, notice=" · ".join(part for part in parts if part))
 
     def _read_anew(self, request: ClaudeRequest, result: ClaudeResult) -> str:
-        """Return what was changed since the last turn so that the API's prompt cache did not know the conversation; or ""."""
+        """Return which settings changed since the last turn, if that kept the API's prompt cache from being used; else ""."""
         if not self.turns or result.cached or request.cache_mark is None:
             return ""
         before = self.turns[-1].settings
@@ -192,7 +192,7 @@ class Place:
         return f"{' and '.join(changed)} changed: written to the prompt cache anew" if changed else ""
 
     def _notice(self, reason: str = "") -> str:
-        """Return the notice for the receipt: which turn it is or why it is not one, and what was not sent."""
+        """Return the notice for the receipt: the turn's number, or why it is not kept, and how many turns were left out."""
         if reason:
             notice = f"not in conversation {self._name} ({reason})"
         else:
@@ -218,8 +218,8 @@ class Memory:
 
     Notes
     -----
-    A cell has one place in a conversation, taken when it first asks there. Its turns are replaced when an answer of a newer run of
-    the cell comes; until then, and where the newer run fails, the older ones stand.
+    A cell has one position in a conversation, which it gets when it first asks there. When an answer to a newer run of
+    the cell arrives, it replaces the cell's turns. Until then, and if the newer run fails, the older turns stay.
     """
 
     def __init__(self) -> None:
@@ -240,7 +240,7 @@ class Memory:
             return sorted(name for name, each in self._conversations.items() if each.turns())
 
     def turns(self, name: str = DEFAULT_CONVERSATION) -> List[Turn]:
-        """Return a conversation's turns, the oldest first.
+        """Return a conversation's turns, oldest first.
 
         Raises
         ------
@@ -255,7 +255,7 @@ class Memory:
         return found
 
     def clear(self, name: Optional[str] = None) -> int:
-        """Forget one conversation or all; return the number of turns removed. Answers in flight are not added any more.
+        """Forget one conversation or all; return the number of turns removed. Answers still in flight are not added later.
 
         Raises
         ------
@@ -270,7 +270,7 @@ class Memory:
             return sum(len(each.turns()) for each in gone if each is not None)
 
     def undo(self, name: Optional[str] = None) -> Tuple[str, Turn]:
-        """Forget the last turn of a conversation, of the one that was used last by default; return its name and the turn.
+        """Forget the last turn of a conversation, by default the one used last; return its name and the turn.
 
         Raises
         ------
@@ -292,7 +292,7 @@ class Memory:
             return name, turn
 
     def finish(self, cell_run: CellRun) -> None:
-        """Note that a cell has finished: if this run asked nothing, the turns of its older runs are forgotten."""
+        """Note that a cell has finished; if this run asked nothing, forget the turns of its older runs."""
         with self._lock:
             if cell_run.cell not in self._newest:
                 return
@@ -303,16 +303,16 @@ class Memory:
                     block.turns.clear()
 
     def place(self, name: str, turn: Union[str, CellRun, None], *, limit_tokens: int) -> Place:
-        """Reserve the place of a call, until the call has ended.
+        """Reserve the position of a call until the call has ended.
 
         Parameters
         ----------
         name : str
-            Of the conversation.
+            Name of the conversation.
         turn : str, CellRun or None
-            Identifies the turn: a text is a cell that runs again; None is a new turn at the end.
+            Identifies the turn: a text stands for a cell that may run again; None is a new turn at the end.
         limit_tokens : int
-            Limit in tokens of the earlier turns that are sent, in whole turns, >= 1.
+            Limit in tokens of the earlier turns to send, >= 1; each turn is sent whole or not at all.
         """
         with self._lock:
             cell_run = CellRun(turn, "", turn) if isinstance(turn, str) else turn
@@ -332,19 +332,19 @@ class Memory:
             return place
 
     def look(self, name: str, turn: Union[str, CellRun, None], *, limit_tokens: int) -> Place:
-        """Return the place that `place` would reserve, without reserving it; no answer can be kept there."""
+        """Return the position that `place` would reserve, without reserving it; no answer can be kept there."""
         with self._lock:
             cell = turn.cell if isinstance(turn, CellRun) else turn
             conversation = self._conversations.get(name) or _Conversation()
             block = conversation.block_of(cell) or _Block(cell)
-            # A run that has asked before sees its own turns; one that has not begins where the cell stands.
+            # A run that has asked before sees its own turns; one that has not starts at the position of its cell.
             run = self._runs.get(turn.cell, {}).get(turn.run, -1) if isinstance(turn, CellRun) else -1
             place = Place(self, name, conversation, block, run, 0, "")
             place._look_back(limit_tokens)
             return place
 
     def _number(self, cell_run: CellRun) -> int:
-        """Return the number of a run of its cell, from 1 in the order in which they began."""
+        """Return the number of a run of its cell; runs are numbered from 1 in the order in which they began."""
         known = self._runs.setdefault(cell_run.cell, {})
         number = known.get(cell_run.run) if cell_run.run else None
         if number is None:
