@@ -1,8 +1,10 @@
-"""Answer files: answers beside a notebook, in a file that lies in git like a lock file, so that the notebook runs again anywhere.
+"""Answer files: answers beside a notebook, in a file to commit to git like a lock file, so that the notebook runs again anywhere.
 
-`lines` is the format, one line for each answer; `keys` signs lines and checks signatures, with a secret or with `public_keys`; `answer_file` is the file as a store, read
-leniently and written whole or not at all, by `disk`; `nearest` says how a question differs from those that the file answers; `misses` counts such questions; `recorded` is what
-calls ask, by mode. Others use `AnswerFile` and `RecordedAnswers`. Nothing here imports the SDK, diskcache or SQLite.
+`lines` defines the format, one line per answer. `keys` signs lines and checks signatures, with a secret or with
+`public_keys`. `answer_file` is the file as a store; `disk` reads it leniently and writes it completely or not at all.
+`nearest` describes how a request differs from those that the file answers, and `misses` counts such requests.
+`recorded` is the interface for calls, with its modes. Other rooms use `AnswerFile` and `RecordedAnswers`. Nothing here
+imports the SDK, diskcache or SQLite.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""AnswerFile: an answer file as a store."""
+"""An answer file as a store of answers."""
 
 from __future__ import annotations
 
@@ -32,45 +32,47 @@ from .misses import Misses
 
 __all__ = ["AnswerFile"]
 
-# Writing the file takes at most one part in so many of the time.
+# Saving while answers arrive takes at most one part in this many of the time.
 _SAVE_SHARE = 20
 
 
 class AnswerFile:
-    """Answers in a file beside a notebook. Safe to use from several threads. Each line is checked separately, and one that fails is ignored.
+    """Answers in a file beside a notebook, safe for several threads. Each line is checked separately; invalid ones are ignored.
 
-    Nothing is read before the first use. The file is written as a whole, into a new file that takes its place; what another kernel
-    wrote into it meanwhile stays.
+    Nothing is read before the first use. To save, a new file is written that replaces the old one; answers that another
+    kernel has written meanwhile are kept.
 
     Parameters
     ----------
     path : str or path
-        By convention ``NAME.answers.jsonl`` beside ``NAME.ipynb``. ``~`` is expanded; a relative one is of the working directory of
-        this moment.
+        By convention ``NAME.answers.jsonl`` beside ``NAME.ipynb``. ``~`` is expanded; a relative path is resolved now.
     redact : str
-        ``none``, or ``prompts`` to write fingerprints and answers only; a miss can then not say what differs.
+        ``none``, or ``prompts`` to write only fingerprints and answers. A miss can then not say what differs.
     max_age_days : float, optional
-        Age from which an answer does not count, over 0; without it none is too old.
+        Ignore answers older than this, > 0; by default no answer is too old.
     secret : str or bytes, optional
-        Signs what is written; by default as for the cache, but no key is made for it: without a secret lines are unsigned.
+        Signs new lines. The default is the same as for the cache, except that no key is created: without a secret,
+        lines are unsigned.
     environ : mapping
-        Environment.
+        Environment variables.
     clock : callable
         Seconds since 1970 UTC.
 
     Raises
     ------
     OptionError
-        If `redact` or `max_age_days` cannot be used.
+        If `redact` or `max_age_days` is not valid.
 
     Warns
     -----
     AnswerFileWarning
-        When the file is read, if lines do not count; it names them by number. When it cannot be written while answers arrive.
+        If the file is read and contains invalid lines, which are named by number; or if it cannot be written while
+        answers arrive.
 
     Notes
     -----
-    A line without signature, or signed by somebody else's secret, counts: it is as trustworthy as what the file came with.
+    A line that is unsigned, or signed with somebody else's secret, is valid: it is as trustworthy as the rest of the
+    repository or folder that the file came with.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class AnswerFile:
 
     @property
     def faults(self) -> List[LineFault]:
-        """Why lines of the file do not count, by number."""
+        """The invalid lines of the file, with the reasons."""
         with self._opened():
             for line in list(self._lines.values()):
                 self._has_right_signature(line)
@@ -139,27 +141,27 @@ class AnswerFile:
 
     @property
     def unsigned(self) -> int:
-        """How many answers carry no signature of one of the user's keys."""
+        """Number of answers not signed with one of the user's keys."""
         with self._opened():
             return sum(not line.signed for line in self._lines.values())
 
     @property
     def unused(self) -> List[str]:
-        """Fingerprints of answers that nobody has asked for or recorded since the file was opened."""
+        """Fingerprints of answers that were neither used nor recorded since the file was opened."""
         with self._opened():
             return sorted(set(self._lines) - self._used)
 
     @property
     def changed(self) -> bool:
-        """Whether some answers are not on disk yet."""
+        """Whether there are changes that are not on disk yet."""
         return self._changed
 
     def exists(self) -> bool:
-        """Return whether there is a file."""
+        """Return whether the file exists."""
         return os.path.lexists(self.path)
 
     def load(self) -> None:
-        """Read the file now, if it was not read yet; a missing one is empty.
+        """Read the file now, unless it was already read; a missing file counts as empty.
 
         Raises
         ------
@@ -170,7 +172,7 @@ class AnswerFile:
             pass
 
     def get(self, request: ClaudeRequest) -> Optional[ClaudeResult]:
-        """Return the answer to a request, as from a cache; None if the file has none."""
+        """Return the answer to a request, like a cached one; None if the file does not have it."""
         fingerprint = request.fingerprint
         with self._opened():
             known = self.entry(fingerprint)
@@ -180,7 +182,7 @@ class AnswerFile:
         return known.result.changed(age_seconds=max(0.0, self._clock() - known.created), recorded=True)
 
     def entry(self, fingerprint: str) -> Optional[KnownAnswer]:
-        """Return the entry of a fingerprint, decoded once, or None if it is missing. Does not count as a use."""
+        """Return the decoded entry of a fingerprint, or None if it is missing. This does not count as a use."""
         with self._opened():
             known = self._known.get(fingerprint)
             if known is not None:
@@ -201,12 +203,12 @@ class AnswerFile:
             return sorted(self._lines)
 
     def line(self, fingerprint: str) -> Optional[AnswerLine]:
-        """Return the line of a fingerprint."""
+        """Return the line of a fingerprint; None if it is missing."""
         with self._opened():
             return self._lines.get(fingerprint)
 
     def describe_miss(self, request: ClaudeRequest) -> str:
-        """Return how a request differs from the nearest one in the file, in one line; "" if that cannot be told."""
+        """Return in one line how a request differs from the most similar one in the file; "" if unknown."""
         with self._opened():
             entries = (self.entry(fingerprint) for fingerprint in list(self._lines))
             return self.misses.describe(request, entries)
@@ -214,15 +216,15 @@ class AnswerFile:
     # ------------------------------------------------------------------ writing
 
     def put(self, request: ClaudeRequest, result: ClaudeResult, *, replace: bool = False) -> bool:
-        """Take an answer in; return whether it is new. It is on disk after the next `save`, which may be at once.
+        """Add an answer; return whether it is new. The next `save`, which may happen at once, writes it to disk.
 
         Parameters
         ----------
         request : ClaudeRequest
         result : ClaudeResult
-            An answer, complete or not; a failed one is passed over.
+            An answer, complete or not; failures are ignored.
         replace : bool
-            True if it takes the place of an earlier answer to the same request.
+            Whether to replace an earlier answer to the same request.
         """
         fingerprint = request.fingerprint
         with self._opened():
@@ -230,12 +232,15 @@ class AnswerFile:
             return self._take(fingerprint, result, request.agent, None if self._redact else request, replace=replace)
 
     def put_unasked(self, result: ClaudeResult) -> bool:
-        """Add an answer of which only the fingerprint is known; return whether it is new. A later `put` adds the request."""
+        """Add an answer whose request is unknown, except for its fingerprint; return whether it is new.
+
+        A later `put` adds the request.
+        """
         with self._opened():
             return self._take(result.fingerprint, result, result.agent, None, replace=False)
 
     def _lacks_prompt(self, fingerprint: str) -> bool:
-        """Return whether the line of a fingerprint lacks its request although the file is to contain requests."""
+        """Return whether the line of a fingerprint has no request although this file should contain requests."""
         known = None if self._redact or fingerprint not in self._lines else self.entry(fingerprint)
         return known is not None and known.request is None
 
@@ -254,7 +259,7 @@ class AnswerFile:
         if fingerprint in self._lines and not replace:
             return False
         created = max(0.0, self._clock() - result.age_seconds)
-        if not self._keys:  # the cache of a new user has made its key since
+        if not self._keys:  # the cache may have created a new user's key meanwhile
             self._keys = find_keys(self._secret, self._environ)
         try:
             line = make_line(fingerprint, result, agent=agent, request=request, created=created, keys=self._keys)
@@ -269,7 +274,7 @@ class AnswerFile:
         return True
 
     def prune(self) -> int:
-        """Remove the answers that nobody has used since the file was opened, and save; return how many they were.
+        """Remove the answers that were not used since the file was opened, and save; return how many were removed.
 
         Raises
         ------
@@ -286,12 +291,12 @@ class AnswerFile:
         return len(unused)
 
     def save(self) -> bool:
-        """Write the file if there is anything new, or no file; return whether it was written. Lines that did not count are not written again.
+        """Write the file if there are changes or no file yet; return whether it was written. Invalid lines are dropped.
 
         Raises
         ------
         AnswerFileError
-            If it cannot be written, or holds a merge of git that is not resolved.
+            If the file cannot be written, or contains an unresolved git merge conflict.
         """
         with self._opened():
             if not self._changed and self.exists():
@@ -308,7 +313,7 @@ class AnswerFile:
             return True
 
     def flush(self) -> None:
-        """Do what `save` does; if it fails, warn."""
+        """Do the same as `save`, but warn on failure instead of raising."""
         try:
             self.save()
         except AnswerFileError as error:
@@ -340,7 +345,7 @@ class AnswerFile:
     # ------------------------------------------------------------------ the file
 
     def _opened(self) -> RLock:
-        """Return the lock, to be held while what was read is used; the first use reads the file."""
+        """Return the lock, to hold while using the content; read the file on first use."""
         if not self._loaded:
             with self._lock:
                 if not self._loaded:
@@ -368,7 +373,7 @@ class AnswerFile:
                 self._refuse(line, "is expired")
 
     def _has_right_signature(self, line: AnswerLine) -> bool:
-        """Check a signature that was not checked yet; refuse the line where it is wrong."""
+        """Check a signature that has not been checked yet; refuse the line if it is wrong."""
         if line.unchecked is None:
             return True
         if self._keys.check(*line.unchecked) is not True:

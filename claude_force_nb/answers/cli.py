@@ -1,4 +1,4 @@
-"""``claude-force-nb keys new|show|list|trust``: keys that sign answer files, and keys of others that are trusted."""
+"""``claude-force-nb keys new|show|list|trust``: the key that signs answer files, and the trusted keys of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer files on disk: read within their project and up to a size, written whole."""
+"""Answer files on disk: read only inside their project and up to a size limit, and written as a whole."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .lines import AnswerLine, LineFault, split_lines
 __all__ = ["MAX_FILE_BYTES", "file_state", "read_lines", "write_whole"]
 
 MAX_FILE_BYTES = 512 * 2**20
-"""Largest file that is read, in bytes."""
+"""Size limit for reading a file, in bytes."""
 
 
 def read_lines(path: str, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
-    """Return header, lines and faults of a file as `split_lines` does; empty if the file is missing or has no content.
+    """Return header, lines and faults of a file like `split_lines`; all empty if the file is missing or empty.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def file_state(path: str) -> Optional[Tuple[int, int, int]]:
 
 
 def write_whole(target: str, data: bytes) -> None:
-    """Put a file in the place of another with the permissions of that; raises OSError, and then the other is as it was."""
+    """Replace a file, keeping its permissions; if this raises OSError, the old file is unchanged."""
     with replace_file(target, binary=True) as file:
         if os.name == "posix" and os.path.exists(target):
             os.fchmod(file.fileno(), os.stat(target).st_mode & 0o777)

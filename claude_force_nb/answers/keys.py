@@ -1,4 +1,4 @@
-"""The keys that sign lines of an answer file, made from the user's secret; other keys than those of the cache."""
+"""The keys that sign the lines of answer files, derived from the user's secret; they differ from those of the cache."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["PUBLIC_CODE_DIGITS", "AnswerKeys", "find_keys"]
 _KEY_ID_BYTES = 8
 
 PUBLIC_CODE_DIGITS = 128
-"""Hexadecimal digits of an Ed25519 signature; those of a secret have half as many."""
+"""Hexadecimal digits of an Ed25519 signature; one made with a secret has half as many."""
 
 
 class AnswerKeys:
-    """Keys made from secrets: the first signs, all check.
+    """Keys derived from secrets: the first signs, all verify.
 
     Parameters
     ----------
     secrets : iterable of bytes
-        The current one first, none empty; there may be none at all. They are not kept: only keys derived from them are.
+        Non-empty secrets, the current one first; there may be none. Only the keys derived from them are kept.
     public : PublicKeys, optional
-        A signing key in it goes before the secrets.
+        Trusted public keys. If they include a signing key, it takes precedence over the secrets.
     """
 
     __slots__ = ("_keys", "_public", "_signs_with")
@@ -53,7 +53,7 @@ class AnswerKeys:
         raise TypeError("keys cannot be pickled")
 
     def sign(self, checksum: bytes) -> Dict[str, Any]:
-        """Return what a line with this checksum carries as its signature; {} without a key."""
+        """Return the signature fields for a line with this checksum; {} if there is no key."""
         if self._public is not None and self._public.signs_with:
             key_id = self._public.signs_with.decode("ascii")
             return {"signature": {"code": self._public.sign(checksum), "key": key_id}}
@@ -77,9 +77,9 @@ class AnswerKeys:
 
 
 def find_keys(secret: Union[str, bytes, None], environ: Mapping[str, str]) -> AnswerKeys:
-    """Return the keys of the user: those of the secret given or in the environment, else those of the key file if it exists.
+    """Return the user's keys: from the given secret or the environment, else from the key file if it exists.
 
-    No key file is made: who has no secret signs nothing.
+    No key file is created: without a secret, nothing is signed.
 
     Raises
     ------
@@ -92,7 +92,8 @@ def find_keys(secret: Union[str, bytes, None], environ: Mapping[str, str]) -> An
         try:
             current = read_key(folder / KEY_FILE_NAME)[0]
         except (OSError, SecretError):
-            # Without a key, or with one that others could have written, lines are unsigned, and signed ones are those of others.
+            # There is no key, or others could have written it. New lines are then unsigned, and signed ones count as
+            # others'.
             current = None
     return AnswerKeys([*([current] if current else []), *previous], PublicKeys(folder))
 

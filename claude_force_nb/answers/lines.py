@@ -1,13 +1,13 @@
-"""The format of an answer file: a header, then one line of canonical JSON for each answer. Pure.
+"""The format of an answer file: a header, then one line of canonical JSON per answer. Pure.
 
 ::
 
     {"format":"claude_force_nb answers","package":"0.1.0","version":1}
     {"answer":{"agent":…,"date":…,"request":…,"result":…},"fingerprint":"…","sha256":"…","signature":{"code":"…","key":"…"}}
 
-Keys are sorted, the JSON is compact, text is UTF-8, and each line ends with a line feed. ``sha256`` is that of the line from its
-beginning to the end of the fingerprint; the signature, if present, covers the SHA-256. So every byte of a line is checked before
-anything of it is decoded, and which lines count depends on no other line.
+Keys are sorted, the JSON is compact, text is UTF-8, and each line ends with a line feed. ``sha256`` is the hash of the
+line from its beginning to the end of the fingerprint; the signature, if present, covers this hash. So every byte of a
+line is checked before anything in it is decoded, and whether a line is valid does not depend on any other line.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ VERSION = 1
 
 _HEADER = re.compile(rb'\{"format":"claude_force_nb answers","package":"[^"\\]{0,64}","version":([0-9]{1,9})\}')
 _START = b'{"answer":{'
-# What stands behind an answer has a fixed length, without and with a signature.
+# The part after the answer has a fixed length, one without and one with a signature.
 _TAIL = re.compile(rb'\},"fingerprint":"([0-9a-f]{64})"(,"sha256":"([0-9a-f]{64})"\})')
 _SIGNED_TAIL = re.compile(
     rb'\},"fingerprint":"([0-9a-f]{64})"'
@@ -56,7 +56,7 @@ _PUBLIC_TAIL = re.compile(_SIGNED_TAIL.pattern.replace(b'"code":"([0-9a-f]{64})"
 _TAILS = ((_SIGNED_TAIL, 272), (_TAIL, 159), (_PUBLIC_TAIL, 336))
 CHANGED_AFTER_SIGNING = "was changed after it was signed"
 _CONFLICT = re.compile(rb"(?:<{7}|\|{7}|={7}|>{7})(?: .*)?", re.DOTALL)
-# A warning names so many lines; the others are counted.
+# Number of lines that a warning names; the others are only counted.
 _MOST_NAMED = 5
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -64,16 +64,16 @@ _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", 
 
 @dataclass(frozen=True)
 class LineFault:
-    """Why a line does not count.
+    """Why a line is invalid.
 
     Attributes
     ----------
     number : int
-        Of the line, from 1.
+        Line number, from 1.
     reason : str
-        Behind the line's number: ``was changed``, ``is cut short``, …
+        Text to follow the line number: ``was changed``, ``is cut short``, …
     harmless : bool
-        True for the exact copy of an earlier line, as a merge by lines may leave it: nothing is lost with it.
+        True for an exact copy of an earlier line, as a line-based merge may leave it; nothing is lost by ignoring it.
     """
 
     number: int
@@ -91,13 +91,13 @@ class KnownAnswer:
     Attributes
     ----------
     agent : str or None
-        Name of the agent that asked.
+        Name of the agent.
     created : float
         When the answer was made, in seconds since 1970 UTC.
     request : mapping or None
-        ``body``, ``base_url``, ``api_version``, ``betas`` and ``sample``; None if prompts were left out.
+        ``body``, ``base_url``, ``api_version``, ``betas`` and ``sample``; None if prompts are redacted.
     result : ClaudeResult
-        As from a cache, its age 0.
+        The answer, like a cached one of age 0.
     """
 
     agent: Optional[str]
@@ -107,21 +107,21 @@ class KnownAnswer:
 
 
 class AnswerLine(NamedTuple):
-    """One line whose checksum is right, and its signature where the key is known.
+    """One line with a correct checksum and, if the key is known, a correct signature.
 
     Attributes
     ----------
     fingerprint : str
-        Of the request.
+        Fingerprint of the request.
     data : bytes
-        The line as it is in the file, without its line end.
+        The line as in the file, without its line end.
     number : int
-        Of the line, from 1; 0 for one that is new.
+        Line number, from 1; 0 for a new line.
     signed : bool
-        True if it carries a signature that one of the keys made.
+        Whether the line is signed with one of the user's keys.
     unchecked : tuple of bytes, optional
-        Checksum, signature and name of the public key, if the signature was not checked yet: that takes as long
-        as reading ten lines, and is done for those that are used.
+        Checksum, signature and name of the public key, if the signature has not been checked yet. The check takes as
+        long as reading ten lines, so it is done only for lines that are used.
     """
 
     fingerprint: str
@@ -132,16 +132,16 @@ class AnswerLine(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """What the checksum covers."""
+        """The part of the line that the checksum covers."""
         return self.data[: self.data.rindex(b',"sha256":"')]
 
     def decode(self) -> KnownAnswer:
-        """Return what the line says.
+        """Decode the line.
 
         Raises
         ------
         ValueError
-            If it is not an answer that this version knows, though its checksum is right.
+            If the checksum is correct, but the content is not an answer that this version understands.
         """
         try:
             answer: Dict[str, Any] = load_json(self.data.decode("utf-8"))["answer"]
@@ -181,12 +181,12 @@ def package_version() -> str:
     """Return the version of this package; ``unknown`` if it was not installed."""
     try:
         return metadata.version("claude_force_nb")
-    except metadata.PackageNotFoundError:  # imported from a folder
+    except metadata.PackageNotFoundError:  # imported from a folder, not installed
         return "unknown"
 
 
 def header(package: str) -> bytes:
-    """Return the first line of a file that this version of the package makes, without its end."""
+    """Return the header for a new file, without its line end."""
     return _encode({"format": FORMAT, "package": package, "version": VERSION}).encode("ascii")
 
 
@@ -204,16 +204,16 @@ def make_line(
     Parameters
     ----------
     fingerprint : str
-        Of the request.
+        Fingerprint of the request.
     result : ClaudeResult
     agent : str or None
-        Who asked.
+        Name of the agent.
     request : ClaudeRequest or None
-        What was asked; None leaves it out.
+        The request; None to leave it out.
     created : float
         When the answer was made, in seconds since 1970 UTC.
     keys : AnswerKeys
-        Sign the line where there is one that does.
+        Keys to sign the line with, if there are any.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def make_line(
         }
     date = datetime.datetime.fromtimestamp(int(created), datetime.timezone.utc).strftime(_DATE)
     answer = {"agent": agent, "date": date, "request": asked, "result": result.to_record()}
-    # Half of a surrogate pair, which a model may write, has no UTF-8 form: it is written as JSON escapes it.
+    # A lone surrogate, which a model may write, has no UTF-8 form, so write it as a JSON escape.
     text = _encode({"answer": answer, "fingerprint": fingerprint}).encode("utf-8", "backslashreplace")
     content = text[:-1]
     checksum = sha256(content).hexdigest()
@@ -241,12 +241,12 @@ def make_line(
 
 
 def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
-    """Return the header, the lines that count and why others do not, of a whole file.
+    """Split a whole file into its header, the valid lines, and the faults of invalid ones.
 
     Raises
     ------
     AnswerFileError
-        If it is not an answer file, or its version is not known. The message begins with the file's name.
+        If it is not an answer file, or of an unknown version. The message begins with the file's name.
     """
     found: Dict[str, AnswerLine] = {}
     faults: List[LineFault] = []
@@ -265,7 +265,7 @@ def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine],
     for number, line in enumerate(rest.split(b"\n"), 2):
         line = line.rstrip(b"\r")
         if not line.startswith(_START):
-            # A merge by lines may keep the headers of both.
+            # A line-based merge may keep the headers of both versions.
             if not line or _HEADER.fullmatch(line):
                 continue
             if _is_conflict(line):
@@ -286,13 +286,13 @@ def split_lines(data: bytes, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine],
 
 
 def join_lines(first: bytes, lines: Mapping[str, AnswerLine]) -> bytes:
-    """Return a whole file: the header, then the lines by fingerprint."""
+    """Return the content of a whole file: the header, then the lines sorted by fingerprint."""
     parts = [first, *(lines[fingerprint].data for fingerprint in sorted(lines)), b""]
     return b"\n".join(parts)
 
 
 def describe_faults(faults: List[LineFault]) -> str:
-    """Return which lines do not count and why, in one line of bounded length."""
+    """Return which lines are invalid and why, in one line of bounded length."""
     named = ", ".join(map(str, faults[:_MOST_NAMED]))
     more = f", and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
     return f"{named}{more}; these lines are ignored, all others count"
@@ -303,7 +303,7 @@ def _is_conflict(line: bytes) -> bool:
 
 
 def _read(line: bytes, number: int, keys: AnswerKeys) -> Any:
-    """Return a line that counts, or why it does not: `AnswerLine` or `LineFault`."""
+    """Return an `AnswerLine`, or a `LineFault` if the line is invalid."""
     match = None
     for pattern, length in _TAILS:
         match = match or pattern.fullmatch(line, max(0, len(line) - length))

@@ -1,4 +1,4 @@
-"""The questions that a file was asked, frozen, and does not answer."""
+"""Requests that a frozen answer file could not answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .nearest import describe_nearest
 
 __all__ = ["Misses"]
 
-# Looking for the nearest entry reads the whole file: it is done for so many misses.
+# Number of misses to describe, since finding the most similar entry reads the whole file.
 _MOST_DESCRIBED = 20
 
 
@@ -22,7 +22,7 @@ class Misses:
     ----------
     count : int
     lines : list of str
-        What was said of each, one line.
+        The descriptions, one line each.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Misses:
         self.lines: List[str] = []
 
     def describe(self, request: ClaudeRequest, entries: Iterable[Optional[KnownAnswer]]) -> str:
-        """Count a question; return how it differs from the nearest one of `entries`, "" if that cannot be told."""
+        """Count a miss; return how the request differs from the most similar one in `entries`, "" if unknown."""
         self.count += 1
         if self.count > _MOST_DESCRIBED:
             return ""

@@ -1,4 +1,4 @@
-"""How a question differs from the nearest one that a file answers, in one line. Pure."""
+"""Describe in one line how a request differs from the most similar one in an answer file. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .lines import KnownAnswer
 
 __all__ = ["describe_nearest", "first_difference"]
 
-# Words of a prompt that are compared: similar prompts are similar from the beginning, and longer diffs take long.
+# Number of words to compare: similar prompts are usually similar from the beginning, and longer comparisons take long.
 _MOST_WORDS = 2000
-# Characters of a difference that are shown.
+# Number of characters of a difference to show.
 _SHOWN = 60
 _MOST_DIFFERENCES = 3
 _WORDS = re.compile(r"\w+|[^\w\s]")
 _PIECES = re.compile(r"\s+|\w+|[^\w\s]")
 _FENCES = re.compile(r'<data name="([^"]*)">\n(.*?)\n</data>', re.DOTALL)
-# Fields of a body that have a sentence of their own.
+# Fields of the body whose differences are described separately.
 _NAMED = frozenset(["model", "system", "messages"])
 
 
@@ -70,7 +70,7 @@ def _similarity(asked: Mapping[str, Any], words: Set[str], known: Mapping[str, A
     body, other = asked["body"], known["body"]
     same: int = sum(body.get(name) == other.get(name) for name in ("model", "system", "max_tokens"))
     same += sum(asked[name] == known.get(name) for name in ("base_url", "sample")) + same_agent
-    # The prompt counts for more than all else together.
+    # The prompt outweighs everything else together.
     return common + 0.05 * same + (1.0 if body.get("messages") == other.get("messages") else 0.0)
 
 
@@ -79,7 +79,7 @@ def _words(body: Mapping[str, Any]) -> Set[str]:
 
 
 def _text(value: Any) -> str:
-    """Return what is written in messages or a system prompt, one after the other; what is not text as JSON."""
+    """Return the joined text of messages or a system prompt; anything but text appears as JSON."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -131,7 +131,7 @@ def _difference_of_messages(messages: Any, others: Any) -> str:
 
 
 def _apart(text: str) -> Tuple[str, List[Tuple[str, str]]]:
-    """Return a prompt without the insides of its fences, and these with their names."""
+    """Return a prompt without the content of its fences, and this content with the names of the fences."""
     return _FENCES.sub(r'<data name="\1">', text), _FENCES.findall(text)
 
 

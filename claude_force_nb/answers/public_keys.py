@@ -1,4 +1,4 @@
-"""Ed25519 keys for answer files: one that signs, which never leaves the user's configuration, and public ones that the user trusts.
+"""Ed25519 keys for answer files: a signing key, which never leaves the user's configuration, and trusted public keys.
 
 The package ``cryptography`` (extra ``sign``) is imported only when a key is used.
 """
@@ -31,7 +31,7 @@ class PublicKeys:
     Parameters
     ----------
     folder : Path
-        The user's configuration.
+        The user's configuration directory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +41,7 @@ class PublicKeys:
         seed = _read(folder / _SIGNING_KEY)
         trusted = [key for key, _ in trusted_public_keys(folder)]
         library = _library() if seed or trusted else None
-        if library is None:  # without it such a signature is one of somebody unknown
+        if library is None:  # without it, such signatures count as those of unknown keys
             return
         if seed and _HEX_KEY.match(seed.strip()):
             self._signer = library.Ed25519PrivateKey.from_private_bytes(unhexlify(seed.strip()))
@@ -52,7 +52,7 @@ class PublicKeys:
             self._trusted[key_id_of(key)] = library.Ed25519PublicKey.from_public_bytes(unhexlify(key))
 
     def sign(self, checksum: bytes) -> str:
-        """Return the signature of a checksum, 128 hexadecimal digits."""
+        """Return the signature of a checksum as 128 hexadecimal digits."""
         signature: bytes = self._signer.sign(_message(checksum))
         return signature.hex()
 
@@ -61,29 +61,29 @@ class PublicKeys:
         return key_id in self._trusted
 
     def check(self, checksum: bytes, code: bytes, key_id: bytes) -> Optional[bool]:
-        """Return True for a valid signature, False for one by a key that is not trusted, None for an invalid one."""
+        """Return True for a valid signature, False for one with a key that is not trusted, None for an invalid one."""
         key = self._trusted.get(key_id)
         if key is None:
             return False
         try:
             key.verify(unhexlify(code), _message(checksum))
-        except Exception:  # InvalidSignature, of a library that need not be there
+        except Exception:  # InvalidSignature, which cannot be named here because the library is optional
             return None
         return True
 
 
 def key_id_of(public: str) -> bytes:
-    """Return what names a public key in a line: 16 hexadecimal digits."""
+    """Return the id of a public key in a line: 16 hexadecimal digits."""
     return hexlify(sha256(b"claude_force_nb answer file, public key " + public.encode("ascii")).digest()[:8])
 
 
 def make_signing_key(folder: Path) -> str:
-    """Make a signing key, once, and return its public key.
+    """Create the user's signing key and return its public key.
 
     Raises
     ------
     SecretError
-        If there is one already, or it cannot be written.
+        If there already is one, or it cannot be written.
     ConfigurationError
         If ``cryptography`` is not installed.
     """
@@ -113,7 +113,7 @@ def own_public_key(folder: Path) -> Optional[str]:
 
 
 def trusted_public_keys(folder: Path) -> List[Tuple[str, str]]:
-    """Return the public keys that are trusted, with the names that the user gave them; lines that are none do not count."""
+    """Return the trusted public keys with the names that the user gave them; ignore lines that are not keys."""
     split = [line.split(None, 1) for line in _read(folder / _TRUSTED).splitlines()]
     return [(words[0], words[1] if len(words) > 1 else "") for words in split if words and _HEX_KEY.match(words[0])]
 
@@ -124,7 +124,7 @@ def trust_public_key(folder: Path, public: str, name: str) -> None:
     Raises
     ------
     SecretError
-        If it is not one, or the list cannot be written.
+        If `public` is not a public key, or the list cannot be written.
     """
     if not _HEX_KEY.match(public):
         raise SecretError("a public key is 64 hexadecimal digits, as `claude-force-nb keys show` prints them")

@@ -1,4 +1,4 @@
-"""What calls ask of an answer file: whether it has the answer, and to take a new one in."""
+"""The interface of answer files for calls: look up an answer, and record a new one."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from .answer_file import AnswerFile
 
 __all__ = ["RecordedAnswers", "asking_from", "open_answers"]
 
-# Requests whose answers come later, of message batches, are kept so that their lines hold what was asked.
+# Requests of message batches, whose answers come later, are remembered so that their lines can contain them.
 _MOST_EXPECTED = 100_000
 
-# Tasks have it from where they were begun: the rows of a run in the background, too, know the cell that began it.
+# Tasks inherit it from where they were created, so even the rows of a run in the background know the cell that started
+# it.
 _asking_from: ContextVar[str] = ContextVar("asking_from", default="")
 
 
 @contextmanager
 def asking_from(place: str) -> Iterator[None]:
-    """Say where questions come from, such as ``cell [7]``: a miss begins with it."""
+    """Set where requests come from, such as ``cell [7]``; the description of a miss begins with it."""
     token = _asking_from.set(place)
     try:
         yield
@@ -42,13 +43,13 @@ class RecordedAnswers:
     ----------
     file : AnswerFile
     mode : str
-        ``use`` (the file, then the cache, then a call), ``record`` (the same, and every answer goes into the file) or ``frozen`` (the
-        file, and nothing else).
+        ``use`` (the file, then the cache, then a call), ``record`` (the same, and every answer is recorded in the file)
+        or ``frozen`` (only the file).
 
     Raises
     ------
     OptionError
-        On another mode.
+        If the mode is unknown.
     AnswerFileError
         If the file does not exist and the mode is not ``record``.
     """
@@ -69,27 +70,27 @@ class RecordedAnswers:
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing but the file answers."""
+        """Whether only the file may answer."""
         return self.mode == "frozen"
 
     @property
     def recording(self) -> bool:
-        """Whether answers go into the file."""
+        """Whether answers are recorded in the file."""
         return self.mode == "record"
 
     def find(self, request: ClaudeRequest, *, reads_cache: bool) -> Optional[ClaudeResult]:
-        """Return the file's answer; None if the call is to go on without it.
+        """Return the file's answer; None if it has none and the call may continue.
 
         Parameters
         ----------
         request : ClaudeRequest
         reads_cache : bool
-            False for ``cache=off`` and ``cache=refresh``, which ask again where the mode allows it.
+            False for ``cache=off`` and ``cache=refresh``, which ask again if the mode allows it.
 
         Raises
         ------
         AnswerMissError
-            In ``frozen`` mode, where the file does not have it.
+            In ``frozen`` mode, if the file does not have the answer.
         """
         found = self.file.get(request) if reads_cache or self.frozen else None
         if found is None and self.frozen:
@@ -97,7 +98,7 @@ class RecordedAnswers:
         return found
 
     def answers(self, request: ClaudeRequest, *, reads_cache: bool) -> bool:
-        """Return whether `find` would give an answer; counts as no use of it."""
+        """Return whether `find` would return an answer, without counting that as a use."""
         return (reads_cache or self.frozen) and request.fingerprint in self.file
 
     def _miss(self, request: ClaudeRequest) -> str:
@@ -111,26 +112,26 @@ class RecordedAnswers:
         return one_line(line)
 
     def expect(self, request: ClaudeRequest) -> None:
-        """Remember a request whose answer will come with its fingerprint only."""
+        """Remember a request whose answer will arrive later, identified only by its fingerprint."""
         if self.recording:
             self._expected[request.fingerprint] = request
             if len(self._expected) > _MOST_EXPECTED:
                 self._expected.popitem(last=False)
 
     def keep_expected(self, result: ClaudeResult) -> bool:
-        """Take the answer to a request of `expect` into the file, where the mode is ``record``; return whether the file has it."""
+        """In ``record`` mode, record the answer to a request of `expect`; return whether the file has the answer."""
         request = self._expected.pop(result.fingerprint, None)
         if request is not None:
             self.keep(request, result, replace=True)
         return self.recording and result.fingerprint in self.file
 
     def keep_unasked(self, result: ClaudeResult) -> None:
-        """Take in an answer that was asked for elsewhere: with its request where that is known, else without, until it is asked for."""
+        """Record an answer to a request made elsewhere; if the request is unknown, a later call of `keep` adds it."""
         if self.recording and not self.keep_expected(result):
             self.file.put_unasked(result)
 
     def keep(self, request: ClaudeRequest, result: ClaudeResult, *, replace: bool) -> bool:
-        """Take an answer into the file, where the mode is ``record``; return whether the file has it. See `AnswerFile.put`."""
+        """In ``record`` mode, record an answer; return whether the file has it. See `AnswerFile.put`."""
         if not self.recording:
             return False
         self.file.put(request, result, replace=replace)
@@ -140,12 +141,13 @@ class RecordedAnswers:
 def open_answers(
     answers: Union[AnswerFile, str, os.PathLike[str], None], mode: str, environ: Mapping[str, str]
 ) -> Optional[RecordedAnswers]:
-    """Return an answer file in its mode, opening it if only its path is given; None without one.
+    """Return an answer file in a mode, opening it if only its path is given; None if there is none.
 
     Raises
     ------
     OptionError or AnswerFileError
-        See `RecordedAnswers` and `AnswerFile.load`; also where a mode is set and no file: frozen, that would ask the API after all.
+        See `RecordedAnswers` and `AnswerFile.load`. Also if a mode is set without a file, since ``frozen`` would then
+        call the API.
     """
     if answers is None:
         if mode != "use":
