@@ -341,6 +341,7 @@ class AnswerFile:
         for line in lines:
             if line.fingerprint not in self._removed:
                 self._lines.setdefault(line.fingerprint, line)
+        self._refuse_old()
 
     # ------------------------------------------------------------------ the file
 

@@ -220,6 +220,24 @@ def test_old_answers_do_not_count_where_an_age_is_set(tmp_path: Path) -> None:
         opened(path, max_age_days=0)
 
 
+def test_old_answers_of_other_kernels_do_not_count_where_an_age_is_set(tmp_path: Path) -> None:
+    """An answer over max_age_days stays ignored when another kernel writes to the file, before or after it was opened."""
+    path = tmp_path / "x.jsonl"
+    other = opened(path)
+    other.put(question("old"), answer("old", age_seconds=8 * 86400.0, cached=True))
+    other.save()
+    file = opened(path, max_age_days=7)
+    with pytest.warns(AnswerFileWarning, match="is expired"):
+        assert file.get(question("old")) is None
+    other.put(question("older"), answer("older", age_seconds=9 * 86400.0, cached=True))
+    other.put(question("new"), answer("new"))
+    other.save()
+    file.put(question("mine"), answer("mine"))
+    file.save()
+    assert file.get(question("new")) is not None
+    assert [file.get(question(text)) for text in ("old", "older")] == [None, None]
+
+
 def test_failed_answers_are_not_recorded_and_refused_ones_are(tmp_path: Path) -> None:
     """What is recorded is what the API answered."""
     file = opened(tmp_path / "x.jsonl")
