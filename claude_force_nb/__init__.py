@@ -1,6 +1,6 @@
 """Claude as a first-class part of a notebook you can run again.
 
-``%load_ext claude_force_nb`` gives the magics; the names below are for Python. Each is imported when it is first used, so
+``%load_ext claude_force_nb`` provides the magics; the names below are for Python. Each is imported on first use, so
 that loading the extension costs next to nothing.
 """
 
@@ -65,7 +65,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _render(value: object) -> Mapping[str, str]:
-    """Give answers their looks: only the package itself may know every room."""
+    """Render a value for notebooks. This is here because only the package itself may import every room."""
     from .notebook.display.batch_results import bundle_of
 
     return bundle_of(value)

@@ -1,4 +1,4 @@
-"""The console command ``claude-force-nb``, also ``python -m claude_force_nb``: one subcommand for each entry of `COMMANDS`."""
+"""The console command ``claude-force-nb``, also ``python -m claude_force_nb``, with a subcommand for each of `COMMANDS`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claude_force_nb import __version__
 from .errors import ClaudeForceError
 from .text_tables import one_line
 
-# Each command lives in its room; a module has add_arguments(parser) and run(arguments) -> exit status.
+# Each command is implemented in its room, in a module with add_arguments(parser) and run(arguments) -> exit status.
 COMMANDS = {
     "demo": (".notebook.demo", "run the quickstart notebook twice against the simulator"),
     "simulator": (".simulator.cli", "serve a Messages API on this machine, with simulated answers"),
@@ -30,7 +30,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Windows writes files in an old encoding, which has no bars and few names; a question mark is better than no table.
+        # When redirected on Windows, output has a legacy encoding that lacks bars and many characters of names.
+        # Question marks are better than an error.
         sys.stdout.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(prog="claude-force-nb", description="Command-line tools for Claude in notebooks.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -38,7 +39,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     chosen = words[0] if words else ""
     for name, (module, meaning) in COMMANDS.items():
         subparser = commands.add_parser(name, help=meaning)
-        if name == chosen:  # the others are not needed, and importing them costs time
+        if name == chosen:  # import only the chosen command, since imports take time
             import_module(module, __package__).add_arguments(subparser)
     parsed = parser.parse_args(words)
     try:

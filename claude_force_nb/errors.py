@@ -4,26 +4,26 @@
 
     ClaudeForceError                     one line in a notebook, never a traceback
     ├── ConfigurationError               something the user wrote or set, found before anything is sent
-    │   ├── OptionError                  an unknown option, or a value that an option cannot take
+    │   ├── OptionError                  an unknown option, or a value that is not valid
     │   ├── UnknownAgentError
     │   ├── UnknownModelError
-    │   ├── AgentFileError               an agent file that is not valid (file and line are named)
+    │   ├── AgentFileError               an agent file that is not valid (names file and line)
     │   ├── MissingApiKeyError
     │   ├── SourceError                  the rows of a batch cannot be read, or there are none
     │   ├── UnknownJobError              no batch job has this id
     │   ├── AnswerFileError              an answer file cannot be read or written, or is not valid
     │   └── SecretError                  the cache secret is unusable or forbidden by a setting
-    ├── PromptError                      the prompt cannot be made
+    ├── PromptError                      the prompt cannot be created
     │   ├── EmptyPromptError
     │   ├── MissingValueError            a row has no value for its template, and is skipped
     │   ├── UndefinedNameError           a name in {{ }} that the notebook does not have
-    │   ├── TemplateError                a {{ }} that is not an expression, or fails while it is computed
+    │   ├── TemplateError                a {{ }} that cannot be parsed or evaluated
     │   ├── AttachmentError              a file, image or document that cannot be sent
-    │   └── PromptInjectionError         on_injection=block, and a value holds a phrase like an instruction
+    │   └── PromptInjectionError         on_injection=block, and a value contains a phrase like an instruction
     ├── CacheMissError                   cache=only, and the answer is not there
     │   └── AnswerMissError              answers are frozen, and the file does not have this one
-    ├── BudgetExceededError              the worst case of the call does not fit the budget
-    ├── SchemaError                      the answer does not fit the schema, even after one repair
+    ├── BudgetExceededError              the worst case of the call exceeds the budget
+    ├── SchemaError                      the answer does not conform to the schema, even after one repair
     ├── ApiError                         a call was sent and failed
     │   ├── AuthenticationError          401
     │   ├── PermissionDeniedError        403
@@ -34,27 +34,27 @@
     │   │   └── SpendLimitError          402, or a 429 that waiting does not fix
     │   ├── ServerError                  408, 409, 5xx
     │   │   └── OverloadedError          529
-    │   ├── BrokenConnectionError        refused, reset, unresolved
+    │   ├── BrokenConnectionError        refused, reset, or host not found
     │   │   └── StreamCutError           the answer ended before its last event
     │   ├── CallTimeoutError             timeout_seconds passed
     │   ├── RedirectedError              3xx: redirects are not followed
     │   ├── NotAnsweredError             its message batch ended without an answer
     │   └── MalformedAnswerError         a 200 that is not a Messages API answer
-    ├── StoppedError                     stop_all() ended it
+    ├── StoppedError                     ended by stop_all()
     ├── JobError                         a batch job cannot be saved, sent or collected now
     └── TransportClosedError             used after close()
 
-    RunInterrupted (KeyboardInterrupt)   Stop; one line as well
+    RunInterrupted (KeyboardInterrupt)   Stop was pressed; also one line
 
     ClaudeForceWarning (UserWarning)
     ├── CacheWarning                     the cache is unusable or refused an entry; work continues without it
     │   └── CacheIntegrityWarning        an entry failed its check
     ├── AnswerFileWarning                lines of an answer file are not valid, or it cannot be written
     ├── CacheSecretWarning               the cache secret is a placeholder, short or unusable
-    │   └── CacheKeyWarning              no secret is set, so a random key was made
+    │   └── CacheKeyWarning              no secret is set, so a random key was created
     ├── ModelRetirementWarning           the model is retired, or may be within 30 days
     ├── AgentFileWarning                 an agent file was skipped
-    └── PromptInjectionWarning           a value holds a phrase like an instruction
+    └── PromptInjectionWarning           a value contains a phrase like an instruction
 """
 
 from __future__ import annotations
@@ -77,22 +77,22 @@ __all__ = [
 
 
 def _shown(error: BaseException, name: str) -> str:
-    from .text_tables import one_line  # only where an error is shown: `%load_ext` imports this module
+    from .text_tables import one_line  # imported only to show an error, since `%load_ext` imports this module
 
     text = one_line(error)
     return f"{name}: {text}" if text else name
 
 
 class ClaudeForceError(Exception):
-    """Base of every error raised by this package. The message is one line that names the problem and the remedy."""
+    """Base class of all errors of this package. The message is one line that names the problem and the remedy."""
 
     def _render_traceback_(self) -> List[str]:
-        # IPython asks an exception for this method before it formats a traceback; no import of IPython is needed.
+        # IPython calls this method, if an exception has it, instead of formatting a traceback.
         return [" · ".join(part for part in (_shown(self, type(self).__name__), self.help_link) if part)]
 
     @property
     def help_link(self) -> str:
-        """Address of the page that says what to do, or ""."""
+        """URL of the page that says what to do; "" if there is none."""
         page = next((ERROR_PAGES[kind.__name__] for kind in type(self).__mro__ if kind.__name__ in ERROR_PAGES), "")
         return DOCUMENTATION + page if page else ""
 
@@ -102,7 +102,7 @@ class ConfigurationError(ClaudeForceError):
 
 
 class OptionError(ConfigurationError):
-    """An option is unknown, or cannot take the value given."""
+    """An option is unknown, or its value is not valid."""
 
 
 class UnknownAgentError(ConfigurationError):
@@ -138,7 +138,7 @@ class SourceError(ConfigurationError):
 
 
 class PromptError(ClaudeForceError):
-    """The prompt cannot be made; nothing was sent."""
+    """The prompt cannot be created; nothing was sent."""
 
 
 class EmptyPromptError(PromptError):
@@ -146,7 +146,7 @@ class EmptyPromptError(PromptError):
 
 
 class MissingValueError(PromptError):
-    """A row has no value for its template - None, NaN, an empty cell - and is skipped; see ``missing``."""
+    """A row has no value for its template (None, NaN, an empty cell) and is skipped; see ``missing``."""
 
 
 class UndefinedNameError(PromptError):
@@ -154,7 +154,7 @@ class UndefinedNameError(PromptError):
 
 
 class TemplateError(PromptError):
-    """A ``{{ }}`` is not an expression, or failed while it was computed."""
+    """A ``{{ }}`` cannot be parsed or evaluated."""
 
 
 class AttachmentError(PromptError):
@@ -162,11 +162,11 @@ class AttachmentError(PromptError):
 
 
 class PromptInjectionError(PromptError):
-    """A value holds a phrase that looks like an instruction, and ``on_injection=block``."""
+    """A value contains a phrase that looks like an instruction, and ``on_injection=block``."""
 
 
 class CacheMissError(ClaudeForceError):
-    """``cache=only`` was asked for and the answer is not in the cache."""
+    """``cache=only`` is set, and the answer is not in the cache."""
 
 
 class AnswerMissError(CacheMissError):
@@ -174,12 +174,12 @@ class AnswerMissError(CacheMissError):
 
 
 class BudgetExceededError(ClaudeForceError):
-    """The worst case of a call does not fit what is left of the budget; it was not sent.
+    """The worst case of a call exceeds the rest of the budget; the call was not sent.
 
     Attributes
     ----------
     left_if_calls_are_free : Decimal or None
-        US dollars that would be left if the calls in flight cost nothing; None if that does not matter.
+        US dollars that would be left if the calls in flight cost nothing; None if not applicable.
     """
 
     left_if_calls_are_free: Optional[Decimal] = None
@@ -190,21 +190,21 @@ class StoppedError(ClaudeForceError):
 
 
 class SchemaError(ClaudeForceError):
-    """An answer does not fit the schema that was asked for.
+    """An answer does not conform to the requested schema.
 
     Parameters
     ----------
     message : str
-        One line with what is wrong.
+        One line that says what is wrong.
     text : str
-        The answer as it came.
+        The answer as received.
     repairable : bool
-        False if asking again would not help.
+        Whether asking again may help.
 
     Attributes
     ----------
     result : ClaudeResult or None
-        The answer with its usage and cost, status ``failed``; set once the calls are made.
+        The answer with usage and cost, and status ``failed``; set after the calls.
     """
 
     def __init__(self, message: str, *, text: str = "", repairable: bool = True) -> None:
@@ -226,7 +226,7 @@ class TransportClosedError(ClaudeForceError):
 
 
 class ApiError(ClaudeForceError):
-    """A call was sent, or tried, and gave no answer.
+    """A call was sent, or attempted, and returned no answer.
 
     Parameters
     ----------
@@ -246,11 +246,11 @@ class ApiError(ClaudeForceError):
     Attributes
     ----------
     retryable : bool
-        True if the same request may succeed later.
+        Whether the same request may succeed later.
     limits : mapping of str to str, or None
-        The answer's ``anthropic-ratelimit-…`` headers; None if it had none.
+        The ``anthropic-ratelimit-…`` headers of the response; None if there were none.
     never_left : bool
-        True if nothing can have been sent, because no connection was made.
+        True if no connection was made, so that nothing can have been sent.
     """
 
     retryable = False
@@ -298,11 +298,11 @@ class InvalidRequestError(ApiError):
 
 
 class ContextTooLongError(InvalidRequestError):
-    """Prompt and answer do not fit the model's context window."""
+    """Prompt and answer do not fit into the model's context window."""
 
 
 class NotFoundError(ApiError):
-    """The model, or what was asked for, does not exist (404)."""
+    """The model, or another requested resource, does not exist (404)."""
 
 
 class RateLimitError(ApiError):
@@ -312,7 +312,7 @@ class RateLimitError(ApiError):
 
 
 class SpendLimitError(RateLimitError):
-    """The account's spend limit or credit is used up: waiting does not help."""
+    """The account's spend limit or credit is used up; waiting does not help."""
 
     retryable = False
 
@@ -348,7 +348,7 @@ class NotAnsweredError(ApiError):
 
 
 class MalformedAnswerError(ApiError):
-    """The server answered 200 with something that is not a Messages API answer, or with too much."""
+    """The server answered 200 with something that is not a Messages API answer, or is too large."""
 
     retryable = True
 
@@ -358,14 +358,14 @@ class RedirectedError(ApiError):
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Stop was pressed. A KeyboardInterrupt, so that *Run All* ends here too, but shown as one line."""
+    """Stop was pressed. This is a KeyboardInterrupt, so that *Run All* ends too, but it is shown as one line."""
 
     def _render_traceback_(self) -> List[str]:
         return [_shown(self, "Interrupted")]
 
 
 class ClaudeForceWarning(UserWarning):
-    """Base of every warning of this package."""
+    """Base class of all warnings of this package."""
 
 
 class CacheWarning(ClaudeForceWarning):
@@ -385,11 +385,11 @@ class CacheSecretWarning(ClaudeForceWarning):
 
 
 class CacheKeyWarning(CacheSecretWarning):
-    """No cache secret is set, so a random key was made; said once on a machine, with the first answer that is kept."""
+    """No cache secret is set, so a random key was created; issued once per machine, with the first answer that is stored."""
 
 
 class ModelRetirementWarning(ClaudeForceWarning):
-    """The model is retired, or may be within 30 days; the line names its successor."""
+    """The model is retired, or may be within 30 days; the message names its successor."""
 
 
 class AgentFileWarning(ClaudeForceWarning):
@@ -397,4 +397,4 @@ class AgentFileWarning(ClaudeForceWarning):
 
 
 class PromptInjectionWarning(ClaudeForceWarning):
-    """A value holds a phrase that looks like an instruction; it was sent as data."""
+    """A value contains a phrase that looks like an instruction; it was sent as data."""

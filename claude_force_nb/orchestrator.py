@@ -1,4 +1,4 @@
-"""The entry point for every prompt: a facade over what composes, looks up, pays for, sends and records it."""
+"""The entry point for every prompt: a facade over the parts that compose, look up, budget, send and record it."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class AsyncAgentOrchestrator:
     Parameters
     ----------
     max_concurrent : int
-        Most calls in flight at once, >= 1, over all event loops and threads.
+        Limit of calls in flight, >= 1, across all event loops and threads.
     timeout_seconds : float
-        Time limit in seconds, including waiting and retries, > 0. For a row it runs from when the row is first sent; for a
-        single call importing libraries counts, once per process.
+        Time limit in seconds, including waiting and retries, > 0. For a row, it starts when the row is first sent. For
+        a single call, it includes importing libraries, once per process.
     enable_cache : bool
-        False neither reads nor writes the cache.
+        Whether to read and write the cache.
     cache_ttl_hours : float
         Lifetime of a cached answer, > 0.
     cache : ResponseCache, optional
@@ -63,38 +63,38 @@ class AsyncAgentOrchestrator:
     cache_dir, cache_max_size_mb, cache_secret, cache_url
         See `ResponseCache`.
     answers, answers_mode
-        An answer file that is asked before the cache, as a path or opened, and its mode: see `answers.RecordedAnswers`.
+        An answer file, as path or `AnswerFile`, to read before the cache; and its mode: see `answers.RecordedAnswers`.
     api_key, base_url, allow_http, client
-        See `api.transport.ApiTransport`; `client`, an ``AsyncAnthropic`` of your own, makes every call.
+        See `api.transport.ApiTransport`; `client`, your own ``AsyncAnthropic``, makes every call.
     transport : Transport, optional
-        Replaces the network, such as `claude_force_nb.testing.FakeTransport`.
+        Replaces the network; for example `claude_force_nb.testing.FakeTransport`.
     max_retries : int
-        Most retries after a failed call, >= 0.
+        Maximum number of retries after a failed call, >= 0.
     budget : Budget, Decimal, float or str, optional
         The most that all calls of this orchestrator may cost, in US dollars.
     daily_budget : DailyBudget, Decimal, float or str, optional
         The most that all of the user's kernels with a daily budget may spend in a day (UTC), in US dollars.
     allow_unknown_price : bool
-        True sends calls whose price is unknown even under a budget, which then counts them as 0.
+        Whether to send calls of unknown price even under a budget, which then counts them as 0.
     agents : AgentLibrary, optional
-        Where agents are found; by default in the working directory and the folders above it.
+        Where to find agents. Default: in the working directory and the folders above it.
     memory : Memory, optional
         Conversations to share.
     on_event : callable, optional
-        Called with each `Event`, on the loop where it happens; must not block.
+        Called with each `Event` on the event loop where it happens; must not block.
     ledger : Ledger, None or "default"
-        Where answers are recorded. By default the user's ledger, or the one for servers on this machine; None records nothing.
+        Where to record answers; None for nowhere. Default: the user's ledger, or the one for servers on this machine.
     prices : PriceTable, optional
-        The shipped table by default.
+        Prices. Default: the table shipped with the package.
     default_model, default_max_tokens
         Used for calls and agents that do not set them.
     environ, notebook
-        Environment variables, those of the process by default; and the name recorded in the ledger.
+        Environment variables, by default those of the process; and the notebook's name for the ledger.
 
     Raises
     ------
     OptionError or AnswerFileError
-        If a value is out of bounds or of another type, or the answer file cannot be used.
+        If a value is out of bounds or of the wrong type, or the answer file cannot be used.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class AsyncAgentOrchestrator:
         self._build(settings, environ)
 
     def _build(self, settings: CallSettings, environ: Mapping[str, str]) -> None:
-        """Make the parts that answer, each with its collaborators."""
+        """Create the parts that answer prompts, each with its collaborators."""
         accounts, emitter, transport = self._accounts, self._emitter, self.transport
         caller = Caller(transport, accounts, self._recorder, emitter, settings)
         self._answerer = Answerer(
@@ -190,7 +190,7 @@ class AsyncAgentOrchestrator:
         self._close_files()
 
     def close_blocking(self) -> None:
-        """Do what `close` does at the end of a process, when no event loop is running."""
+        """Do the same as `close`, at the end of a process, when no event loop is running."""
         self.transport.close_blocking()
         self._close_files()
 
@@ -205,12 +205,12 @@ class AsyncAgentOrchestrator:
             raise TransportClosedError("the orchestrator is closed; make a new one")
 
     def request(self, prompt: str, **options: Any) -> ClaudeRequest:
-        """Return the request that `run` would send for the same arguments; sends nothing.
+        """Return the request that `run` would send for the same arguments, without sending it.
 
         Raises
         ------
         ConfigurationError or PromptError
-            Where `run` would.
+            In the same cases as `run`.
         """
         call = CallOptions.of(options)
         if not call.use_memory:
@@ -245,13 +245,13 @@ class AsyncAgentOrchestrator:
         Raises
         ------
         ConfigurationError or PromptError
-            Nothing was sent.
+            If the prompt or an option is not valid; nothing was sent.
         CacheMissError
-            With ``cache="only"``, if the answer is not in the cache; AnswerMissError if answers are frozen.
+            If ``cache="only"`` and the answer is not in the cache; an AnswerMissError if answers are frozen.
         BudgetExceededError
-            If the worst case does not fit; nothing was sent.
+            If the worst case exceeds a budget; nothing was sent.
         SchemaError
-            If the answer does not fit ``schema``, even after one repair.
+            If the answer does not conform to ``schema``, even after one repair.
         ApiError
             If the call failed for good.
         TransportClosedError
@@ -273,9 +273,9 @@ class AsyncAgentOrchestrator:
     async def requests(
         self, prompts: Any, *, template: Optional[str] = None, **options: Any
     ) -> AsyncGenerator[Tuple[int, Union[ClaudeRequest, ClaudeForceError]], None]:
-        """Yield the requests that `run_many` would send for the same arguments; sends nothing.
+        """Yield the requests that `run_many` would send, without sending them; raises like `run_many`.
 
-        Each comes with its row number; if it cannot be made, as its ClaudeForceError. Raises what `run_many` would raise.
+        Each comes with its row number. If a request cannot be created, its ClaudeForceError is yielded in its place.
         """
         async for row, request in self._rows.requests(prompts, template, options):
             yield row, request
@@ -298,19 +298,18 @@ class AsyncAgentOrchestrator:
         Parameters
         ----------
         prompts : iterable, asynchronous iterable, mapping, data frame or path
-            See `opening.open_source`. Taken one by one as workers become free. Each is a text, a pair of agent and prompt, or a
-            request of `requests`; with `template`, a mapping of variables, which override ``variables``, or a plain value: ``item``.
+            See `opening.open_source`; rows are taken one by one as workers become free. A row is a text, a pair of agent
+            and prompt, or a request of `requests`; with `template`, variables that override ``variables``, or one ``item``.
         template, on_result, cell, via, max_concurrent, agent_column, model_column
             See `runner.RunOptions`.
         **options
-            See `options.CallOptions`; ``budget`` bounds the whole.
+            See `options.CallOptions`; ``budget`` applies to all rows together.
 
         Returns
         -------
         BatchResult
-            One result per prompt in input order. A row that failed, or whose prompt cannot be made, has ``status`` ``failed`` and
-            its ``error``. After a spend limit or a refused key the remaining rows are ``not_sent``; `stop_all` leaves them ``stopped``
-            or ``not_sent``.
+            One result per prompt, in input order. A row that failed, or whose prompt cannot be created, has status
+            ``failed`` and an ``error``. After a spend limit, a refused key or `stop_all`, unsent rows are ``not_sent``.
 
         Raises
         ------
@@ -337,21 +336,22 @@ class AsyncAgentOrchestrator:
         trust_file: bool = False,
         **options: Any,
     ) -> BatchSummary:
-        """Do what `run_many` does without keeping the rows, so that a source may have any length.
+        """Do the same as `run_many` without keeping the rows, so that the source may have any length.
 
-        Results go to `on_result`, and to the file `into`: see `runner.RunOptions`. Rows already in the file count as cached. Raises what `run_many` raises, and SourceError if the file cannot be used.
+        Results go to `on_result` and to the file `into`, see `runner.RunOptions`. Rows that are already in the file
+        count as cached. Raises like `run_many`, and SourceError if the file cannot be used.
         """
         run = RunOptions(template, on_result, cell, via, max_concurrent, into, agent_column, model_column, trust_file)
         return await self._rows.run_stream(prompts, run, options)
 
     @property
     def message_batches(self) -> MessageBatches:
-        """The batch jobs of all kernels, and what runs them; raises OptionError if the transport has no message batches."""
+        """The batch jobs of all kernels. Raises OptionError if the transport does not support message batches."""
         return self._batches.open()
 
     @property
     def batches_left(self) -> str:
-        """After a stopped run, which of its batches keep running at the API and how to collect them; "" if none do."""
+        """The batches of a stopped run that continue at the API, and how to collect them, in words; "" if there are none."""
         return self._batches.left_running
 
     def cancel_run(self, task: asyncio.Task[Any]) -> None:
@@ -360,12 +360,12 @@ class AsyncAgentOrchestrator:
 
     @property
     def max_concurrent(self) -> int:
-        """Most calls in flight; see `resize`."""
+        """Limit of calls in flight; see `resize`."""
         return self._controls.max_concurrent
 
     @property
     def on_event(self) -> Optional[Listener]:
-        """Called with each event; may be replaced."""
+        """The callable that is called with each event; may be replaced."""
         return self._emitter.listener
 
     @on_event.setter
@@ -375,7 +375,7 @@ class AsyncAgentOrchestrator:
     def add_listener(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every `Event` from now on, in addition to `on_event`; return a function that unsubscribes it.
 
-        It is called on the event loop and thread of the event, and must not block. Exceptions that it raises are logged.
+        The listener is called on the event loop and thread of the event, and must not block. Its exceptions are logged.
         """
         return self._emitter.add(listener)
 
@@ -384,7 +384,7 @@ class AsyncAgentOrchestrator:
         self._controls.resize(max_concurrent)
 
     def pause(self) -> None:
-        """Hold back further calls until `resume`; see `Controls.pause`."""
+        """Hold back new calls until `resume`; see `Controls.pause`."""
         self._controls.pause()
 
     def resume(self) -> None:
@@ -392,7 +392,7 @@ class AsyncAgentOrchestrator:
         self._controls.resume()
 
     def stop_all(self) -> int:
-        """End everything that is in flight or waiting; see `Controls.stop_all`."""
+        """End everything in flight or waiting; see `Controls.stop_all`."""
         return self._controls.stop_all()
 
     def snapshot(self) -> Snapshot:

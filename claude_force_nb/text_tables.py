@@ -1,4 +1,4 @@
-"""Tables for terminals and Markdown, and functions that make text safe to show there. Pure, and imports nothing at start-up."""
+"""Tables for terminals and Markdown, and functions that make text safe to show there. Pure; imports almost nothing."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ __all__ = [
 
 # Characters that Markdown could interpret as markup.
 _MARKDOWN = r"([\\`*_\[\]<>$|~#]|&(?=#?\w+;))"
-# Characters; a longer word may be broken in a table that is too wide.
+# In characters; a longer word may be broken in a table that is too wide.
 _LONGEST_WORD = 40
-# What a terminal could interpret as a command: C0 except tab and line feed, DEL, C1; and characters that change the text direction.
+# Characters that a terminal could interpret as commands (C0 except tab and line feed, DEL, C1) or that change the text
+# direction.
 _CONTROLS = {
     **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}"),
     **dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\N{REPLACEMENT CHARACTER}"),
@@ -29,9 +30,9 @@ del _CONTROLS[ord("\n")], _CONTROLS[ord("\t")]
 
 
 def without_controls(text: str) -> str:
-    """Return a text without characters that control a terminal: those of escape sequences, bells and the like become U+FFFD.
+    """Return a text in which characters that control a terminal, such as escape and bell, are replaced by U+FFFD.
 
-    Line ends stay, each as a line feed; so do tabs.
+    Tabs stay, and every line end becomes a line feed.
     """
     if text.isprintable():
         return text
@@ -58,10 +59,11 @@ def plain_table(
     header : sequence of str
     rows : iterable of sequence of str
     right : container of int, optional
-        Places of columns of numbers.
+        Indices of the columns of numbers.
     width : int, optional
-        Characters that fit into a line. In a table that is wider the cells of its widest columns are broken between words; if
-        that does not help, each row becomes lines of a column's name and the row's cell. By default a line is as long as it gets.
+        Number of characters that fit into a line. If the table is wider, the cells of its widest columns are wrapped;
+        if that does not help, each row becomes several lines, with a column's name and the cell. By default, lines may
+        have any length.
     """
     lines = [list(header), *map(list, rows)]
     widths: Optional[List[int]] = [max(map(len, column)) for column in zip(*lines)]
@@ -81,12 +83,12 @@ def plain_table(
 
 
 def terminal_width(stream: Optional[TextIO] = None) -> Optional[int]:
-    """Return how many characters fit into a line of a terminal; None for a file, or for a kernel, whose front end breaks lines.
+    """Return the width of a terminal in characters; None for a file, or for a kernel, whose front end wraps lines itself.
 
     Parameters
     ----------
     stream : file, optional
-        Where the lines go; standard output by default.
+        Output stream; standard output by default.
     """
     stream = sys.stdout if stream is None else stream
     if stream is None or not stream.isatty():
@@ -97,7 +99,7 @@ def terminal_width(stream: Optional[TextIO] = None) -> Optional[int]:
 
 
 def wrapped(text: str, width: Optional[int]) -> List[str]:
-    """Return a text of one line as lines that fit into `width`, broken between words; a longer word, an address, stays whole."""
+    """Wrap a text of one line between words to lines of `width` characters; a longer word, such as a URL, stays whole."""
     if width is None or len(text) <= width:
         return [text]
     import textwrap
@@ -112,10 +114,10 @@ def _width_of(widths: Sequence[int]) -> int:
 def _narrowed(
     lines: Sequence[Sequence[str]], widths: Sequence[int], right: Container[int], width: int
 ) -> Optional[List[int]]:
-    """Return widths of the columns with which a table fits, the widest taken from first; None if none do."""
+    """Return column widths with which the table fits, narrowing the widest columns first; None if it cannot fit."""
     least = []
     for at, (name, *cells) in enumerate(zip(*lines)):
-        # Numbers are not broken, nor words, unless they are very long.
+        # Numbers are never broken, and words only if they are very long.
         words = [*name.split(), *(cells if at in right else " ".join(cells).split())]
         longest = max(map(len, words), default=0)
         least.append(longest if at in right else min(longest, _LONGEST_WORD))
@@ -129,7 +131,7 @@ def _narrowed(
 
 
 def _broken(cells: Sequence[str], widths: Sequence[int]) -> List[List[str]]:
-    """Return a row as several, each cell broken between its words."""
+    """Return the lines of a row whose cells are wrapped between words."""
     import textwrap
     from itertools import zip_longest
 
@@ -141,7 +143,7 @@ def _broken(cells: Sequence[str], widths: Sequence[int]) -> List[List[str]]:
 
 
 def _records(lines: Sequence[Sequence[str]], width: int) -> List[str]:
-    """Return the rows one below the other, each cell on a line behind the name of its column."""
+    """Return the rows one below the other, with a line for each cell: the name of its column, and the cell."""
     header, *rows = lines
     if not rows:
         return wrapped("  ".join(header), width)

@@ -1,4 +1,4 @@
-"""Words that options accept, and what to say about an unknown one. Pure, and imports nothing at start-up."""
+"""The words that options accept, and suggestions for unknown ones. Pure; imports almost nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 DOCUMENTATION = "https://github.com/claude-force-nb/claude_force_nb/blob/main/docs/"
-# Page and heading that say what to do about an error, by its class; one that is not here has that of its base, if that has one.
+# The page and heading in the documentation for each class of error. Other classes inherit the page of their base class.
 ERROR_PAGES = {
     "AgentFileError": "how-to/agents.md",
     "AnswerFileError": "reference/answer-files.md#the-file",
@@ -52,28 +52,30 @@ ERROR_PAGES = {
     "UnknownJobError": "how-to/half-price.md",
     "UnknownModelError": "reference/models.md",
 }
-# How an answer file is used: before the cache; also recording new answers; as the only source of answers.
+# How to use an answer file: read it before the cache; also record new answers; or use nothing else.
 ANSWER_MODES = ("use", "record", "frozen")
-# What an answer file leaves out.
+# What to leave out of an answer file.
 ANSWER_REDACTIONS = ("none", "prompts")
 CACHE_MODES = ("on", "off", "refresh", "only")
 COUNT_MODES = ("api", "estimate")
 JOB_ACTIONS = ("list", "attach", "cancel", "forget")
-# Whether incomplete output is shown: if the front end can update it in place; always; never.
+# When to show incomplete output: if the front end can update it in place; always; never.
 LIVE_MODES = ("auto", "on", "off")
 MEMORY_ACTIONS = ("show", "clear", "undo")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
-# How the rows of a batch travel.
+# How to send the rows of a batch.
 ROUTES = ("api", "batches")
 INJECTION_MODES = ("warn", "block", "off")
-# What a row without a value for its template does: it is not asked, asked with nothing in the value's place, or with "None" there.
+# What to do with a row without a value for its template: skip it, or send it with nothing or "None" in place of the
+# value.
 MISSING_MODES = ("skip", "empty", "keep")
-# What is marked for the prompt cache of the API, and for how long it keeps it.
+# What to mark for the API's prompt cache, and with which lifetime.
 PROMPT_CACHE_MODES = ("auto", "off", "5m", "1h")
 DEFAULT_MODEL = "sonnet"
-# Room for thinking, which counts as output, and for a long answer. Under 21,333, from which on the SDK asks for a stream.
+# Enough for thinking, which counts as output, and a long answer; below 21,333, from which on the SDK requires
+# streaming.
 DEFAULT_MAX_TOKENS = 16_000
-# The conversation of those who name no agent.
+# Name of the conversation of calls without an agent.
 DEFAULT_CONVERSATION = "default"
 DEFAULT_MEMORY_TOKENS = 50_000
 
@@ -81,12 +83,12 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 
 def is_name(text: object) -> bool:
-    """Return whether a text can name an agent or a conversation: ``[A-Za-z0-9_-]+``, so that it is never a path."""
+    """Return whether a text is a valid name of an agent or a conversation: ``[A-Za-z0-9_-]+``, so that it is never a path."""
     return isinstance(text, str) and bool(text) and _NAME_CHARACTERS.issuperset(text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or "" if none is near."""
+    """Return ``"; did you mean 'x'?"`` for the most similar of `known`, or "" if none is similar."""
     import difflib
 
     near = difflib.get_close_matches(name, [item for item in known if item != name], n=1, cutoff=0.6)
@@ -94,7 +96,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def is_positive(value: object) -> bool:
-    """Return whether `value` is a number > 0, and finite."""
+    """Return whether `value` is a finite number > 0."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 

@@ -1,4 +1,4 @@
-"""How the package warns: one line, once."""
+"""Issue the package's warnings: on one line, once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _diverted: Dict[Type[Warning], Callable[[str], None]] = {}
 def warn(message: str, category: Type[Warning]) -> None:
     """Issue a warning as one line that names the package instead of a file and line on this machine.
 
-    What is shown is saved in the notebook. Each message is shown once per process, as Python's warnings are by default.
+    The output is saved in the notebook, so it must not name paths. Each message is shown once per process, like
+    Python's warnings by default.
     """
     text = one_line(message)
     listener = _diverted.get(category)
@@ -27,7 +28,7 @@ def warn(message: str, category: Type[Warning]) -> None:
 
 
 def warn_again(category: Type[Warning]) -> None:
-    """Allow warnings of a category to be shown once more, as for a cell that runs again."""
+    """Allow warnings of a category to be shown once more, for example when a cell runs again."""
     for key in [key for key in _SHOWN if isinstance(key, tuple) and key[1] is category]:
         del _SHOWN[key]
 
@@ -38,7 +39,7 @@ def divert(category: Type[Warning], listener: Callable[[str], None]) -> Callable
     Returns
     -------
     callable
-        Ends it; calling it again does nothing.
+        Ends the diversion; calling it again does nothing.
     """
     _diverted[category] = listener
 
