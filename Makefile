@@ -1,12 +1,12 @@
 # Two commands on a fresh machine: `make demo` and `make test`. PYTHON may name another interpreter (3.8 or newer).
 PYTHON ?= python3
-# uv trusts the machine's own certificates, as pip does; the second name is that of older releases.
+# Let uv trust the machine's own certificates, as pip does; the second name is for older releases.
 export UV_SYSTEM_CERTS := true
 export UV_NATIVE_TLS := true
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Containers often tell Python to keep no bytecode: each kernel that a test starts would compile its libraries anew, for seconds.
-# It is kept here, with the rest of what these commands make.
+# Containers often tell Python not to write bytecode, so that each kernel that a test starts would spend seconds compiling its
+# libraries. Bytecode is written to the virtual environment instead.
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX ?= $(abspath $(VENV))/bytecode
 
@@ -29,11 +29,11 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/python -m claude_force_nb demo
 
-# NOTEBOOK=labelling.ipynb opens another one; LAB_OPTIONS go to JupyterLab.
+# NOTEBOOK=labelling.ipynb opens another notebook; LAB_OPTIONS are passed to JupyterLab.
 lab: $(VENV)/.lab
 	$(BIN)/python tools/open_lab.py $(LAB_OPTIONS) $(NOTEBOOK)
 
-# What tests write goes to memory where there is room for it: half of their time they would wait for the disk.
+# Tests write to memory if there is room, since they would spend half of their time waiting for the disk.
 MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 1000000 {print "/dev/shm"}')
 
 test: $(VENV)/.test
@@ -47,7 +47,7 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy --python-executable $(BIN)/python
 
-# Every warning is an error. Cells are run against the simulator; the network is not needed.
+# Every warning is an error. Cells run against the simulator, without network access.
 SPHINX = $(BIN)/python -m sphinx -W --keep-going -q -j 2 -d build/docs-pages $(DOCS_OPTIONS)
 
 docs: $(VENV)/.docs
@@ -64,7 +64,7 @@ bench: $(VENV)/.dev
 check:
 	bash .ci/run
 
-# Prices come from genai-prices (Python 3.11 or newer), names of models from the SDK.
+# Prices come from genai-prices (Python 3.11 or newer), model names from the SDK.
 prices: $(VENV)/.dev
 	@$(call INSTALL,--upgrade genai-prices anthropic)
 	$(BIN)/python tools/update_prices.py
@@ -73,7 +73,7 @@ prices: $(VENV)/.dev
 release-check: $(VENV)/.dev
 	$(BIN)/python tools/release_check.py
 
-# uv installs in seconds where pip takes minutes, above all on Python 3.8; pip does where uv is not to be had.
+# uv installs in seconds where pip takes minutes, above all on Python 3.8. Without uv, pip is used.
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 	@-$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,9 +1,9 @@
-"""An answer file of 10,000 answers: opening it, and an answer from it beside one from the cache.
+"""An answer file of 10,000 answers: the time to open it, and to get an answer from it compared with the cache.
 
     python benchmarks/answers.py [--answers 10000] [--size-bytes 2300] [--rounds 2000]
 
-Opening is measured in fresh processes, from the file to the first answer. A hit is a whole `run`: template, fingerprint, answer,
-receipt data and ledger; file and cache take turns, so that a busy machine slows both. Medians.
+Opening is measured in new processes, until the first answer. A hit is a whole `run`: template, fingerprint, answer, receipt
+data and ledger. File and cache take turns, so that a busy machine slows both. Figures are medians.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ print(time.perf_counter() - began)
 
 
 def write_file(path: Path, count: int, size_bytes: int) -> None:
-    """Write a file with the answers to ``question 0`` and so on, signed."""
+    """Write a file with signed answers to ``question 0`` and so on."""
     asking = AsyncAgentOrchestrator(transport=FakeTransport(str), enable_cache=False, ledger=None)
     words = random.Random(7)
     path.touch()
@@ -65,7 +65,7 @@ def write_file(path: Path, count: int, size_bytes: int) -> None:
 
 
 def opening(path: Path) -> float:
-    """Return the seconds from a path to the first answer."""
+    """Return the seconds from opening the file to the first answer."""
     command = [sys.executable, "-c", _OPEN, str(path)]
     environment = dict(os.environ, CLAUDE_CACHE_SECRET=SECRET)
     return median(
@@ -75,7 +75,7 @@ def opening(path: Path) -> float:
 
 
 async def hits(path: Path, folder: str, rounds: int) -> Tuple[float, float]:
-    """Return the microseconds of a run from the file and of the same from the cache."""
+    """Return the microseconds of a run answered from the file, and of one answered from the cache."""
     transport = FakeTransport(lambda request: "x" * 2000)
     of_file = AsyncAgentOrchestrator(transport=transport, answers=path, answers_mode="use", cache_dir=folder + "/one")
     of_cache = AsyncAgentOrchestrator(transport=transport, cache_dir=folder + "/two")
@@ -94,9 +94,9 @@ async def hits(path: Path, folder: str, rounds: int) -> Tuple[float, float]:
 
 
 def measure(count: int, size_bytes: int, rounds: int) -> Dict[str, float]:
-    """Return megabytes of a file of so many answers, seconds to open it, and microseconds of a hit from file and cache."""
+    """Return the file's size in megabytes, the seconds to open it, and the microseconds of a hit from file and cache."""
     with tempfile.TemporaryDirectory() as folder:
-        # No key of whoever measures.
+        # Do not use the key of the person who measures.
         os.environ.update(CLAUDE_FORCE_HOME=folder, CLAUDE_CACHE_SECRET=SECRET)
         path = Path(folder, "x.answers.jsonl")
         write_file(path, count, size_bytes)
@@ -107,7 +107,7 @@ def measure(count: int, size_bytes: int, rounds: int) -> Dict[str, float]:
 
 
 def report(count: int, figures: Dict[str, float]) -> None:
-    """Print the figures beside their bounds."""
+    """Print the figures with their bounds."""
     opened, file, cache = (figures[name] for name in ("open_seconds", "file_hit_us", "cache_hit_us"))
     note("open an answer file of 10,000, and its first answer", opened, "s", OPEN_BOUND_SECONDS)
     note("run() from an answer file beside one from the cache", file / cache, "times", HIT_BOUND)

@@ -1,10 +1,10 @@
-"""A batch: rows answered from the cache, what a row costs before it is sent, and what the live line costs.
+"""A batch: the time of rows answered from the cache, of a row before it is sent, and of the live line.
 
     python benchmarks/batch.py [--rows 10000] [--calls 3000]
-    python benchmarks/batch.py --stream           1,000,000 rows of a generator into a .jsonl file, and the same again
+    python benchmarks/batch.py --stream           1,000,000 rows of a generator into a .jsonl file, twice
 
-The live line is measured in a real kernel, against the simulator in another process, by the processor time of its updates.
-Medians.
+The live line is measured by the processor time of its updates, in a real kernel against the simulator in another process.
+Figures are medians.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from claude_force_nb.testing import FakeTransport
 
 ROWS_BOUND_SECONDS = 1.0
 ROW_BOUND_US = 150.0
-# 80 µs where a bare get takes 13.
+# 80 µs on a machine on which a bare get takes 13 µs.
 CACHED_ROW_BOUND = 80.0 / 13.0
 LINE_BOUND_SHARE = 0.02
 TEMPLATE = "Label the sentiment of this review, of {{ stars }} stars, as positive, neutral or negative: {{ text }}"
@@ -67,10 +67,10 @@ def reviews(number: int) -> List[Dict[str, Any]]:
 
 
 async def cached_seconds(rows: List[Dict[str, Any]]) -> Tuple[float, float, float]:
-    """Return seconds and processor seconds of all rows from the cache, and the latter beside as many bare gets, as medians.
+    """Return medians for all rows from the cache: seconds, processor seconds, and the latter's ratio to as many bare gets.
 
-    Each round is that of a notebook that is run again: an orchestrator that has seen none of the answers. Between two of them the same
-    number of bare gets is measured, so that a busy machine slows both.
+    Each round is like a rerun of a notebook, with an orchestrator that has not seen any of the answers. Between two rounds the
+    same number of bare gets is measured, so that a busy machine slows both.
     """
 
     def orchestrator() -> AsyncAgentOrchestrator:
@@ -94,7 +94,7 @@ async def cached_seconds(rows: List[Dict[str, Any]]) -> Tuple[float, float, floa
 
 
 def bare_get_us(entries: int = 1500) -> float:
-    """Return µs of processor time of diskcache's own get, of 2.3 kB each, in a cache that has just been opened."""
+    """Return the processor time of diskcache's own get in µs, for entries of 2.3 kB in a cache that was just opened."""
     import diskcache
 
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def bare_get_us(entries: int = 1500) -> float:
 
 
 async def row_seconds(rows: List[Dict[str, Any]]) -> float:
-    """Take rows, make their requests and fingerprints, count and collect results: everything but asking."""
+    """Return the seconds of everything but the calls: reading rows, making requests and fingerprints, collecting results."""
     async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), enable_cache=False) as orchestrator:
         seconds = []
         for _ in range(3):
@@ -133,7 +133,7 @@ async def row_seconds(rows: List[Dict[str, Any]]) -> float:
 
 
 def line_share(calls: int) -> Dict[str, float]:
-    """Run a batch in a kernel, and return which share of its processor time the live line took."""
+    """Run a batch in a kernel, and return the live line's share of its processor time."""
     with SimulatorProcess(latency_seconds=0.02) as simulator, tempfile.TemporaryDirectory() as folder:
         kernel_environment = environment(simulator.url, folder)
         with LiveKernel(kernel_environment, folder) as kernel:
@@ -150,12 +150,12 @@ def line_share(calls: int) -> Dict[str, float]:
 
 
 def peak_mb() -> float:
-    """Most memory of this process so far, in MB (on Linux, where the figure is in KiB)."""
+    """Return the peak memory of this process in MB (on Linux, where the system's figure is in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 async def stream(url: str, folder: Path, rows: int) -> None:
-    """Send the rows of a generator and write each into a file as it comes; then again, where the file has all of them."""
+    """Send the rows of a generator and write each to a file as it ends; then run again, when the file has all answers."""
 
     def source(number: int) -> Iterator[Dict[str, Any]]:
         return ({"text": f"Review {row}: it works, mostly. " * 5, "stars": row % 6} for row in range(number))

@@ -1,12 +1,12 @@
-"""Rows through message batches: how many a second, and what they take of memory.
+"""Rows through message batches: rows per second, and memory.
 
 ::
 
     python benchmarks/batches.py                  100,000 rows, one batch
     python benchmarks/batches.py --rows 300000    three batches
 
-The API is the simulator in a process of its own, whose batches take no time; what is measured is this package. Memory is the
-peak of this process, Python and the SDK included.
+The API is the simulator in a process of its own, whose batches take no time, so that only this package is measured. Memory
+is the peak of this process, including Python and the SDK.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REVIEW = "The parcel came on day {}, " + 3 * "well packed, and works as it shoul
 
 
 def peak_mb() -> float:
-    """Most memory of this process so far, in MB (on Linux, where the figure is in KiB)."""
+    """Return the peak memory of this process in MB (on Linux, where the system's figure is in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 

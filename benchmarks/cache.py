@@ -1,4 +1,4 @@
-"""The response cache against a bare diskcache and DSPy's disk cache, as ratios within one run.
+"""The response cache compared with a bare diskcache and DSPy's disk cache, as ratios within one run.
 
 ::
 
@@ -6,8 +6,8 @@
     python benchmarks/cache.py --open              opening a cache of 100,000 entries
     python benchmarks/cache.py --gets 1000000      memory over a million gets
 
-The peers and the cache take turns in rounds much shorter than a slice of the scheduler, so that a busy machine slows all of
-them alike, or only rounds that the median passes over. A peer that is not installed is said to be so.
+The peers and the cache take turns in rounds much shorter than a time slice of the scheduler, so that a busy machine slows
+all of them alike, or only rounds that the median ignores. A peer that is not installed is reported as such.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def answer(number: int, size_bytes: int) -> ClaudeResult:
 
 
 def dspy_get(directory: str, entries: int, size_bytes: int) -> Optional[Operation]:
-    """DSPy's disk cache alone, without its memory, holding the same records; None where DSPy is not installed."""
+    """Return a get of DSPy's disk cache, without its memory cache, on the same records; None without DSPy."""
     try:
         from dspy.clients.cache import Cache
     except ImportError:
@@ -72,7 +72,7 @@ def dspy_get(directory: str, entries: int, size_bytes: int) -> Optional[Operatio
 
 
 def physical(database: str, keys: List[str]) -> Operation:
-    """Return what no verified cache on SQLite can do without: one SELECT, one HMAC-SHA256, one JSON text decoded."""
+    """Return the least that a verified cache on SQLite must do: a SELECT, an HMAC-SHA256, and decoding a JSON text."""
     connection = sqlite3.connect(database)
     key = SECRET.encode()
     blobs = [
@@ -93,7 +93,7 @@ def race(
 ) -> Dict[str, Optional[float]]:
     """Return the median microseconds of each operation, over `rounds` of `batch` calls taken in turn.
 
-    Processor time, so that what else the machine does counts as little as it can.
+    Processor time is measured, so that other load on the machine matters as little as possible.
     """
     order = list(range(entries))
     random.Random(7).shuffle(order)
@@ -115,11 +115,11 @@ def race(
 def rerun(ours: str, bare: str, keys: List[str], rounds: int) -> Tuple[float, float, float]:
     """Return medians of a bare get, of a verified get (microseconds) and of their ratio, each entry read once by a new object.
 
-    That is what a notebook does that is run again in a new kernel: nothing is in memory, neither here nor in SQLite's pages.
+    This is the case of a notebook rerun in a new kernel: nothing is in memory, neither here nor in SQLite's page cache.
     """
     import diskcache
 
-    # The answers that this benchmark keeps are no part of a notebook: the garbage collector passes over them.
+    # A notebook would not hold the answers that this benchmark keeps, so hide them from the garbage collector.
     gc.collect()
     gc.freeze()
     pairs = []
@@ -223,7 +223,7 @@ cache.close()
 
 
 def opening(entries: int, rounds: int) -> Dict[str, float]:
-    """Return median milliseconds, in fresh processes, of opening a cache of `entries` and getting one answer."""
+    """Return the median milliseconds, in new processes, to open a cache of `entries` and get one answer."""
     with tempfile.TemporaryDirectory() as place, ResponseCache(place, secret=SECRET, max_size_mb=10_000) as cache:
         for number in range(entries):
             cache.put(fingerprint(number), answer(number, 700))

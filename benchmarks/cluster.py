@@ -1,4 +1,4 @@
-"""The rows of a Dask cluster of 1, 2 and 4 workers: rows a second, what of a rate limit is used, and what is paid.
+"""Rows on a Dask cluster of 1, 2 and 4 workers: rows per second, use of a rate limit, and dollars paid.
 
 ::
 
@@ -7,9 +7,9 @@
     python benchmarks/cluster.py --only speed     one of speed, limits, budget
     python benchmarks/cluster.py --most 2         no more than two workers
 
-The API is the simulator in a process of its own, and workers are processes of this machine. Each worker brings so many calls in flight
-(``--slots``), so that slots and latency are what bounds the rows a second, as with the real API, as long as the processors are not: what
-the slots allow is printed beside what was reached.
+The API is the simulator in a process of its own, and workers are processes on this machine. Each worker adds ``--slots`` calls
+in flight, so that slots and latency limit the rows per second, as with the real API, unless the processors do. The rate that
+the slots allow is printed next to the rate reached.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from claude_force_nb.simulator import SimulatorProcess
 SECRET = "benchmark-" + "0123456789abcdef" * 2
 LATENCY_SECONDS = 0.5
 WORKERS = (1, 2, 4)
-# Every twentieth prompt is one that stands before.
+# Every twentieth prompt repeats an earlier one.
 DISTINCT = 0.95
 
 
 @contextmanager
 def cluster_of(workers: int) -> Iterator[Any]:
-    """Start worker processes that share nothing with earlier ones, neither cache nor ledger."""
+    """Start worker processes that share neither cache nor ledger with earlier ones."""
     from distributed import Client, LocalCluster
 
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(CLAUDE_FORCE_HOME=home, CLAUDE_CACHE_SECRET=SECRET)
         cluster = LocalCluster(n_workers=workers, threads_per_worker=2, dashboard_address=None, local_directory=home)
         with cluster, Client(cluster) as client:
-            # What each process imports and opens is not what is measured.
+            # Do not measure what each process imports and opens.
             warm = [f"warm {number}" for number in range(workers * 16)]
             with SimulatorProcess(latency_seconds=0.2) as simulator:
                 answer(client, warm, simulator.url, slots=workers * 4)
@@ -53,7 +53,7 @@ def cluster_of(workers: int) -> Iterator[Any]:
 
 
 def answer(client: Any, prompts: List[str], url: str, *, slots: int, **options: Any) -> Tuple[BatchResult, float]:
-    """Return the batch and its seconds."""
+    """Return the batch and its duration in seconds."""
     from claude_force_nb.distributed import ClusterSettings, answer_list
 
     settings = ClusterSettings(max_concurrent=slots, base_url=url, api_key="benchmark", timeout_seconds=600)
@@ -70,7 +70,7 @@ def prompts_of(rows: int) -> List[str]:
 
 
 def speed(rows: int, slots: int, numbers: Sequence[int]) -> None:
-    """Rows a second by the number of workers, each with so many slots."""
+    """Print rows per second by number of workers, each with this many slots."""
     prompts = prompts_of(rows)
     rates: Dict[int, float] = {}
     for workers in numbers:
@@ -101,7 +101,7 @@ def speed(rows: int, slots: int, numbers: Sequence[int]) -> None:
 
 
 def limits(rows: int, slots: int, numbers: Sequence[int]) -> None:
-    """What of a rate limit is used, and the share of calls that are refused."""
+    """Print how much of a rate limit is used, and the share of calls that are refused."""
     seconds_wanted = max(20.0, rows / 200)
     a_minute = int(rows * DISTINCT / seconds_wanted * 60)
     for workers in numbers:
@@ -119,7 +119,7 @@ def limits(rows: int, slots: int, numbers: Sequence[int]) -> None:
 
 
 def budget(rows: int, slots: int, numbers: Sequence[int]) -> None:
-    """A budget for a part of the rows is used and not passed."""
+    """Print how much is spent of a budget for only a part of the rows."""
     limit = Decimal(rows) * Decimal("0.000012")
     for workers in numbers:
         with cluster_of(workers) as client, SimulatorProcess(latency_seconds=0.05) as simulator:

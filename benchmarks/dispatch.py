@@ -1,4 +1,4 @@
-"""Sending many prompts: the orchestrator against the bare SDK and langchain-anthropic, as ratios within one run.
+"""Sending many prompts: the orchestrator compared with the bare SDK and langchain-anthropic, as ratios within one run.
 
 ::
 
@@ -7,7 +7,7 @@
     python benchmarks/dispatch.py --large         peak memory of 100,000 prompts
 
 The API is the simulator in a process of its own. Peers and orchestrator take turns, so that a busy machine slows all of them
-alike; a figure is the median over the rounds. A peer that is not installed is said to be so.
+alike; a figure is the median over the rounds. A peer that is not installed is reported as such.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Peer = Callable[[str, int], Awaitable[Times]]
 
 
 class Stopwatch:
-    """Wall and processor time of this process since it was made."""
+    """Wall and processor time of this process since the stopwatch was created."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
@@ -77,7 +77,7 @@ async def bare(url: str, calls: int, *, aiohttp: bool) -> Times:
 
 
 async def raw_aiohttp(url: str, calls: int) -> Times:
-    """aiohttp alone, its body decoded and nothing else done: what the connections can carry from Python."""
+    """aiohttp alone, decoding the body and nothing else: the most that connections can carry from Python."""
     import aiohttp
 
     headers = {"Authorization": "Bearer benchmark", "anthropic-version": "2023-06-01"}
@@ -99,7 +99,7 @@ async def langchain(url: str, calls: int) -> Times:
     """langchain-anthropic's ``abatch``."""
     from langchain_anthropic import ChatAnthropic
 
-    # It shares one client between all models of equal settings, whose connections belong to the loop of an earlier round.
+    # langchain shares a client among models of equal settings, whose connections would belong to an earlier loop.
     timeout = 600.0 + next(_rounds)
     model = ChatAnthropic(model=MODEL, max_tokens=64, api_key="benchmark", base_url=url, timeout=timeout)
     await model.ainvoke("warm")
@@ -109,7 +109,7 @@ async def langchain(url: str, calls: int) -> Times:
 
 
 async def run_many(url: str, prompts: Any, *, warm: str = MODEL, **options: Any) -> Tuple[BatchResult, Times]:
-    """The orchestrator, cache and ledger on, both fresh."""
+    """The orchestrator with a new cache and a new ledger."""
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncAgentOrchestrator(
             base_url=url,
@@ -120,7 +120,7 @@ async def run_many(url: str, prompts: Any, *, warm: str = MODEL, **options: Any)
             max_concurrent=CONCURRENT,
             timeout_seconds=600,
         ) as orchestrator:
-            # So that nobody pays here for importing the SDK.
+            # Do not measure the import of the SDK.
             await orchestrator.run("warm", model=warm, max_tokens=64)
             watch = Stopwatch()
             batch = await orchestrator.run_many(prompts, model=MODEL, max_tokens=options.pop("max_tokens", 64))
@@ -146,7 +146,7 @@ PEERS: List[Tuple[str, Peer]] = [
 def measure(url: str, calls: int, rounds: int) -> Dict[str, Optional[List[Times]]]:
     times: Dict[str, Optional[List[Times]]] = {name: [] for name, _ in PEERS}
     for turn in range(rounds):
-        # Each round starts with another one: the first after a pause finds a cooler machine.
+        # Each round starts with a different peer, since the first one after a pause finds a cooler machine.
         for name, peer in PEERS[turn % len(PEERS) :] + PEERS[: turn % len(PEERS)]:
             taken = times[name]
             if taken is None:
@@ -168,7 +168,7 @@ def speed(calls: int, rounds: int) -> None:
         if not taken:
             print("{:<40}{:>10}".format(name, "not installed"))
             continue
-        # Ratios within each round, so that what slows the machine for a while does not count.
+        # Ratios within each round, so that a temporary slowdown of the machine does not count.
         faster = statistics.median(theirs[0] / mine[0] for theirs, mine in zip(taken, own))
         cpu = statistics.median(mine[1] / theirs[1] for theirs, mine in zip(taken, own))
         if name == "AsyncAnthropic, default backend":
@@ -187,7 +187,7 @@ def latency(rounds: int) -> None:
     ideal = calls / CONCURRENT * seconds
     walls: Dict[str, List[float]] = {"raw aiohttp": [], "claude_force_nb": []}
     with SimulatorProcess(latency_seconds=seconds) as simulator:
-        # The first round is not counted: the import of the SDK leaves work to the garbage collector.
+        # The first round does not count, since the import of the SDK leaves work for the garbage collector.
         for turn in range(rounds + 1):
             pairs = [("raw aiohttp", raw_aiohttp), ("claude_force_nb", ours)]
             for name, peer in pairs if turn % 2 else reversed(pairs):
@@ -211,7 +211,7 @@ def latency(rounds: int) -> None:
     )
 
 
-# Each with a bucket of five seconds, so that pacing and not the burst decides.
+# Each with a bucket of five seconds, so that pacing matters and not the burst.
 LIMITS: List[Tuple[str, Dict[str, Any], int]] = [
     ("600 requests a minute", {"requests_per_minute": 600}, 64),
     ("60,000 input tokens a minute", {"input_tokens_per_minute": 60_000, "requests_per_minute": 6000}, 64),
@@ -224,9 +224,9 @@ def limits() -> None:
     print(f"\n{calls} prompts under a limit, buckets of {burst:g} s")
     print("{:<34}{:>9}{:>15}{:>13}{:>22}".format("", "seconds", "share of allowed", "429", "inside retry-after"))
     for name, options, max_tokens in LIMITS:
-        # Shorter than their bound: an answer that is cut off is not one.
+        # Answers shorter than their limit, since one that is cut off does not count as answered.
         options = {**options, "answer_bytes": 400 if "output_tokens_per_minute" in options else 200}
-        # About 100 input tokens each, of changing length.
+        # About 100 input tokens each, of varying length.
         prompts = ["Prompt {} {}".format(number, "word " * (60 + number * 37 % 40)) for number in range(calls)]
         with SimulatorProcess(burst_seconds=burst, **options) as simulator:
             batch, (wall, _) = asyncio.run(run_many(simulator.url, prompts, warm=OTHER_FAMILY, max_tokens=max_tokens))
@@ -238,7 +238,7 @@ def limits() -> None:
             1: (60_000, float(counters.input_tokens)),
             2: (60_000, float(counters.output_tokens)),
         }[[item[0] for item in LIMITS].index(name)]
-        # What the bucket allows in the time the run took: all it held at the start, and what flowed in.
+        # The amount that the bucket allows during the run: its capacity at the start, and what was refilled.
         allowed = per_minute / 60 * (wall + burst)
         print(
             "{:<34}{:>9.1f}{:>15.1%}{:>13.1%}{:>22}".format(

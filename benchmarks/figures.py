@@ -1,4 +1,4 @@
-"""Where a benchmark puts the figures that have a bound, so that `run_all.py` prints them in one table."""
+"""Records the figures of benchmarks, so that `run_all.py` can print them in one table."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Figure:
     Attributes
     ----------
     name : str
-        What was measured, and beside what.
+        What was measured, and compared with what.
     value : float
     unit : str
         Such as ``µs``, ``%`` or ``times``.
     bound : float or None
-        What the project promises; None where it only says how large something is.
+        The project's promise; None for a figure without one.
     at_most : bool
-        False where more is better.
+        False if more is better.
     limit : str
-        The physical limit beside it: what the machine takes for the part that cannot be left out.
+        The physical limit for comparison: what the machine takes for the part that cannot be omitted.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Figure:
 
     @property
     def holds(self) -> Optional[bool]:
-        """Whether the bound is kept, None where there is none."""
+        """Whether the figure is within its bound; None without a bound."""
         if self.bound is None:
             return None
         return self.value <= self.bound if self.at_most else self.value >= self.bound
@@ -50,7 +50,7 @@ class Figure:
 def note(
     name: str, value: float, unit: str, bound: Optional[float] = None, *, at_most: bool = True, limit: str = ""
 ) -> None:
-    """Take note of a figure where `run_all.py` asked for it; see `Figure` for the arguments."""
+    """Record a figure if `run_all.py` asks for figures; see `Figure` for the arguments."""
     path = os.environ.get(VARIABLE)
     if path:
         with open(path, "a", encoding="utf-8") as file:
@@ -58,7 +58,7 @@ def note(
 
 
 def read(path: Path) -> List[Figure]:
-    """Return the figures that benchmarks have noted, in their order."""
+    """Return the figures that benchmarks have recorded, in order."""
     if not path.exists():
         return []
     return [Figure(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

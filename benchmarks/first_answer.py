@@ -1,9 +1,9 @@
-"""The first paid answer of a fresh kernel, beside a bare call of the SDK in a process that has imported it.
+"""The first paid answer in a new kernel, compared with a bare call in a process that has already imported the SDK.
 
     python benchmarks/first_answer.py [--kernels 5]
 
-The cell that asks follows the one that loads the extension without a pause. Whole cells, as a front end sees them, against the simulator
-in another process.
+The cell that asks follows immediately after the one that loads the extension. Whole cells are measured, as a front end sees
+them, against the simulator in another process.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--kernels", type=int, default=5)
     chosen = parser.parse_args()
     with SimulatorProcess() as simulator:
-        first(simulator.url)  # so that the files of the libraries are in memory
+        first(simulator.url)  # warm-up, so that the libraries' files are in the page cache
         call = bare(simulator.url, 9)
         taken = median(first(simulator.url) for _ in range(chosen.kernels)) - call
     print(f"bare call, SDK imported  {call:6.3f} s")

@@ -1,11 +1,12 @@
-"""How cost grows: with the entries of a cache from 1,000 to 1,000,000, and with the rows of a run from 1,000 to 100,000.
+"""How cost grows with the entries of a cache (1,000 to 1,000,000) and with the rows of a run (1,000 to 100,000).
 
     python benchmarks/growth.py [--largest 1000000] [--rows 100000]
 
-One cache is filled further and further with signed answers, 1,000 in a transaction, in memory (/dev/shm) where there is room: what is
-measured is the processor's work. At each size it is opened, asked for 1,500 entries that no object has verified before, written to, asked
-for its size, and written to at its size limit, where each entry that comes makes another go. Then generators of rows are answered from a
-cache that has them all: processor time a row, its line in the ledger included, and memory above what the process had before.
+One cache is filled more and more with signed answers, 1,000 per transaction, in memory (/dev/shm) if there is room, since
+processor time is measured. At each size it is opened, asked for 1,500 entries that no object has verified yet, written to,
+asked for its size, and written to at its size limit, where each new entry evicts another. Then generators of rows are answered
+from a cache that has all answers: the figures are processor time per row, including its line in the ledger, and additional
+memory.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ OPTIONS: Dict[str, Any] = {"template": TEMPLATE, "model": "haiku"}
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 TOGETHER = 1000
 READ, WRITTEN = 1500, 300
-# A row of the largest batch may cost so much more than one of the smallest: "falling or level", and what a busy machine adds.
+# A row of the largest batch may cost this much more than one of the smallest: "falling or level", with a margin for a busy
+# machine.
 LEVEL = 1.15
 TURNS = 5
 
 
 class CacheCosts(NamedTuple):
-    """Of a cache of one size: milliseconds to open it and to ask for its size, microseconds of single operations."""
+    """Costs at one cache size: milliseconds to open it and to get its size, microseconds of single operations."""
 
     open_ms: float
     get_us: float
@@ -59,7 +61,7 @@ def rows(number: int) -> Iterator[Dict[str, Any]]:
 
 
 def peak_mb() -> float:
-    """Most memory of this process so far, in MB (on Linux, where the figure is in KiB)."""
+    """Return the peak memory of this process in MB (on Linux, where the system's figure is in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
@@ -81,7 +83,7 @@ def open_cache(folder: Path, max_size_mb: float = 20_000) -> ResponseCache:
 
 
 def memory_folder(entries: int) -> Optional[str]:
-    """Return a folder in memory where there is room for so many entries: on a disk, filling a cache takes three times as long."""
+    """Return a folder in memory if it has room for this many entries: filling a cache on disk takes three times as long."""
     folder = "/dev/shm"
     is_usable = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > entries * 3000
     return folder if is_usable else None
@@ -92,7 +94,7 @@ def key(number: int) -> str:
 
 
 def fill(folder: Path, numbers: range) -> float:
-    """Put entries with these numbers into the cache, and return the seconds that takes."""
+    """Put entries with these numbers into the cache, and return the seconds it takes."""
     began = time.perf_counter()
     with open_cache(folder) as cache:
         for start in range(numbers.start, numbers.stop, TOGETHER):
@@ -102,14 +104,14 @@ def fill(folder: Path, numbers: range) -> float:
 
 
 def bring_back(folder: Path, entries: int) -> None:
-    """Put what a measurement has evicted into the cache again."""
+    """Restore the entries that a measurement has evicted."""
     with open_cache(folder) as cache:
         gone = [each for each in map(key, range(entries)) if cache.get(each) is None]
         cache.put_many([(each, ANSWER) for each in gone])
 
 
 def put_us(cache: ResponseCache, keys: Sequence[str]) -> float:
-    """Return the median microseconds of processor time of putting these, each by itself."""
+    """Return the median processor time in microseconds of putting one of these entries."""
     taken: List[float] = []
     for each in keys:
         began = time.process_time()
@@ -119,7 +121,7 @@ def put_us(cache: ResponseCache, keys: Sequence[str]) -> float:
 
 
 def cache_costs(folder: Path, entries: int) -> CacheCosts:
-    """Measure a cache that holds the entries with the numbers below `entries`; others are added, and as many go."""
+    """Measure a cache that holds the entries with numbers below `entries`; others are added, which evict as many."""
     chosen = [key(number) for number in random.Random(7).sample(range(entries), min(entries, READ))]
     opened = []
     for each in chosen[:15]:
@@ -152,7 +154,7 @@ def cache_costs(folder: Path, entries: int) -> CacheCosts:
 
 
 def caches(largest: int) -> None:
-    """Print what a cache costs at each size, and note the largest beside the smallest."""
+    """Print the costs of a cache at each size, and record the largest compared with the smallest."""
     head = "{:>12}{:>12}{:>12}{:>12}{:>22}{:>12}{:>16}".format
     print(head("entries", "open, ms", "get, µs", "put, µs", "put that evicts, µs", "size, ms", "filled in, s"))
     found: List[CacheCosts] = []
@@ -181,7 +183,7 @@ def caches(largest: int) -> None:
 
 
 async def fill_rows(folder: Path, number: int) -> None:
-    """Put the answers of so many rows into the cache."""
+    """Put the answers of this many rows into the cache."""
     with open_cache(folder) as cache:
         async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), cache=cache) as orchestrator:
             waiting: List[ClaudeRequest] = []
@@ -195,14 +197,14 @@ async def fill_rows(folder: Path, number: int) -> None:
 
 
 async def run_of(folder: Path, number: int) -> Tuple[float, float]:
-    """Return µs of processor time of a row answered from the cache, and MB above the start."""
-    # A cache object of its own, which has verified nothing yet: else half of the smallest batch would be cheaper.
+    """Return the processor time of a row answered from the cache in µs, and the additional memory in MB."""
+    # A new cache object, which has not verified anything yet; otherwise half of the smallest batch would be cheaper.
     with open_cache(folder) as cache:
         cache.get(key(0))
         async with AsyncAgentOrchestrator(transport=FakeTransport(lambda request: "x"), cache=cache) as orchestrator:
             before, began = peak_mb(), time.process_time()
             summary = await orchestrator.run_stream(rows(number), on_result=lambda row, result: None, **OPTIONS)
-            # The ledger's lines are written 512 at a time: without this, the smallest runs would pay for half of theirs.
+            # The ledger writes 512 lines at a time. Without a flush, the smallest runs would only pay for half of theirs.
             assert orchestrator.ledger is not None
             orchestrator.ledger.flush()
             row_us = (time.process_time() - began) / number * 1e6
@@ -211,10 +213,10 @@ async def run_of(folder: Path, number: int) -> Tuple[float, float]:
 
 
 def runs(largest: int) -> None:
-    """Print what a row costs in runs of each size, and note the largest beside the smallest.
+    """Print the cost of a row in runs of each size, and record the largest compared with the smallest.
 
-    The sizes take turns, so that what else the machine does slows all of them alike: in each turn as many runs of a size as it takes
-    for a tenth of the largest one's rows, and one of that.
+    The sizes take turns, so that other load on the machine slows all of them alike. In each turn, each size runs often enough
+    for a tenth of the largest size's rows, and the largest size runs once.
     """
     sizes = [size for size in SIZES if size <= largest] or [largest]
     costs: Dict[int, List[float]] = {size: [] for size in sizes}
@@ -224,7 +226,7 @@ def runs(largest: int) -> None:
         os.environ.update(CLAUDE_FORCE_DATA_DIR=place + "/data")
         for size in sizes:
             asyncio.run(fill_rows(Path(place, str(size)), size))
-        asyncio.run(run_of(Path(place, str(sizes[0])), sizes[0]))  # pays for what is imported
+        asyncio.run(run_of(Path(place, str(sizes[0])), sizes[0]))  # warm-up, which pays for imports
         for _ in range(TURNS):
             turn = {}
             for size in sizes:
@@ -248,7 +250,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100_000, help="rows (default: %(default)s)")
     arguments = parser.parse_args()
     os.environ["CLAUDE_CACHE_SECRET"] = SECRET
-    # Runs first: the memory of a process is that of the most it ever had.
+    # Runs come first, since the peak memory of a process never decreases.
     runs(arguments.rows)
     print()
     caches(arguments.largest)

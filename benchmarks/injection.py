@@ -5,7 +5,7 @@
     python benchmarks/injection.py                 speed, and the standard library of this Python as ordinary text
     python benchmarks/injection.py FOLDER …        the text files of these folders instead
 
-A text is cut into pieces of 2,000 characters, and a piece counts as suspected where at least one phrase is found.
+A text is cut into pieces of 2,000 characters; a piece counts as suspected if at least one phrase is found in it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the extension costs in a notebook: loading it, a ``%%claude`` cell on top of a bare SDK call, and showing a long answer.
+"""The cost of the extension in a notebook: loading it, a ``%%claude`` cell above a bare SDK call, and showing a long answer.
 
     python benchmarks/notebook.py [--kernels 9] [--cells 60]
 
-Real kernels, and the simulator in another process. Medians; the last column is the ratio to the bound of the project.
+Kernels are real, and the simulator is in another process. Figures are medians; the last column is the ratio to the bound.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from claude_force_nb.simulator import SimulatorProcess
 LOAD_BOUND_MS = 60.0
 CELL_BOUND_MS = 15.0
 RENDER_BOUND_MS = 150.0
-# An answer of 200,000 characters with 50 blocks of code, rendered for the first time in a process that has imported what that
-# needs, as a cell does while it waits: what of the processor it takes until it is shown, and until all of its code has colours.
+# An answer of 200,000 characters with 50 blocks of code, rendered for the first time in a process that has imported the
+# libraries for it, as a cell does while it waits: processor time until it is shown, and until all code is highlighted.
 TIMED_RENDERING = """
 import sys, time
 import IPython
@@ -58,7 +58,7 @@ began = time.process_time()
 NotebookScreen().finish(result)
 print((imported - before) * 1e3, (shown[0] - began) * 1e3, (shown[-1] - began) * 1e3)
 """
-# What showing it takes of the processor while it arrives, at 20,000 characters a second, for so many seconds.
+# Processor time for showing it while it arrives, at 20,000 characters per second, for a number of seconds.
 TIMED_STREAM = """
 import sys, time
 import IPython.display
@@ -116,7 +116,7 @@ def environment(url: str, folder: str) -> Dict[str, str]:
 
 
 def check_loaded(kernel: LiveKernel) -> None:
-    """Fail if the extension was not loaded: IPython prints a line then, which is not an error, and the cells take no time."""
+    """Fail if the extension was not loaded, since IPython only prints a line then, and the cells would take no time."""
     assert kernel.value("get_ipython().find_cell_magic('claude') is not None") == "True", "the extension was not loaded"
 
 
@@ -132,7 +132,7 @@ def load_times(url: str, kernels: int) -> List[float]:
 
 
 def cell_times(url: str, cells: int) -> Dict[str, List[float]]:
-    """Time whole cells, as a front end sees them, from the request to idle: a bare call, a %%claude cell, a cached one."""
+    """Time whole cells, as a front end sees them, from request to idle: a bare call, a %%claude cell, and a cached one."""
     times: Dict[str, List[float]] = {"bare": [], "claude": [], "cached": []}
     with tempfile.TemporaryDirectory() as folder, LiveKernel(environment(url, folder), folder) as kernel:
         assert kernel.run(BARE_CLIENT).error is None

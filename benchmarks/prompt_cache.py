@@ -1,8 +1,8 @@
-"""What the API's prompt cache saves a batch: the simulator's invoice with it and without, beside the least that is possible.
+"""Savings of a batch by the API's prompt cache: the simulator's invoice with and without it, and the minimum possible.
 
     python benchmarks/prompt_cache.py [--rows 1000] [--concurrent 50]
 
-The rows share about 3,000 tokens of instructions. The least possible is one write and a read for every other row.
+The rows share about 3,000 tokens of instructions. The minimum is one write, and a read for every other row.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def ask(url: str, template: str, rows: List[Dict[str, Any]], concurrent: i
 
 
 def ideal(batch: BatchResult, orchestrator: AsyncAgentOrchestrator) -> Decimal:
-    """Return what one write and reads for all other rows cost, for the tokens that were billed."""
+    """Return the cost of one write and reads for all other rows, for the tokens that were billed."""
     shared = max(result.usage.cache_write_5m_tokens + result.usage.cache_read_tokens for result in batch)
     total = Decimal(0)
     for place, result in enumerate(batch):

@@ -1,8 +1,9 @@
-"""A whole answer from the cache: template, fingerprint, verified get, receipt data and ledger, beside litellm's; then from an answer file.
+"""A whole answer from the cache (template, fingerprint, verified get, receipt data, ledger) compared with litellm's.
 
     python benchmarks/replay.py [--rounds 2000] [--rows 10000] [--latency 1.0] [--answers 10000]
 
-The live call goes to the simulator in another process, which takes `--latency` seconds, less than a model takes. Medians; of hits in processor time.
+The same is measured from an answer file. The live call goes to the simulator in another process, which takes `--latency`
+seconds, less than a model takes. Figures are medians; hits are measured in processor time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from figures import note
 from claude_force_nb import AsyncAgentOrchestrator
 from claude_force_nb.simulator import SimulatorProcess
 
-# Times a bare get of diskcache.
+# As a multiple of a bare get of diskcache.
 RUN_BOUND = 6.0
 LITELLM_BOUND = 10.0
 ROWS_BOUND_SECONDS = 1.0
@@ -31,8 +32,8 @@ SOURCE = "def f(x):\n" + "    x = x + 1\n" * 40
 
 
 def litellm_hit(url: str) -> Optional[Callable[[], Any]]:
-    """Return a completion that litellm answers from its default cache, which is in memory; None where litellm is not installed."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else importing it asks the network
+    """Return a completion that litellm answers from its default in-memory cache; None if litellm is not installed."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise importing it accesses the network
     try:
         import litellm
         from litellm.caching.caching import Cache
@@ -50,7 +51,7 @@ def litellm_hit(url: str) -> Optional[Callable[[], Any]]:
 
     try:
         complete()
-    except ImportError as error:  # it imports parts of its proxy when it first asks, whose libraries it does not bring
+    except ImportError as error:  # its first call imports parts of its proxy, whose libraries it does not depend on
         print(f"litellm cannot ask: {error}")
         return None
     return complete

@@ -1,9 +1,9 @@
-"""Run all benchmarks and print their figures in one table, beside their bounds: what ``make bench`` does.
+"""``make bench``: run all benchmarks, and print their figures with their bounds in one table.
 
     python benchmarks/run_all.py [--write] [--quick]
 
-With `--write` the table goes into README.md beside this file, with the machine and the day. Takes under fifteen minutes on two cores; what
-one benchmark prints by itself is shown as it runs.
+With `--write`, the table is written to README.md in this folder, with the machine and the date. This takes under fifteen minutes
+on two cores; the output of each benchmark is shown as it runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 MOST_SECONDS = 900.0
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 
-# What is run, with what takes it down to its share of the time.
+# The benchmarks, with arguments that keep each within its share of the time.
 RUNS: List[Tuple[str, ...]] = [
     ("prompt_cache.py",),
     ("cache.py", "--rounds", "1500"),
@@ -48,7 +48,7 @@ QUICK = {
 
 
 def machine() -> str:
-    """Return what this machine is: processor, cores, system, Python."""
+    """Return a description of this machine: processor, cores, system, Python."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -58,7 +58,7 @@ def machine() -> str:
 
 
 def number(value: float) -> str:
-    """Return a figure with three digits or so."""
+    """Return a figure with about three digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
@@ -75,7 +75,7 @@ def table(figures: Sequence[Figure]) -> List[str]:
 
 
 def write(lines: Sequence[str]) -> None:
-    """Put the table into README.md, in place of the one before."""
+    """Write the table to README.md, in place of the previous one."""
     path = HERE / "README.md"
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)

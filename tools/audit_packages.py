@@ -1,9 +1,9 @@
-"""Looks the packages of an environment up in the database of known vulnerabilities, with pip-audit.
+"""Checks the packages of an environment for known vulnerabilities, with pip-audit.
 
     python tools/audit_packages.py PIP_AUDIT SITE_PACKAGES
 
-Exits with 1 where one of them has a known vulnerability. Where the database cannot be reached it says so and exits with 0: a change to this
-package is not at fault for that.
+The exit status is 1 if a package has a known vulnerability. If the database cannot be reached, the script says so and exits
+with 0, since that is not the fault of a change to this package.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import subprocess
 import sys
 from typing import Any, Dict, List
 
-# diskcache unpickles what it finds in its file, and no release mends that. Ours reads it through a store that unpickles nothing:
-# tests/cache/test_attacks.py plays the attack.
+# diskcache unpickles data from its file, which no release fixes. This package reads it through a store that never unpickles;
+# tests/cache/test_attacks.py tries the attack.
 ACCEPTED = ("CVE-2025-69872",)
 _SECONDS = 10
 
 
 def audit(pip_audit: str, folder: str) -> int:
-    """Print one line for what was found, or one for each vulnerability, and return the exit status."""
+    """Print the result in one line, or a line for each vulnerability, and return the exit status."""
     command = [pip_audit, "--path", folder, "--format", "json", "--progress-spinner", "off", "--timeout", str(_SECONDS)]
     for accepted in ACCEPTED:
         command += ["--ignore-vuln", accepted]

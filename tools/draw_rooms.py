@@ -1,4 +1,4 @@
-"""Draws the rooms of the package as an SVG: a room stands above those that it imports, in layers."""
+"""Draws the subpackages ("rooms") as an SVG, in layers: each is above those that it imports."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Dict, List, Mapping, Set
 __all__ = ["drawing"]
 
 _WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _LAYER_HEIGHT, _MARGIN = 760, 98, 30, 76, 8
-# Colours that are legible on a light and on a dark page.
+# Colours that are legible on light and dark pages.
 _STYLE = (
     "rect{fill:#e8eef7;stroke:#5b7aa8;rx:5} text{fill:#1c2733;font:13px sans-serif;text-anchor:middle} "
     "path{fill:none;stroke:#8496ab;stroke-width:1.3}"
 )
-# The order within a layer settles long before.
+# More than enough for the order within the layers to settle.
 _SWEEPS = 12
 
 
 def _layers(imports: Mapping[str, Set[str]]) -> List[List[str]]:
     """Return the rooms from the top layer down.
 
-    Each stands one layer above the highest of those that it imports; one that imports none stands right below the lowest that imports it.
+    Each room is one layer above the highest room that it imports; a room without imports is right below the lowest one that
+    imports it.
     """
     heights: Dict[str, int] = {}
 
@@ -37,7 +38,7 @@ def _layers(imports: Mapping[str, Set[str]]) -> List[List[str]]:
 
 
 def _places(imports: Mapping[str, Set[str]]) -> Dict[str, float]:
-    """Return the centre of each room from left to right, with connected rooms below each other as far as they have space."""
+    """Return the horizontal centre of each room, with connected rooms below each other where space permits."""
     layers = _layers(imports)
     neighbours: Dict[str, Set[str]] = {}
     for room, targets in imports.items():
@@ -64,12 +65,12 @@ def _places(imports: Mapping[str, Set[str]]) -> Dict[str, float]:
 
 
 def drawing(imports: Mapping[str, Set[str]]) -> str:
-    """Return an SVG of rooms and what each imports directly.
+    """Return an SVG of the rooms and their direct imports.
 
     Parameters
     ----------
     imports : mapping of str to set of str
-        Without circles.
+        Imports by room, without cycles.
     """
     layers, centres = _layers(imports), _places(imports)
     tops = {room: _MARGIN + level * _LAYER_HEIGHT for level, layer in enumerate(layers) for room in layer}

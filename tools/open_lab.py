@@ -1,11 +1,11 @@
-"""``make lab``: open copies of the notebooks in JupyterLab, answered by the simulator.
+"""``make lab``: open copies of the notebooks in JupyterLab, with answers from the simulator.
 
 ::
 
     python tools/open_lab.py [NOTEBOOK] [--folder FOLDER] [JupyterLab's options …]
 
-The notebooks in git stay as they are: JupyterLab is given copies in ``build/notebooks``. A copy in which something was changed is
-kept, and opened again. Each kernel starts a simulator of its own with its first question; after
+The notebooks in git do not change: JupyterLab opens copies in ``build/notebooks``. Copies that were edited are kept and opened
+again. Each kernel starts a simulator of its own with its first call; after
 ``%claude_config base_url=https://api.anthropic.com`` a session calls the API, with the key in ``ANTHROPIC_API_KEY``.
 """
 
@@ -24,12 +24,12 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 
 
 def copy_notebooks(folder: Path) -> List[Path]:
-    """Copy the notebooks into `folder`, but for those of which there is a copy.
+    """Copy the notebooks to `folder`, unless there is a copy already.
 
     Returns
     -------
     list of Path
-        Copies that differ from their original, and stayed as they were.
+        Existing copies that differ from their original, and were kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
@@ -43,14 +43,14 @@ def copy_notebooks(folder: Path) -> List[Path]:
 
 
 def environment(folder: Path) -> Dict[str, str]:
-    """Return the environment of JupyterLab: answers from the simulator, and cache and ledger beside the copies."""
+    """Return JupyterLab's environment: answers come from the simulator; cache and ledger are next to the copies."""
     state = folder / ".claude-force"
     return {"CLAUDE_FORCE_HOME": str(state), **os.environ, "CLAUDE_FORCE_BASE_URL": "simulator"}
 
 
 def command(notebook: str, options: List[str]) -> List[str]:
-    """Return the command that opens one of the copies, run in their folder."""
-    # Root is whom one is in a container; the server listens to this machine only, and asks for its token.
+    """Return the command that opens one of the copies; it must run in their folder."""
+    # In a container one is often root. The server listens on this machine only, and requires its token.
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     return [sys.executable, "-m", "jupyter", "lab", *root, *options, notebook]
 

@@ -4,9 +4,9 @@
 
     python tools/release_check.py [--output FOLDER]
 
-Wheel and sdist are built twice, from two copies of what git has, in different folders. Nothing is uploaded and no tag is made: the
-last lines of the checklist say what is left to do by hand. The exit status is 1 if something does not hold. Needs hatchling and twine
-(the extra ``dev``) and git.
+Wheel and sdist are built twice, from two copies of the files in git, in different folders. Nothing is uploaded and no tag is
+created: the last lines of the checklist say what is left to do by hand. The exit status is 1 if a check fails. Needs hatchling
+and twine (the extra ``dev``) and git.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = "claude_force_nb"
 KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")  # https://keepachangelog.com/en/1.1.0/
-# What a wheel is of no use without, beside the modules.
+# Files other than modules without which a wheel is useless.
 NEEDED = (
     "py.typed",
     "quickstart.ipynb",
@@ -49,11 +49,11 @@ MOST_WHEEL_BYTES = 2_000_000
 
 
 class Problem(Exception):
-    """What does not hold, in one line."""
+    """A failed check, described in one line."""
 
 
 def package_version(root: Path = REPOSITORY) -> str:
-    """Return the version in ``claude_force_nb/__init__.py``, the one place that has it, without importing the package."""
+    """Return the version from ``claude_force_nb/__init__.py``, its only source, without importing the package."""
     tree = ast.parse((root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     found = [
         node.value.value
@@ -68,7 +68,7 @@ def package_version(root: Path = REPOSITORY) -> str:
 
 
 def check_version(root: Path = REPOSITORY) -> str:
-    """The version stands in one file."""
+    """Check that the version is defined in one file only."""
     version = package_version(root)
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
     if not re.search(r'^dynamic = \[.*"version"', text, re.MULTILINE) or re.search(
@@ -79,7 +79,7 @@ def check_version(root: Path = REPOSITORY) -> str:
 
 
 def check_changelog(root: Path = REPOSITORY) -> str:
-    """The first section is of this version, and its entries stand under kinds of Keep a Changelog."""
+    """Check that the first section is for this version, with entries under the headings of Keep a Changelog."""
     version = package_version(root)
     lines = (root / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
     sections = [line for line in lines if line.startswith("## ")]
@@ -101,17 +101,17 @@ def check_changelog(root: Path = REPOSITORY) -> str:
 
 
 def copy_tree(root: Path, target: Path) -> None:
-    """Copy what a commit of everything in `root` would have."""
+    """Copy the files that a commit of everything in `root` would contain."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=str(root), stdout=subprocess.PIPE, check=True).stdout.decode("utf-8")
     for name in filter(None, listed.split("\0")):
         if (root / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(str(root / name), str(target / name))  # with a new time: it must not count
+            shutil.copy(str(root / name), str(target / name))  # with a new time, which must not matter
 
 
 def build(root: Path, output: Path) -> Tuple[Path, Path]:
-    """Build wheel and sdist of a copy of `root`; returns their paths."""
+    """Build wheel and sdist from a copy of `root`, and return their paths."""
     with tempfile.TemporaryDirectory(prefix="release-") as folder:
         tree = Path(folder) / "tree"
         copy_tree(root, tree)
@@ -129,7 +129,7 @@ def build(root: Path, output: Path) -> Tuple[Path, Path]:
 
 
 def check_reproducible(first: Iterable[Path], second: Iterable[Path]) -> str:
-    """Both builds have the same bytes."""
+    """Check that both builds are identical byte for byte."""
     sums = [{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in built} for built in (first, second)]
     if sums[0] != sums[1]:
         differing = sorted(name for name in {*sums[0], *sums[1]} if sums[0].get(name) != sums[1].get(name))
@@ -138,7 +138,7 @@ def check_reproducible(first: Iterable[Path], second: Iterable[Path]) -> str:
 
 
 def check_wheel(wheel: Path, root: Path = REPOSITORY) -> str:
-    """The wheel has every module and file that it needs, and nothing else."""
+    """Check that the wheel contains every module and file that it needs, and nothing else."""
     with zipfile.ZipFile(str(wheel)) as archive:
         names = set(archive.namelist())
     inside = {name for name in names if name.startswith(PACKAGE + "/")}
@@ -159,7 +159,7 @@ def check_wheel(wheel: Path, root: Path = REPOSITORY) -> str:
 
 
 def check_sdist(sdist: Path, root: Path = REPOSITORY) -> str:
-    """The sdist has what it takes to build and to test, and no junk."""
+    """Check that the sdist contains everything for building and testing, and no stray files."""
     with tarfile.open(str(sdist)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "PKG-INFO", "tests/conftest.py"}
@@ -187,7 +187,7 @@ def metadata_of(wheel: Path) -> Dict[str, List[str]]:
 
 
 def check_metadata(wheel: Path, root: Path = REPOSITORY) -> str:
-    """What PyPI shows is complete."""
+    """Check that the metadata shown on PyPI is complete."""
     fields = metadata_of(wheel)
     if fields["Version"] != [package_version(root)]:
         raise Problem("the wheel is of version {}".format(fields["Version"]))
@@ -211,7 +211,7 @@ def check_metadata(wheel: Path, root: Path = REPOSITORY) -> str:
 
 
 def check_twine(built: Iterable[Path]) -> str:
-    """``twine check --strict``: PyPI would take the files, and can show the README."""
+    """Check with ``twine check --strict`` that PyPI would accept the files and can render the README."""
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
@@ -220,7 +220,7 @@ def check_twine(built: Iterable[Path]) -> str:
 
 
 def check_installed(wheel: Path, folder: Path, root: Path = REPOSITORY) -> str:
-    """In an empty environment the wheel installs, and its command says its version."""
+    """Check that the wheel installs in an empty environment, and its command prints the version."""
     environment = folder / "environment"
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
@@ -243,7 +243,7 @@ def check_installed(wheel: Path, folder: Path, root: Path = REPOSITORY) -> str:
 
 
 def check_git(root: Path = REPOSITORY) -> str:
-    """Everything is committed, and the version has no tag yet."""
+    """Check that everything is committed, and that the version has no tag yet."""
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=str(root), stdout=subprocess.PIPE, check=True).stdout
     if changed:
         raise Problem(f"{len(changed.splitlines())} files are not committed")
@@ -261,14 +261,14 @@ class Step(NamedTuple):
 
 
 def run_checks(output: Path, *, installed: bool = True, committed: bool = True) -> List[Step]:
-    """Run all checks; what was built lies in `output` afterwards.
+    """Run all checks, and leave the built files in `output`.
 
     Parameters
     ----------
     output : Path
-        A folder that is made, and emptied of what an earlier run has built.
+        Folder for the built files; those of earlier runs are removed.
     installed, committed : bool
-        False leaves out the installation, or what git says.
+        False skips the check of the installation, or that of git.
     """
     steps: List[Step] = []
 

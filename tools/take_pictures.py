@@ -1,11 +1,11 @@
-"""Take the pictures in docs/images, and the animation of the README, in a real JupyterLab that the simulator answers.
+"""Take the pictures in docs/images, and the animation in the README, in a real JupyterLab with the simulator.
 
 ::
 
     python tools/take_pictures.py [--output FOLDER] [PICTURE …]
 
-Needs Chromium, the extras ``browser`` and ``lab``, and Pillow for the animation. Everything that JupyterLab and the kernel write goes to a
-temporary folder. How the page is driven is in ``tests/support/live_lab.py``, which the tests in ``tests/browser`` use as well.
+Needs Chromium, the extras ``browser`` and ``lab``, and Pillow for the animation. JupyterLab and the kernel write only to a
+temporary folder. The page is driven by ``tests/support/live_lab.py``, which the tests in ``tests/browser`` use as well.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOST_BYTES = 200_000
 MOST_BYTES_OF_ANIMATION = 1_000_000
 LOAD = "%load_ext claude_force_nb"
 
-# A session to look at: paid and cached answers of three models, and a batch that goes on while the picture is taken.
+# A session for the dashboard: paid and cached answers of three models, and a batch that runs while the picture is taken.
 DASHBOARD = [
     LOAD + "\n%config ClaudeForce.budget = 0.5\n"
     "reviews = ['review {} of a pair of shoes'.format(number) for number in range(400)]",
@@ -87,7 +87,7 @@ def quickstart_cells() -> List[str]:
 
 
 def take_cell(notebook: NotebookPage, number: int, target: Path) -> None:
-    """Take the picture of a cell with its output, without focus or pointer."""
+    """Take a picture of a cell with its output, without focus or pointer."""
     notebook.page.evaluate("document.activeElement && document.activeElement.blur()")
     cell = notebook.cell(number)
     cell.scroll_into_view_if_needed()
@@ -97,14 +97,14 @@ def take_cell(notebook: NotebookPage, number: int, target: Path) -> None:
 
 
 def take_last(notebook: NotebookPage, cells: List[str], target: Path) -> None:
-    """Run all cells and take the last one."""
+    """Run all cells and take a picture of the last one."""
     for number in range(len(cells)):
         notebook.run(number)
     take_cell(notebook, len(cells) - 1, target)
 
 
 def take_dashboard(notebook: NotebookPage, cells: List[str], target: Path) -> None:
-    """Run all cells and take the dashboard while the last batch goes on."""
+    """Run all cells and take a picture of the dashboard while the last batch is running."""
     notebook.page.locator(".jp-CodeCell .cm-content").first.click()
     for _ in cells:
         notebook.page.keyboard.press("Shift+Enter")
@@ -115,7 +115,7 @@ def take_dashboard(notebook: NotebookPage, cells: List[str], target: Path) -> No
 
 
 def take_receipts(notebook: NotebookPage, cells: List[str], target: Path) -> None:
-    """Run all cells and take those that ask, below each other."""
+    """Run all cells and take a picture of those that ask a question, one below the other."""
     for number in range(len(cells)):
         notebook.run(number)
     notebook.page.evaluate("document.activeElement && document.activeElement.blur()")
@@ -128,7 +128,7 @@ def take_receipts(notebook: NotebookPage, cells: List[str], target: Path) -> Non
 
 
 class Film:
-    """Frames of the notebook panel, and how long each is shown."""
+    """Frames of the notebook panel, and the duration of each."""
 
     def __init__(self, notebook: NotebookPage) -> None:
         self._page = notebook.page
@@ -137,7 +137,7 @@ class Film:
         self._milliseconds: List[int] = []
 
     def shoot(self, milliseconds: int) -> None:
-        """Take one frame; one that shows nothing new lengthens the last."""
+        """Take one frame; if it shows nothing new, extend the last one instead."""
         from PIL import Image, ImageChops
 
         image = Image.open(io.BytesIO(self._panel.screenshot())).convert("RGB")
@@ -157,10 +157,10 @@ class Film:
         raise TimeoutError("what the animation waits for did not happen")
 
     def save(self, target: Path) -> None:
-        """Write the frames as a GIF that runs for ever, in one palette of 64 colours."""
+        """Write the frames as a GIF that loops forever, with one palette of 64 colours."""
         from PIL import Image
 
-        # Of the frame with the most colours.
+        # The palette is that of the frame with the most colours.
         richest = max(self._frames, key=lambda frame: len(frame.getcolors(frame.width * frame.height)))
         palette = richest.quantize(64, method=Image.Quantize.MEDIANCUT)
         frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self._frames]
@@ -170,7 +170,7 @@ class Film:
 
 
 def take_tour(notebook: NotebookPage, cells: List[str], target: Path) -> None:
-    """An answer streams in, a batch runs and is stopped, and run again it asks for the rest only."""
+    """Film an answer that streams in, and a batch that is stopped and then run again, which only sends the rest."""
     page = notebook.page
     notebook.run(0)
     page.wait_for_timeout(4000)  # the SDK is imported meanwhile
@@ -228,7 +228,7 @@ SCENES = {
 
 
 def environment(url: str, folder: Path) -> Dict[str, str]:
-    """Return the environment of JupyterLab: a server, and nothing of whoever runs this."""
+    """Return JupyterLab's environment: the server's address, and no settings of the person who runs this."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -244,7 +244,7 @@ def environment(url: str, folder: Path) -> Dict[str, str]:
 def take(browser: Any, name: str, target: Path) -> None:
     """Take one picture in a JupyterLab of its own."""
     scene = SCENES[name]
-    # A name of a folder that may be seen in a picture.
+    # A neutral folder name, since it may be visible in a picture.
     with tempfile.TemporaryDirectory() as above, Simulator(**scene.simulator) as simulator:
         folder = Path(above) / "ada"
         folder.mkdir()

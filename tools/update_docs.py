@@ -1,12 +1,12 @@
-"""Write the tables in docs/, and the drawing of the rooms, from the code that they describe.
+"""Generate the tables in docs/, and the drawing of the subpackages ("rooms"), from the code.
 
 ::
 
     python tools/update_docs.py            write them
     python tools/update_docs.py --check    write nothing; name each page that differs, exit status 1 if any does
 
-A table stands between ``<!-- NAME: made by tools/update_docs.py -->`` and ``<!-- /NAME -->``. The package must be installed, normally with
-``pip install -e .``
+A table is between ``<!-- NAME: made by tools/update_docs.py -->`` and ``<!-- /NAME -->``. The package must be installed,
+normally with ``pip install -e .``
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def batch() -> str:
 
 
 def settings() -> str:
-    """Return what ``%claude_config`` sets."""
+    """Return the settings of ``%claude_config``."""
     kinds = {"free": "yes", "tighten": "only stricter", "personal": "only if trusted"}
     rows = [
         (f"`{name}`", _takes(each), _default(each), kinds[each.project], each.meaning)
@@ -91,7 +91,7 @@ def settings() -> str:
 
 
 def agents() -> str:
-    """Return the agents that come with the package."""
+    """Return the built-in agents."""
     nowhere = REPOSITORY / "docs"
     library = AgentLibrary(nowhere, home=nowhere)
     built_in = [agent for agent in library.list() if agent.source == BUILT_IN]
@@ -100,13 +100,13 @@ def agents() -> str:
 
 
 def errors() -> str:
-    """Return the error tree, as errors.py draws it."""
+    """Return the error tree from the docstring of errors.py."""
     tree = (claude_force_nb.errors.__doc__ or "").partition("::\n")[2].strip("\n")
     return "```text\n{}\n```".format(re.sub(r"^    ", "", tree, flags=re.MULTILINE))
 
 
 def remedies() -> str:
-    """Return what each error means and the page that says what to do, nearest class first."""
+    """Return the meaning of each error and the page that says what to do about it, most specific class first."""
     rows = []
     for name in sorted(claude_force_nb.errors.__all__):
         error = getattr(claude_force_nb.errors, name)
@@ -125,7 +125,7 @@ def _from_reference(page: str) -> str:
 
 
 def _title(page: str) -> str:
-    """Return the heading that a link in docs/ leads to."""
+    """Return the text of the heading that a link in docs/ points to."""
     path, _, anchor = page.partition("#")
     text = (REPOSITORY / "docs" / path).read_text(encoding="utf-8")
     for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
@@ -135,7 +135,7 @@ def _title(page: str) -> str:
 
 
 def magics() -> str:
-    """Return the reference of every magic, as its ``--help`` shows it."""
+    """Return the reference of every magic, as shown by its ``--help``."""
     parts = []
     for name in sorted({name for names in ClaudeMagics.magics.values() for name in names}):
         module = import_module(f"claude_force_nb.notebook.commands.{name.partition('_')[2] or 'claude'}")
@@ -160,7 +160,7 @@ def magics() -> str:
 
 
 def commands() -> str:
-    """Return the help of each command of ``claude-force-nb``, eighty columns wide wherever it is written."""
+    """Return the help of each command of ``claude-force-nb``, always 80 columns wide."""
     parts = []
     for name, (module, meaning) in COMMANDS.items():
         parser = argparse.ArgumentParser(
@@ -214,7 +214,7 @@ _SAMPLING = {"free": "yes", "one": "temperature or top_p", "default": "no"}
 
 
 def models() -> str:
-    """Return the current models and what each takes, and where the columns are from."""
+    """Return the current models with what each accepts, and the sources of the columns."""
     rows = []
     for rules in CURRENT_MODELS:
         off = "cannot" if rules.always_thinks else ", ".join(f"`{kind}`" for kind in _OFF if kind in rules.thinking)
@@ -258,7 +258,7 @@ def _retirement(rules: ModelRules) -> str:
 
 
 def attacks() -> str:
-    """Return the attacks that tests/prompts/test_injection.py tries, and what each meets."""
+    """Return the attacks that tests/prompts/test_injection.py tries, and the defence against each."""
     known = json.loads((REPOSITORY / "tests" / "prompts" / "injection_attacks.json").read_text(encoding="utf-8"))
     rows = []
     for category, source in known["sources"].items():
@@ -284,12 +284,12 @@ def _amount(amount: Any) -> str:
     return f"{amount:.2f}"
 
 
-# Everything imports these; arrows to them would hide the others.
+# Nearly everything imports these, so arrows to them would hide the others.
 _EVERYWHERE = {"", "errors", "storage", "text_tables", "vocabulary", "warn"}
 
 
 def rooms() -> str:
-    """Return the drawing of which room imports which, without the imports that others imply."""
+    """Return the drawing of the imports between rooms, without those that follow from others."""
     package = REPOSITORY / "claude_force_nb"
     arrows: Dict[str, Set[str]] = {}
     for path in package.rglob("*.py"):
@@ -339,12 +339,12 @@ TABLES: Dict[str, Callable[[], str]] = {
 
 
 def updated(text: str) -> str:
-    """Return a page with its tables made anew; raises KeyError where it asks for a table that there is not."""
+    """Return a page with its tables regenerated; raises KeyError if it names an unknown table."""
     return _BLOCK.sub(lambda block: f"{block.group(1)}{TABLES[block.group(2)]()}\n{block.group(4)}", text)
 
 
 def pages() -> Iterator[Tuple[Path, str]]:
-    """Yield each file that is made from the code, at least in part, with the text that it is to have."""
+    """Yield each file that is generated at least in part, with its new text."""
     for page in PAGES:
         yield page, updated(page.read_text(encoding="utf-8"))
     yield REPOSITORY / "docs" / "images" / "rooms.svg", rooms()

@@ -2,16 +2,17 @@
 
 ::
 
-    python tools/update_prices.py            write the table; print what changed, and what in messages/models.py needs a look
+    python tools/update_prices.py            write the table; print what changed, and which models of messages/models.py
+                                             need a look
     python tools/update_prices.py --check    write nothing; name each model that differs, exit status 1 if any does
 
-``make prices`` installs the newest genai-prices and SDK first, and brings the pages up to date afterwards.
+``make prices`` installs the newest genai-prices and SDK first, and updates the pages afterwards.
 
-Needs Python 3.11 or newer and the genai-prices whose data is wanted. The result depends on that data alone, never on
-the clock: ``dated`` is the newest date that the Anthropic entries themselves state (a price's start, or "as of" in a
-comment), since the package states no date of its data.
+Needs Python 3.11 or newer and the desired version of genai-prices. The result depends on its data alone, never on the
+clock: ``dated`` is the newest date in the Anthropic entries themselves (a price's start, or "as of" in a comment),
+since the package does not state the date of its data.
 
-Rules of the source that this file relies on and checks, so that a change of them stops here and not in a bill: a batch
+This script relies on two rules of the source, and checks them so that a change stops here and not in a bill: a batch
 costs half the standard price of every token; the only conditions on a price are a start date, a batch and fast speed.
 """
 
@@ -30,7 +31,7 @@ from claude_force_nb.messages.models import CURRENT_MODELS, rules_for
 
 PRICES = Path(__file__).resolve().parent.parent / "claude_force_nb" / "costs" / "prices.json"
 
-# Our names for the source's; the source has one price for five-minute writes, named cache_write_mtok.
+# The source's names by ours; it has one price for five-minute writes, named cache_write_mtok.
 RATES = {
     "input_mtok": "input_mtok",
     "output_mtok": "output_mtok",
@@ -39,7 +40,8 @@ RATES = {
     "cache_write_1h_mtok": "cache_write_1h_mtok",
 }
 SEARCHES = "web_searches_kcount"
-# Models that share a row of the documentation's price list ("Pricing", October 2026) with one that the source has.
+# Models that the source lacks, by the model with which they share a row in the documentation's price list ("Pricing",
+# October 2026).
 SAME_PRICE = {"claude-mythos-5": "claude-fable-5", "claude-mythos-5-1": "claude-fable-5-1"}
 LINE_OF_MODELS = re.compile(r"claude-([a-z]+)-(\d+)(?:-(\d+))?")
 AS_OF = re.compile(r"as of (\d{4}-\d{2}-\d{2})")
@@ -51,7 +53,7 @@ def _amount(value: Decimal) -> str:
 
 
 def _patterns(clause: Any) -> Iterator[str]:
-    """Spell a match rule as strings: ``name``, ``prefix*``, ``*part*``, ``/regex/``."""
+    """Yield the patterns of a match rule: ``name``, ``prefix*``, ``*part*``, ``/regex/``."""
     kind = type(clause).__name__
     if kind == "ClauseOr":
         for part in clause.or_:
@@ -74,7 +76,7 @@ def _starts(price: Any) -> List[int]:
 
 
 def _at(value: Any, start: Optional[int]) -> Optional[Decimal]:
-    """Return the price that `value` gives to a request over `start` input tokens (None: the base)."""
+    """Return the price in `value` for a request of more than `start` input tokens; None is the base price."""
     if value is None or isinstance(value, Decimal):
         return value
     price: Decimal = value.base
@@ -163,7 +165,7 @@ def _newest(models: Dict[str, Any]) -> Dict[str, str]:
 
 
 def _add_same_price(models: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the models in order, with those added that cost what another does and that the source lacks."""
+    """Return the models in order, with the models of `SAME_PRICE` added."""
     added = dict(models)
     for name, other in SAME_PRICE.items():
         if name not in models:
@@ -191,7 +193,7 @@ def build() -> Dict[str, Any]:
 
 
 def render(table: Dict[str, Any]) -> str:
-    """Return the table as text with one line per price, so that a change of price is a change of one line."""
+    """Return the table as text with one line per price, so that a price change is a diff of one line."""
     lines = ["{"]
     for key in ("source", "dated", "batch_factor", "aliases"):
         lines.append(f"  {json.dumps(key)}: {json.dumps(table[key])},")
@@ -211,7 +213,7 @@ def render(table: Dict[str, Any]) -> str:
 
 
 def differences(old: Dict[str, Any], new: Dict[str, Any]) -> List[str]:
-    """Name what changed, one line each; nothing for equal tables."""
+    """Return a line for each difference between two tables."""
     lines = [f"{key}: {old.get(key)} -> {new[key]}" for key in new if key != "models" and old.get(key) != new[key]]
     was, now = old.get("models", {}), new["models"]
     for name in sorted(set(was) | set(now)):
@@ -221,21 +223,21 @@ def differences(old: Dict[str, Any], new: Dict[str, Any]) -> List[str]:
 
 
 def sdk_models() -> List[str]:
-    """Return the names of models that the installed SDK knows."""
+    """Return the names of the models that the installed SDK knows."""
     from anthropic.types import model
 
     return sorted({name for part in get_args(model.Model) for name in get_args(part)})
 
 
 def models_to_look_at(names: Iterable[str], today: datetime.date) -> List[str]:
-    """Name the models whose rules nobody has written down, or that are gone; one line each.
+    """Return a line for each model without rules in ``messages/models.py``, and for each model there that is gone.
 
-    The rules in ``messages/models.py`` are read in the documentation, each with its source: no package has them as data.
+    Those rules are copied from the documentation by hand, each with its source, since no package has them as data.
 
     Parameters
     ----------
     names : iterable of str
-        Of the price table and of the SDK.
+        Model names in the price table and in the SDK.
     today : datetime.date
     """
     lines = []
@@ -252,7 +254,7 @@ def models_to_look_at(names: Iterable[str], today: datetime.date) -> List[str]:
 
 
 def _is_current(name: str) -> bool:
-    """Whether a model is of version 4.5 or later; those before have rules in common."""
+    """Return whether a model is of version 4.5 or later; earlier ones share common rules."""
     found = LINE_OF_MODELS.match(name)
     return found is not None and (int(found.group(2)), int(found.group(3) or 0)) >= (4, 5)
 
