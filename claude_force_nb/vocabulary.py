@@ -22,6 +22,7 @@ __all__ = [
     "MISSING_MODES",
     "PROMPT_CACHE_MODES",
     "ROUTES",
+    "counted",
     "did_you_mean",
     "is_name",
     "is_positive",
@@ -85,6 +86,13 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 def is_name(text: object) -> bool:
     """Return whether a text is a valid name of an agent or a conversation: ``[A-Za-z0-9_-]+``, so that it is never a path."""
     return isinstance(text, str) and bool(text) and _NAME_CHARACTERS.issuperset(text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 entry``, ``2,000 entries``."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{number:,} {noun}s"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Dict, Iterator, Tuple
 
 import pytest
 
 import claude_force_nb
+from claude_force_nb.vocabulary import counted
 
 PACKAGE = Path(claude_force_nb.__file__).resolve().parent
 TESTS = Path(__file__).resolve().parent
@@ -86,3 +88,34 @@ def test_nothing_private_is_imported(trees: Dict[str, ast.AST]) -> None:
         if alias.name.startswith("_") and not alias.name.startswith("__")
     ]
     assert private == []
+
+
+# A number in braces, and the noun behind it.
+_COUNTED = re.compile(
+    r"\{(?P<number>[^{}]*)\} (?:[a-z]+ )?(entries|rows|answers|calls|tokens|models|agents|turns|jobs|requests|cells|lines|files|keys"
+    r"|prompts|images|bytes|characters|columns|messages|fields|times|pages)\b"
+)
+_COUNT = re.compile(
+    r"\blen\(|\b(count|number|rows|entries|calls|hits|pages|turns|tokens|clear\(\)|prune\(\)|size_bytes)\b"
+)
+
+
+def test_one_thing_is_not_many(sources: Dict[str, str]) -> None:
+    """A number in a message has its noun from `vocabulary.counted`, so that nobody reads of 1 rows."""
+    wrong = [
+        f"{name}: {found.group()}"
+        for name, text in sources.items()
+        if not name.startswith("simulator/")  # which knows nothing of the client, and speaks as the API does
+        for found in _COUNTED.finditer(text)
+        if _COUNT.search(found["number"]) and "OVERHEAD_BYTES" not in found["number"]  # this one is never small
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [(0, "row", "0 rows"), (1, "row", "1 row"), (2000, "shared entry", "2,000 shared entries"), (1, "entry", "1 entry"), (3, "key", "3 keys")],
+)  # fmt: skip
+def test_numbers_with_their_nouns(number: int, noun: str, text: str) -> None:
+    """One is one, and whatever ends in -y keeps its vowel."""
+    assert counted(number, noun) == text

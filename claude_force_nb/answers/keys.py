@@ -10,6 +10,7 @@ from claude_force_nb.errors import SecretError
 from claude_force_nb.storage.mac import Mac
 from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets, read_key
 from claude_force_nb.storage.user_folders import user_folder
+from claude_force_nb.vocabulary import counted
 
 from .public_keys import PublicKeys
 
@@ -47,7 +48,7 @@ class AnswerKeys:
         return bool(self._keys) or bool(self._public and self._public.signs_with)
 
     def __repr__(self) -> str:
-        return f"AnswerKeys({len(self._keys)} keys)"
+        return f"AnswerKeys({counted(len(self._keys), 'key')})"
 
     def __reduce__(self) -> str:
         raise TypeError("keys cannot be pickled")

@@ -8,6 +8,7 @@ import re
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.vocabulary import counted
 
 from .lines import KnownAnswer
 
@@ -118,7 +119,7 @@ def _differences(asked: Mapping[str, Any], known: Mapping[str, Any], agent: Opti
 def _difference_of_messages(messages: Any, others: Any) -> str:
     if not isinstance(others, list) or len(messages) != len(others):
         count = len(others) if isinstance(others, list) else 0
-        return f"its conversation ({len(messages)} messages where the file has {count})"
+        return f"its conversation ({counted(len(messages), 'message')} where the file has {count})"
     old, new = _text(others), _text(messages)
     if old == new:
         return "its attachments"

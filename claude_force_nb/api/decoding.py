@@ -8,6 +8,7 @@ from typing import Any, Iterable
 
 from claude_force_nb.errors import MalformedAnswerError
 from claude_force_nb.messages.nesting import is_nested_deeper
+from claude_force_nb.vocabulary import counted
 
 __all__ = ["Redactor", "decode_json", "is_web_page", "joined", "repair_surrogates"]
 
@@ -38,7 +39,7 @@ class Redactor:
         self._bytes = tuple(secret.encode("utf-8", "surrogatepass") for secret in self.secrets)
 
     def __repr__(self) -> str:
-        return f"Redactor({len(self.secrets)} secrets)"
+        return f"Redactor({counted(len(self.secrets), 'secret')})"
 
     def text(self, text: str) -> str:
         """Return `text` without secrets."""

@@ -9,6 +9,7 @@ from typing import Any, AsyncGenerator, Callable, Iterator, List, NamedTuple, Op
 
 from claude_force_nb.errors import CallTimeoutError, MalformedAnswerError, StreamCutError
 from claude_force_nb.messages.nesting import load_json
+from claude_force_nb.vocabulary import counted
 
 __all__ = ["MOST_BODY_BYTES", "SLOWEST", "Head", "Pace", "iter_events", "iter_lines", "read_body", "read_head"]
 
@@ -57,7 +58,7 @@ async def _paced(
             if waited >= pace.seconds:
                 if size < pace.least_bytes:
                     raise CallTimeoutError(
-                        f"the server sent {size:,} bytes in {waited:.0f} s, which is too slow to finish; try again later"
+                        f"the server sent {counted(size, 'byte')} in {waited:.0f} s, which is too slow to finish; try again later"
                     )
                 size, waited = 0, 0.0
             yield piece

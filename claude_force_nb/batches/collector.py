@@ -126,7 +126,7 @@ class Collector:
             await retry_until_answered(download, self._schedule, what, remedy=_remedy(batch_id))
             if len(failed) == len(left):
                 break
-            logger.warning("batch %s: %d rows are missing in its results", batch_id, len(left) - len(failed))
+            logger.warning("batch %s: rows without a line in its results: %d", batch_id, len(left) - len(failed))
             if attempt + 1 < _DOWNLOADS:
                 await Backoff(self._schedule).wait()
         for line in failed.values():
@@ -158,7 +158,9 @@ class Collector:
         finally:
             await lines.aclose()
         if strangers:
-            logger.info("batch %s: %d lines of its results are repeated or of other requests", batch_id, strangers)
+            logger.info(
+                "batch %s: lines of its results that are repeated or of other requests: %d", batch_id, strangers
+            )
 
 
 def _remedy(batch_id: str) -> str:

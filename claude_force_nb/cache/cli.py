@@ -7,6 +7,7 @@ import sys
 from typing import Dict
 
 from claude_force_nb.errors import ConfigurationError
+from claude_force_nb.vocabulary import counted
 
 from .response_cache import ResponseCache
 
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.yes and not _agreed(stats.entries, str(cache.directory)):
             print("nothing was removed")
             return 1
-        print(f"removed {cache.clear():,} entries")
+        print(f"removed {counted(cache.clear(), 'entry')}")
         return 0
 
 
@@ -89,18 +90,18 @@ def _run_shared(cache: ResponseCache, arguments: argparse.Namespace) -> int:
         print(f"{shared.name} cannot be asked now")
         return 1
     if arguments.action == "stats":
-        print(f"server     {shared.name}\nentries    {stats.entries:,}\nsize       {stats.size_bytes:,} bytes")
+        print(f"server     {shared.name}\nentries    {stats.entries:,}\nsize       {counted(stats.size_bytes, 'byte')}")
         return 0
     if not arguments.yes and not _agreed(stats.entries, f"{shared.name}, which others use"):
         print("nothing was removed")
         return 1
-    print(f"removed {shared.clear() or 0:,} entries")
+    print(f"removed {counted(shared.clear() or 0, 'entry')}")
     return 0
 
 
 def _agreed(entries: int, directory: str) -> bool:
     try:
-        answer = input(f"remove {entries:,} entries from {directory}? [y/N] ")
+        answer = input(f"remove {counted(entries, 'entry')} from {directory}? [y/N] ")
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes")

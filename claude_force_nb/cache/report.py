@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from claude_force_nb.vocabulary import counted
+
 __all__ = ["CacheStats", "SharedStats", "VerifyReport"]
 
 
@@ -116,4 +118,4 @@ class VerifyReport:
     def __str__(self) -> str:
         if not self.available:
             return "the cache cannot be read"
-        return f"{self.entries:,} entries: {self.intact:,} intact, {self.expired:,} expired, {self.corrupt:,} corrupt, {self.foreign_key:,} of a foreign key; {self.size_bytes:,} bytes"
+        return f"{counted(self.entries, 'entry')}: {self.intact:,} intact, {self.expired:,} expired, {self.corrupt:,} corrupt, {self.foreign_key:,} of a foreign key; {counted(self.size_bytes, 'byte')}"

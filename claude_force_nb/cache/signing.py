@@ -19,6 +19,7 @@ from typing import Dict, Iterable, Tuple
 from zlib import crc32
 
 from claude_force_nb.storage.mac import Mac
+from claude_force_nb.vocabulary import counted
 
 __all__ = [
     "NEVER",
@@ -100,7 +101,7 @@ class KeyRing:
         self._signer = self._keys[self.key_id]
 
     def __repr__(self) -> str:
-        return f"KeyRing({len(self._keys)} keys, signing with {self.key_id.hex()})"
+        return f"KeyRing({counted(len(self._keys), 'key')}, signing with {self.key_id.hex()})"
 
     def __reduce__(self) -> str:
         raise TypeError("a key ring holds keys and cannot be pickled")
@@ -167,7 +168,7 @@ class RecordKeys:
         self._keys = [Mac(_derive(secret, b"signing key of records, version 1")) for secret in secrets]
 
     def __repr__(self) -> str:
-        return f"RecordKeys({len(self._keys)} keys)"
+        return f"RecordKeys({counted(len(self._keys), 'key')})"
 
     def __reduce__(self) -> str:
         raise TypeError("keys cannot be pickled")

@@ -10,6 +10,7 @@ from claude_force_nb.api.answer import PartialAnswer
 from claude_force_nb.api.limits import PacerWait
 from claude_force_nb.errors import ApiError, CallTimeoutError
 from claude_force_nb.messages.tokens import CHARACTERS_PER_TOKEN
+from claude_force_nb.vocabulary import counted
 
 __all__ = ["STOP_GRACE_SECONDS", "CallState", "CallStatus"]
 
@@ -57,7 +58,7 @@ class CallState:
         elif self.kind == "rate_limit" and self.seconds is not None:
             words += f", leaves in {_seconds(self.seconds)}"
         elif self.kind == "thinking" and self.thinking_tokens:
-            words += f", about {self.thinking_tokens:,} tokens"
+            words += f", about {counted(self.thinking_tokens, 'token')}"
         if self.reason and self.kind in ("retry", "rate_limit", "queued"):
             attempt = f"attempt {self.attempt} of {self.most_attempts}"
             if self.kind != "retry":

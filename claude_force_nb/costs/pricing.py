@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
 
 from claude_force_nb.errors import OptionError, UnknownModelError
 from claude_force_nb.messages.usage import EXACT, Usage
+from claude_force_nb.vocabulary import counted
 
 from .days import today
 from .model_prices import ModelPrices, Period, Rates, model_from_table, model_from_user, shown
@@ -59,7 +60,7 @@ class PriceTable:
         self._search: Callable[[str], Optional[ModelPrices]] = lru_cache(maxsize=256)(self._find)
 
     def __repr__(self) -> str:
-        return f"PriceTable({len(self._models)} models, {self.source}, dated {self.dated})"
+        return f"PriceTable({counted(len(self._models), 'model')}, {self.source}, dated {self.dated})"
 
     def __reduce__(self) -> Tuple[Any, ...]:
         # Pickle without the look-up cache; another process builds its own.

@@ -12,6 +12,7 @@ from typing import Any, Mapping
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.nesting import load_json, load_toml
 from claude_force_nb.storage.regular_file import read_regular
+from claude_force_nb.vocabulary import counted
 
 from .pricing import PriceTable, load_prices
 
@@ -39,8 +40,7 @@ class UserPrices:
     entries: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        count = len(self.entries)
-        return f"{self.source} ({count} model{'' if count == 1 else 's'})"
+        return f"{self.source} ({counted(len(self.entries), 'model')})"
 
 
 def read_prices(value: Any, *, source: str = "a mapping") -> UserPrices:

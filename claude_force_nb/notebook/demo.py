@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 from claude_force_nb.costs.ledger import Ledger, LedgerRow, default_ledger_path
 from claude_force_nb.errors import ClaudeForceError, ConfigurationError
 from claude_force_nb.simulator import Simulator
+from claude_force_nb.vocabulary import counted
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -170,7 +171,7 @@ def _receipts(notebook: NotebookNode) -> List[str]:
 
 def _summary(name: str, row: LedgerRow) -> str:
     spent = f"${row.cost:.4f}" if row.cost else "$0.00"
-    text = f"{name}: {row.calls} calls, {spent}"
+    text = f"{name}: {counted(row.calls, 'call')}, {spent}"
     return text + (f", {row.hits} cached, saved ${row.saved:.4f}" if row.hits else "")
 
 

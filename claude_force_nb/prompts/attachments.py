@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from claude_force_nb.errors import AttachmentError
+from claude_force_nb.vocabulary import counted
 
 __all__ = [
     "IMAGE_BOUND_TOKENS",
@@ -88,8 +89,8 @@ class Attachment:
     def __str__(self) -> str:
         if self.width:
             return f"[image {self.name}, {self.width} x {self.height} pixels]"
-        pages = f", {self.pages} page{'' if self.pages == 1 else 's'}" if self.pages else ""
-        return f"[PDF {self.name}{pages}, {len(self.data):,} bytes]"
+        pages = f", {counted(self.pages, 'page')}" if self.pages else ""
+        return f"[PDF {self.name}{pages}, {counted(len(self.data), 'byte')}]"
 
     def block(self) -> Dict[str, Any]:
         """Return the content block of the Messages API."""

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Optional
 
 from claude_force_nb.errors import TemplateError
 from claude_force_nb.messages.tokens import text_tokens
-from claude_force_nb.vocabulary import whole_number_fault
+from claude_force_nb.vocabulary import counted, whole_number_fault
 
 from .attachments import Attachment
 from .plain import is_missing
@@ -71,7 +71,7 @@ def head(value: Any, count: int = 5) -> Any:
         lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", value)
         if len(lines) <= count:
             return value
-        return "".join(lines[:count]) + f"[first {count} of {len(lines)} lines]"
+        return "".join(lines[:count]) + f"[first {count} of {counted(len(lines), 'line')}]"
     if isinstance(value, dict):
         return dict(list(value.items())[:count])
     if isinstance(value, (list, tuple)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict, Set, Tuple
 
 from claude_force_nb.errors import PromptInjectionError, PromptInjectionWarning
+from claude_force_nb.vocabulary import counted
 from claude_force_nb.warn import warn, warn_again
 
 from .template import RenderedPrompt
@@ -62,7 +63,6 @@ def notices(rendered: RenderedPrompt) -> Tuple[str, ...]:
     if not rendered.removed and not rendered.suspicions:
         return ()
     removed = [
-        f"{count:,} invisible character{'' if count == 1 else 's'} removed from {name}"
-        for name, count in rendered.removed.items()
+        f"{counted(count, 'invisible character')} removed from {name}" for name, count in rendered.removed.items()
     ]
     return (*removed, *(f"suspicious: {each}" for each in rendered.suspicions))

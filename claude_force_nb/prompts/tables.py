@@ -13,7 +13,7 @@ from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Seq
 from claude_force_nb.errors import TemplateError
 from claude_force_nb.messages.nesting import check_level
 from claude_force_nb.messages.text import well_formed
-from claude_force_nb.vocabulary import whole_number_fault
+from claude_force_nb.vocabulary import counted, whole_number_fault
 
 from .plain import free_name, json_data, literal, scalar, shortest, single_precision
 
@@ -73,12 +73,12 @@ class Table:
 
     def shape(self) -> str:
         """Describe the full size, and the part that is shown."""
-        rows = "unknown number of rows" if self.row_count is None else _count(self.row_count, "row")
-        parts = [f"{rows} x {_count(self.column_count, 'column')}"]
+        rows = "unknown number of rows" if self.row_count is None else counted(self.row_count, "row")
+        parts = [f"{rows} x {counted(self.column_count, 'column')}"]
         if self.more:
-            parts.append(f"only the first {_count(len(self.rows), 'row')} shown")
+            parts.append(f"only the first {counted(len(self.rows), 'row')} shown")
         if len(self.columns) < self.column_count:
-            parts.append(f"only the first {_count(len(self.columns), 'column')} shown")
+            parts.append(f"only the first {counted(len(self.columns), 'column')} shown")
         return "; ".join(parts)
 
     def described(self, text: str) -> str:
@@ -115,10 +115,6 @@ class Table:
         for name in self.columns:
             names.append(free_name(name, {*names, *self.columns[len(names) + 1 :]} if name in names else names))
         return [dict(zip(names, row)) for row in self.rows]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _markdown_cell(text: str) -> str:

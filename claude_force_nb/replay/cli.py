@@ -10,6 +10,7 @@ from typing import List
 from claude_force_nb.answers import AnswerFile
 from claude_force_nb.errors import AnswerFileError
 from claude_force_nb.storage.regular_file import own_target, replace_file
+from claude_force_nb.vocabulary import counted
 
 from .arguments import add_inputs, open_inputs, status_two_on_wrong_use
 from .comparing import changed_cells, failed_cells, missed_cells
@@ -80,12 +81,12 @@ def _stale(answers: AnswerFile) -> List[str]:
 
 
 def _summary(replayed: Replayed, answers: AnswerFile, problems: int) -> str:
-    parts = [f"{len(answers):,} answer{'' if len(answers) == 1 else 's'} in {answers.name}"]
+    parts = [f"{counted(len(answers), 'answer')} in {answers.name}"]
     if replayed.unused:
         parts.append(f"{len(replayed.unused):,} never used")
     if answers.unsigned:
         parts.append(f"{answers.unsigned:,} not signed by you")
-    parts.append(f"{problems:,} problem{'' if problems == 1 else 's'}" if problems else "ok")
+    parts.append(counted(problems, "problem") if problems else "ok")
     return " · ".join(parts)
 
 

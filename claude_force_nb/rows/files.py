@@ -23,6 +23,7 @@ from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.prompts.plain import json_data
 from claude_force_nb.storage.file_lock import try_lock
 from claude_force_nb.storage.regular_file import open_for_appending, open_regular, own_target, replace_file
+from claude_force_nb.vocabulary import counted
 
 from .answer_columns import FRAME_COLUMNS, answer_columns
 from .column_names import free_names
@@ -249,10 +250,8 @@ class RowFile:
         self._known[key] = offset
 
     def _not_signed(self) -> SourceError:
-        number = len(self._unsigned)
-        answers = "1 answer" if number == 1 else f"{number:,} answers"
         return SourceError(
-            f"{self.path} has {answers} without your signature, first in row {min(self._unsigned.values())}: somebody else wrote them,"
+            f"{self.path} has {counted(len(self._unsigned), 'answer')} without your signature, first in row {min(self._unsigned.values())}: somebody else wrote them,"
             " they were changed, or CLAUDE_CACHE_SECRET was different; give another name to ask again,"
             " or set trust_file to use them; nothing was sent"
         )

@@ -18,6 +18,7 @@ from typing import Any, AsyncIterable, AsyncIterator, BinaryIO, Dict, Iterable, 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.storage.regular_file import open_regular, project_of
+from claude_force_nb.vocabulary import counted
 
 from .columns import distinct_names
 from .csv_dialect import CsvDialect, find_dialect, fits, header_names
@@ -285,7 +286,7 @@ class FileRows:
                     yield dict(zip(names, fields))
                 else:
                     line = reader.line_num + above
-                    message = f"line {line} of {self.path.name} has {len(fields)} field{'' if len(fields) == 1 else 's'}, but its header has {len(names)}"
+                    message = f"line {line} of {self.path.name} has {counted(len(fields), 'field')}, but its header has {len(names)}"
                     yield BrokenRow(SourceError(message))
         except csv.Error as error:
             raise SourceError(f"line {reader.line_num + above} of {self.path.name}: {error}") from None

@@ -28,6 +28,7 @@ from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.messages.shown import ShownInNotebooks
 from claude_force_nb.messages.usage import Usage, sum_dollars
 from claude_force_nb.prompts.plain import free_name
+from claude_force_nb.vocabulary import counted
 
 from .answer_columns import answer_columns
 from .frames import assemble
@@ -100,7 +101,7 @@ class BatchSummary(ShownInNotebooks):
 
 def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
     parts = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    return f"{rows} rows: {parts or 'empty'}"
+    return f"{counted(rows, 'row')}: {parts or 'empty'}"
 
 
 class _Rows(Protocol):
@@ -186,7 +187,9 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         chosen = list(chosen)
         if chosen and all(type(each) is bool or type(each).__name__ in ("bool_", "bool") for each in chosen):
             if len(chosen) != len(self):
-                raise OptionError(f"{len(chosen)} times True or False for {len(self)} rows; give one for each row")
+                raise OptionError(
+                    f"{counted(len(chosen), 'time')} True or False for {counted(len(self), 'row')}; give one for each row"
+                )
             return self._part([place for place, each in enumerate(chosen) if each])
         return self._part([range(len(self))[place] for place in chosen])
 

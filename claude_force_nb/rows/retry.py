@@ -29,6 +29,7 @@ from claude_force_nb.errors import ClaudeForceError, SchemaError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import add_dollars, sum_dollars
+from claude_force_nb.vocabulary import counted
 
 from .yielding import LoopYielder
 
@@ -121,7 +122,7 @@ async def retry_notice(
     free = f"; {cached:,} in the cache by now" if cached else ""
     if not rows:
         return f"retry: nothing is sent{free}"
-    return f"retry: sends {rows:,} of {len(results):,} rows, {_price(bounds, results)}{free}"
+    return f"retry: sends {rows:,} of {counted(len(results), 'row')}, {_price(bounds, results)}{free}"
 
 
 def _price(bounds: Sequence[Optional[Decimal]], results: Mapping[int, ClaudeResult]) -> str:

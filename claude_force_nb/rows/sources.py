@@ -22,7 +22,7 @@ from claude_force_nb.errors import SourceError, UndefinedNameError
 from claude_force_nb.prompts.expressions import HOW_TO_SEND_BRACES
 from claude_force_nb.prompts.plain import find_name, is_absent
 from claude_force_nb.prompts.template import BUILTIN_NAMES, names
-from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.vocabulary import counted, did_you_mean
 
 from .feed import BrokenRow, NumberedRows, OwnOptions
 from .frames import Table, assemble
@@ -87,8 +87,8 @@ class Source:
         self.pending: Optional[Dict[int, Any]] = None
 
     def __repr__(self) -> str:
-        rows = "unknown" if self.total is None else self.total
-        return f"Source({self.name}, {rows} rows)"
+        rows = "unknown rows" if self.total is None else counted(self.total, "row")
+        return f"Source({self.name}, {rows})"
 
     def take_options_from(self, *, agent_column: Optional[str], model_column: Optional[str]) -> None:
         """Read each row's own agent or model from these columns."""

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+from claude_force_nb.vocabulary import counted
+
 from .prices import Terms, TokenUsage, dollars
 
 __all__ = ["Counters", "CounterBook", "Flight"]
@@ -92,12 +94,12 @@ class Counters:
 
     def __str__(self) -> str:
         return (
-            "{} calls ({}), {} answers, {} + {} tokens, ${}, most in flight {}, rate limited {}, "
+            "{} ({}), {}, {} + {} tokens, ${}, most in flight {}, rate limited {}, "
             "inside retry-after {}, faults {}, aborted by client {}"
         ).format(
-            self.calls,
+            counted(self.calls, "call"),
             ", ".join(f"{number} {status}" for status, number in sorted(self.by_status.items())) or "none",
-            self.completed,
+            counted(self.completed, "answer"),
             self.input_tokens,
             self.output_tokens,
             self.dollars,

@@ -683,7 +683,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     assert capsys.readouterr().out == "nothing was removed\n"
     monkeypatch.setattr("builtins.input", lambda _: "y")
     assert command("clear", "--dir", str(place)) == 0
-    assert capsys.readouterr().out == "removed 1 entries\n"
+    assert capsys.readouterr().out == "removed 1 entry\n"
     assert command("clear", "--dir", str(place), "--yes") == 0
 
 

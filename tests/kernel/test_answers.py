@@ -110,7 +110,7 @@ def test_save_prune_and_off(recorded: Dict[str, Any], tmp_path: Path) -> None:
         kernel.run("%claude_config model=haiku")
         assert only_answer(kernel.run(CELLS[-1]))
         assert shown(kernel.run("%claude_answers prune")) == "removed 3 answers that this run did not use"
-        assert shown(kernel.run("%claude_answers save")) == "1 answers are in y.answers.jsonl"
+        assert shown(kernel.run("%claude_answers save")) == "1 answer is in y.answers.jsonl"
         assert shown(kernel.run("%claude_answers off")) == "no answer file is used from now on"
     environment = {**frozen_environment(recorded, tmp_path), "CLAUDE_FORCE_ANSWERS_MODE": "frozen"}
     with LiveKernel({**environment, "CLAUDE_FORCE_ANSWERS": "y.answers.jsonl"}, str(tmp_path)) as kernel:

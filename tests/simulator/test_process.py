@@ -75,7 +75,7 @@ def test_command_line_prints_what_to_copy_and_ends_on_a_signal() -> None:
         assert send(url)[0] == 200
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=20)
-    assert rest.startswith("1 calls (1 200), 1 answers, ")
+    assert rest.startswith("1 call (1 200), 1 answer, ")
     assert rest.count("\n") == 1
     assert (process.returncode, errors) == (0, "")
 

@@ -14,7 +14,7 @@ from claude_force_nb.notebook.options.reading import read_setting
 from claude_force_nb.notebook.session.answers import trust_line
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.storage.regular_file import project_of
-from claude_force_nb.vocabulary import ANSWER_MODES, did_you_mean
+from claude_force_nb.vocabulary import ANSWER_MODES, counted, did_you_mean
 
 from .reference import Reference, wants_help
 
@@ -83,9 +83,11 @@ def answers(session: NotebookSession, line: str, *, environ: Mapping[str, str]) 
         raise OptionError(f"no answer file is used; name one: %claude_answers record review{SUFFIX}")
     if action == "save":
         recorded.file.save()
-        return line_bundle(f"{len(recorded.file):,} answers are in {recorded.file.name}")
+        return line_bundle(
+            f"{counted(len(recorded.file), 'answer')} {'is' if len(recorded.file) == 1 else 'are'} in {recorded.file.name}"
+        )
     if action == "prune":
-        return line_bundle(f"removed {recorded.file.prune():,} answers that this run did not use")
+        return line_bundle(f"removed {counted(recorded.file.prune(), 'answer')} that this run did not use")
     return _status(recorded.file, recorded.mode)
 
 
@@ -136,7 +138,7 @@ def _set_mode(session: NotebookSession, mode: str, path: str, options: Mapping[s
         return line_bundle(f"answers are recorded into {file.name}{_merge_hint(file.path)}")
     trust = f"; {trust_line(file.unsigned)}" if file.unsigned else ""
     also = "" if mode == "frozen" else " first"
-    return line_bundle(f"{file.name} answers{also}: {len(file):,} answers{trust}")
+    return line_bundle(f"{file.name} answers{also}: {counted(len(file), 'answer')}{trust}")
 
 
 def _merge_hint(path: str) -> str:

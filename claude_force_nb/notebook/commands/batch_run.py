@@ -22,6 +22,7 @@ from claude_force_nb.rows.results import BatchResult, BatchSummary, Tell
 from claude_force_nb.rows.retry import retry_notice, retry_rows
 from claude_force_nb.rows.run import ResultCollector
 from claude_force_nb.rows.sources import Source
+from claude_force_nb.vocabulary import counted
 
 from .cluster_route import ClusterRoute
 
@@ -128,7 +129,7 @@ class BatchRun:
     def describe(self) -> str:
         """Return the message shown when the run is stopped."""
         billed = self.collected.may_be_billed
-        calls = "1 call was in flight and" if billed == 1 else f"{billed} calls were in flight and"
+        calls = counted(billed, "call") + (" was in flight and" if billed == 1 else " were in flight and")
         parts = [
             self.progress.share(),
             f"{calls} may be billed" if billed else "",

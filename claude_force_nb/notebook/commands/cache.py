@@ -10,7 +10,7 @@ from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.notebook.kernel.asking import agreed
 from claude_force_nb.notebook.session.session import NotebookSession
-from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.vocabulary import counted, did_you_mean
 
 from .reference import Reference, wants_help
 
@@ -95,10 +95,12 @@ def _clear(response_cache: ResponseCache, tier: Optional[str], *, sure: bool) ->
         if not sure and not _sure(shared.stats().entries, f"{shared.name}, which others use"):
             return "nothing was removed"
         removed = shared.clear()
-        return f"{shared.name} cannot be asked now" if removed is None else f"cleared {removed:,} shared entries"
+        return (
+            f"{shared.name} cannot be asked now" if removed is None else f"cleared {counted(removed, 'shared entry')}"
+        )
     if not sure and not _sure(response_cache.stats().entries, str(response_cache.directory)):
         return "nothing was removed"
-    return f"cleared {response_cache.clear():,} entries"
+    return f"cleared {counted(response_cache.clear(), 'entry')}"
 
 
 def _sure(entries: int, directory: str) -> bool:
@@ -109,7 +111,7 @@ def _sure(entries: int, directory: str) -> bool:
     OptionError
         If the front end cannot ask.
     """
-    answer = agreed(f"remove {entries:,} answers from {directory}?")
+    answer = agreed(f"remove {counted(entries, 'answer')} from {directory}?")
     if answer is None:
         raise OptionError("cannot ask for confirmation here: %claude_cache clear --yes removes every entry")
     return answer

@@ -24,6 +24,7 @@ from claude_force_nb.notebook.options.names import check_target
 from claude_force_nb.notebook.options.table import LINE_OPTIONS
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
+from claude_force_nb.vocabulary import counted
 
 from .call_arguments import call_arguments, memory_arguments, take_option
 from .next_cell import put_code_below
@@ -205,7 +206,7 @@ class _Question:
 
     def _describe(self) -> str:
         count = 0 if self._partial is None else len(self._partial.text)
-        so_far = f"after {count} characters of the answer" if count else "before an answer came"
+        so_far = f"after {counted(count, 'character')} of the answer" if count else "before an answer came"
         return f"stopped {so_far}; run again to ask again"
 
     def _stopped(self, error: BaseException) -> ClaudeResult:

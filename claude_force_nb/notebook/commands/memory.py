@@ -9,7 +9,7 @@ from claude_force_nb.memory.conversations import Memory
 from claude_force_nb.notebook.display.bundles import Bundle, line_bundle
 from claude_force_nb.notebook.display.tables import table_bundle
 from claude_force_nb.text_tables import one_line
-from claude_force_nb.vocabulary import MEMORY_ACTIONS, did_you_mean
+from claude_force_nb.vocabulary import MEMORY_ACTIONS, counted, did_you_mean
 
 from .reference import Reference, wants_help
 
@@ -50,7 +50,7 @@ def memory(conversations: Memory, line: str) -> Bundle:
     name = names[0] if names else None
     if action == "clear":
         count = conversations.clear(name)
-        return line_bundle(f"{_turns(count)} forgotten{' of ' + name if name else ''}")
+        return line_bundle(f"{counted(count, 'turn')} forgotten{' of ' + name if name else ''}")
     if action == "undo":
         where, turn = conversations.undo(name)
         return line_bundle(f"forgotten, the last turn of {where}: {_excerpt(turn.question)}")
@@ -68,11 +68,7 @@ def _show(conversations: Memory, names: List[str]) -> Bundle:
             texts = (_excerpt(turn.question), _excerpt(turn.answer))
             rows.append([name, str(number), turn.label, turn.agent or "", *texts, f"{turn.tokens:,}"])
     header = ("conversation", "turn", "cell", "agent", "asked", "answered", "tokens")
-    return table_bundle(header, rows, footer=f"{_turns(len(rows))}, about {tokens:,} tokens")
-
-
-def _turns(count: int) -> str:
-    return "1 turn" if count == 1 else f"{count} turns"
+    return table_bundle(header, rows, footer=f"{counted(len(rows), 'turn')}, about {counted(tokens, 'token')}")
 
 
 def _excerpt(text: str) -> str:

@@ -11,6 +11,7 @@ import ipywidgets
 from claude_force_nb.notebook.display.bundles import bundle
 from claude_force_nb.notebook.display.screen import show_bundle
 from claude_force_nb.notebook.display.widgets import close_with_parts
+from claude_force_nb.vocabulary import counted
 
 from .drawing import STYLE, dashboard_bundle, section_html
 from .source import DashboardSource
@@ -161,7 +162,7 @@ class Dashboard:
 
     def _stop_all(self) -> None:
         count = sum(orchestrator.stop_all() for orchestrator in self._watching.orchestrators())
-        self._say(f"Stopped {count:,} call{'' if count == 1 else 's'}." if count else "Nothing to stop.")
+        self._say(f"Stopped {counted(count, 'call')}." if count else "Nothing to stop.")
 
     def _ask(self) -> None:
         cache = self._watching.orchestrator.cache
@@ -216,7 +217,7 @@ class Dashboard:
 
 
 def _answers(count: int, kind: str = "") -> str:
-    return f"{count:,} {kind}answer{'' if count == 1 else 's'}"
+    return f"{counted(count, kind + 'answer')}"
 
 
 class Dashboards:

@@ -9,6 +9,7 @@ from claude_force_nb.errors import SchemaError
 from claude_force_nb.messages.nesting import load_json
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.text_tables import escape_markdown, one_line, without_controls
+from claude_force_nb.vocabulary import counted
 
 from .bundles import Bundle, bundle, escape_html, folded_html, footer_html
 from .code import CODE_STYLE
@@ -126,7 +127,7 @@ def _folded(blocks: Sequence[Block]) -> str:
             at += 1
     shown = "".join([block.html for block in blocks[: at or len(blocks)]])
     rest = "".join([block.html for block in blocks[at:]]) if at else ""
-    return shown + folded_html(f"The rest of the answer: {left:,} characters", rest) if rest else shown
+    return shown + folded_html(f"The rest of the answer: {counted(left, 'character')}", rest) if rest else shown
 
 
 def _with_styles(inner: str) -> str:

@@ -14,6 +14,7 @@ from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.rows.results import BatchResult
 from claude_force_nb.text_tables import one_line, without_controls
+from claude_force_nb.vocabulary import counted
 
 from .bundles import Bundle, bundle, line_bundle
 from .comparison import compared_name
@@ -107,7 +108,7 @@ class BatchComparison:
 
     def __repr__(self) -> str:
         rows = len(self.columns[0].batch) if self.columns else 0
-        return f"BatchComparison({rows} rows: {', '.join(column.name for column in self.columns)})"
+        return f"BatchComparison({counted(rows, 'row')}: {', '.join(column.name for column in self.columns)})"
 
     @property
     def batches(self) -> List[BatchResult]:
@@ -209,7 +210,8 @@ class BatchComparison:
                 for column, place in zip(self.columns, places)
             ]
             rows.append((str(number), _short(" · ".join(map(str, inputs.get(number, {}).values()))), *answers))
-        footer = f"{len(differing):,} of {len(first):,} rows differ"
+        verb = "differs" if len(differing) == 1 else "differ"
+        footer = f"{len(differing):,} of {counted(len(first), 'row')} {verb}"
         if not rows:
             return line_bundle(footer)
         return table_bundle(("row", "input", *names), rows, footer=footer)

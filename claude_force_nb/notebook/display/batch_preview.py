@@ -20,6 +20,7 @@ from claude_force_nb.prompts.template import constants_behind, render
 from claude_force_nb.rows.estimate import BatchEstimate, Sampled, minutes_at_limits, prompt_cache_saving
 from claude_force_nb.rows.sources import Source
 from claude_force_nb.rows.yielding import LoopYielder
+from claude_force_nb.vocabulary import counted
 
 from .progress import duration
 from .tables import table_bundle
@@ -53,10 +54,10 @@ async def preview_batch(
     options = {name: value for name, value in arguments.items() if name not in of_the_run}
     sampled, first_error = await _go_through(orchestrator, source, options)
     if count == "api":
-        counted, why_not, left = await _count(orchestrator, sampled)
+        answers, why_not, left = await _count(orchestrator, sampled)
     else:
-        counted, why_not, left = [], "no row left this machine", 0
-    estimate = BatchEstimate.of(sampled, counted)
+        answers, why_not, left = [], "no row left this machine", 0
+    estimate = BatchEstimate.of(sampled, answers)
     rows: List[Tuple[str, str]] = [
         ("rows", f"{sampled.rows + sampled.broken:,}"),
         ("cached rows", f"{sampled.cached_rows:,}"),
@@ -66,7 +67,7 @@ async def preview_batch(
     if sampled.broken:
         rows.append(("cannot be made", f"{sampled.broken:,}, such as {first_error}"))
     if sampled.to_send:
-        rows.append(("tokens in", _tokens(estimate, len(counted), why_not)))
+        rows.append(("tokens in", _tokens(estimate, len(answers), why_not)))
         rows.append(("tokens out", _tokens_out(estimate)))
         rows.append(("price", _price(orchestrator, estimate, "api")))
         rows.append(("price via=batches", _price(orchestrator, estimate, "batches")))
@@ -80,7 +81,7 @@ def _what_left(orchestrator: AsyncAgentOrchestrator, rows: int) -> str:
     """Return a line that says how many rows have left this machine, if any."""
     if not rows:
         return "nothing was sent"
-    which = "1 row was" if rows == 1 else f"{rows} rows were"
+    which = counted(rows, "row") + (" was" if rows == 1 else " were")
     # The name under which requests know the server, since the port of a session's simulator differs each time.
     server = getattr(orchestrator.transport, "known_as", orchestrator.transport.base_url)
     return (
@@ -127,14 +128,14 @@ async def _count(orchestrator: AsyncAgentOrchestrator, sampled: Sampled) -> Tupl
         return [], f"they could not be counted: {error}", left
 
 
-def _tokens(estimate: BatchEstimate, counted: int, why_not: str) -> str:
+def _tokens(estimate: BatchEstimate, prompts: int, why_not: str) -> str:
     about = f"about {estimate.input_tokens:,.0f}"
     if math.isinf(estimate.input_error):
         return f"{about}, at four bytes a token; {why_not}"
-    if not estimate.input_error and counted >= estimate.sampled.to_send:
+    if not estimate.input_error and prompts >= estimate.sampled.to_send:
         return f"{estimate.input_tokens:,.0f}, counted by the API"
     share = estimate.input_error / estimate.input_tokens if estimate.input_tokens else 0.0
-    return f"{about} ± {100 * share:.1f} %, from {counted} prompts counted by the API"
+    return f"{about} ± {100 * share:.1f} %, from {counted(prompts, 'prompt')} counted by the API"
 
 
 def _tokens_out(estimate: BatchEstimate) -> str:
@@ -143,7 +144,7 @@ def _tokens_out(estimate: BatchEstimate) -> str:
     if estimate.output_tokens is None:
         return f"{most}, {sampled.max_tokens:,} per answer"
     about = estimate.output_tokens * sampled.to_send
-    return f"about {about:,.0f}, as in the {len(sampled.output_tokens)} cached answers; {most}"
+    return f"about {about:,.0f}, as in the {counted(len(sampled.output_tokens), 'cached answer')}; {most}"
 
 
 def _price(orchestrator: AsyncAgentOrchestrator, estimate: BatchEstimate, via: str) -> str:

@@ -9,6 +9,7 @@ from claude_force_nb.costs.report import dollars, known_dollars
 from claude_force_nb.messages.result import ClaudeResult, StatusCounts
 from claude_force_nb.messages.usage import sum_dollars
 from claude_force_nb.rows.results import BatchResult, BatchSummary
+from claude_force_nb.vocabulary import counted
 
 from .answers import result_bundle
 from .batch_rows import BatchRows
@@ -64,7 +65,7 @@ def _recorded_line(batch: Union[BatchResult, BatchSummary]) -> str:
 
 
 def _counts_line(rows: int, counts: Mapping[str, int]) -> str:
-    parts = [f"{rows:,} rows" if rows != 1 else "1 row"]
+    parts = [counted(rows, "row")]
     return " · ".join(parts + [f"{number:,} {kind.replace('_', ' ')}" for kind, number in counts.items() if number])
 
 

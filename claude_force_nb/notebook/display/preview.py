@@ -17,6 +17,7 @@ from claude_force_nb.messages.models import rules_for
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.tokens import content_tokens
 from claude_force_nb.text_tables import without_controls
+from claude_force_nb.vocabulary import counted
 
 from .bundles import Bundle, bundle, folded_html
 
@@ -81,7 +82,7 @@ def _size(base64_text: str) -> str:
     for unit, size in (("MB", 1_000_000), ("KB", 1_000)):
         if size_bytes >= size:
             return f"{size_bytes / size:.1f} {unit}"
-    return f"{size_bytes} bytes"
+    return counted(size_bytes, "byte")
 
 
 def _documents(value: Any) -> int:
@@ -160,7 +161,7 @@ def _folded(text: str, style: str) -> str:
     if len(text) > _LONGEST_UNFOLDED or text.count("\n") >= _LINES_UNFOLDED:
         shown = "\n".join(text[:_CHARACTERS_BEFORE_FOLD].split("\n")[:_LINES_BEFORE_FOLD])
         rest = text[len(shown) :]
-    more = folded_html(f"The rest: {len(rest):,} characters", f'<pre style="{style}">{escape(rest)}</pre>')
+    more = folded_html(f"The rest: {counted(len(rest), 'character')}", f'<pre style="{style}">{escape(rest)}</pre>')
     return f'<pre style="{style}">{escape(shown)}</pre>' + (more if rest else "")
 
 
@@ -203,10 +204,10 @@ def make_preview(
     body, hidden = _masked(request.body, listed)
     read = [request.body.get(name) for name in ("system", "messages", "tools", "output_config")]
     tokens, documents = content_tokens(read, documents=False), _documents(request.body.get("messages"))
-    beside = f" and {documents} document{'' if documents == 1 else 's'}" if documents else ""
+    beside = f" and {counted(documents, 'document')}" if documents else ""
     facts = [
         f"to {request.base_url} · fingerprint {request.fingerprint}",
-        f"about {tokens:,} tokens{beside} in, at most {request.max_tokens:,} out · at most {dollars(most)}",
+        f"about {counted(tokens, 'token')}{beside} in, at most {request.max_tokens:,} out · at most {dollars(most)}",
         *_reserved(request, most),
         *notes,
     ]
@@ -298,7 +299,7 @@ def _binary(block: Mapping[str, Any]) -> Optional[str]:
         return None
     data = source.get("data")
     if source.get("type") == "text" and isinstance(data, str):
-        what = data if len(data) <= _SHORT_DATA else f"{len(data):,} characters of text"
+        what = data if len(data) <= _SHORT_DATA else f"{counted(len(data), 'character')} of text"
     else:
         what = str(data or source.get("url") or source.get("file_id") or "").strip("()")
     named = [str(block["type"]), str(block.get("title") or ""), str(source.get("media_type") or ""), what]

@@ -21,6 +21,7 @@ from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.storage.secret import KEY_FILE_NAME, find_secrets
 from claude_force_nb.storage.user_folders import APPLICATION, home_relative, is_temporary, user_folder
 from claude_force_nb.text_tables import one_line
+from claude_force_nb.vocabulary import counted
 
 from .finding import NOTE, PROBLEM, Finding
 
@@ -97,7 +98,7 @@ def _cache(cache: ResponseCache) -> Finding:
     size, limit = stats.size_bytes / 1e6, stats.max_size_bytes / 1e6
     return Finding(
         "Cache",
-        f"{stats.entries:,} answer{'' if stats.entries == 1 else 's'}, {size:,.1f} of {limit:,.0f} MB, in {where}",
+        f"{counted(stats.entries, 'answer')}, {size:,.1f} of {limit:,.0f} MB, in {where}",
     )
 
 
@@ -141,7 +142,7 @@ def _local_ledger(path: Path) -> List[Finding]:
     total = _last_day(path, subject)
     if isinstance(total, Finding):
         return [total]
-    calls = f"{total.calls:,} call{'' if total.calls == 1 else 's'} to servers on this machine, {total.hits:,} cached"
+    calls = f"{counted(total.calls, 'call')} to servers on this machine, {total.hits:,} cached"
     return [Finding(subject, f"{calls}, in the last 24 hours, apart from real spending, in {home_relative(path)}")]
 
 

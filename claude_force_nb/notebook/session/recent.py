@@ -8,7 +8,7 @@ import traceback
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 from claude_force_nb.errors import ClaudeForceError, PromptError, RunInterrupted
-from claude_force_nb.vocabulary import whole_number_fault
+from claude_force_nb.vocabulary import counted, whole_number_fault
 
 __all__ = ["RecentCells", "describe_failure"]
 
@@ -26,7 +26,7 @@ def cut(text: str, most: int, *, end: bool = False) -> str:
     """Return about the first `most` characters of a text, or the last with `end`, with a note about what was cut."""
     if len(text) <= most:
         return text
-    left = f"[{len(text) - most:,} characters cut]"
+    left = f"[{counted(len(text) - most, 'character')} cut]"
     return f"{left}\n{text[-most:]}" if end else f"{text[:most]}\n{left}"
 
 
