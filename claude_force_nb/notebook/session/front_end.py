@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Mapping, MutableMapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Mapping, MutableMapping, Optional, Tuple
 
 from claude_force_nb.memory.conversations import CellRun
 from claude_force_nb.notebook.display.bundles import Bundle
@@ -32,7 +33,8 @@ class FrontEnd:
     def __init__(self, shell: Any, environ: Mapping[str, str]) -> None:
         self.shell = shell
         self._environ = environ
-        self._shown: Tuple[int, int] = (-1, 0)
+        # Number of the cell, and a reference to the value. An id would be that of another value once this one is freed.
+        self._shown: Tuple[int, Callable[[], Any]] = (-1, lambda: None)
         self._tables: Any = None
 
     @property
@@ -133,8 +135,9 @@ class FrontEnd:
 
     def mark_shown(self, value: Any) -> None:
         """Record that the running cell has already shown its value."""
-        self._shown = (self.shell.execution_count, id(value))
+        self._shown = (self.shell.execution_count, weakref.ref(value))
 
     def was_shown(self, value: Any) -> bool:
         """Return whether the running cell has already shown the value."""
-        return self._shown == (self.shell.execution_count, id(value))
+        number, shown = self._shown
+        return number == self.shell.execution_count and shown() is value
