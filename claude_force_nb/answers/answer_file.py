@@ -326,7 +326,7 @@ class AnswerFile:
     def _write(self) -> None:
         target = own_target(self.path)
         if file_state(self.path) != self._on_disk:
-            self._take_in_what_others_wrote()
+            self._merge_lines_on_disk()
         if any("conflict marker" in fault.reason for fault in self._faults):
             raise AnswerFileError(f"{self.name}: {self._faults[0]}; nothing was written")
         data = join_lines(self._header or header(package_version()), self._lines)
@@ -334,7 +334,7 @@ class AnswerFile:
         self._on_disk = file_state(self.path)
         self._faults = []
 
-    def _take_in_what_others_wrote(self) -> None:
+    def _merge_lines_on_disk(self) -> None:
         first, lines, faults = read_lines(self.path, self._keys)
         self._header = first or self._header
         self._faults = faults

@@ -14,7 +14,7 @@ from claude_force_nb.messages.request import normalise_base_url
 from .connections import Connections, HttpCall, open_connections
 from .credentials import Credentials
 from .http_environment import basic_authorization, custom_headers, secrets_of_headers, secrets_of_proxies
-from .instrumentation import Watch, may_have_spans, waits_for_import
+from .instrumentation import Instrumentation, may_have_spans, waits_for_import
 from .libraries import import_http, import_sdk
 from .sdk_client import SdkClient, make_sdk_client, own_sdk_client
 
@@ -73,7 +73,7 @@ class LoopClient:
             # Newer SDKs would put the key into the header that carries the server's password.
             self._headers["Authorization"] = authorization
             self._headers["X-Api-Key"] = credentials.arguments["api_key"]
-        self._watch = Watch()
+        self._instrumentation = Instrumentation()
         self._connections: Optional[Connections] = None
         self._sdk: Optional[SdkClient] = None
         self._calls: Set[asyncio.Task[Any]] = set()
@@ -87,7 +87,7 @@ class LoopClient:
         ConfigurationError
             See `http_environment.connection_settings` and `sdk_client.make_sdk_client`.
         """
-        if self._is_for_sdk():
+        if self._goes_through_sdk():
             await self._sdk_client()
         elif self._connections is None:
             await asyncio.get_running_loop().run_in_executor(None, import_http)
@@ -98,7 +98,7 @@ class LoopClient:
 
     async def open_response(self, call: HttpCall) -> Any:
         """Make a call and return its HTTP response with the body still unread; the caller must close it."""
-        while not self._is_for_sdk():
+        while not self._goes_through_sdk():
             if self._connections is not None:
                 return await self._connections.open(call)
             await self.open()
@@ -106,14 +106,14 @@ class LoopClient:
                 raise TransportClosedError("the orchestrator is closed; make a new one")
         return await (await self._sdk_client()).open(call)
 
-    def _is_for_sdk(self) -> bool:
+    def _goes_through_sdk(self) -> bool:
         """Return whether the next call goes through the SDK; this can change between two calls."""
-        if self._own is not None or self._credentials.chain or self._watch.is_on() or waits_for_import():
+        if self._own is not None or self._credentials.chain or self._instrumentation.is_active() or waits_for_import():
             return True
         return may_have_spans() and (self._sdk is None or self._sdk.has_spans)
 
-    def _is_seen(self) -> bool:
-        return self._watch.is_on() or may_have_spans()
+    def _is_instrumented(self) -> bool:
+        return self._instrumentation.is_active() or may_have_spans()
 
     async def _sdk_client(self) -> SdkClient:
         if self._sdk is None:
@@ -130,7 +130,7 @@ class LoopClient:
                     self._credentials.arguments,
                     self._credentials.chain,
                     headers=self._headers,
-                    is_seen=self._is_seen,
+                    is_instrumented=self._is_instrumented,
                     on_secret=self._on_secret,
                 )
         return self._sdk

@@ -19,12 +19,12 @@ from typing import Any, AsyncGenerator, Dict, Iterator, List, Mapping, Optional,
 from .connections import ResponseHeaders
 
 __all__ = [
-    "SeenResponse",
-    "Watch",
+    "InstrumentedResponse",
+    "Instrumentation",
     "call_method",
     "http_responses",
     "may_have_spans",
-    "seen_method",
+    "instrumented_method",
     "waits_for_import",
 ]
 
@@ -51,14 +51,14 @@ http_responses: ContextVar[Optional[List[Any]]] = ContextVar("http_responses", d
 """If set to a list, our HTTP client appends the response of each call in this context: the SDK's methods do not return it."""
 
 
-class Watch:
+class Instrumentation:
     """Detects whether the SDK's methods are instrumented, without importing it: a tool that wraps them has imported it."""
 
     def __init__(self) -> None:
         # The methods at the last full check, in which all of them were the SDK's own.
-        self._unwatched: Tuple[Any, ...] = ()
+        self._checked: Tuple[Any, ...] = ()
 
-    def is_on(self) -> bool:
+    def is_active(self) -> bool:
         """Return whether a method of the SDK has been replaced; this can change between two calls."""
         sdk = sys.modules.get("anthropic")
         if sdk is None:
@@ -66,14 +66,14 @@ class Watch:
         client = getattr(sdk, "AsyncAnthropic", None)
         methods = (client, *_methods(sdk))
         # Compare by identity, since wrappers may claim to be equal to the wrapped function.
-        if len(self._unwatched) == len(methods) and all(map(operator.is_, methods, self._unwatched)):
+        if len(self._checked) == len(methods) and all(map(operator.is_, methods, self._checked)):
             return False
         home = os.path.join(os.path.dirname(sdk.__file__ or ""), "")
         if client is not None and client.__module__.partition(".")[0] != "anthropic":
             return True  # another library has replaced the class
         if not all(_is_from(home, method) for method in methods[1:]):
             return True
-        self._unwatched = methods
+        self._checked = methods
         return False
 
 
@@ -103,7 +103,7 @@ def waits_for_import() -> bool:
     return "anthropic" not in sys.modules and any(name in sys.modules for name in _IMPORT_HOOKS)
 
 
-def seen_method(sdk: Any, path: str) -> Any:
+def instrumented_method(sdk: Any, path: str) -> Any:
     """Return the public method of an SDK client that makes the call to a path; None if tools do not instrument that call."""
     name = _METHODS.get(path)
     return None if name is None else getattr(sdk.messages, name)
@@ -111,7 +111,7 @@ def seen_method(sdk: Any, path: str) -> Any:
 
 async def call_method(
     method: Any, content: bytes, *, headers: Mapping[str, str], timeout_seconds: float
-) -> SeenResponse:
+) -> InstrumentedResponse:
     """Make a call with the SDK's method, and return a response that can be read like any other.
 
     Raises
@@ -130,7 +130,7 @@ async def call_method(
         )
     finally:
         http_responses.reset(token)
-    return SeenResponse(answer, responses[-1] if responses else None)
+    return InstrumentedResponse(answer, responses[-1] if responses else None)
 
 
 def _leave_deprecations_to_us() -> None:
@@ -140,7 +140,7 @@ def _leave_deprecations_to_us() -> None:
         warnings.filterwarnings("ignore", "The model '", DeprecationWarning, module=_OUR_CALLS)
 
 
-class SeenResponse:
+class InstrumentedResponse:
     """The result of the SDK's method, in the form of an HTTP response; tracing tools see the answer while it is read.
 
     Parameters
@@ -152,13 +152,13 @@ class SeenResponse:
 
     Attributes
     ----------
-    is_watched : bool
+    must_be_read_to_end : bool
         True: a tool that traces a stream expects it to be read to its end.
     """
 
     is_stream_consumed = False
     is_closed = False
-    is_watched = True
+    must_be_read_to_end = True
 
     def __init__(self, answer: Any, http: Any) -> None:
         # The user's own client does not use our HTTP client, so the response is known only if the SDK's stream has it.

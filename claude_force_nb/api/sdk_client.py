@@ -10,7 +10,7 @@ from .connections import LARGE_BODY_BYTES, MOST_REFUSAL_BYTES, HttpCall
 from .credentials import TokenProvider, open_chain
 from .failures import CUT_EXTENSION
 from .http_environment import make_http_client
-from .instrumentation import call_method, http_responses, seen_method
+from .instrumentation import call_method, http_responses, instrumented_method
 from .reading import read_body, read_head
 
 __all__ = ["SdkClient", "make_sdk_client", "own_sdk_client"]
@@ -25,7 +25,7 @@ class SdkClient:
     Parameters
     ----------
     sdk : AsyncAnthropic
-    is_seen : callable
+    is_instrumented : callable
         Returns whether the next call is instrumented, and so must go through one of the SDK's public methods.
     tokens : TokenProvider, optional
         Set if the SDK authenticates calls with short-lived tokens.
@@ -34,10 +34,15 @@ class SdkClient:
     """
 
     def __init__(
-        self, sdk: Any, is_seen: Callable[[], bool], *, tokens: Optional[TokenProvider] = None, owned: bool = True
+        self,
+        sdk: Any,
+        is_instrumented: Callable[[], bool],
+        *,
+        tokens: Optional[TokenProvider] = None,
+        owned: bool = True,
     ) -> None:
         self._sdk = sdk
-        self._is_seen = is_seen
+        self._is_instrumented = is_instrumented
         self._tokens = tokens
         self._owned = owned
 
@@ -70,7 +75,7 @@ class SdkClient:
         return await self._ask(call, options)
 
     async def _ask(self, call: HttpCall, options: Dict[str, Any]) -> Any:
-        seen = seen_method(self._sdk, call.path) if self._is_seen() else None
+        seen = instrumented_method(self._sdk, call.path) if self._is_instrumented() else None
         if seen is not None and call.content is not None:
             return await call_method(seen, call.content, headers=call.headers, timeout_seconds=call.timeout_seconds)
         arguments: Dict[str, Any] = {"cast_to": object, "options": options, "stream": True, "stream_cls": _held_class()}
@@ -95,7 +100,7 @@ def make_sdk_client(
     chain: str,
     *,
     headers: Mapping[str, str],
-    is_seen: Callable[[], bool],
+    is_instrumented: Callable[[], bool],
     on_secret: Callable[[str], None],
 ) -> SdkClient:
     """Return a client for the running event loop.
@@ -112,7 +117,7 @@ def make_sdk_client(
         What the SDK's own credential chain will find; see `credentials.Credentials`.
     headers : mapping
         Headers of every call.
-    is_seen : callable
+    is_instrumented : callable
         See `SdkClient`.
     on_secret : callable
         Called with each token from the SDK's own credential chain.
@@ -135,7 +140,7 @@ def make_sdk_client(
     )
     # Some versions of the SDK add a second credential from the process's environment to the one given.
     sdk.api_key, sdk.auth_token = credentials.get("api_key"), credentials.get("auth_token")
-    return SdkClient(sdk, is_seen, tokens=opened.get("credentials"))
+    return SdkClient(sdk, is_instrumented, tokens=opened.get("credentials"))
 
 
 def own_sdk_client(client: Any) -> SdkClient:

@@ -41,7 +41,7 @@ class Slots:
 
     @property
     def held(self) -> bool:
-        """True between `hold` and `let_go`."""
+        """True between `hold` and `end_hold`."""
         return self._free <= -_HELD // 2
 
     @property
@@ -58,12 +58,12 @@ class Slots:
         self.serve()
 
     def hold(self) -> None:
-        """Allow no slot to be taken until `let_go`; a second call changes nothing."""
+        """Allow no slot to be taken until `end_hold`; a second call changes nothing."""
         with self._lock:
             if not self.held:
                 self._free -= _HELD
 
-    def let_go(self) -> None:
+    def end_hold(self) -> None:
         """End `hold`."""
         with self._lock:
             if not self.held:

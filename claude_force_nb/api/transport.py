@@ -148,10 +148,8 @@ class ApiTransport:
         client = self._clients.get(loop)
         if client is None:
             credentials = self._credentials()
-            client = LoopClient(
-                self._server, credentials, own=self._own, environ=self._environ, on_secret=self._take_out
-            )
-            self._take_out(*credentials.arguments.values())
+            client = LoopClient(self._server, credentials, own=self._own, environ=self._environ, on_secret=self._redact)
+            self._redact(*credentials.arguments.values())
             # When a loop ends, for example in asyncio.run, it finalises its asynchronous generators. This one closes
             # the client.
             client.keeper = self._keep(loop, client)
@@ -168,7 +166,7 @@ class ApiTransport:
                 self._clients.pop(loop, None)
             await client.close()
 
-    def _take_out(self, *secrets: str) -> None:
+    def _redact(self, *secrets: str) -> None:
         """Redact these secrets from everything received from now on."""
         known = self.redactor.secrets
         if not known or not set(secrets) <= set(known):
@@ -305,7 +303,7 @@ class ApiTransport:
                 if not assembler.complete:
                     assembler.add(decode_json(event))
                 # The answer is complete: ignore anything that a gateway adds, and how it ends the connection.
-                if assembler.complete and not getattr(response, "is_watched", False):
+                if assembler.complete and not getattr(response, "must_be_read_to_end", False):
                     response.is_answered = True
                     break
         finally:

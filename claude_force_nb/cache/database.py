@@ -28,7 +28,7 @@ __all__ = [
     "has_empty_log",
     "identity",
     "is_truncated",
-    "make_way",
+    "set_aside_companions",
 ]
 
 DATABASE_NAME = "cache.db"  # the name that diskcache uses
@@ -128,17 +128,17 @@ def has_empty_log(path: str) -> bool:
         return True
 
 
-def make_way(path: str) -> None:
+def set_aside_companions(path: str) -> None:
     """Rename files that have the names of companion files but cannot be ours; follows no symbolic link and removes nothing."""
     for name in (path + ending for ending in _COMPANIONS):
         try:
-            if not stat.S_ISREG(os.lstat(name).st_mode) or (name.endswith("-journal") and _stays(path, name)):
+            if not stat.S_ISREG(os.lstat(name).st_mode) or (name.endswith("-journal") and _journal_stays(path, name)):
                 _move_aside(name)
         except FileNotFoundError:  # none, or another process has just moved it
             continue
 
 
-def _stays(path: str, journal: str) -> bool:
+def _journal_stays(path: str, journal: str) -> bool:
     """Whether a rollback journal stays beside a database in WAL mode; SQLite would roll the database back to it.
 
     Normally a journal exists only for a moment, while a new database is switched to WAL mode.
@@ -162,7 +162,7 @@ def discard(path: str) -> None:
         If it cannot be removed.
     """
     check_ours(path)
-    make_way(path)
+    set_aside_companions(path)
     # The log goes first: if it were left behind, SQLite would replay it into the next database.
     discard_log(path)
     if os.path.lexists(path):

@@ -63,7 +63,7 @@ class StoreLifecycle:
         Acquired in this order. A read needs only `read_lock`, so it does not wait for another thread's write.
     store : Store or None
         Open between `work` and `close`; use it only while holding the locks.
-    looked_at, look_at : float
+    checked_at, check_again_at : float
         When the store was last checked to be the one on disk, and when it must be checked again, both by `clock`.
     uses : UseLog
         Guarded by `read_lock`.
@@ -94,15 +94,15 @@ class StoreLifecycle:
         self.store: Optional[Store] = None
         self.uses = UseLog()
         self.databases_lost = 0
-        self.looked_at = self.look_at = _CLOSED
+        self.checked_at = self.check_again_at = _CLOSED
         self._finalizer: Any = None
         self._closed_until = self._unwritable_until = _CLOSED
         self._pause = _PAUSE_SECONDS
         self._patience = LOCK_WAIT_SECONDS
-        self._fresh_locks()
+        self._renew_locks()
         _live.add(self)
 
-    def _fresh_locks(self) -> None:
+    def _renew_locks(self) -> None:
         self.write_lock = threading.RLock()
         self.read_lock = threading.RLock()
 
@@ -250,13 +250,13 @@ class StoreLifecycle:
             self._finalizer = weakref.finalize(self, _finish, store, self.uses, self._notes_from_bytes)
             self._closed_until = _CLOSED
         if self._keys.ring is not None:
-            self.looked_at = self._clock()
-            self.look_at = self.looked_at + _POLL_SECONDS
+            self.checked_at = self._clock()
+            self.check_again_at = self.checked_at + _POLL_SECONDS
         return store
 
     def _drop_store(self) -> None:
         with self.read_lock:
-            self.looked_at = self.look_at = _CLOSED
+            self.checked_at = self.check_again_at = _CLOSED
             store, self.store = self.store, None
             if self._finalizer is not None:
                 self._finalizer.detach()
@@ -289,10 +289,10 @@ class StoreLifecycle:
             with self.read_lock:
                 self.uses.forget(notes)
 
-    def _leave_to_parent(self) -> None:
+    def _abandon_in_child(self) -> None:
         # SQLite forbids using or closing a connection after a fork. So the child keeps it open and never touches it.
-        self._fresh_locks()
-        self.looked_at = self.look_at = _CLOSED
+        self._renew_locks()
+        self.checked_at = self.check_again_at = _CLOSED
         self.uses.times.clear()
         if self.store is not None:
             _abandoned.append(self.store)
@@ -332,7 +332,7 @@ def _finish(store: Store, uses: UseLog, from_bytes: int) -> None:
 
 def _after_fork() -> None:
     for lifecycle in list(_live):
-        lifecycle._leave_to_parent()
+        lifecycle._abandon_in_child()
 
 
 if hasattr(os, "register_at_fork"):

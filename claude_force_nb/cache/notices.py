@@ -29,7 +29,7 @@ class Notices:
             self._topics.add(topic)
             self._pending.append(_Notice(message, category))
 
-    def say_corrupt(self, directory: Path) -> None:
+    def add_corrupt_entry(self, directory: Path) -> None:
         """Add the warning that an entry of this machine's cache failed its check."""
         message = f"an entry of the response cache in {directory} failed its check and was evicted"
         self.add("integrity", message + "; further ones are only counted", CacheIntegrityWarning)

@@ -50,7 +50,7 @@ class RedisConnection:
         self._client: Any = None
         self._away_until = float("-inf")
         self._pause = _PAUSE_SECONDS
-        self._looked_at_policy = False
+        self._policy_checked = False
         self._lock = Lock()
 
     def __repr__(self) -> str:
@@ -99,10 +99,10 @@ class RedisConnection:
                     self._give_up(reason_of(answer))
                     return None
                 if words.startswith(_WRITE_FAULTS):
-                    self._say(f"takes no answers now ({reason_of(answer)})", "read-only")
+                    self._warn(f"takes no answers now ({reason_of(answer)})", "read-only")
         self._pause = _PAUSE_SECONDS
         self._away_until = float("-inf")
-        self._look_at_policy()
+        self._check_eviction_policy()
         return answers
 
     def ping(self) -> None:
@@ -127,18 +127,18 @@ class RedisConnection:
                 )
             return self._client
 
-    def _look_at_policy(self) -> None:
+    def _check_eviction_policy(self) -> None:
         """Warn once if the server never evicts: when it is full, it stores nothing new."""
-        if self._looked_at_policy:
+        if self._policy_checked:
             return
-        self._looked_at_policy = True
+        self._policy_checked = True
         redis: Any = import_module("redis")
         try:
             policy = self._opened().info("memory").get("maxmemory_policy")
         except (redis.RedisError, OSError, ValueError, AttributeError):
             return  # the user may not be allowed to ask
         if policy == "noeviction":
-            self._say(
+            self._warn(
                 "never evicts (maxmemory-policy noeviction): once it is full it keeps nothing new;"
                 " set maxmemory and maxmemory-policy allkeys-lru on the server",
                 "policy",
@@ -147,9 +147,9 @@ class RedisConnection:
     def _give_up(self, reason: str) -> None:
         self._away_until = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
-        self._say(f"cannot be used now ({reason}); continuing without it, and trying again", "away")
+        self._warn(f"cannot be used now ({reason}); continuing without it, and trying again", "away")
 
-    def _say(self, what: str, topic: str) -> None:
+    def _warn(self, what: str, topic: str) -> None:
         self._notices.add(f"shared {topic}", f"the shared cache {self.name} {what}")
 
 

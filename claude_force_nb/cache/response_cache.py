@@ -183,7 +183,7 @@ class ResponseCache:
         lifecycle = self._lifecycle
         with lifecycle.read_lock:
             # The fast path of a hit, written out here for speed. Everything else is in _get_slowly.
-            if lifecycle.looked_at <= now < lifecycle.look_at:
+            if lifecycle.checked_at <= now < lifecycle.check_again_at:
                 store = lifecycle.store
                 try:
                     if value is None:
@@ -308,7 +308,7 @@ class ResponseCache:
         before = self._lifecycle.databases_lost
         report = self._lifecycle.work(self._verified_store, insist=True, reading=True) or VerifyReport(available=False)
         if report.corrupt:
-            self._notices.say_corrupt(self.directory)
+            self._notices.add_corrupt_entry(self.directory)
         databases = self._lifecycle.databases_lost - before
         self._corrupt += report.corrupt
         if databases:
@@ -373,7 +373,7 @@ class ResponseCache:
                 answer = None
                 if found == "corrupt":
                     self._corrupt += 1
-                    self._notices.say_corrupt(self.directory)
+                    self._notices.add_corrupt_entry(self.directory)
                 elif found == "expired":
                     self._expired += 1
                 elif found == "foreign":

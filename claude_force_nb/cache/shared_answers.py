@@ -153,10 +153,10 @@ class SharedAnswers:
             pass  # the tier of this machine warns about it
         except UnknownKeyError:
             self._foreign_key += 1
-            self._say("foreign", "was signed with another secret: all who share need the same CLAUDE_CACHE_SECRET")
+            self._warn("foreign", "was signed with another secret: all who share need the same CLAUDE_CACHE_SECRET")
         except Exception:  # the server may return anything
             self._corrupt += 1
-            self._say("corrupt", "failed its check; further ones are only counted")
+            self._warn("corrupt", "failed its check; further ones are only counted")
         self._hits += answer is not None
         self._notices.emit()
         return answer
@@ -169,5 +169,5 @@ class SharedAnswers:
         self._keep(fingerprint, value, None if entry.ends == float("inf") else entry.ends)
         return entries.answer_of(entry, now)
 
-    def _say(self, topic: str, what: str) -> None:
+    def _warn(self, topic: str, what: str) -> None:
         self._notices.add(f"shared {topic}", f"an entry of the shared cache {self.name} {what}", CacheIntegrityWarning)

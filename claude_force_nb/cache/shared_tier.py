@@ -77,10 +77,10 @@ class SharedTier:
         self._connection = RedisConnection(url, notices)
         self._max_value_bytes = max_value_bytes
         self._token = secrets.token_hex(16)
-        self._fresh()
+        self._reset()
         _live.add(self)
 
-    def _fresh(self) -> None:
+    def _reset(self) -> None:
         self._condition = Condition()
         self._queue: List[Tuple[Callable[[Any], None], int]] = []
         self._queued_bytes = 0
@@ -136,14 +136,14 @@ class SharedTier:
         for begin in range(0, len(asked), _PAGE):
             page = asked[begin : begin + _PAGE]
             work = loop.run_in_executor(self._threads(), self._look_up, [fingerprint for fingerprint, _ in page])
-            work.add_done_callback(functools.partial(self._tell, page))
+            work.add_done_callback(functools.partial(self._deliver, page))
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(4, "claude_force_nb-shared-cache")
         return self._pool
 
-    def _tell(self, page: Sequence[Tuple[str, asyncio.Future[Found]]], done: asyncio.Future[List[Found]]) -> None:
+    def _deliver(self, page: Sequence[Tuple[str, asyncio.Future[Found]]], done: asyncio.Future[List[Found]]) -> None:
         found = [Found()] * len(page) if done.cancelled() or done.exception() else done.result()
         for (fingerprint, future), each in zip(page, found):
             if not future.done():
@@ -280,7 +280,7 @@ class SharedTier:
         self._connection.close()
 
     def _after_fork(self) -> None:
-        self._fresh()
+        self._reset()
         self._token = secrets.token_hex(16)
         self._connection.after_fork()
 

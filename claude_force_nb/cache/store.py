@@ -123,7 +123,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         return self._con.execute
 
     def _attach(self, schema: List[Any], max_value_bytes: int) -> None:
-        database.make_way(self._path)
+        database.set_aside_companions(self._path)
         make_private_file(self._path)
         self._writer = self._connect()
         self._work = WorkLimit(self._writer, self._path)

@@ -125,10 +125,10 @@ class Answerer:
         ClaudeForceError
             See `AsyncAgentOrchestrator.run`.
         """
-        result = await self._fitting(call)
+        result = await self._answer_for_schema(call)
         return result.changed(model_asked=call.request.model, notice=" · ".join(call.request.adjustments))
 
-    async def _fitting(self, call: Call) -> ClaudeResult:
+    async def _answer_for_schema(self, call: Call) -> ClaudeResult:
         schema = call.options.schema
         if schema is None:
             return self.find(call) or await self.fetch(call)

@@ -87,7 +87,7 @@ class Controls:
 
     def resume(self) -> None:
         """End a `pause`."""
-        self._caller.slots.let_go()
+        self._caller.slots.end_hold()
 
     def stop_all(self) -> int:
         """End everything in flight or waiting: `run` raises StoppedError, and `run_many` returns the results so far.

@@ -239,7 +239,7 @@ class PromptCacheGate:
         """Return the current time of the gate's clock."""
         return self._clock()
 
-    def let_go(self, mark: CacheMark) -> None:
+    def release(self, mark: CacheMark) -> None:
         """Wake the calls that wait for a write: the entry exists now, or one of them has to write it."""
         prefix = self._prefixes[mark]
         written, prefix.written = prefix.written, None
@@ -266,4 +266,4 @@ class PromptCacheWrite:
         """Let another call write, unless the answer has begun."""
         if self._open:
             self._open = False
-            self._gate.let_go(self._mark)
+            self._gate.release(self._mark)

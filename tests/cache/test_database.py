@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_force_nb.cache.database import discard_log, has_empty_log, identity, is_truncated, make_way
+from claude_force_nb.cache.database import discard_log, has_empty_log, identity, is_truncated, set_aside_companions
 
 
 @pytest.fixture
@@ -66,17 +66,17 @@ def test_what_is_in_the_way_of_the_log_is_moved_and_not_removed(path: Path) -> N
     """Each under a number of its own, links as links; a log of ours stays."""
     log = path.with_name("cache.db-wal")
     log.write_bytes(b"a log")
-    make_way(str(path))
+    set_aside_companions(str(path))
     assert log.read_bytes() == b"a log"
     log.unlink()
     for number in (1, 2):
         log.mkdir()
         (log / "precious").touch()
-        make_way(str(path))
+        set_aside_companions(str(path))
         assert not log.exists()
         assert (path.parent / f"cache.db-wal.unusable-{number}" / "precious").exists()
     journal = path.with_name("cache.db-journal")
     journal.symlink_to(path)
-    make_way(str(path))
+    set_aside_companions(str(path))
     assert (path.parent / "cache.db-journal.unusable-1").is_symlink()
     assert path.exists()
