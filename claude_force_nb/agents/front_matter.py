@@ -177,7 +177,7 @@ def _end_without_mark(lines: List[str], inside: List[bool]) -> int:
         found = _KEY_LINE.match(line)
         if found and _begins(found.group(1), "description"):
             key = found.group(1)
-        # Only a description goes on in lines that are not indented.
+        # Only descriptions may continue in lines that are not indented.
         elif not line.strip() or (key != "description" and line[0] not in " \t-"):
             return number
     return len(lines) if last else 1
@@ -270,7 +270,7 @@ def _entries_of_lines(block: List[str], source: str, first: int) -> Optional[Dic
             found_keys[-1].lines.append(line)
     entries: Dict[str, _Entry] = {}
     for each in found_keys:
-        # The first one counts: a later one is a line of the examples.
+        # Keep the first one: a later one with the same key is a line of an example.
         entries.setdefault(each.key, _entry(each.key, each.line, each.lines, source))
     return entries or None
 

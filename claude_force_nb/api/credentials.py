@@ -50,9 +50,9 @@ def find_credentials(api_key: Optional[str], environ: Mapping[str, str], base_ur
     """Return the first credentials found for calls to a server, without importing the SDK or reading secret files.
 
     The order is the SDK's ("Authentication", section "Credential precedence"): `api_key`, ``ANTHROPIC_API_KEY``,
-    ``ANTHROPIC_AUTH_TOKEN``, the profile named by ``ANTHROPIC_PROFILE``, workload identity, the active profile of ``ant
-    auth login``, and finally the secrets of Colab or Kaggle. All but the first three are searched only if `environ` is
-    the environment of this process.
+    ``ANTHROPIC_AUTH_TOKEN``, the profile named by ``ANTHROPIC_PROFILE``, workload identity, the active profile of
+    ``ant auth login``, and finally the secrets of Colab or Kaggle. All but the first three are searched only if
+    `environ` is the environment of this process.
 
     Raises
     ------

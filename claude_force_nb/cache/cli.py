@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what `arguments` ask for and return the exit status: 0 on success, 1 if the cache has problems, 2 on incorrect usage."""
+    """Run the command and return its exit status: 0 on success, 1 if the cache has problems, 2 on incorrect usage."""
     try:
         cache = ResponseCache(arguments.dir, max_size_mb=arguments.max_size_mb)
     except ConfigurationError as error:

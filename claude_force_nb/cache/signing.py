@@ -5,10 +5,10 @@
     version 4 · key id 8 · created 8 · expires 8 · fingerprint 32 · checksum 4 │ HMAC-SHA256 32 │ JSON body
     └───────────────────── header, 64 bytes, big-endian ─────────────────────┘
 
-The HMAC covers header and body, so no byte of an entry can change, no entry can answer for another request, and none can
-outlive its time. It is compared before anything in the entry is trusted or decoded. The checksum (CRC-32 of everything
-but itself and the HMAC) is not protection: if the key id is unknown and the HMAC cannot be checked, it tells an entry
-signed with another key from a damaged one.
+The HMAC covers header and body, so no byte of an entry can change, no entry can answer another request, and none can
+outlive its expiry. It is verified before anything in the entry is trusted or decoded. The checksum (CRC-32 of
+everything but itself and the HMAC) is not a protection: if the key id is unknown, so that the HMAC cannot be verified,
+it distinguishes an entry signed with another key from a damaged one.
 """
 
 from __future__ import annotations

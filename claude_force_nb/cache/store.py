@@ -151,7 +151,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
         self._reader.execute("PRAGMA cache_size = -16384")
         self._reader.set_authorizer(database.authorize_read)
         self.read = self._reader.execute
-        # The first finds only rows such as ours; the others show what else is there.
+        # Reads of values find only rows that can be ours; `row_of` and `scan` show whatever else is there.
         ours = f"raw = 1 AND mode = {MODE_RAW} AND filename IS NULL AND length(value) <="
         self.read_statement = f"SELECT value FROM Cache WHERE key = ? AND {ours} {int(max_value_bytes)}"
         several = ", ".join("?" * READ_TOGETHER)

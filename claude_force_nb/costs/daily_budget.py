@@ -196,7 +196,7 @@ class DailyBudget(SpendingLimit):
             ) from None
 
     def _amounts(self, connection: sqlite3.Connection, day: str) -> Tuple[Decimal, Decimal]:
-        """Return the amounts spent and reserved on a day; raises ValueError if the file holds an invalid amount."""
+        """Return the amounts spent and reserved on a day; raises ValueError if an amount in the file is not valid."""
         settled = _dollars(_settled(connection, day))
         # Compare the number of integers with that of rows: SQLite sums any text as 0.
         query = (

@@ -131,7 +131,7 @@ class Place:
     turns : tuple of Turn
         The turns sent before the call's own question, oldest first.
     left_out : int
-        Number of earlier turns not sent because they do not fit the limit.
+        Number of earlier turns that are not sent because of the limit.
     """
 
     def __init__(

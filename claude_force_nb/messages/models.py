@@ -73,7 +73,7 @@ class ModelRules:
         Levels of effort; empty if the model does not accept the parameter.
     default_effort : str or None
     sampling : str
-        ``free``: accepts temperature, top_p and top_k; ``one``: accepts temperature or top_p, but not both;
+        ``free``: accepts temperature, top_p and top_k; ``one``: the same, but not temperature and top_p together;
         ``default``: accepts only the default values.
     prefill : bool
         Whether the last message may be the beginning of the answer (a prefilled answer).

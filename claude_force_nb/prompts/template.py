@@ -143,8 +143,8 @@ def render(
         Whether to search for suspicious phrases.
     missing : str
         What to do with a missing value (None, NaN, NaT, NA): ``skip`` raises, ``empty`` inserts nothing, ``keep``
-        inserts its ``str()``. Except with ``keep``, missing values are None in expressions, so that ``{{ text or
-        "nothing" }}`` works.
+        inserts its ``str()``. Except with ``keep``, missing values are None in expressions, so that
+        ``{{ text or "nothing" }}`` works.
     varying : collection of str
         Names whose values differ from row to row, for `RenderedPrompt.shared_characters`.
 

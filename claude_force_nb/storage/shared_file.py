@@ -66,8 +66,8 @@ class SharedFile:
     Notes
     -----
     With the write-ahead log, a commit survives the death of the process at once. It survives a power failure at once
-    with ``synchronous=FULL``, otherwise from the next checkpoint on (SQLite documentation, "WAL mode" and ``PRAGMA
-    synchronous``).
+    with ``synchronous=FULL``, otherwise from the next checkpoint on (SQLite documentation, "WAL mode" and
+    ``PRAGMA synchronous``).
     """
 
     def __init__(
