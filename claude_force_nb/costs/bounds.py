@@ -116,9 +116,19 @@ def paced_bytes(request: ClaudeRequest) -> int:
     return _bytes_in(request.body, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES) + _added_by_the_api(request.body)
 
 
+_READ_BY_THE_MODEL = ("system", "messages", "tools", "output_format")
+
+
 def content_bytes(request: ClaudeRequest) -> int:
-    """Return the bytes of a request's content, to which its tokens are proportional; excludes tokens that the API adds."""
-    return _bytes_in(request.body, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES)
+    """Return the bytes of what the model reads of a request, to which its tokens are proportional; excludes tokens that the API adds.
+
+    Settings such as ``thinking``, ``effort`` or the name of the model cost no tokens.
+    """
+    body = request.body
+    read = {name: body[name] for name in _READ_BY_THE_MODEL if name in body}
+    if "format" in (body.get("output_config") or ()):
+        read["output_config"] = {"format": body["output_config"]["format"]}
+    return _bytes_in(read, _PACED_IMAGE_BYTES, _PACED_PDF_BYTES)
 
 
 def _added_by_the_api(body: Mapping[str, Any]) -> int:

@@ -137,19 +137,38 @@ def test_a_field_that_is_not_on_the_list_has_no_bound(fields: Dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    ("body", "added"),
+    ("body", "alike", "added"),
     [
-        ({}, 512),
-        ({"output_config": {"effort": "low"}}, 512),
-        ({"output_config": None}, 512),
-        ({"tools": [{"name": "t", "input_schema": {"type": "object"}}]}, 1024),
-        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, 1024),
+        ({"output_config": {"effort": "low"}}, {"output_confim": {"effort": "low"}}, 0),
+        ({"output_config": None}, {"output_confim": None}, 0),
+        ({"tools": [{"name": "t", "input_schema": {}}]}, {"toolz": [{"name": "t", "input_schema": {}}]}, 512),
+        ({"output_config": {"format": {"schema": {}}}}, {"output_config": {"formal": {"schema": {}}}}, 512),
     ],
 )
-def test_tools_and_schemas_come_with_a_system_prompt_of_the_api(body: Dict[str, Any], added: int) -> None:
-    """Either of them makes room for it, in the bound and in what pacing guesses from."""
-    assert input_bound_tokens(request(**body)) - content_bytes(request(**body)) == added
-    assert paced_bytes(request(**body)) - content_bytes(request(**body)) == added
+def test_tools_and_schemas_come_with_a_system_prompt_of_the_api(
+    body: Dict[str, Any], alike: Dict[str, Any], added: int
+) -> None:
+    """Either of them makes room for it, in the bound and in what pacing guesses from; a field as long that is neither does not."""
+    for size in (input_bound_tokens, paced_bytes):
+        assert size(request(**body)) - size(request(**alike)) == added
+        assert 512 < size(request()) - content_bytes(request()) < 600
+
+
+def test_settings_are_not_read_by_the_model() -> None:
+    """What an estimate takes for proportional to the tokens is the same with thinking off, another model or less effort, and more with more to read."""
+    plain = content_bytes(request())
+    settings: Dict[str, Any] = {
+        "thinking": {"type": "disabled"},
+        "temperature": 0.5,
+        "output_config": {"effort": "low"},
+    }
+    assert content_bytes(request(**settings, stop_sequences=["x" * 50], metadata={"user_id": "u" * 50})) == plain
+    for read in (
+        {"system": "s" * 40},
+        {"tools": [{"name": "t" * 40}]},
+        {"output_config": {"effort": "low", "format": {"schema": {"title": "t" * 40}}}},
+    ):
+        assert content_bytes(request(**read)) >= plain + 40
 
 
 def test_the_price_of_fast_output_bounds_what_is_asked_to_be_fast() -> None:
