@@ -23,6 +23,9 @@ _MOST_STREAM_BYTES = 256_000_000
 _PIECE_BYTES = 262_144
 # Accept zlib and gzip, distinguished by their headers.
 _ANY_FORMAT = 47
+_GZIP_MAGIC = b"\x1f\x8b"
+# Members of a body: each may be empty, so that their number is not limited by the size of what they contain.
+_MOST_MEMBERS = 100_000
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 
 
@@ -91,25 +94,61 @@ async def iter_pieces(response: Any) -> AsyncGenerator[bytes, None]:
             async for piece in pieces:
                 yield piece
             return
-        unpacker = zlib.decompressobj(_ANY_FORMAT)
+        unpacker = _Unpacker()
         async for packed in pieces:
-            for piece in _unpacked(unpacker, packed):
+            for piece in unpacker.unpack(packed):
                 yield piece
-        if not unpacker.eof:
+        if not unpacker.is_complete:
             raise StreamCutError("the answer was cut off before its end")
     finally:
         await pieces.aclose()
 
 
-def _unpacked(unpacker: Any, packed: bytes) -> Iterator[bytes]:
-    while packed:
-        try:
-            piece = unpacker.decompress(packed, _PIECE_BYTES)
-        except zlib.error:
-            raise MalformedAnswerError("the answer cannot be decompressed", status=200) from None
-        if piece:
-            yield piece
-        packed = unpacker.unconsumed_tail
+class _Unpacker:
+    """Decompresses a body. One of gzip may have several members, one after the other (RFC 1952, section 2.2).
+
+    What follows them and is not a member is ignored, as ``gzip`` does, and not kept.
+    """
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_ANY_FORMAT)
+        self._members = 1
+        # The first byte of a member whose second one has not arrived.
+        self._begun = b""
+        self._is_over = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last member has ended."""
+        return self._member.eof
+
+    def unpack(self, packed: bytes) -> Iterator[bytes]:
+        """Yield what the next bytes contain, in pieces of limited size."""
+        packed, self._begun = self._begun + packed, b""
+        while packed:
+            if self._member.eof and not self._next_member(packed):
+                return
+            try:
+                piece = self._member.decompress(packed, _PIECE_BYTES)
+            except zlib.error:
+                raise MalformedAnswerError("the answer cannot be decompressed", status=200) from None
+            if piece:
+                yield piece
+            packed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+
+    def _next_member(self, packed: bytes) -> bool:
+        """Begin another member if there is one; otherwise ignore what follows."""
+        if packed == _GZIP_MAGIC[:1] and not self._is_over:
+            self._begun = packed
+            return False
+        if self._is_over or not packed.startswith(_GZIP_MAGIC):
+            self._is_over = True
+            return False
+        self._members += 1
+        if self._members > _MOST_MEMBERS:
+            raise MalformedAnswerError(f"the answer is compressed in more than {_MOST_MEMBERS:,} parts", status=200)
+        self._member = zlib.decompressobj(_ANY_FORMAT)
+        return True
 
 
 async def read_body(response: Any, most_bytes: int = MOST_BODY_BYTES, *, pace: Optional[Pace] = None) -> bytes:

@@ -88,6 +88,65 @@ def test_packed_answers_are_read(run: Any, serve: Serve) -> None:
         assert caught.value.status == (200 if error is MalformedAnswerError else None)
 
 
+def in_pieces(body: bytes, size: int, kind: str = "application/json") -> Handler:
+    """Send a body that is compressed with gzip, so many bytes at a time."""
+
+    async def handler(incoming: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-encoding": "gzip", "content-type": kind})
+        await response.prepare(incoming)
+        for start in range(0, len(body), size):
+            await response.write(body[start : start + size])
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
+
+    return handler
+
+
+def members(plain: bytes, size: int) -> bytes:
+    return b"".join(gzip.compress(plain[start : start + size]) for start in range(0, len(plain), size))
+
+
+@pytest.mark.parametrize("seen", [False, True], ids=["connections", "sdk"])
+@pytest.mark.parametrize("behind", [b"", b"\0" * 600, b"\x1f", b"\x1fxx", b"garbage"], ids=repr)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_body_of_several_members_is_read_to_its_end(
+    run: Any, serve: Serve, monkeypatch: pytest.MonkeyPatch, size: int, behind: bytes, seen: bool
+) -> None:
+    """However its bytes arrive; what follows the last member is ignored."""
+    if seen:
+        see_every_call(monkeypatch)
+    plain = json.dumps({**MESSAGE, "content": [{"type": "text", "text": "hello " * 30}]}).encode()
+    assert result(run(send(serve(in_pieces(members(plain, 40) + behind, size)), request()))).text == "hello " * 30
+
+
+def test_members_that_are_cut_or_broken(run: Any, serve: Serve) -> None:
+    """The last one must have its end, and each its content."""
+    plain = json.dumps(MESSAGE).encode()
+    whole = members(plain, 40)
+    for body, kind in (
+        (whole[:-5], StreamCutError),
+        (whole + b"\x1f\x8b", StreamCutError),
+        (whole + b"\x1f\x8bxx", MalformedAnswerError),
+    ):
+        with pytest.raises(kind):
+            run(send(serve(in_pieces(body, 50)), request()))
+
+
+def test_members_without_end(run: Any, serve: Serve) -> None:
+    """Empty ones, and small ones that unpack to much, end as one error, in less than 100 MB."""
+    run(send(serve(answer_with(json.dumps(MESSAGE).encode())), request()))  # what is imported late is not measured
+    for body in (gzip.compress(b"") * 120_000, bomb(10) * 150):
+        url = serve(answer_with(body, **{"content-encoding": "gzip"}))
+        tracemalloc.start()
+        try:
+            with pytest.raises(MalformedAnswerError):
+                run(send(url, request()))
+            assert tracemalloc.get_traced_memory()[1] < 100_000_000
+        finally:
+            tracemalloc.stop()
+
+
 @pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
 @pytest.mark.parametrize(
     "body",
