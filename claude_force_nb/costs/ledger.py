@@ -204,7 +204,7 @@ class Ledger:
         return sorted(rows, key=lambda row: (0 if by == "day" else -row.cost, row.key))
 
     def speeds(self, by: Optional[str] = None, since: Optional[float] = None) -> Dict[str, Speed]:
-        """Return how quickly and reliably calls were answered, by the same keys; parameters and errors as in `summary`."""
+        """Return how quickly and reliably calls were answered, by key; parameters and errors are those of `summary`."""
         if by not in _KEYS:
             raise OptionError(f"by must be model, agent, day or notebook, not {by!r}")
         try:
