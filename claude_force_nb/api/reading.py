@@ -24,7 +24,7 @@ _PIECE_BYTES = 262_144
 # Accept zlib and gzip, distinguished by their headers.
 _ANY_FORMAT = 47
 _GZIP_MAGIC = b"\x1f\x8b"
-# Members of a body: each may be empty, so that their number is not limited by the size of what they contain.
+# Limit for the members of a gzip body: they may be empty, so that the limit on size does not limit their number.
 _MOST_MEMBERS = 100_000
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 
@@ -105,15 +105,15 @@ async def iter_pieces(response: Any) -> AsyncGenerator[bytes, None]:
 
 
 class _Unpacker:
-    """Decompresses a body. One of gzip may have several members, one after the other (RFC 1952, section 2.2).
+    """Decompresses a body, which in gzip may consist of several members (RFC 1952, section 2.2).
 
-    What follows them and is not a member is ignored, as ``gzip`` does, and not kept.
+    Like ``gzip``, it ignores bytes after the last member.
     """
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_ANY_FORMAT)
         self._members = 1
-        # The first byte of a member whose second one has not arrived.
+        # The first byte of what may be another member, while its second byte has not arrived.
         self._begun = b""
         self._is_over = False
 
@@ -123,7 +123,7 @@ class _Unpacker:
         return self._member.eof
 
     def unpack(self, packed: bytes) -> Iterator[bytes]:
-        """Yield what the next bytes contain, in pieces of limited size."""
+        """Decompress the next bytes, and yield the result in pieces of limited size."""
         packed, self._begun = self._begun + packed, b""
         while packed:
             if self._member.eof and not self._next_member(packed):
@@ -137,7 +137,7 @@ class _Unpacker:
             packed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def _next_member(self, packed: bytes) -> bool:
-        """Begin another member if there is one; otherwise ignore what follows."""
+        """Begin the next member and return True; if there is none, return False and ignore the rest of the body."""
         if packed == _GZIP_MAGIC[:1] and not self._is_over:
             self._begun = packed
             return False

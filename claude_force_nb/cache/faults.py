@@ -60,7 +60,7 @@ def kind_of(error: BaseException) -> str:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether `error` of a transaction that could not begin shows that another process holds a lock."""
+    """Whether a transaction could not begin because another process holds a lock."""
     return isinstance(error, diskcache.Timeout) and kind_of(error) == "busy"
 
 

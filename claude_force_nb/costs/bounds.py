@@ -120,9 +120,10 @@ _READ_BY_THE_MODEL = ("system", "messages", "tools", "output_format")
 
 
 def content_bytes(request: ClaudeRequest) -> int:
-    """Return the bytes of what the model reads of a request, to which its tokens are proportional; excludes tokens that the API adds.
+    """Return the bytes of a request that the model reads, to which its tokens are proportional.
 
-    Settings such as ``thinking``, ``effort`` or the name of the model cost no tokens.
+    Not included are settings such as ``thinking``, ``effort`` or the model's name, which cost no tokens, and tokens
+    that the API adds.
     """
     body = request.body
     read = {name: body[name] for name in _READ_BY_THE_MODEL if name in body}
