@@ -1,4 +1,4 @@
-"""What all tests share: an environment of their own, a simulator, and a way into asyncio that leaves nothing behind."""
+"""Fixtures for all tests: an isolated environment, a simulator, and a way to run coroutines without leftovers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TEST_SECRET = "test-secret-of-32-characters-xyz"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, Any, Any]:
-    """Collect no garbage while modules are imported, and never look at what they made: it stays to the end."""
+    """Do not collect garbage while modules are imported, and exempt what they created from later collections."""
     gc.disable()
     try:
         return (yield)
@@ -69,11 +69,11 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def isolated_environment(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Home, config, cache and data of its own for each test; no key, address or setting of whoever runs the tests."""
+    """Give each test home, config, cache and data folders of its own, and no key, address or setting of the user."""
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "CLAUDE_")) and name != "CLAUDE_FORCE_RECORDINGS":
             monkeypatch.delenv(name)
-    # Not in tmp_path: some tests look at everything that is there, and most need no folder.
+    # Not in tmp_path, since some tests check everything in it, and most tests need no folder.
     home = next(homes)
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -87,7 +87,7 @@ def isolated_environment(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(autouse=True)
 def forgotten_rate_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test wait for what another one's server asked for: ports come back, and a process remembers limits by address and key."""
+    """Forget rate limits of other tests: ports are reused, and a process remembers limits by address and key."""
     monkeypatch.setattr(pacing, "_shared", WeakValueDictionary())
 
 
@@ -101,7 +101,7 @@ def simulator() -> Iterator[Simulator]:
 async def _and_nothing_left(work: Coroutine[Any, Any, T]) -> T:
     before = asyncio.all_tasks()
     result = await work
-    # Closing a connection takes the event loop one or two rounds more.
+    # Closing a connection takes one or two more iterations of the event loop.
     for _ in range(5):
         await asyncio.sleep(0)
     left = asyncio.all_tasks() - before

@@ -25,7 +25,7 @@ def run(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize("script", [SCRIPTS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in SCRIPTS[1:])])
 def test_each_says_what_it_measures(script: str, tmp_path: Path) -> None:
-    """Without measuring anything."""
+    """Each benchmark prints its description without measuring anything."""
     assert "usage:" in run(tmp_path, script, "--help")
     assert not (tmp_path / "figures.jsonl").exists()
 

@@ -54,7 +54,7 @@ def name(page: Path) -> str:
 
 
 def environment(url: str) -> Dict[str, str]:
-    """What a process of a reader has who follows docs/how-to/try-without-a-key.md."""
+    """Return the environment of a process of a reader who follows docs/how-to/try-without-a-key.md."""
     # The package that is tested, whether it is installed or lies beside the tests.
     package = str(Path(claude_force_nb.__file__).resolve().parent.parent)
     path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part)
@@ -162,7 +162,7 @@ def _module(path: Path) -> Any:
 
 
 def test_tables_are_those_of_the_code() -> None:
-    """Options, settings, agents, errors, faults and prices stand in the pages as the code has them."""
+    """Options, settings, agents, errors, faults and prices in the pages match the code."""
     tool = _tool()
     pages = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
     for table in tool.TABLES:
@@ -205,7 +205,7 @@ def test_errors_and_references_lead_to_headings_that_are_there() -> None:
 
 
 def _prose(page: Path) -> str:
-    """A page or the Markdown cells of a notebook, without blocks of code."""
+    """Return a page, or the Markdown cells of a notebook, without code blocks."""
     text = page.read_text(encoding="utf-8")
     if page.suffix == ".ipynb":
         cells = json.loads(text)["cells"]
@@ -263,13 +263,13 @@ INDEXES = sorted((ROOT / "docs").glob("*/index.md"))
 
 
 def _extension() -> Any:
-    """The part of the site's builder that reads pages, which needs no Sphinx."""
+    """Return the part of the site's builder that reads pages, which does not need Sphinx."""
     return _module(ROOT / "docs" / "_extensions" / "runnable_pages.py")
 
 
 @pytest.mark.parametrize("index", [pytest.param(index, id=name(index)) for index in INDEXES])
 def test_an_index_lists_every_page_of_its_folder_once(index: Path) -> None:
-    """In its tables, of which the site makes its navigation."""
+    """The site's navigation is made from these tables."""
     made = _extension().with_contents(index.read_text(encoding="utf-8"))
     listed = re.findall(r"^([\w-]+)$", "\n".join(block.text for block in _blocks_of(made)), re.MULTILINE)
     assert sorted(listed) == sorted(page.stem for page in index.parent.glob("*.md") if page != index)

@@ -35,7 +35,7 @@ ALL_LOST = ("home", "working directory", "certificates")
 
 
 def slow(*environments: Sequence[str]) -> List[Any]:
-    """Return environments that are walked through with the slow tests only."""
+    """Mark environments that are tested with the slow tests only."""
     return [pytest.param(each, marks=pytest.mark.slow) for each in environments]
 
 

@@ -41,7 +41,7 @@ def contents(path: Path) -> bytes:
 
 
 def ask_and_catch(make: Make, run: Run, **options: Any) -> List[str]:
-    """Ask something; return what was warned of."""
+    """Ask something, and return the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ClaudeForceWarning)
         orchestrator = make(**options)

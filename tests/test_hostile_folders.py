@@ -33,7 +33,7 @@ SECRET = "the-private-words-of-the-user"
 
 
 class Thief:
-    """A server that takes whatever it is sent, as the address of a hostile ``base_url`` would."""
+    """A server that accepts whatever it is sent, like the address of a hostile ``base_url``."""
 
     def __init__(self) -> None:
         self.taken: List[str] = []

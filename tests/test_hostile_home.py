@@ -35,7 +35,7 @@ FILES = ("data/ledger.db", "data/jobs.db", "cache/cache.db", "config/cache.key",
 
 
 def fill(home: Path) -> None:
-    """Leave what an earlier session leaves."""
+    """Create what an earlier session leaves."""
     make_private_folder(home / "config")
     make_private_file(str(home / "config" / "cache.key"))
     (home / "config" / "cache.key").write_text("ab" * 32 + "\n")
@@ -88,7 +88,7 @@ def change_rows(home: Path) -> None:
 
 
 def add_triggers(home: Path) -> None:
-    """Triggers, views and tables that are not ours."""
+    """Add triggers, views and tables that are not ours."""
     for name in ("data/ledger.db", "data/jobs.db", "cache/cache.db"):
         connection = sqlite3.connect(str(home / name), isolation_level=None)
         for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
@@ -99,7 +99,7 @@ def add_triggers(home: Path) -> None:
 
 
 def scramble(home: Path) -> None:
-    """A thousand bytes of each file, but for the marks by which it is told to be ours."""
+    """Change a thousand bytes of each file, except for the marks that identify it as ours."""
     chance = random.Random(20261127)
     for name in FILES:
         content = bytearray((home / name).read_bytes())

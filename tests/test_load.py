@@ -89,7 +89,7 @@ def check_books(simulator: Simulator, orchestrator: AsyncAgentOrchestrator, batc
 
 @pytest.fixture
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Back-offs of a hundredth of their length."""
+    """Shorten back-offs to a hundredth."""
     monkeypatch.setattr("claude_force_nb.api.retry.BASE_DELAY_SECONDS", 0.005)
     monkeypatch.setattr("claude_force_nb.api.retry.MAX_DELAY_SECONDS", 0.3)
 
@@ -127,7 +127,7 @@ def test_all_faults_mixed(run: Any, make: Make, simulator: Simulator, count: int
 def test_what_all_would_meet_ends_the_sending(
     run: Any, make: Make, simulator: Simulator, kind: str, error: type
 ) -> None:
-    """After a spend limit or a refused key the finished rows are kept, and no further call is made."""
+    """After a spend limit or a refused key, finished rows are kept, and no further call is made."""
     simulator.fail([None] * 60 + [kind] * 100)  # type: ignore[arg-type]
     orchestrator = make(max_concurrent=5)
     batch = run(orchestrator.run_many(prompts(200), model=MODEL, max_tokens=64))

@@ -1,4 +1,4 @@
-"""The one path of every prompt, over a real socket: cache, sharing, retries, limits, money, stopping."""
+"""The path of every prompt, over a real socket: cache, sharing, retries, limits, money, stopping."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_shared_answer_is_kept_for_who_wants_it(run: Any, make: Make, simulato
 
 
 def test_another_ones_budget_is_not_mine(run: Any, make: Make, simulator: Simulator) -> None:
-    """Who joins a call that its owner's budget stops before it is sent makes it himself."""
+    """A caller that joins a call which its owner's budget stops before it is sent makes the call itself."""
     orchestrator = make()
 
     async def main() -> None:
@@ -254,7 +254,7 @@ def test_another_ones_budget_is_not_mine(run: Any, make: Make, simulator: Simula
 
 @pytest.mark.slow
 def test_the_import_of_libraries_takes_no_time_from_a_row(simulator: Simulator, tmp_path: Path) -> None:
-    """The first row of a process has its whole time, though libraries may take longer to import than that."""
+    """The first row of a process has its full time limit, however long libraries take to import."""
     script = """
 import asyncio, sys
 from claude_force_nb import AsyncAgentOrchestrator
@@ -285,7 +285,7 @@ asyncio.run(main())
 
 
 def test_who_joins_waits_no_longer_than_he_said(run: Any, make: Make, simulator: Simulator) -> None:
-    """A time-out bounds the wait for another's call too, and leaves that call to the other."""
+    """A caller's time-out also limits its wait for another caller's call, which continues."""
     simulator.fail("slow", delay_seconds=60)
     orchestrator = make()
 
@@ -405,7 +405,7 @@ def test_a_cancelled_waiter_leaves_the_others_their_answer(
     "fault", [408, 409, "rate_limit", "server_error", 503, "overloaded", "drop", "cut", "stream_error"]
 )
 def test_what_time_mends_is_retried(run: Any, make: Make, simulator: Simulator, fault: Any, streaming: bool) -> None:
-    """Time-outs, conflicts, limits, failures of the server and broken answers are tried again; nothing is shown twice."""
+    """Time-outs, conflicts, limits, server failures and broken answers are retried; nothing is shown twice."""
     simulator.fail([fault], **SOON)
     orchestrator = make()
     partial = PartialAnswer() if streaming else None
@@ -432,7 +432,7 @@ def test_what_time_mends_is_retried(run: Any, make: Make, simulator: Simulator, 
 def test_what_time_does_not_mend_is_not_retried(
     run: Any, make: Make, simulator: Simulator, fault: Any, error: Any
 ) -> None:
-    """Refused requests, keys and spending are asked once, and the failure is not remembered."""
+    """Refused requests, keys and spending are not retried, and the failure is not remembered."""
     simulator.fail([fault])
     orchestrator = make()
     with pytest.raises(error):
@@ -918,7 +918,7 @@ def test_request_is_what_run_sends(run: Any, make: Make, simulator: Simulator) -
     ],
 )
 def test_nothing_is_sent(run: Any, make: Make, simulator: Simulator, prompt: Any, options: Any, error: Any) -> None:
-    """What is wrong with prompt or options is one line, before anything is sent."""
+    """Errors in prompt or options are one line, before anything is sent."""
     with pytest.raises(error) as raised:
         run(make().run(prompt, **options))
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""The house stays one that a stranger can walk through: rooms, and modules and functions that fit on a few screens."""
+"""The package stays easy to find one's way in: rooms, and modules and functions that fit on a few screens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _name(path: Path) -> str:
 
 
 def _functions(tree: ast.AST) -> Iterator[Tuple[str, int]]:
-    """Give each function of a module with the number of lines of its body, without its docstring."""
+    """Yield each function of a module with the number of lines of its body, without its docstring."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
@@ -35,18 +35,18 @@ def _functions(tree: ast.AST) -> Iterator[Tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def sources() -> Dict[str, str]:
-    """The text of each module."""
+    """Return the text of each module."""
     return {_name(path): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 @pytest.fixture(scope="module")
 def trees(sources: Dict[str, str]) -> Dict[str, ast.AST]:
-    """The syntax tree of each module."""
+    """Return the syntax tree of each module."""
     return {name: ast.parse(text) for name, text in sources.items()}
 
 
 def test_the_root_of_the_package_is_small() -> None:
-    """What is not known to everybody lives in a room."""
+    """Modules that are not used everywhere belong in a room."""
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_ROOT_MODULES
 
 
@@ -78,7 +78,7 @@ def test_tests_are_in_the_room_of_what_they_test() -> None:
 
 
 def test_nothing_private_is_imported(trees: Dict[str, ast.AST]) -> None:
-    """What begins with an underscore is used in its own module only."""
+    """Names that begin with an underscore are used in their own module only."""
     private = [
         f"{name} takes {node.module}.{alias.name}"
         for name, tree in trees.items()

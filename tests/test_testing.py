@@ -1,4 +1,4 @@
-"""What users test their own code with, used as they would use it."""
+"""The tools with which users test their own code, used as they would use them."""
 
 from __future__ import annotations
 

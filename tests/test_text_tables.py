@@ -21,7 +21,7 @@ CELLS = st.lists(st.text("cd.,", min_size=1, max_size=7), max_size=12).map(" ".j
 
 
 def test_without_a_width_a_line_is_as_long_as_it_gets() -> None:
-    """A saved notebook must not depend on the window in which it was made."""
+    """A saved notebook must not depend on the size of the window in which it was made."""
     lines = plain_table(HEADER, ROWS, right=(2,))
     assert len(lines) == 3
     assert lines == plain_table(HEADER, ROWS, right=(2,), width=200)

@@ -1,4 +1,4 @@
-"""What is looked after every month: prices, models, and the workflow that does so."""
+"""Monthly checks: prices, models, and the workflow that runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws the subpackages ("rooms") as an SVG, in layers: each is above those that it imports."""
+"""Draws the rooms as an SVG, in layers: each is above those that it imports."""
 
 from __future__ import annotations
 

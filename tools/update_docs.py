@@ -1,4 +1,4 @@
-"""Generate the tables in docs/, and the drawing of the subpackages ("rooms"), from the code.
+"""Generate the tables in docs/, and the drawing of the rooms, from the code.
 
 ::
 

@@ -1,8 +1,8 @@
 """Answers rows on a Dask cluster: each worker answers its partitions, and a coordinator on the scheduler shares resources.
 
 The coordinator leases slots, parts of the rate limit and dollars to the workers, so that together they keep to the limits of
-one orchestrator. Results are recorded in the ledger and cache of the client. Other packages use `answer_frame`,
-`answer_bag`, `answer_list` and `ClusterSettings`; this is the only package that imports dask.
+one orchestrator. Results are recorded in the ledger and cache of the client. Other rooms use `answer_frame`,
+`answer_bag`, `answer_list` and `ClusterSettings`; this is the only room that imports dask.
 """
 
 from __future__ import annotations

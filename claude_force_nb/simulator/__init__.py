@@ -1,8 +1,8 @@
 """A strict Messages API on loopback, for the demo and for tests, load tests and fault tests.
 
 `catalogue`, `prices` and the rule modules hold the API's documentation as data of their own, independent of the client's.
-Other packages use `Simulator`, `SimulatorProcess` and `FAULT_KINDS`, which are imported on first use, so that importing this
-package does not import aiohttp.
+Other rooms use `Simulator`, `SimulatorProcess` and `FAULT_KINDS`, which are imported on first use, so that importing this
+room does not import aiohttp.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which files of a folder are read: regular ones, in it, of a bounded size; what is wrong with one costs the others nothing."""
+"""Only regular files of bounded size inside an agents folder are read, and a bad file does not affect the others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _library(tmp_path: Path) -> AgentLibrary:
     "target", ["../../../private.md", "absolute", "../../notes.md"], ids=["up", "absolute", "project"]
 )
 def test_links_out_of_the_folder(agents: Path, tmp_path: Path, target: str) -> None:
-    """A link that leads out of the agents folder is passed over with one line, also one to the project's own files."""
+    """A link that leads out of the agents folder is skipped with one line, even one to the project's own files."""
     (tmp_path / "repository" / "notes.md").write_text("a secret")
     os.symlink(str(tmp_path / "private.md") if target == "absolute" else target, str(agents / "leak.md"))
     library = _library(tmp_path)
@@ -95,7 +95,7 @@ def test_links_of_the_user(tmp_path: Path) -> None:
 
 @links
 def test_a_repository_below_a_link(agents: Path, tmp_path: Path) -> None:
-    """A project that is reached through a link is not a link out of anything."""
+    """A project that is reached through a link is not treated as a link out of a folder."""
     os.symlink(str(tmp_path / "repository"), str(tmp_path / "shortcut"))
     assert AgentLibrary(tmp_path / "shortcut", home=tmp_path / "home").find("good").prompt == "good"
 
@@ -108,7 +108,7 @@ def test_a_pipe_is_not_an_agent(agents: Path, tmp_path: Path) -> None:
 
 
 def test_folders_in_the_folder(agents: Path, tmp_path: Path) -> None:
-    """Agents may lie in folders of any depth; one nearer to the top goes first, and hidden folders are none of them."""
+    """Agents may be in folders of any depth. Those nearer to the top take precedence; hidden folders are ignored."""
     for folder, text in (("a", "a/x"), ("a/b/c", "deep"), (".git", "hidden")):
         (agents / folder).mkdir(parents=True)
         (agents / folder / "x.md").write_text(text)
@@ -129,7 +129,7 @@ def test_files_beside_agents(agents: Path, tmp_path: Path) -> None:
 
 
 def test_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of very many files costs a bounded time, and that is said."""
+    """A folder with very many files takes a bounded time, and the user is told."""
     monkeypatch.setattr("claude_force_nb.agents.folders._MOST_FILES", 5)
     for number in range(9):
         (tmp_path / f"{number}.md").write_text("p")

@@ -122,7 +122,7 @@ def test_a_library_of_all_of_them(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_means_nothing_here_is_kept(block: str, key: str, value: Any) -> None:
-    """Keys of other tools keep their values; what YAML cannot read is kept as written, and no code runs."""
+    """Keys of other tools keep their values. What YAML cannot read is kept as written, and no code runs."""
     assert parse_agent(f"---\nname: a\n{block}\n---\np", source="a.md", default_name="a").other[key] == value
 
 
@@ -179,7 +179,7 @@ def test_no_control_characters_in_what_is_listed() -> None:
     ids=lambda block: block[:12],
 )  # fmt: skip
 def test_no_file_takes_long(block: str) -> None:
-    """What is made to take long is read, or refused, in a bounded time."""
+    """A file made to be slow is read, or refused, in a bounded time."""
     began = time.perf_counter()
     try:
         read_front_matter(f"---\nname: a\n{block}\n---\np", "a.md")

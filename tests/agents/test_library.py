@@ -68,7 +68,7 @@ def test_what_an_agent_asks_of_a_call(front: str, field: str, value: Any) -> Non
 
 
 def test_descriptions_with_colons() -> None:
-    """A description with colons, no YAML but what Claude Code writes and takes, is taken as the text it is."""
+    """A description with colons is not valid YAML, but Claude Code writes and accepts it, so it is read as text."""
     said = 'Use this when: a change is done. Examples: <example>user: "hi" # not a comment</example>'
     agent = parse(f"---\nname: x\ndescription: {said}\ntools: Read\n---\np")
     assert (agent.description, agent.other) == (said, {"tools": "Read"})
@@ -187,7 +187,7 @@ def test_changes_are_seen(library: AgentLibrary, put: Callable[..., Path]) -> No
     ids=["yaml", "bytes", "cp1252", "alias", "large"],
 )
 def test_a_broken_file_does_not_affect_others(library: AgentLibrary, put: Callable[..., Path], broken: Any) -> None:
-    """A file that cannot be read is an error for who asks for it, one warning for who lists, and nothing to others."""
+    """An unreadable file is an error if it is asked for, one warning in the list, and does not affect other agents."""
     path = put("project/nb", "reviewer", broken)
     put("project/nb", "good", "p")
     assert library.find("good").prompt == "p"
@@ -215,7 +215,7 @@ def test_a_folder_named_like_a_file(library: AgentLibrary, tmp_path: Path) -> No
 
 
 def test_unknown_names(library: AgentLibrary, put: Callable[..., Path]) -> None:
-    """An unknown name is answered with the nearest one and all that there are; a path is only a name that nothing has."""
+    """An unknown name is answered with the nearest one and all others; a path is just an unknown name."""
     put("project/nb", "translator", "p")
     with pytest.raises(
         UnknownAgentError, match=r"unknown agent 'translater'; did you mean 'translator'\? \(known: explainer, "
@@ -228,7 +228,7 @@ def test_unknown_names(library: AgentLibrary, put: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "", " a", "a\n", "a.md", "é", "١", 5, None])
 def test_no_name_is_a_path(library: AgentLibrary, put: Callable[..., Path], name: Any) -> None:
-    """Nothing but letters, digits, - and _ names an agent that is made, and a path finds none."""
+    """An agent's name has only letters, digits, - and _, and a path finds no agent."""
     with pytest.raises(OptionError, match="an agent's name must be letters, digits, - and _"):
         Agent(name, "p")
     if isinstance(name, str):
@@ -271,7 +271,7 @@ def test_names_as_people_write_them(library: AgentLibrary, put: Callable[..., Pa
 
 
 def test_names_that_come_out_alike(library: AgentLibrary, put: Callable[..., Path]) -> None:
-    """Two names that are typed alike both stay; of two that are the same the first file counts, and that is said."""
+    """Two names that are typed alike both stay. Of two equal names the first file counts, with a warning."""
     put("project/nb", "a", "---\nname: Api Tester\n---\none")
     put("project/nb", "b", "---\nname: api.tester\n---\ntwo")
     put("project/nb", "c", "---\nname: Api Tester\n---\nthree")

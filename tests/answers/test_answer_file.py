@@ -100,7 +100,7 @@ def test_what_is_written_is_read(texts: Dict[str, str], signed: bool, stop_reaso
 
 @pytest.mark.parametrize("secret", ["", SECRET], ids=["unsigned", "signed"])
 def test_every_single_byte_that_is_changed(tmp_path: Path, secret: str) -> None:
-    """Whichever byte of a file is another one: its line is named, or the answers are the same."""
+    """Whichever byte of a file is changed: its line is reported, or the answers are the same."""
     path = tmp_path / "x.jsonl"
     recorded(path, TEXTS[:2], secret=secret)
     data = path.read_bytes()
@@ -128,7 +128,7 @@ def test_every_single_byte_that_is_changed(tmp_path: Path, secret: str) -> None:
 
 
 def test_each_kind_of_bad_line_is_named_and_the_others_count(tmp_path: Path) -> None:
-    """A line that was changed, cut, doubled, or is something else does not count; the good one among them does."""
+    """A changed, cut, duplicated or foreign line does not count; the good one among them does."""
     path = tmp_path / "x.jsonl"
     recorded(path, TEXTS)
     first, *lines = path.read_bytes().splitlines()
@@ -148,7 +148,7 @@ def test_each_kind_of_bad_line_is_named_and_the_others_count(tmp_path: Path) -> 
 
 
 def test_a_signature_that_is_wrong_is_named_only_where_its_key_is_known(tmp_path: Path) -> None:
-    """A line whose content was changed together with its checksum is refused by who signed it; to others it is unsigned."""
+    """If content and checksum of a line were changed together, its signer refuses it; to others it is unsigned."""
     path = tmp_path / "x.jsonl"
     recorded(path, TEXTS[:1], secret=SECRET)
     first, line = path.read_bytes().splitlines()
@@ -193,7 +193,7 @@ def test_what_is_not_an_answer_file_is_one_line(tmp_path: Path, data: bytes, mes
 
 
 def test_lines_of_another_kind_with_a_right_checksum_are_refused_when_they_are_used(tmp_path: Path) -> None:
-    """A checksum makes no answer: a record that lacks something, or is of another type, is a miss."""
+    """A valid checksum alone is not enough: a record with missing or wrongly typed fields is a miss."""
     path = tmp_path / "x.jsonl"
     recorded(path, TEXTS[:1])
     first, line = path.read_bytes().splitlines()
@@ -258,7 +258,7 @@ def test_an_answer_is_replaced_only_where_that_is_asked(tmp_path: Path) -> None:
 
 
 def test_two_who_record_into_one_file_lose_nothing(tmp_path: Path) -> None:
-    """What another kernel wrote since the file was read stays."""
+    """Answers that another kernel wrote since the file was read are kept."""
     path = tmp_path / "x.jsonl"
     one, two = recorded(path, TEXTS[:1]), opened(path)
     two.load()
@@ -270,7 +270,7 @@ def test_two_who_record_into_one_file_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_prune_removes_what_was_not_used(tmp_path: Path) -> None:
-    """Used is what was asked for, or recorded, since the file was opened."""
+    """Answers count as used if they were asked for, or recorded, since the file was opened."""
     path = tmp_path / "x.jsonl"
     recorded(path, TEXTS)
     file = opened(path)

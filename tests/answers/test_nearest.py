@@ -1,4 +1,4 @@
-"""What a miss says: the one thing that differs from the nearest question that the file answers."""
+"""The message of a miss names the difference to the nearest question in the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FENCED = "Summarise {} in the style of {}."
 
 
 def miss(tmp_path: Path, asked: ClaudeRequest, *known: ClaudeRequest, **options: Any) -> str:
-    """What a frozen file with answers to `known` says to `asked`."""
+    """Return the message of a frozen file with answers to `known` when `asked` is asked."""
     file = opened(tmp_path / "x.jsonl", **options)
     for request in known:
         file.put(request, answer("x"))
@@ -73,7 +73,7 @@ def test_the_text_of_an_agent(tmp_path: Path) -> None:
 
 
 def test_sample_server_and_conversation(tmp_path: Path) -> None:
-    """What is not in the body is compared too."""
+    """Fields outside the body are compared too."""
     one = question(PROMPT)
     assert "its sample (2 where the file has 1)" in miss(tmp_path, ClaudeRequest(body=one.body, sample=2), one)
     other = ClaudeRequest(body=one.body, base_url="http://127.0.0.1:8080")
@@ -92,7 +92,7 @@ def test_nothing_to_compare_with(tmp_path: Path) -> None:
 
 
 def test_many_misses_are_not_all_compared(tmp_path: Path) -> None:
-    """The file is read through for some misses of a run, so that a large batch of them ends."""
+    """The file is searched only for the first misses of a run, so that a large batch of misses ends in time."""
     file = opened(tmp_path / "x.jsonl")
     file.put(question(PROMPT), answer("x"))
     said = [file.describe_miss(question(PROMPT + str(number))) for number in range(100)]
@@ -100,7 +100,7 @@ def test_many_misses_are_not_all_compared(tmp_path: Path) -> None:
 
 
 def test_an_unknown_mode(tmp_path: Path) -> None:
-    """The nearest one is named."""
+    """An unknown mode is refused, and the nearest one is suggested."""
     file = opened(tmp_path / "x.jsonl")
     with pytest.raises(
         OptionError, match="answers_mode must be one of use, record, frozen, not 'frosen'; did you mean"

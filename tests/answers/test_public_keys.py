@@ -1,4 +1,4 @@
-"""Ed25519: who has the signing key signs, who trusts its public key knows, everybody else is as before."""
+"""Ed25519: the holder of the signing key signs, those who trust its public key check, nothing changes for others."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ async def asked(orchestrator: AsyncAgentOrchestrator, *prompts: str, **options: 
 
 
 def test_file_then_cache_then_call(make: Make, run: Run, simulator: Simulator, tmp_path: Path) -> None:
-    """What is in the file is not looked up in the cache, what is in neither is asked."""
+    """An answer in the file is not looked up in the cache; an answer in neither is asked for."""
     path = tmp_path / "x.answers.jsonl"
     texts = run(asked(make(answers=path, answers_mode="record"), "one", "two"))
     file = AnswerFile(path)
@@ -142,7 +142,7 @@ def test_rows_are_recorded_with_their_prompts_and_replayed(
 
 
 def test_no_file_and_no_mode(tmp_path: Path) -> None:
-    """Both are said when the orchestrator is made."""
+    """A missing file and a missing mode are reported when the orchestrator is created."""
     with pytest.raises(AnswerFileError, match=r"answer file .*x\.answers\.jsonl not found; record one"):
         AsyncAgentOrchestrator(answers=tmp_path / "x.answers.jsonl")
     with pytest.raises(OptionError, match="answers_mode must be one of"):

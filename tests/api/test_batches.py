@@ -65,7 +65,7 @@ def endpoint(run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.Monk
 
 
 def test_a_batch_is_read(endpoint: Endpoint) -> None:
-    """Counts that are none are not counted; a moment is read to the second, in UTC, and 0 where there is none."""
+    """Invalid counts count as 0. Times are read to the second, in UTC, and are 0 if missing."""
 
     async def work(api: ApiBatches) -> None:
         endpoint.headers["retry-after"] = "7"
@@ -96,7 +96,7 @@ def test_a_batch_is_read(endpoint: Endpoint) -> None:
 
 
 def test_a_page_of_the_list_is_read(endpoint: Endpoint) -> None:
-    """With the server's own time, by which the next create is found; an empty page is the last, whatever it says."""
+    """The page has the server's own time, by which the next create is found. An empty page is always the last."""
 
     async def work(api: ApiBatches) -> None:
         endpoint.headers["Date"] = "Sun, 01 Nov 2026 12:00:00 GMT"
@@ -119,7 +119,7 @@ def test_a_page_of_the_list_is_read(endpoint: Endpoint) -> None:
 
 
 def test_what_is_not_a_batch_is_one_line(endpoint: Endpoint) -> None:
-    """Its status is that of an answer: a create may have been made all the same."""
+    """Its status is that of a response, so the create may have succeeded nevertheless."""
     wrong: List[Any] = [[], None, "x", 5, {}, {**BATCH, "request_counts": []}]
     wrong += [{**BATCH, "id": batch_id} for batch_id in (None, True, 5, [], "", "a/b")]
 
@@ -143,7 +143,7 @@ def test_what_is_not_a_batch_is_one_line(endpoint: Endpoint) -> None:
 
 
 def test_an_invalid_id_is_not_used_as_a_path(endpoint: Endpoint) -> None:
-    """Nothing is asked for."""
+    """An invalid id causes no request."""
 
     async def work(api: ApiBatches) -> None:
         for batch_id in ("", "../files", "a/b", "a?b", "a b", "a\n", "-a", "é", "a" * 201):
@@ -157,7 +157,7 @@ def test_an_invalid_id_is_not_used_as_a_path(endpoint: Endpoint) -> None:
 
 
 def test_results_come_line_by_line(endpoint: Endpoint) -> None:
-    """Blank lines are none; the last one needs no end."""
+    """Blank lines are ignored, and the last line needs no line end."""
     endpoint.answer = b'{"a":1}\n\n  \r\n{"b":2}\r\n{"c":3}'
 
     async def results(api: ApiBatches) -> List[bytes]:

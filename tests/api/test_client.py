@@ -1,4 +1,4 @@
-"""Which way a call goes, and what of the SDK it needs."""
+"""Whether a call goes through our own client or the SDK, and what it needs of the SDK."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ asyncio.run(main())
 
 
 def test_a_call_needs_no_sdk(simulator: Simulator) -> None:
-    """A new process pays for the HTTP library alone."""
+    """In a new process, a call imports the HTTP library but not the SDK."""
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_SDK, simulator.url], capture_output=True, text=True, timeout=120, check=False
     )
@@ -120,7 +120,7 @@ print(*seen)
 
 @pytest.mark.slow
 def test_a_tracer_that_waits_for_the_sdk_sees_every_call(simulator: Simulator) -> None:
-    """The SDK is imported for it, before the first call."""
+    """The SDK is imported before the first call if a tracer waits for it."""
     done = subprocess.run(
         [sys.executable, "-c", WAITING_TRACER, simulator.url], capture_output=True, text=True, timeout=120, check=False
     )
@@ -128,7 +128,7 @@ def test_a_tracer_that_waits_for_the_sdk_sees_every_call(simulator: Simulator) -
 
 
 def test_headers_of_the_environment(run: Any, simulator: Simulator) -> None:
-    """As the SDK reads them; a line that cannot be one is named, and its content is not shown."""
+    """They are read as the SDK reads them. An invalid line is reported without showing its content."""
     environ = {
         "ANTHROPIC_API_KEY": KEY,
         "ANTHROPIC_CUSTOM_HEADERS": "X-Team: research\n\nnothing\nX-Empty:\n user-agent : me \nAccept-Encoding: br",

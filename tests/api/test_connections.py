@@ -51,7 +51,7 @@ def ask(run: Any, url: str, *prompts: str, **options: Any) -> List[str]:
 
 
 def test_a_connection_is_kept_for_the_next_call(run: Any, serve: Callable[[Handler], str]) -> None:
-    """After an answer that was read to its end; after one that was not, it is closed, and nothing of it reaches the next."""
+    """A connection is kept after a response that was read to its end; after any other it is closed."""
     peers: List[Any] = []
 
     async def handler(incoming: web.Request) -> web.StreamResponse:
@@ -79,7 +79,7 @@ def test_a_connection_is_kept_for_the_next_call(run: Any, serve: Callable[[Handl
 def test_a_connection_that_was_idle_is_not_used_again(
     run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Servers close theirs after 5 s: ours are left before."""
+    """Servers close idle connections after 5 s, so ours are closed before that."""
     assert connections._IDLE_SECONDS < 5
     monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.2)
     peers: List[Any] = []
@@ -102,7 +102,7 @@ def test_a_connection_that_was_idle_is_not_used_again(
 
 @pytest.mark.parametrize("ending", ["closed before it asks", "closed as it asks", "reset as it asks"])
 def test_a_server_that_ends_an_idle_connection(run: Any, tmp_path: Path, ending: str) -> None:
-    """The next call is answered: at once where the end was seen in time, and otherwise by the retry of a call that may have been made."""
+    """The next call is answered: at once if the close was noticed in time, otherwise by a retry."""
     asked: List[int] = []
     connected: List[asyncio.StreamWriter] = []
     body = json.dumps({**MESSAGE, "usage": {"input_tokens": 1, "output_tokens": 1}}).encode()
@@ -155,7 +155,7 @@ def test_a_server_that_ends_an_idle_connection(run: Any, tmp_path: Path, ending:
 
 
 def test_more_calls_at_a_time_than_http_libraries_allow_by_default(run: Any, serve: Callable[[Handler], str]) -> None:
-    """How many is decided elsewhere: 150 wait for each other here."""
+    """The HTTP library does not limit concurrency: 150 calls are in flight together."""
     waiting: List[int] = []
 
     async def handler(_: web.Request) -> web.StreamResponse:
@@ -275,7 +275,7 @@ class TestProxy:
     def test_this_machine_needs_none(
         self, run: Any, serve: Callable[[Handler], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What goes to loopback does not go through it."""
+        """Calls to loopback addresses do not go through the proxy."""
 
         async def handler(_: web.Request) -> web.StreamResponse:
             return web.json_response(MESSAGE)
@@ -428,7 +428,7 @@ def test_a_server_that_cannot_be_reached_is_not_called_a_proxy(run: Any, unused_
 
 
 def test_a_proxy_that_never_answers_is_not_waited_for(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes the connection, and says nothing to CONNECT."""
+    """The proxy accepts the connection, but does not answer CONNECT."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
 
@@ -444,13 +444,13 @@ def test_a_proxy_that_never_answers_is_not_waited_for(run: Any, monkeypatch: pyt
 
 
 def test_the_machines_own_certificates_are_read() -> None:
-    """Where the environment names none."""
+    """The machine's own certificates are used if the environment names none."""
     assert connection_settings("https://api.anthropic.com").tls.verify_mode is ssl.CERT_REQUIRED
     assert connection_settings("https://api.anthropic.com").proxy is None
 
 
 def test_certificates_that_cannot_be_read_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is not one."""
+    """A certificate file that is invalid is reported in one line."""
     (tmp_path / "cert.pem").write_text("nothing")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     with pytest.raises(ConfigurationError, match=r"no connection can be made .* check SSL_CERT_FILE"):

@@ -142,13 +142,13 @@ def test_what_came_of_the_text_counts(run: Any, way: str, ending: str) -> None:
 
 
 def test_a_refusal_that_stops_coming(run: Any, way: str) -> None:
-    """Its status is known as well, after the time that was allowed for each wait."""
+    """Its status is known too, after the time limit of a read."""
     answer = short_of_length(529, b"{")
     assert type(refusal(run, RawServer(answer, silent=True), timeout_seconds=0.3)) is OverloadedError
 
 
 def test_a_whole_refusal_says_nothing_of_it(run: Any, way: str) -> None:
-    """Only a body that ended early is called cut off."""
+    """Only a body that ended early is reported as cut off."""
     body = b"<html>gateway</html>"
     error = refusal(run, RawServer(head(502, f"content-length: {len(body)}") + body))
     assert type(error) is ServerError

@@ -112,5 +112,5 @@ def test_surrogates_are_joined_or_replaced() -> None:
     [(b"<!DOCTYPE html><p>", True), (b"\n <HTML>", True), (b'{"text": "<html>"}', False), (b"<xml/>", False)],
 )
 def test_web_pages_are_told_from_data(data: bytes, page: bool) -> None:
-    """By how they begin."""
+    """Web pages are recognised by their beginning."""
     assert is_web_page(data) is page

@@ -134,12 +134,12 @@ def test_only_what_was_never_connected_never_left(error: OSError, never_left: bo
     ids=repr,
 )
 def test_errors_that_are_not_failed_calls(error: BaseException) -> None:
-    """Cancellation and errors of programs stay what they are."""
+    """Cancellation and programming errors are not converted."""
     assert map_exception(error, base_url=URL, now=NOW) is None
 
 
 def test_our_own_errors_pass() -> None:
-    """One of ours is given back as it is."""
+    """An error of our own is returned unchanged."""
     error = OverloadedError("busy")
     assert mapped(error) is error
 
@@ -246,7 +246,7 @@ def test_spend_limit_by_its_code() -> None:
     ids=repr,
 )
 def test_a_429_that_names_no_time_is_a_spend_limit(headers: Dict[str, str], expected: Type[ApiError]) -> None:
-    """Waiting does not mend it: a rate limit says when to come back, or which limit is used up."""
+    """Waiting does not help: a rate limit would say when to come back, or which limit is used up."""
     error = error_from_answer(429, {"error": {"type": "rate_limit_error", "message": "no"}}, headers, now=NOW)
     assert type(error) is expected
     assert error.retryable is (expected is RateLimitError)
@@ -306,7 +306,7 @@ def test_a_status_alone_has_its_class(status: int, expected: Type[ApiError]) -> 
     "body", [{"error": "model not found"}, {"message": "model not found"}, {"detail": "model not found"}], ids=repr
 )
 def test_bodies_of_other_servers(body: Any) -> None:
-    """Gateways and local servers put their words elsewhere; they are shown all the same."""
+    """Gateways and local servers put their message elsewhere; it is shown nevertheless."""
     assert "model not found" in str(error_from_answer(404, body, {}, now=NOW))
 
 

@@ -97,7 +97,7 @@ def test_a_proxy_that_cannot_be_one_is_named(
 def test_certificates_that_are_not_there_are_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
-    """A file where a file is meant, a folder where a folder is."""
+    """Missing certificates are reported, files as files and folders as folders."""
     (tmp_path / "file").touch()
     right, wrong = (tmp_path / "file", tmp_path) if variable == "SSL_CERT_FILE" else (tmp_path, tmp_path / "file")
     monkeypatch.setenv(variable, str(right))

@@ -121,7 +121,7 @@ def test_a_class_in_place_of_the_client_sees_every_call(
 def test_failures_and_limits_are_the_same_for_those_who_look(
     run: Any, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refusals, broken streams, what is no message, headers that pace, and fields that the SDK does not know."""
+    """Refusals, broken streams, invalid messages, rate-limit headers and unknown fields have the same effect."""
     real = MESSAGES.create
     monkeypatch.setattr(MESSAGES, "create", functools.wraps(real)(lambda self, **more: real(self, **more)))
 

@@ -60,7 +60,7 @@ def test_bucket_refills_continuously_up_to_what_it_was_seen_to_hold() -> None:
 
 
 def test_a_bucket_tells_what_may_still_arrive_later() -> None:
-    """What was taken within the last tenth of a second, or in the one before it: calls may overtake each other so far."""
+    """Amounts taken in this tenth of a second or the last may still be on their way: calls may overtake each other."""
     bucket = TokenBucket(0.0, 100.0, 100.0, 0.0)
 
     def take(amount: float, now: float) -> float:
@@ -156,7 +156,7 @@ def test_calls_that_are_added_leave_apart_and_calls_that_replace_others_at_once(
 
 @pytest.mark.usefixtures("in_one_burst")
 def test_without_headers_an_answer_opens_the_lane() -> None:
-    """Where the API names no limits there is nothing to wait for."""
+    """If the API names no limits, there is nothing to wait for after the first answer."""
     limits = FamilyLimits()
     limits.settle(limits.take(Need(), 0.0), 0.1)
     assert send_all(limits, 0.1, most=500) == 500
@@ -221,7 +221,7 @@ def test_reset_says_what_the_bucket_holds() -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-11-01", "2026-99-99T12:00:00Z", "-1", "nan"])
 def test_nonsense_in_headers_is_passed_over(text: str) -> None:
-    """What is not a number or no time changes nothing and raises nothing."""
+    """Values that are not numbers or times are ignored."""
     limits = FamilyLimits()
     said = headers(requests_limit=text, requests_remaining=text, requests_reset=text, input_tokens_remaining=text)
     limits.settle(limits.take(Need(), 0.0), 0.0, headers={**said, "date": text})
@@ -271,7 +271,7 @@ def test_a_refused_call_gives_back_what_it_reserved() -> None:
 
 
 def test_without_headers_concurrency_halves_once_a_jam_and_grows_by_one_a_round() -> None:
-    """Ten calls of one jam count once; each full round of answers allows one call more."""
+    """Ten refusals of one burst count once; each full round of answers allows one call more."""
     limits = FamilyLimits()
     limits.settle(limits.take(Need(), 0.0), 0.0)
     permits = [limits.take(Need(), 0.0) for _ in range(20)]
@@ -490,7 +490,7 @@ class World:
                 said: Optional[List[Tuple[str, str]]] = None
                 if refusal is not None:
                     said = self.server.headers("haiku", now, now)
-                    # A call under way when the refusal was read is nobody's fault.
+                    # A call that was already on its way when the refusal was read does not count.
                     self.quiet_until = max(self.quiet_until, now + refusal.retry_after_seconds)
                 elif self.early:
                     said = self.server.headers("haiku", now, now)

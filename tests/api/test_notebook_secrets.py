@@ -20,7 +20,7 @@ Get = Callable[[str], Any]
 
 
 class NotebookAccessError(Exception):
-    """As Colab's: it is no `errors.Error` of theirs."""
+    """Like Colab's exception of this name, which is not a subclass of its `errors.Error`."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_the_host_keeps_the_key(monkeypatch: pytest.MonkeyPatch, host: Any, sour
 @HOSTS
 @pytest.mark.parametrize("answer", ["", None, NotebookAccessError("no access"), TimeoutError("no answer")])
 def test_a_host_that_gives_none(monkeypatch: pytest.MonkeyPatch, host: Any, source: str, answer: Any) -> None:
-    """Missing, not allowed or not answered: one line says where a key is added in this place, and asking again asks again."""
+    """A missing, forbidden or unanswered secret is one line that says where to add a key; the next call asks again."""
     asked: List[str] = []
 
     def get(name: str) -> Any:

@@ -87,7 +87,7 @@ def test_a_cancelled_waiter_takes_nothing_with_it(run: Callable[..., Any], grant
 
 
 def test_a_pause_holds_one_family_and_no_slot(run: Callable[..., Any]) -> None:
-    """While one family pauses, another one has all the slots."""
+    """While one family pauses, another one can use all slots."""
 
     async def main() -> None:
         slots = Slots(1)
@@ -203,7 +203,7 @@ def test_orchestrators_that_share_a_pacer_are_served_in_the_order_they_came(run:
 
 
 def test_while_all_are_refused_each_has_its_turn(run: Callable[..., Any]) -> None:
-    """A call that was refused goes behind those that wait, so that none uses up its tries for the others."""
+    """A refused call queues behind those that wait, so that no call uses up its attempts in place of others."""
 
     async def main() -> None:
         now = [0.0]
@@ -260,7 +260,7 @@ def test_slots_hold_across_loops_and_threads() -> None:
 
 
 def test_a_waiter_whose_loop_is_gone_is_passed_over(run: Callable[..., Any]) -> None:
-    """What waits on a loop that was closed under it holds nobody up."""
+    """A waiter on a closed event loop does not block the others."""
     slots, pacer = Slots(1), FamilyPacer()
     gone = asyncio.new_event_loop()
 

@@ -160,7 +160,7 @@ def test_members_without_end(run: Any, serve: Serve) -> None:
     ids=["nested", "digits", "html", "half", "long"],
 )
 def test_an_unusable_body_is_one_error(run: Any, serve: Serve, body: bytes, streaming: bool) -> None:
-    """Which names the address, and may be tried again."""
+    """The error names the address, and may be retried."""
     url = serve(answer_with(body))
     with pytest.raises(MalformedAnswerError) as caught:
         run(send(url, request(), PartialAnswer() if streaming else None))
@@ -209,7 +209,7 @@ def test_events_are_read_as_the_standard_says(run: Any, serve: Serve) -> None:
 
 
 def test_a_server_that_knows_no_streams_is_read(run: Any, serve: Serve) -> None:
-    """One JSON message in answer to a streamed request is the answer, and is shown."""
+    """If a server answers a streamed request with a single JSON message, that is the answer."""
     partial = PartialAnswer()
     assert result(run(send(serve(answer_with(json.dumps(MESSAGE).encode())), request(), partial))).text == "hi"
     assert partial.text == "hi"
@@ -217,7 +217,7 @@ def test_a_server_that_knows_no_streams_is_read(run: Any, serve: Serve) -> None:
 
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
 def test_a_server_that_goes_silent_is_left(run: Any, serve: Serve, kind: str) -> None:
-    """Within the time that was allowed for each wait."""
+    """The call ends after the time limit of a read."""
 
     async def handler(incoming: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": kind})

@@ -36,7 +36,7 @@ def assembled(*events: Any, partial: Any = None) -> Dict[str, Any]:
 
 
 def test_deltas_without_a_start_are_read() -> None:
-    """The text is there, whichever of the starts was lost."""
+    """Text is read even if the event that starts it was lost."""
     body = assembled(text("a"), text("b"), STOP)
     assert body["content"] == [{"type": "text", "text": "ab"}]
     thinking = {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm"}}
@@ -97,7 +97,7 @@ def test_a_key_that_came_in_two_is_not_shown() -> None:
 
 
 def test_an_end_is_not_an_answer() -> None:
-    """Nothing but an end is refused, and an answer without an end was cut off."""
+    """A stream with nothing but an end is refused, and an answer without an end was cut off."""
     with pytest.raises(MalformedAnswerError, match="base_url"):
         assembled(STOP)
     with pytest.raises(StreamCutError):

@@ -129,7 +129,7 @@ def test_tokens_are_counted_as_the_answer_has_them(run: Any, simulator: Simulato
 
 
 def test_an_invalid_count_is_one_line(run: Any, serve: Callable[[Handler], str]) -> None:
-    """Another server's idea of the endpoint."""
+    """Other servers may implement the endpoint differently."""
     answers: List[Any] = [{"input_tokens": -1}, {"input_tokens": True}, {"input_tokens": "5"}, {}, [], "x"]
 
     async def handler(_: web.Request) -> web.StreamResponse:
@@ -251,7 +251,7 @@ def test_a_server_that_is_not_the_api(
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
 def test_an_error_that_comes_as_200_is_the_error(run: Any, serve: Callable[[Handler], str], streaming: bool) -> None:
-    """As a stream may have it among its events: a gateway had already begun its answer when the API failed."""
+    """An error may come with status 200, as in a stream: a gateway had begun its response when the API failed."""
 
     async def handler(_: web.Request) -> web.StreamResponse:
         error = {"type": "overloaded_error", "message": f"Overloaded {KEY}"}
@@ -409,7 +409,7 @@ def test_a_key_with_blanks_around_it(run: Any, simulator: Simulator) -> None:
 
 
 def test_addresses_that_are_none() -> None:
-    """An address that is none is refused where it is given."""
+    """An invalid address is refused where it is given."""
     with pytest.raises(OptionError):
         ApiTransport(api_key=KEY, base_url="localhost", environ={})
 

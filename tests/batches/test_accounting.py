@@ -44,7 +44,7 @@ def sent_part(store: JobStore, rows: int) -> Any:
 
 
 def test_answers_are_written_down_by_two_hundred(store: JobStore, tmp_path: Path) -> None:
-    """Nothing is delivered before it is on disk, and no more than a group waits for that."""
+    """Results are delivered only once they are on disk, and at most one group waits for that."""
     ledger = Ledger(tmp_path / "ledger.db")
     delivered: List[bool] = []
     part = sent_part(store, 201)

@@ -52,7 +52,7 @@ def test_bodies_hold_every_row_once_within_their_bounds(texts: List[str], most_b
 
 
 def test_a_body_takes_as_much_as_its_bounds_and_no_more() -> None:
-    """To the byte and to the row."""
+    """The bounds are exact, to the byte and to the row."""
     rows = [row_bytes(request(str(number))) for number in range(3)]
     exact = len(b'{"requests":[]}') + len(rows[0]) + 1 + len(rows[1])
     for most_bytes, most_requests, fits in ((exact, 2, True), (exact - 1, 2, False), (exact, 1, False)):

@@ -1,4 +1,4 @@
-"""Results are taken in once, whatever comes back."""
+"""Results are processed exactly once, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def fingerprint(prompt: str) -> str:
 
 
 def test_missing_rows_are_downloaded_again(run: Any, collect: Any, monkeypatch: Any) -> None:
-    """A little later: the second download has the row that the first one lacked; what was there is taken once."""
+    """A later download has the row that the first one lacked; rows of the first are processed only once."""
     server = BatchServer()
     lines = [answered(fingerprint(prompt), prompt) for prompt in "abc"]
     times: List[float] = []
@@ -191,7 +191,7 @@ def test_missing_rows_are_downloaded_again(run: Any, collect: Any, monkeypatch: 
 
 @pytest.mark.parametrize("read", [False, True], ids=["accounted", "read"])
 def test_a_row_that_is_absent_fails_alone(run: Any, collect: Any, read: bool) -> None:
-    """After three downloads, and it is counted as failed."""
+    """After three downloads a missing row is counted as failed."""
     server = BatchServer()
     server.results["msgbatch_x"] = lambda: [answered(fingerprint(prompt), prompt) for prompt in "ac"]
     results, part = collect(server, run, read=read)
@@ -225,7 +225,7 @@ def test_what_became_of_each_row_is_counted(run: Any, collect: Any) -> None:
 
 
 def test_an_unreadable_answer_fails_its_row_at_unknown_cost(run: Any, collect: Any) -> None:
-    """It was billed all the same."""
+    """An unreadable answer was billed nevertheless."""
     server = BatchServer()
     broken = {"custom_id": fingerprint("b"), "result": {"type": "succeeded", "message": "?"}}
     server.results["msgbatch_x"] = lambda: [answered(fingerprint("a")), broken, answered(fingerprint("c"))]
@@ -235,7 +235,7 @@ def test_an_unreadable_answer_fails_its_row_at_unknown_cost(run: Any, collect: A
 
 
 def test_an_answer_wins_over_an_earlier_failure_of_its_row(run: Any, collect: Any) -> None:
-    """In any order, each row once."""
+    """The order of lines does not matter, and each row ends once."""
     server = BatchServer()
     expired = [{"custom_id": fingerprint(each), "result": {"type": "expired"}} for each in "abc"]
     lines = [*expired, answered(fingerprint("b"), "late"), answered(fingerprint("b"), "again"), expired[1]]
@@ -247,7 +247,7 @@ def test_an_answer_wins_over_an_earlier_failure_of_its_row(run: Any, collect: An
 
 
 def test_between_two_looks_there_is_as_long_as_the_api_asked_for(run: Any, tmp_path: Path, serve: Any) -> None:
-    """A batch that is under way is not asked about again and again."""
+    """A batch in progress is not polled more often than the API asked."""
     server = BatchServer()
     looks: List[float] = []
 
@@ -324,7 +324,7 @@ class SlowServer(BatchServer):
     ],
 )
 def test_a_trickle_of_results_ends(run: Any, collect: Any, monkeypatch: Any, endless: bytes) -> None:
-    """A server that sends a byte now and then holds nobody: after three downloads without a further row the job is put off."""
+    """A server that sends a byte now and then blocks nothing: after three futile downloads the job is put off."""
     monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=2000, seconds=0.3))
     server = SlowServer(0.05, endless=endless)
     server.results["msgbatch_x"] = list
@@ -336,7 +336,7 @@ def test_a_trickle_of_results_ends(run: Any, collect: Any, monkeypatch: Any, end
 
 
 def test_a_trickle_keeps_what_it_brought(run: Any, collect: Any, monkeypatch: Any) -> None:
-    """Rows that came before the trickle are taken, and what a download brings beyond the last one goes on counting."""
+    """Rows that arrived before the trickle are kept, and downloads that bring new rows do not count as fruitless."""
     monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=2000, seconds=0.2))
     server = SlowServer(0.0, endless=b" ")
     lines = [answered(fingerprint(prompt), prompt) for prompt in "abc"]
@@ -368,7 +368,7 @@ def test_more_lines_than_a_batch_has(run: Any, collect: Any, monkeypatch: Any) -
 
 @pytest.mark.slow
 def test_a_trickle_instead_of_a_batch_ends(run: Any, serve: Any, monkeypatch: Any) -> None:
-    """What the API says of a batch is bounded in time like its results, and so is a refusal."""
+    """Status responses and refusals have a time limit, like results."""
     monkeypatch.setattr("claude_force_nb.api.batches._PACE", Pace(least_bytes=2000, seconds=0.3))
     monkeypatch.setattr("claude_force_nb.api.reading.SLOWEST", Pace(least_bytes=2000, seconds=0.3))
     status = 200

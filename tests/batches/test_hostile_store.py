@@ -42,7 +42,7 @@ VALUES: List[Any] = [
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Iterator[Callable[[], JobStore]]:
-    """A store as a batch that was sent and not collected leaves it; each call gives a copy."""
+    """Return copies of a store that has a batch sent and not collected."""
     original = tmp_path / "original"
     first = JobStore(original / "jobs.db")
     first.plan(JOB, [b"x" * 32, b"y" * 32], OWNER, {b"x" * 32: Decimal(1), b"y" * 32: Decimal(2)})

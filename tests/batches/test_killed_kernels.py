@@ -1,4 +1,4 @@
-"""Kernels killed at every step of a batch job: whoever goes on afterwards pays for nothing twice."""
+"""Kernels killed at every step of a batch job: whoever continues pays for nothing twice."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_running_the_cell_again_pays_for_nothing_twice(
 def test_attach_collects_what_was_sent(
     simulator: Simulator, start: Any, build: Any, run: Any, kind: str, endpoint: str
 ) -> None:
-    """And says so where nothing was."""
+    """Attaching collects what was sent, and says so if nothing was."""
     simulator.fail([kind], endpoint=endpoint)
     kill_once_stuck(start(rows=ROWS), simulator, kind)
 

@@ -1,4 +1,4 @@
-"""Who works on a job."""
+"""Ownership of jobs by workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from claude_force_nb.errors import JobError
 
 @pytest.mark.skipif(os.name != "posix", reason="file descriptors")
 def test_looking_leaves_no_file_open(tmp_path: Path) -> None:
-    """The file of a worker that is gone is removed with the first look."""
+    """The file of a dead worker is removed at the first check."""
     folder = tmp_path / "owners"
     Owner(folder).release()
     process = psutil.Process()

@@ -45,7 +45,7 @@ def test_another_kernel_is_looked_at_often() -> None:
 
 
 async def ask(failures: List[Optional[ApiError]]) -> int:
-    """Make a call that fails as is said, as often; return how many times it was made."""
+    """Make a call that fails as described by `failures`; return the number of attempts."""
     left = list(failures)
 
     async def call() -> int:
@@ -59,7 +59,7 @@ async def ask(failures: List[Optional[ApiError]]) -> int:
 
 @pytest.mark.parametrize("kind", [AuthenticationError, PermissionDeniedError, NotFoundError, InvalidRequestError])
 def test_three_refusals_in_a_row_are_meant(run: Any, kind: Any) -> None:
-    """Fewer may be a slip of a gateway; any other failure says nothing, however often it comes."""
+    """Fewer refusals may be errors of a gateway; any other failure is retried indefinitely."""
     refusal, failure = kind("no"), ServerError("broken")
     assert run(ask([None])) == 1
     assert run(ask([refusal, refusal, None])) == 3

@@ -33,7 +33,7 @@ from claude_force_nb.simulator.failures import ERROR_TYPES
     ],
 )
 def test_lines_that_are_none_of_ours(line: bytes) -> None:
-    """Anything but an object with a fingerprint and a result is passed over."""
+    """Anything other than an object with a fingerprint and a result is ignored."""
     assert read_line(line) is None
 
 
@@ -47,7 +47,7 @@ def outcome(result: Dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("envelope", [True, False])
 def test_errored_rows_have_the_error_that_a_direct_call_would_have(envelope: bool) -> None:
-    """With the envelope of the API's error answers and without, and for types that nobody knows."""
+    """With or without the envelope of an error response, and for unknown types."""
     for kind, wanted in (("invalid_request_error", InvalidRequestError), ("overloaded_error", OverloadedError)):
         error: Dict[str, Any] = {"type": kind, "message": "because"}
         result = outcome({"type": "errored", "error": {"type": "error", "error": error} if envelope else error})

@@ -1,4 +1,4 @@
-"""The way to message batches is made when it is first gone."""
+"""Message batches are created when they are first used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from claude_force_nb.testing import FakeTransport
 
 
 def test_nothing_is_made_before_it_is_asked_for(make: Any, run: Any) -> None:
-    """Neither the file of jobs nor anything that runs; asked twice, it is the same one."""
+    """Neither the job store nor its collaborators are created before their first use, and only once."""
 
     paths: List[Path] = []
 

@@ -30,7 +30,7 @@ from claude_force_nb.simulator import Simulator
 
 @pytest.mark.filterwarnings("ignore:job .* nothing is sent again until that has ended")
 def test_a_lost_create_is_found_in_the_list_and_not_sent_again(build: Any, run: Any) -> None:
-    """Also among other batches of the same size, made before and after, which are none of ours."""
+    """The batch is found even among batches of the same size that are not ours."""
 
     async def main(simulator: Simulator) -> None:
         async with build(base_url=simulator.url) as orchestrator:
@@ -75,7 +75,7 @@ def test_a_lost_create_that_cannot_be_looked_for_may_be_billed(simulator: Any, b
 
 
 def test_what_may_be_the_lost_batch_is_waited_for(build: Any, run: Any) -> None:
-    """However long it takes, nothing is sent again before its results can be seen; one warning says so."""
+    """Nothing is sent again before the candidate's results can be read; one warning says so."""
 
     async def main(simulator: Simulator) -> None:
         async with build(base_url=simulator.url) as orchestrator:
@@ -106,7 +106,7 @@ def test_what_may_be_the_lost_batch_is_waited_for(build: Any, run: Any) -> None:
 def test_a_create_that_was_never_made_is_sent_again_after_the_look(
     simulator: Any, build: Any, run: Any, fault: str
 ) -> None:
-    """Whether it was made cannot be known from the failure; the list knows."""
+    """Whether it succeeded is not known from the failure, but from the list."""
     simulator.fail([fault], endpoint="batch_create")
 
     async def main() -> None:
@@ -213,7 +213,7 @@ def test_a_create_that_was_refused_is_not_sent_again_at_once(run: Any, sender: A
 
 
 def test_tries_come_to_an_end(run: Any, sender: Any) -> None:
-    """So many further creates as were allowed, then the failure."""
+    """The create request is retried as often as allowed, then the failure is raised."""
     server = BatchServer()
     server.on_create = lambda requests: web.Response(status=529)
     with pytest.raises(OverloadedError):
@@ -235,7 +235,7 @@ def test_a_batch_that_the_list_shows_late_is_not_paid_twice(run: Any, sender: An
 
 
 def test_a_create_that_was_lost_is_sent_again_after_the_look_and_not_before(run: Any, sender: Any) -> None:
-    """Where the list never shows it."""
+    """This is the case where the list never shows it."""
     server = BatchServer()
     lost = [True]
 
@@ -251,7 +251,7 @@ def test_a_create_that_was_lost_is_sent_again_after_the_look_and_not_before(run:
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_batches_of_another_size_are_not_ours(run: Any, sender: Any, ended: bool) -> None:
-    """Neither taken, though their results have our request, nor waited for."""
+    """They are neither adopted, even if their results contain our request, nor waited for."""
     server = BatchServer()
     lost = [True]
 
@@ -311,7 +311,7 @@ def test_a_batch_without_results_is_not_ours(run: Any, sender: Any) -> None:
 
 
 def test_an_id_that_would_lead_elsewhere_is_never_a_path(run: Any, sender: Any) -> None:
-    """Nothing but the list and the creates is asked for."""
+    """Only the list and the creates are requested."""
     server = BatchServer()
     counts = {"processing": 1}
     server.on_create = lambda requests: web.json_response({"id": "../../v1/files", "request_counts": counts})

@@ -44,7 +44,7 @@ def test_the_file_is_private_and_contains_no_text(tmp_path: Path) -> None:
 
 
 def test_an_unusable_file_is_reported_in_one_line(tmp_path: Path) -> None:
-    """Nothing is sent without the state on disk."""
+    """Nothing is sent if the state cannot be saved."""
     (tmp_path / "jobs.db").write_text("no database " * 100, encoding="utf-8")
     store = JobStore(tmp_path / "jobs.db")
     with pytest.raises(JobError, match="cannot be saved") as caught:
@@ -62,7 +62,7 @@ def planned(path: Path) -> JobStore:
 
 
 def every_method(store: JobStore) -> Iterator[Callable[[], Any]]:
-    """Whatever a store can be asked, one after the other."""
+    """Call every method of a store, one after the other."""
     yield store.jobs
     yield lambda: store.job(JOB.id)
     yield lambda: store.parts(JOB.id)
@@ -144,7 +144,7 @@ def test_tables_that_somebody_changed_are_one_line(tmp_path: Path, statement: st
 
 
 def test_random_bytes_in_the_file_are_one_line(tmp_path: Path) -> None:
-    """Edits anywhere in the file."""
+    """Random edits anywhere in the file end in one line."""
     store = planned(tmp_path / "jobs.db")
     store.close()
     whole = (tmp_path / "jobs.db").read_bytes()
@@ -164,7 +164,7 @@ def test_random_bytes_in_the_file_are_one_line(tmp_path: Path) -> None:
 
 
 def test_a_part_goes_its_way_and_only_forward(tmp_path: Path) -> None:
-    """Each step is kept, and one that does not follow changes nothing."""
+    """Each change of state is kept, and one out of order changes nothing."""
     now = [1000.0]
     store = JobStore(tmp_path / "jobs.db", clock=lambda: now[0])
     prints = [bytes([number]) * 32 for number in range(3)]
@@ -210,7 +210,7 @@ def test_a_part_goes_its_way_and_only_forward(tmp_path: Path) -> None:
 
 
 def test_a_cancelled_part_does_not_leave(tmp_path: Path) -> None:
-    """Nor does one whose end is asked for between create and answer go on unasked."""
+    """A cancelled part is not sent; if it is cancelled during the create request, it is cancelled at the API."""
     store = JobStore(tmp_path / "jobs.db")
     part, _ = store.plan(JOB, [b"\1" * 32], OWNER, None)
     assert part is not None

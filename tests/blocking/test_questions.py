@@ -57,7 +57,7 @@ def test_from_many_threads(make: Make) -> None:
 
 
 def test_what_is_wrong_is_raised_here(make: Make) -> None:
-    """The same errors as awaited ones, a time-out too."""
+    """Errors are the same as when awaiting, including time-outs."""
     with pytest.raises(UnknownModelError):
         ask("hi", orchestrator=make(), model="hiku")
     with Simulator(latency_seconds=30) as slow:
@@ -66,7 +66,7 @@ def test_what_is_wrong_is_raised_here(make: Make) -> None:
 
 
 def test_a_callback_cannot_ask(make: Make) -> None:
-    """It would wait for itself; one line says what to do."""
+    """A callback would wait for itself; one line says what to do."""
     orchestrator = make()
     raised: List[BaseException] = []
 

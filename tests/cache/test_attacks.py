@@ -1,4 +1,4 @@
-"""A cache directory that strangers have written to: a miss or the intact answer, never anything else."""
+"""In a cache directory that others have written to, a lookup is a miss or the intact answer, never anything else."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def attack(name: str) -> Callable[[Attack], Attack]:
 
 
 class Payload:
-    """Unpickled, it makes a file beside the cache."""
+    """Creates a file next to the cache when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -428,7 +428,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def check(cache: ResponseCache, directory: Path, *, counted: bool = True) -> None:
-    """A miss or the intact answer, at most one warning, nothing run, nothing outside touched, and a cache that works again."""
+    """Check for a miss or the intact answer, at most one warning, no code run, no change outside, a working cache."""
     with at_most_one_warning() as caught:
         for key, text in TEXTS.items():
             found = cache.get(key)
@@ -454,7 +454,7 @@ def check(cache: ResponseCache, directory: Path, *, counted: bool = True) -> Non
 
 
 def check_foreign(cache: ResponseCache, directory: Path) -> None:
-    """Nothing of another program is touched: the cache is off, with one line that names the place."""
+    """Check that nothing of another program is changed: the cache is off, with one line that names the place."""
     found = content_of(_path(directory))
     with at_most_one_warning() as caught:
         for key, text in [*TEXTS.items(), *TEXTS.items()]:
@@ -549,7 +549,7 @@ def test_files_and_folders_are_the_users_alone(umask: int, tmp_path: Path) -> No
 
 
 def use_everything(directory: Path) -> None:
-    """Whatever the file holds: an intact answer or a miss, and never an exception or more than one line."""
+    """Use every method: each gives an intact answer or a miss, never an exception or more than one line."""
     with make_cache(directory) as cache, at_most_one_warning():
         for key, text in TEXTS.items():
             found = cache.get(key)
@@ -658,7 +658,7 @@ def test_attacked_while_open(name: str, directory: Path) -> None:
 
 
 def test_a_corrupt_entry_is_counted_evicted_and_warned_of_once(directory: Path) -> None:
-    """Ten bad entries: ten misses, ten failures, none left, one warning."""
+    """Ten bad entries give ten misses and ten failures, are all removed, and cause one warning."""
     with make_cache(directory) as cache:
         for number in range(10, 20):
             cache.put(fingerprint(number), answer(str(number)))
@@ -689,7 +689,7 @@ def test_verify_finds_and_evicts_what_is_corrupt(directory: Path) -> None:
 
 
 def test_verify_says_that_a_database_was_lost(directory: Path) -> None:
-    """A database that cannot be read is not a clean bill: it counts as corrupt, once."""
+    """An unreadable database is not reported as intact: it counts as corrupt, once."""
     ATTACKS["database overwritten with text behind its header"](directory)
     with make_cache(directory) as cache:
         with pytest.warns(UserWarning, match="created again"):
@@ -727,7 +727,7 @@ def test_lengths_of_a_stored_value(directory: Path) -> None:
 
 
 def test_no_end_can_be_put_off(directory: Path) -> None:
-    """Row and value with a later end: the signed end holds, or the signature does not."""
+    """If row and value are given a later expiry, the signed one holds, or the signature does not match."""
     from support.cache_tools import Clock
 
     clock = Clock()
@@ -804,7 +804,7 @@ def test_diskcache_itself_cannot_be_made_to_unpickle(directory: Path) -> None:
 
 
 def test_an_old_entry_put_back_lives_no_longer_than_signed(directory: Path) -> None:
-    """A signed entry put back after clear() is accepted, but only within its own time: a stated limit."""
+    """A signed entry put back after clear() is accepted, but only until its own expiry: a documented limit."""
     from support.cache_tools import Clock
 
     clock = Clock()

@@ -1,4 +1,4 @@
-"""The files of the database."""
+"""The database files of the cache."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_database_is_known_by_its_files(path: Path) -> None:
 
 
 def test_what_is_in_the_way_of_the_log_is_moved_and_not_removed(path: Path) -> None:
-    """Each under a number of its own, links as links; a log of ours stays."""
+    """Each obstacle gets a number of its own, and links stay links; a log of ours stays."""
     log = path.with_name("cache.db-wal")
     log.write_bytes(b"a log")
     set_aside_companions(str(path))

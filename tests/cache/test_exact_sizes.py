@@ -172,7 +172,7 @@ def test_four_processes_write_at_once(tmp_path: Path) -> None:
 
 
 def test_who_opens_a_database_that_is_just_made_lets_its_maker_end(tmp_path: Path) -> None:
-    """A rollback journal that another process has while it turns a new database to its log is not moved aside."""
+    """The rollback journal of a process that is switching a new database to WAL is not moved aside."""
     with make_cache(tmp_path) as cache:
         assert cache.put(fingerprint(1), answer())
     journal = tmp_path / "cache.db-journal"
@@ -186,7 +186,7 @@ def test_who_opens_a_database_that_is_just_made_lets_its_maker_end(tmp_path: Pat
 
 
 def test_processes_that_make_a_cache_at_once_wait_for_each_other(tmp_path: Path) -> None:
-    """Nobody who comes while another one turns a new database to its log gives the cache up."""
+    """No process gives up the cache while another one switches a new database to WAL."""
     with closing(sqlite3.connect(str(tmp_path / "cache.db"), isolation_level=None, check_same_thread=False)) as maker:
         mark(maker, database.APPLICATION_ID, database.USER_VERSION)
         maker.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Never in the way: a cache that cannot be used costs one warning, and work continues without it."""
+"""A cache that cannot be used costs one warning, and work continues without it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ PLACES = {
 @pytest.mark.skipif(os.name != "posix", reason="POSIX paths")
 @pytest.mark.parametrize("name", sorted(PLACES))
 def test_places_that_are_not_directories(name: str, tmp_path: Path) -> None:
-    """A directory that cannot be made."""
+    """The cache directory cannot be created."""
     check_without(make_cache(PLACES[name](tmp_path)))
     if name in ("a file", "below a file"):
         assert (tmp_path / "cache").read_text() == "precious"
@@ -182,7 +182,7 @@ def test_a_database_locked_for_readers_too(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(25)
 def test_closing_does_not_wait_for_a_lock(tmp_path: Path, locked: sqlite3.Connection) -> None:
-    """What was used is not worth waiting for."""
+    """Recorded uses are not worth waiting for."""
     cache = make_cache(tmp_path)
     assert cache.get(A) is not None
     locked.execute("BEGIN IMMEDIATE")
@@ -192,7 +192,7 @@ def test_closing_does_not_wait_for_a_lock(tmp_path: Path, locked: sqlite3.Connec
 
 
 def test_uses_that_cannot_be_written_down_are_let_go(tmp_path: Path) -> None:
-    """Without a wait or a warning; the database is opened anew, since nobody knows how far that came."""
+    """Uses that cannot be written are dropped without a wait or a warning, and the database is reopened."""
     with make_cache(tmp_path, max_size_mb=0.01) as cache:
         cache.put(A, answer())
         assert cache.get(A)

@@ -1,4 +1,4 @@
-"""Where the key of a cache comes from."""
+"""The origin of a cache's signing key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cache_that_outlives_the_process_gets_no_key_that_does_not(tmp_path: Path) -> None:
-    """Its entries would be worthless to all others, and theirs to it: it is left alone, with one warning."""
+    """A temporary key would make its entries worthless to all others, so the cache is left alone, with one warning."""
     with pytest.warns(ClaudeForceWarning, match="temporary folder"):
         cache = ResponseCache(tmp_path / "cache", environ={}, config_directory=f"{NO_HOME}/config")
     with pytest.warns(CacheSecretWarning, match="no folder to save a key in") as caught:
@@ -32,7 +32,7 @@ def test_a_cache_that_outlives_the_process_gets_no_key_that_does_not(tmp_path: P
 
 
 def test_a_cache_that_is_gone_with_the_process_gets_a_key_that_is_too() -> None:
-    """Nothing more is said than that all is temporary."""
+    """There is no message other than that everything is temporary."""
     with pytest.warns(ClaudeForceWarning, match="temporary folder") as caught:
         cache = ResponseCache(f"{NO_HOME}/cache", environ={}, config_directory=f"{NO_HOME}/config")
     assert len(caught) == 1

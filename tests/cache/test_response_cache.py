@@ -57,7 +57,7 @@ def test_an_answer_comes_back_as_cached(tmp_path: Path) -> None:
 
 
 def test_hits_and_misses_are_counted(tmp_path: Path) -> None:
-    """Each look once, the first one like those that follow; one that asks for no answer is not counted."""
+    """Each lookup is counted once, the first one like all others; a lookup without a call is not counted."""
     with make_cache(tmp_path) as cache:
         for misses in (1, 2, 3):
             assert cache.get(A, counted=False) is None
@@ -75,7 +75,7 @@ def _asking(text: str) -> ClaudeRequest:
 
 
 def test_answers_read_ahead_are_those_that_get_gives(tmp_path: Path) -> None:
-    """One statement reads them; of one that is missing, damaged, foreign or expired it says nothing, and counts nothing."""
+    """One statement reads them. Missing, damaged, foreign or expired answers are not reported or counted."""
     clock = Clock()
     known, missing, damaged, foreign, expired, twice = map(_asking, ("a", "b", "c", "d", "e", "f"))
     with make_cache(tmp_path, ttl_hours=1, clock=clock) as cache:
@@ -100,7 +100,7 @@ def test_answers_read_ahead_are_those_that_get_gives(tmp_path: Path) -> None:
 
 
 def test_the_file_is_looked_at_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it is still the same one; in between hits and misses ask it nothing but for their row."""
+    """Whether it is still the same file is checked once a second; in between, a lookup only reads its row."""
     looks = []
     real = lifecycle.StoreLifecycle._open
 
@@ -472,7 +472,7 @@ def test_names_that_diskcache_would_expand(tmp_path: Path) -> None:
 
 
 def test_importing_and_making_is_cheap() -> None:
-    """Neither import nor constructor loads diskcache, SQLite or the network, or touches the disk."""
+    """Neither import nor constructor loads diskcache, SQLite or network code, or accesses the disk."""
     code = """
 import sys
 from claude_force_nb.cache import ResponseCache

@@ -1,4 +1,4 @@
-"""The tier that a team shares, on a real Redis server: paid once, believed only with its signature, done without where it is away."""
+"""The tier that a team shares, on a real Redis server: answers are paid once, and used only with a valid signature."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def ask(simulator: Simulator, at: ResponseCache, prompts: Sequence[str], *
 
 
 def said(work: Callable[[], Any]) -> Tuple[Any, List[str]]:
-    """Return what `work` gives, and what the package warned of meanwhile."""
+    """Return the result of `work`, and the package's warnings during it."""
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
         result = work()
@@ -310,7 +310,7 @@ def test_a_server_that_goes_and_comes_back(machine: Machine, simulator: Simulato
 
 
 def test_a_server_that_does_not_answer(machine: Machine, simulator: Simulator) -> None:
-    """It costs seconds once, not for each row, and the loop goes on meanwhile."""
+    """It costs seconds once, not for each row, and does not block the event loop."""
     server = RedisServer()
     server.start()
     try:
@@ -356,7 +356,7 @@ def test_a_server_that_does_not_answer(machine: Machine, simulator: Simulator) -
 def test_servers_that_want_something(
     options: Sequence[str], said_of_it: str, machine: Machine, simulator: Simulator
 ) -> None:
-    """A password that is not given, memory that is full, commands that are not there: one warning each, and answers go on."""
+    """A missing password, full memory and missing commands cause one warning each, and answers continue."""
     server = RedisServer(*options)
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""The only kind of row that the store knows."""
+"""The only kind of row that the store accepts."""
 
 from __future__ import annotations
 

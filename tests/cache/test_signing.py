@@ -73,7 +73,7 @@ def test_noise_is_not_an_entry(noise: bytes) -> None:
 
 
 def test_an_entry_answers_only_for_its_own_fingerprint() -> None:
-    """The value of A under the key of B is bad."""
+    """The value of one key is invalid under another."""
     with pytest.raises(BadSignatureError):
         KeyRing([SECRET]).unsign(sign(), fingerprint=bytes(32))
 
@@ -190,7 +190,7 @@ def test_weak_secrets_are_known(secret: str, tmp_path: Path) -> None:
     ],
 )
 def test_other_secrets_are_taken_without_a_word(secret: str, tmp_path: Path) -> None:
-    """16 characters, five of them different, are enough; no warning, also where a secret is required."""
+    """16 characters, five of them different, are enough: no warning, even where a secret is required."""
     ResponseCache(tmp_path, environ={"CLAUDE_CACHE_SECRET": secret, "CLAUDE_FORCE_REQUIRE_SECRET": "1"})
     ResponseCache(tmp_path, secret=secret.encode())
 
@@ -363,7 +363,7 @@ def test_entries_without_their_key_are_those_of_another(tmp_path: Path) -> None:
 
 
 def test_looking_needs_no_key(tmp_path: Path) -> None:
-    """stats, clear and get make no key; the put after them does."""
+    """stats, clear and get create no key; the first put does."""
     with ResponseCache(tmp_path / "cache", environ={}, config_directory=tmp_path / "config") as cache:
         assert cache.stats().entries == cache.clear() == 0
         assert cache.get(fingerprint(1)) is None

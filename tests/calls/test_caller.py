@@ -1,4 +1,4 @@
-"""What one call teaches those that follow: its headers, its size, whether it may have been billed."""
+"""What a call teaches later calls: rate-limit headers, its size, and whether it may have been billed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def failing(status: int, **headers: str) -> web.Response:
 
 
 def test_the_limits_that_a_failure_names_are_learned(run: Any, make: Make, serve: Callable[..., str]) -> None:
-    """An answer that is an error says as much of the rate limits as any other."""
+    """An error response tells as much about the rate limits as any other."""
     statuses = [400, 404, 429, 500, 529]
     said = "anthropic-ratelimit-requests-"
 
@@ -86,7 +86,7 @@ def test_sizes_are_learned_from_answers(run: Any, make: Make) -> None:
 
 
 def test_every_call_pays_for_a_fifth_of_a_retry(run: Any, make: Make, simulator: Simulator) -> None:
-    """Where the reserve is used up, so many calls have to be made before one may be made again."""
+    """Once the reserve is used up, this many calls have to be made before another retry."""
 
     async def main() -> None:
         async with make(ledger=None, enable_cache=False) as orchestrator:

@@ -1,4 +1,4 @@
-"""From a prompt and its options to the body that is sent."""
+"""A prompt and its options become the body that is sent."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_empty_prompts(prompt: str) -> None:
 
 
 def test_models_of_other_servers() -> None:
-    """Elsewhere a full name that is no Claude is taken as it is; at the official API it is a slip."""
+    """On other servers a name that is not a Claude model is accepted; at the official API it is a typing error."""
     assert composed(model="qwen3:8b", base_url="http://localhost:11434").model == "qwen3:8b"
     with pytest.raises(UnknownModelError):
         composed(model="qwen3:8b")

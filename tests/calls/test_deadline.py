@@ -1,4 +1,4 @@
-"""The time of a call: when it begins to run, what is left of it, and whose cancellation it was."""
+"""The time limit of a call: when it starts, how much is left, and who caused a cancellation."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_who_follows_begins_when_the_other_leaves(run: Any) -> None:
 
 
 def test_a_cancellation_of_somebody_else_is_not_forgiven(run: Any) -> None:
-    """Only what the deadline itself cancelled becomes a time-out."""
+    """Only a cancellation by the deadline itself becomes a time-out."""
 
     async def main() -> None:
         async def work() -> None:

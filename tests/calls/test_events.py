@@ -1,4 +1,4 @@
-"""What those who listen are told."""
+"""Events that listeners receive."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_an_event_has_what_it_was_made_of() -> None:
 
 
 def test_a_failing_listener_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The others are told all the same, and the log says why."""
+    """The other listeners still receive the event, and the log has the error."""
     told: List[Event] = []
 
     def fail(event: Event) -> None:

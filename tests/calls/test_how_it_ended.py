@@ -1,4 +1,4 @@
-"""Answers that are cut off, refused, or come without what they cost: told truly by status, receipt, sums and frame, and paid rightly."""
+"""Answers that are cut off, refused or lack usage: status, receipt, totals and frame say so, and the price is right."""
 
 from __future__ import annotations
 

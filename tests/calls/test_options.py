@@ -43,7 +43,7 @@ def test_any_other_difference_counts(changed: Any) -> None:
 
 
 def test_what_can_be_changed_in_place_counts_as_another() -> None:
-    """The very same body may have something else in it by then."""
+    """Even the very same body may have changed meanwhile."""
     for mutable in ({"body": {"top_k": 1}}, {"stop": ["END"]}):
         one: CallOptions = replace(GIVEN, **mutable)  # type: ignore[arg-type]
         assert one.shared_values() is None
@@ -83,7 +83,7 @@ def test_keyword_arguments_are_what_the_constructor_takes(options: Any) -> None:
     ],
 )
 def test_an_option_that_is_not_valid_is_named(options: Any, words: str) -> None:
-    """By `of` as by the constructor."""
+    """Both `of` and the constructor name it."""
     with pytest.raises(OptionError, match=words):
         CallOptions.of(options)
     if "modle" not in options:
@@ -95,5 +95,5 @@ def test_an_option_that_is_not_valid_is_named(options: Any, words: str) -> None:
     ("stop", "texts"), [(None, ()), ("", ()), ("a", ("a",)), (["a", "b"], ("a", "b")), (("a",), ("a",)), ([], ())]
 )
 def test_texts_that_stop_an_answer(stop: Any, texts: Any) -> None:
-    """None, one or several."""
+    """There may be none, one or several."""
     assert CallOptions(stop=stop).stop_texts() == texts

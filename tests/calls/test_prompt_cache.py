@@ -71,7 +71,7 @@ def test_one_row_writes_and_the_others_read(run: Any, make: Make, simulator: Sim
 def test_what_does_not_pay_is_not_marked(
     run: Any, make: Make, simulator: Simulator, template: str, source: Any, more: Dict[str, Any]
 ) -> None:
-    """No row costs more than it would without."""
+    """No row costs more than it would without the prompt cache."""
 
     async def main() -> None:
         async with make(enable_cache=False) as orchestrator:
@@ -83,7 +83,7 @@ def test_what_does_not_pay_is_not_marked(
 
 
 def test_a_rerun_for_one_row_writes_nothing(run: Any, make: Make, simulator: Simulator) -> None:
-    """Where all rows but one are kept, nobody would read what that one wrote."""
+    """If all rows but one are cached, no row would read what that one writes."""
 
     async def main() -> None:
         async with make() as orchestrator:
@@ -206,7 +206,7 @@ def test_single_calls(mode: str, turns: bool, system: str, place: Optional[str])
 
 
 def test_unknown_models_are_marked_only_on_request() -> None:
-    """A gateway may not take the field."""
+    """A gateway may not accept the field."""
     body = {"system": HANDBOOK, "messages": [{"role": "user", "content": "x"}]}
     rules = rules_for("some-local-model")
     assert MarkChooser("auto", rules).of_row(body, RenderedPrompt("x"), fenced=False) is None

@@ -70,7 +70,7 @@ def simulator(passing: Time) -> Iterator[Simulator]:
 
 
 class Bursts:
-    """Rows that come some at a time, with a pause after all of them are answered; also what is told as each ends."""
+    """Rows that arrive in groups, with a pause after all of a group are answered; records a message as each ends."""
 
     def __init__(self, clock: Time, sizes: Sequence[int], pauses: Sequence[float]) -> None:
         self._clock, self._sizes, self._pauses = clock, sizes, pauses
@@ -166,7 +166,7 @@ def test_a_run_with_pauses_writes_as_seldom_as_it_pays(
 def test_a_lifetime_that_was_asked_for_stays(
     run: Any, make: Make, simulator: Simulator, passing: Time, lifetime: str
 ) -> None:
-    """A person who says 5m or 1h knows why."""
+    """A lifetime of 5m or 1h that the user sets is not changed."""
 
     async def main() -> None:
         async with make(max_concurrent=4, enable_cache=False) as orchestrator:

@@ -1,4 +1,4 @@
-"""Answers of one round of the loop are written together, and none is lost."""
+"""Answers of one iteration of the event loop are written together, and none is lost."""
 
 from __future__ import annotations
 

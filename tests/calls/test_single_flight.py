@@ -90,7 +90,7 @@ def test_a_cancelled_waiter_does_not_affect_others(run: Callable[..., Any], leav
 
 
 def test_the_last_waiter_takes_the_work_with_it(run: Callable[..., Any]) -> None:
-    """When all have left the work is cancelled, and has ended before the last one's wait is over."""
+    """When all have left, the work is cancelled, and has ended before the last waiter's wait is over."""
 
     async def main() -> None:
         flights: SingleFlight[str] = SingleFlight()

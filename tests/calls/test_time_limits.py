@@ -1,4 +1,4 @@
-"""No failure takes longer than its time limit to be told, whatever the server does."""
+"""No failure takes longer than its time limit to be reported, whatever the server does."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def warm(make: Any, url: str, **options: Any) -> AsyncIterator[AsyncAgentO
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
 def test_every_fault_of_the_simulator(run: Any, make: Any, streaming: bool) -> None:
-    """All at once, each for ever, with retries that would never end."""
+    """All faults at once, each without end, with retries that would never end."""
     kinds: List[Any] = [kind for kind in FAULT_KINDS if kind not in ROW_KINDS] + list(STATUSES)
     late: List[Tuple[str, float, float]] = []
 
@@ -184,7 +184,7 @@ def test_every_fault_of_the_simulator(run: Any, make: Any, streaming: bool) -> N
 def test_every_other_server(
     run: Any, make: Any, serve: Any, silent_port: str, closed_port: str, streaming: bool
 ) -> None:
-    """What trickles, is cut, redirects, is not the API or not there."""
+    """Servers that trickle, break off, redirect, are not the API or do not exist."""
     urls = {name: serve(handler) for name, handler in SERVERS.items()}
     urls.update({"silent": silent_port, "closed": closed_port})
     late: List[Tuple[str, float, float]] = []

@@ -104,7 +104,7 @@ def status_of(api: Simulator, body: Dict[str, Any]) -> str:
 
 
 def as_asked(options: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the body that says word for word what the options say, as one who knows no model's rules would write it."""
+    """Return the body that states the options literally, as written by somebody who does not know any model's rules."""
     body: Dict[str, Any] = {
         "model": options["model"],
         "max_tokens": options["max_tokens"],

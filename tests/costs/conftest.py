@@ -1,4 +1,4 @@
-"""What the tests of budgets and ledgers share."""
+"""Fixtures for the tests of budgets and ledgers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request can cost at the most is known where all that is billed is in it, and nowhere else."""
+"""The maximum cost of a request is known only if the request contains everything that is billed."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_what_may_cost_more_than_it_says_has_none(part: str, unknown: ClaudeRequ
     )
 )
 def test_a_field_that_is_not_on_the_list_has_no_bound(fields: Dict[str, Any]) -> None:
-    """Whatever its name: what the API will have one day is unknown today."""
+    """Whatever its name, since the API may add fields in the future."""
     body = {f"x_{name}": value for name, value in fields.items()}
     assert is_bounded(request(**body)) is (not body)
 

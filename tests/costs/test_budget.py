@@ -120,14 +120,14 @@ def test_no_limit_keeps_the_sum(daily, path):
 
 @pytest.mark.parametrize("amount", ["-0.01", "NaN", "Infinity"])
 def test_an_invalid_amount_is_an_error(amount, daily):
-    """Negative and endless amounts are errors of the program, not of the budget."""
+    """Negative and infinite amounts are programming errors, not refusals by the budget."""
     for budget in (Budget(1), daily(1)):
         with pytest.raises(ValueError, match="finite amount >= 0"):
             budget.reserve(D(amount))
 
 
 def test_a_warning_at_four_fifths_comes_once(daily):
-    """Not below 80 %, once at it, not again."""
+    """It comes at 80 %, not below, and not again."""
     for budget in (Budget(10), daily(10)):
         first, second, third = (budget.reserve(D(3)) for _ in range(3))
         with warnings.catch_warnings():
@@ -261,7 +261,7 @@ def test_a_release_warns_of_nothing():
 
 
 def test_what_is_set_aside_for_long_is_not_waited_for(daily):
-    """Only calls that are settled soon make it worth waiting: a refusal counts no other as if it might cost nothing."""
+    """Only calls that are settled soon are worth waiting for."""
     for budget in (Budget(1), daily(1)):
         budget.reserve(D("0.5"))
         budget.reserve(D("0.2"), in_flight=True)

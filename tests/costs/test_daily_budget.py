@@ -154,7 +154,7 @@ def test_a_process_that_goes_takes_nothing_from_those_that_stay(tmp_path):
 
 
 def test_a_daily_budget_is_shared(daily):
-    """What one kernel reserves and spends, another sees at once."""
+    """Reservations and spending of one kernel are visible to another at once."""
     one, two = daily(1), daily(1)
     reservation = one.reserve(D("0.7"))
     assert (two.reserved, two.left) == (D("0.7"), D("0.3"))
@@ -273,7 +273,7 @@ def test_a_settlement_that_cannot_be_written_costs_one_warning(daily, path):
 
 @given(steps)
 def test_no_order_of_steps_passes_a_daily_limit(tmp_path_factory, steps):
-    """As for one process, over the file."""
+    """The same as for one process, through the file."""
     budget = DailyBudget(1, tmp_path_factory.mktemp("daily") / "ledger.db", clock=lambda: NOON)
     try:
         walk(budget, steps)

@@ -1,4 +1,4 @@
-"""How what was spent is written."""
+"""How amounts are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``since=`` means."""
+"""The meaning of ``since=``."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_it_waits_for_what_is_under_way(run: Any) -> None:
 
 
 def test_what_can_never_fit_is_refused_at_once(run: Any) -> None:
-    """Waiting is for those that it can help."""
+    """A call that waiting cannot help is refused."""
 
     async def main() -> None:
         budget = Budget("1")
@@ -89,7 +89,7 @@ def test_first_come_first_served_and_a_cancelled_one_lets_the_next_in(run: Any) 
 
 
 def test_a_raised_limit_lets_them_go(run: Any) -> None:
-    """Setting a higher limit answers those who wait."""
+    """Setting a higher limit lets waiting calls proceed."""
 
     async def main() -> None:
         budget = Budget("1")

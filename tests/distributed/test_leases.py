@@ -1,4 +1,4 @@
-"""The book of leases: whatever workers do, and in whatever order, nothing is lent twice."""
+"""The lease book: whatever workers do, and in whatever order, nothing is lent twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ACTS = st.tuples(
 
 
 class _Worker:
-    """What a worker does that keeps to its leases, as far as it has been told of them."""
+    """A simulated worker that obeys its leases, as far as it knows them."""
 
     def __init__(self) -> None:
         self.limit = self.in_flight = 0

@@ -1,4 +1,4 @@
-"""Where keys and secrets may go, and what shows them."""
+"""Where keys and secrets may be sent, and what shows them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_not_in_the_clear(address: str, name: str) -> None:
 
 
 def test_no_repr_shows_a_secret() -> None:
-    """Dask writes plugins and their parts into logs."""
+    """Dask logs plugins and their attributes."""
     settings = ClusterSettings(api_key=SECRET, cache_secret=SECRET)
     setup = RunSetup("run", settings, None, "t", {"body": {"metadata": SECRET}})
     assert SECRET not in repr(settings) + repr(setup) + str(setup)

@@ -35,14 +35,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dict[str, Any
 
 
 def frozen_environment(recorded: Dict[str, Any], folder: Path) -> Dict[str, str]:
-    """Another home, no key, and an address where nobody answers any more is never asked."""
+    """Return an environment with another home, no key, and a dead address that is never contacted."""
     environment = kernel_environment(recorded["url"], folder)
     del environment["ANTHROPIC_API_KEY"], environment["CLAUDE_CACHE_SECRET"]
     return environment
 
 
 def shown(cell: Cell) -> str:
-    """What a cell shows as plain text."""
+    """Return the plain text that a cell shows."""
     return str(only_answer(cell)["text/plain"])
 
 
@@ -78,7 +78,7 @@ def test_a_kernel_that_is_frozen_shows_the_same(recorded: Dict[str, Any], tmp_pa
 
 @pytest.mark.slow
 def test_words_that_are_wrong_are_shown(recorded: Dict[str, Any], tmp_path: Path) -> None:
-    """No file, no such word, a file that is none: nothing changes."""
+    """A missing file, an unknown word and an invalid file are reported, and nothing changes."""
     with LiveKernel(kernel_environment(recorded["url"], tmp_path), str(tmp_path)) as kernel:
         kernel.run("%load_ext claude_force_nb")
         (tmp_path / "other.jsonl").write_text("hello\n")
@@ -123,7 +123,7 @@ def test_save_prune_and_off(recorded: Dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_project_does_not_choose_who_answers(recorded: Dict[str, Any], tmp_path: Path) -> None:
-    """Answers of a file that came with a repository would pass for the model's: only a user names it, or trusts the project."""
+    """Answers in a repository's file would pass for the model's, so only a user may name it, or trust the project."""
     (tmp_path / "z.answers.jsonl").write_bytes(Path(recorded["folder"], "x.answers.jsonl").read_bytes())
     (tmp_path / "pyproject.toml").write_text('[tool.claude_force_nb]\nanswers = "z.answers.jsonl"\n')
     with LiveKernel(kernel_environment(recorded["url"], tmp_path), str(tmp_path)) as kernel:

@@ -134,7 +134,7 @@ def test_rows_fail_alone(kernel: LiveKernel, server: Simulator) -> None:
 
 @pytest.mark.slow
 def test_stop_counts_what_is_in_flight_for_a_file_too(kernel: LiveKernel, server: Simulator) -> None:
-    """Rows that go to a file are as much billed as others."""
+    """Rows that go to a file are billed like others."""
     server.fail([None] * 10 + ["hang"] * 60)
     others = "['of a file %d' % number for number in range(40)]"  # nothing that other tests here have in the cache
     message = kernel.send(f"%claude_batch {others} model=haiku into=labels.jsonl max_concurrent=4")
@@ -355,7 +355,7 @@ def test_a_dry_run_sends_no_prompt(kernel: LiveKernel, server: Simulator) -> Non
 
 @pytest.mark.slow
 def test_the_line_is_quiet(kernel: LiveKernel) -> None:
-    """The progress is one output, updated in place, at most ten times a second."""
+    """Progress is one output, updated in place at most ten times a second."""
     cell = kernel.run("%claude_batch ['quiet %d' % n for n in range(400)] model=haiku max_concurrent=4")
     only_answer(cell)
     assert cell.updates <= 10 * cell.seconds + 2

@@ -100,7 +100,7 @@ def test_jupyter_console_shows_the_end_of_every_batch(console: Console) -> None:
 
 
 def test_jupyter_console_shows_the_end_of_a_batch_while_nobody_types(environment: Dict[str, str]) -> None:
-    """With its own setting that has it listen while it waits for a line."""
+    """This needs the console's setting to listen while it waits for input."""
     console = Console(environment, "--ZMQTerminalInteractiveShell.include_other_output=True")
     console.run("%load_ext claude_force_nb")
     # Longer than the console takes to show its next prompt.

@@ -51,14 +51,14 @@ class Browser:
         return " ".join(Page(" ".join(values)).text.split())
 
     def until(self, *texts: str) -> None:
-        """Read what comes until all these stand on the page."""
+        """Read messages until all these texts are on the page."""
         ends = time.monotonic() + 60
         while not all(text in self.text for text in texts):
             assert time.monotonic() < ends, self.text
             self.kernel.listen(0.1)
 
     def quiet(self) -> int:
-        """Return how many messages come while nothing happens."""
+        """Return the number of messages that arrive while nothing happens."""
         self.kernel.listen(QUIET_SECONDS)
         self.received.clear()
         self.kernel.listen(QUIET_SECONDS)
@@ -336,7 +336,7 @@ def test_unloading_closes_it(kernel: LiveKernel) -> None:
 
 @pytest.mark.slow
 def test_a_blocking_magic_and_pause_do_not_lock_each_other(kernel: LiveKernel, server: Simulator) -> None:
-    """In a function or a widget's callback nothing hears Resume: refused at once, and cached answers still come."""
+    """In a function or a callback, Resume cannot be handled: a call is refused at once, cached answers still come."""
     kernel.run("def ask(prompt):\n    answer = %claude model=haiku {{ prompt }}\n    return answer")
     kernel.run("ask('known')")
     calls = server.counters.calls

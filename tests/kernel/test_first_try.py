@@ -1,4 +1,4 @@
-"""A first try without a key and without a second terminal: the simulator of a session."""
+"""A first try without a key and without a second terminal, with a session's own simulator."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_it_ends_with_a_kernel_that_is_killed(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_simulated_uses_up_no_real_budget(kernel: LiveKernel, folder: Path) -> None:
-    """With a daily budget that simulated answers have used up, the real one is whole."""
+    """A daily budget used up by simulated answers leaves the real one untouched."""
     kernel.run("%claude_config base_url=simulator")
     assert kernel.run("%claude model=opus max_tokens=400 hello").status == "ok"
     kernel.run("%claude_config daily_budget=0.0001")

@@ -1,4 +1,4 @@
-"""From an answer to the next cell, and from a cell that failed to a question."""
+"""From an answer to the next cell, and from a failed cell to a question."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveKernel]:
 
 
 def dry(kernel: LiveKernel, prompt: str) -> str:
-    """Return what a prompt would send."""
+    """Return the request that a prompt would send."""
     return str(only_answer(kernel.run(f"%%claude --dry-run\n{prompt}"))["text/plain"])
 
 
@@ -58,7 +58,7 @@ def test_the_last_error_is_data_for_a_prompt(kernel: LiveKernel) -> None:
 
 
 def test_without_an_error_there_is_nothing_to_mend(tmp_path: Path) -> None:
-    """One line, and nothing is sent."""
+    """One line says so, and nothing is sent."""
     with Simulator() as simulator, LiveKernel(kernel_environment(simulator.url, tmp_path), str(tmp_path)) as kernel:
         kernel.run("%load_ext claude_force_nb")
         line = one_line(kernel.run("%claude_fix"))

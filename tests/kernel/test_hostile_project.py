@@ -1,4 +1,4 @@
-"""A cloned repository in a real kernel: its files choose a model, and neither where the key goes nor what is spent or written."""
+"""A cloned repository in a real kernel: it may choose a model, but not where the key goes or what is spent."""
 
 from __future__ import annotations
 

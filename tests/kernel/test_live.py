@@ -1,4 +1,4 @@
-"""What is shown where displays are not updated: every answer and every end of a batch, in a display of its own."""
+"""Front ends that do not show display updates: every answer and the end of every batch is a display of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def server() -> Iterator[Simulator]:
 
 
 def shown_after(cell: Cell) -> str:
-    """Return what a reader has of a cell whom updates do not reach: text, and each display as it was first."""
+    """Return what a reader without display updates sees of a cell: text, and each display as it was first."""
     assert cell.updates == 0, cell.history
     return "\n".join(output.get("text") or output["data"]["text/plain"] for output in cell.outputs)
 
@@ -105,7 +105,7 @@ def test_a_stopped_answer_is_shown_as_far_as_it_came(shared: LiveKernel) -> None
             store_history=True,
             stop_on_error=False,
         )
-        # Nothing tells that it arrives: that is the point.
+        # Without updates there is no sign that the answer is arriving, so the test cannot wait for one.
         while not slow.counters.in_flight:
             shared.listen(0.1)
         shared.listen(2)
@@ -154,7 +154,7 @@ def test_interact_gets_one_answer(shared: LiveKernel) -> None:
 
 @pytest.mark.slow
 def test_no_button_where_no_click_is_heard(shared: LiveKernel) -> None:
-    """A console, nbclient and papermill get a dashboard's numbers as one small output, and import no widgets for it."""
+    """Consoles, nbclient and papermill get the dashboard's numbers as one small output, without importing widgets."""
     console = shared.run_as_console("%claude_dashboard")
     (output,) = console.outputs
     assert set(output["data"]) == {"text/plain", "text/markdown", "text/html"}

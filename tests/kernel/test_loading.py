@@ -1,4 +1,4 @@
-"""%load_ext where there is more in the cell, and where there is no IPython."""
+"""%load_ext together with other code in the cell, and without IPython."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_the_answer_streams_through_one_display(fresh: LiveKernel, server: Simul
 
 
 def test_a_repeated_cell_costs_nothing(shared: LiveKernel, server: Simulator) -> None:
-    """The second run of a cell calls nobody and says what it saved."""
+    """Rerunning a cell makes no call and shows what it saved."""
     code = "%%claude into=again\nHow do you sort a list?"
     shared.run(code)
     calls = server.counters.calls
@@ -101,7 +101,7 @@ def test_the_line_form_is_an_expression(shared: LiveKernel, server: Simulator, c
 
 @pytest.mark.slow
 def test_help_on_the_magic_is_still_help(shared: LiveKernel) -> None:
-    """A question mark right behind the name asks for help, as everywhere in IPython."""
+    """A question mark right after the name asks for help, as everywhere in IPython."""
     message_id = shared.send("%claude?")
     assert shared.wait(message_id).outputs == []
 
@@ -208,7 +208,7 @@ def test_errors_of_the_api_are_one_line(fresh: LiveKernel) -> None:
 
 @pytest.mark.slow
 def test_waiting_is_shown_and_leaves_nothing(fresh: LiveKernel) -> None:
-    """Who waits sees that something is under way; the answer takes its place, and so does the end of a call that fails."""
+    """The cell shows that it is waiting; the answer replaces that, and so does the error of a failed call."""
     fresh.run("%load_ext claude_force_nb")
     with Simulator(latency_seconds=1.0) as slow:
         fresh.run(f"%claude_config base_url={slow.url}")

@@ -115,7 +115,7 @@ def test_without_cell_ids_the_same_code_is_the_same_cell(shared: LiveKernel, ser
 
 
 def test_stop_and_errors_do_not_enter(shared: LiveKernel, server: Simulator) -> None:
-    """An interrupted answer, a failed one and a dry run leave nothing; what a dry run shows has the turns."""
+    """A stopped answer, a failed one and a dry run add no turn; a dry run shows the turns."""
     shared.run("%%claude memory=z\none", "a")
     with Simulator(latency_seconds=30) as hanging:
         shared.run("%claude_config base_url=" + hanging.url)
@@ -169,7 +169,7 @@ def test_wherever_the_cell_asks_it_is_the_cell(shared: LiveKernel, server: Simul
 
 
 def test_what_is_shown_is_text(shared: LiveKernel) -> None:
-    """Questions and answers in the table are text, whatever they hold."""
+    """Questions and answers in the table are shown as text, whatever they contain."""
     shared.run("%%claude memory=html\n<script>alert(1)</script> costs $5 or $6", "h")
     data = only_answer(shared.run("%claude_memory show html"))
     assert "<script" not in data["text/html"]

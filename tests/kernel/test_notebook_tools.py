@@ -88,7 +88,7 @@ def test_ruff_reads_the_notebook(path: Path) -> None:
 
 
 def test_black_leaves_cells_as_they_are(path: Path) -> None:
-    """But for a line that ends in a question mark, which it takes for a request for help: our documentation says so."""
+    """Except for a line that ends in a question mark, which black takes for a help request, as documented."""
     pytest.importorskip("tokenize_rt", reason="black is not installed for notebooks (black[jupyter])")
     assert run(path, "black", "--quiet", path.name) == (0, "")
     assert sources(path) == CELLS

@@ -1,4 +1,4 @@
-"""Stop, and work that goes on behind cells, in real kernels."""
+"""Stop, and work that continues in the background, in real kernels."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def only_text(cell: Cell) -> str:
 
 def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Simulator) -> None:
     """Stop ends the cell with one line, into= holds what there was, the call is cancelled, and the next cell works."""
-    # It came while the cell did something else, and is not forgotten.
+    # The Stop came while the cell did something else, and is not forgotten.
     early = kernel.run("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n%claude hello")
     assert early.traceback == ["Interrupted: stopped before an answer came; run again to ask again"]
     assert hanging.counters.calls == 0
@@ -97,7 +97,7 @@ def test_stop_works_again_and_again(kernel: LiveKernel, hanging: Simulator) -> N
         cell = stopped(kernel, hanging, code)
         assert cell.status == "error"
         assert len(cell.traceback) == 1 or cell.error is not None
-    # Nothing of it comes up later, under another cell.
+    # No error of it appears later, below another cell.
     later = kernel.run("import gc\n_ = gc.collect()")
     assert (later.stdout, later.stderr) == ("", "")
     # Not one long sleep: Python does not hear a signal that comes just before it falls asleep until it wakes.
@@ -160,7 +160,7 @@ def test_stop_ends_the_wait_before_a_retry(kernel: LiveKernel) -> None:
 
 @pytest.mark.slow
 def test_stop_ends_plain_code_as_ever(kernel: LiveKernel) -> None:
-    """Watching for signals changes nothing for code that awaits nothing, and leaves no handler behind."""
+    """Watching for signals changes nothing for code that does not await, and leaves no handler behind."""
     message_id = kernel.send("print('up', flush=True)\nwhile True: pass")
     kernel.wait_for_output(message_id, "up")
     kernel.interrupt()

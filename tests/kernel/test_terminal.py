@@ -42,7 +42,7 @@ def ipython(environment: Dict[str, str], *arguments: str, typed: str = "") -> su
 
 
 def assert_clean(process: subprocess.CompletedProcess[str]) -> None:
-    """Nothing was left open."""
+    """Assert that nothing was left open."""
     assert process.returncode == 0, process.stderr
     assert "Unclosed" not in process.stderr
     assert "was never awaited" not in process.stderr

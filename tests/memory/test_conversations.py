@@ -1,4 +1,4 @@
-"""Conversations: which earlier turns a call is sent with, and what becomes of its answer."""
+"""Conversations: the earlier turns that a call is sent with, and what happens to its answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ask(
     limit: int = ENDLESS,
     answer: Optional[ClaudeResult] = None,
 ) -> List[Message]:
-    """Do what the orchestrator does with a call; return what is sent as (role, text)."""
+    """Do what the orchestrator does for a call; return the messages sent as (role, text)."""
     with memory.place(name, turn, limit_tokens=limit) as place:
         sent = [message for each in place.turns for message in each.messages]
         sent.append({"role": "user", "content": text})
@@ -140,7 +140,7 @@ def test_an_error_changes_nothing() -> None:
 
 
 def test_failed_calls_without_an_owner_leave_nothing_behind() -> None:
-    """A program that goes on for days with calls that fail does not grow."""
+    """The memory of a program that runs for days with failing calls does not grow."""
     memory = Memory()
     ask(memory, None, "a")
     for _ in range(100):
@@ -150,7 +150,7 @@ def test_failed_calls_without_an_owner_leave_nothing_behind() -> None:
 
 
 def test_a_cell_that_no_longer_asks_leaves() -> None:
-    """What a cell's older runs left anywhere is forgotten when it has run well; what this run made stays."""
+    """When a cell has succeeded, turns of its older runs are forgotten; those of this run stay."""
     memory = Memory()
     ask(memory, CellRun("A", "1"), "a")
     ask(memory, CellRun("B", "1"), "b")

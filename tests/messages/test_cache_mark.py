@@ -1,4 +1,4 @@
-"""Marks for the prompt cache: what is sent differs in nothing else, and the question is the same."""
+"""Marks for the prompt cache change nothing else in the body, and not the fingerprint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API is known to refuse is one line, and nothing else is refused."""
+"""Requests that the API is known to refuse are refused in one line, and no others."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_is_refused(model: str, fields: Dict[str, Any], why: str) -> None:
     ],
 )
 def test_what_is_let_through(model: str, fields: Dict[str, Any]) -> None:
-    """Also a body that is not well formed, which the API describes best."""
+    """Malformed bodies are let through too, since the API describes best what is wrong."""
     check("claude-" + model, **fields)
 
 
@@ -142,7 +142,7 @@ def test_what_message_batches_do_not_take(fields: Dict[str, Any], why: str) -> N
 
 
 def test_what_message_batches_take() -> None:
-    """Not given is not refused; tools and a schema are allowed."""
+    """A field without a value is not refused; tools and a schema are allowed."""
     check_batch_fields(
         {"speed": None, "stream": False, "max_tokens": 1, "tools": [], "cache_control": {"type": "ephemeral"}}
     )

@@ -1,4 +1,4 @@
-"""What each model takes."""
+"""What each model accepts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from claude_force_nb.messages.models import (
     ],
 )
 def test_spellings(spelling: str, name: str) -> None:
-    """A date, a vendor's prefix and dots in the version are of no account."""
+    """Dates, vendor prefixes and dots in the version do not matter."""
     assert (rules_for(spelling).name, rules_for(spelling).known) == (name, True)
 
 
@@ -45,7 +45,7 @@ def test_spellings(spelling: str, name: str) -> None:
     ],
 )
 def test_a_newer_model_is_taken_for_the_newest_of_its_line(name: str, like: str) -> None:
-    """With its rules, none of which is a reason to refuse anything."""
+    """Its rules apply, but none of them refuses anything."""
     rules = rules_for(name)
     assert not rules.known
     assert (rules.thinking, rules.context_window) == (rules_for(like).thinking, rules_for(like).context_window)
@@ -53,7 +53,7 @@ def test_a_newer_model_is_taken_for_the_newest_of_its_line(name: str, like: str)
 
 @pytest.mark.parametrize("name", ["qwen3:8b", "my-model", "claude-marvel-9", "claude-2"])
 def test_names_of_no_line(name: str) -> None:
-    """Nothing is known of them; of a number under 4.5 it is known that it takes no schema."""
+    """Nothing is known about them, except that versions below 4.5 do not accept a schema."""
     rules = rules_for(name)
     assert not rules.known
     assert takes_schemas(name) is (name == "claude-marvel-9")
@@ -87,6 +87,6 @@ def test_the_table_is_sound() -> None:
     ],
 )
 def test_retirement(model: str, day: str, said: str) -> None:
-    """From 30 days before its date on, a model is told of with its successor."""
+    """From 30 days before its retirement on, a model is reported together with its successor."""
     notice = retirement_notice(model, datetime.date.fromisoformat(day))
     assert notice is None if said is None else notice is not None and said in notice

@@ -1,4 +1,4 @@
-"""What comes back: usage, results and batches of them."""
+"""Usage, results and batches of results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ usages = st.builds(
     ("given", "geo"), [("us", "us"), ("global", "global"), ("not_available", "global"), (None, "global")]
 )
 def test_the_region_is_read(given, geo):
-    """What the API does not say is the usual."""
+    """If the API does not state a region, it is the default."""
     usage = Usage.from_api({"input_tokens": 1, "inference_geo": given})
     assert usage.inference_geo == geo
     assert Usage.from_record(usage.to_record()) == usage
@@ -124,7 +124,7 @@ def test_where_nobody_declined_every_turn_is_in_the_counts() -> None:
 
 
 def test_an_adviser_is_paid_beside_the_answer() -> None:
-    """At the rates of its own model; sums keep models apart."""
+    """It is paid at the rates of its own model; totals keep models apart."""
     advice = entry("advisor_message", "claude-opus-5-5", MILLION, MILLION)
     usage = Usage.from_api({"input_tokens": MILLION, "output_tokens": MILLION, "iterations": [advice, None, advice]})
     assert load_prices().cost("claude-sonnet-5-5", usage) == 12 + 2 * 24
@@ -146,7 +146,7 @@ def test_an_iteration_of_a_kind_of_tomorrow_has_no_price() -> None:
 
 @pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "cache_read_input_tokens"])
 def test_an_impossible_count_has_no_price(name: str) -> None:
-    """A number of 31 digits would empty every budget."""
+    """A number of 31 digits would exhaust every budget."""
     usage = Usage.from_api({"input_tokens": 5, "output_tokens": 5, name: 10**30})
     assert not usage.known
     assert usage.total_input_tokens + usage.output_tokens <= 10
@@ -187,7 +187,7 @@ def test_usage_of_a_server_that_is_not_the_api(nonsense: Any) -> None:
     ],
 )
 def test_usage_that_cannot_be_all(usage: Any, answered: bool, known: bool) -> None:
-    """A request has tokens and so has an answer: a server that says 0 has not counted."""
+    """Every request and every answer has tokens, so a server that reports 0 has not counted."""
     read = Usage.from_api(usage, answered=answered)
     assert read.known is known
     assert (read + Usage(1, 1)).known is known

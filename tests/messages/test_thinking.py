@@ -28,7 +28,7 @@ def test_words_and_numbers(value: Any, body: Any) -> None:
 
 @pytest.mark.parametrize("value", [1023, 0, -5, "much", "", "1e4", 1500.5, "２０００", "9" * 6000])
 def test_what_is_neither(value: Any) -> None:
-    """Anything else is refused."""
+    """Anything other than a known word or a number is refused."""
     with pytest.raises(OptionError, match="thinking must be"):
         thinking_body(value)
 

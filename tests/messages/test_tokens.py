@@ -38,13 +38,13 @@ def test_the_estimate(content: Any, tokens: int) -> None:
 
 
 def test_documents_can_be_left_out() -> None:
-    """Whoever says that there are documents beside the estimate does not count them in it."""
+    """They are left out if the caller mentions documents separately."""
     document = {"type": "document", "source": {"type": "base64", "data": "A" * 4_000_000}}
     assert content_tokens([{"type": "text", "text": "abcd"}, document], documents=False) == 1
 
 
 @given(st.text(), st.text())
 def test_a_longer_text_has_no_fewer_tokens(one: str, other: str) -> None:
-    """And putting two texts together adds up, but for the rounding of one token."""
+    """Tokens of two texts add up to those of both together, except for rounding by one token."""
     together = text_tokens(one + other)
     assert max(text_tokens(one), text_tokens(other)) <= together <= text_tokens(one) + text_tokens(other)

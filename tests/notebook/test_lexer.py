@@ -44,13 +44,13 @@ def mistakes(code: str) -> List[str]:
 
 @pytest.mark.parametrize("code", CELLS)
 def test_a_cell_is_read_without_a_mistake(code: str) -> None:
-    """And whole: nothing of it is lost or changed."""
+    """The cell is read without error tokens, and no text is lost or changed."""
     assert mistakes(code) == []
     assert "".join(text for _, text in CellLexer().get_tokens(code)) == code.strip("\n") + "\n"
 
 
 def test_what_python_alone_makes_of_them() -> None:
-    """Most of these cells are mistakes to Python's own lexer: the test above has something to find."""
+    """Python's own lexer finds errors in most of these cells, so that the test above is not vacuous."""
     assert sum(Error in {kind for kind, _ in PythonLexer().get_tokens(code)} for code in CELLS) >= 5
 
 
@@ -63,7 +63,7 @@ def test_a_prompt_is_text_and_its_expressions_are_not() -> None:
 
 
 def test_python_is_read_as_ever() -> None:
-    """The package itself, which has no magics."""
+    """The source of this package, which has no magics, is read as before."""
     for path in sorted(Path(claude_force_nb.__file__).parent.glob("*.py")):
         code = path.read_text(encoding="utf-8")
         assert list(CellLexer().get_tokens(code)) == list(PythonLexer().get_tokens(code)), path
@@ -72,14 +72,14 @@ def test_python_is_read_as_ever() -> None:
 @given(prompt=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=80))
 @settings(max_examples=examples(200))
 def test_no_prompt_is_a_mistake(prompt: str) -> None:
-    """Whatever stands below `%%claude`."""
+    """No text below `%%claude` causes an error token."""
     assert mistakes("%%claude\n" + prompt) == []
     assert mistakes("answer = %claude " + " ".join(prompt.split())) == []
 
 
 @pytest.mark.slow  # an editable installation that is older than the entry point does not have it
 def test_pygments_knows_it_by_name() -> None:
-    """Where the package is installed."""
+    """This holds where the package is installed."""
     assert isinstance(get_lexer_by_name("claude-cell"), CellLexer)
 
 

@@ -99,7 +99,7 @@ def test_names_that_are_not_defined(template: str, text: str, missing: str) -> N
 )  # fmt: skip
 @pytest.mark.parametrize("missing", ["keep", "skip", "empty"])
 def test_names_that_nobody_asks_about(template: str, missing: str) -> None:
-    """Where it is used in any other way, a name that is not defined stays an error."""
+    """Used in any other way, an undefined name stays an error."""
     with pytest.raises(UndefinedNameError, match="'y'"):
         render(template, {}, missing=missing)
 

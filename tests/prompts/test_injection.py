@@ -23,7 +23,7 @@ ATTACKS: Dict[str, Any] = json.loads((Path(__file__).parent / "injection_attacks
 
 
 def met(text: str) -> List[str]:
-    """What an attack meets as the value of a template, in the words of the table in docs/reference/injection.md."""
+    """Return what happens to an attack as a template's value, in the words of docs/reference/injection.md."""
     rendered = render("{{ value }}", {"value": text})
     found = ["warned: " + each.finding.kind for each in rendered.suspicions]
     if rendered.removed:

@@ -1,4 +1,4 @@
-"""What is done about suspicious phrases: warned about once, blocked, or nobody looks; and what a request with images may cost."""
+"""What happens to suspicious phrases (a warning once, a refusal, or nothing), and the cost of requests with images."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_off_and_block(make: Any, simulator: Simulator, run: Run) -> None:
 
 
 def test_the_users_own_words_are_not_looked_at(make: Any) -> None:
-    """Whoever writes the prompt may write what they want."""
+    """Whoever writes the prompt may write anything."""
     orchestrator = make()
     assert orchestrator.request(ATTACK, variables={}, on_injection="block").body["messages"][0]["content"] == ATTACK
     assert orchestrator.request(ATTACK + "{{ 5 }}", variables={}, on_injection="block").notices == ()

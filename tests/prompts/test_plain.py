@@ -1,4 +1,4 @@
-"""What values are, wherever they are written: in prompts, in JSON, in cells of tables."""
+"""How values are written: in prompts, in JSON, in cells of tables."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_no_reprs_of_numpy_in_containers() -> None:
 
 
 class Written:
-    """A class that says itself how its values are written."""
+    """A class that defines how its values are written."""
 
     def __str__(self) -> str:
         return "as it says"
@@ -180,7 +180,7 @@ def test_no_repr_in_a_prompt(value: Any, text: str) -> None:
 
 
 def test_keys_that_would_become_one() -> None:
-    """A member of an Enum and its value are both there."""
+    """A member of an Enum and its value are both kept."""
     assert literal({Colour.RED: 1, "red": 2}) == {Colour.RED: 1, "red": 2}
     assert literal({"red": 2, Colour.RED: 1}) == {"red": 2, Colour.RED: 1}
 

@@ -1,4 +1,4 @@
-"""What values become in a prompt: tables, source, images, documents, files; and the filters."""
+"""How values appear in a prompt (tables, source, images, documents, files), and the filters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from claude_force_nb.prompts.values import file, insertable, source_of
 
 
 def inside(template: str, **variables: Any) -> str:
-    """The text in the fence that a template makes, or the text itself where there is no fence."""
+    """Return the text in the fence that a template makes, or the whole text if there is no fence."""
     rendered = render(template, variables)
     return unfence(rendered.text) if rendered.fenced else rendered.text
 
@@ -398,7 +398,7 @@ def test_figures() -> None:
 
 
 def test_pictures() -> None:
-    """Images of Pillow, of any mode, and of IPython become image blocks."""
+    """Pillow images of any mode, and IPython images, become image blocks."""
     pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
     for mode in ("RGB", "RGBA", "L", "P", "1", "CMYK", "F", "I", "LAB", "YCbCr", "HSV"):
         found = insertable(pillow.new(mode, (5, 4)))

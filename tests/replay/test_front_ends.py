@@ -1,4 +1,4 @@
-"""Frozen runs by programs that name no cells, and with the session's own simulator."""
+"""Frozen runs in programs that send no cell ids, and with the session's own simulator."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_notebook(folder: Path, name: str, **more: str) -> None:
 
 
 def shown(path: Path) -> List[Any]:
-    """What the cells show, without warnings and what is about the run."""
+    """Return the output of the cells without warnings and what is about the run."""
     cells = []
     for cell in outputs(path):
         texts = [

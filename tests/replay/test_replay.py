@@ -40,7 +40,7 @@ def copied(recorded: Path, tmp_path: Path) -> Path:
 
 
 def text_of(output: Any) -> str:
-    """What an answer shows above its receipt."""
+    """Return the text of an answer above its receipt."""
     return "".join(output["data"]["text/plain"]).rpartition("\n\n")[0]
 
 
@@ -68,7 +68,7 @@ def test_a_notebook_runs_again_elsewhere_and_is_the_same(copied: Path) -> None:
 
 @pytest.mark.slow
 def test_a_word_that_was_changed_is_named(copied: Path) -> None:
-    """The cell, and the word; the other cells are as they were."""
+    """Cell and word are reported; the other cells are unchanged."""
     edit(copied / "review.ipynb", "in one word", "in two word")
     (copied / "review.answers.jsonl").write_bytes((copied / "review.answers.jsonl").read_bytes() + b"rubbish\n")
     done = command("replay", "review.ipynb", "--check", folder=copied, home=copied / "elsewhere")
@@ -98,7 +98,7 @@ def test_rows_without_an_answer_are_counted(copied: Path) -> None:
 
 @pytest.mark.slow
 def test_code_that_wants_the_network_gets_none(copied: Path) -> None:
-    """What a cell opens itself is refused as well."""
+    """Connections that a cell opens itself are refused as well."""
     edit(copied / "review.ipynb", "1 / 0", "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9/')")
     done = command("replay", "review.ipynb", "--check", folder=copied, home=copied / "elsewhere")
     assert done.returncode == 1
@@ -144,7 +144,7 @@ def test_audit_knows_each_answer(copied: Path) -> None:
     ],
 )
 def test_wrong_use_is_one_line_and_status_two(tmp_path: Path, words: list[str], said: str) -> None:
-    """Nothing is run, and nothing is written."""
+    """Nothing is run and nothing is written."""
     (tmp_path / "text.ipynb").write_text("hello")
     (tmp_path / "list.ipynb").write_text("[]")
     write_notebook(tmp_path / "empty.ipynb", [])

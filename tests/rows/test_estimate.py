@@ -71,7 +71,7 @@ def test_the_error_bound_contains_the_true_sum() -> None:
 
 
 def test_nothing_counted() -> None:
-    """Without a count four bytes are a token, with no bound of the error."""
+    """Without a count, four bytes are taken for a token, and the error has no bound."""
     estimate = BatchEstimate.of(_sampled(["a" * 400, "b" * 400]), [])
     assert (estimate.input_tokens, estimate.input_error) == (200.0, math.inf)
 

@@ -1,4 +1,4 @@
-"""Rows written to a file: every one once, in order at the end, gone on with after any stop, and never held as a whole."""
+"""Rows written to a file: each once, in order at the end, continued after any stop, and never all in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows without a value for their template: not asked, with a reason, from whatever source they come."""
+"""Rows without a value for their template are not sent, with a reason, whatever their source."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_rows_without_a_value(
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_nothing_in_its_place(name: str, run: Any, make: Make, simulator: Simulator, tmp_path: Path) -> None:
-    """``missing=empty`` asks with nothing there."""
+    """With ``missing=empty`` the row is sent with nothing in place of the value."""
     batch = run(make().run_many(SOURCES[name](tmp_path), template="[{{ text }}]", missing="empty"))
     assert all(row.error is None for row in batch)
     assert set(_sent(simulator)) == {"[good]", "[]"}
 
 
 def test_kept_as_it_is(run: Any, make: Make, simulator: Simulator) -> None:
-    """``missing=keep`` asks about what Python writes."""
+    """With ``missing=keep`` the row is sent with Python's representation of the missing value."""
     rows = [{"text": None}, {"text": math.nan}, {"text": ""}]
     run(make(max_concurrent=1).run_many(rows, template="[{{ text }}]", missing="keep"))
     assert _sent(simulator) == ["[None]", "[nan]", "[]"]
@@ -132,7 +132,7 @@ def test_what_is_written_of_them(run: Any, make: Make, simulator: Simulator, tmp
 
 
 def test_only_known_modes(run: Any, make: Make) -> None:
-    """Another word is one line before anything is sent."""
+    """Any other word is refused in one line before anything is sent."""
     with pytest.raises(OptionError, match="missing must be one of skip, empty, keep, not 'drop'"):
         run(make().run_many(["a"], missing="drop"))
 

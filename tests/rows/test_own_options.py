@@ -1,4 +1,4 @@
-"""Rows that bring their own agent or model, and what `run_many` refuses in one line."""
+"""Rows with their own agent or model, and arguments that `run_many` refuses in one line."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_file_names_agents_and_models(run: Any, make: Make, tmp_path: Path) ->
 
 
 def test_an_unknown_column_is_one_line(run: Any, make: Make, simulator: Simulator) -> None:
-    """For all rows at once, with the nearest name."""
+    """It is reported once for all rows, with the nearest name."""
     with pytest.raises(SourceError, match=r"no column 'whom'.*did you mean 'who'"):
         run(make().run_many(ROWS, template="{{ text }}", agent_column="whom"))
     with pytest.raises(SourceError, match="no columns"):

@@ -103,7 +103,7 @@ def test_rows_that_do_not_fit_a_header_of_words(tmp_path: Path) -> None:
 
 
 def test_only_a_header(tmp_path: Path) -> None:
-    """The columns of a file without rows are known too."""
+    """The columns of a file without rows are known."""
     source = open_source(_written(tmp_path, CSV["only a quoted header"][0]))
     assert source.columns == ("id", "a; b; c")
 
@@ -179,7 +179,7 @@ def test_a_quote_that_is_never_closed(text: str, rows: List[str], line: int, tmp
 
 
 def test_a_header_with_a_quote_that_is_never_closed(tmp_path: Path) -> None:
-    """No row would be left below it."""
+    """Otherwise no row would be left below it."""
     with pytest.raises(SourceError, match=r"header of a\.csv begins a quoted name that does not end"):
         _rows(_written(tmp_path, '"a,b\n1,2\n'))
 

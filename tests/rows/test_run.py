@@ -97,7 +97,7 @@ def test_what_a_retry_may_cost_is_said_before_anything_is_sent(
 
 
 def test_a_batch_made_by_hand_cannot_be_retried(run: Any) -> None:
-    """Nobody knows how its rows were run."""
+    """It is not known how its rows were run."""
     batch = BatchResult([ClaudeResult(status="failed", error=SourceError("x"))])
     with pytest.raises(OptionError, match="run its rows again"):
         run(batch.retry())

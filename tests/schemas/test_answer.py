@@ -151,7 +151,7 @@ OLDER_DRAFTS: List[Any] = [
 
 @pytest.mark.parametrize("kind", [*KINDS, *INSTRUCTED[:2], *OLDER_DRAFTS], ids=str)
 def test_the_simulator_answers_what_fits(kind: Any) -> None:
-    """Also where the bounds stand in descriptions only; its wrong answer does not fit."""
+    """This holds even if bounds are only in descriptions. Its wrong answer does not fit."""
     schema = schema_of(kind)
     asked = sent(kind) or json.loads(schema.instruction.partition("JSON Schema: ")[2])
     assert schema.parse(json.dumps(example(asked, "ab" * 32))) is not None
@@ -196,7 +196,7 @@ def test_models_without_schemas() -> None:
 
 
 def test_parsed_is_what_was_asked_for() -> None:
-    """An instance of the class, or JSON data."""
+    """`parsed` is an instance of the class, or JSON data."""
     review = schema_of(Review).parse('{"rating": 3, "mood": "bad", "on": "2026-11-23", "lines": []}')
     assert review == Review(rating=3, mood=Mood.BAD, on=date(2026, 11, 23))
     assert schema_of(Point).parse('{"x": 1}') == Point(1)
@@ -221,7 +221,7 @@ ANSWER = '{"name": "Ada"}'
     ],
 )
 def test_json_is_found_in_an_answer(text: str) -> None:
-    """Alone, fenced, or in prose."""
+    """JSON may be alone, fenced, or within prose."""
     assert schema_of(DICT_SCHEMA).parse(text) == {"name": "Ada"}
 
 
@@ -269,7 +269,7 @@ def test_what_does_not_fit_says_why_in_one_line(text: str, why: str) -> None:
     ],
 )
 def test_an_invalid_schema_is_one_line(value: Any, why: str) -> None:
-    """Before anything is sent."""
+    """It is reported before anything is sent."""
     with pytest.raises(OptionError, match=why) as raised:
         schema_of(value)
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""References of JSON schemas, and the wrappings that schemas come in."""
+"""References in JSON schemas, and wrappers around schemas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GOOD = {
 
 @pytest.mark.parametrize("schema", GOOD.values(), ids=GOOD)
 def test_references_inside_the_schema(schema: Dict[str, Any]) -> None:
-    """Each leads to the text: for the check of answers, and in what the API is given."""
+    """Each is resolved, for checking answers and in what the API receives."""
     made = schema_of(schema)
     assert made.parse('{"a": "x"}') == {"a": "x"}
     with pytest.raises(SchemaError, match="a: 5 is not of type 'string'"):
@@ -56,14 +56,14 @@ def test_references_inside_the_schema(schema: Dict[str, Any]) -> None:
     ],
 )
 def test_references_to_anything_else(reference: str, said: str) -> None:
-    """Nothing is fetched; one line says which reference it is."""
+    """Nothing is fetched; one line names the reference."""
     with pytest.raises(OptionError, match=said) as raised:
         schema_of(with_reference(reference))
     assert repr(reference) in str(raised.value)
 
 
 def test_what_only_looks_like_a_reference() -> None:
-    """A property of that name, and data, are none."""
+    """A property with that name, and data, are not references."""
     schema = {"type": "object", "properties": {"$ref": TEXT, "b": {"enum": [{"$ref": "https://x.org"}]}}}
     assert schema_of(schema).parse('{"$ref": "x"}') == {"$ref": "x"}
 
@@ -102,7 +102,7 @@ def test_a_schema_that_contains_itself() -> None:
     ],
 )
 def test_bounds_and_places(schema: Dict[str, Any], good: str, bad: str) -> None:
-    """What the API cannot hold an answer to is told in words, and checked here."""
+    """Constraints that the API cannot enforce are told to the model in words, and checked here."""
     made = schema_of(schema)
     made.parse(good)
     with pytest.raises(SchemaError):
@@ -129,7 +129,7 @@ WRAPPED = {
 
 @pytest.mark.parametrize("wrapped", WRAPPED.values(), ids=WRAPPED)
 def test_wrapped_schemas(wrapped: Dict[str, Any]) -> None:
-    """The schema is found in them: an answer that does not fit it is none."""
+    """The schema inside is used: an answer that does not fit it is refused."""
     made = schema_of(wrapped)
     assert made.columns == ("city",)
     assert made.name == ("weather" if "weather" in repr(wrapped) else "the schema")
@@ -141,7 +141,7 @@ def test_wrapped_schemas(wrapped: Dict[str, Any]) -> None:
     "schema", [{"name": "x"}, {"name": "x", "fields": {"a": "text"}}, {"city": "string"}, {"input_schema": "x"}]
 )
 def test_mappings_that_say_nothing(schema: Dict[str, Any]) -> None:
-    """What no validator would ever refuse anything by is refused itself."""
+    """A schema by which no validator would ever refuse anything is itself refused."""
     with pytest.raises(OptionError, match="schema says nothing about the answer"):
         schema_of(schema)
 

@@ -288,7 +288,7 @@ def test_rows_of_a_message_batch_are_checked_and_repaired_by_a_retry(
 
 
 def test_a_part_called_as_a_column_of_the_frame_keeps_apart() -> None:
-    """The frame's own status is not the answer's."""
+    """The frame's own status is distinct from a part of that name."""
     schema = schema_of({"type": "object", "properties": {"status": {"type": "string"}, "status_2": {"type": "string"}}})
     parts = frame_parts(schema)
     assert parts is not None

@@ -22,7 +22,7 @@ def row(name: str, prompt: str = "hello", **more: Any) -> Dict[str, Any]:
 
 
 def run(simulator: Simulator, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Do `work` with the SDK's batches."""
+    """Run `work` with the SDK's batches API."""
 
     async def main() -> Any:
         async with anthropic.AsyncAnthropic(api_key="key", base_url=simulator.url, max_retries=0) as client:
@@ -140,7 +140,7 @@ def test_list_delete_and_unknown_batches() -> None:
 
 
 def test_results_before_the_end_and_deletion_are_refused() -> None:
-    """Neither works while a batch is under way."""
+    """Both are refused while a batch is in progress."""
 
     async def work(batches: Any) -> str:
         created = await batches.create(requests=[row("a")])
@@ -174,7 +174,7 @@ def test_results_before_the_end_and_deletion_are_refused() -> None:
     ],
 )
 def test_invalid_batches_are_refused_whole(rows: Any, message: str) -> None:
-    """Nothing is made of a batch whose shape is wrong."""
+    """No batch is created from an invalid body."""
 
     async def create(simulator: Simulator) -> Any:
         async with aiohttp.ClientSession(headers=HEADERS) as session:

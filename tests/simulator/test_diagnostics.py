@@ -1,4 +1,4 @@
-"""Why the prompt cache could not reuse an earlier prompt, told to those who ask."""
+"""Diagnostics about why the prompt cache could not reuse an earlier prompt."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_first_difference_is_named(simulator: Simulator, reason: Optional[st
 
 
 def test_unknown_ids_are_reported(simulator: Simulator) -> None:
-    """Of an id that nobody gave, and of a request that did not ask to be kept."""
+    """These are ids that were never issued, and those of requests that did not ask for diagnostics."""
     not_asked = ask(simulator, first())
     assert not_asked["diagnostics"] is None
     for name in ("msg_nobody", not_asked["id"]):

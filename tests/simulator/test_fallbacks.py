@@ -1,4 +1,4 @@
-"""Models that answer in the place of one that refuses: what comes back, what is billed, and what the client makes of it."""
+"""Fallback models that answer in place of one that refuses: the response, the bill, and the client's result."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_a_slow_call_is_answered_when_the_fault_is_forgotten(simulator: Simulato
 
 @pytest.mark.parametrize("forget", [Simulator.heal, Simulator.reset], ids=["heal", "reset"])
 def test_faults_are_forgotten_by_their_own_condition(simulator: Simulator, forget: Callable[[Simulator], None]) -> None:
-    """`when` is called in the server's thread, which would wait for itself."""
+    """`when` may call heal() although it runs in the server's thread, which must not wait for itself."""
 
     def once(_: Any) -> bool:
         forget(simulator)

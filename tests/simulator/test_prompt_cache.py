@@ -40,7 +40,7 @@ def ask(*messages: Any, **more: Any) -> Dict[str, Any]:
 
 
 class Api:
-    """The rules and the cache alone, with a clock to be turned."""
+    """The validator and the prompt cache alone, with a clock that the test sets."""
 
     def __init__(self, *betas: str) -> None:
         self._validator = Validator(ModelTable())
@@ -122,7 +122,7 @@ def test_a_conversation_reads_what_its_last_turn_wrote(api: Api) -> None:
 
 @pytest.mark.parametrize(("blocks", "found"), [(19, True), (20, False)])
 def test_the_lookback_has_twenty_positions(api: Api, blocks: int, found: bool) -> None:
-    """The breakpoint is the first of them."""
+    """The breakpoint counts as the first."""
     start = text(600, **MARK)
     api.use(ask(user(start)))
     grown = user(text(600), *[text(1, "a")] * (blocks - 1), text(1, "b", **MARK))

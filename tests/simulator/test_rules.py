@@ -87,7 +87,7 @@ def verdict(
     betas: Tuple[str, ...] = (),
     **options: bool,
 ) -> Optional[str]:
-    """Return the message of the refusal, None where the request is taken."""
+    """Return the message of the refusal, or None if the request is accepted."""
     try:
         check({"model": model, **sent}, version=version, betas=betas, **options)
     except ApiFailure as failure:
@@ -409,7 +409,7 @@ TOGETHER: List[Tuple[Dict[str, Any], Optional[str]]] = [
 
 @pytest.mark.parametrize(("sent", "message"), TOGETHER, ids=lambda value: str(value)[:70])
 def test_what_no_model_takes(sent: Dict[str, Any], message: Optional[str]) -> None:
-    """Each is refused with these words, or taken, by a model that has no rule of its own about it."""
+    """Each request is refused with these words, or accepted, by a model without a rule of its own about it."""
     said = verdict(sent)
     if message is None:
         assert said is None

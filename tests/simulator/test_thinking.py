@@ -1,4 +1,4 @@
-"""Thinking of the simulated models: where nothing is said, what it costs, how it is shown, and how it has to come back."""
+"""Thinking of the simulated models: defaults, cost, display, and how it must be sent back."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_small_limit_ends_in_the_middle_of_thinking(simulator: Simulator, stre
 
 
 def test_more_effort_is_more_thinking(simulator: Simulator) -> None:
-    """And a default that is written down thinks as much as one that is not."""
+    """An explicit default has the same effect as an omitted one."""
     levels = ("low", "medium", "high", "xhigh", "max")
     spent = [
         answer(simulator, ask(output_config={"effort": level}))["usage"]["output_tokens_details"]["thinking_tokens"]

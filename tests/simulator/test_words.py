@@ -1,4 +1,4 @@
-"""What simulated answers say: labels, reviews and everything else; and values for JSON schemas."""
+"""The text of simulated answers: labels, reviews and everything else; and values for JSON schemas."""
 
 from __future__ import annotations
 

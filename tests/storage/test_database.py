@@ -1,4 +1,4 @@
-"""Whose a database is: told before SQLite opens it."""
+"""The owner of a database, determined before SQLite opens it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lock is held by one, and ends with its holder, however that dies."""
+"""A lock has one holder, and ends with it, however it dies."""
 
 from __future__ import annotations
 

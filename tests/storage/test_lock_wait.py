@@ -28,7 +28,7 @@ ROOT = str(Path(__file__).resolve().parent.parent.parent)
 
 
 def hold(path: Path, statement: str, seconds: float, times: int, begun: threading.Event) -> None:
-    """Hold the database's lock, a transaction after the other without a pause, each of which writes."""
+    """Hold the database's lock by one writing transaction after the other, without a pause."""
     other = sqlite3.connect(str(path), isolation_level=None)
     for number in range(times):
         other.execute("BEGIN IMMEDIATE")
@@ -67,7 +67,7 @@ def test_others_that_write_are_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_one_that_holds_it_is_not(tmp_path: Path) -> None:
-    """After a second the answer is given without the cache, and said to be."""
+    """After a second the answer is returned without the cache, with a warning."""
     cache = ResponseCache(tmp_path, secret=SECRET)
     assert cache.put(question("first"), answer("one"))
     other = waiting_for(tmp_path / "cache.db", HITS, 4, 1)

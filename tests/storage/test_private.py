@@ -1,4 +1,4 @@
-"""What is made can be read by its user only, and looking at a file takes nobody's lock away."""
+"""Files are created readable by their user only, and checking a file does not release locks of others."""
 
 from __future__ import annotations
 

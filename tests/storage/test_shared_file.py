@@ -1,4 +1,4 @@
-"""A file of tables that is ours alone: what another program made is not touched, and what it added is not run."""
+"""An SQLite file of our own: one made by another program is not touched, and what others added to ours is not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of answer files share."""
+"""Shared code of the tests of answer files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NOW = 1_790_000_000.0
 
 
 def question(text: str, *, agent: Any = None, **more: Any) -> ClaudeRequest:
-    """A small request."""
+    """Return a small request."""
     body = {"model": "claude-haiku-4-5", "max_tokens": 100, "messages": [{"role": "user", "content": text}], **more}
     return ClaudeRequest(body=body, agent=agent)
 
 
 def answer(text: str, **more: Any) -> ClaudeResult:
-    """An answer as a call gives it."""
+    """Return an answer as a call returns it."""
     return ClaudeResult(
         **{
             "text": text,
@@ -38,7 +38,7 @@ def answer(text: str, **more: Any) -> ClaudeResult:
 
 
 def opened(path: Path, *, secret: str = "", **options: Any) -> AnswerFile:
-    """An answer file of somebody with this secret, or with none."""
+    """Return an answer file of a user with this secret, or without one."""
     environ = {"CLAUDE_FORCE_HOME": str(path.parent / "home")}
     if secret:
         environ["CLAUDE_CACHE_SECRET"] = secret
@@ -46,7 +46,7 @@ def opened(path: Path, *, secret: str = "", **options: Any) -> AnswerFile:
 
 
 def recorded(path: Path, texts: List[str], *, secret: str = "", **options: Any) -> AnswerFile:
-    """A file with the answers to these questions, written."""
+    """Return a file with the answers to these questions, written to disk."""
     file = opened(path, secret=secret, **options)
     for text in texts:
         file.put(question(text), answer(f"You asked: {text}"))
@@ -55,5 +55,5 @@ def recorded(path: Path, texts: List[str], *, secret: str = "", **options: Any) 
 
 
 def line_of(request: ClaudeRequest, result: ClaudeResult, keys: AnswerKeys) -> AnswerLine:
-    """The line of an answer that is made now."""
+    """Return the line of an answer made now."""
     return make_line(request.fingerprint, result, agent=request.agent, request=request, created=NOW, keys=keys)

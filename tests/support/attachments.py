@@ -1,4 +1,4 @@
-"""Small files that are valid as far as anybody looks."""
+"""Small files that are valid as far as they are checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 
 def png(width: int = 2, height: int = 3, extra: bytes = b"") -> bytes:
-    """A PNG that is as valid as its numbers."""
+    """Return a PNG that is as valid as its numbers."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""A server for message batches that does exactly what a test says, over a real socket."""
+"""A server for message batches that does exactly what a test tells it to, over a real socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BatchServer", "answered"]
 
 
 def answered(fingerprint: str, text: str = "yes", **fields: Any) -> Dict[str, Any]:
-    """A line of results with an answer."""
+    """Return a line of results with an answer."""
     usage = {"input_tokens": 10, "output_tokens": 5}
     message = {
         "id": f"msg_{fingerprint[:8]}",
@@ -52,7 +52,7 @@ class BatchServer:
     def add(
         self, batch_id: str, requests: int, *, ended: bool = True, visible_after_seconds: float = 0.0
     ) -> Dict[str, Any]:
-        """Put a batch into the list, where it is seen after a while."""
+        """Add a batch to the list, in which it appears after a while."""
         batch = {
             "id": batch_id,
             "type": "message_batch",
@@ -65,7 +65,7 @@ class BatchServer:
         return batch
 
     def make(self, requests: List[Any], **options: Any) -> web.Response:
-        """Make a batch whose results answer all requests."""
+        """Create a batch whose results answer all requests."""
         batch = self.add(f"msgbatch_{len(self.batches)}", len(requests), **options)
         lines = [answered(each["custom_id"]) for each in requests]
         self.results.setdefault(batch["id"], lambda: lines)

@@ -1,4 +1,4 @@
-"""What the tests of message batches share: a quick schedule, a way to ask, and what a simulator was sent."""
+"""Shared code of the tests of message batches: a quick schedule, sending rows, and what a simulator received."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def quick_batches(
 
 
 def request(prompt: str, **more: Any) -> ClaudeRequest:
-    """A small request."""
+    """Return a small request."""
     message = {"role": "user", "content": prompt}
     return ClaudeRequest({"model": "claude-haiku-5-5", "max_tokens": 10, "messages": [message], **more})
 
@@ -45,7 +45,7 @@ def ask(orchestrator: AsyncAgentOrchestrator, prompts: Any, **options: Any) -> A
 
 
 async def until_sent(jobs: MessageBatches) -> None:
-    """Wait until a batch is under way."""
+    """Wait until a batch is in progress."""
     while True:
         if any(state.state == "in progress" for state in jobs.all()):
             return
@@ -53,12 +53,12 @@ async def until_sent(jobs: MessageBatches) -> None:
 
 
 def sent(simulator: Any) -> List[Dict[str, Any]]:
-    """The bodies of all creates."""
+    """Return the bodies of all create requests."""
     path = "/v1/messages/batches"
     return [request.body for request in simulator.requests if (request.method, request.path) == ("POST", path)]
 
 
 def foreign(name: str) -> Dict[str, Any]:
-    """A row of somebody else's batch."""
+    """Return a row of somebody else's batch."""
     message = {"role": "user", "content": "once"}
     return {"custom_id": name, "params": {"model": "claude-haiku-5-5", "max_tokens": 50, "messages": [message]}}

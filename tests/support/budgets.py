@@ -1,4 +1,4 @@
-"""What the tests of budgets share: a moment, amounts, and steps in any order."""
+"""Shared code of the tests of budgets: a time, amounts, and steps in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the response cache share."""
+"""Shared code of the tests of the response cache."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_cache(directory: Path, **options: Any) -> ResponseCache:
 
 
 class Clock:
-    """A clock that only moves when told to."""
+    """A clock that moves only when told to."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now
@@ -53,7 +53,7 @@ class Clock:
 
 @contextlib.contextmanager
 def database_of(directory: Path) -> Iterator[sqlite3.Connection]:
-    """The database, as somebody else would open it to change it."""
+    """Return the database, opened as another program would open it to change it."""
     connection = sqlite3.connect(str(directory / "cache.db"), isolation_level=None)
     try:
         yield connection
@@ -62,7 +62,7 @@ def database_of(directory: Path) -> Iterator[sqlite3.Connection]:
 
 
 def stored(directory: Path) -> Tuple[int, int]:
-    """Entries and bytes, counted from the rows themselves."""
+    """Return the number of entries and bytes, counted from the rows themselves."""
     with database_of(directory) as connection:
         count, size = connection.execute(
             "SELECT count(*), coalesce(sum(length(CAST(value AS BLOB))), 0) FROM Cache"
@@ -72,7 +72,7 @@ def stored(directory: Path) -> Tuple[int, int]:
 
 @contextlib.contextmanager
 def at_most_one_warning() -> Iterator[List[warnings.WarningMessage]]:
-    """Nothing but the cache's own warnings, and of those at most one."""
+    """Assert that there are only the cache's own warnings, and at most one."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield caught

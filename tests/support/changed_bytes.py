@@ -1,4 +1,4 @@
-"""Files of which bytes are changed: one after the other, or at random."""
+"""Files in which bytes are changed: one at a time, or at random."""
 
 from __future__ import annotations
 

@@ -77,13 +77,13 @@ CELLS = (
 
 
 class Walk:
-    """Takes steps and keeps what each of them did."""
+    """Takes steps, and records the outcome of each."""
 
     def __init__(self) -> None:
         self.told: List[Dict[str, Any]] = []
 
     def step(self, name: str, work: Callable[[], Any]) -> None:
-        """Do one step: it works, or fails with one line of the package's own; everything else is ``bare``."""
+        """Do one step, which succeeds or fails with one line of this package; any other outcome is ``bare``."""
         from claude_force_nb.errors import ClaudeForceError
 
         with warnings.catch_warnings(record=True) as given:
@@ -98,7 +98,7 @@ class Walk:
         self.told.append({"step": name, "how": how, "text": text, "warnings": said})
 
     def python(self) -> None:
-        """Everything that is imported from the package."""
+        """Use everything that is imported from the package."""
         from claude_force_nb import AgentLibrary, AnswerFile, AsyncAgentOrchestrator, ResponseCache, file
         from claude_force_nb.testing import FakeTransport
 
@@ -145,7 +145,7 @@ class Walk:
         self.step("file at home", lambda: file("~/notes.txt"))
 
     def commands(self) -> None:
-        """``python -m claude_force_nb`` with each command that ends by itself."""
+        """Run each command of ``python -m claude_force_nb`` that ends by itself."""
         from claude_force_nb.__main__ import main
 
         def one(*words: str) -> str:
@@ -183,7 +183,7 @@ class Walk:
         self.step("demo", lambda: one("demo", "--notebook", "missing.ipynb"))
 
     def ipython(self) -> None:
-        """Every magic, in a shell without a kernel."""
+        """Run every magic in a shell without a kernel."""
         from IPython.core.interactiveshell import InteractiveShell
 
         shell = InteractiveShell.instance()
@@ -202,7 +202,7 @@ class Walk:
 
 
 def take_away(what: str) -> None:
-    """Take something away from this process's environment."""
+    """Remove something from this process's environment."""
     if what == "home":
         for name in HOMES:
             os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""How many examples a test takes that is not content with hypothesis's usual number."""
+"""The number of examples of a hypothesis test that needs another one than the default."""
 
 from __future__ import annotations
 

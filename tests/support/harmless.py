@@ -1,4 +1,4 @@
-"""HTML as a browser would take it, and texts that try to be live there."""
+"""HTML as a browser reads it, and texts that try to be live there."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ HOSTILE = st.lists(
 
 
 class Page(HTMLParser):
-    """What a browser would make of HTML: its elements, and its text without style sheets."""
+    """The elements that a browser finds in HTML, and its text without style sheets."""
 
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -18,7 +18,7 @@ QUICK = PollSchedule(first_seconds=0.02, longest_seconds=0.1, lookup_seconds=0.3
 
 
 def prompts_of(rows: int, step: int = -1) -> List[str]:
-    """Rows that are of one step alone."""
+    """Return rows that belong to one step alone."""
     return [f"{number} of step {step}" for number in range(rows)]
 
 

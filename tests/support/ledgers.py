@@ -1,4 +1,4 @@
-"""What the tests of the ledger share: a clock, the user's ledger, a paid answer, a cached one."""
+"""Shared code of the tests of the ledger: a clock, the user's ledger, a paid answer, a cached one."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(clock: Clock) -> Iterator[Ledger]:
-    """That of the user, where commands look for it."""
+    """Return the user's ledger, where commands look for it."""
     made = Ledger(default_ledger_path(os.environ), clock=clock)
     yield made
     made.close()
 
 
 def paid(cost: Optional[str], model: str = "claude-opus-5-5", agent: Optional[str] = None) -> ClaudeResult:
-    """An answer of round numbers."""
+    """Return a paid answer with round numbers."""
     return answer(cost, model=model, agent=agent, usage=Usage(1000, 200))
 
 
 def hit_of(saved: Optional[str], model: str = "claude-opus-5-5") -> ClaudeResult:
-    """A cached answer without tokens or agent."""
+    """Return a cached answer without tokens or agent."""
     return hit(saved, model=model, agent=None, usage=Usage())

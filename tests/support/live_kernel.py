@@ -21,7 +21,7 @@ from claude_force_nb.simulator import Simulator
 from claude_force_nb.vocabulary import DOCUMENTATION
 
 REPLY_SECONDS = 60.0
-# Must not be shown anywhere.
+# A key that must not be shown anywhere.
 KEY = "sk-ant-api03-a-secret-that-must-not-be-shown"
 
 
@@ -118,7 +118,7 @@ class LiveKernel:
         return message_id
 
     def run_as_console(self, code: str) -> Cell:
-        """Run a cell as a console does that is built on jupyter_client."""
+        """Run a cell as a console based on jupyter_client does."""
         return self.wait(self.client.execute(code, store_history=True, stop_on_error=False))
 
     def _next(self, timeout_seconds: float) -> Dict[str, Any]:
@@ -128,7 +128,7 @@ class LiveKernel:
         return message
 
     def listen(self, seconds: float) -> None:
-        """Give what the kernel tells by itself to `on_message`, for so long."""
+        """Pass the messages that the kernel sends unasked to `on_message`, for this many seconds."""
         ends = time.monotonic() + seconds
         while True:
             left = ends - time.monotonic()
@@ -221,7 +221,7 @@ class LiveKernel:
 
 
 def kernel_environment(url: str, folder: Path) -> Dict[str, str]:
-    """Return the environment of a kernel that knows one API and has nothing of whoever runs the tests."""
+    """Return a kernel's environment with the address of one API, and no settings of the person who runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE_", "ANTHROPIC_"))}
     return {
         **kept,

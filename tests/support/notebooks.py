@@ -1,4 +1,4 @@
-"""Notebooks that the tests of replaying record."""
+"""Notebooks that the replay tests record."""
 
 from __future__ import annotations
 
@@ -91,5 +91,5 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def outputs(path: Path) -> List[Any]:
-    """What the cells show."""
+    """Return the outputs of the cells."""
     return [cell["outputs"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]

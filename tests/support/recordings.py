@@ -1,4 +1,4 @@
-"""Recordings of the API, where their folder is named, and a reading of them that is not the package's own."""
+"""Recordings of the API, if their folder is named, and a reader for them that is independent of the package."""
 
 from __future__ import annotations
 

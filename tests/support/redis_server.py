@@ -28,7 +28,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where it is reached."""
+        """Address of the server."""
         return f"redis{'' if self._certificate is None else 's'}://127.0.0.1:{self.port}/0"
 
     def client(self, **options: Any) -> Any:
@@ -68,9 +68,9 @@ class RedisServer:
             self._process = None
 
     def freeze(self) -> None:
-        """Let the server take connections and answer nothing, until `thaw`."""
+        """Let the server accept connections but answer nothing, until `thaw`."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let the server continue."""
         self._process.send_signal(signal.SIGCONT)

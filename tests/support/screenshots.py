@@ -17,7 +17,7 @@ FOLDER = Path(
 
 
 def screenshot_path(name: str) -> Path:
-    """Return where the picture with that name goes."""
+    """Return the path of the picture with this name."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     return FOLDER / (name + ".png")
 

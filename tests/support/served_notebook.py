@@ -1,4 +1,4 @@
-"""A notebook opened and run through a Jupyter server that somebody started."""
+"""A notebook opened and run through a running Jupyter server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the network share: a key, a request, and one call to a server."""
+"""Shared code of the network tests: a key, a request, and one call to a server."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def request(prompt: str = "What is a monad?", **more: Any) -> ClaudeRequest:
-    """A small request."""
+    """Return a small request."""
     body = {"model": "claude-haiku-4-5", "max_tokens": 2000, "messages": [{"role": "user", "content": prompt}]}
     return ClaudeRequest(body={**body, **more})
 
 
 def transport(url: str, **options: Any) -> ApiTransport:
-    """A transport with a key."""
+    """Return a transport with a key."""
     return ApiTransport(base_url=url, environ={}, **{"api_key": KEY, **options})
 
 
 async def send(
     url: str, asked: ClaudeRequest, partial: Optional[PartialAnswer] = None, *, timeout_seconds: float = 20.0
 ) -> Answer:
-    """Send once, and close."""
+    """Send one request, and close the transport."""
     way = transport(url)
     try:
         return await way.send(asked, timeout_seconds=timeout_seconds, partial=partial)
@@ -41,12 +41,12 @@ async def send(
 
 
 def result(answer: Answer) -> ClaudeResult:
-    """The answer as a result."""
+    """Return the answer as a result."""
     return answer.to_result(fingerprint="f", agent=None)
 
 
 def see_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let calls go through the SDK, as they do where somebody looks at its method."""
+    """Let calls go through the SDK, as they do when another package instruments its method."""
     messages = anthropic.resources.messages.AsyncMessages
     real = messages.create
 

@@ -1,5 +1,5 @@
 """The running cell as the kernel reports it, and how Stop ends it.
 
 `cells` identifies the running cell, `stopping` ends what it awaits, `waker` wakes the event loop for that. All other
-packages of the notebook may use them.
+rooms of the notebook may use them.
 """

@@ -32,7 +32,7 @@ def test_amounts_in_the_settings_are_read_at_a_glance(tmp_path: Path) -> None:
 
 
 def test_what_is_set_is_shown_with_its_source(settings: Settings) -> None:
-    """Without --all only what somebody set, and always where calls go and whose key it is."""
+    """Without --all only settings that were set are shown, and always the server and the masked key."""
     short = said(settings, "model=haiku", ANTHROPIC_API_KEY=KEY)["text/plain"]
     assert re.search(r"^model +haiku +%claude_config", short, re.MULTILINE)
     assert re.search(r"^base_url +https://api.anthropic.com +default", short, re.MULTILINE)
@@ -43,7 +43,7 @@ def test_what_is_set_is_shown_with_its_source(settings: Settings) -> None:
 
 @pytest.mark.parametrize("key", [KEY, "short-key", "x"])
 def test_no_key_is_shown(settings: Settings, key: str) -> None:
-    """In no form, neither an API key nor a token, nor the credentials of an address."""
+    """No form shows an API key, a token, or credentials in an address."""
     settings.set("base_url", "https://user:pass-word@gateway.example")
     for variable in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
         shown = said(settings, **{variable: key})
@@ -54,7 +54,7 @@ def test_no_key_is_shown(settings: Settings, key: str) -> None:
 
 
 def test_the_password_of_the_shared_cache_is_not_shown(settings: Settings) -> None:
-    """Neither where it is set nor where it is refused."""
+    """It is shown neither when it is set nor when it is refused."""
     for form in said(settings, "cache_url=rediss://team:pass-word@cache.example:6380/2").values():
         assert "pass-word" not in form
         assert "cache.example:6380/2" in form
@@ -78,7 +78,7 @@ def test_a_project_is_trusted_here(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_a_wrong_word_gets_the_nearest_right_one(settings: Settings) -> None:
-    """The name of a setting and the value of one; nothing is set then."""
+    """A misspelt name or value is refused with a suggestion, and nothing is set."""
     for line, near in (("modle=haiku", "'model'"), ("model=haiku cache=onn", "'on'"), ("model", "'model'")):
         with pytest.raises(OptionError, match="did you mean " + near if line != "model" else "key=value"):
             said(settings, line)

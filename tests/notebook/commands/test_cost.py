@@ -133,7 +133,7 @@ def test_a_bar_never_passes_its_width_and_never_hides_an_amount(spent: Decimal, 
 
 
 def test_numbers_are_right_aligned(ledger: Ledger) -> None:
-    """In the three forms."""
+    """They are right-aligned in all three forms."""
     shown = table_bundle(("name", "n"), [("a", "1"), ("b", "1,000")], right=(1,))
     assert shown["text/plain"] == "name      n\na         1\nb     1,000"
     assert "| --- | ---: |" in shown["text/markdown"]
@@ -208,7 +208,7 @@ def test_a_frame_has_a_row_for_each_answer(ledger: Ledger, library: str, monkeyp
 
 
 def test_options_that_do_not_go_together_are_one_line(ledger: Ledger, tmp_path: Path) -> None:
-    """What would be passed over in silence is said."""
+    """Options that would be ignored silently are reported."""
     target = tmp_path / "costs.csv"
     for asked in ({"export": str(target)}, {"into": "frame"}):
         with pytest.raises(OptionError, match="by cannot be combined"):

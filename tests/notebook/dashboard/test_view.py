@@ -1,4 +1,4 @@
-"""What the dashboard says, in HTML and in text."""
+"""The dashboard's content in HTML and in text."""
 
 from __future__ import annotations
 

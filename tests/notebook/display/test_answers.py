@@ -1,4 +1,4 @@
-"""Answers in the forms in which they are shown."""
+"""Answers in the forms in which they are displayed."""
 
 from __future__ import annotations
 
@@ -88,6 +88,6 @@ def test_html_in_markdown_stays_html(text: str) -> None:
 
 
 def test_code_with_blank_lines_keeps_them() -> None:
-    """A blank line of code is one in the page, however it is written there."""
+    """A blank line in code is a blank line on the page, however it is encoded."""
     page = Page(answer_bundle("```python\na = 1\n\n\n    \nb = 2\n```")["text/html"])
     assert "a = 1\n\n\n    \nb = 2" in page.text

@@ -1,4 +1,4 @@
-"""What a batch looks like."""
+"""The display of a batch."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_inputs_are_shown_beside_answers_and_failures_come_first() -> None:
 
 
 def test_stopped_rows_are_marked_as_such() -> None:
-    """Before the answers, and in the line below."""
+    """They come before the answers, and are counted in the line below."""
     stopped = ClaudeResult(status="stopped", error=StoppedError("2 of 3 done"), cost=None)
     lines = batch_bundle(BatchResult([ClaudeResult(text="yes"), stopped]))["text/plain"].splitlines()
     assert [line.split()[:2] for line in lines[1:3]] == [["1", "stopped"], ["0", "ok"]]
@@ -95,7 +95,7 @@ def test_the_fields_of_a_schema_are_columns() -> None:
 
 
 def test_a_run_that_only_read_the_cache_looks_the_same_each_time() -> None:
-    """Its time would be another in every run."""
+    """The time is left out, since it would differ in every run."""
     seconds = [summary_line(BatchResult([hit("0.1")] * 20, duration_seconds=took)) for took in (1.2, 3.4)]
     assert seconds[0] == seconds[1]
     assert "3.4 s" in summary_line(BatchResult([hit("0.1"), paid("0.1")], duration_seconds=3.4))

@@ -1,4 +1,4 @@
-"""What of an answer's Markdown is set, and how."""
+"""Which parts of an answer's Markdown are rendered, and how."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_what_is_not_typeset(tex: str) -> None:
 
 @given(st.text(alphabet="\\{}[]()<>&$%^_ !ab`|#:/", max_size=30))
 def test_a_formula_is_never_more_to_a_reader_who_knows_none(tex: str) -> None:
-    """No tag, link, picture or code begins in what is passed on, and it ends where it should."""
+    """For a program without formulas, no tag, link, image or code begins in a formula, and it ends where it should."""
     found = formula(tex)
     if found is None:
         return
@@ -140,7 +140,7 @@ def test_highlighting_changes_no_text(code: str, language: str) -> None:
 
 
 def test_what_else_is_set() -> None:
-    """Task lists, strikethrough, bare links and footnotes, in HTML and in Markdown."""
+    """Task lists, strikethrough, bare links and footnotes are rendered, in HTML and in Markdown."""
     text = "- [x] done\n- [ ] todo\n\n~~gone~~ https://example.com main.py ftp://e/ //e/x a note[^n].\n\n[^n]: Said so."
     shown = markdown_as_html(text)
     assert "☑ done" in shown
@@ -255,7 +255,7 @@ def test_a_growing_text_looks_as_if_it_had_come_at_once(text: str, data: st.Data
 
 
 def coloured_code(blocks: List[Block]) -> List[bool]:
-    """Return of each block with code whether it has colours."""
+    """Return for each block with code whether it is highlighted."""
     return ['class="k"' in block.html for block in blocks if block.code_characters]
 
 

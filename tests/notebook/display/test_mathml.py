@@ -80,7 +80,7 @@ def text(tex: str) -> str:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS - _ARGUMENTS))
 def test_every_command_that_is_typeset_is_known(name: str) -> None:
-    """Nothing of its source is left."""
+    """None of its TeX source is left in the MathML."""
     assert "\\" not in text(f"\\{name}{{a}}{{b}} c")
 
 
@@ -107,7 +107,7 @@ def test_what_formulas_say() -> None:
     "tex", [r"x^a^b", r"\frac{1}", "{" * 900 + "}" * 900, r"\left( x \middle\right)", r"\begin{array} a & b"]
 )
 def test_what_is_no_formula_stays_tex(tex: str) -> None:
-    """Nothing is raised, and nothing is shown that lacks a part."""
+    """Nothing is raised, and no incomplete formula is shown."""
     assert mathml(tex, display=False) is None or "\\" not in str(mathml(tex, display=False))
 
 

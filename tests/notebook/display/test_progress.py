@@ -1,4 +1,4 @@
-"""The live line's numbers, by a clock that stands where it is put."""
+"""The numbers in the live line, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_projection_goes_by_the_last_seconds() -> None:
 
 
 def test_stopped_rows_are_counted_by_themselves() -> None:
-    """Not among the failed ones."""
+    """They do not count as failed."""
     progress = progress_of(3, [0.0])
     progress.ended(ClaudeResult(status="stopped", cost=Decimal(0)))
     assert progress.line() == "1 of 3 · 1 stopped"

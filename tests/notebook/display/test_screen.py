@@ -17,7 +17,7 @@ from claude_force_nb.notebook.display.screen import NotebookScreen, TerminalScre
 
 
 class Display:
-    """A front end that takes note of what it is sent."""
+    """A front end that records what it is sent."""
 
     def __init__(self) -> None:
         self.sent: List[Dict[str, str]] = []
@@ -136,7 +136,7 @@ def test_a_terminal_says_what_is_waited_for_and_takes_it_away(monkeypatch: pytes
 
 
 def test_a_stopped_wait_leaves_nothing_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the line that says that it was stopped, which IPython writes."""
+    """Only the line about the Stop remains, which IPython writes."""
     terminal = in_terminal(monkeypatch)
     screen = TerminalScreen()
     screen.wait("waiting for the answer · 2 s")

@@ -1,4 +1,4 @@
-"""Tables in the forms in which they are shown."""
+"""Tables in the forms in which they are displayed."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def test_certificates_that_are_not_there(
 
 
 def test_an_address_that_would_get_the_key_unencrypted(look: Callable[..., Dict[str, Finding]]) -> None:
-    """It is a problem, and is not asked."""
+    """It is a problem, and no request is sent to it."""
     found = look(base_url="http://gateway.invalid")
     assert found["Address"].state == "problem"
     assert "Server" not in found
@@ -172,7 +172,7 @@ def test_what_others_could_write(look: Callable[..., Dict[str, Finding]]) -> Non
 
 
 def test_what_was_left_behind(look: Callable[..., Dict[str, Finding]]) -> None:
-    """A database that was moved out of the way is named."""
+    """A database that was moved aside is reported."""
     folder = ResponseCache().directory
     folder.mkdir(mode=0o700)
     (folder / "cache.db-wal.unusable-1").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Which cell runs, as front ends tell it."""
+"""The running cell, as front ends report it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_id_of_a_cell(given: object, found: object) -> None:
 
 
 def test_two_cells_of_vs_code_have_two_names() -> None:
-    """In messages to the user too, which have room for the first characters."""
+    """They differ in messages to the user too, which show only the first characters."""
     names = [
         cell_run({"metadata": {"cellId": f"vscode-notebook-cell:/book.ipynb#W{number}sZmlsZQ%3D%3D"}}, 1).label
         for number in (1, 2)

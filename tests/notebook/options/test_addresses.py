@@ -1,4 +1,4 @@
-"""Servers that a key may be sent to."""
+"""Servers to which a key may be sent."""
 
 from __future__ import annotations
 

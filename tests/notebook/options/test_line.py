@@ -1,4 +1,4 @@
-"""How a magic's line is read."""
+"""Parsing of a magic's line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_option_is_not_the_value_of_another(line: str) -> None:
 
 @pytest.mark.parametrize("name", ["1x", "a b", "class"])
 def test_into_takes_a_name_that_a_program_can_use(name: str) -> None:
-    """A result in a variable that cannot be read is lost."""
+    """Otherwise the result would be in a variable that cannot be read."""
     with pytest.raises(OptionError, match="into takes a variable name"):
         parse_line(f"into={shlex.quote(name)}", free_text=False)
 

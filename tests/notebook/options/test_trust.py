@@ -155,7 +155,7 @@ def test_trust_is_for_one_file_with_one_content(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no modes")
 @pytest.mark.parametrize("mode", [0o646, 0o666, 0o607])
 def test_a_file_that_others_can_write_is_never_trusted(mode: int, tmp_path: Path) -> None:
-    """Neither trusted before nor trusted now."""
+    """This holds whether it was trusted before or not."""
     path = project(tmp_path, f"base_url = {PERSONAL['base_url']}")
     settings = settings_of(tmp_path, tmp_path / "config")
     looked_up(settings, "model")
@@ -170,7 +170,7 @@ def test_a_file_that_others_can_write_is_never_trusted(mode: int, tmp_path: Path
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_of_another_user_is_never_trusted(tmp_path: Path) -> None:
-    """Whoever owns it can change it after it was trusted."""
+    """Its owner could change it after it was trusted."""
     path = project(tmp_path, f"base_url = {PERSONAL['base_url']}")
     os.chown(path, 12345, 12345)
     settings = settings_of(tmp_path, tmp_path / "config")
