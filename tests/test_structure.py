@@ -1,4 +1,4 @@
-"""The package stays easy to find one's way in: rooms, and modules and functions that fit on a few screens."""
+"""The package stays easy to navigate: rooms, and modules and functions that fit on a few screens."""
 
 from __future__ import annotations
 
