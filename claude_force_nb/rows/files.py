@@ -138,7 +138,7 @@ class RowFile:
         self._file: Optional[BinaryIO] = None
         self._end = 0
         # Lines in the file, and how many of them this run uses.
-        self._there = self._in_use = 0
+        self._lines_in_file = self._lines_used = 0
         self._parts = tuple(more(ClaudeResult())) if more is not None else ()
         self._own = {*self._parts, *FILE_COLUMNS}
         self._given_up = False
@@ -215,7 +215,7 @@ class RowFile:
         offset = 0
         with open_regular(self._log) as lines:
             for line in iter(lambda: lines.readline(_MOST_LINE_BYTES), b""):
-                self._go_on()
+                self._check_given_up()
                 if len(line) == _MOST_LINE_BYTES:
                     raise self._foreign()
                 if not line.endswith(b"\n"):
@@ -236,7 +236,7 @@ class RowFile:
             if status in _ANSWERED:
                 self._note_answer(_key(fingerprint), record, offset)
             _put(self._known_rows, row, offset)
-            self._there += 1
+            self._lines_in_file += 1
         except (ValueError, KeyError, TypeError, RecursionError):
             raise self._foreign() from None
 
@@ -281,7 +281,7 @@ class RowFile:
         if result.request_id == _IN_FILE:
             at = self._known[_key(result.fingerprint)]
             if row < len(self._known_rows) and self._known_rows[row] == at and not self._unsigned:
-                self._put_down(row, at)
+                self._record_offset(row, at)
                 return
             found = self._line(at)
             answer = {name: found.get(name) for name in (*FRAME_COLUMNS, *self._parts, "fingerprint")}
@@ -293,9 +293,9 @@ class RowFile:
         record = json_data({"row": row, **named, **answer})
         line = _line({**record, SIGNATURE: self._signatures.sign(record)})
         self._write(line)
-        self._put_down(row, self._end)
+        self._record_offset(row, self._end)
         self._end += len(line)
-        self._there += 1
+        self._lines_in_file += 1
 
     def _write(self, line: bytes) -> None:
         assert self._file is not None
@@ -310,10 +310,10 @@ class RowFile:
             reason = error.strerror or str(error)
         raise SourceError(f"{self._log} cannot be written: {reason}; the earlier rows are in it")
 
-    def _put_down(self, row: int, offset: int) -> None:
+    def _record_offset(self, row: int, offset: int) -> None:
         """Record the offset of a row's line, and forget the row's input, which is no longer needed."""
         self._source.forget_row(row)
-        self._in_use += 1
+        self._lines_used += 1
         following = row == len(self._offsets) and (row == 0 or offset > self._offsets[row - 1])
         self._in_order = self._in_order and following
         _put(self._offsets, row, offset)
@@ -326,7 +326,7 @@ class RowFile:
 
     # --- the end
 
-    def _go_on(self) -> None:
+    def _check_given_up(self) -> None:
         if self._given_up:
             raise _GivenUp
 
@@ -334,12 +334,12 @@ class RowFile:
         try:
             if self._is_parquet:
                 self._write_parquet()
-            elif not self._in_order or self._there != self._in_use:
+            elif not self._in_order or self._lines_in_file != self._lines_used:
                 with replace_file(self._log, binary=True) as ordered:
                     for line in self._lines():
                         ordered.write(line)
                     self._keep_mode(ordered)
-                    self._let_go()
+                    self._close_file()
         except OSError as error:
             reason = error.strerror or error
             raise SourceError(f"{self.path} cannot be finished: {reason}; the rows are in {self._log}") from None
@@ -359,17 +359,17 @@ class RowFile:
                     lines.seek(offset)
                 line = lines.readline()
                 position = offset + len(line)
-                self._go_on()
+                self._check_given_up()
                 yield line
 
-    def _let_go(self) -> None:
+    def _close_file(self) -> None:
         # Windows neither replaces nor removes an open file.
         assert self._file is not None
         self._file.close()
 
     def _write_parquet(self) -> None:
         if not len(self._offsets):
-            self._let_go()
+            self._close_file()
             self._log.unlink()
             return
         try:
@@ -378,7 +378,7 @@ class RowFile:
                 self._keep_mode(file)
         except ParquetTypeError as error:
             raise SourceError(f"these rows cannot be written as Parquet ({error}); they are in {self._log}") from None
-        self._let_go()
+        self._close_file()
         self._log.unlink()
 
     def _unpack(self) -> None:
@@ -386,7 +386,7 @@ class RowFile:
         try:
             with replace_file(self._log, binary=True) as lines:
                 for record in parquet_records(self.path):
-                    self._go_on()
+                    self._check_given_up()
                     lines.write(_line(json_data(record)))
         except (ValueError, OSError):
             raise self._foreign() from None

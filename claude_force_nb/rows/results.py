@@ -55,8 +55,8 @@ class BatchSummary(ShownInNotebooks):
     Attributes
     ----------
     counts : mapping of str to int
-        Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and where there are such rows ``cut_off``, ``refused``,
-        ``stopped``.
+        Rows by status: ``ok``, ``cached``, ``failed``, ``not_sent``, and ``cut_off``, ``refused``, ``stopped`` if there are
+        any.
     cost, saved : Decimal or None
         US dollars paid, and not paid because the cache answered; None if one price is unknown.
     input_tokens, output_tokens : int

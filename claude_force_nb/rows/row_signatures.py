@@ -54,17 +54,17 @@ class RowSignatures:
 
 def _signed_part(record: Mapping[str, Any]) -> bytes:
     return _encode(
-        {name: _settled(value) for name, value in record.items() if value is not None and name != SIGNATURE}
+        {name: _normalised(value) for name, value in record.items() if value is not None and name != SIGNATURE}
     ).encode("ascii")
 
 
-def _settled(value: Any) -> Any:
+def _normalised(value: Any) -> Any:
     """Return JSON data in a form that Parquet does not change: whole floats as int, and no nulls."""
     kind = type(value)
     if kind is float:
         return int(value) if value.is_integer() and abs(value) < _EXACT else value
     if kind is dict:
-        return {name: _settled(item) for name, item in value.items() if item is not None}
+        return {name: _normalised(item) for name, item in value.items() if item is not None}
     if kind is list:
-        return [_settled(item) for item in value]
+        return [_normalised(item) for item in value]
     return value

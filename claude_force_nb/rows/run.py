@@ -120,7 +120,7 @@ class Rows:
             if isinstance(item, BrokenRow):
                 raise item.error
             if isinstance(item, ClaudeRequest):
-                return self._looked_at(item)
+                return self._watched(item)
             call = self.options(item)
             if self._template is None:
                 item = _as_own(item)
@@ -128,18 +128,19 @@ class Rows:
                 item = item.item
             if self._template is None:
                 check_given(item, "the prompt", call.missing)
-                return self._looked_at(self._maker_for(call).request(item, call.variables, varying=()))
+                return self._watched(self._maker_for(call).request(item, call.variables, varying=()))
             variables = item if type(item) is dict or isinstance(item, Mapping) else {"item": item}
             if call.missing != "keep":
                 variables = _without_blanks(variables)
             varying = variables.keys()
             if call.variables:
                 variables = ChainMap(variables, call.variables)  # type: ignore[arg-type]
-            return self._looked_at(self._maker_for(call).request(self._template, variables, varying=varying))
+            return self._watched(self._maker_for(call).request(self._template, variables, varying=varying))
         except ClaudeForceError as error:
             raise type(error)(f"row {row}: {error}") from error.__cause__
 
-    def _looked_at(self, request: ClaudeRequest) -> ClaudeRequest:
+    def _watched(self, request: ClaudeRequest) -> ClaudeRequest:
+        """Return the request, after checking whether its settings defeat the prompt cache."""
         if request.cache_mark is not None:
             self._settings.look(request)
         return request

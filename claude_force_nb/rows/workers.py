@@ -78,7 +78,7 @@ class RowWorkers:
                 task.result()
         except asyncio.CancelledError:
             self._stopping = True
-            await self._take_what_comes(tasks)
+            await self._collect_in_flight(tasks)
             raise
         finally:
             for task in tasks:
@@ -87,7 +87,7 @@ class RowWorkers:
             self._end_early()
         return self._rows.summary()
 
-    async def _take_what_comes(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _collect_in_flight(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Cancel waiting rows at once, and those in flight after a grace period: they are billed, and their answers may arrive."""
         coming = []
         for task in tasks:

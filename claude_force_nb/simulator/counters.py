@@ -10,7 +10,7 @@ from claude_force_nb.vocabulary import counted
 
 from .prices import Terms, TokenUsage, dollars
 
-__all__ = ["Counters", "CounterBook", "Flight"]
+__all__ = ["Counters", "CounterBook", "OpenCall"]
 
 
 @dataclass(frozen=True)
@@ -206,20 +206,20 @@ class CounterBook:
             self.dollars += cost
 
 
-class Flight:
-    """One ``messages`` call in progress; `land` may be called repeatedly."""
+class OpenCall:
+    """One ``messages`` call in progress; `end` may be called repeatedly."""
 
-    __slots__ = ("_book", "_landed")
+    __slots__ = ("_book", "_ended")
 
     def __init__(self, book: CounterBook) -> None:
         self._book = book
-        self._landed = False
+        self._ended = False
         book.in_flight += 1
         if book.in_flight > book.most_in_flight:
             book.most_in_flight = book.in_flight
 
-    def land(self) -> None:
+    def end(self) -> None:
         """End the call. Call this before its last byte is sent, upon which the client may send its next call."""
-        if not self._landed:
-            self._landed = True
+        if not self._ended:
+            self._ended = True
             self._book.in_flight -= 1

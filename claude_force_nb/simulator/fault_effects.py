@@ -19,9 +19,9 @@ STREAM_ENDINGS = frozenset(["cut", "silent", "stream_error", "truncated_json"])
 
 
 async def instead_of_answer(exchange: Exchange, fault: Fault, *, stream: bool) -> Optional[web.Response]:
-    """Do what `fault` does before an answer; return what is sent in its place, None if the answer is still made.
+    """Apply the effect of `fault` before an answer; return the response to send in its place, or None to go on.
 
-    Raises ClientLeft where the client left while it was kept waiting.
+    Raises ClientLeft if the client disconnected while it was kept waiting.
     """
     kind = fault.kind
     if fault.status:

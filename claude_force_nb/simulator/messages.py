@@ -9,7 +9,7 @@ from aiohttp import web
 
 from .additions import add_to_message
 from .answers import Answer, make_answer
-from .counters import Flight
+from .counters import OpenCall
 from .exchange import ClientLeft, Exchange, compact
 from .failures import ApiFailure
 from .fallbacks import as_sent_to, entries_of
@@ -40,20 +40,20 @@ class Messages:
         """Answer a call."""
         exchange = Exchange(self._state, request)
         self._book.arrived("messages")
-        flight = Flight(self._book)
+        open_call = OpenCall(self._book)
         try:
-            return await self._answer(exchange, flight)
+            return await self._answer(exchange, open_call)
         except ApiFailure as failure:
-            flight.land()
+            open_call.end()
             return exchange.failure(failure)
         except (ClientLeft, ConnectionError):
-            flight.land()
+            open_call.end()
             exchange.aborted()
             return exchange.drop()
         finally:
-            flight.land()
+            open_call.end()
 
-    async def _answer(self, exchange: Exchange, flight: Flight) -> web.StreamResponse:
+    async def _answer(self, exchange: Exchange, open_call: OpenCall) -> web.StreamResponse:
         body: Any = await exchange.read()
         headers = check_headers(exchange.request.headers)
         checked = self._state.validator.check(body, headers)
@@ -83,10 +83,10 @@ class Messages:
         if use.entries:
             self._state.prompt_cache.keep(use)
         if stream and not (fault is not None and fault.kind == "lost"):
-            return await self._stream(exchange, flight, answer, message_id, terms, fault)
+            return await self._stream(exchange, open_call, answer, message_id, terms, fault)
         # Bill and end the call before the first byte is sent: the client may then read the counters or send its next call.
         self._settle(answer, terms, answer.usage.output_tokens, complete=True)
-        flight.land()
+        open_call.end()
         self._add_limit_headers(exchange, model)
         message = add_to_message(answer.message(message_id), answer.extra)
         return await spoil_answer(exchange, fault, exchange.bytes(compact(message).encode("ascii"), "application/json"))
@@ -149,7 +149,7 @@ class Messages:
     async def _stream(
         self,
         exchange: Exchange,
-        flight: Flight,
+        open_call: OpenCall,
         answer: Answer,
         message_id: str,
         terms: Terms,
@@ -177,7 +177,7 @@ class Messages:
                     self._settle(answer, terms, produced, complete=False)
                     self._book.cut += 1
                     settled = True
-                    flight.land()
+                    open_call.end()
                     await end_stream(exchange, ending, response)
                     return response
                 if speed is not None and tokens > produced:
@@ -185,7 +185,7 @@ class Messages:
                 if last:
                     self._settle(answer, terms, tokens, complete=True)
                     settled = True
-                    flight.land()
+                    open_call.end()
                 pending += event
                 if speed is not None or last or number % 2:
                     await response.write(pending)

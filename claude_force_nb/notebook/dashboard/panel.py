@@ -133,7 +133,7 @@ class Dashboard:
             if self._shown.get(section.name) != section:
                 self._shown[section.name] = section
                 self._parts[section.name].value = f'<div class="claude-force-dash">{section_html(section)}</div>'
-        if self._copy is not None and state != self._copied and not state.restless:
+        if self._copy is not None and state != self._copied and not state.changes_without_events:
             self._copied = state
             self._copy.update(self._copy_bundle(state), raw=True)
 

@@ -122,5 +122,5 @@ class DashboardSource:
             self._told = state
             for viewer in list(self._viewers):
                 viewer.show(state)
-        if state.restless and self._viewers:
+        if state.changes_without_events and self._viewers:
             self._set_timer(_POLL_SECONDS)

@@ -60,7 +60,7 @@ class DashboardState:
         object.__setattr__(self, "snapshot", replace(self.snapshot, paused_families=pauses, limited_families=limits))
 
     @property
-    def restless(self) -> bool:
+    def changes_without_events(self) -> bool:
         """True while numbers change without events."""
         return self.snapshot.busy or bool(self.snapshot.paused_families)
 

@@ -160,12 +160,12 @@ class Progress:
         """Return how many rows are in flight, how many are waiting, and for what."""
         begun = max(0, self._taken() - self.ended_rows)
         calls = None if self._calls is None else self._calls()
-        flying = begun if calls is None else min(begun, calls.in_flight)
+        in_flight = begun if calls is None else min(begun, calls.in_flight)
         parts = []
-        if flying:
-            parts.append(f"{flying:,} in flight")
-        if begun > flying:
-            parts.append(f"{begun - flying:,} waiting")
+        if in_flight:
+            parts.append(f"{in_flight:,} in flight")
+        if begun > in_flight:
+            parts.append(f"{begun - in_flight:,} waiting")
         if calls is None or not more:
             return parts
         if calls.paused:

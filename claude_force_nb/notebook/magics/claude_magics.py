@@ -99,7 +99,7 @@ class ClaudeMagics(Magics):
     @no_var_expand
     @line_magic
     def claude_jobs(self, line: str) -> None:
-        """List the message batches of all kernels, or do something with one: `%claude_jobs [attach|cancel|forget ID]`."""
+        """List the message batches of all kernels, or act on one: `%claude_jobs [attach|cancel|forget ID]`."""
         self._run_blocking(lambda: self._jobs(line))
 
     async def _jobs(self, line: str) -> None:
@@ -111,7 +111,7 @@ class ClaudeMagics(Magics):
     @needs_local_scope
     @line_magic
     def claude_fix(self, line: str, local_ns: Optional[Dict[str, Any]] = None) -> Any:
-        """Ask about the last error: `%claude_fix [options] [words]`; `as=code` puts the mended cell below."""
+        """Ask about the last error: `%claude_fix [options] [words]`; `as=code` puts the corrected cell below."""
         return self._run_blocking(lambda: self._fix(line, local_ns))
 
     def _fix(self, line: str, local_ns: Optional[Dict[str, Any]]) -> Coroutine[Any, Any, Any]:
@@ -122,7 +122,7 @@ class ClaudeMagics(Magics):
     @no_var_expand
     @line_magic
     def claude_doctor(self, line: str) -> None:
-        """Say what works here, and what to do about what does not: `%claude_doctor [--online]`."""
+        """Report what works here, and how to fix what does not: `%claude_doctor [--online]`."""
         self._run_blocking(lambda: self._doctor(line))
 
     async def _doctor(self, line: str) -> None:
@@ -165,7 +165,7 @@ class ClaudeMagics(Magics):
     @no_var_expand
     @line_magic
     def claude_answers(self, line: str) -> None:
-        """Keep answers in a file beside the notebook: `%claude_answers record|use|frozen|off|save|status|prune [PATH]`."""
+        """Keep answers in a file next to the notebook: `%claude_answers record|use|frozen|off|save|status|prune [PATH]`."""
         from claude_force_nb.notebook.commands.answers import answers
 
         self._show(answers(self.session, line, environ=os.environ), about_the_run=True)
@@ -175,7 +175,7 @@ class ClaudeMagics(Magics):
     def claude_cost(self, line: str) -> None:
         """Show what was spent and saved: `%claude_cost [by=model|agent|day|notebook] [since=7d]`.
 
-        `export=costs.csv` and `into=frame` give every answer, `prune=90d` removes older ones.
+        `export=costs.csv` and `into=frame` list every answer, `prune=90d` removes older ones.
         """
         from claude_force_nb.notebook.commands.cost import cost
 
@@ -184,7 +184,7 @@ class ClaudeMagics(Magics):
     @no_var_expand
     @line_magic
     def claude_config(self, line: str) -> None:
-        """Show the settings, or set some: `%claude_config [key=value …]`; `key=default` takes a value back."""
+        """Show the settings, or set some: `%claude_config [key=value …]`; `key=default` removes a value."""
         from claude_force_nb.notebook.commands.config import config
 
         session = self.session
@@ -195,7 +195,7 @@ class ClaudeMagics(Magics):
     @no_var_expand
     @line_magic
     def claude_dashboard(self, line: str) -> None:
-        """Show what goes on, live, with buttons to pause, stop and clear the cache; `%claude_dashboard close` ends it."""
+        """Show live activity, with buttons to pause, stop and clear the cache; `%claude_dashboard close` ends it."""
         from claude_force_nb.notebook.commands.dashboard import dashboard
 
         self._show(dashboard(self.session, line))
