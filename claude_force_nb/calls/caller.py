@@ -274,7 +274,7 @@ class Caller:
             seconds = delay_seconds(failure, attempt, random=random.random)
         # Fail with the reason now, instead of with a time-out after a pointless wait.
         if limited and attempt <= self._max_retries and not deadline.allows(seconds):
-            late = f"it may leave again in {seconds:.0f} s, after its timeout of {deadline.seconds:g} s"
+            late = f"it can be retried in {seconds:.0f} s at the earliest, but the timeout is {deadline.seconds:g} s"
             failure.args = (f"{failure}; {late}; raise timeout= or try again later",)
         if attempt > self._max_retries or not deadline.allows(seconds) or not (limited or self._retries.allows()):
             raise failure
@@ -288,8 +288,8 @@ class Caller:
 
 def _too_late(seconds: float, timeout_seconds: float) -> CallTimeoutError:
     return CallTimeoutError(
-        f"the rate limit lets this call leave only in {seconds:.0f} s, after its timeout of {timeout_seconds:g} s; nothing was sent; "
-        "raise timeout= or try again later"
+        f"the rate limit allows this call in {seconds:.0f} s at the earliest, but the timeout is {timeout_seconds:g} s; "
+        "nothing was sent; raise timeout= or try again later"
     )
 
 

@@ -187,7 +187,7 @@ def _body_or_without_the_agents_thinking(
             raise
         without = replace(chosen, agent=replace(agent, thinking=None))
         body, adjustments = _body(without, options, messages, notice)
-        left_out = f"the agent's thinking={agent.thinking} does not go with the other options: left out"
+        left_out = f"the agent's thinking={agent.thinking} cannot be combined with the other options; it is left out"
         return body, (*adjustments, left_out)
 
 
@@ -221,7 +221,9 @@ def _max_tokens(chosen: _Chosen, options: CallOptions) -> Tuple[int, Tuple[str, 
     wanted = chosen.agent.max_tokens if chosen.agent else None
     most = chosen.rules.max_output_tokens
     if wanted is not None and chosen.rules.known and wanted > most:
-        return most, (f"the agent's max_tokens={wanted}: {chosen.rules.name} writes at most {most:,}",)
+        return most, (
+            f"the agent's max_tokens={wanted} is lowered: {chosen.rules.name} writes at most {most:,} tokens",
+        )
     return wanted or chosen.default_max_tokens, ()
 
 
@@ -295,4 +297,4 @@ def _add_temperature(
     if sampling_problem(tried, rules, api_version=API_VERSION) is None:
         body["temperature"] = agent.temperature
         return ()
-    return (f"the agent's temperature={agent.temperature}: {rules.name} does not take it here; left out",)
+    return (f"the agent's temperature={agent.temperature} is left out: {rules.name} does not accept it here",)

@@ -56,7 +56,7 @@ class CallState:
         if self.kind == "queued" and self.ahead:
             words += f", {self.ahead} before this one"
         elif self.kind == "rate_limit" and self.seconds is not None:
-            words += f", leaves in {_seconds(self.seconds)}"
+            words += f", sending in {_seconds(self.seconds)}"
         elif self.kind == "thinking" and self.thinking_tokens:
             words += f", about {counted(self.thinking_tokens, 'token')}"
         if self.reason and self.kind in ("retry", "rate_limit", "queued"):

@@ -50,10 +50,10 @@ def check_body(body: Mapping[str, Any], rules: ModelRules, *, api_version: str, 
     _check_tool_choice(body, rules)
     if _has_format(body) and not rules.structured_outputs:
         raise OptionError(
-            f"{rules.name} does not take output_config.format; use schema=, which describes the format in the prompt"
+            f"{rules.name} does not support output_config.format; use schema=, which describes the format in the prompt"
         )
     if body.get("inference_geo") is not None and not rules.inference_geo:
-        raise OptionError(f"{rules.name} does not take inference_geo; models from 4.6 onwards do")
+        raise OptionError(f"{rules.name} does not support inference_geo; models from 4.6 onwards do")
     check_messages(body, rules)
 
 
@@ -98,7 +98,7 @@ def sampling_problem(body: Mapping[str, Any], rules: ModelRules, *, api_version:
     first_name, first_value = next(iter(given.items()))
     first = f"{first_name}={first_value}"
     if api_version >= _NO_SAMPLING_VERSION:
-        return f"API version {api_version} does not take {first} on any model; leave it out"
+        return f"API version {api_version} does not accept {first} on any model; leave it out"
     if not rules.known:
         return None
     if rules.sampling == "default":
@@ -126,7 +126,7 @@ def _beyond_default(given: Dict[str, Any], rules: ModelRules) -> Optional[str]:
     name = refused[0] if refused else "top_p"
     only = {"temperature": " (only 1)", "top_p": " (only 0.99, without temperature)", "top_k": ""}[name]
     return (
-        f"{rules.name} does not take {name}={given[name]}{only}: leave it out, use sample=N for independent answers, "
+        f"{rules.name} does not accept {name}={given[name]}{only}: leave it out, use sample=N for independent answers, "
         f"or a model that takes it: {', '.join(models_with_temperature())}"
     )
 
@@ -160,7 +160,7 @@ def _check_thinking(body: Mapping[str, Any], rules: ModelRules) -> None:
             "disabled": f"leave it out{least_effort(rules)}" if rules.always_thinks else "use thinking=off",
             "between_tools": "use thinking=off",
         }
-        raise OptionError(f"{rules.name} does not take thinking.type {kind!r}; {remedies.get(kind, 'leave it out')}")
+        raise OptionError(f"{rules.name} does not support thinking.type {kind!r}; {remedies.get(kind, 'leave it out')}")
     if kind == "enabled":
         budget = body["thinking"].get("budget_tokens")
         if isinstance(budget, int) and not LEAST_BUDGET_TOKENS <= budget < body["max_tokens"]:
@@ -178,7 +178,7 @@ def _check_effort(body: Mapping[str, Any], rules: ModelRules) -> None:
     if not isinstance(effort, str):
         return
     if not rules.efforts:
-        raise OptionError(f"{rules.name} does not take effort={effort}; leave it out, or use a newer model")
+        raise OptionError(f"{rules.name} does not support effort={effort}; leave it out, or use a newer model")
     if effort not in rules.efforts:
         raise OptionError(f"{rules.name} takes effort={', '.join(rules.efforts)}, not {effort}")
     if _type(body.get("thinking")) in OFF and effort not in rules.thinking_off_efforts:
@@ -204,7 +204,9 @@ def _check_tool_choice(body: Mapping[str, Any], rules: ModelRules) -> None:
     if kind not in ("any", "tool"):
         return
     if not rules.forced_tools:
-        raise OptionError(f"{rules.name} does not take tool_choice={kind}; use auto, and say in the prompt what to use")
+        raise OptionError(
+            f"{rules.name} does not support tool_choice={kind}; use auto, and say in the prompt what to use"
+        )
     if _type(body.get("thinking")) == "enabled":
         raise OptionError(f"tool_choice={kind} cannot be used with a thinking budget; use auto, or leave thinking out")
 

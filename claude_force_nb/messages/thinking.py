@@ -134,13 +134,13 @@ def _fit_thinking(
         _check_room(budget, max_tokens)
         notice = None
         if str(value).strip().lower() == "adaptive":
-            notice = f"{rules.name} has no adaptive thinking: thinking={budget} is sent"
+            notice = f"{rules.name} does not support adaptive thinking; thinking={budget} is sent instead"
         return {"type": "enabled", "budget_tokens": budget}, notice
     if "enabled" in rules.thinking:
         _check_room(asked["budget_tokens"], max_tokens)
         return asked, None
     return dict(_ADAPTIVE), (
-        f"{rules.name} does not take a thinking budget in tokens: thinking=adaptive is sent instead of {value}; "
+        f"{rules.name} does not support a thinking budget in tokens; thinking=adaptive is sent instead of {value}; "
         "effort= sets how much it thinks, and max_tokens limits thinking and answer together"
     )
 
@@ -168,12 +168,20 @@ def _fit_agent_thinking(
     except OptionError:
         wanted = thinking_body(value)
         if wanted is None or wanted["type"] != "disabled":
-            return None, effort, [f"the agent's thinking={value} does not fit below max_tokens={max_tokens}: left out"]
+            return (
+                None,
+                effort,
+                [f"the agent's thinking={value} does not fit below max_tokens={max_tokens}; it is left out"],
+            )
         lowest = rules.efforts[0] if rules.efforts and effort is None else effort
-        instead = f"effort={lowest} is sent instead" if effort is None and lowest else "left out"
-        return None, lowest, [f"the agent's thinking=off: {rules.name} always thinks; {instead}"]
+        instead = f"effort={lowest} is sent instead" if effort is None and lowest else "it is left out"
+        return None, lowest, [f"the agent's thinking=off cannot be used: {rules.name} always thinks; {instead}"]
     if field is not None and field["type"] in OFF and effort is not None and effort not in _efforts(rules, field):
-        return None, effort, [f"the agent's thinking=off does not go with effort={effort} on {rules.name}: left out"]
+        return (
+            None,
+            effort,
+            [f"{rules.name} does not accept the agent's thinking=off with effort={effort}; it is left out"],
+        )
     return field, effort, [notice]
 
 
@@ -192,5 +200,5 @@ def _fit_agent_effort(
         return effort, None
     below = [level for level in levels if EFFORTS.index(level) < EFFORTS.index(effort)]
     if below:
-        return below[-1], f"the agent's effort={effort}: {rules.name} takes at most {below[-1]} here"
-    return None, f"the agent's effort={effort}: {rules.name} does not take effort; left out"
+        return below[-1], f"the agent's effort={effort} is lowered: {rules.name} accepts at most {below[-1]} here"
+    return None, f"the agent's effort={effort} is left out: {rules.name} does not support effort"

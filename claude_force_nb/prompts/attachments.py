@@ -139,13 +139,13 @@ def _image(data: bytes, name: str, media_type: str) -> Attachment:
     if max(width, height) > MAX_IMAGE_PIXELS:
         raise AttachmentError(
             f"{name} is {width} x {height} pixels, but the API takes at most {MAX_IMAGE_PIXELS} a side; "
-            "nothing was sent, make it smaller"
+            "make it smaller; nothing was sent"
         )
     encoded = 4 * -(-len(data) // 3)
     if encoded > MAX_IMAGE_BASE64_BYTES:
         raise AttachmentError(
             f"{name} is {encoded / 2**20:.1f} MB as base64, but the API takes at most "
-            f"{MAX_IMAGE_BASE64_BYTES // 2**20} MB per image; nothing was sent, make it smaller"
+            f"{MAX_IMAGE_BASE64_BYTES // 2**20} MB per image; make it smaller; nothing was sent"
         )
     return Attachment(name, media_type, data, width, height)
 
@@ -212,7 +212,7 @@ def _pdf(data: bytes, name: str) -> Attachment:
     if 4 * -(-len(data) // 3) > MAX_REQUEST_BYTES:
         raise AttachmentError(
             f"{name} is {len(data) / 2**20:.1f} MB, but a request takes at most 32 MB of base64 in all; "
-            "nothing was sent, split it"
+            "split it; nothing was sent"
         )
     return Attachment(name, "application/pdf", data, pages=_pages(data))
 
@@ -243,7 +243,7 @@ def check_blocks(attachments: Sequence[Attachment], *, context_window: Optional[
     for count, what in ((len(images), "images"), (pages, "PDF pages")):
         if count > most:
             raise AttachmentError(
-                f"the prompt has {count} {what}, but a request to this model takes at most {most}; nothing was sent"
+                f"the prompt has {count} {what}, but this model accepts at most {most} in a request; nothing was sent"
             )
     if size_bytes > MAX_REQUEST_BYTES:
         raise AttachmentError(

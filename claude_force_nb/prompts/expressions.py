@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["BUILTIN_NAMES", "HOW_TO_SEND_BRACES", "SAFE_BUILTINS", "Expression", "filter_names", "parse", "short"]
 
 # A hint for prompts that contain braces of another template language, for example in the source of a web page.
-HOW_TO_SEND_BRACES = "; --raw sends {{ }} as typed (in a batch {{ '{{…}}' }} does)"
+HOW_TO_SEND_BRACES = "; to send {{ }} literally, use --raw (in a batch, write {{ '{{…}}' }})"
 
 
 def _function(builtin: Callable[..., Any]) -> Callable[..., Any]:

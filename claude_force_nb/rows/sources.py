@@ -99,7 +99,7 @@ class Source:
         own = tuple(column for column in (self._agent_column, self._model_column) if column is not None)
         for column in own:
             if columns is None:
-                raise SourceError(f"{self.name} has no columns, so none named {column!r}")
+                raise SourceError(f"{self.name} has no columns, so there is no column {column!r}")
             if column not in columns:
                 near = did_you_mean(column, columns) or "; it has " + ", ".join(columns)
                 raise SourceError(f"{self.name} has no column {column!r}{near}")
@@ -140,7 +140,7 @@ class Source:
         own = self._own_columns(columns)
         if self._column is not None:
             if columns is None:
-                raise SourceError(f"{self.name} has no columns, so none named {self._column!r}")
+                raise SourceError(f"{self.name} has no columns, so there is no column {self._column!r}")
             self._column = find_name(columns, self._column) or self._column
             if self._column not in columns:
                 near = did_you_mean(self._column, columns) or "; it has " + ", ".join(columns)
@@ -175,7 +175,7 @@ class Source:
                 continue
             near = did_you_mean(missing, known) or "; a row has " + ", ".join(sorted(known))
             raise UndefinedNameError(
-                f"{missing!r} in {{{{ }}}} is not a column of {self.name} and not defined; nothing was sent{near}{HOW_TO_SEND_BRACES}"
+                f"{missing!r} in {{{{ }}}} is neither a column of {self.name} nor defined; nothing was sent{near}{HOW_TO_SEND_BRACES}"
             )
 
     def is_empty(self) -> bool:
@@ -260,7 +260,7 @@ class Source:
         if (self._agent_column is None and self._model_column is None) or isinstance(item, BrokenRow):
             return item
         if not isinstance(row, Mapping):
-            return BrokenRow(SourceError("it has no columns, so none that names its agent or model"))
+            return BrokenRow(SourceError("it has no columns, so nothing names its agent or model"))
         agent, model = (None if name is None else row.get(name) for name in (self._agent_column, self._model_column))
         return OwnOptions(item, None if is_absent(agent) else agent, None if is_absent(model) else model)
 

@@ -97,9 +97,9 @@ def test_a_cell_says_what_it_waits_for(
     for ahead in ("2 before this one", "1 before this one"):
         assert lines(seen, rf"^queued, {ahead} · \d+ s$"), seen
     notebook.run(5)
-    limit = r"^rate limit, leaves in (\d|under 1) s · \d+ s$"
+    limit = r"^rate limit, sending in (\d|under 1) s · \d+ s$"
     assert len(lines(watched(notebook, 6, "rate-limit", "^rate limit"), limit)) > 1
-    batch = r"^\d of 3.* waiting · rate limit of haiku, next leaves in \d s"
+    batch = r"^\d of 3.* waiting · rate limit of haiku, next call in \d s"
     assert lines(_batch_beside_the_dashboard(notebook), batch)
     seen = watched(notebook, 8, "writing", "writing · ")
     assert lines(seen, r"thinking, about [\d,]+ tokens · \d+ s$"), seen
@@ -112,7 +112,7 @@ def _batch_beside_the_dashboard(notebook: NotebookPage) -> List[str]:
     notebook.cell(7).evaluate(_WATCH)
     notebook.start(7)
     dashboard = notebook.cell(5).locator(".claude-force-dash")
-    dashboard.get_by_text(re.compile("^Rate limit of haiku: the next call leaves in")).filter(
+    dashboard.get_by_text(re.compile("^Rate limit of haiku: the next call is sent in")).filter(
         visible=True
     ).first.wait_for()
     picture(notebook, "waiting-batch")

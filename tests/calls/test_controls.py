@@ -538,10 +538,10 @@ def test_a_wait_that_cannot_fit_ends_at_once(run: Any, make: Make, simulator: Si
         waits = asyncio.ensure_future(orchestrator.run("r", timeout_seconds=300, status=status))
         await until(lambda: status.state().kind == "rate_limit")
         assert 20 < (status.state().seconds or 0) < 40
-        assert "leaves in" in str(status.state())
+        assert "sending in" in str(status.state())
         began = time.monotonic()
         with pytest.raises(
-            CallTimeoutError, match=r"rate limit lets this call leave only in \d+ s, after its timeout of 2 s"
+            CallTimeoutError, match=r"rate limit allows this call in \d+ s at the earliest, but the timeout is 2 s"
         ):
             await orchestrator.run("q", timeout_seconds=2)
         assert time.monotonic() - began < 1
@@ -558,7 +558,7 @@ def test_a_refusal_says_when_the_next_try_would_be_too_late(run: Any, make: Make
     began = time.monotonic()
     with pytest.raises(
         RateLimitError,
-        match=r"rate limit is reached .*; it may leave again in [56]. s, after its timeout of 5 s; raise",
+        match=r"rate limit is reached .*; it can be retried in [56]. s at the earliest, but the timeout is 5 s; raise",
     ):
         run(make().run("p", timeout_seconds=5))
     assert time.monotonic() - began < 4

@@ -28,10 +28,10 @@ def prefilled(*blocks: Any) -> Any:
 
 
 REFUSED = [
-    ("haiku-5-5", {"temperature": 0.2}, "does not take temperature=0.2 (only 1): leave it out, use sample=N"),
+    ("haiku-5-5", {"temperature": 0.2}, "does not accept temperature=0.2 (only 1): leave it out, use sample=N"),
     ("opus-4-7", {"temperature": 0}, "or a model that takes it: claude-haiku-4-5, claude-opus-4-6, claude-sonnet-4-6"),
     ("fable-5-2", {"top_p": 1}, "top_p=1 (only 0.99"),
-    ("sonnet-5", {"top_k": 5}, "does not take top_k=5"),
+    ("sonnet-5", {"top_k": 5}, "does not accept top_k=5"),
     ("sonnet-5", {"temperature": 1, "top_p": 0.99}, "without temperature"),
     ("haiku-4-5", {"temperature": 0.2, "top_p": 0.5}, "temperature or top_p, not both"),
     ("opus-4-6", {"temperature": 0.2, "thinking": {"type": "adaptive"}}, "cannot be used with thinking"),
@@ -46,7 +46,7 @@ REFUSED = [
     ("sonnet-5-5", {"thinking": {"type": "between_tools", "display": "omitted"}}, "no other fields"),
     ("opus-4-6", {"thinking": {"type": "enabled", "budget_tokens": 5000}}, "below max_tokens=5000"),
     ("opus-4-6", {"thinking": {"type": "enabled", "budget_tokens": 1000}}, "from 1024"),
-    ("haiku-4-5", {"output_config": {"effort": "low"}}, "does not take effort=low"),
+    ("haiku-4-5", {"output_config": {"effort": "low"}}, "does not support effort=low"),
     ("sonnet-4-6", {"output_config": {"effort": "xhigh"}}, "takes effort=low, medium, high, max, not xhigh"),
     (
         "haiku-5-5",
@@ -60,8 +60,8 @@ REFUSED = [
         {"messages": prefilled(), "thinking": {"type": "enabled", "budget_tokens": 2000}},
         "cannot be combined with thinking",
     ),
-    ("opus-5-5", {"tool_choice": {"type": "any"}}, "does not take tool_choice=any; use auto"),
-    ("fable-5-1", {"tool_choice": {"type": "tool", "name": "t"}}, "does not take tool_choice=tool"),
+    ("opus-5-5", {"tool_choice": {"type": "any"}}, "does not support tool_choice=any; use auto"),
+    ("fable-5-1", {"tool_choice": {"type": "tool", "name": "t"}}, "does not support tool_choice=tool"),
     (
         "opus-4-6",
         {"tool_choice": {"type": "any"}, "thinking": {"type": "enabled", "budget_tokens": 2000}},
@@ -77,7 +77,7 @@ REFUSED = [
         "citations cannot be used with a schema",
     ),
     ("opus-5", {"stop_sequences": ["x", " \n"]}, "a stop sequence that is only white space"),
-    ("haiku-4-5", {"inference_geo": "us"}, "does not take inference_geo"),
+    ("haiku-4-5", {"inference_geo": "us"}, "does not support inference_geo"),
 ]
 
 
@@ -119,7 +119,7 @@ def test_what_is_let_through(model: str, fields: Dict[str, Any]) -> None:
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-5-5", "claude-opus-9"])
 def test_the_newer_version_of_the_api_takes_no_sampling(model: str) -> None:
     """Whatever the model, and also at the default value."""
-    with pytest.raises(OptionError, match="API version 2026-10-21 does not take temperature=1 on any model"):
+    with pytest.raises(OptionError, match="API version 2026-10-21 does not accept temperature=1 on any model"):
         check(model, version="2026-10-21", temperature=1)
 
 

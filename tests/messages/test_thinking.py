@@ -97,7 +97,7 @@ def test_the_callers_effort_goes_before_the_agents_thinking() -> None:
     """Where both do not go together, the agent's is left out with a notice."""
     fitted = fit_reasoning(rules_for("claude-opus-5"), max_tokens=5000, effort="max", agent_thinking="off")
     assert (fitted.thinking, fitted.effort) == (None, "max")
-    assert "does not go with effort=max" in fitted.notices[0]
+    assert "does not accept the agent's thinking=off with effort=max" in fitted.notices[0]
 
 
 def test_a_model_that_is_not_known() -> None:

@@ -135,6 +135,6 @@ def test_braces_of_other_template_languages(template: str) -> None:
     """A prompt about a template of Vue or Handlebars is one line that says how to send it as typed."""
     with pytest.raises((TemplateError, UndefinedNameError)) as raised:
         render(template, {"x": 1, "rows": [{}]})
-    assert "--raw sends {{ }} as typed" in str(raised.value)
+    assert "to send {{ }} literally, use --raw" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert isinstance(raised.value, PromptError)

@@ -125,8 +125,8 @@ def test_limits_of_a_whole_request() -> None:
     check_blocks([image] * 600, context_window=1_000_000)
     check_blocks([large] * 20, context_window=None)
     for attachments, window, said in [
-        ([image] * 101, 200_000, "101 images, but a request to this model takes at most 100"),
-        ([image] * 601, 1_000_000, "takes at most 600"),
+        ([image] * 101, 200_000, "101 images, but this model accepts at most 100"),
+        ([image] * 601, 1_000_000, "accepts at most 600"),
         ([image] * 20 + [large], None, "l is 2001 x 1 pixels, but in a request with more than 20 images"),
         ([Attachment("p", "application/pdf", b"x", pages=60)] * 2, 200_000, "120 PDF pages"),
         ([Attachment("p", "application/pdf", b"x" * 13_000_000)] * 2, None, "32 MB"),

@@ -137,7 +137,7 @@ def test_rows_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         ),
         ([{"text": "a", "n": 1}], {"column": "txt"}, "reviews has no column 'txt'; did you mean 'text'?"),
         ([{"text": "a", "n": 1}], {"column": "zz"}, "reviews has no column 'zz'; it has text, n"),
-        (["a"], {"column": "text"}, "reviews has no columns, so none named 'text'"),
+        (["a"], {"column": "text"}, "reviews has no columns, so there is no column 'text'"),
     ],
 )
 def test_values_that_are_not_sources(value: Any, options: Any, message: str) -> None:

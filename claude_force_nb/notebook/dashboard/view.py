@@ -203,7 +203,7 @@ def _queue_note(now: Snapshot) -> str:
 def _limited(family: str, seconds: Optional[float]) -> str:
     if seconds is None:
         return f"{one_line(family)} is overloaded: fewer calls at once until the API takes more again."
-    return f"Rate limit of {one_line(family)}: the next call leaves in {seconds:.0f} s."
+    return f"Rate limit of {one_line(family)}: the next call is sent in {seconds:.0f} s."
 
 
 def _known(known: Optional[Decimal], unknown: int, count: int, share: Optional[float] = None, colour: str = "") -> Cell:

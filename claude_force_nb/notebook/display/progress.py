@@ -35,11 +35,11 @@ def duration(seconds: float) -> str:
 
 
 def _limit(family: str, seconds: Optional[float]) -> str:
-    """Return how long a model family's rate limit delays the next call: ``rate limit of haiku, next leaves in 23 s``."""
+    """Return how long a model family's rate limit delays the next call: ``rate limit of haiku, next call in 23 s``."""
     family = one_line(family)
     if seconds is None:
         return f"{family} is overloaded, fewer at once"
-    return f"rate limit of {family}, next leaves in {duration(max(1.0, seconds))}"
+    return f"rate limit of {family}, next call in {duration(max(1.0, seconds))}"
 
 
 class Progress:

@@ -62,7 +62,8 @@ def parse_batch_line(line: str, *, allowed: Collection[str] = BATCH_OPTIONS) -> 
             shown = (match.group(1) or "") + match.group(2)
             if match.group(2) == "raw":
                 raise OptionError(
-                    "--raw is for %%claude: a batch fills {{ }} in for each row, and {{ '{{…}}' }} sends braces as typed; nothing was sent"
+                    "--raw cannot be used in a batch, which fills in {{ }} for each row; to send {{ }} literally, "
+                    "write {{ '{{…}}' }}; nothing was sent"
                 )
             raise OptionError(f"unknown option {shown!r}; nothing was sent{_near(match.group(2), allowed)}")
         value = match.group(4) if match.group(3) else None

@@ -88,7 +88,7 @@ def test_what_holds_calls_back_is_named() -> None:
     limited = (("haiku", 22.4), ("opus", None))
     plain = shown(limited_families=limited)
     assert "Queue 1,234 limited" in plain
-    assert "! Rate limit of haiku: the next call leaves in 23 s." in plain
+    assert "! Rate limit of haiku: the next call is sent in 23 s." in plain
     assert "! opus is overloaded: fewer calls at once until the API takes more again." in plain
     plain = shown(limited_families=limited, paused_families=(("haiku", 22.4),))
     assert "The API asked haiku to wait: 23 s left." in plain

@@ -67,10 +67,10 @@ def test_what_waits_is_not_in_flight() -> None:
     progress = Progress(total=lambda: 10, taken=lambda: 6, clock=lambda: 0.0, calls=lambda: calls)
     assert progress.line() == "0 of 10 · 2 in flight · 4 waiting"
     calls = replace(calls, limited_families=(("haiku", 22.7),))
-    limited = "2 in flight · 4 waiting · rate limit of haiku, next leaves in 23 s"
+    limited = "2 in flight · 4 waiting · rate limit of haiku, next call in 23 s"
     assert progress.line() == f"0 of 10 · {limited}"
     calls = replace(calls, limited_families=(("haiku", None), ("a\nb", 0.6)))
-    assert progress.line().endswith("haiku is overloaded, fewer at once · rate limit of a b, next leaves in 1 s")
+    assert progress.line().endswith("haiku is overloaded, fewer at once · rate limit of a b, next call in 1 s")
     calls = replace(calls, in_flight=0, paused=True)
     assert progress.line() == "0 of 10 · 6 waiting · paused; resume to continue"
     calls = replace(calls, in_flight=50, paused=False, limited_families=())

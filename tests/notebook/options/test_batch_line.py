@@ -59,7 +59,7 @@ def test_lines(line: str, expression: str, options: Dict[str, Any]) -> None:
         ("rows stream=on", "unknown option 'stream'"),
         (
             "rows --raw",
-            "--raw is for %%claude: a batch fills {{ }} in for each row, and {{ '{{…}}' }} sends braces as typed",
+            "--raw cannot be used in a batch, which fills in {{ }} for each row; to send {{ }} literally, write",
         ),
         (
             "rows into=x.csv",
