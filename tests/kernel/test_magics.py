@@ -398,6 +398,7 @@ def test_tab_knows_rows_templates_and_every_option(shared: LiveKernel, tmp_path:
     (tmp_path / "rows of mine.csv").write_text("a\n1\n")
     (tmp_path / "rows.csv").write_text("a\n1\n")
     shared.run("cities = [{'city': 'Rome', 'land': 'Italy'}]; number = 3; nested = {'alpha': {'beta': 1}}")
+    shared.run("class Report:\n    alpha = 1\n    def columns(self): ...\nreport = Report()")
     for typed, offered in {
         "%claude_batch cit": {"cities"},
         f"%claude_batch {tmp_path}/ro": {f"{tmp_path}/rows.csv"},
@@ -408,6 +409,7 @@ def test_tab_knows_rows_templates_and_every_option(shared: LiveKernel, tmp_path:
         "%%claude\nSay {{ nes": {"nested"},
         "%%claude\nSay {{ nested.al": {"nested.alpha"},
         "%%claude\nSay {{ nested.alpha.": {"nested.alpha.beta"},
+        "%%claude\nSay {{ report.al": {"report.alpha"},
         "%%claude\nSay {{ nested }} and {{ hist": {"history"},
         "%%claude\nSay {{ nested|uppe": {"upper"},
         "%claude {{ nested | truncate_": {"truncate_tokens"},

@@ -28,7 +28,7 @@ def names_inside(session: NotebookSession, expression: str, columns: Sequence[st
     """Return completions for the word at the end of an expression.
 
     These are filters after a ``|``, columns and attributes after a dot, and otherwise columns of the rows, names of the
-    notebook, and built-in names of templates. No code of the notebook is run.
+    notebook, and built-in names of templates. No expression is evaluated for them.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def names_inside(session: NotebookSession, expression: str, columns: Sequence[st
 
 
 def _parts(names: Mapping[str, Any], path: Sequence[str]) -> List[str]:
-    """Return keys, columns and attributes of the object at a path, if it can be followed without running any code."""
+    """Return keys, columns and attributes of the object at a path, if mappings and instance attributes lead to it."""
     value = names.get(path[0], _NOTHING)
     for step in path[1:]:
         held = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
@@ -70,5 +70,8 @@ def _parts(names: Mapping[str, Any], path: Sequence[str]) -> List[str]:
         return []
     if isinstance(value, Mapping):
         return [each for each in value if isinstance(each, str) and each.isidentifier()]
-    columns = [each for each in getattr(value, "columns", ()) if isinstance(each, str) and each.isidentifier()]
+    found = getattr(value, "columns", ())
+    if not hasattr(found, "__iter__"):  # A method or a number, not the columns of a table.
+        found = ()
+    columns = [each for each in found if isinstance(each, str) and each.isidentifier()]
     return [*columns, *(each for each in dir(value) if not each.startswith("_") and each not in columns)]
