@@ -12,7 +12,7 @@ __all__ = ["Bundle", "SCROLLED_TABLE", "bundle", "escape_html", "folded_html", "
 
 Bundle = Dict[str, str]
 SCROLLED_TABLE = '<div role="group" aria-label="table" tabindex="0" style="overflow-x:auto">'
-"""Opens the box of a table, in which one that is too wide is scrolled, by keyboard as well."""
+"""Opening tag of a table's container, which scrolls a table that is too wide, by keyboard as well."""
 _OPEN_ON_PAPER = (
     "<style>@media print{.claude-force-fold::details-content{content-visibility:visible!important}}</style>"
 )

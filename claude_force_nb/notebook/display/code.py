@@ -38,7 +38,7 @@ CODE_STYLE = (
     f"{_RULES}@media print{{.claude-force .highlight{{max-height:none!important;overflow:visible!important}}"
     ".claude-force .highlight pre{white-space:pre-wrap!important}}</style>"
 )
-"""Style sheet for an answer with code. Untrusted notebooks lose it, but JupyterLab itself colours the Pygments classes there."""
+"""Style sheet for an answer with code. Untrusted notebooks lose it, but there JupyterLab colours the Pygments classes."""
 # In an untrusted notebook CSS variables are removed, so the first background applies.
 _BLOCK = (
     "background:rgba(127,127,127,0.12);background:var(--jp-cell-editor-background,rgba(127,127,127,0.12));"

@@ -12,7 +12,7 @@ from typing import List, Optional
 __all__ = ["COMMANDS", "ENVIRONMENTS", "formula", "in_table_cell"]
 
 LONGEST_FORMULA = 5000
-"""Longest formula, in characters, that is typeset; a longer one is shown as its source."""
+"""Maximum length of a formula that is typeset, in characters; a longer one is shown as its source."""
 
 # Commands of LaTeX, amsmath and amssymb that MathJax supports too (docs.mathjax.org, "Supported TeX/LaTeX commands").
 _COMMAND_NAMES = """

@@ -21,7 +21,7 @@ from .software import look_at_software
 __all__ = ["ask_once", "examine"]
 
 ONLINE_DOLLARS = Decimal("0.001")
-"""The most that the call of ``--online`` may cost."""
+"""Maximum cost of the call that ``--online`` makes, in US dollars."""
 
 
 async def examine(settings: Settings, environ: Mapping[str, str], *, shell: Any) -> List[Finding]:

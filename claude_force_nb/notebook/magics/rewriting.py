@@ -16,7 +16,7 @@ from claude_force_nb.errors import ClaudeForceError
 __all__ = ["EXTENSION_ATTRIBUTE", "await_magics", "check_loading_cell", "protect_questions"]
 
 EXTENSION_ATTRIBUTE = "_claude_force_extension"
-"""Where a shell keeps the extension, for the cells that are rewritten."""
+"""Attribute of the shell that holds the extension, which rewritten cells use."""
 
 _SHOWN_CHARACTERS = 60
 _SCOPES = (

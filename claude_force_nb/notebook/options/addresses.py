@@ -13,7 +13,7 @@ __all__ = ["SIMULATOR", "check_address", "other_host"]
 
 
 SIMULATOR = "simulator"
-"""Instead of an address: a simulator that the session starts."""
+"""Value of ``base_url`` for a simulator that the session starts."""
 
 
 def check_address(base_url: Optional[str], *, allow_http: bool) -> None:

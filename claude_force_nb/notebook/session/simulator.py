@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["SIMULATOR_KEY", "SIMULATOR_NAME", "SessionSimulator"]
 
 SIMULATOR_KEY = "any-key-does-for-the-simulator-of-a-session"
-"""What it is sent for a key; long enough to be no word of an answer, which a key is taken out of."""
+"""The key that is sent to the simulator. Keys are removed from answers, so it must not be an ordinary word."""
 
 SIMULATOR_NAME = "http://localhost/simulator"
-"""What requests call the simulator, whichever port it has: so a notebook asks the same in every session."""
+"""Name of the simulator in requests, whatever its port, so that a notebook's requests are the same in every session."""
 
 # Slow enough to see the answer stream in, as with the real API.
 _LATENCY_SECONDS = 0.2
