@@ -22,6 +22,7 @@ from typing import (
 )
 
 from claude_force_nb.errors import TemplateError
+from claude_force_nb.messages.nesting import MOST_DEPTH
 from claude_force_nb.vocabulary import did_you_mean
 
 from .filters import FILTERS
@@ -238,6 +239,35 @@ def _end(template: str, start: int) -> int:
             position = match.start() + 1
 
 
+# Jinja and Python go down into an expression level by level. Brackets and operators in a row are what makes levels.
+_LEVELS = re.compile(
+    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<next>[,:])"""
+    r"""|(?P<operator>\b(?:and|or|not|if|else|is|in)\b|\*\*|//|[=!<>]=|[-+*/%~|.<>])""",
+    re.DOTALL,
+)
+_MOST_BRACKETS = 40
+
+
+def _is_too_deep(source: str) -> bool:
+    """Return whether an expression has more than 40 levels of brackets or `MOST_DEPTH` operators in a row; runs in linear time."""
+    # For each open bracket: the operators of the current item, the levels below them, and the levels of the deepest item before.
+    levels = [[0, 0, 0]]
+    for match in _LEVELS.finditer(source):
+        here = levels[-1]
+        if match.lastgroup in ("open", "operator"):
+            here[0] += 1
+        if match.lastgroup == "open":
+            levels.append([0, 0, 0])
+        elif match.lastgroup == "next":
+            levels[-1] = [0, 0, max(here[2], here[0] + here[1])]
+        elif match.lastgroup == "close" and len(levels) > 1:
+            levels.pop()
+            levels[-1][1] = max(levels[-1][1], here[2], here[0] + here[1])
+        if len(levels) > _MOST_BRACKETS + 1 or levels[-1][0] + levels[-1][1] > MOST_DEPTH:
+            return True
+    return False
+
+
 @lru_cache(maxsize=256)
 def parse(template: str) -> Sequence[Union[str, Expression]]:
     """Split a template into literal text, unchanged, and compiled expressions."""
@@ -269,11 +299,13 @@ def _compile(source: str, line: int) -> Expression:
         )
     environment = _environment()
     try:
+        if _is_too_deep(source):
+            raise RecursionError
         # Compile first, which fails if anything follows the expression.
         evaluate: Callable[..., Any] = environment.compile_expression(source, undefined_to_none=False)
         tree = environment.parse("{{ " + source + " }}").body[0].nodes[0]  # type: ignore[attr-defined]
         used = {node.name for node in (tree, *tree.find_all(nodes.Name)) if isinstance(node, nodes.Name)}
-    except (JinjaError, SyntaxError, ValueError, RecursionError) as error:
+    except (JinjaError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason, near = _reason(error)
         raise TemplateError(
             f"{reason} in {{{{ {short(source)} }}}} (line {line} of the prompt){near}{HOW_TO_SEND_BRACES}"
@@ -298,6 +330,8 @@ _NO_FILTER = re.compile(r"No (filter|test) named '(\w+)'")
 
 def _reason(error: Exception) -> Tuple[str, str]:
     """Return why an expression cannot be compiled, and a suggestion if a filter or test is unknown."""
+    if isinstance(error, (RecursionError, MemoryError)):  # the latter is Python 3.8's for too many brackets
+        return "too many levels of brackets or operators", "; compute it in a cell and insert the result"
     message = short(getattr(error, "message", None) or error)
     match = _NO_FILTER.match(message)
     if match is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any, Dict
 
 import pytest
@@ -138,3 +140,64 @@ def test_braces_of_other_template_languages(template: str) -> None:
     assert "to send {{ }} literally, use --raw" in str(raised.value)
     assert "\n" not in str(raised.value)
     assert isinstance(raised.value, PromptError)
+
+
+_DEEP = {
+    "lists": ("[", "1", "]"), "dicts": ("{1: ", "1", "}"), "brackets": ("(", "1", ")"), "not": ("not ", "1", ""), "signs": ("- ", "1", ""),
+    "sums": ("1 + ", "1", ""), "filters": ("", "x", " | upper"), "attributes": ("", "x", ".y"), "items": ("", "x", "[0]"),
+    "calls": ("", "x", "()"), "conditions": ("", "1", " if 1 else 1"), "mixed": ("[1 + not (", "x", ")]"),
+}  # fmt: skip
+
+
+def _deep(name: str, levels: int) -> str:
+    before, middle, behind = _DEEP[name]
+    return "{{ " + before * levels + middle + behind * levels + " }}"
+
+
+@pytest.mark.parametrize("levels", [300, 20_000])
+@pytest.mark.parametrize("name", _DEEP)
+def test_expressions_that_are_too_deep(name: str, levels: int) -> None:
+    """Levels of brackets and operators are counted before anything goes down into them: one line, whatever the recursion limit."""
+    with pytest.raises(TemplateError, match=r"^too many levels of brackets or operators in") as raised:
+        render(_deep(name, levels), {"x": 1})
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ " + "[" * 25 + "1" + "]" * 25 + " }}", "{{ 1" + " + 1" * 150 + " }}", "{{ [" + "[1, -2], " * 500 + "] | length }}",
+     "{{ '" + "[" * 500 + "' }}", "{{ '" + "not " * 500 + "' }}", "{{ {" + "'a': 1 + 2, " * 300 + "} | length }}", "{{ 1 }} + " * 500],
+    ids=["brackets", "sum", "wide", "text", "words", "dict", "many"],
+)  # fmt: skip
+def test_expressions_that_are_only_long(template: str) -> None:
+    """Items beside each other, and what is in quotes, are no levels."""
+    render(template, {})
+
+
+_SMALL_STACK = """
+import sys, threading
+from claude_force_nb.errors import TemplateError
+from claude_force_nb.prompts.template import render
+
+def refuse():
+    for levels in (35, 20_000):
+        for before, behind in ("[]", ("{1: ", "}"), ("not ", ""), ("1 + ", ""), ("", "[0]")):
+            try:
+                render("{{ " + before * levels + "1" + behind * levels + " }}", {})
+            except Exception as error:
+                print(type(error).__name__)
+
+sys.setrecursionlimit(1_000_000)
+threading.stack_size(1024 * 1024)
+thread = threading.Thread(target=refuse)
+thread.start()
+thread.join()
+"""
+
+
+def test_an_expression_that_would_end_the_process() -> None:
+    """A small stack with a high recursion limit does not overflow."""
+    done = subprocess.run([sys.executable, "-c", _SMALL_STACK], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["UndefinedNameError"] + ["TemplateError"] * 5
