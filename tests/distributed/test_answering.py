@@ -58,6 +58,7 @@ def test_a_frame_a_bag_and_a_list(client: Any, server: Simulator, tmp_path: Path
 
     from claude_force_nb.distributed import answer_bag, answer_frame, answer_list
 
+    server.reset()
     chosen = settings(server, tmp_path, max_concurrent=6)
     before = server.counters.calls
     lazy = asyncio.run(answer_frame(frame_of(60, 5), "Rate {{ text }}", client=client, settings=chosen, model="haiku"))

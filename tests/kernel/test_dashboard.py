@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from decimal import Decimal
 from typing import Any, Dict, Iterator, List, Tuple
@@ -88,7 +89,8 @@ def shared(server: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("dashboard")
     with LiveKernel(kernel_environment(server.url, folder), str(folder)) as kernel:
         assert kernel.run("import sys, asyncio\n%load_ext claude_force_nb").status == "ok"
-        kernel.run("session = get_ipython()._claude_force_extension.magics.session")
+        assert kernel.value("'ipywidgets' in sys.modules") == "False"  # nobody waits for what he may never open
+        kernel.run(SESSION)
         yield kernel
 
 
@@ -99,6 +101,7 @@ def kernel(shared: LiveKernel, server: Simulator) -> Iterator[LiveKernel]:
     shared.run("%claude_dashboard close\nsession.orchestrator.resume()\nsession.orchestrator.stop_all()")
 
 
+SESSION = "session = get_ipython()._claude_force_extension.magics.session"
 COUNT = (
     "def get_comms():\n"
     "    manager = get_ipython().kernel.comm_manager\n"
@@ -108,7 +111,7 @@ COUNT = (
     "    after = len(get_ipython().events.callbacks['post_run_cell'])\n"
     "    due = [h for h in asyncio.get_running_loop()._scheduled\n"
     "           if not h.cancelled() and 'dashboard' in repr(h)]\n"
-    "    return len(get_comms()), told, after, due\n"
+    "    return told, after, due\n"
 )
 
 
@@ -119,11 +122,16 @@ def opened(kernel: LiveKernel) -> Tuple[Browser, Cell]:
     return browser, cell
 
 
+def shown_dollars(browser: Browser, what: str) -> float:
+    """Return a sum of the page, which shows four digits of a dollar."""
+    found = re.search(rf"{what} \$([\d.]+)", browser.text)
+    assert found, browser.text
+    return float(found.group(1))
+
+
 def test_it_is_a_widget_with_a_copy_that_says_the_same(kernel: LiveKernel) -> None:
     """The output is a widget that is there, with text and HTML beside it, and a copy with the numbers in all forms."""
-    loaded = kernel.value("'ipywidgets' in sys.modules")
     browser, cell = opened(kernel)
-    assert loaded == "False"
     widget, copy = (output["data"] for output in cell.outputs)
     assert widget[WIDGET]["model_id"] in browser.models
     assert widget["text/plain"]
@@ -141,13 +149,16 @@ def test_it_is_a_widget_with_a_copy_that_says_the_same(kernel: LiveKernel) -> No
 def test_numbers_follow_what_cells_do(kernel: LiveKernel, server: Simulator) -> None:
     """A paid and a cached answer change spend, savings, rate and entries, in the widget and, at rest, in the copy."""
     browser, _ = opened(kernel)
+    spent, saved = shown_dollars(browser, "Spent"), shown_dollars(browser, "Saved")
     spent_before = server.counters.dollars
     assert kernel.run("%claude_cache clear --yes").status == "ok"
     cost = Decimal(kernel.run("a = %claude model=sonnet numbers\nprint(a.cost)").stdout.split()[-1])
     assert server.counters.dollars - spent_before == cost
-    browser.until(f"Spent ${cost:.4f}", "Entries 1", f"claude-sonnet-5-5 1 0 ${cost:.4f}")
+    browser.until("Entries 1", f"claude-sonnet-5-5 1 0 ${cost:.4f}")
+    assert shown_dollars(browser, "Spent") - spent == pytest.approx(float(cost), abs=1.1e-4)
     kernel.run("b = %claude model=sonnet numbers")
-    browser.until(f"claude-sonnet-5-5 1 1 ${cost:.4f} ${cost:.4f}", f"Saved ${cost:.4f}")
+    browser.until(f"claude-sonnet-5-5 1 1 ${cost:.4f} ${cost:.4f}")
+    assert shown_dollars(browser, "Saved") - saved == pytest.approx(float(cost), abs=1.1e-4)
     browser.until("of 60,000")
     kernel.listen(1.0)
     (copy,) = browser.copies.values()
@@ -165,10 +176,12 @@ def test_at_most_four_pictures_a_second(kernel: LiveKernel) -> None:
     kernel.listen(0.6)
     browser.received.clear()
     began = time.monotonic()
-    code = "r = await session.orchestrator.run_many([str(n) for n in range(400)], cache='off', model='haiku')"
+    code = (
+        "r = await session.orchestrator.run_many([str(n) for n in range(400)], cache='off', model='claude-haiku-4-5')"
+    )
     cell = kernel.run(code)
     assert cell.status == "ok", cell.traceback
-    browser.until("claude-haiku-5-5 400 0")
+    browser.until("claude-haiku-4-5 400 0")
     per_widget: Dict[str, List[float]] = {}
     for at, name in browser.received:
         per_widget.setdefault(name, []).append(at)
@@ -180,15 +193,16 @@ def test_at_most_four_pictures_a_second(kernel: LiveKernel) -> None:
 def test_two_dashboards_share_one_source(kernel: LiveKernel) -> None:
     """A second dashboard adds no listener; the same cell run again replaces its own; both change."""
     kernel.run(COUNT)
-    before = kernel.value("get_left()[1]")
+    before = kernel.value("get_left()[0]")
+    others = int(kernel.value("len(get_comms())"))
     first = kernel.wait(kernel.send("%claude_dashboard", cell_id="one"))
-    one = int(kernel.value("len(get_comms())"))
+    one = int(kernel.value("len(get_comms())")) - others
     browser = Browser(kernel)
     kernel.wait(kernel.send("%claude_dashboard", cell_id="two"))
-    assert int(kernel.value("len(get_comms())")) == 2 * one
+    assert int(kernel.value("len(get_comms())")) - others == 2 * one
     kernel.wait(kernel.send("%claude_dashboard", cell_id="two"))
-    assert int(kernel.value("len(get_comms())")) == 2 * one
-    assert int(kernel.value("get_left()[1]")) == int(before) + 1
+    assert int(kernel.value("len(get_comms())")) - others == 2 * one
+    assert int(kernel.value("get_left()[0]")) == int(before) + 1
     assert first.status == "ok"
     kernel.run("%claude model=haiku two of them")
     browser.until("claude-haiku-5-5")
@@ -199,13 +213,15 @@ def test_two_dashboards_share_one_source(kernel: LiveKernel) -> None:
 def test_closing_leaves_nothing_behind(kernel: LiveKernel, way: str) -> None:
     """However it is closed: no comm, no listener, no callback, no timer; its copy has the last numbers."""
     kernel.run(COUNT)
-    kernel.run("import ipywidgets")
+    kernel.run("c = %claude model=haiku a cell has its Stop button\nknown = set(get_comms())")
     nothing = kernel.value("get_left()")
     browser, _ = opened(kernel)
     kernel.run("c = %claude model=haiku before the end")
     assert kernel.value("get_left()") != nothing
+    assert kernel.value("set(get_comms()) <= known") == "False"
     assert kernel.run(way).status == "ok"
     assert kernel.value("get_left()") == nothing
+    assert kernel.value("set(get_comms()) <= known") == "True"
     assert browser.models == {}
     (copy,) = browser.copies.values()
     assert "claude-haiku-5-5" in copy["text/plain"]
@@ -323,15 +339,16 @@ def test_a_wrong_word_is_one_line(kernel: LiveKernel) -> None:
 
 
 def test_unloading_closes_it(kernel: LiveKernel) -> None:
-    """The extension takes its dashboards with it. Last, since it ends the shared session."""
+    """The extension takes its dashboards with it."""
     kernel.run(COUNT)
+    nothing = kernel.value("len(get_comms())")
     browser, _ = opened(kernel)
-    before = int(kernel.value("len(get_comms())"))
+    assert kernel.value("len(get_comms())") != nothing
     assert kernel.run("%unload_ext claude_force_nb").status == "ok"
-    assert before - int(kernel.value("len(get_comms())")) == before
+    assert kernel.value("len(get_comms())") == nothing
     assert browser.models == {}
     assert kernel.value("[t for t in asyncio.all_tasks() if 'claude_force_nb' in repr(t)]") == "[]"
-    kernel.run("%load_ext claude_force_nb\nsession = get_ipython()._claude_force_extension.magics.session")
+    kernel.run("%load_ext claude_force_nb\n" + SESSION)
 
 
 @pytest.mark.slow

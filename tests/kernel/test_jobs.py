@@ -43,6 +43,7 @@ def polled(server: Simulator) -> bool:
 
 def test_a_stopped_cell_leaves_its_batch_running_and_attach_collects_it(kernel: LiveKernel, server: Simulator) -> None:
     """One line names job and batch; %claude_jobs lists it; attached, its answers are in the cache and paid once."""
+    server.reset()
     message = kernel.send("%claude_batch ['s%d' % n for n in range(30)] model=haiku via=batches into=labels")
     wait_until(lambda: polled(server))
     kernel.interrupt()

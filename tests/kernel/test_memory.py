@@ -116,19 +116,19 @@ def test_without_cell_ids_the_same_code_is_the_same_cell(shared: LiveKernel, ser
 
 def test_stop_and_errors_do_not_enter(shared: LiveKernel, server: Simulator) -> None:
     """A stopped answer, a failed one and a dry run add no turn; a dry run shows the turns."""
-    shared.run("%%claude memory=z\none", "a")
+    shared.run("%%claude memory=z\nbegin", "a")
     with Simulator(latency_seconds=30) as hanging:
         shared.run("%claude_config base_url=" + hanging.url)
-        message_id = shared.send("print('here')\n%claude memory=z two", "b")
+        message_id = shared.send("print('here')\n%claude memory=z go on", "b")
         shared.wait_for_output(message_id, "here")
         shared.interrupt()
         assert "Interrupted" in shared.wait(message_id).traceback[0]
-        assert shared.run("%claude memory=z timeout=0.2 two", "b").status == "error"
+        assert shared.run("%claude memory=z timeout=0.2 go on", "b").status == "error"
     shared.run("%claude_config base_url=default")
-    preview = shared.run("%%claude memory=z --dry-run\ntwo", "b").text
-    assert shared.value("[each['content'] for each in _.body['messages']][::2]") == "['one', 'two']"
+    preview = shared.run("%%claude memory=z --dry-run\ngo on", "b").text
+    assert shared.value("[each['content'] for each in _.body['messages']][::2]") == "['begin', 'go on']"
     assert "turn 2 of z" in preview
-    shared.run("%%claude memory=z --dry-run\none", "a")
+    shared.run("%%claude memory=z --dry-run\nbegin", "a")
     assert "1 turn, about " in shared.run("%claude_memory show z").text
     shared.run("%claude_memory clear z")
 
