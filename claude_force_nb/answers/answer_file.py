@@ -106,6 +106,8 @@ class AnswerFile:
         self._keys = AnswerKeys()
         self._header = b""
         self._lines: Dict[str, AnswerLine] = {}
+        # Ignored here, but kept in the file: other notebooks may still accept these answers.
+        self._expired: Dict[str, AnswerLine] = {}
         self._known: Dict[str, KnownAnswer] = {}
         self._faults: List[LineFault] = []
         self._used: Set[str] = set()
@@ -274,7 +276,7 @@ class AnswerFile:
         return True
 
     def prune(self) -> int:
-        """Remove the answers that were not used since the file was opened, and save; return how many were removed.
+        """Remove the answers not used since the file was opened, and expired ones; save, and return how many were removed.
 
         Raises
         ------
@@ -282,9 +284,10 @@ class AnswerFile:
             See `save`.
         """
         with self._opened():
-            unused = self.unused
+            unused = {*self.unused, *self._expired} - self._used
             for fingerprint in unused:
                 self._remove(fingerprint)
+            self._expired.clear()
             self._removed.update(unused)
             self._changed = self._changed or bool(unused)
             self.save()
@@ -329,7 +332,7 @@ class AnswerFile:
             self._merge_lines_on_disk()
         if any("conflict marker" in fault.reason for fault in self._faults):
             raise AnswerFileError(f"{self.name}: {self._faults[0]}; nothing was written")
-        data = join_lines(self._header or header(package_version()), self._lines)
+        data = join_lines(self._header or header(package_version()), {**self._expired, **self._lines})
         write_whole(target, data)
         self._on_disk = file_state(self.path)
         self._faults = []
@@ -371,6 +374,7 @@ class AnswerFile:
         for line in list(self._lines.values()):
             known = self.entry(line.fingerprint)
             if known is not None and known.created < oldest:
+                self._expired[line.fingerprint] = line
                 self._refuse(line, "is expired")
 
     def _has_right_signature(self, line: AnswerLine) -> bool:

@@ -238,6 +238,26 @@ def test_old_answers_of_other_kernels_do_not_count_where_an_age_is_set(tmp_path:
     assert [file.get(question(text)) for text in ("old", "older")] == [None, None]
 
 
+def test_an_age_deletes_nothing(tmp_path: Path) -> None:
+    """Expired answers are ignored where an age is set, and stay in the file for those who set none, until they are pruned."""
+    path = tmp_path / "x.jsonl"
+    other = opened(path)
+    for text in ("old", "older"):
+        other.put(question(text), answer(text, age_seconds=8 * 86400.0, cached=True))
+    other.save()
+    file = opened(path, max_age_days=7)
+    with pytest.warns(AnswerFileWarning, match="is expired"):
+        assert len(file) == 0
+    file.put(question("older"), answer("asked again"))
+    file.put(question("mine"), answer("mine"))
+    file.save()
+    everything = opened(path)
+    found = [everything.get(question(text)) for text in ("old", "older", "mine")]
+    assert [each and each.text for each in found] == ["old", "asked again", "mine"]
+    assert file.prune() == 1
+    assert sorted(opened(path).fingerprints()) == sorted(question(text).fingerprint for text in ("older", "mine"))
+
+
 def test_failed_answers_are_not_recorded_and_refused_ones_are(tmp_path: Path) -> None:
     """What is recorded is what the API answered."""
     file = opened(tmp_path / "x.jsonl")
