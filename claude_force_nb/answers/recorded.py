@@ -151,7 +151,7 @@ def open_answers(
     """
     if answers is None:
         if mode != "use":
-            raise OptionError(f"answers_mode={mode} needs the file of answers; nothing was sent")
+            raise OptionError(f"answers_mode={mode} needs an answer file; nothing was sent")
         return None
     file = answers if isinstance(answers, AnswerFile) else AnswerFile(answers, environ=environ)
     return RecordedAnswers(file, mode)

@@ -201,7 +201,7 @@ def error_from_answer(
     remedy = _REMEDIES[kind]
     if kind is RateLimitError and status == 429 and not _passes(headers):
         kind = SpendLimitError
-        remedy = "the API refused it without a time to wait, as it does when a spend limit is reached"
+        remedy = "the API did not say how long to wait, as when a spend limit is reached"
     if (
         kind is ContextTooLongError and status == 413
     ):  # a limit in bytes, the same for all models ("Errors", section "Request size limits")

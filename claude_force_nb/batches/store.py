@@ -308,7 +308,7 @@ class JobStore:
             return part.owner is not None and is_alive(self.owners, part.owner)
         except OSError as error:
             raise JobError(
-                f"cannot tell who works on the batch jobs in {self.path} ({error.strerror or error}: {self.owners})"
+                f"cannot tell which process is working on the batch jobs in {self.path} ({error.strerror or error}: {self.owners})"
             ) from None
 
 
@@ -320,7 +320,7 @@ def _cursor(connection: sqlite3.Connection) -> sqlite3.Cursor:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, BrokenRecordError):
-        return f"somebody changed its {error}; move the file away to start over"
+        return f"its {error} was changed by another program; move the file away to start over"
     return reason_of(error)
 
 

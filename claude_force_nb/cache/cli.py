@@ -87,7 +87,7 @@ def _run_shared(cache: ResponseCache, arguments: argparse.Namespace) -> int:
         return 0 if report.ok else 1
     stats = shared.stats()
     if not stats.available:
-        print(f"{shared.name} cannot be asked now")
+        print(f"{shared.name} cannot be reached now")
         return 1
     if arguments.action == "stats":
         print(f"server     {shared.name}\nentries    {stats.entries:,}\nsize       {counted(stats.size_bytes, 'byte')}")

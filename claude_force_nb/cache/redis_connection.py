@@ -99,7 +99,7 @@ class RedisConnection:
                     self._give_up(reason_of(answer))
                     return None
                 if words.startswith(_WRITE_FAULTS):
-                    self._warn(f"takes no answers now ({reason_of(answer)})", "read-only")
+                    self._warn(f"does not accept new answers now ({reason_of(answer)})", "read-only")
         self._pause = _PAUSE_SECONDS
         self._away_until = float("-inf")
         self._check_eviction_policy()
@@ -139,7 +139,7 @@ class RedisConnection:
             return  # the user may not be allowed to ask
         if policy == "noeviction":
             self._warn(
-                "never evicts (maxmemory-policy noeviction): once it is full it keeps nothing new;"
+                "never evicts (maxmemory-policy noeviction): once it is full, it accepts no new answers;"
                 " set maxmemory and maxmemory-policy allkeys-lru on the server",
                 "policy",
             )

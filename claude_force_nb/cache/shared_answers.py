@@ -62,8 +62,8 @@ class SharedAnswers:
         if not secret_is_given:
             notices.add(
                 "shared secret",
-                f"the shared cache {self.name} is shared with nobody: this machine signs with a random key of its own;"
-                " set the same CLAUDE_CACHE_SECRET for all who share",
+                f"the shared cache {self.name} is not shared with anybody yet: this machine signs with its own random key;"
+                " set the same CLAUDE_CACHE_SECRET on every machine that uses it",
                 CacheSecretWarning,
             )
         self._hits = self._corrupt = self._foreign_key = 0
@@ -153,7 +153,10 @@ class SharedAnswers:
             pass  # the tier of this machine warns about it
         except UnknownKeyError:
             self._foreign_key += 1
-            self._warn("foreign", "was signed with another secret: all who share need the same CLAUDE_CACHE_SECRET")
+            self._warn(
+                "foreign",
+                "was signed with another secret: every machine that uses the cache needs the same CLAUDE_CACHE_SECRET",
+            )
         except Exception:  # the server may return anything
             self._corrupt += 1
             self._warn("corrupt", "failed its check; further ones are only counted")

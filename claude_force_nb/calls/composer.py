@@ -87,7 +87,7 @@ class Composer:
         """
         if options.use_memory:
             raise OptionError(
-                "a conversation needs an order, but the rows of a run have none; send the prompts with run, one by one"
+                "a conversation needs its prompts in order, but rows are sent in any order; send the prompts one by one with run"
             )
         options = self.with_agent(options)
         self.maker(options).request("x")

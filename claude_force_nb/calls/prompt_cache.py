@@ -148,7 +148,7 @@ class SettingsWatch:
         if differ:
             self._told = True
             warn(
-                f"rows differ in {' and '.join(differ)}: what they share is written to the API's prompt cache anew for each",
+                f"rows differ in {' and '.join(differ)}: the part they share is written to the API's prompt cache again for each",
                 ClaudeForceWarning,
             )
 

@@ -175,7 +175,7 @@ class DailyBudget(SpendingLimit):
             if not self._warned_of_file:
                 self._warned_of_file = True
                 warn(
-                    f"the daily budget counts worst cases as spent, because {self._file.path} cannot be written"
+                    f"the daily budget counts the worst case of each call as spent, because {self._file.path} cannot be written"
                     f" ({reason_of(error)})",
                     ClaudeForceWarning,
                 )

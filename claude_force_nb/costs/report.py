@@ -209,10 +209,10 @@ def cost_report(ledger: Ledger, by: str, since: str, *, now: float, below: Itera
         raise OptionError(f"by must be one of {', '.join(GROUPS)}, not {by!r}{did_you_mean(by, GROUPS)}")
     moment = parse_since(since, now=now) if since else None
     rows = tuple(ledger.summary(by=by, since=moment))
-    parts = [] if rows else ["nothing was asked yet"]
+    parts = [] if rows else ["no answers yet"]
     kept = "this process only; nothing is kept, because there is no home folder"
     if is_local(ledger.path):
-        parts.append("answered by servers on this machine, apart from real spending")
+        parts.append("answered by servers on this machine, counted apart from real spending")
     parts.append(
         (kept if is_temporary(ledger.path) else "all notebooks of this user") + (f", since {since}" if since else "")
     )

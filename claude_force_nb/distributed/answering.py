@@ -166,7 +166,9 @@ def _check(home: AsyncAgentOrchestrator, options: Mapping[str, Any]) -> None:
     """Raise the errors of `run_many` for these options, without sending anything."""
     calls = {name: value for name, value in options.items() if name not in ("agent_column", "model_column")}
     if CallOptions.of(calls).use_memory:
-        raise OptionError("a conversation has an order and the rows of a run have none; ask with run, one by one")
+        raise OptionError(
+            "a conversation needs its prompts in order, but rows are sent in any order; send the prompts one by one with run"
+        )
     home.request("x", **{**calls, "variables": None})
 
 

@@ -101,5 +101,5 @@ async def settled(value: Any) -> Any:
 def lost_connection(reason: str) -> ClaudeForceError:
     """Return the error for a run that has lost the connection to its scheduler."""
     return ClaudeForceError(
-        f"the connection to the cluster is lost ({reason}); start it anew and run again to continue: what was answered is kept"
+        f"the connection to the cluster was lost ({reason}); restart it and run again to continue; earlier answers are kept"
     )

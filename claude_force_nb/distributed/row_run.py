@@ -256,8 +256,8 @@ class RowRun:
                     break
                 if time == _MOST_TIMES:
                     raise ClaudeForceError(
-                        "the cluster gave up some rows, since the workers that had them were lost again and again;"
-                        " run again to continue: what was answered is kept"
+                        "the cluster gave up on some rows, because it kept losing the workers that had them;"
+                        " run again to continue; earlier answers are kept"
                     )
                 try:
                     # From the second attempt on, rows that ended on a lost worker but did not arrive are answered again.

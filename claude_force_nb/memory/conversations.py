@@ -189,7 +189,7 @@ class Place:
         changed = [
             name for name, value in prefix_settings(request.body).items() if name in before and before[name] != value
         ]
-        return f"{' and '.join(changed)} changed: written to the prompt cache anew" if changed else ""
+        return f"{' and '.join(changed)} changed: written to the prompt cache again" if changed else ""
 
     def _notice(self, reason: str = "") -> str:
         """Return the notice for the receipt: the turn's number, or why it is not kept, and how many turns were left out."""
@@ -281,7 +281,7 @@ class Memory:
             if name is None:
                 there = self.names()
                 if not there:
-                    raise OptionError("there is nothing to undo: no turn is kept")
+                    raise OptionError("there is nothing to undo: no conversation has a turn")
                 name = self._last_used if self._last_used in there else there[-1]
             self.turns(name)
             conversation = self._conversations[name]

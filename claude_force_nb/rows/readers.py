@@ -38,10 +38,10 @@ _PARQUET_ROWS = 1000
 # First bytes of compressed files, and of Excel workbooks, which are often named .csv.
 _PACKED = {
     b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "a ZIP archive or a workbook of Excel",
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook",
     b"\xfd7zXZ\0": "xz",
     b"BZh": "bzip2",
-    b"\xd0\xcf\x11\xe0": "a workbook of Excel",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
     b"PAR1": "Parquet",
 }
 
@@ -161,7 +161,7 @@ class FileRows:
             advice = "save it as UTF-8"
             if self.kind in (".csv", ".tsv"):
                 advice = "save it as “CSV UTF-8”, or give pandas.read_csv(path, encoding='cp1252')"
-            message = f"{self.path} is not UTF-8; {advice} (older programs of Windows write cp1252)"
+            message = f"{self.path} is not UTF-8; {advice} (older Windows programs write cp1252)"
             raise SourceError(message) from None
         except (EOFError, zlib.error, gzip.BadGzipFile):
             raise SourceError(f"{self.path} cannot be read: it is not valid gzip, or is truncated") from None
@@ -264,7 +264,7 @@ class FileRows:
         if header == [_END_OF_FILE]:
             header = []
         elif header[-1].endswith(_END_OF_FILE):
-            raise SourceError(f"the header of {self.path.name} begins a quoted name that does not end")
+            raise SourceError(f"the header of {self.path.name} has a quoted name that is never closed")
         self.columns = tuple(distinct_names(header_names(header), source=self.path.name))
 
     def _records(self, lines: Iterable[str]) -> Iterator[Any]:
@@ -280,7 +280,7 @@ class FileRows:
                 if not fields or fields == [_END_OF_FILE]:
                     continue
                 if fields[-1].endswith(_END_OF_FILE):
-                    message = f"line {line} of {self.path.name} begins a quoted field that does not end, and takes in all lines below"
+                    message = f"line {line} of {self.path.name} opens a quoted field that is never closed and takes in all lines below"
                     yield BrokenRow(SourceError(message))
                 elif fits(fields, len(names)):
                     yield dict(zip(names, fields))

@@ -199,7 +199,9 @@ def _of_type(kind: Any) -> AnswerSchema:
         return _made(name, _schema_from(kind.schema, name), _v1_check(kind), fields=tuple(_fields(kind)))
     else:
         if kind in (str, int, float, bool, bytes, dict, list, tuple, set, object, type(None)):
-            raise OptionError(f"schema={name} says too little; give a pydantic model, a dataclass or a JSON schema")
+            raise OptionError(
+                f"schema={name} does not describe the answer; give a pydantic model, a dataclass or a JSON schema"
+            )
         adapter = _adapter(kind, name)
         describe, validate = adapter.json_schema, adapter.validate_json
     schema = _schema_from(describe, name)

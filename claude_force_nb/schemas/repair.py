@@ -86,7 +86,7 @@ async def validate_or_repair(
     try:
         return _parsed(both, schema)
     except SchemaError as error:
-        failure = SchemaError(f"even after one repair {error}", text=both.text)
+        failure = SchemaError(f"even after one repair, {error}", text=both.text)
         _failed(both, failure)
         raise failure from error.__cause__
 

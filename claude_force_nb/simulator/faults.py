@@ -13,7 +13,7 @@ __all__ = ["ENDPOINTS", "FAULT_KINDS", "Fault", "FaultScript", "FaultRule", "Kin
 
 FAULT_KINDS: Mapping[str, str] = {
     "rate_limit": "429 with retry-after",
-    "spend_limit": "429 that no waiting mends: the organisation's spend limit",
+    "spend_limit": "429 that waiting does not resolve: the organization's spend limit",
     "billing": "402: the credit is used up",
     "overloaded": "529",
     "server_error": "500",

@@ -56,7 +56,7 @@ class SimulatorProcess:
     def start(self) -> SimulatorProcess:
         """Start the process, and return when it listens. Raises RuntimeError with its last output if it does not start."""
         if self._process is not None:
-            raise RuntimeError("the simulator runs already")
+            raise RuntimeError("the simulator is already running")
         # A file, since a pipe that is not read would block the process once it is full.
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
             process = subprocess.Popen(
@@ -117,7 +117,7 @@ class SimulatorProcess:
     def pid(self) -> int:
         """Process id; raises RuntimeError if the process is not running."""
         if self._process is None:
-            raise RuntimeError("the simulator does not run")
+            raise RuntimeError("the simulator is not running")
         return self._process.pid
 
     def _call(self, method: str, what: str, body: Any = None) -> Any:

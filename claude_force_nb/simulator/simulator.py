@@ -53,7 +53,7 @@ class Simulator:
     def start(self) -> Simulator:
         """Start the server, and return when it listens. Raises OSError if the port is in use."""
         if self._thread is not None:
-            raise RuntimeError("the simulator runs already")
+            raise RuntimeError("the simulator is already running")
         self._server = Server(self.options, clock=self._clock)
         self._ready.clear()
         self._error = None

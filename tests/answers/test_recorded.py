@@ -148,7 +148,7 @@ def test_no_file_and_no_mode(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="answers_mode must be one of"):
         AsyncAgentOrchestrator(answers=tmp_path / "x.answers.jsonl", answers_mode="play")
     for mode in ("frozen", "record"):
-        with pytest.raises(OptionError, match=f"answers_mode={mode} needs the file of answers; nothing was sent"):
+        with pytest.raises(OptionError, match=f"answers_mode={mode} needs an answer file; nothing was sent"):
             AsyncAgentOrchestrator(answers_mode=mode)
 
 

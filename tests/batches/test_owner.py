@@ -87,7 +87,7 @@ def test_what_is_not_the_file_of_a_worker(tmp_path: Path, planted: str) -> None:
     part = store.part(1)
     assert part is not None
     for look in (lambda: store.has_live_owner(part), lambda: store.claim(1, "b" * 32)):
-        with pytest.raises(JobError, match=r"cannot tell who works on the batch jobs in ") as caught:
+        with pytest.raises(JobError, match=r"cannot tell which process is working on the batch jobs in ") as caught:
             look()
         assert "\n" not in str(caught.value)
     assert os.path.lexists(str(path))

@@ -436,7 +436,7 @@ def test_without_a_secret_nothing_is_shared(server: RedisServer, tmp_path: Path,
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
         use()
-    assert [str(each.message) for each in given if "shared with nobody" in str(each.message)]
+    assert [str(each.message) for each in given if "not shared with anybody" in str(each.message)]
 
 
 def test_the_environment_names_the_server(server: RedisServer, tmp_path: Path) -> None:

@@ -374,10 +374,10 @@ def test_a_conversation_says_what_made_it_be_read_anew(run: Any, make: Make, sim
             await orchestrator.run("And?", **options)
             usual = await orchestrator.run("And now?", **options)
             assert usual.usage.cache_read_tokens
-            assert "anew" not in receipt(usual)
+            assert "prompt cache again" not in receipt(usual)
             other = await orchestrator.run("And then?", effort="low", **options)
             assert not other.usage.cache_read_tokens
-            assert "effort changed: written to the prompt cache anew" in receipt(other)
+            assert "effort changed: written to the prompt cache again" in receipt(other)
             again = await orchestrator.run("At last?", effort="low", system="Be brief.", **options)
             assert "the system prompt changed" in receipt(again)
 

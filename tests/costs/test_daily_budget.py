@@ -262,7 +262,7 @@ def test_a_settlement_that_cannot_be_written_costs_one_warning(daily, path):
     moved = path.with_name("moved")
     path.rename(moved)
     path.mkdir()
-    with pytest.warns(ClaudeForceWarning, match="counts worst cases as spent") as caught:
+    with pytest.warns(ClaudeForceWarning, match="counts the worst case of each call as spent") as caught:
         first.settle(D(0))
     second.release()
     assert len(caught) == 1

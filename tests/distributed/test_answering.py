@@ -102,7 +102,7 @@ def test_errors_are_reported_before_anything_is_sent(client: Any, server: Simula
     refused(UndefinedNameError, "did you mean 'text'", "Rate {{ txt }}")
     refused(UnknownAgentError, "reviwer", "Rate {{ text }}", agent="reviwer")
     refused(OptionError, "did you mean 'model'", "Rate {{ text }}", modle="haiku")
-    refused(OptionError, "a conversation has an order", "Rate {{ text }}", use_memory=True)
+    refused(OptionError, "a conversation needs its prompts in order", "Rate {{ text }}", use_memory=True)
     with pytest.raises(OptionError, match="needs a Client"):
         asyncio.run(answer_list(["a"], settings=chosen, client=object()))
     assert server.counters.calls == calls

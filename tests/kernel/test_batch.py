@@ -97,7 +97,7 @@ def test_what_is_wrong_is_one_line(kernel: LiveKernel, server: Simulator) -> Non
         ("%claude_batch reviews column=txt", "SourceError: reviews has no column 'txt'; did you mean 'text'?"),
         (
             "%%claude_batch reviews into=labels\n{{ txet }}",
-            "UndefinedNameError: 'txet' in {{ }} is not a column of reviews",
+            "UndefinedNameError: 'txet' in {{ }} is neither a column of reviews nor defined",
         ),
         ("%%claude_batch reviews\n{{ text ", "TemplateError: {{ without }}"),
         ("%%claude_batch reviews\n", "EmptyPromptError: the prompt is empty"),

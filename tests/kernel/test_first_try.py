@@ -65,7 +65,7 @@ def test_without_a_key_one_setting_gives_answers(kernel: LiveKernel, folder: Pat
     )
     assert "sent to http://localhost/simulator, " in kernel.run("%claude_batch ['c'] model=haiku --dry-run").text
     cost = only_answer(kernel.run("%claude_cost"))["text/plain"]
-    assert "answered by servers on this machine, apart from real spending" in cost
+    assert "answered by servers on this machine, counted apart from real spending" in cost
     assert _accounted(folder, "ledger.db") == (0, 0)
     assert _accounted(folder, "ledger-local.db") == (3, 1)
 

@@ -301,7 +301,7 @@ def test_an_answer_that_stays_wrong_is_shown_with_its_cost_and_kept(shared: Live
     shared.run(REVIEW)
     server.fail("wrong_json", contains="stubborn")
     cell = shared.run("%%claude model=haiku schema=Review into=wrong\nJudge this stubborn one.")
-    assert one_line(cell).startswith("SchemaError: even after one repair the answer does not fit Review")
+    assert one_line(cell).startswith("SchemaError: even after one repair, the answer does not fit Review")
     assert "wrong on purpose" in cell.text
     assert "does not fit the schema" in cell.text
     assert shared.value("wrong.status, wrong.text, wrong.attempts, wrong.cost > 0") == (

@@ -504,7 +504,7 @@ def test_rows_have_no_conversation(make: Callable[..., AsyncAgentOrchestrator], 
 
     async def work() -> None:
         orchestrator = make()
-        with pytest.raises(OptionError, match="rows of a run have none"):
+        with pytest.raises(OptionError, match="a conversation needs its prompts in order"):
             await orchestrator.run_many(["a", "b"], use_memory=True)
         await orchestrator.close()
 

@@ -175,12 +175,12 @@ def test_a_quote_that_is_never_closed(text: str, rows: List[str], line: int, tmp
     found = _rows(_written(tmp_path, text))
     assert [row["a"] for row in found[:-1]] == rows
     assert isinstance(found[-1], BrokenRow)
-    assert f"line {line} of a.csv begins a quoted field that does not end" in str(found[-1].error)
+    assert f"line {line} of a.csv opens a quoted field that is never closed" in str(found[-1].error)
 
 
 def test_a_header_with_a_quote_that_is_never_closed(tmp_path: Path) -> None:
     """Otherwise no row would be left below it."""
-    with pytest.raises(SourceError, match=r"header of a\.csv begins a quoted name that does not end"):
+    with pytest.raises(SourceError, match=r"header of a\.csv has a quoted name that is never closed"):
         _rows(_written(tmp_path, '"a,b\n1,2\n'))
 
 
@@ -188,7 +188,7 @@ def test_a_header_with_a_quote_that_is_never_closed(tmp_path: Path) -> None:
     ("data", "said"),
     [
         (gzip.compress(b"a,b\n1,2\n", mtime=0), "gzip; name it a.csv.gz"),
-        (b"PK\3\4rest", "a workbook of Excel; unpack"),
+        (b"PK\3\4rest", "an Excel workbook; unpack"),
         (b"BZh91", "bzip2; unpack it"),
     ],
 )

@@ -143,7 +143,7 @@ def test_what_stays_wrong_is_an_error_that_keeps_the_text(run: Any, make: Make, 
         async with make() as orchestrator:
             for cost in (None, Decimal(0)):
                 with pytest.raises(
-                    SchemaError, match=r"^even after one repair the answer does not fit Review: "
+                    SchemaError, match=r"^even after one repair, the answer does not fit Review: "
                 ) as raised:
                     await orchestrator.run("Judge it.", model="haiku", schema=Review)
                 error = raised.value

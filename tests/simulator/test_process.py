@@ -59,7 +59,7 @@ def test_a_process_that_cannot_start_says_why() -> None:
     with SimulatorProcess() as simulator:
         with pytest.raises(RuntimeError, match=r"in use|10048"):
             SimulatorProcess(port=int(simulator.url.rpartition(":")[2])).start()
-        with pytest.raises(RuntimeError, match="runs already"):
+        with pytest.raises(RuntimeError, match="is already running"):
             simulator.start()
 
 

@@ -67,7 +67,7 @@ def cache(session: NotebookSession, line: str) -> Bundle:
     if shared is not None:
         report: Any = shared.stats() if action == "stats" else shared.verify()
         rows += [(f"shared: {name}", value) for name, value in _numbers(report)] if report.available else []
-        footer += f" · shared: {shared.name}" + ("" if report.available else ", which cannot be asked now")
+        footer += f" · shared: {shared.name}" + ("" if report.available else ", which cannot be reached now")
     return table_bundle(("cache", "value"), rows, footer=footer)
 
 
@@ -96,7 +96,7 @@ def _clear(response_cache: ResponseCache, tier: Optional[str], *, sure: bool) ->
             return "nothing was removed"
         removed = shared.clear()
         return (
-            f"{shared.name} cannot be asked now" if removed is None else f"cleared {counted(removed, 'shared entry')}"
+            f"{shared.name} cannot be reached now" if removed is None else f"cleared {counted(removed, 'shared entry')}"
         )
     if not sure and not _sure(response_cache.stats().entries, str(response_cache.directory)):
         return "nothing was removed"

@@ -89,7 +89,9 @@ def _cache(cache: ResponseCache) -> Finding:
     if not cache.directory.is_dir():
         return Finding("Cache", f"none yet, in {where}")
     if not os.access(str(cache.directory), os.W_OK | os.X_OK):
-        return Finding("Cache", f"{where} cannot be written", PROBLEM, "set CLAUDE_CACHE_DIR to a folder of yours")
+        return Finding(
+            "Cache", f"{where} cannot be written", PROBLEM, "set CLAUDE_CACHE_DIR to a folder that you can write to"
+        )
     with warnings.catch_warnings(record=True) as caught, cache:
         warnings.simplefilter("always")
         stats = cache.stats()
@@ -117,11 +119,20 @@ def _shared_cache(url: Optional[str], environ: Mapping[str, str]) -> List[Findin
     policy = f"maxmemory-policy {state.policy}" if state.policy else ""
     says = ", ".join(part for part in (state.name, state.version, policy) if part)
     if not state.evicts:
-        remedy = "set maxmemory and maxmemory-policy allkeys-lru on the server: once it is full it keeps nothing new"
+        remedy = (
+            "set maxmemory and maxmemory-policy allkeys-lru on the server: once it is full, it accepts no new answers"
+        )
         return [Finding(subject, says, NOTE, remedy)]
     if find_secrets(None, environ)[0] is None:
-        remedy = "set the same CLAUDE_CACHE_SECRET for all who share"
-        return [Finding(subject, f"{says}; shared with nobody, since this machine has a key of its own", NOTE, remedy)]
+        remedy = "set the same CLAUDE_CACHE_SECRET on every machine that uses the server"
+        return [
+            Finding(
+                subject,
+                f"{says}; not shared with anybody yet, because this machine signs with its own key",
+                NOTE,
+                remedy,
+            )
+        ]
     return [Finding(subject, says)]
 
 
@@ -143,7 +154,9 @@ def _local_ledger(path: Path) -> List[Finding]:
     if isinstance(total, Finding):
         return [total]
     calls = f"{counted(total.calls, 'call')} to servers on this machine, {total.hits:,} cached"
-    return [Finding(subject, f"{calls}, in the last 24 hours, apart from real spending, in {home_relative(path)}")]
+    return [
+        Finding(subject, f"{calls}, in the last 24 hours, counted apart from real spending, in {home_relative(path)}")
+    ]
 
 
 def _last_day(path: Path, subject: str) -> Union[LedgerRow, Finding]:
@@ -182,7 +195,7 @@ def _permissions(folders: List[Path]) -> Finding:
                 "Permissions",
                 f"{home_relative(path)} belongs to another user",
                 PROBLEM,
-                "remove it, or use a folder of yours",
+                "remove it, or use a folder that belongs to you",
             )
         if stat.S_ISLNK(status.st_mode):
             return Finding(

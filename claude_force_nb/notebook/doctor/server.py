@@ -151,10 +151,14 @@ def _answer(server: str, answer: _Answer) -> Finding:
 
 def _clock(theirs: Optional[float], ours: float) -> Finding:
     if theirs is None:
-        says = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(ours))} UTC, which no server confirms now"
-        return Finding("Clock", says, NOTE, "compare it with another: daily budgets and the age of answers follow it")
+        says = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(ours))} UTC, which no server could confirm"
+        return Finding(
+            "Clock", says, NOTE, "compare it with another clock: daily budgets and the age of answers depend on it"
+        )
     ahead = ours - theirs
     if abs(ahead) <= _CLOCK_SECONDS:
         return Finding("Clock", "as the server's", OK)
     says = f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
-    return Finding("Clock", says, NOTE, "set the clock of this machine: daily budgets and the age of answers follow it")
+    return Finding(
+        "Clock", says, NOTE, "correct the clock of this machine: daily budgets and the age of answers depend on it"
+    )

@@ -73,8 +73,8 @@ def test_the_magic_without_a_server(both: ResponseCache, server: RedisServer, tm
     with pytest.warns(CacheWarning, match="cannot be used now"):
         shown = said(both, "stats")
     assert "entries 3" in shown
-    assert "cannot be asked now" in shown
-    assert "cannot be asked now" in said(both, "clear shared --yes")
+    assert "cannot be reached now" in shown
+    assert "cannot be reached now" in said(both, "clear shared --yes")
     with ResponseCache(tmp_path / "other", secret=SECRET, environ={}) as alone:
         assert said(alone, "clear --yes") == "cleared 0 entries"
         with pytest.raises(OptionError, match="no shared cache is configured"):

@@ -77,7 +77,7 @@ def test_groups_and_spans(ledger: Ledger, clock: Clock) -> None:
 def test_nothing_was_asked(ledger: Ledger) -> None:
     """No empty table: one line that says so, with the budget that there is; looking makes no file."""
     shown = cost_bundle(ledger, "model", "7d", now=NOON, below=[budget_line(Budget(5)), budget_line(Budget(None))])
-    line = "nothing was asked yet · all notebooks of this user, since 7d · $5.00 of the $5.00 budget left"
+    line = "no answers yet · all notebooks of this user, since 7d · $5.00 of the $5.00 budget left"
     assert shown["text/plain"] == line
     assert not ledger.path.exists()
 

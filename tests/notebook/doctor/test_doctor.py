@@ -114,7 +114,7 @@ def test_nothing_listens(look: Callable[..., Dict[str, Finding]]) -> None:
     assert "refused" in found["Server"].says
     assert found["Clock"].state == "note"
     says = found["Clock"].says
-    assert says.endswith(" UTC, which no server confirms now")
+    assert says.endswith(" UTC, which no server could confirm")
     assert abs(calendar.timegm(time.strptime(says[:16], "%Y-%m-%d %H:%M")) - time.time()) < 120
     assert look(base_url="simulator")["Clock"].state == "ok"
 
@@ -261,7 +261,7 @@ def test_the_shared_cache_has_a_row(look: Callable[..., Dict[str, Finding]], mon
         assert (full.state, "allkeys-lru" in full.remedy) == ("note", True)
         monkeypatch.delenv("CLAUDE_CACHE_SECRET")
         server.client(password="a-password-nobody-sees").config_set("maxmemory-policy", "allkeys-lfu")
-        assert "shared with nobody" in look(cache_url=url)["Shared cache"].says
+        assert "not shared with anybody" in look(cache_url=url)["Shared cache"].says
     finally:
         server.stop()
     monkeypatch.setenv("CLAUDE_CACHE_URL", url)  # as the cache itself, it is found in the environment
