@@ -11,13 +11,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Callable
 
 from aiohttp import web
 
 from .exchange import logged_requests
 from .faults import FaultRule
+from .nesting import load_body
 from .state import ServerState
 
 __all__ = ["control"]
@@ -43,7 +43,7 @@ async def control(state: ServerState, request: web.BaseRequest, reset: Callable[
         return web.json_response({})
     if what == ("POST", "faults"):
         try:
-            data = json.loads(raw)
+            data = load_body(raw)
             rules = [FaultRule.from_json(rule) for rule in (data if isinstance(data, list) else [data])]
         except (ValueError, TypeError) as error:
             return _error(400, str(error))

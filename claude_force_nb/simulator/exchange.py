@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from aiohttp import web
 
 from .failures import ApiFailure, error_body
+from .nesting import load_body
 from .state import ServerState
 
 __all__ = ["MAX_BODY_BYTES", "ClientLeft", "Exchange", "LoggedRequest", "logged_requests", "compact"]
@@ -83,7 +84,7 @@ class Exchange:
             failure = ApiFailure(413, "Request exceeds the maximum size")
         elif raw:
             try:
-                body = json.loads(raw)
+                body = load_body(raw)
             except (ValueError, RecursionError):
                 failure = ApiFailure(400, "The request body is not valid JSON")
         # Otherwise a large batch would stay in memory as long as it is in the log.

@@ -15,6 +15,8 @@ _parser = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_pa
 _CATEGORIES = {"CATEGORY_DIGIT": "1", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " "}
 _TRIED = string.ascii_letters + string.digits + " -_.,"
 _LONGEST = 1000
+# The parser goes down into each.
+_MOST_GROUPS = 100
 
 
 class _NoIdea(Exception):
@@ -23,6 +25,8 @@ class _NoIdea(Exception):
 
 def matching(pattern: str) -> Optional[str]:
     """Return a text in which `pattern` is found; None if it is not a valid expression, or too complex."""
+    if pattern.count("(") > _MOST_GROUPS:
+        return None
     try:
         text = _sequence(_parser.parse(pattern))
         return text if len(text) <= _LONGEST and re.search(pattern, text) else None

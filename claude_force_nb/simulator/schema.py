@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any, Mapping, Optional
 
+from .nesting import is_too_deep
 from .patterns import matching
 
 __all__ = ["asked_schema", "example", "misfit"]
@@ -34,6 +35,8 @@ def _json_behind(pattern: re.Pattern[str], text: Any) -> Optional[Mapping[str, A
     """Return the last JSON object that follows `pattern` in a text; None if there is none."""
     found: Optional[Mapping[str, Any]] = None
     for match in pattern.finditer(text) if isinstance(text, str) else ():
+        if is_too_deep(text, match.end()):
+            continue
         try:
             value, _ = json.JSONDecoder().raw_decode(text, match.end())
         except (ValueError, RecursionError):
