@@ -237,7 +237,7 @@ class CallOptions:
         for name in names:
             value = self.__dict__[name]
             check = _CHECKS.get(name)
-            if check is not _MAPPING and isinstance(value, (list, tuple, dict)):
+            if check is not _MAPPING and isinstance(value, (list, tuple, dict, set, frozenset)):
                 _check_depth(value, name)
             if check is not None and value is not _DEFAULTS[name]:
                 check(value, name)

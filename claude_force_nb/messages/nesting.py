@@ -39,7 +39,7 @@ def check_depth(value: Any) -> None:
         part, depth = parts.pop()
         if isinstance(part, Mapping):
             items = list(part.values())
-        elif isinstance(part, (list, tuple)):
+        elif isinstance(part, (list, tuple, set, frozenset)):
             items = list(part)
         else:
             continue

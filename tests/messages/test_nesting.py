@@ -179,8 +179,10 @@ def test_data_that_would_end_the_process() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("option", ["thinking", "effort", "stop", "memory", "sample"])
-@pytest.mark.parametrize("value", TOO_DEEP, ids=NAMES)
+@pytest.mark.parametrize("option", ["thinking", "effort", "stop", "memory", "sample", "model", "system", "temperature"])
+@pytest.mark.parametrize(
+    "value", [*TOO_DEEP, nested(lambda value: frozenset([value]), 5_000)], ids=[*NAMES, "frozenset"]
+)
 def test_options_that_cannot_be_shown(claude_fake: Any, option: str, value: Any) -> None:
     """An option with such a value is refused by its name, and not by a crash on the way to the message."""
     with pytest.raises(ClaudeForceError) as raised:
