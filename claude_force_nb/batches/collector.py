@@ -167,5 +167,5 @@ def _remedy(batch_id: str) -> str:
     """Return what to do about a batch that the API does not show: that of another workspace, of a revoked key, or one that is gone."""
     return (
         "; the rows were sent and may be billed: run again with a key of the workspace that sent them to collect the answers,"
-        f" or %claude_jobs forget {batch_id} and run again to send them anew"
+        f" or %claude_jobs forget {batch_id} and run again to resend them"
     )

@@ -136,7 +136,7 @@ class Sender:
                 warned = True
                 ids = ", ".join(info.id for info in running)
                 warn(
-                    f"job {part.job}: the answer to its creation was lost; {ids} may be it, and nothing is sent again until that has ended",
+                    f"job {part.job}: the response to its creation was lost; it may be {ids}, so nothing is sent again until that has ended",
                     ClaudeForceWarning,
                 )
             await backoff.wait()

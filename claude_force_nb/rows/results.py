@@ -188,7 +188,7 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         if chosen and all(type(each) is bool or type(each).__name__ in ("bool_", "bool") for each in chosen):
             if len(chosen) != len(self):
                 raise OptionError(
-                    f"{counted(len(chosen), 'time')} True or False for {counted(len(self), 'row')}; give one for each row"
+                    f"{counted(len(chosen), 'value')} of True or False for {counted(len(self), 'row')}; give one for each row"
                 )
             return self._part([place for place, each in enumerate(chosen) if each])
         return self._part([range(len(self))[place] for place in chosen])

@@ -145,7 +145,7 @@ def own_target(path: AnyPath) -> str:
         if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
             raise OSError(errno.EPERM, "it is a link that belongs to another user", name)
         if not os.path.exists(name):
-            raise OSError(errno.ELOOP, "it is a link that leads to no file", name)
+            raise OSError(errno.ELOOP, "it is a link to a file that does not exist", name)
         project = project_of(name, or_working_directory=False)
         if project is not None and not is_inside(name, project):
             raise OSError(errno.ELOOP, "it is a link out of its project; use the file itself", name)

@@ -129,7 +129,7 @@ def test_a_project_does_not_choose_who_answers(recorded: Dict[str, Any], tmp_pat
     with LiveKernel(kernel_environment(recorded["url"], tmp_path), str(tmp_path)) as kernel:
         kernel.run("%load_ext claude_force_nb")
         ignored = kernel.run("%claude stream=off Are you there?")
-        assert "answers is ignored, because a project file must not decide this" in ignored.stderr
+        assert "answers is ignored, because a project file may not set this" in ignored.stderr
         kernel.run("%claude_config trust=on")
         assert "z.answers.jsonl" in kernel.run("%claude_answers").text
     assert json.loads((tmp_path / "z.answers.jsonl").read_bytes().splitlines()[0])["version"] == 1

@@ -178,7 +178,7 @@ def test_a_stop_that_comes_before_the_source_is_made_ends_the_cell(kernel: LiveK
     """A Stop while the cell does something else without awaiting is not forgotten: the source is not even begun."""
     kernel.run("import os, signal, time\nbegun = []")
     code = "os.kill(os.getpid(), signal.SIGINT)\n%claude_batch begun.append(1) or [time.sleep(20)]"
-    assert kernel.run(code).traceback == ["Interrupted: the source was still being made; nothing was sent"]
+    assert kernel.run(code).traceback == ["Interrupted: the source was still being prepared; nothing was sent"]
     assert kernel.value("begun") == "[]"
 
 
@@ -195,8 +195,8 @@ def test_stop_ends_what_the_source_does(kernel: LiveKernel, server: Simulator) -
         "        yield 'slow %d' % number"
     )
     for source, line in (
-        ("[time.sleep(0.01) for _ in range(6000)]", "the source was still being made; nothing was sent"),
-        ("slow([60])", "the first row was still being made; nothing was sent"),
+        ("[time.sleep(0.01) for _ in range(6000)]", "the source was still being prepared; nothing was sent"),
+        ("slow([60])", "the first row was still being prepared; nothing was sent"),
     ):
         message = kernel.send(f"print('up', flush=True)\n%claude_batch {source}")
         kernel.wait_for_output(message, "up")

@@ -92,7 +92,7 @@ def test_a_source_of_rows_gives_columns_that_are_recorded(tmp_path: Path) -> Non
             "reviews models=haiku,hiku": "hiku",
             "reviews agents=reviewer,nobody": "nobody",
             "reviewz models=haiku": "did you mean 'reviews'?",
-            "iter(reviews) models=haiku": "can be read once only: compare a list of it",
+            "iter(reviews) models=haiku": "can be read only once; compare a list of it instead",
             "[] models=haiku": "is empty; nothing was sent",
             "limit=3 models=haiku": "limit= is for rows",
             "reviews into=x.jsonl": "into= of a comparison is a variable",

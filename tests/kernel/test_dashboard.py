@@ -360,7 +360,7 @@ def test_a_blocking_magic_and_pause_do_not_lock_each_other(kernel: LiveKernel, s
     kernel.run("session.orchestrator.pause()")
     assert kernel.value("ask('known').cached") == "True"
     refused = kernel.run("ask('new')")
-    line = "ClaudeForceError: calls are paused, and Resume would not be heard while this waits: press Resume first, then run it again"
+    line = "ClaudeForceError: calls are paused, and the Resume button cannot work while this cell waits; press Resume first, then run it again"
     assert refused.traceback == [line]
     assert refused.seconds < 5
     kernel.run("%%time\n_ = %claude_batch ['new 1', 'new 2'] model=haiku")

@@ -26,8 +26,8 @@ def test_a_question_in_the_loading_cell(fresh: LiveKernel) -> None:
     """IPython has taken it for help on its last word; the cell says so and stops, and does what it says when run again."""
     code = "%load_ext claude_force_nb\nreached = 1\nanswer = %claude model=haiku What is up?"
     assert one_line(fresh.run(code)) == (
-        "ClaudeForceError: the extension is loaded, now run this again: IPython had already taken "
-        "'answer = %claude model=haiku What is up?' for a request for help; a script is started with ipython --ext=claude_force_nb"
+        "ClaudeForceError: the extension is loaded; run this again, because IPython had already taken "
+        "'answer = %claude model=haiku What is up?' for a request for help; start a script with ipython --ext=claude_force_nb"
     )
     assert fresh.value("'reached' in globals()") == "False"
     only_answer(fresh.run(code))
@@ -52,7 +52,7 @@ def test_a_script(server: Simulator, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "IPython", "--no-banner"]
     first = subprocess.run([*command, str(script)], env=environment, capture_output=True, encoding="utf-8", timeout=100)
     shown = first.stdout + first.stderr
-    assert "a script is started with ipython --ext=claude_force_nb" in shown
+    assert "start a script with ipython --ext=claude_force_nb" in shown
     assert "Traceback" not in shown
     command += ["--ext=claude_force_nb"]
     second = subprocess.run(

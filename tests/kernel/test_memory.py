@@ -187,7 +187,7 @@ def test_an_agent_of_the_notebook(shared: LiveKernel, server: Simulator) -> None
     shared.run("%%claude agent=poet\nroses")
     body = server.requests[-1].body
     assert (body["system"], body["model"], body["max_tokens"]) == ("Answer in {{ verse }}.", "claude-haiku-5-5", 77)
-    assert "defined anew" in shared.run("%%claude_agent poet\nAnswer in rhyme.").text
+    assert "defined again" in shared.run("%%claude_agent poet\nAnswer in rhyme.").text
     shared.run("%%claude agent=poet\nroses")
     assert server.requests[-1].body["system"] == "Answer in rhyme."
     assert server.requests[-1].body["model"] == "claude-sonnet-5-5"
@@ -196,7 +196,7 @@ def test_an_agent_of_the_notebook(shared: LiveKernel, server: Simulator) -> None
     assert "this notebook, cell [" in text
     assert "this notebook, cell [" in shared.run("%claude_agents").text
     before = shared.run("%%claude_agent tester\nTest.").text
-    assert "goes before the one that is built in" in before
+    assert "takes precedence over the built-in one" in before
     assert "poet" in shared.complete("%%claude agent=po")
     assert set(shared.run("%%claude_agent --help\n ").text.split()) >= {"model=", "description="}
 

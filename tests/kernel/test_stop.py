@@ -75,10 +75,10 @@ def test_stop_ends_a_waiting_cell_with_one_line(kernel: LiveKernel, hanging: Sim
     """Stop ends the cell with one line, into= holds what there was, the call is cancelled, and the next cell works."""
     # The Stop came while the cell did something else, and is not forgotten.
     early = kernel.run("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n%claude hello")
-    assert early.traceback == ["Interrupted: stopped before an answer came; run again to ask again"]
+    assert early.traceback == ["Interrupted: stopped before any answer arrived; run again to ask again"]
     assert hanging.counters.calls == 0
     cell = stopped(kernel, hanging, "%%claude into=partial\nhello")
-    assert cell.traceback == ["Interrupted: stopped before an answer came; run again to ask again"]
+    assert cell.traceback == ["Interrupted: stopped before any answer arrived; run again to ask again"]
     assert kernel.value("partial.status, partial.text, type(partial.error).__name__") == "stopped  RunInterrupted"
     assert kernel.value("6 * 7") == "42"
     with Simulator() as quick:
@@ -152,7 +152,7 @@ def test_stop_ends_the_wait_before_a_retry(kernel: LiveKernel) -> None:
         kernel.wait_for_output(message_id, "waiting")
         kernel.interrupt()
         assert kernel.wait(message_id).traceback == [
-            "Interrupted: stopped before an answer came; run again to ask again"
+            "Interrupted: stopped before any answer arrived; run again to ask again"
         ]
         limited.heal()
     assert kernel.value("6 * 7") == "42"

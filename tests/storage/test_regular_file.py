@@ -103,7 +103,7 @@ def test_a_link_is_followed_only_to_a_file_that_is_there(tmp_path: Path) -> None
     assert own_target(tmp_path / "new.jsonl") == str(tmp_path / "new.jsonl")
     assert own_target(tmp_path / "link.jsonl") == str(real)
     for name, reason in [
-        ("dangling.jsonl", "leads to no file"),
+        ("dangling.jsonl", "link to a file that does not exist"),
         ("device.jsonl", "not a regular"),
         (".", "not a regular"),
     ]:

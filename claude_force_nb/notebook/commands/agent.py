@@ -109,6 +109,6 @@ def _goes_before(library: AgentLibrary, name: str) -> str:
     except ConfigurationError:  # it does not exist, or its file is invalid
         return ""
     if before.source.startswith("this notebook"):
-        return " anew"
-    where = "the one that is built in" if before.source == BUILT_IN else before.source
-    return f" and goes before {where}"
+        return " again"
+    where = "the built-in one" if before.source == BUILT_IN else before.source
+    return f" and takes precedence over {where}"

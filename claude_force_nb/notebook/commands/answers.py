@@ -34,7 +34,7 @@ REFERENCE = Reference(
             "the answers of this session so far, and each one from now on, go into the file",
             "a path; redact=prompts leaves out what was asked",
         ),
-        ("use", "the file answers, then the cache, then a call", "a path; max_age_days=30 passes over older answers"),
+        ("use", "the file answers, then the cache, then a call", "a path; max_age_days=30 ignores older answers"),
         ("frozen", "only the file answers: no key, no network", "a path"),
         ("off", "use no file", ""),
         ("save", "write the file now; it is also written after each cell", ""),
@@ -98,14 +98,14 @@ def _read_words(session: NotebookSession, words: str) -> Tuple[str, Dict[str, An
     try:
         split = shlex.split(words, posix=os.name == "posix")
     except ValueError:
-        raise OptionError(f"a quote is opened and not closed in: {words}") from None
+        raise OptionError(f"a quote is not closed in: {words}") from None
     for word in split:
         name, equals, value = word.partition("=")
         if equals and name in _FILE_OPTIONS:
             options[name] = read_setting("answers_" + name, value, where="%claude_answers")
         elif equals and name.isidentifier():
             near = did_you_mean(name, _FILE_OPTIONS)
-            raise OptionError(f"%claude_answers knows {' and '.join(_FILE_OPTIONS)} behind the path, not {name}{near}")
+            raise OptionError(f"%claude_answers accepts {' and '.join(_FILE_OPTIONS)} after the path, not {name}{near}")
         else:
             path.append(word.strip("\"'"))
     return " ".join(path), options

@@ -123,12 +123,12 @@ async def _open(
     """
     name = expression if len(expression) <= _NAME_CHARACTERS else expression[: _NAME_CHARACTERS - 1] + "…"
     names = ChainMap(dict(local_names), session.front_end.names)
-    async with ending_on_stop("the source was still being made; nothing was sent"):
+    async with ending_on_stop("the source was still being prepared; nothing was sent"):
         value = evaluate_source(expression, names)
     client = find_cluster(value)
     if client is not None:
         value = await fetch_rows(client, value)
-    async with ending_on_stop("the source was still being made; nothing was sent"):
+    async with ending_on_stop("the source was still being prepared; nothing was sent"):
         source = open_source(
             value,
             name=name,
@@ -162,7 +162,7 @@ async def _arguments(
         session.front_end.names,
         further=session.recent_cells.as_of_now(),
     )
-    async with ending_on_stop("the first row was still being made; nothing was sent"):
+    async with ending_on_stop("the first row was still being prepared; nothing was sent"):
         source.check(template, call.get("variables"))
         for name in (each for each in source.shadowed if each in local_names or each in session.front_end.names):
             where = f"{name} in {{{{ }}}} is a column of {source.name}"

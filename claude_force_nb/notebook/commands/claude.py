@@ -206,7 +206,7 @@ class _Question:
 
     def _describe(self) -> str:
         count = 0 if self._partial is None else len(self._partial.text)
-        so_far = f"after {counted(count, 'character')} of the answer" if count else "before an answer came"
+        so_far = f"after {counted(count, 'character')} of the answer" if count else "before any answer arrived"
         return f"stopped {so_far}; run again to ask again"
 
     def _stopped(self, error: BaseException) -> ClaudeResult:

@@ -128,7 +128,7 @@ async def _compare_prompt(
     began = time.monotonic()
 
     def stopped() -> str:
-        return f"stopped after {time.monotonic() - began:.0f} s; the answers that have come are in the cache; run again for the others"
+        return f"stopped after {time.monotonic() - began:.0f} s; the answers received so far are in the cache; run again for the rest"
 
     try:
         results = await interruptible(_ask_all(orchestrator, prompt, calls, session.front_end.cell_id()), stopped)

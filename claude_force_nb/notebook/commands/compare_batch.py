@@ -23,7 +23,7 @@ from .call_arguments import call_arguments, hide_columns, take_option
 
 __all__ = ["compare_rows"]
 
-_STOPPED = "the source was still being made; nothing was sent"
+_STOPPED = "the source was still being prepared; nothing was sent"
 
 
 class _Column:
@@ -96,7 +96,7 @@ async def compare_rows(
     live = LiveLine(progress, way, in_kernel=session.front_end.in_kernel)
 
     def stopped() -> str:
-        return f"{progress.share()}; the answers that have come are in the cache; run again for the others"
+        return f"{progress.share()}; the answers received so far are in the cache; run again for the rest"
 
     try:
         made = BatchComparison(tuple(await interruptible(_run_all(orchestrator, columns, progress, live), stopped)))
@@ -128,7 +128,9 @@ async def _columns(
         for place in places:
             source = open_source(value, name=expression, **of_source)
             if source.is_once:
-                raise SourceError(f"{source.name} can be read once only: compare a list of it; nothing was sent")
+                raise SourceError(
+                    f"{source.name} can be read only once; compare a list of it instead; nothing was sent"
+                )
             call = call_arguments({**options, **place, "raw": template is None}, settings, local_names, names)
             source.check(template, call.get("variables"))
             hide_columns(call, source.shadowed)

@@ -73,7 +73,7 @@ def config(settings: Settings, line: str, *, names: Mapping[str, Any], environ: 
     values: Dict[str, Any] = dict(parse_pairs(line, (*SETTINGS, "trust"), "%claude_config"))
     trust = values.pop("trust", None)
     if trust not in (None, "on", "off"):
-        raise OptionError(f"%claude_config: trust takes on or off, not {trust!r}")
+        raise OptionError(f"%claude_config: trust must be on or off, not {trust!r}")
     named = names.get(values.get("prices", ""))
     if isinstance(named, Mapping):
         values["prices"] = read_prices(named, source=values["prices"])
@@ -158,7 +158,7 @@ def config_bundle(
             value = shown_address(value)
         rows.append((name, _shown(value), source, option.meaning))
     if settings.value("base_url") == SIMULATOR:
-        rows.append(("API key", "not needed", "", "the simulator is not shown any"))
+        rows.append(("API key", "not needed", "", "no key is sent to the simulator"))
     else:
         key = describe_key(environ)
         rows.append(("API key", key.shown, key.source, "never shown, logged or kept"))

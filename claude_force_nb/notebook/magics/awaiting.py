@@ -57,7 +57,7 @@ async def _call(work: Callable[[], Awaitable[T]], held: Callable[[], bool]) -> T
         while not (await asyncio.wait([task], timeout=_POLL_SECONDS))[0]:
             if held():
                 raise ClaudeForceError(
-                    "calls are paused, and Resume would not be heard while this waits: press Resume first, then run it again"
+                    "calls are paused, and the Resume button cannot work while this cell waits; press Resume first, then run it again"
                 )
         result, error = task.result()
         if error is not None:

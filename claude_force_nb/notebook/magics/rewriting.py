@@ -141,8 +141,8 @@ def check_loading_cell(names: Collection[str]) -> None:
             shown = line.strip()
             shown = shown if len(shown) <= _SHOWN_CHARACTERS else shown[: _SHOWN_CHARACTERS - 1] + "…"
             raise ClaudeForceError(
-                f"the extension is loaded, now run this again: IPython had already taken {shown!r} for a request for help; "
-                "a script is started with ipython --ext=claude_force_nb"
+                f"the extension is loaded; run this again, because IPython had already taken {shown!r} for a request for help; "
+                "start a script with ipython --ext=claude_force_nb"
             )
 
 

@@ -93,7 +93,7 @@ def _check_project(settings: Settings, project: ProjectFile, name: str, text: st
     )
     if not allowed and not project.trusted:
         raise OptionError(
-            f"a project does not decide {name}, unless you trust it: --save=user writes to your own file, and "
+            f"a project file may not set {name} unless you trust it: --save=user writes to your own file, and "
             "%claude_config trust=on trusts this project; nothing was written"
         )
 
@@ -111,7 +111,7 @@ def _holds(text: str, secret: str) -> bool:
 def _toml_value(name: str, typed: Any) -> Any:
     """Return a value for TOML: text, unless it is a boolean or a number."""
     if not isinstance(typed, str):
-        raise OptionError(f"{name} is an object of this notebook: put it into a file first; nothing was written")
+        raise OptionError(f"{name} is an object in this notebook; save it to a file first; nothing was written")
     value = SETTINGS[name].read(typed)
     if isinstance(value, (bool, int)):
         return value

@@ -76,9 +76,7 @@ class Settings:
         ignored = [name for name in project.values if SETTINGS[name].project == "personal"]
         if ignored and not project.trusted:
             names, are = ", ".join(ignored), "are" if len(ignored) > 1 else "is"
-            line = (
-                f"{project.path}: {names} {are} ignored, because a project file must not decide this; {project.remedy}"
-            )
+            line = f"{project.path}: {names} {are} ignored, because a project file may not set this; {project.remedy}"
             warn(line, ClaudeForceWarning)
 
     def trust_project(self, trusted: bool) -> None:

@@ -73,7 +73,7 @@ def with_changes(content: bytes, table: Sequence[str], changes: Mapping[str, Any
         text = re.sub(r"(?<!\r)\n", "\r\n", text)
     changed = text.encode("utf-8")
     if parse_toml(changed) != _expected(before, table, changes):
-        raise ValueError("its layout does not let this be added")
+        raise ValueError("this cannot be added to its layout")
     return changed
 
 

@@ -71,4 +71,4 @@ def check_quotation(name: str, value: str) -> None:
         remedy = f"give it a name in a cell, and write {name}=NAME"
     else:
         remedy = f"write {name}={quote}{value}{quote}"
-    raise OptionError(f"the value of {name} has quotes of its own, which a line takes away as a shell does; {remedy}")
+    raise OptionError(f"the value of {name} contains quotes, which a magic line removes as a shell would; {remedy}")

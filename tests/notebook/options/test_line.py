@@ -88,7 +88,7 @@ def test_quotes_that_the_line_would_take_away(typed: str, parse: Any) -> None:
         parse(typed)
     line = str(raised.value)
     assert "\n" not in line
-    assert line.startswith("the value of schema has quotes of its own")
+    assert line.startswith("the value of schema contains quotes, which a magic line removes")
     assert line.endswith("write " + _LOSING[typed])
     options = parse(_LOSING[typed]).options
     assert options["schema"] in typed or options["schema"] == "NAME"
