@@ -80,6 +80,10 @@ def test_a_stopped_cell_leaves_its_batch_running_and_attach_collects_it(kernel: 
         assert len(wrong.traceback) == 1
         assert wrong.traceback[0].startswith(line), wrong.traceback
     assert "is forgotten" in kernel.run(f"%claude_jobs forget {job}").text
+    listed_text = kernel.run("%claude_jobs").text
+    assert job not in listed_text
+    for other in re.findall(r"^([0-9a-f]{6})  ", listed_text, re.MULTILINE):  # of another test
+        kernel.run(f"%claude_jobs forget {other}")
     assert "no batch jobs" in kernel.run("%claude_jobs").text
 
 
