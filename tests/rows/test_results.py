@@ -38,7 +38,7 @@ def test_invalid_indexes() -> None:
         batch[8]
     with pytest.raises(IndexError):
         batch[[1, 8]]
-    with pytest.raises(OptionError, match="2 times True or False for 8 rows"):
+    with pytest.raises(OptionError, match="2 values of True or False for 8 rows"):
         batch[[True, False]]
     with pytest.raises(TypeError):
         batch["failed"]  # type: ignore[call-overload]
