@@ -25,7 +25,7 @@ from .calls.elsewhere import CallsElsewhere
 from .calls.events import Event, EventEmitter, Listener
 from .calls.options import CallOptions
 from .calls.recorder import Recorder
-from .calls.settings import Accounts, CacheSettings, CallSettings, check_objects
+from .calls.settings import Accounts, CacheSettings, CallSettings, check_arguments
 from .calls.snapshot import Snapshot
 from .calls.status import CallStatus
 from .costs.budget import Budget, DailyBudget
@@ -130,8 +130,8 @@ class AsyncAgentOrchestrator:
         environ: Optional[Mapping[str, str]] = None,
         notebook: Optional[str] = None,
     ) -> None:
+        check_arguments(locals())
         environ = os.environ if environ is None else environ
-        check_objects(cache=cache, agents=agents, memory=memory, prices=prices)
         settings = CallSettings(max_concurrent, max_retries, timeout_seconds, default_model, default_max_tokens)
         self.transport: Transport = transport or ApiTransport(
             api_key=api_key, base_url=base_url, allow_http=allow_http, client=client, environ=environ

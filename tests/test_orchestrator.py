@@ -48,6 +48,17 @@ Make = Callable[..., AsyncAgentOrchestrator]
 SOON: Dict[str, Any] = {"retry_after_seconds": 0.01}
 
 
+def _nested() -> List[Any]:
+    inner: List[Any] = []
+    for _ in range(5000):
+        inner = [inner]
+    return inner
+
+
+# What nothing that goes down into it can show.
+DEEP = _nested()
+
+
 async def until(reached: Callable[[], bool]) -> None:
     """Wait for what the server's thread does."""
     while not reached():  # noqa: ASYNC110
@@ -73,7 +84,22 @@ def ledger_rows(orchestrator: AsyncAgentOrchestrator) -> List[Any]:
         ("ledger", "none", "Ledger"),
         ("ledger", False, "None"),
         ("ledger", Path("costs.db"), "Ledger"),
+        ("ledger", [], "Ledger"),
+        ("cache_dir", ["a-long-password"], "a path"),
+        ("cache_dir", b"folder", "a path"),
+        ("answers", 5, "AnswerFile"),
+        ("answers_mode", ["use"], "text"),
+        ("base_url", ["https://user:a-long-password@gateway.example"], "text"),
+        ("transport", "https://user:a-long-password@gateway.example", "FakeTransport"),
+        ("environ", [("ANTHROPIC_API_KEY", "a-long-password")], "os.environ"),
+        ("on_event", "print", "a function"),
+        ("budget", [1], "US dollars"),
+        ("daily_budget", {"usd": 1}, "US dollars"),
+        ("max_concurrent", [DEEP], "whole number"),
+        ("cache_ttl_hours", DEEP, "hours"),
+        ("cache_max_size_mb", DEEP, "megabytes"),
     ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_objects_of_another_class_are_refused(make: Make, name: str, value: Any, remedy: str) -> None:
     """In one line that says what to give instead, and does not repeat what may hold a password."""
@@ -81,6 +107,23 @@ def test_objects_of_another_class_are_refused(make: Make, name: str, value: Any,
         make(**{name: value})
     assert "password" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [5, b"x", object(), DEEP], ids=["number", "bytes", "object", "nested"])
+@pytest.mark.parametrize(
+    "name", ["template", "on_result", "via", "into", "max_concurrent", "agent_column", "model_column"]
+)
+def test_arguments_of_a_run_of_another_type_are_refused(
+    run: Any, make: Make, simulator: Simulator, name: str, value: Any
+) -> None:
+    """In one line, before anything is sent and paid: a function is called only when an answer is there."""
+    if name == "max_concurrent" and value == 5:
+        value = 0.5
+    start = make().run_stream if name == "into" else make().run_many
+    with pytest.raises(OptionError, match=f"^{name} must be ") as caught:
+        run(start(["p"], **{name: value}))
+    assert "\n" not in str(caught.value)
+    assert simulator.counters.calls == 0
 
 
 # --- cache

@@ -8,7 +8,7 @@ import logging
 import time
 from contextlib import asynccontextmanager, contextmanager
 from threading import Lock
-from typing import Any, AsyncGenerator, AsyncIterator, Dict, Iterator, Mapping, Optional, Protocol
+from typing import Any, AsyncGenerator, AsyncIterator, Dict, Iterator, Mapping, Optional, Protocol, runtime_checkable
 
 from claude_force_nb.errors import (
     ApiError,
@@ -41,6 +41,7 @@ _MESSAGES_PATH = "/v1/messages"
 _COUNT_PATH = "/v1/messages/count_tokens"
 
 
+@runtime_checkable
 class Transport(Protocol):
     """What the orchestrator needs from a transport; `claude_force_nb.testing.FakeTransport` is another implementation."""
 

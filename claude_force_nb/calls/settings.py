@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import abc
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
+from numbers import Number
 from typing import Any, Callable, Mapping, Optional, Tuple, Union
 
 from claude_force_nb.agents import AgentLibrary
-from claude_force_nb.answers import RecordedAnswers
+from claude_force_nb.answers import AnswerFile, RecordedAnswers
+from claude_force_nb.api.transport import Transport
 from claude_force_nb.cache import RecordKeys, ResponseCache, record_keys
 from claude_force_nb.costs.budget import Budget, DailyBudget
 from claude_force_nb.costs.ledger import Ledger, default_ledger_path
@@ -20,16 +23,49 @@ from claude_force_nb.vocabulary import whole_number_fault
 
 from .options import CallOptions
 
-__all__ = ["Accounts", "CacheSettings", "CallSettings", "check_objects", "check_whole_number"]
+__all__ = ["Accounts", "CacheSettings", "CallSettings", "check_arguments", "check_whole_number"]
 
 AnyBudget = Union[Budget, DailyBudget]
 
-# For each argument that takes an object: its class, and a hint for a user who passed something else.
-_OBJECTS: Mapping[str, Tuple[type, str]] = {
-    "cache": (ResponseCache, "enable_cache=False for none, cache_dir= for a folder, cache_url= for a server"),
-    "agents": (AgentLibrary, "AgentLibrary(folder) for the agents in a folder"),
-    "memory": (Memory, "Memory() for conversations of its own; use_memory= of a call says whether they are used"),
-    "prices": (PriceTable, "load_prices().with_overrides({...}) for prices of your own"),
+_PATH = (str, os.PathLike)
+# For each argument: the types it accepts besides None, what to call them, and a hint for a user who passed something
+# else.
+_ARGUMENTS: Mapping[str, Tuple[Tuple[Any, ...], str, str]] = {
+    "cache": (
+        (ResponseCache,),
+        "a ResponseCache or None",
+        "enable_cache=False for none, cache_dir= for a folder, cache_url= for a server",
+    ),
+    "cache_dir": (_PATH, "a path", ""),
+    "cache_ttl_hours": ((Number,), "a number of hours", ""),
+    "cache_max_size_mb": ((Number,), "a number of megabytes", ""),
+    "answers": ((AnswerFile, *_PATH), "a path or an AnswerFile", ""),
+    "answers_mode": ((str,), "text", ""),
+    "base_url": ((str,), "text", ""),
+    "transport": (
+        (Transport,),
+        "an object with the methods of api.transport.Transport, or None",
+        "testing.FakeTransport is one",
+    ),
+    "agents": ((AgentLibrary,), "an AgentLibrary or None", "AgentLibrary(folder) for the agents in a folder"),
+    "memory": (
+        (Memory,),
+        "a Memory or None",
+        "Memory() for conversations of its own; use_memory= of a call says whether they are used",
+    ),
+    "prices": ((PriceTable,), "a PriceTable or None", "load_prices().with_overrides({...}) for prices of your own"),
+    "budget": ((Budget, Number, str), "an amount of US dollars, a Budget or None", ""),
+    "daily_budget": ((DailyBudget, Number, str), "an amount of US dollars, a DailyBudget or None", ""),
+    "max_concurrent": ((Number,), "a whole number", ""),
+    "max_retries": ((Number,), "a whole number", ""),
+    "on_event": ((abc.Callable,), "a function or None", ""),
+    "environ": ((abc.Mapping,), "a mapping, such as os.environ", ""),
+    "template": ((str,), "text", ""),
+    "on_result": ((abc.Callable,), "a function or None", ""),
+    "via": ((str,), "text", ""),
+    "into": (_PATH, "a path", ""),
+    "agent_column": ((str,), "the name of a column", ""),
+    "model_column": ((str,), "the name of a column", ""),
 }
 
 
@@ -41,13 +77,17 @@ def check_whole_number(value: int, name: str, least: int) -> int:
     return value
 
 
-def check_objects(**given: Any) -> None:
-    """Raise OptionError if an argument of an orchestrator is not None and not of the class in `_OBJECTS`."""
-    for name, value in given.items():
-        kind, remedy = _OBJECTS[name]
-        if value is not None and not isinstance(value, kind):
-            # Never show the value, which may be an address with a password.
-            raise OptionError(f"{name} must be a {kind.__name__} or None, not of type {type(value).__name__}; {remedy}")
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Raise OptionError if an argument of an orchestrator or of a run is neither None nor of a type in `_ARGUMENTS`.
+
+    Other arguments, which are checked where they are used, may be among those given.
+    """
+    for name, (kinds, expected, remedy) in _ARGUMENTS.items():
+        value = given.get(name)
+        if value is not None and not isinstance(value, kinds):
+            hint = f"; {remedy}" if remedy else ""
+            # Never show the value, which may be an address with a password, or too deeply nested to be shown.
+            raise OptionError(f"{name} must be {expected}, not of type {type(value).__name__}{hint}")
 
 
 @dataclass(frozen=True)
@@ -154,7 +194,7 @@ class Accounts:
         `local` says that the server is on this machine; see `default_ledger_path`.
         """
         owns_cache, owns_daily_budget = isinstance(cache, CacheSettings), not isinstance(daily_budget, DailyBudget)
-        if isinstance(ledger, (str, bytes, os.PathLike, bool)) and ledger != "default":
+        if not (ledger is None or isinstance(ledger, Ledger) or ledger == "default"):
             raise OptionError('ledger must be a Ledger, None or "default"; Ledger(path) is one in a file of your own')
         book = Ledger(default_ledger_path(environ, local=local)) if isinstance(ledger, str) else ledger
         if daily_budget is not None and not isinstance(daily_budget, DailyBudget):

@@ -18,7 +18,7 @@ from claude_force_nb.calls.composer import Composer
 from claude_force_nb.calls.controls import Controls
 from claude_force_nb.calls.events import RequestInfo
 from claude_force_nb.calls.options import CallOptions
-from claude_force_nb.calls.settings import Accounts, check_whole_number
+from claude_force_nb.calls.settings import Accounts, check_arguments, check_whole_number
 from claude_force_nb.costs.budget import Budget
 from claude_force_nb.errors import ClaudeForceError, OptionError
 from claude_force_nb.messages.checks import check_batch_fields
@@ -93,10 +93,10 @@ class RunOptions:
     trust_file: bool = False
 
     def __post_init__(self) -> None:
+        check_arguments(vars(self))
         if self.via not in ROUTES:
-            raise OptionError(
-                f"via must be one of {', '.join(ROUTES)}, not {self.via!r}{did_you_mean(self.via, ROUTES)}"
-            )
+            near = did_you_mean(str(self.via), ROUTES)
+            raise OptionError(f"via must be one of {', '.join(ROUTES)}, not {self.via!r}{near}")
         if self.max_concurrent is not None:
             check_whole_number(self.max_concurrent, "max_concurrent", 1)
         if self.into is not None and os.path.splitext(os.fspath(self.into))[1].lower() not in _WRITTEN:
