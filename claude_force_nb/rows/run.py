@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, AsyncIterator, Callable, Dict, Iterable, List, Optional, Protocol, Set, Tuple
@@ -24,6 +23,7 @@ from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.prompts.plain import is_absent
 from claude_force_nb.prompts.template import check_given
+from claude_force_nb.prompts.variables import LayeredVariables
 
 from .feed import BrokenRow, Feed, OwnOptions, Prompts
 from .results import BatchResult, BatchSummary, unanswered
@@ -134,7 +134,7 @@ class Rows:
                 variables = _without_blanks(variables)
             varying = variables.keys()
             if call.variables:
-                variables = ChainMap(variables, call.variables)  # type: ignore[arg-type]
+                variables = LayeredVariables(variables, call.variables)
             return self._watched(self._maker_for(call).request(self._template, variables, varying=varying))
         except ClaudeForceError as error:
             raise type(error)(f"row {row}: {error}") from error.__cause__

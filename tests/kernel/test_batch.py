@@ -310,6 +310,10 @@ def test_a_column_is_not_taken_from_the_notebook(kernel: LiveKernel, server: Sim
     assert kernel.value("[row.status for row in found]") == "['ok', 'failed']"
     assert kernel.value("\"'mark'\" in str(found[1].error)") == "True"
     assert "of the notebook" not in str([request.body for request in server.requests])
+    misspelt = one_line(kernel.run("%%claude model=haiku\n{{ mrk }}"))
+    assert misspelt.startswith(
+        "UndefinedNameError: 'mrk' in {{ mrk }} is not defined; nothing was sent; did you mean 'mark'?"
+    )
     grid = "%%claude_compare uneven models=haiku,sonnet into=grid\n{{ text }} {{ mark | default('none') }}"
     assert kernel.run(grid).status == "ok"
     assert "of the notebook" not in str([request.body for request in server.requests])

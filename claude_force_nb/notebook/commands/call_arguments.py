@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from types import MappingProxyType
-from typing import Any, Collection, Dict, Iterator, Mapping, MutableMapping, Union, cast
+from typing import Any, Collection, Dict, Mapping, MutableMapping, Union
 
 from claude_force_nb.memory.conversations import CellRun
 from claude_force_nb.notebook.options.names import find_schema
 from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.prompts.injection_policy import forget_warnings
+from claude_force_nb.prompts.variables import LayeredVariables
 
 __all__ = ["call_arguments", "hide_columns", "memory_arguments", "take_option"]
 
@@ -75,11 +75,11 @@ def call_arguments(
     call["timeout_seconds"] = take_option(options, "timeout", settings)
     if options.pop("refresh", False):
         call["cache"] = "refresh"
-    visible = ChainMap(dict(local_names), names)
+    visible = LayeredVariables(dict(local_names), names)
     if "schema" in options:
         options["schema"] = find_schema(options["schema"], visible)
     if not options.pop("raw", False):
-        call["variables"] = ChainMap(visible, cast(MutableMapping[str, Any], further))
+        call["variables"] = LayeredVariables(visible, further)
     call.update(options)
     return call
 
@@ -87,29 +87,7 @@ def call_arguments(
 def hide_columns(call: Dict[str, Any], columns: Collection[str]) -> None:
     """Take names of columns out of the variables of a call, so that a row that lacks one does not get the notebook's value."""
     if columns and "variables" in call:
-        call["variables"] = _Others(call["variables"], columns)
-
-
-class _Others(Mapping[str, Any]):
-    """A mapping without some of its names. Others are looked up when they are used, since some cannot be had at any time."""
-
-    def __init__(self, names: Mapping[str, Any], hidden: Collection[str]) -> None:
-        self._names = names
-        self._hidden = frozenset(hidden)
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self._hidden:
-            raise KeyError(name)
-        return self._names[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name not in self._hidden and name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self._names if name not in self._hidden)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+        call["variables"] = LayeredVariables(call["variables"], hidden=frozenset(columns))
 
 
 def memory_arguments(memory: Union[bool, str], memory_tokens: int, turn: CellRun) -> Dict[str, Any]:
