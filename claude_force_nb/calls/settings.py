@@ -194,7 +194,9 @@ class Accounts:
         `local` says that the server is on this machine; see `default_ledger_path`.
         """
         owns_cache, owns_daily_budget = isinstance(cache, CacheSettings), not isinstance(daily_budget, DailyBudget)
-        if not (ledger is None or isinstance(ledger, Ledger) or ledger == "default"):
+        default = isinstance(ledger, str) and ledger == "default"
+        # The worker of a cluster has another object that records.
+        if not (ledger is None or default or hasattr(ledger, "append_many")):
             raise OptionError('ledger must be a Ledger, None or "default"; Ledger(path) is one in a file of your own')
         book = Ledger(default_ledger_path(environ, local=local)) if isinstance(ledger, str) else ledger
         if daily_budget is not None and not isinstance(daily_budget, DailyBudget):

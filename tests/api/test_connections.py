@@ -40,11 +40,16 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(run: Any, url: str, *prompts: str, **options: Any) -> List[str]:
     async def main() -> List[str]:
+        before = asyncio.all_tasks()
         way = transport(url, **options)
         try:
             return [result(await way.send(request(each), timeout_seconds=20)).text for each in prompts]
         finally:
             await way.close()
+            # aiohttp may still be asking a thread whether a large body has ended.
+            others = asyncio.all_tasks() - before
+            if others:
+                await asyncio.wait(others, timeout=10)
 
     answers: List[str] = run(main())
     return answers
