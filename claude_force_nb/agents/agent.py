@@ -105,7 +105,7 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
     Raises
     ------
     AgentFileError
-        If a value that is needed here cannot be read, or there is no prompt. The message names file and line.
+        If a required value cannot be read, or the prompt is missing. The message names the file and line.
     """
     front = read_front_matter(text, source)
     title = _one_line(front, "name") or default_name
@@ -128,7 +128,7 @@ def parse_agent(text: str, *, source: str, default_name: str) -> Agent:
         other=front.rest(),
     )
     if not agent.prompt:
-        raise AgentFileError(f"{source}: there is no prompt below the front matter")
+        raise AgentFileError(f"{source}: the prompt below the front matter is missing")
     return agent
 
 

@@ -54,7 +54,7 @@ class AnswerKeys:
         raise TypeError("keys cannot be pickled")
 
     def sign(self, checksum: bytes) -> Dict[str, Any]:
-        """Return the signature fields for a line with this checksum; {} if there is no key."""
+        """Return the signature fields for a line with this checksum, or {} without a key."""
         if self._public is not None and self._public.signs_with:
             key_id = self._public.signs_with.decode("ascii")
             return {"signature": {"code": self._public.sign(checksum), "key": key_id}}
@@ -93,7 +93,7 @@ def find_keys(secret: Union[str, bytes, None], environ: Mapping[str, str]) -> An
         try:
             current = read_key(folder / KEY_FILE_NAME)[0]
         except (OSError, SecretError):
-            # There is no key, or others could have written it. New lines are then unsigned, and signed ones count as
+            # The key is missing, or others could have written it. New lines are then unsigned, and signed ones count as
             # others'.
             current = None
     return AnswerKeys([*([current] if current else []), *previous], PublicKeys(folder))

@@ -153,7 +153,7 @@ class Connections:
         Raises
         ------
         aiohttp.ClientError
-            If there is no response; see `failures.map_exception`.
+            If the server does not respond; see `failures.map_exception`.
         """
         url = self._url(call.path)
         body: Any = call.content

@@ -53,7 +53,7 @@ class Transport(Protocol):
         """Send once, without retries, and return the complete answer; stream it into `partial` if given."""
 
     def check(self) -> None:
-        """Raise a ConfigurationError if nothing can be sent at all, for example because there is no key."""
+        """Raise a ConfigurationError if nothing can be sent at all, for example without a key."""
 
     async def close(self) -> None:
         """Close the connections of the running loop and refuse further calls."""

@@ -96,7 +96,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            If there is none; the message suggests the nearest id.
+            If no job matches; the message suggests the nearest id.
         """
         names: Dict[str, JobState] = {}
         for state in self.all():
@@ -129,7 +129,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            If there is no such job.
+            If the job does not exist.
         JobError
             If a kernel is working on it.
         """
@@ -145,7 +145,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            If there is no such job.
+            If the job does not exist.
         JobError
             If it has ended.
         """
@@ -194,7 +194,7 @@ class JobRegistry:
         Raises
         ------
         UnknownJobError
-            If there is no such job.
+            If the job does not exist.
         JobError
             If it has ended, was never sent, or the API refuses to show it.
         """

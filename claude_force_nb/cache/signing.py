@@ -82,7 +82,7 @@ class KeyRing:
     Raises
     ------
     ValueError
-        If there is no secret, or an empty one.
+        If the secrets are missing, or one of them is empty.
     """
 
     __slots__ = ("_keys", "_signer", "key_id")

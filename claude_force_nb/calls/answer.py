@@ -44,7 +44,7 @@ class Answerer:
     check_open : callable
         Raises TransportClosedError after the orchestrator was closed.
     check_sending : callable
-        Raises if nothing can be sent at all, for example because there is no key.
+        Raises if nothing can be sent at all, for example without a key.
     """
 
     def __init__(

@@ -245,7 +245,7 @@ class Memory:
         Raises
         ------
         OptionError
-            If there is no such conversation.
+            If the conversation does not exist.
         """
         with self._lock:
             conversation = self._conversations.get(name)
@@ -260,7 +260,7 @@ class Memory:
         Raises
         ------
         OptionError
-            If there is no such conversation.
+            If the conversation does not exist.
         """
         with self._lock:
             if name is not None:
@@ -275,7 +275,7 @@ class Memory:
         Raises
         ------
         OptionError
-            If there is no such conversation, or nothing to forget.
+            If the conversation does not exist, or has nothing to forget.
         """
         with self._lock:
             if name is None:

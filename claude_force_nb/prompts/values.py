@@ -243,7 +243,7 @@ def source_of(value: Any) -> str:
     Raises
     ------
     TemplateError
-        If there is no source, as for code written in C.
+        If the source is not available, as for code written in C.
     """
     import inspect
 

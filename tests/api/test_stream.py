@@ -61,7 +61,7 @@ def test_blocks_keep_their_order_and_their_deltas() -> None:
 
 
 def test_blocks_that_are_not_numbered_follow_each_other() -> None:
-    """A delta continues the last block, the first one where there is none; a start begins the next one."""
+    """A delta continues the last block, or begins the first; a start begins the next one."""
     unnumbered = [dict(event) for event in (text("a"), text("b"), begin(), text("c"), begin(), text("d"))]
     for event in unnumbered:
         del event["index"]

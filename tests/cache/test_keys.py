@@ -32,7 +32,7 @@ def test_a_cache_that_outlives_the_process_gets_no_key_that_does_not(tmp_path: P
 
 
 def test_a_cache_that_is_gone_with_the_process_gets_a_key_that_is_too() -> None:
-    """There is no message other than that everything is temporary."""
+    """The only message says that everything is temporary."""
     with pytest.warns(ClaudeForceWarning, match="temporary folder") as caught:
         cache = ResponseCache(f"{NO_HOME}/cache", environ={}, config_directory=f"{NO_HOME}/config")
     assert len(caught) == 1

@@ -309,7 +309,7 @@ def test_an_unusable_key_file_is_left_alone(name: str, tmp_path: Path) -> None:
 
 
 def test_a_key_is_never_kept_in_the_cache_directory(tmp_path: Path) -> None:
-    """Where the config directory lies in the cache directory there is no key, and so no cache."""
+    """A config directory inside the cache directory cannot hold a key, so nothing is cached."""
     cache = ResponseCache(tmp_path, environ={}, config_directory=tmp_path / "config")
     with pytest.warns(CacheSecretWarning, match="its own key"):
         assert cache.get("0" * 64) is None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from typing import Any, Dict
 
 import pytest
+from support.small_stack import output_with_small_stack
 
 from claude_force_nb.errors import MissingValueError, PromptError, TemplateError, UndefinedNameError
 from claude_force_nb.prompts.template import names, render
@@ -175,29 +174,21 @@ def test_expressions_that_are_only_long(template: str) -> None:
     render(template, {})
 
 
-_SMALL_STACK = """
-import sys, threading
+_REFUSED = """
 from claude_force_nb.errors import TemplateError
 from claude_force_nb.prompts.template import render
 
-def refuse():
+def main():
     for levels in (35, 20_000):
         for before, behind in ("[]", ("{1: ", "}"), ("not ", ""), ("1 + ", ""), ("", "[0]")):
             try:
                 render("{{ " + before * levels + "1" + behind * levels + " }}", {})
             except Exception as error:
                 print(type(error).__name__)
-
-sys.setrecursionlimit(1_000_000)
-threading.stack_size(1024 * 1024)
-thread = threading.Thread(target=refuse)
-thread.start()
-thread.join()
 """
 
 
 def test_an_expression_that_would_end_the_process() -> None:
     """A small stack with a high recursion limit does not overflow."""
-    done = subprocess.run([sys.executable, "-c", _SMALL_STACK], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ["UndefinedNameError"] + ["TemplateError"] * 5
+    printed = output_with_small_stack(_REFUSED, size_bytes=1024 * 1024)
+    assert printed.split() == ["UndefinedNameError"] + ["TemplateError"] * 5

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from typing import Any, Tuple
 
 import pytest
+from support.small_stack import output_with_small_stack
 
 from claude_force_nb.simulator import Simulator
 from claude_force_nb.simulator.nesting import is_too_deep, load_body
@@ -63,15 +62,12 @@ def test_patterns_of_many_groups() -> None:
 
 # In a process of its own, since it would end it. The schema stands in a prompt, where the client writes it for older models.
 _RAISED = """
-import sys, threading
-sys.setrecursionlimit(1_000_000)
-threading.stack_size(1024 * 1024)
 from claude_force_nb.simulator import Simulator
 from claude_force_nb.simulator.patterns import matching
 from claude_force_nb.simulator.nesting import load_body
 from claude_force_nb.simulator.schema import asked_schema
 
-def ask():
+def main():
     deep = '{"a": ' * 100_000
     try:
         load_body(deep)
@@ -79,15 +75,10 @@ def ask():
         print(error)
     said = "Answer with this JSON Schema: " + deep
     print(asked_schema({"system": said, "messages": [{"role": "user", "content": said}]}), matching("(" * 100_000))
-
-thread = threading.Thread(target=ask)
-thread.start()
-thread.join()
 """
 
 
 def test_a_raised_recursion_limit() -> None:
     """The stack of a small thread does not overflow."""
-    done = subprocess.run([sys.executable, "-c", _RAISED], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "nested more than 256 levels deep\nNone None\n"
+    printed = output_with_small_stack(_RAISED, size_bytes=1024 * 1024)
+    assert printed == "nested more than 256 levels deep\nNone None\n"

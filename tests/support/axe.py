@@ -26,7 +26,7 @@ async selector => {
 
 
 def fetch_axe(folder: Path) -> str:
-    """Return the source of axe-core; skips the test where there is no npm, or no registry."""
+    """Return the source of axe-core; skips the test without npm or a registry."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm, which brings axe-core, is not installed")

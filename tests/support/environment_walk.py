@@ -244,7 +244,7 @@ def main() -> None:
     walk = Walk()
     missing, parts = json.loads(sys.argv[1]), sys.argv[2:]
     if "ipython" in parts:
-        # IPython itself does not start where there is no working directory; it may be removed afterwards.
+        # IPython itself does not start without a working directory, which may be removed afterwards.
         from IPython.core.interactiveshell import InteractiveShell
 
         for what in missing:

@@ -29,7 +29,7 @@ def agents(library: AgentLibrary, line: str) -> Bundle:
     OptionError
         If more than one name is given.
     UnknownAgentError
-        If there is no such agent.
+        If the agent does not exist.
     """
     if wants_help(line):
         return REFERENCE.bundle()

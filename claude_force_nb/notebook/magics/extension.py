@@ -183,7 +183,7 @@ def load(shell: Any) -> None:
     Raises
     ------
     ClaudeForceError
-        If there is no shell; or after loading, see `check_loading_cell`.
+        Outside IPython; or after loading, see `check_loading_cell`.
     """
     if not hasattr(shell, "magics_manager"):
         raise ClaudeForceError(

@@ -16,7 +16,7 @@ __all__ = ["check_target", "find_schema"]
 def check_target(name: Optional[str], names: Mapping[str, Any]) -> None:
     """Ask the user before ``into=`` hides a builtin such as ``print`` from all later cells.
 
-    There is no question for a name that the notebook has already redefined.
+    A name that the notebook has already redefined is accepted without asking.
 
     Raises
     ------

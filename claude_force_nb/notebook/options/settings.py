@@ -85,7 +85,7 @@ class Settings:
         Raises
         ------
         OptionError
-            If there is no such file, or it can never be trusted.
+            If the file does not exist, or can never be trusted.
         ClaudeForceError
             If the user's list cannot be written.
         """

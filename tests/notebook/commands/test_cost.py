@@ -174,7 +174,7 @@ def test_prune_keeps_today(ledger: Ledger, clock: Clock) -> None:
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_a_frame_has_a_row_for_each_answer(ledger: Ledger, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times in UTC, amounts as numbers, unknown ones missing; also where there is none yet."""
+    """Times in UTC, amounts as numbers, unknown ones missing; an empty ledger works too."""
     module = pytest.importorskip(library)
     found = __import__("importlib.util").util.find_spec
     monkeypatch.setattr(

@@ -75,7 +75,7 @@ def test_much_code_is_shown_before_it_has_all_its_colours(display: Display, bloc
 
 
 def test_a_short_answer_is_shown_as_it_grows(display: Display) -> None:
-    """Each time there is something new; nothing is sent where there is not."""
+    """Each change is sent, and nothing else."""
     screen, partial = NotebookScreen(), PartialAnswer()
     screen.show(partial, "waiting")
     assert display.sent == []
