@@ -1,4 +1,7 @@
-"""How deeply JSON is nested, measured before a parser goes down into it: its stack is C's, and overflows where the recursion limit was raised."""
+"""Measure how deeply JSON is nested before it is parsed.
+
+Parsers written in C overflow the stack where the recursion limit was raised.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, Union
 __all__ = ["is_too_deep", "load_body"]
 
 _MOST_LEVELS = 256
-# The end of a text is optional, so that none is looked at twice.
+# The closing quotation mark is optional, so that an unclosed string is scanned only once.
 _SIGNS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
