@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from aiohttp import web
+from support.stream_server import StreamServer
 from support.transports import KEY, Handler, request, result, see_every_call, transport
 
 from claude_force_nb.api import connections
@@ -110,6 +111,7 @@ def test_a_server_that_ends_an_idle_connection(run: Any, tmp_path: Path, ending:
     """The next call is answered: at once if the close was noticed in time, otherwise by a retry."""
     asked: List[int] = []
     connected: List[asyncio.StreamWriter] = []
+    noticed: List[asyncio.Event] = []
     body = json.dumps({**MESSAGE, "usage": {"input_tokens": 1, "output_tokens": 1}}).encode()
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
 
@@ -128,26 +130,23 @@ def test_a_server_that_ends_an_idle_connection(run: Any, tmp_path: Path, ending:
             asked.append(1)
             writer.write(head + body)
             if first and ending == "closed before it asks":
+                writer.write_eof()
+                await reader.read()  # until the client closes its side, too
+                noticed[0].set()
                 break
-        writer.close()
-
-    async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve_one(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
 
     async def main() -> List[Any]:
-        server = await asyncio.start_server(quietly, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        noticed.append(asyncio.Event())
         environ = {"CLAUDE_FORCE_DATA_DIR": str(tmp_path)}
         options: Dict[str, Any] = {"api_key": KEY, "enable_cache": False, "ledger": None, "environ": environ}
-        async with AsyncAgentOrchestrator(base_url=url, **options) as orchestrator:
-            answers = []
+        answers = []
+        async with StreamServer(serve_one) as server, AsyncAgentOrchestrator(
+            base_url=server.url, **options
+        ) as orchestrator:
             for prompt in ("a", "b"):
                 answers.append(await orchestrator.run(prompt))
-                await asyncio.sleep(0.2)
-        server.close()
+                if ending == "closed before it asks":
+                    await asyncio.wait_for(noticed[0].wait(), 20)
         return answers
 
     first, second = run(main())
@@ -316,13 +315,14 @@ class Encrypted:
         loop = asyncio.get_running_loop()
         self._web = web.Server(self._handle)  # type: ignore[arg-type]
         self._server = await loop.create_server(self._web, "127.0.0.1", 0, ssl=self._tls)
-        self._proxy = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        self.port, self.proxy_port = (each.sockets[0].getsockname()[1] for each in (self._server, self._proxy))
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._proxy = await StreamServer(self._connect).__aenter__()
+        self.proxy_port = self._proxy.port
 
     async def stop(self) -> None:
-        for each in (self._server, self._proxy):
-            each.close()
+        self._server.close()
         await self._web.shutdown(0.1)
+        await self._proxy.__aexit__()
 
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         self.keys.append(incoming.headers["x-api-key"])

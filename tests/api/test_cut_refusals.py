@@ -8,6 +8,7 @@ import json
 from typing import Any, Callable, Dict, List, Type
 
 import pytest
+from support.stream_server import StreamServer
 from support.transports import request, see_every_call, transport
 
 from claude_force_nb.errors import (
@@ -63,11 +64,12 @@ class RawServer:
         self.requests: List[bytes] = []
 
     async def __aenter__(self) -> str:
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = StreamServer(self._answer)
+        await self._server.__aenter__()
+        return self._server.url
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await self._server.__aexit__()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received = await reader.readuntil(b"\r\n\r\n")
@@ -78,7 +80,6 @@ class RawServer:
         await writer.drain()
         if self._silent:
             await reader.read()
-        writer.close()
 
 
 @pytest.fixture(params=["connections", "sdk"])
