@@ -268,9 +268,11 @@ def test_a_source_that_is_a_link_or_a_pipe_is_not_sent(
     monkeypatch.chdir(repository)
     given = ["rows.csv", "notes.txt", "data/rows.csv", "data/notes.txt", "endless.txt", "pipe.csv"]
     for name in [*given, *(str(repository / name) for name in given)]:
-        with pytest.raises(SourceError, match=r"link out of its folder|not a regular file"):
+        with pytest.raises(SourceError, match=r"symbolic link to a file outside the folder|not a regular file"):
             ask(simulator, Path(name), template="{{ row }}" if name.endswith(".csv") else "{{ item }}")
-        with pytest.raises(AttachmentError, match=r"link out of its folder|not a regular file|is not a file"):
+        with pytest.raises(
+            AttachmentError, match=r"symbolic link to a file outside the folder|not a regular file|is not a file"
+        ):
             file(name)
     assert simulator.counters.calls == 0
     # The file itself is the user's to give, and so is a link where nothing was cloned.
@@ -379,7 +381,7 @@ def test_an_agent_cannot_be_exchanged_for_a_link_while_it_is_known(repository: P
     assert library.find("good").prompt == "You are good."
     (agents / "good.md").unlink()
     os.symlink(str(tmp_path / "private" / "agent.md"), str(agents / "good.md"))
-    with pytest.raises(AgentFileError, match="link out of its folder"):
+    with pytest.raises(AgentFileError, match="symbolic link to a file outside the folder"):
         library.find("good")
 
 

@@ -45,7 +45,7 @@ def test_a_notebook_that_does_not_exist_is_named(tool: Any, capsys: pytest.Captu
     """A typing error ends in one line with the names, and starts nothing."""
     with pytest.raises(SystemExit):
         tool.main(["quickstrat.ipynb"])
-    assert "there is no notebook quickstrat.ipynb; there are agents.ipynb, " in capsys.readouterr().err
+    assert "no notebook is called quickstrat.ipynb; choose one of agents.ipynb, " in capsys.readouterr().err
 
 
 @pytest.mark.slow

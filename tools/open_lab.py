@@ -64,12 +64,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
     given, options = parser.parse_known_args(arguments)
     if not (NOTEBOOKS / given.notebook).is_file():
         names = ", ".join(sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")))
-        parser.error(f"there is no notebook {given.notebook}; there are {names}")
+        parser.error(f"no notebook is called {given.notebook}; choose one of {names}")
     kept = copy_notebooks(given.folder)
     print(f"copies of the notebooks: {given.folder}; the simulator answers, and nothing is spent", file=sys.stderr)
     if kept:
         names = ", ".join(path.name for path in kept)
-        print(f"kept as you saved them: {names}; remove one to have it anew", file=sys.stderr)
+        print(f"kept as you saved them: {names}; delete a copy to get the original again", file=sys.stderr)
     return subprocess.call(
         command(given.notebook, options), cwd=str(given.folder), env=environment(given.folder.resolve())
     )

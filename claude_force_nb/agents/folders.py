@@ -152,7 +152,7 @@ def _text(file: _File, home: Optional[str]) -> str:
     Raises
     ------
     AgentFileError
-        If the file is too large, a link out of `home`, not UTF-8, or cannot be opened.
+        If the file is too large, leads out of `home` through a link, is not UTF-8, or cannot be opened.
     """
     try:
         data = read_regular(file.path, max_bytes=_LARGEST_BYTES, within=home)

@@ -24,6 +24,7 @@ AnyPath = Union[str, "os.PathLike[str]"]
 # Without O_NONBLOCK, opening a pipe waits for a writer. The flags are 0 if the system does not have them.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_LEADS_OUT = "it leads through a symbolic link to a file outside the folder; give the path of the file itself"
 # Names that mark a folder as one that was cloned, unpacked or shared as a whole.
 _PROJECT_MARKS = (".git", ".hg", "pyproject.toml")
 
@@ -56,7 +57,7 @@ def open_regular(path: AnyPath, *, within: Optional[AnyPath] = None, max_bytes: 
     if within is not None:
         name = os.path.realpath(name)
         if not is_inside(name, within):
-            raise OSError(errno.ELOOP, "it is a link out of its folder; use the file itself", os.fspath(path))
+            raise OSError(errno.ELOOP, _LEADS_OUT, os.fspath(path))
         flags |= _NO_LINK
     try:
         descriptor = os.open(name, flags)
@@ -148,7 +149,11 @@ def own_target(path: AnyPath) -> str:
             raise OSError(errno.ELOOP, "it is a link to a file that does not exist", name)
         project = project_of(name, or_working_directory=False)
         if project is not None and not is_inside(name, project):
-            raise OSError(errno.ELOOP, "it is a link out of its project; use the file itself", name)
+            raise OSError(
+                errno.ELOOP,
+                "it is a symbolic link to a file outside the project; give the path of the file itself",
+                name,
+            )
         name = os.path.realpath(name)
         status = os.lstat(name)
     if not stat.S_ISREG(status.st_mode):

@@ -38,7 +38,10 @@ def test_links_out_of_the_folder(agents: Path, tmp_path: Path, target: str) -> N
     (tmp_path / "repository" / "notes.md").write_text("a secret")
     os.symlink(str(tmp_path / "private.md") if target == "absolute" else target, str(agents / "leak.md"))
     library = _library(tmp_path)
-    with pytest.warns(AgentFileWarning, match=r"leak\.md: skipped, because it is a link out of its folder"):
+    with pytest.warns(
+        AgentFileWarning,
+        match=r"leak\.md: skipped, because it leads through a symbolic link to a file outside the folder",
+    ):
         found = library.list()
     assert not any("secret" in agent.prompt for agent in found)
     assert library.find("good").prompt == "good"

@@ -314,11 +314,11 @@ def test_the_file_keeps_its_permissions_and_a_link_out_of_the_project_is_not_fol
     outside = tmp_path / "outside.jsonl"
     os.replace(path, outside)
     path.symlink_to(outside)
-    with pytest.raises(AnswerFileError, match="link out of its folder"):
+    with pytest.raises(AnswerFileError, match="through a symbolic link to a file outside the folder"):
         opened(path).load()
     outside.unlink()
     file = opened(path)
-    with pytest.raises(AnswerFileError, match="a link out of its folder"):
+    with pytest.raises(AnswerFileError, match="through a symbolic link to a file outside the folder"):
         file.put(question("x"), answer("y"))
     assert not outside.exists()
 

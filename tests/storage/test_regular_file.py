@@ -55,7 +55,7 @@ def test_no_link_leads_out_of_the_folder(tmp_path: Path) -> None:
     os.symlink(str(outside), str(inside / "folder"))
     os.symlink("../real.md", str(inside / "agents" / "fine.md"))
     for name in ("absolute.md", "agents/relative.md", "folder/key.md", "agents/../../private/key.md"):
-        with pytest.raises(OSError, match="link out of its folder"):
+        with pytest.raises(OSError, match="through a symbolic link to a file outside the folder"):
             open_regular(inside / name, within=inside)
     for name in ("agents/fine.md", "real.md"):
         assert read_regular(inside / name, within=inside, max_bytes=10) == b"mine"
@@ -94,7 +94,7 @@ def test_a_file_is_replaced_as_a_whole_and_no_link_is_followed(tmp_path: Path) -
 
 
 def test_a_link_is_followed_only_to_a_file_that_is_there(tmp_path: Path) -> None:
-    """The user's own link to a file of theirs is a target; a dangling one, a pipe, a folder or another user's link is not."""
+    """The user's own link to a file of theirs is a target; one that dangles or leads out of a project, a pipe or a folder is not."""
     real = tmp_path / "real.jsonl"
     real.write_text("")
     os.symlink(str(real), str(tmp_path / "link.jsonl"))
@@ -109,6 +109,11 @@ def test_a_link_is_followed_only_to_a_file_that_is_there(tmp_path: Path) -> None
     ]:
         with pytest.raises(OSError, match=reason):
             own_target(tmp_path / name)
+    project = tmp_path / "project"
+    (project / ".git").mkdir(parents=True)
+    os.symlink(str(real), str(project / "out.jsonl"))
+    with pytest.raises(OSError, match="it is a symbolic link to a file outside the project"):
+        own_target(project / "out.jsonl")
     if os.geteuid() == 0:
         os.lchown(str(tmp_path / "link.jsonl"), 65534, 65534)
         with pytest.raises(OSError, match="another user"):
