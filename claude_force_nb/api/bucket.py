@@ -29,7 +29,7 @@ class TokenBucket:
         "largest",
         "level",
         "limit",
-        "said",
+        "reported_remaining",
         "updated",
         "_latest",
         "_since",
@@ -42,7 +42,7 @@ class TokenBucket:
         self.capacity = capacity
         self.updated = now
         # The remaining units according to the last header.
-        self.said = 0.0
+        self.reported_remaining = 0.0
         # Sum of all corrections so far. A level remembered before a correction is adjusted by it before it is compared.
         self.correction = 0.0
         # About the most units that a recent call needed. The level may have been higher by this much between two calls.

@@ -323,10 +323,10 @@ class FamilyLimits:
                 under_way = (1.0, used[0], 0.0)[index] * self.in_flight
                 least = 1.0 if index == 0 else 0.0
                 bucket = self.buckets[name] = TokenBucket(limit, lower - under_way, max(least, capacity), now)
-                bucket.said = remaining
+                bucket.reported_remaining = remaining
                 continue
             bucket.limit = limit
-            bucket.said = remaining
+            bucket.reported_remaining = remaining
             bucket.capacity = max(bucket.capacity, capacity)
             if limited and lower < max(1.0, permit.need[index]):
                 bucket.lower(remaining)

@@ -113,7 +113,7 @@ class Controls:
         pauses = ((family, pacer.paused_seconds()) for family, pacer in pacers)
         held_back = ((family, pacer.held_back_seconds(slots)) for family, pacer in pacers)
         headroom = [
-            Headroom(family, kind, bucket.limit, bucket.said)
+            Headroom(family, kind, bucket.limit, bucket.reported_remaining)
             for family, pacer in pacers
             for kind, bucket in list(pacer.limits.buckets.items())
         ]
