@@ -14,9 +14,9 @@ from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.vocabulary import is_positive
 
 from . import entries
+from .admission import encoded
 from .entries import CLOCK_SKEW_SECONDS, Entry, Verified, answer_of
 from .fingerprints import fingerprint_of, is_fingerprint
-from .kept import encoded
 from .keys import KeySource
 from .lifecycle import StoreLifecycle
 from .notices import Notices

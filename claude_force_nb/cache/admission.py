@@ -15,7 +15,7 @@ from .signing import OVERHEAD_BYTES
 __all__ = ["encoded"]
 
 # Stop reasons of answers that are not cached: the next run should ask again.
-_NOT_KEPT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn", "refusal"})
+_NOT_CACHED = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn", "refusal"})
 
 
 def encoded(
@@ -28,7 +28,7 @@ def encoded(
 
 def _body(result: ClaudeResult, max_value_bytes: int, notices: Notices) -> bytes:
     """Return the encoded answer; empty if it is not cached."""
-    if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_KEPT:
+    if result.status != "ok" or result.error is not None or result.stop_reason in _NOT_CACHED:
         return b""
     if not result.text.strip():  # an empty answer, or one we could not read: another call may do better
         return b""
