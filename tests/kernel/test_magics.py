@@ -459,6 +459,41 @@ def test_a_question_mark_shows_the_reference(shared: LiveKernel) -> None:
     assert "model=" in shared.run("%%claude?").payload[0]["data"]["text/plain"]
 
 
+def test_a_misspelt_magic_gets_the_nearest_right_one(shared: LiveKernel) -> None:
+    """Wherever IPython finds no such magic: alone, assigned, timed, above a prompt."""
+    for code, wrong, right in (
+        ("%claude_dashbord", "%claude_dashbord", "%claude_dashboard"),
+        ("x = 1\nif x:\n    y = %claude_cots by=model", "%claude_cots", "%claude_cost"),
+        ("%time %cluade hi", "%cluade", "%claude"),
+        ("%%claude_bacth rows\nSay {{ a }}", "%%claude_bacth", "%%claude_batch"),
+        ("%%claude_dashbord\n", "%%claude_dashbord", "%claude_dashboard"),
+    ):
+        cell = shared.run(code)
+        assert cell.status == "error"
+        suggested = f"claude_force_nb: {wrong} is not a magic; did you mean '{right}'?"
+        assert [line for line in cell.stderr.splitlines() if "claude_force_nb" in line] == [suggested]
+
+
+def test_a_misspelt_magic_that_is_not_ours_gets_no_suggestion(shared: LiveKernel) -> None:
+    """Nor does a text that only looks like one, nor what IPython itself knows better, nor a magic that the user defined."""
+    define = "from IPython.core.magic import register_line_magic\n@register_line_magic\ndef claude_mine(line): return 7"
+    assert shared.run(define).status == "ok"
+    for code in (
+        "%timeti 1",
+        "%nothing_like_it",
+        "%%claude_agents x\ny",
+        "%claude_mien",
+        "raise ValueError('Line magic function `%claude_dashbord` not found.')",
+    ):
+        cell = shared.run(code)
+        assert cell.status == "error", code
+        assert "claude_force_nb" not in cell.stderr
+    for code in ("%claude_mine", "text = '''\n%claude_dashbord\n'''", "%%claude model=haiku\n%claude_dashbord"):
+        cell = shared.run(code)
+        assert (cell.status, cell.stderr) == ("ok", ""), code
+    shared.run("del get_ipython().magics_manager.magics['line']['claude_mine'], claude_mine")
+
+
 STATE = """
 import json as _json
 _shell = get_ipython()

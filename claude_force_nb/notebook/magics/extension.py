@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
-from typing import Any, Awaitable, Callable, List, Optional
+from typing import Any, Awaitable, Callable, List, Mapping, Optional
 
 from claude_force_nb.errors import ClaudeForceError
 from claude_force_nb.notebook.kernel.waker import SignalWaker
 
 from .claude_magics import AWAITABLE, ClaudeMagics
+from .misspelt import suggestion
 from .rewriting import EXTENSION_ATTRIBUTE, await_magics, check_loading_cell, protect_questions
 
 __all__ = ["load", "unload"]
@@ -102,8 +104,15 @@ class _Extension:
             self.magics.cell_done()
             return
         error = getattr(result, "error_before_exec", None) or getattr(result, "error_in_exec", None)
-        if error is not None and result.info is not None:
+        if error is None:
+            return
+        if result.info is not None:
             self.magics.cell_failed(result.info.raw_cell or "", error)
+        suggested = suggestion(
+            error, ours=_with_percent(self.magics.magics), others=_with_percent(self.shell.magics_manager.magics)
+        )
+        if suggested:
+            print(suggested, file=sys.stderr)
 
     def _watch_cells(self) -> None:
         for event, callback in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
@@ -163,6 +172,11 @@ class _Extension:
             undo()
         self._waker.close()
         self.magics.close()
+
+
+def _with_percent(magics: Mapping[str, Mapping[str, Any]]) -> List[str]:
+    """Return the names of magics as they are written: ``%name`` for a line magic, ``%%name`` for a cell magic."""
+    return [("%" if kind == "line" else "%%") + name for kind, names in magics.items() for name in names]
 
 
 def _discard(target: List[Any], item: Any) -> None:
