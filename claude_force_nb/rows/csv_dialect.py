@@ -10,9 +10,11 @@ import csv
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from claude_force_nb.prompts.plain import free_name
+
+from .csv_limit import LargeFieldReader
 
 __all__ = ["CsvDialect", "find_dialect", "fits", "header_names"]
 
@@ -48,12 +50,12 @@ class CsvDialect:
     skips_blanks: bool = False
     lines_above: int = 0
 
-    def reader(self, lines: Iterable[str]) -> Any:
-        """Return a `csv.reader` over a file's lines, skipping those above the header."""
+    def reader(self, lines: Iterable[str]) -> LargeFieldReader:
+        """Return a reader over a file's lines, skipping those above the header."""
         remaining = iter(lines)
         for _ in range(self.lines_above):
             next(remaining, None)
-        return csv.reader(
+        reader = csv.reader(
             remaining,
             delimiter=self.delimiter,
             quotechar=self.quote,
@@ -61,6 +63,7 @@ class CsvDialect:
             doublequote=self.escape is None,
             skipinitialspace=self.skips_blanks,
         )
+        return LargeFieldReader(reader)
 
 
 def find_dialect(sample: str, *, is_whole: bool, delimiters: str = _DELIMITERS) -> CsvDialect:

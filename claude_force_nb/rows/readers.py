@@ -22,14 +22,13 @@ from claude_force_nb.vocabulary import counted
 
 from .columns import distinct_names
 from .csv_dialect import CsvDialect, find_dialect, fits, header_names
+from .csv_limit import FIELD_CHARACTERS
 from .feed import BrokenRow
 
 __all__ = ["FILE_KINDS", "AsyncBufferedIterator", "BufferedIterator", "FileRows", "file_kind"]
 
 # Supported file name extensions; all but .parquet may be followed by .gz.
 FILE_KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-# Limit on a field's length. Python's own default (131,072) suits spreadsheets but not documents.
-_FIELD_CHARACTERS = 64 * 1024 * 1024
 # Appended to the lines of a CSV file to detect a quote that is never closed; no file contains it.
 _END_OF_FILE = "\ue000end of the file\ue000"
 # How much of a file is examined to detect its dialect.
@@ -135,7 +134,6 @@ class FileRows:
         with self._errors():
             self._encoding = self._find_encoding()
             if self.kind in (".csv", ".tsv"):
-                csv.field_size_limit(max(_FIELD_CHARACTERS, csv.field_size_limit()))
                 self._look_at_header()
             elif self.kind != ".txt":
                 self._look_for_one_value()
@@ -200,8 +198,8 @@ class FileRows:
         return "utf-8-sig"
 
     def _lines(self, file: TextIOWrapper) -> Iterator[str]:
-        for number, line in enumerate(iter(lambda: file.readline(_FIELD_CHARACTERS), ""), 1):
-            if len(line) >= _FIELD_CHARACTERS and not line.endswith("\n"):
+        for number, line in enumerate(iter(lambda: file.readline(FIELD_CHARACTERS), ""), 1):
+            if len(line) >= FIELD_CHARACTERS and not line.endswith("\n"):
                 raise SourceError(f"line {number} of {self.path.name} has more than 64 million characters")
             yield line
 

@@ -252,7 +252,7 @@ def test_a_pipe_is_not_a_file(tmp_path: Path) -> None:
 
 def test_lines_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line without end is refused before it fills the memory."""
-    monkeypatch.setattr("claude_force_nb.rows.readers._FIELD_CHARACTERS", 1000)
+    monkeypatch.setattr("claude_force_nb.rows.readers.FIELD_CHARACTERS", 1000)
     with pytest.raises(SourceError, match=r"line 2 of a\.jsonl has more than 64 million characters"):
         _rows(_written(tmp_path, '{"a": 1}\n"' + "x" * 5000, "a.jsonl"))
 
