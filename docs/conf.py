@@ -67,6 +67,8 @@ nitpick_ignore = [
 # Headings have the anchors that GitHub gives them, so that a link is the same in the repository and on the site.
 myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]
+# Quotes are set as in print, but the two hyphens of an option stay as they are.
+smartquotes_action = "qe"
 nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
