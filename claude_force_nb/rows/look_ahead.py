@@ -64,7 +64,11 @@ class LookAhead:
         if self._together > 1:
             # Other workers may have taken rows while this one was awaited, so it starts a group of its own.
             group = [first, *(TakenRow(*pair) for pair in self._rows.more(self._together - 1))]
-            self._look_up(group)
+            try:
+                self._look_up(group)
+            except BaseException:
+                self._waiting.extend(group)  # so that `drain` returns them
+                raise
             self._waiting.extend(group[1:])
         return first
 

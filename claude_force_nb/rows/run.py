@@ -82,8 +82,9 @@ class Rows:
         self._started = time.perf_counter()
         self._tally = RowTally()
         self._fatal: Optional[BaseException] = None
-        # Rows whose calls were cancelled before an answer arrived.
-        self.interrupted: Dict[int, Tuple[ClaudeRequest, CallStatus]] = {}
+        # Rows taken from the source that had not ended when the run was cancelled or failed; the request is None if it had
+        # not been made.
+        self.interrupted: Dict[int, Tuple[Optional[ClaudeRequest], CallStatus]] = {}
 
     def __aiter__(self) -> AsyncIterator[Tuple[int, Any]]:
         """Iterate over row numbers and items; several workers may do so at once, and each row goes to one of them."""
@@ -252,11 +253,11 @@ def _without_blanks(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class InterruptedRows(Protocol):
-    """The rows whose calls were cancelled before an answer arrived; implemented by `Rows`, among others."""
+    """The rows that had not ended when their run was cancelled or failed; implemented by `Rows`, among others."""
 
     @property
-    def interrupted(self) -> Dict[int, Tuple[ClaudeRequest, CallStatus]]:
-        """Request and call status by row number."""
+    def interrupted(self) -> Mapping[int, Tuple[Optional[ClaudeRequest], CallStatus]]:
+        """Request, None if it had not been made, and call status by row number."""
 
 
 class ResultCollector:
@@ -306,7 +307,7 @@ class ResultCollector:
         """
         rows: Dict[int, ClaudeResult] = dict(self.results)
         if stopped is not None:
-            interrupted = {} if self._rows is None else self._rows.interrupted
+            interrupted: Mapping[int, Any] = {} if self._rows is None else self._rows.interrupted
             for row in range(max(self._source.total or 0, self._source.taken)):
                 if row in interrupted and row not in rows:
                     request, status = interrupted[row]

@@ -107,7 +107,7 @@ class RowWorkers:
                 self._rows.end(taken.row, taken.result)
             elif taken.error is not None:
                 self._rows.fail(taken.row, taken.request, taken.error)
-            elif taken.request is not None:
+            elif not self._rows.has_ended(taken.row):
                 self._rows.interrupted[taken.row] = taken.request, CallStatus()
 
     async def _work(self) -> None:
@@ -134,7 +134,11 @@ class RowWorkers:
         if taken.result is not None:
             rows.end(row, taken.result)
             return
-        self._ahead.prepare(taken)
+        try:
+            self._ahead.prepare(taken)
+        except BaseException:  # such as an error of a row's own code: it ends the run
+            rows.interrupted[row] = None, CallStatus()
+            raise
         request, options = taken.request, taken.options
         if request is None or options is None:
             assert taken.error is not None
@@ -157,7 +161,7 @@ class RowWorkers:
                 result = await self._wait_for(call)
         except ClaudeForceError as error:
             rows.fail(row, request, error, call.status)
-        except asyncio.CancelledError:
+        except BaseException:  # a cancellation, or an unexpected error: it ends the run
             rows.interrupted[row] = request, call.status
             raise
         else:

@@ -7,7 +7,7 @@ import random
 import re
 import time
 from decimal import Decimal
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -262,6 +262,46 @@ def test_a_stop_among_cached_rows_loses_none_that_were_taken(run: Any, make: Mak
 
     run(main())
     assert simulator.counters.calls == 200
+
+
+class _BrokenRow(dict):  # type: ignore[type-arg]
+    """A row whose own code fails."""
+
+    def values(self) -> Any:
+        raise ZeroDivisionError("a row's own code")
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2, 7, 8, 14, 15, 20])
+def test_an_error_among_rows_read_ahead_loses_none_of_them(
+    run: Any, make: Make, simulator: Simulator, broken: int
+) -> None:
+    """Those that were taken from the source and not answered are not sent, wherever in a group the error is."""
+    from claude_force_nb.rows.opening import open_source
+    from claude_force_nb.rows.run import ResultCollector
+
+    orchestrator = make(max_concurrent=1)
+    template = "{{ word }}"
+    words: List[Dict[str, str]] = [{"word": f"known {number}"} for number in range(24)]
+    rows = [*words[:broken], _BrokenRow(word="broken"), *words[broken + 1 :]]
+
+    async def main() -> BatchResult:
+        await orchestrator.run_many(words, template=template)
+        source = open_source(iter(rows))
+        ended: List[int] = []
+        collected = ResultCollector(source, lambda row, result: ended.append(row))
+        with pytest.raises(ZeroDivisionError) as raised:
+            await orchestrator.run_stream(source, template=template, on_result=collected)
+        assert sorted(ended) == sorted(collected.results)
+        batch = collected.batch(stopped=raised.value)
+        assert batch.numbers == tuple(range(source.taken))
+        assert len(set(ended)) == len(ended)
+        return batch
+
+    batch = run(main())
+    assert batch[broken].status == "not_sent"
+    assert {row.status for row in batch} <= {"cached", "not_sent"}
+    assert batch.cost == 0
+    assert simulator.counters.calls == 24
 
 
 def test_rows_that_are_sent_are_taken_at_their_turn(run: Any, make: Make) -> None:
