@@ -36,6 +36,8 @@ _RESULTS_SECONDS = 120.0
 _PACE = SLOWEST
 # A batch has at most 100,000 requests, with one line of results each.
 _MOST_LINES = 200_000
+_NO_BATCH = "the API does not show this batch, or its results, to this key; use a key of the workspace that sent it, and check base_url"
+_NO_LIST = "the server has no list of batches; check base_url"
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class ApiBatches:
         query: Dict[str, Any] = {"limit": limit}
         if after_id is not None:
             query["after_id"] = after_id
-        body, headers = await self._json("get", _PATH, query=query)
+        body, headers = await self._json("get", _PATH, query=query, not_found=_NO_LIST)
         data = body.get("data")
         if not isinstance(data, list):
             raise MalformedAnswerError("the server's list of batches cannot be read; check base_url", status=200)
@@ -121,11 +123,11 @@ class ApiBatches:
 
     async def retrieve(self, batch_id: str) -> BatchInfo:
         """Return the current state of a batch."""
-        return _info(*await self._json("get", _path(batch_id)))
+        return _info(*await self._json("get", _path(batch_id), not_found=_NO_BATCH))
 
     async def cancel(self, batch_id: str) -> BatchInfo:
         """Ask the API to cancel a batch; requests that are answered before it stops are billed and have results."""
-        return _info(*await self._json("post", f"{_path(batch_id)}/cancel", b"{}"))
+        return _info(*await self._json("post", f"{_path(batch_id)}/cancel", b"{}", not_found=_NO_BATCH))
 
     async def results(self, batch_id: str) -> AsyncGenerator[bytes, None]:
         """Yield the results of a batch that has ended, each as one line of JSON, in the order received.
@@ -140,7 +142,7 @@ class ApiBatches:
             If there are more than 200,000 lines, twice as many as a batch can have requests.
         """
         headers = {"anthropic-version": API_VERSION}
-        call = HttpCall("get", f"{_path(batch_id)}/results", headers, _RESULTS_SECONDS)
+        call = HttpCall("get", f"{_path(batch_id)}/results", headers, _RESULTS_SECONDS, not_found=_NO_BATCH)
         async with self._transport.response(call) as response:
             lines = iter_lines(response, _MOST_LINE_BYTES, _MOST_SKIPPED_BYTES, _PACE)
             seen = 0
@@ -165,12 +167,14 @@ class ApiBatches:
         query: Optional[Mapping[str, Any]] = None,
         api_version: str = API_VERSION,
         betas: Sequence[str] = (),
+        not_found: str = "",
     ) -> Tuple[Dict[str, Any], Dict[str, str]]:
         seconds = _CALL_SECONDS if query is not None or not body or len(body) < 1000 else _CREATE_SECONDS
         headers = {"anthropic-version": api_version}
         if betas:
             headers["anthropic-beta"] = ",".join(betas)
-        async with self._transport.response(HttpCall(method, path, headers, seconds, body, query or {})) as response:
+        call = HttpCall(method, path, headers, seconds, body, query or {}, not_found)
+        async with self._transport.response(call) as response:
             decoded = await self._transport.read_json(response, pace=_PACE)
             if not isinstance(decoded, dict):
                 raise MalformedAnswerError(

@@ -42,6 +42,8 @@ class HttpCall:
     content : bytes or None
         The body as JSON.
     query : mapping
+    not_found : str
+        What a 404 means at this endpoint and what to do; "" where it is probably the model.
     """
 
     method: str
@@ -50,6 +52,7 @@ class HttpCall:
     timeout_seconds: float
     content: Optional[bytes] = None
     query: Mapping[str, Any] = field(default_factory=dict)
+    not_found: str = ""
 
 
 class ResponseHeaders:

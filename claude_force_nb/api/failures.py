@@ -172,6 +172,7 @@ def error_from_answer(
     secrets: Iterable[str] = (),
     base_url: str = "",
     is_cut: bool = False,
+    not_found: str = "",
 ) -> ApiError:
     """Return the exception for an error response, or for an error event inside a stream.
 
@@ -191,6 +192,8 @@ def error_from_answer(
         The server's address, for hints; "" if it does not matter.
     is_cut : bool
         Whether the body was cut off, in which case `body` may be the text of its beginning.
+    not_found : str
+        What a 404 means at this endpoint; see `HttpCall`.
     """
     secrets = tuple(secrets)
     headers = {name: _hide(value, secrets) for name, value in headers.items()}
@@ -198,7 +201,7 @@ def error_from_answer(
         return _redirect(status, headers, base_url=base_url, secrets=secrets)
     error_type, message, code = _said(_said_in_part(body) if is_cut and isinstance(body, str) else body)
     kind = _kind(status, error_type, message, code)
-    remedy = _REMEDIES[kind]
+    remedy = (not_found if kind is NotFoundError else "") or _REMEDIES[kind]
     if kind is RateLimitError and status == 429 and not _passes(headers):
         kind = SpendLimitError
         remedy = "the API did not say how long to wait, as when a spend limit is reached"
@@ -269,7 +272,13 @@ def _module_root(kind: type) -> str:
 
 
 def map_exception(
-    error: BaseException, *, base_url: str, now: float, streaming: bool = False, secrets: Iterable[str] = ()
+    error: BaseException,
+    *,
+    base_url: str,
+    now: float,
+    streaming: bool = False,
+    secrets: Iterable[str] = (),
+    not_found: str = "",
 ) -> Optional[ApiError]:
     """Convert a foreign exception to one of ours.
 
@@ -285,6 +294,8 @@ def map_exception(
         Whether an answer has begun to arrive.
     secrets : iterable of str
         Texts that must not appear in a message, such as the key.
+    not_found : str
+        What a 404 means at this endpoint; see `HttpCall`.
 
     Returns
     -------
@@ -309,6 +320,7 @@ def map_exception(
             secrets=secrets,
             base_url=base_url,
             is_cut=bool((getattr(response, "extensions", None) or {}).get(CUT_EXTENSION)),
+            not_found=not_found,
         )
     if _timed_out(error):
         return CallTimeoutError(f"no answer from {base_url} in time; raise timeout= or try again")

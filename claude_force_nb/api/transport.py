@@ -246,7 +246,7 @@ class ApiTransport:
                 response = await client.open_response(call)
                 try:
                     if response.status_code >= 300:
-                        raise self._refusal(response)
+                        raise self._refusal(response, call.not_found)
                     yield response
                 finally:
                     await response.aclose()
@@ -255,7 +255,13 @@ class ApiTransport:
             except Exception as error:
                 if self._closed:  # the HTTP library's errors would only say that a session is closed
                     raise TransportClosedError("the orchestrator was closed while the call was under way") from None
-                mapped = map_exception(error, base_url=self.base_url, now=time.time(), secrets=self.redactor.secrets)
+                mapped = map_exception(
+                    error,
+                    base_url=self.base_url,
+                    now=time.time(),
+                    secrets=self.redactor.secrets,
+                    not_found=call.not_found,
+                )
                 if mapped is None:
                     raise
                 logger.debug("call failed: %s", mapped)
@@ -332,15 +338,16 @@ class ApiTransport:
                 raise
             raise mapped from None
 
-    def _refusal(self, response: Any) -> ApiError:
+    def _refusal(self, response: Any, not_found: str) -> ApiError:
         is_cut = getattr(response, "is_cut", False)
         try:
             body = decode_json(response.content)
         except MalformedAnswerError:  # a gateway's web page, or a body that was cut off
             body = response.content.decode("utf-8", "replace") if is_cut else None
-        return self._error(response.status_code, body, self.headers_of(response), is_cut=is_cut)
+        headers = self.headers_of(response)
+        return self._error(response.status_code, body, headers, is_cut=is_cut, not_found=not_found)
 
-    def _error(self, status: int, body: Any, headers: Mapping[str, str], *, is_cut: bool = False) -> ApiError:
+    def _error(self, status: int, body: Any, headers: Mapping[str, str], **details: Any) -> ApiError:
         return error_from_answer(
             status,
             body,
@@ -348,7 +355,7 @@ class ApiTransport:
             now=time.time(),
             secrets=self.redactor.secrets,
             base_url=self.base_url,
-            is_cut=is_cut,
+            **details,
         )
 
     async def close(self) -> None:

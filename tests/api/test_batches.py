@@ -11,7 +11,7 @@ from support.transports import Handler, transport
 
 from claude_force_nb.api.batches import ApiBatches, BatchInfo
 from claude_force_nb.api.connections import Connections, HttpCall
-from claude_force_nb.errors import MalformedAnswerError
+from claude_force_nb.errors import MalformedAnswerError, NotFoundError
 
 BATCH: Dict[str, Any] = {
     "id": "msgbatch_1",
@@ -27,6 +27,7 @@ class Endpoint:
 
     def __init__(self, serve: Callable[[Handler], str], run: Any, times: List[float]) -> None:
         self.answer: Any = BATCH
+        self.status = 200
         self.headers: Dict[str, str] = {}
         self.asked: List[str] = []
         self.times = times
@@ -37,8 +38,8 @@ class Endpoint:
         beta = incoming.headers.get("anthropic-beta", "")
         self.asked.append(" ".join([incoming.method, incoming.path_qs, beta]).strip())
         if isinstance(self.answer, bytes):
-            return web.Response(body=self.answer, headers=self.headers)
-        return web.json_response(self.answer, headers=self.headers)
+            return web.Response(body=self.answer, status=self.status, headers=self.headers)
+        return web.json_response(self.answer, status=self.status, headers=self.headers)
 
     def run(self, work: Callable[[ApiBatches], Any]) -> Any:
         async def main() -> Any:
@@ -165,3 +166,23 @@ def test_results_come_line_by_line(endpoint: Endpoint) -> None:
 
     assert [line.strip() for line in endpoint.run(results)] == [b'{"a":1}', b'{"b":2}', b'{"c":3}']
     assert endpoint.asked == [f"GET /v1/messages/batches/{'a' * 200}/results"]
+
+
+def test_a_batch_that_is_not_there_is_named_as_the_cause(endpoint: Endpoint) -> None:
+    """A 404 says what is likely at its endpoint: nothing about a model where none is sent."""
+    endpoint.status, endpoint.answer = 404, {"type": "error", "error": {"type": "not_found_error", "message": "no"}}
+
+    async def work(api: ApiBatches) -> None:
+        for call, cause in (
+            (api.retrieve("msgbatch_1"), "does not show this batch"),
+            (api.cancel("msgbatch_1"), "does not show this batch"),
+            (api.results("msgbatch_1").__anext__(), "does not show this batch"),
+            (api.recent(limit=1), "no list of batches"),
+            (api.create(b"{}", api_version="2023-06-01", betas=()), "model= and base_url"),
+        ):
+            with pytest.raises(NotFoundError, match=cause) as raised:
+                await call
+            assert "base_url" in str(raised.value)
+            assert ("model=" in str(raised.value)) is (cause == "model= and base_url")
+
+    endpoint.run(work)

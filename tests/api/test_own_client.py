@@ -12,7 +12,9 @@ import pytest
 
 from claude_force_nb.agents import AgentLibrary
 from claude_force_nb.api.answer import PartialAnswer
-from claude_force_nb.errors import InvalidRequestError, OptionError, RateLimitError
+from claude_force_nb.api.batches import ApiBatches
+from claude_force_nb.api.transport import ApiTransport
+from claude_force_nb.errors import InvalidRequestError, NotFoundError, OptionError, RateLimitError
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.simulator import Simulator
 
@@ -124,6 +126,18 @@ def test_failures_of_the_users_client_are_ours(run: Any, simulator: Simulator, t
             simulator.fail("rate_limit")
             with pytest.raises(RateLimitError):
                 await orchestrator.run("never", timeout_seconds=20)
+
+    run(main())
+
+
+def test_an_unknown_batch_is_named_as_the_cause(run: Any, simulator: Simulator) -> None:
+    """As without a client of the user's own."""
+
+    async def main() -> None:
+        async with client_of(simulator, []) as client:
+            batches = ApiBatches(ApiTransport(client=client, environ={}))
+            with pytest.raises(NotFoundError, match=r"does not show this batch.*Batch not found: msgbatch_0"):
+                await batches.retrieve("msgbatch_0")
 
     run(main())
 
