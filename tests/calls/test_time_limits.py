@@ -41,13 +41,17 @@ class Lag:
         self._timer = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
+        self._count()
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def _count(self) -> None:
         now = self._loop.time()
         self.seconds += max(0.0, now - self._due)
         self._due = now + self._EVERY_SECONDS
-        self._timer = self._loop.call_at(self._due, self._tick)
 
     def stop(self) -> None:
         self._timer.cancel()
+        self._count()  # the loop may have been held up since the last tick, even within its present iteration
 
 
 def dribble(head: bytes, piece: bytes, *, content_type: str, compressed: bool = False) -> Handler:
