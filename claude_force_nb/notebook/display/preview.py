@@ -16,6 +16,7 @@ from claude_force_nb.costs.report import dollars
 from claude_force_nb.messages.models import rules_for
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.tokens import content_tokens
+from claude_force_nb.prompts.plain import free_name
 from claude_force_nb.text_tables import without_controls
 from claude_force_nb.vocabulary import counted
 
@@ -71,7 +72,8 @@ def _masked(value: Any, secrets: Sequence[str]) -> Tuple[Any, int]:
         total = 0
         for key, item in value.items():
             key, in_key = mask(key, secrets)
-            whole[key], in_item = _masked(item, secrets)
+            # Names that differ only in a secret are alike once it is masked; number them, so that neither is lost.
+            whole[free_name(key, whole)], in_item = _masked(item, secrets)
             total += in_key + in_item
         return whole, total
     return value, 0

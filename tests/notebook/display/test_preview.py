@@ -103,6 +103,17 @@ def test_what_is_in_the_environment_is_masked() -> None:
     assert mask("nothing here", secrets_of(environ)) == ("nothing here", 0)
 
 
+def test_names_that_are_alike_once_masked_are_all_shown() -> None:
+    """Each with its own value, in their order, beside a name that looks like a mask."""
+    properties = {"key secret-number-1": 1, "key secret-number-2": 2, "key •••": 3, "key •••_2": 4, "other": 5}
+    seen = preview(metadata=properties, secrets=["secret-number-1", "secret-number-2"])
+    assert list(seen.body["metadata"].items()) == [
+        ("key •••", 1), ("key •••_2", 2), ("key •••_3", 3), ("key •••_2_2", 4), ("other", 5),
+    ]  # fmt: skip
+    assert "2 secrets are masked here" in str(seen)
+    assert json.dumps(seen.body["metadata"], ensure_ascii=False) in str(seen)
+
+
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "````\nfence", "$x$ and {{ y }}"])
 def test_nothing_in_a_request_is_live(text: str) -> None:
     """HTML is escaped, and no run of backticks ends the Markdown fence."""
