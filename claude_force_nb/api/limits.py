@@ -360,8 +360,12 @@ def _capacity(limit: float, remaining: float, reset_name: str, headers: Mapping[
     date = parsedate_tz(headers.get("date", "")) if reset is not None else None
     if reset is None or date is None:
         return 0.0
+    try:
+        sent = calendar.timegm(date[:9]) - (date[9] or 0)
+    except ValueError:  # a year after 9999
+        return 0.0
     # Both times are in whole seconds, so each may be off by up to one.
-    seconds = reset - calendar.timegm(date[:9]) + (date[9] or 0) - 2.0
+    seconds = reset - sent - 2.0
     return min(limit, remaining + min(60.0, seconds) * limit / 60.0) if seconds > 0 else 0.0
 
 

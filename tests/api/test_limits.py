@@ -229,6 +229,18 @@ def test_nonsense_in_headers_is_passed_over(text: str) -> None:
     assert parse_time(text) is None
 
 
+@pytest.mark.parametrize(
+    "date", ["", "soon", "Mon, 99 Jan 2026 99:99:99 GMT", "Mon, 01 Jan 99999 00:00:00 GMT", "Mon, 01 Jan 2026 ::"]
+)
+def test_nonsense_in_the_date_is_passed_over(date: str) -> None:
+    """The limits of the other headers hold, and the call ends."""
+    limits = FamilyLimits()
+    said = {**requests_left(7), "anthropic-ratelimit-requests-reset": "2026-11-01T12:01:00Z", "date": date}
+    limits.settle(limits.take(Need(), 0.0), 0.0, headers=said)
+    assert limits.in_flight == 0
+    assert limits.buckets["requests"].level == pytest.approx(7.0)
+
+
 def test_pause_holds_all_and_is_never_shortened() -> None:
     """The later end counts, and after it some calls go ahead of the others."""
     limits = learned(100)
