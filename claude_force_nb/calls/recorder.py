@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Dict, List, NamedTuple, Optional
+import signal
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from claude_force_nb.cache import ResponseCache
 from claude_force_nb.costs.ledger import Ledger
@@ -81,15 +83,24 @@ class Recorder:
             self._commit(loop)
 
     def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            # Interrupted just after a transaction, we could not know whether it was committed.
+            with _without_ctrl_c():
+                self._commit_now(loop)
+        except BaseException:
+            if self._waiting.get(loop):
+                loop.call_soon(self._commit, loop)
+            raise
+
+    def _commit_now(self, loop: asyncio.AbstractEventLoop) -> None:
         entries = self._waiting.pop(loop, [])
         problem: Optional[BaseException] = None
         try:
             self._write(entries)
         except Exception as error:  # a warning that the user's settings turn into an error
             problem = error
-        except BaseException:  # Ctrl-C in a script: put the answers back, for the tasks that it cancels to write
+        except BaseException:  # such as SystemExit of a signal handler: put the answers back, to be written later
             self._waiting[loop] = entries + self._waiting.get(loop, [])
-            loop.call_soon(self._commit, loop)
             raise
         for entry in entries:
             if entry.written.done():
@@ -101,11 +112,35 @@ class Recorder:
 
     def _write(self, entries: List[_Entry]) -> None:
         caches = {id(entry.cache): entry.cache for entry in entries if entry.cache is not None}
+        problem: Optional[Exception] = None
         try:
             for cache in caches.values():
                 cache.put_many((entry.request, entry.result) for entry in entries if entry.cache is cache)
-        finally:
-            if self._ledger is not None:
-                for cell in dict.fromkeys(entry.cell for entry in entries):
-                    results = [entry.result for entry in entries if entry.cell == cell]
-                    self._ledger.append_many(results, notebook=self._notebook, cell=cell)
+        except Exception as error:
+            problem = error
+        if self._ledger is not None:
+            for cell in dict.fromkeys(entry.cell for entry in entries):
+                results = [entry.result for entry in entries if entry.cell == cell]
+                self._ledger.append_many(results, notebook=self._notebook, cell=cell)
+        if problem is not None:
+            raise problem
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Delay the handling of SIGINT, such as a KeyboardInterrupt, until the body has ended."""
+    came: List[Any] = []
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        if not callable(previous):
+            raise ValueError
+        signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
+    except ValueError:  # not the main thread, which alone handles signals, or no handler of Python
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if came:
+            previous(*came[0])
