@@ -117,8 +117,8 @@ class SharedFile:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection inside a write transaction, which is rolled back if the body raises."""
         with self._opened(_WRITING) as connection:
-            self._begin(connection)
             try:
+                self._begin(connection)
                 self._check_unchanged(connection)
                 yield connection
                 connection.execute("COMMIT")
@@ -184,8 +184,8 @@ class SharedFile:
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Migrate a file of an earlier version to the current one, completely or not at all."""
-        self._begin(connection)
         try:
+            self._begin(connection)
             earlier = self._earlier.get(_version(connection))
             if earlier is not None:  # otherwise another process has just migrated it
                 if database.schema_of(connection) != _schema_made_by(earlier):

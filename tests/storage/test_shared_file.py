@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing
@@ -46,6 +47,32 @@ def test_what_is_written_is_there_for_others(path: Path) -> None:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     one.close()
     other.close()
+
+
+@pytest.mark.parametrize("after", ["begin_in_turn", "begin_immediate", "_check_unchanged"])
+def test_an_interrupt_leaves_no_transaction_open(path: Path, after: str) -> None:
+    """Others can write at once, and so can the file that was interrupted."""
+
+    def interrupt(frame: Any, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code.co_name == after:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    one = shared(path)
+    with one.transaction() as connection:
+        connection.execute("INSERT INTO t (x) VALUES ('a')")
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), one.transaction():
+            pass
+    finally:
+        sys.setprofile(None)
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+        other.execute("INSERT INTO t (x) VALUES ('b')")
+    with one.transaction() as connection:
+        connection.execute("INSERT INTO t (x) VALUES ('c')")
+        assert connection.execute("SELECT x FROM t").fetchall() == [("a",), ("b",), ("c",)]
+    one.close()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes")
