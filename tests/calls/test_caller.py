@@ -55,7 +55,7 @@ def test_the_limits_that_a_failure_names_are_learned(run: Any, make: Make, serve
                 with pytest.raises(ClaudeForceError):
                     await orchestrator.run("p", **PLAIN)
                 bucket = pacer.limits.buckets["requests"]
-                assert (bucket.limit, bucket.said) == (now[0], 7.0)
+                assert (bucket.limit, bucket.reported_remaining) == (now[0], 7.0)
 
     run(main())
 
