@@ -54,7 +54,7 @@ _ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
 @atexit.register
 def _flush_all() -> None:
     for ledger in list(_ledgers):
-        ledger.flush(last=True)
+        ledger.close()
 
 
 class Ledger:

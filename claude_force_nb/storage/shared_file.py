@@ -139,7 +139,9 @@ class SharedFile:
     @contextmanager
     def _opened(self, instructions: int) -> Iterator[sqlite3.Connection]:
         with self.lock, _plain_errors():
-            if self._connection is None or self._owner != os.getpid():
+            # At the end of the process, the finalizer may run before others that still write.
+            is_open = self._finalizer is not None and self._finalizer.alive and self._owner == os.getpid()
+            if not is_open:
                 self._open()
             assert self._connection is not None
             assert self._work is not None

@@ -402,6 +402,28 @@ def test_cached_answers_wait_and_are_not_lost(tmp_path: Path) -> None:
     other.close()
 
 
+def test_what_waits_at_the_end_of_a_process_is_written_without_a_warning(tmp_path):
+    """A script that never closes its open ledger: the connection is closed first, and the ledger opens another one."""
+    path = tmp_path / "ledger.db"
+    script = (
+        "import decimal, sys; from claude_force_nb.costs.ledger import Ledger; "
+        "from claude_force_nb.messages.result import ClaudeResult; ledger = Ledger(sys.argv[1])\n"
+        "ledger.append(ClaudeResult(cost=decimal.Decimal(1)))\n"
+        "ledger.append(ClaudeResult(cost=decimal.Decimal(0), saved=decimal.Decimal(1), cached=True, status='cached'))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", script, str(path)],
+        env={**os.environ, "PYTHONPATH": ROOT},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    ledger = Ledger(path)
+    assert (ledger.total().calls, ledger.total().hits) == (1, 1)
+    ledger.close()
+
+
 def test_cached_answers_are_written_after_so_many_or_so_long(ledger):
     """512 of them, or a second; also where the clock was set back meanwhile."""
     other = Ledger(ledger.path)
