@@ -198,11 +198,13 @@ def test_an_agent_of_the_notebook(shared: LiveKernel, server: Simulator) -> None
     before = shared.run("%%claude_agent tester\nTest.").text
     assert "takes precedence over the built-in one" in before
     assert "poet" in shared.complete("%%claude agent=po")
-    assert set(shared.run("%%claude_agent --help\n ").text.split()) >= {"model=", "description="}
+    for code in ("%%claude_agent --help", "%%claude_agent --help\n "):
+        assert set(shared.run(code).text.split()) >= {"model=", "description="}
 
 
 MISTAKES = {
     "%%claude_agent\nx": ("write a name: %%claude_agent NAME",),
+    "%%claude_agent poet\n": ("EmptyPromptError: the agent has no text", "below the %%claude_agent line"),
     "%%claude_agent ../x\ny": ("an agent's name must be letters, digits, - and _, not '../x'",),
     "%%claude_agent model=opus\ny": ("an agent's name must be",),
     "%%claude_agent a modle=opus\ny": ("unknown option 'modle'", "did you mean 'model'?"),

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["AWAITABLE", "ClaudeMagics"]
 
-# Magics that can be awaited, and whether each is a cell magic as well.
+# Magics that can be awaited, and whether each is a cell magic as well. Every cell magic is among them: IPython refuses an empty
+# body before the magic sees it, even with --help; awaited, the magic itself says what is missing.
 AWAITABLE = {
     "claude": True,
+    "claude_agent": True,
     "claude_batch": True,
     "claude_compare": True,
     "claude_jobs": False,
@@ -142,6 +144,9 @@ class ClaudeMagics(Magics):
     @line_cell_magic
     def claude_agent(self, line: str, cell: Optional[str] = None) -> None:
         """Define an agent: `%%claude_agent NAME [model=…]` above its system prompt."""
+        self._run_blocking(lambda: self._agent(line, cell))
+
+    async def _agent(self, line: str, cell: Optional[str]) -> None:
         from claude_force_nb.notebook.commands.agent import agent
 
         self._show(agent(self.session, line, cell))
@@ -204,6 +209,8 @@ class ClaudeMagics(Magics):
         """Return the coroutine of one of `AWAITABLE`, which a cell awaits at its top level."""
         if name == "claude":
             return self._ask(line, cell, None)
+        if name == "claude_agent":
+            return self._agent(line, cell)
         if name == "claude_batch":
             return self._batch(line, cell, None)
         if name == "claude_compare":

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_force_nb.notebook.magics.claude_magics import AWAITABLE, ClaudeMagics
 from claude_force_nb.notebook.magics.rewriting import await_magics, protect_questions
 
 NAMES = {"claude": True, "claude_fix": False}
@@ -70,6 +71,11 @@ def test_an_empty_cell_body_reaches_the_magic() -> None:
     """IPython refuses a cell magic with an empty body; awaited, the magic itself says what is missing."""
     code = "get_ipython().run_cell_magic('claude', '--help', '')\n"
     assert rewritten(code) == "(await get_ipython()._claude_force_extension.awaitable('claude', '--help', ''))\n"
+
+
+def test_every_cell_magic_can_be_awaited() -> None:
+    """Any of them may be run with an empty body."""
+    assert {name for name, is_cell_magic in AWAITABLE.items() if is_cell_magic} == set(ClaudeMagics.magics["cell"])
 
 
 @given(st.text(), st.text())
