@@ -123,16 +123,20 @@ def evaluate_source(expression: str, names: Mapping[str, Any]) -> Any:
         return Path(expression)
     try:
         return eval(compile(expression, "<source>", "eval"), dict(names))
-    except SyntaxError as error:
-        if _is_name_of_a_file(expression):
-            raise SourceError(f"there is no file {expression}") from None
-        raise SourceError(f"{expression} is not an expression: {error.msg}") from None
-    except NameError as error:
-        missing = re.search(r"'(\w+)'", str(error))
-        if _is_name_of_a_file(expression):
-            raise SourceError(f"there is no file {expression}") from None
-        near = did_you_mean(missing.group(1), [name for name in names if not name.startswith("_")]) if missing else ""
-        raise SourceError(f"{missing.group(1) if missing else expression} is not defined{near}") from None
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise SourceError(f"{expression} failed: {type(error).__name__}: {reason}") from error
+        # However it fails: reviews.csv is an attribute if there is a variable reviews, and data/reviews.csv is a quotient.
+        if _is_name_of_a_file(expression):
+            raise SourceError(f"there is no file {expression}") from None
+        raise _failed(expression, names, error) from error
+
+
+def _failed(expression: str, names: Mapping[str, Any], error: Exception) -> SourceError:
+    """Return the error of an expression that cannot be evaluated."""
+    if isinstance(error, SyntaxError):
+        return SourceError(f"{expression} is not an expression: {error.msg}")
+    if isinstance(error, NameError):
+        missing = re.search(r"'(\w+)'", str(error))
+        near = did_you_mean(missing.group(1), [name for name in names if not name.startswith("_")]) if missing else ""
+        return SourceError(f"{missing.group(1) if missing else expression} is not defined{near}")
+    reason = " ".join(str(error).split())
+    return SourceError(f"{expression} failed: {type(error).__name__}: {reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict
 
 import pytest
@@ -101,6 +102,9 @@ def test_every_option_is_in_the_table() -> None:
         ("missing.csv", "there is no file missing.csv"),
         ("~/no file.csv.gz", "there is no file ~/no file.csv.gz"),
         ("./missing.parquet", "there is no file ./missing.parquet"),
+        ("reviews.csv", "there is no file reviews.csv"),  # although reviews is a variable
+        ("reviews/missing.jsonl", "there is no file reviews/missing.jsonl"),
+        ("reviews.text", "reviews.text failed: AttributeError"),
         ("1/0", "1/0 failed: ZeroDivisionError"),
     ],
 )
@@ -110,6 +114,11 @@ def test_expressions_that_fail(expression: str, message: str) -> None:
         evaluate_source(expression, {"reviews": ["a"]})
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
+
+
+def test_a_column_named_like_a_file() -> None:
+    """What an expression with a suffix gives is taken; only where it gives nothing is it a file that is missing."""
+    assert evaluate_source("table.txt", {"table": SimpleNamespace(txt=["a"])}) == ["a"]
 
 
 def test_expressions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
