@@ -143,7 +143,8 @@ class Progress:
         counts, ended, total, rate = self.counts, self.ended_rows, self.total, self.rate()
         parts = [f"{ended:,}" if total is None else f"{ended:,} of {total:,}"]
         parts += [f"{counts[kind]:,} {kind.replace('_', ' ')}" for kind in _SHOWN if counts[kind]]
-        parts += self._under_way(more=total is None or ended < total)
+        calls = None if self._calls is None else self._calls()
+        parts += self._under_way(calls, more=total is None or ended < total)
         if not self.price_known:
             parts.append("price unknown")
         elif self.cost or counts.answered_now:
@@ -152,14 +153,14 @@ class Progress:
             parts.append(dollars(self.cost) + more)
         if rate > 0:
             parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
-            if total is not None and total > ended:
+            # Until Resume is pressed, nobody knows how long it takes.
+            if total is not None and total > ended and not (calls is not None and calls.paused):
                 parts.append(duration((total - ended) / rate) + " left")
         return " · ".join(parts)
 
-    def _under_way(self, *, more: bool) -> List[str]:
+    def _under_way(self, calls: Optional[Snapshot], *, more: bool) -> List[str]:
         """Return how many rows are in flight, how many are waiting, and for what."""
         begun = max(0, self._taken() - self.ended_rows)
-        calls = None if self._calls is None else self._calls()
         in_flight = begun if calls is None else min(begun, calls.in_flight)
         parts = []
         if in_flight:

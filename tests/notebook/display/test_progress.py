@@ -79,3 +79,16 @@ def test_what_waits_is_not_in_flight() -> None:
         progress.ended(CACHED)
     calls = replace(calls, in_flight=0, limited_families=(("haiku", 22.7),))  # of other calls: these rows are done
     assert progress.line() == "10 of 10 · 10 cached"
+
+
+def test_a_paused_run_has_no_time_left() -> None:
+    """Its rate says nothing about the time until Resume is pressed; afterwards it does again."""
+    now = [0.0]
+    calls = Snapshot(0, 8, 10, True, (), (), 0, 0, Decimal(0))
+    progress = Progress(total=lambda: 30, taken=lambda: 10, clock=lambda: now[0], calls=lambda: calls)
+    for _ in range(10):
+        progress.ended(PAID)
+    now[0] = 1.0
+    assert progress.line() == "10 of 30 · paused; resume to continue · $0.1000, about $0.3000 in all · 10/s"
+    calls = replace(calls, paused=False)
+    assert progress.line() == "10 of 30 · $0.1000, about $0.3000 in all · 10/s · 2 s left"
