@@ -181,10 +181,10 @@ class Progress:
         line = self.line()
         fraction = self.fraction
         value = "" if fraction is None else f' max="1000" value="{1000 * fraction:.0f}"'
-        bar = f'<progress{value} style="width:16em;vertical-align:middle"></progress> '
+        bar = f'<progress{value} style="width:16em;max-width:100%;vertical-align:middle"></progress> '
         text = escape(line).replace("$", "<span>$</span>")
         ignored = "claude-force mathjax_ignore tex2jax_ignore"
-        html = f'<div class="{ignored}" style="white-space:nowrap">{bar}{text}</div>'
+        html = f'<div class="{ignored}">{bar}{text}</div>'
         return {"text/plain": line, "text/html": html}
 
 

@@ -92,3 +92,8 @@ def test_a_paused_run_has_no_time_left() -> None:
     assert progress.line() == "10 of 30 · paused; resume to continue · $0.1000, about $0.3000 in all · 10/s"
     calls = replace(calls, paused=False)
     assert progress.line() == "10 of 30 · $0.1000, about $0.3000 in all · 10/s · 2 s left"
+
+
+def test_a_long_line_wraps() -> None:
+    """What the rows are waiting for is read in a narrow cell too, where a line that cannot wrap would be cut off."""
+    assert "nowrap" not in progress_of(3, [0.0]).bundle()["text/html"]
