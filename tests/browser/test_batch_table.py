@@ -47,6 +47,7 @@ def test_a_batch_is_leafed_through_and_filtered(open_notebook: OpenNotebook, lab
     turn(notebook, 2, "rows 21 to 40 of 60")
     assert rows(notebook, 2)[0].startswith("19\t")
     field = notebook.cell(2).get_by_label("Filter")
+    assert "Enter" in field.get_attribute("placeholder")  # typing alone shows nothing yet
     field.fill("REVIEW 5")
     field.press("Enter")
     turn(notebook, 2, "rows 1 to 11 of 11")

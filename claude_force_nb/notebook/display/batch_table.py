@@ -77,7 +77,7 @@ class BatchTable:
     def _seen(self, change: Mapping[str, Any]) -> None:
         if not change["new"] or self.box.children:
             return
-        self._filter = ipywidgets.Text(placeholder="words of a row", description="Filter", continuous_update=False)
+        self._filter = ipywidgets.Text(placeholder="words, then Enter", description="Filter", continuous_update=False)
         self._filter.layout.max_width = "100%"
         self._filter.observe(self._filtered, "value")
         self._back = ipywidgets.Button(description="Previous", tooltip="The rows before these")
