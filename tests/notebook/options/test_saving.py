@@ -208,7 +208,9 @@ def test_where_to_save_has_to_be_there(settings: Settings, folder: Path) -> None
     target.write_text("", encoding="utf-8")
     (folder.parent / "config").mkdir()
     (folder.parent / "config" / "settings.toml").symlink_to(target)
-    with pytest.raises(ClaudeForceError, match="nothing was written"), pytest.warns(ClaudeForceWarning, match="a link"):
+    with pytest.raises(ClaudeForceError, match="nothing was written"), pytest.warns(
+        ClaudeForceWarning, match="a symbolic link"
+    ):
         said(settings, "model=haiku --save=user")
     assert target.read_text(encoding="utf-8") == ""
 
