@@ -26,6 +26,7 @@ __all__ = [
     "did_you_mean",
     "is_name",
     "is_positive",
+    "shown_value",
     "whole_number_fault",
 ]
 
@@ -108,6 +109,14 @@ def is_positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
+def shown_value(value: object) -> str:
+    """Return ``repr(value)`` for an error message, or a text with the name of its class if its own ``__repr__`` fails."""
+    try:
+        return repr(value)
+    except Exception:  # such as the RecursionError of a ``__repr__`` that calls itself
+        return f"<{type(value).__name__} object>"
+
+
 def whole_number_fault(value: object, name: str, least: int) -> str:
     """Return what is wrong with a value that must be a whole number of at least `least`; "" if it is valid.
 
@@ -115,4 +124,4 @@ def whole_number_fault(value: object, name: str, least: int) -> str:
     """
     if type(value) is int and value >= least:
         return ""
-    return f"{name} must be a whole number from {least}, not {value!r}"
+    return f"{name} must be a whole number from {least}, not {shown_value(value)}"

@@ -11,7 +11,7 @@ from typing import Any, Mapping, Optional, Union
 from claude_force_nb.errors import AgentFileError, OptionError
 from claude_force_nb.messages.text import well_formed
 from claude_force_nb.prompts.fences import clean
-from claude_force_nb.vocabulary import EFFORTS, is_name
+from claude_force_nb.vocabulary import EFFORTS, is_name, shown_value
 
 from .front_matter import FrontMatter, read_front_matter
 
@@ -75,7 +75,7 @@ class Agent:
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
-            raise OptionError(f"an agent's name must be letters, digits, - and _, not {self.name!r}")
+            raise OptionError(f"an agent's name must be letters, digits, - and _, not {shown_value(self.name)}")
         object.__setattr__(self, "title", self.title or self.name)
         for name in ("prompt", "description", "title"):
             object.__setattr__(self, name, well_formed(getattr(self, name)))

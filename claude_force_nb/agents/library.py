@@ -12,7 +12,7 @@ from typing import Dict, List, Optional, Set, Tuple
 
 from claude_force_nb.errors import AgentFileWarning, UnknownAgentError
 from claude_force_nb.storage.user_folders import absolute_path
-from claude_force_nb.vocabulary import did_you_mean, is_name
+from claude_force_nb.vocabulary import did_you_mean, is_name, shown_value
 from claude_force_nb.warn import warn
 
 from .agent import BUILT_IN, Agent, slug
@@ -110,9 +110,9 @@ class AgentLibrary:
                     return agent
         known = self.names()
         if not is_name(name) and not like:
-            raise UnknownAgentError(f"an agent's name must be letters, digits, - and _, not {name!r}")
+            raise UnknownAgentError(f"an agent's name must be letters, digits, - and _, not {shown_value(name)}")
         near = did_you_mean(name, known)
-        raise UnknownAgentError(f"unknown agent {name!r}{near} (known: {', '.join(known)})")
+        raise UnknownAgentError(f"unknown agent {shown_value(name)}{near} (known: {', '.join(known)})")
 
     def names(self) -> List[str]:
         """Return the names that `find` accepts, sorted; does not warn about files that cannot be read."""

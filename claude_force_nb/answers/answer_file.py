@@ -12,7 +12,7 @@ from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.storage.regular_file import own_target
 from claude_force_nb.storage.user_folders import absolute_path
-from claude_force_nb.vocabulary import ANSWER_REDACTIONS, is_positive
+from claude_force_nb.vocabulary import ANSWER_REDACTIONS, is_positive, shown_value
 from claude_force_nb.warn import warn
 
 from .disk import file_state, read_lines, write_whole
@@ -86,9 +86,11 @@ class AnswerFile:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if redact not in ANSWER_REDACTIONS:
-            raise OptionError(f"redact must be one of {', '.join(ANSWER_REDACTIONS)}, not {redact!r}")
+            raise OptionError(f"redact must be one of {', '.join(ANSWER_REDACTIONS)}, not {shown_value(redact)}")
         if max_age_days is not None and not is_positive(max_age_days):
-            raise OptionError(f"max_age_days must be greater than 0, or None for no limit, not {max_age_days!r}")
+            raise OptionError(
+                f"max_age_days must be greater than 0, or None for no limit, not {shown_value(max_age_days)}"
+            )
         absolute = absolute_path(path)
         if absolute is None:
             raise AnswerFileError(

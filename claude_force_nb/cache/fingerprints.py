@@ -7,6 +7,7 @@ from typing import Union
 
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import ClaudeRequest
+from claude_force_nb.vocabulary import shown_value
 
 __all__ = ["fingerprint_of", "is_fingerprint"]
 
@@ -24,4 +25,6 @@ def fingerprint_of(request: Union[ClaudeRequest, str]) -> str:
         return request.fingerprint
     if isinstance(request, str) and is_fingerprint(request):
         return str(request)
-    raise OptionError(f"a ClaudeRequest or its fingerprint (64 hexadecimal digits) is needed, not {request!r}")
+    raise OptionError(
+        f"a ClaudeRequest or its fingerprint (64 hexadecimal digits) is needed, not {shown_value(request)}"
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable, Iterable, List, Mapping, Optional, S
 from claude_force_nb.errors import OptionError
 from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
-from claude_force_nb.vocabulary import is_positive
+from claude_force_nb.vocabulary import is_positive, shown_value
 
 from . import entries
 from .admission import encoded
@@ -101,9 +101,9 @@ class ResponseCache:
         url: Optional[str] = None,
     ) -> None:
         if ttl_hours is not None and not is_positive(ttl_hours):
-            raise OptionError(f"ttl_hours must be greater than 0, or None for no expiry, not {ttl_hours!r}")
+            raise OptionError(f"ttl_hours must be greater than 0, or None for no expiry, not {shown_value(ttl_hours)}")
         if not is_positive(max_size_mb):
-            raise OptionError(f"max_size_mb must be greater than 0, not {max_size_mb!r}")
+            raise OptionError(f"max_size_mb must be greater than 0, not {shown_value(max_size_mb)}")
         self._ttl_seconds = None if ttl_hours is None else float(ttl_hours) * 3600.0
         self._max_size_bytes = int(max_size_mb * 1_000_000)
         self._max_value_bytes = min(self._max_size_bytes, MAX_ENTRY_BYTES)

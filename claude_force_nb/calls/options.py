@@ -22,6 +22,7 @@ from claude_force_nb.vocabulary import (
     PROMPT_CACHE_MODES,
     did_you_mean,
     is_name,
+    shown_value,
     whole_number_fault,
 )
 
@@ -36,7 +37,7 @@ def _number(kind: type, low: float, high: float, hint: str, *, shown: str = "") 
     def check(value: Any, name: str) -> None:
         numeric = isinstance(value, (int, kind)) and not isinstance(value, bool)
         if not numeric or not low <= value <= high:
-            raise OptionError(f"{shown or name} must be {hint}, not {value!r}")
+            raise OptionError(f"{shown or name} must be {hint}, not {shown_value(value)}")
 
     return check
 
@@ -46,7 +47,8 @@ def _one_of(modes: Sequence[str], words: str = "") -> _Check:
 
     def check(value: Any, name: str) -> None:
         if value not in modes:
-            raise OptionError(f"{name} must be {hint}, not {value!r}{did_you_mean(str(value), modes)}")
+            near = did_you_mean(value, modes) if isinstance(value, str) else ""
+            raise OptionError(f"{name} must be {hint}, not {shown_value(value)}{near}")
 
     return check
 
@@ -61,7 +63,7 @@ def _instance(kinds: Union[type, Tuple[type, ...]], hint: str) -> _Check:
 
 def _check_stop(stop: Any, name: str) -> None:
     if not all(isinstance(text, str) and text for text in _texts(stop)):
-        raise OptionError(f"{name} must be one or more non-empty texts, not {stop!r}")
+        raise OptionError(f"{name} must be one or more non-empty texts, not {shown_value(stop)}")
 
 
 def _check_sample(sample: Any, name: str) -> None:
@@ -72,17 +74,17 @@ def _check_sample(sample: Any, name: str) -> None:
 
 def _check_use_memory(use_memory: Any, name: str) -> None:
     if not isinstance(use_memory, bool):
-        raise OptionError(f"{name} must be True or False, not {use_memory!r}")
+        raise OptionError(f"{name} must be True or False, not {shown_value(use_memory)}")
 
 
 def _check_memory(memory: Any, name: str) -> None:
     if not is_name(memory) or memory.lower() in ("on", "off"):
-        raise OptionError(f"{name} must name a conversation with letters, digits, - and _, not {memory!r}")
+        raise OptionError(f"{name} must name a conversation with letters, digits, - and _, not {shown_value(memory)}")
 
 
 def _check_turn(turn: Any, name: str) -> None:
     if not (isinstance(turn, CellRun) or (isinstance(turn, str) and turn)):
-        raise OptionError(f"{name} must be a non-empty text, not {turn!r}")
+        raise OptionError(f"{name} must be a non-empty text, not {shown_value(turn)}")
 
 
 def _check_depth(value: Any, name: str) -> None:

@@ -16,6 +16,7 @@ from claude_force_nb.errors import ClaudeForceError, ClaudeForceWarning, OptionE
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.storage.database import reason_of
 from claude_force_nb.storage.regular_file import replace_file
+from claude_force_nb.vocabulary import shown_value
 from claude_force_nb.warn import warn
 
 from .days import DAY_SECONDS, day_of
@@ -191,7 +192,7 @@ class Ledger:
             If the file cannot be read.
         """
         if by not in _KEYS:
-            raise OptionError(f"by must be model, agent, day or notebook, not {by!r}")
+            raise OptionError(f"by must be model, agent, day or notebook, not {shown_value(by)}")
         query = (
             f"SELECT {_KEYS[by]}, cached, cost, saved, prompt_cache_saved, COUNT(*), SUM(input_tokens + cache_write_5m_tokens"
             " + cache_write_1h_tokens + cache_read_tokens), SUM(output_tokens) FROM entries WHERE time >= ? GROUP BY 1, 2, 3, 4, 5"
@@ -206,7 +207,7 @@ class Ledger:
     def speeds(self, by: Optional[str] = None, since: Optional[float] = None) -> Dict[str, Speed]:
         """Return how quickly and reliably calls were answered, by key; parameters and errors are those of `summary`."""
         if by not in _KEYS:
-            raise OptionError(f"by must be model, agent, day or notebook, not {by!r}")
+            raise OptionError(f"by must be model, agent, day or notebook, not {shown_value(by)}")
         try:
             return speeds_of(self._select, _KEYS[by], since or 0.0)
         except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 from claude_force_nb.errors import BudgetExceededError, ClaudeForceWarning, OptionError
 from claude_force_nb.messages.usage import EXACT
+from claude_force_nb.vocabulary import shown_value
 from claude_force_nb.warn import warn
 
 __all__ = [
@@ -47,8 +48,9 @@ def parse_budget(value: Any, *, name: str = "budget") -> Optional[Decimal]:
         limit = Decimal(str(value).strip().lstrip("$"))
         if not 0 <= limit <= 10**6:
             raise ValueError
-    except (ValueError, ArithmeticError):
-        shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:39] + "…"
+    except (ValueError, ArithmeticError, RecursionError):
+        shown = shown_value(value)
+        shown = shown if len(shown) <= 40 else shown[:39] + "…"
         raise OptionError(f"{name} must be US dollars from 0 to 1000000, or none, not {shown}") from None
     return limit
 

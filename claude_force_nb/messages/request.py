@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from urllib.parse import urlsplit, urlunsplit
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.vocabulary import whole_number_fault
+from claude_force_nb.vocabulary import shown_value, whole_number_fault
 
 from .cache_mark import CacheMark, marked_body
 from .nesting import check_level
@@ -100,7 +100,7 @@ def _plain(value: Any, where: str, depth: int = 0) -> Any:
         copied = {}
         for key, item in value.items():
             if not isinstance(key, str):
-                raise OptionError(f"{where}: keys of a request must be text, not {key!r}")
+                raise OptionError(f"{where}: keys of a request must be text, not {shown_value(key)}")
             key = _text(key, where)
             copied[key] = _plain(item, where + "." + (key if key.isprintable() else ascii(key)), depth + 1)
         return copied
@@ -184,7 +184,7 @@ class ClaudeRequest:
         betas: Any = self.betas
         betas = (betas,) if isinstance(betas, str) else tuple(betas)
         if not all(isinstance(beta, str) and beta.isascii() and beta.isprintable() for beta in betas):
-            raise OptionError(f"betas must be names such as files-api-2025-04-14, not {betas!r}")
+            raise OptionError(f"betas must be names such as files-api-2025-04-14, not {shown_value(betas)}")
         object.__setattr__(self, "body", body)
         object.__setattr__(self, "betas", tuple(sorted(set(betas))))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.vocabulary import EFFORTS
+from claude_force_nb.vocabulary import EFFORTS, shown_value
 
 from .models import ModelRules
 
@@ -65,14 +65,20 @@ def thinking_body(value: ThinkingOption) -> Optional[Dict[str, Any]]:
     """
     if value is None:
         return None
-    text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value).strip().lower()
+    text = ""
+    if isinstance(value, bool):
+        text = "on" if value else "off"
+    elif isinstance(value, str):
+        text = value.strip().lower()
+    elif hasattr(value, "__index__"):  # a whole number, of Python or of a library
+        text = str(int(value))
     if text in ("on", "adaptive"):
         return {"type": "adaptive"}
     if text == "off":
         return {"type": "disabled"}
     if re.fullmatch(r"[0-9]+", text) and len(text) <= 9 and int(text) >= LEAST_BUDGET_TOKENS:
         return {"type": "enabled", "budget_tokens": int(text)}
-    raise OptionError(f"thinking must be on, off, adaptive or a number of tokens from 1024, not {value!r}")
+    raise OptionError(f"thinking must be on, off, adaptive or a number of tokens from 1024, not {shown_value(value)}")
 
 
 def fit_reasoning(

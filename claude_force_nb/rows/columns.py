@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from claude_force_nb.errors import ClaudeForceWarning
+from claude_force_nb.errors import ClaudeForceWarning, SourceError
 from claude_force_nb.prompts.plain import free_name
 from claude_force_nb.prompts.tables import column_name, index_names
 from claude_force_nb.warn import warn
 
-__all__ = ["distinct_names", "named_values"]
+__all__ = ["distinct_names", "named_values", "text_names"]
+
+
+def text_names(names: Iterable[Any], *, source: str, text: Callable[[Any], str] = column_name) -> Tuple[str, ...]:
+    """Return the names of columns as text.
+
+    Parameters
+    ----------
+    names : iterable
+    source : str
+        Name of the table in the error message.
+    text : callable
+        Returns one name as text.
+
+    Raises
+    ------
+    SourceError
+        If the class of a name fails to do so.
+    """
+    found = []
+    for name in names:
+        try:
+            found.append(text(name))
+        except Exception as error:  # such as the RecursionError of a ``__str__`` that calls itself
+            raise SourceError(
+                f"{source} has a column whose name, of class {type(name).__name__}, cannot be written as text"
+                f" ({type(error).__name__}); rename it"
+            ) from None
+    return tuple(found)
 
 
 def distinct_names(names: Sequence[str], *, source: str) -> List[str]:
@@ -61,7 +89,7 @@ def _is_series(value: Any) -> bool:
 
 
 def _series_values(series: Any, label: Any) -> Dict[str, Any]:
-    names = distinct_names([column_name(each) for each in series.index], source="a row")
+    names = distinct_names(text_names(series.index, source="a row"), source="a row")
     values = dict(zip(names, series.tolist()))
     if label is None or isinstance(label, Integral):
         return values

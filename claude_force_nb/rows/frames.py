@@ -8,9 +8,9 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 from claude_force_nb.errors import SourceError
 from claude_force_nb.prompts.plain import free_name, shortest, single_precision
-from claude_force_nb.prompts.tables import column_name, index_names, zone_fault
+from claude_force_nb.prompts.tables import index_names, zone_fault
 
-from .columns import distinct_names
+from .columns import distinct_names, text_names
 
 __all__ = ["Table", "as_table", "assemble"]
 
@@ -36,7 +36,7 @@ class Table:
         self._native = native.copy(deep=False) if _is_pandas(native) else native
         self._frame = frame
         self.is_series = is_series
-        self.columns: Tuple[str, ...] = tuple(map(column_name, frame.columns))
+        self.columns = text_names(frame.columns, source="the table")
         # Pandas only: an index that is more than a row number is kept with the row.
         self.index_names: Tuple[str, ...] = _index_names(self._native, self.columns)
 
@@ -91,7 +91,8 @@ def _index_names(native: Any, columns: Sequence[str]) -> Tuple[str, ...]:
     index = getattr(native, "index", None) if _is_pandas(native) else None
     if index is None or (list(index.names) == [None] and getattr(index.dtype, "kind", "O") in "iu"):
         return ()
-    return tuple(index_names(list(index.names), columns))
+    levels = [None if name is None else text_names([name], source="the index")[0] for name in index.names]
+    return tuple(index_names(levels, columns))
 
 
 def _series(namespace: Any, kind: str, name: str, values: List[Any]) -> Any:
@@ -123,7 +124,7 @@ def as_table(value: Any, name: str) -> Optional[Table]:
     narwhals = import_module("narwhals.stable.v1")
     # narwhals refuses duplicate names; and 1 and "1" are the same name in a template.
     columns = getattr(value, "columns", ()) if _is_pandas(value) else getattr(value, "column_names", ())
-    names = list(map(column_name, columns))
+    names = list(text_names(columns, source=name))
     if len(set(names)) < len(names):
         value = _renamed(value, distinct_names(names, source=name))
     seen = narwhals.from_native(value, pass_through=True, allow_series=True)

@@ -9,7 +9,7 @@ from typing import Any, AsyncIterable, Callable, Mapping, Optional
 from claude_force_nb.errors import SourceError
 from claude_force_nb.vocabulary import did_you_mean, whole_number_fault
 
-from .columns import named_values
+from .columns import named_values, text_names
 from .frames import as_table
 from .readers import FILE_KINDS, AsyncBufferedIterator, BufferedIterator, FileRows, file_kind
 from .results import BatchResult
@@ -66,7 +66,7 @@ def open_source(
     if table is not None:
         return make(table, columns=table.columns, total=len(table), table=table)
     if isinstance(value, Mapping):
-        return _open_mapping(value, make)
+        return _open_mapping(value, make, name)
     if isinstance(value, AsyncIterable):
         return make(AsyncBufferedIterator(value, keep))
     if isinstance(value, (bytes, bytearray)) or callable(value) or not hasattr(value, "__iter__"):
@@ -98,11 +98,12 @@ def _open_file(value: Any, make: Callable[..., Source]) -> Source:
     return make(file, columns=file.columns)
 
 
-def _open_mapping(value: Mapping[Any, Any], make: Callable[..., Source]) -> Source:
+def _open_mapping(value: Mapping[Any, Any], make: Callable[..., Source], name: str) -> Source:
     columns = list(value.values())
     if columns and all(isinstance(item, (list, tuple)) and len(item) == len(columns[0]) for item in columns):
-        rows = tuple(dict(zip(map(str, value), items)) for items in zip(*columns))
-        return make(rows, columns=tuple(map(str, value)), total=len(rows))
+        names = text_names(value, source=name, text=str)
+        rows = tuple(dict(zip(names, items)) for items in zip(*columns))
+        return make(rows, columns=names, total=len(rows))
     rows = tuple(
         {"key": key, **item} if isinstance(item, Mapping) else {"key": key, "item": item} for key, item in value.items()
     )

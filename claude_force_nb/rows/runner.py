@@ -26,7 +26,7 @@ from claude_force_nb.messages.request import ClaudeRequest
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.schemas.answer import schema_of
 from claude_force_nb.schemas.repair import checked
-from claude_force_nb.vocabulary import ROUTES, did_you_mean
+from claude_force_nb.vocabulary import ROUTES, did_you_mean, shown_value
 
 from .answer_columns import frame_parts
 from .files import FILE_COLUMNS, RowFile
@@ -95,12 +95,14 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_arguments(vars(self))
         if self.via not in ROUTES:
-            near = did_you_mean(str(self.via), ROUTES)
-            raise OptionError(f"via must be one of {', '.join(ROUTES)}, not {self.via!r}{near}")
+            near = did_you_mean(self.via, ROUTES)
+            raise OptionError(f"via must be one of {', '.join(ROUTES)}, not {shown_value(self.via)}{near}")
         if self.max_concurrent is not None:
             check_whole_number(self.max_concurrent, "max_concurrent", 1)
         if self.into is not None and os.path.splitext(os.fspath(self.into))[1].lower() not in _WRITTEN:
-            raise OptionError(f"into={os.fspath(self.into)!r} must end in .jsonl or .parquet; nothing was sent")
+            raise OptionError(
+                f"into={shown_value(os.fspath(self.into))} must end in .jsonl or .parquet; nothing was sent"
+            )
 
 
 class BatchRoute(Protocol):

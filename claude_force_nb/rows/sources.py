@@ -24,6 +24,7 @@ from claude_force_nb.prompts.plain import find_name, is_absent
 from claude_force_nb.prompts.template import BUILTIN_NAMES, names
 from claude_force_nb.vocabulary import counted, did_you_mean
 
+from .columns import text_names
 from .feed import BrokenRow, NumberedRows, OwnOptions
 from .frames import Table, assemble
 from .readers import AsyncBufferedIterator, BufferedIterator, FileRows
@@ -134,7 +135,7 @@ class Source:
                 raise self._first()[0].error
         columns = self.columns
         if columns is None and first and isinstance(first[0], Mapping):
-            columns = self.columns = tuple(map(str, first[0]))
+            columns = self.columns = text_names(first[0], source=self.name, text=str)
         if not first:
             return
         own = self._own_columns(columns)

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from support.endless import Endless
 
 from claude_force_nb.agents import Agent
 from claude_force_nb.calls.options import CallOptions
@@ -97,3 +98,17 @@ def test_an_option_that_is_not_valid_is_named(options: Any, words: str) -> None:
 def test_texts_that_stop_an_answer(stop: Any, texts: Any) -> None:
     """There may be none, one or several."""
     assert CallOptions(stop=stop).stop_texts() == texts
+
+
+@pytest.mark.parametrize("value", [Endless(), [Endless()], (Endless(), 1), {"a": Endless()}, {Endless(): 1}], ids=type)
+def test_a_value_that_cannot_be_shown_is_refused_in_one_line(value: Any) -> None:
+    """Whichever the option: all but those that take any value, or that are checked later."""
+    refused = {}
+    for name in [each.name for each in fields(CallOptions)]:
+        try:
+            CallOptions.of({name: value})
+        except OptionError as error:
+            refused[name] = str(error)
+    assert {"max_tokens", "temperature", "effort", "use_memory", "memory", "timeout_seconds", "sample"} <= set(refused)
+    assert not any("\n" in line for line in refused.values())
+    assert refused["max_tokens"] == f"max_tokens must be a whole number from 1, not <{type(value).__name__} object>"

@@ -13,6 +13,7 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Optional
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.endless import Endless
 
 from claude_force_nb.errors import ClaudeForceWarning, SourceError, UndefinedNameError
 from claude_force_nb.messages.result import ClaudeResult
@@ -323,6 +324,26 @@ def test_frames_with_odd_columns(frame: Frame) -> None:
         frame = BatchResult(results("x"), source=source).to_frame()
         columns = frame.column_names if library == "pyarrow" else list(frame.columns)
         assert columns[:3] == [first, second, "answer"]
+
+
+def test_a_column_name_that_cannot_be_shown_is_one_line() -> None:
+    """In rows, in a mapping of columns, in a table, its index and a row of it."""
+    pandas = pytest.importorskip("pandas")
+    name = Endless()
+    table = pandas.DataFrame([["a", 1]], columns=pandas.Index([name, "b"], dtype=object))
+    for source in (
+        [{name: "a"}],
+        [{"b": 1, name: "a"}],
+        {name: ["a"]},
+        table,
+        pandas.DataFrame([["a", 1]], columns=pandas.Index([(name, "x"), "b"], dtype=object)),
+        pandas.DataFrame({"b": [1]}, index=pandas.Index([5.5], name=name)),
+        pandas.Series(["a"], name=name),
+        [row for _, row in table.iterrows()],
+    ):
+        with pytest.raises(SourceError, match=r"name, of class \w+, cannot be written as text") as raised:
+            open_source(source).check("{{ b }}")
+        assert "\n" not in str(raised.value)
 
 
 def test_rows_whose_values_have_names() -> None:
