@@ -460,11 +460,11 @@ def test_a_question_mark_shows_the_reference(shared: LiveKernel) -> None:
 
 
 def test_a_misspelt_magic_gets_the_nearest_right_one(shared: LiveKernel) -> None:
-    """Wherever IPython finds no such magic: alone, assigned, timed, above a prompt."""
+    """Wherever IPython finds no such magic: alone, assigned, in a block, above a prompt."""
     for code, wrong, right in (
         ("%claude_dashbord", "%claude_dashbord", "%claude_dashboard"),
         ("x = 1\nif x:\n    y = %claude_cots by=model", "%claude_cots", "%claude_cost"),
-        ("%time %cluade hi", "%cluade", "%claude"),
+        ("answer = %cluade hi", "%cluade", "%claude"),
         ("%%claude_bacth rows\nSay {{ a }}", "%%claude_bacth", "%%claude_batch"),
         ("%%claude_dashbord\n", "%%claude_dashbord", "%claude_dashboard"),
     ):
