@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
 import time
 from collections import deque
@@ -319,6 +320,17 @@ class FamilyPacers:
 
 _shared: WeakValueDictionary[Tuple[str, str], FamilyPacer] = WeakValueDictionary()
 _shared_lock = Lock()
+
+
+def _forget_in_child() -> None:
+    """Share no pacer with the parent: its calls in flight never end in the forked child."""
+    global _shared_lock
+    _shared_lock = Lock()
+    _shared.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _running_loop() -> Optional[asyncio.AbstractEventLoop]:

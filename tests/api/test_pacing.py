@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import Any, Callable, Dict, List
 
 import pytest
 
-from claude_force_nb.api.limits import Permit
+from claude_force_nb.api.limits import Need, Permit
 from claude_force_nb.api.pacing import FamilyPacer, FamilyPacers, credential_id, model_family
 from claude_force_nb.api.slots import Slots
 
@@ -297,6 +298,27 @@ def test_orchestrators_with_one_key_share_their_lanes() -> None:
     assert FamilyPacers(lambda: None).of(MODEL) is not FamilyPacers(lambda: None).of(MODEL)
     assert credential_id("sk-ant-secret", "https://b") != name
     assert "secret" not in name
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_calls_of_its_parent(run: Callable[..., Any]) -> None:
+    """They never end there: where the API was overloaded, so that few calls may be in flight, none would ever leave."""
+    name = credential_id("key of a parent", "https://example.test")
+    slots = Slots(4)
+    pacer = FamilyPacers(lambda: name).of(MODEL)
+
+    async def overloaded() -> None:
+        pacer.leave(await enter(pacer, slots), slots, verdict="overloaded")
+        await enter(pacer, slots)
+        assert pacer.limits.wait_seconds(Need(), 1e9) is None
+
+    run(overloaded())
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if FamilyPacers(lambda: name).of(MODEL).limits.wait_seconds(Need(), 1e9) == 0.0 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert FamilyPacers(lambda: name).of(MODEL) is pacer
 
 
 @pytest.mark.parametrize(
