@@ -47,6 +47,7 @@ _BY_TYPE = {
     "request_too_large": InvalidRequestError,
 }
 _LIMITS = "anthropic-ratelimit-"
+_YEAR_SECONDS = 31_536_000.0
 _BY_STATUS = {
     401: AuthenticationError,
     402: SpendLimitError,
@@ -83,7 +84,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
     Returns
     -------
     float or None
-        Seconds, at least 0; None if the header is missing or not valid.
+        Seconds, from 0 to one year; None if the header is missing or not valid.
     """
     value = headers.get("retry-after", "").strip()
     if not value:
@@ -97,7 +98,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> Optional[f
             seconds = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp() - now
         except (TypeError, ValueError, IndexError, OverflowError):
             return None
-    return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
+    return min(max(0.0, seconds), _YEAR_SECONDS) if seconds == seconds and seconds != float("inf") else None
 
 
 def _hide(text: str, secrets: Iterable[str]) -> str:
@@ -205,9 +206,8 @@ def error_from_answer(
     if kind is RateLimitError and status == 429 and not _passes(headers):
         kind = SpendLimitError
         remedy = "the API did not say how long to wait, as when a spend limit is reached"
-    if (
-        kind is ContextTooLongError and status == 413
-    ):  # a limit in bytes, the same for all models ("Errors", section "Request size limits")
+    # A limit in bytes, the same for all models ("Errors", section "Request size limits").
+    if kind is ContextTooLongError and status == 413:
         remedy = "the request is larger than the server accepts, which for the API is 32 MB; insert less"
     if kind is NotFoundError and base_url.endswith("/v1"):
         remedy = f"there is nothing at {base_url}/v1/messages; remove /v1 from the end of base_url, it is added automatically"

@@ -324,10 +324,11 @@ def test_evidence_is_kept() -> None:
         ("7", 7.0), ("0", 0.0), (" 1.5 ", 1.5), ("-3", 0.0), ("", None), ("soon", None), ("nan", None), ("inf", None),
         ("1e999", None), (formatdate(NOW + 60, usegmt=True), 60.0), (formatdate(NOW - 60, usegmt=True), 0.0),
         (formatdate(NOW + 60), 60.0), (formatdate(NOW + 60)[:-6], 60.0), ("Sun, 99 Foo 2026 99:99:99 GMT", None),
+        ("1e300", 31_536_000.0), ("Fri, 31 Dec 9999 23:59:59 GMT", 31_536_000.0),
     ],
 )  # fmt: skip
 def test_retry_after(value: str, seconds: Optional[float]) -> None:
-    """retry-after comes as seconds or as a date in GMT; what is unreadable is as if it were not there."""
+    """retry-after comes as seconds or as a date in GMT, and is a year at most; what is unreadable is as if it were not there."""
     assert retry_after_seconds({"retry-after": value}, now=NOW) == seconds
 
 
