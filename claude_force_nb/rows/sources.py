@@ -14,6 +14,7 @@ from typing import (
     List,
     Mapping,
     Optional,
+    Set,
     Tuple,
     Union,
 )
@@ -162,6 +163,8 @@ class Source:
         known |= set(columns or ())
         self._with_row = columns is not None and "row" in used and "row" not in known
         also = () if variables is None else variables
+        if columns is not None:
+            known |= self._later_columns(set(used) - known - BUILTIN_NAMES - {"item", "row"})
         self.shadowed = tuple(name for name in used if name in known and name != "item" and name in also)
         if self._table is not None:
             known |= set(self._table.index_names)
@@ -178,6 +181,17 @@ class Source:
             raise UndefinedNameError(
                 f"{missing!r} in {{{{ }}}} is neither a column of {self.name} nor defined; nothing was sent{near}{HOW_TO_SEND_BRACES}"
             )
+
+    def _later_columns(self, wanted: Set[str]) -> Set[str]:
+        """Return those of the names that are columns of rows in memory, though not of the first row."""
+        in_memory = not self.is_once and self.path is None and self._table is None and self._column is None
+        left = set(wanted)
+        for row in islice(self._known(), self._limit) if in_memory else ():
+            if not left:
+                break
+            if isinstance(row, Mapping):
+                left -= {name for name in left if name in row}
+        return wanted - left
 
     def is_empty(self) -> bool:
         """Return whether the source is empty; False for an asynchronous one, which is not read."""

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from claude_force_nb.errors import SourceError, TemplateError
+from claude_force_nb.errors import SourceError, TemplateError, UndefinedNameError
 from claude_force_nb.messages.result import ClaudeResult
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 from claude_force_nb.prompts.plain import json_data
@@ -71,6 +71,26 @@ def test_a_column_goes_before_a_variable() -> None:
     source = open_source([{"text": "a"}], name="reviews")
     source.check("{{ text }} {{ mood }}", {"text": "other", "mood": 1})
     assert source.shadowed == ("text",)
+
+
+def test_a_column_of_a_later_row_goes_before_a_variable_too() -> None:
+    """Whichever row comes first: otherwise one row had the notebook's value, and the next its own."""
+    uneven = [{"text": "a"}, {"text": "b", "mood": 2}, {"text": "c", "len": 3}]
+    for rows in (uneven, uneven[::-1], tuple(uneven)):
+        source = open_source(rows)
+        source.check("{{ text }} {{ mood }} {{ place }}", {"mood": 1, "place": 2, "len": 3})
+        assert source.shadowed == ("mood",)
+        source.check("{{ text }} {{ mood }}", {})
+    with pytest.raises(
+        UndefinedNameError, match=r"'mod' in .* is neither a column of a list nor defined.*did you mean 'mood'"
+    ):
+        open_source(uneven, name="a list").check("{{ text }} {{ mood }} {{ mod }}")
+    source = open_source(iter(uneven))
+    source.check("{{ text }} {{ mood }}", {"mood": 1})
+    assert len(list(source.feed())) == 3  # type: ignore[arg-type]
+    source = open_source(uneven, column="text")
+    source.check("{{ text }} {{ mood }}", {"mood": 1})
+    assert source.shadowed == ()
 
 
 # --- in and out
