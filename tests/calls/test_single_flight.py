@@ -291,6 +291,7 @@ def test_work_that_is_being_ended_is_not_joined(run: Any) -> None:
 
     async def main() -> None:
         closing = asyncio.Event()
+        close = asyncio.Event()
 
         async def slow_to_end() -> str:
             begun.append(1)
@@ -298,7 +299,7 @@ def test_work_that_is_being_ended_is_not_joined(run: Any) -> None:
                 await asyncio.sleep(60)
             finally:
                 closing.set()
-                await asyncio.sleep(0.2)
+                await close.wait()
                 ended.append(1)
             return "never"
 
@@ -313,6 +314,7 @@ def test_work_that_is_being_ended_is_not_joined(run: Any) -> None:
         await closing.wait()
         assert await asyncio.wait_for(flights.run("key", quick), 5) == ("new", False)
         assert not ended
+        close.set()
         await asyncio.wait([first])
         assert first.cancelled()
 
@@ -325,35 +327,40 @@ def test_work_in_its_grace_is_joined_and_not_cancelled(run: Any) -> None:
     flights: SingleFlight[str] = SingleFlight()
 
     async def main() -> None:
-        async def work() -> str:
-            await asyncio.sleep(0.3)
-            return "done"
+        work = Work()
+        leaving = asyncio.Event()
 
-        first = asyncio.ensure_future(flights.run("key", work, grace=lambda: 0.1))
-        await asyncio.sleep(0.05)
+        def grace() -> float:
+            leaving.set()
+            return 1.0
+
+        first = asyncio.ensure_future(flights.run("key", work, grace=grace))
+        await work.begun.wait()
         first.cancel()
-        await asyncio.sleep(0.02)
-        assert await asyncio.wait_for(flights.run("key", work), 5) == ("done", True)
-        await asyncio.wait([first])
+        await leaving.wait()
+        second = asyncio.ensure_future(flights.run("key", work))
+        await asyncio.wait([first])  # its grace is over
         assert first.cancelled()
+        work.go.set()
+        assert await asyncio.wait_for(second, 20) == ("done", True)
+        assert (work.started, work.cancelled) == (1, 0)
 
     run(main())
 
 
-@pytest.mark.parametrize(("grace", "ends"), [(0.5, True), (0.0, False)])
+@pytest.mark.parametrize(("grace", "ends"), [(60.0, True), (0.0, False)])
 def test_all_work_is_ended_after_its_grace(run: Any, grace: float, ends: bool) -> None:
     """`end_all` lets what is about to come to its end do so, and cuts the rest with the error that it was given."""
     flights: SingleFlight[str] = SingleFlight()
 
     async def main() -> None:
-        async def work() -> str:
-            await asyncio.sleep(0.1)
-            return "done"
-
+        work = Work()
         waiting = asyncio.ensure_future(flights.run("key", work, grace=lambda: grace))
-        await asyncio.sleep(0.02)
+        await work.begun.wait()
         assert flights.end_all(lambda: ValueError("ended")) == 1
         if ends:
+            await turns()
+            work.go.set()
             assert await waiting == ("done", False)
         else:
             with pytest.raises(ValueError, match="ended"):
