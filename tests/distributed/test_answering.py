@@ -222,6 +222,8 @@ def test_stop_ends_all_workers(client: Any, server: Simulator, tmp_path: Path) -
 
     asyncio.run(stopped())
     sent = server.counters.calls
+    while server.counters.in_flight:
+        time.sleep(0.01)
     time.sleep(1.0)
     assert server.counters.calls - sent <= 4
     assert server.counters.in_flight == 0

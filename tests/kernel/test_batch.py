@@ -188,6 +188,7 @@ def test_stop_ends_what_the_source_does(kernel: LiveKernel, server: Simulator) -
     kernel.run(
         "import time\n"
         "def slow(pauses):\n"
+        "    print('up', flush=True)\n"
         "    for number, pause in enumerate(pauses):\n"
         "        # Not one long sleep: Python does not hear a signal that comes just before it falls asleep until it wakes.\n"
         "        for _ in range(int(100 * pause)): time.sleep(0.01)\n"
@@ -195,12 +196,14 @@ def test_stop_ends_what_the_source_does(kernel: LiveKernel, server: Simulator) -
         "        yield 'slow %d' % number"
     )
     for source, line in (
-        ("[time.sleep(0.01) for _ in range(6000)]", "the source was still being prepared; nothing was sent"),
+        (
+            "[print('up', flush=True)] + [time.sleep(0.01) for _ in range(6000)]",
+            "the source was still being prepared; nothing was sent",
+        ),
         ("slow([60])", "the first row was still being prepared; nothing was sent"),
     ):
-        message = kernel.send(f"print('up', flush=True)\n%claude_batch {source}")
+        message = kernel.send(f"%claude_batch {source}")
         kernel.wait_for_output(message, "up")
-        time.sleep(0.2)
         kernel.interrupt()
         cell = kernel.wait(message)
         assert cell.traceback == ["Interrupted: " + line]

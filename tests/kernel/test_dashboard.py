@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
@@ -284,18 +285,19 @@ def test_a_setting_that_changes_lets_nothing_out_of_hand(kernel: LiveKernel, ser
     assert kernel.value("(await job).counts['stopped'], len((await job).failed)") == "10 0"
 
 
-def test_stop_all_ends_a_cell_as_stop_does(kernel: LiveKernel, server: Simulator) -> None:
+def test_stop_all_ends_a_cell_as_stop_does(kernel: LiveKernel, server: Simulator, tmp_path: Path) -> None:
     """A cell that waits ends with one line, and into= holds what had arrived."""
+    shown = tmp_path / "shown"
     server.fail("silent", after_events=6, contains="halfway")
     kernel.run(
-        "import threading, time\n"
+        "import os, threading, time\n"
         "def stop_soon():\n"
-        "    while not session.orchestrator.snapshot().in_flight: time.sleep(0.01)\n"
-        "    time.sleep(0.5)\n"
+        f"    while not os.path.exists({str(shown)!r}): time.sleep(0.01)\n"
         "    session.orchestrator.stop_all()\n"
         "threading.Thread(target=stop_soon).start()"
     )
-    line = one_line(kernel.run("%%claude model=haiku thinking=off timeout=300 into=kept\nhalfway"))
+    sent = kernel.send("%%claude model=haiku thinking=off timeout=300 into=kept\nhalfway")
+    line = one_line(kernel.act_once_shown(sent, "writing", shown.touch))
     assert line == "StoppedError: stopped with everything else in progress; run again to continue"
     assert kernel.value("kept.status, type(kept.error).__name__, len(kept.text) > 0") == "stopped StoppedError True"
 

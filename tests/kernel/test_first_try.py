@@ -96,13 +96,14 @@ def test_it_lives_as_long_as_the_session(kernel: LiveKernel) -> None:
     kernel.run("%claude_config base_url=simulator")
     assert kernel.run("%claude model=haiku hello").status == "ok"
     (process,) = _simulators(kernel)
-    sent = kernel.send("%claude model=haiku cache=off Tell me at length about the printing press, in ten paragraphs.")
-    time.sleep(0.5)
-    kernel.interrupt()
-    assert kernel.wait(sent).status == "error"
+    process.suspend()
+    sent = kernel.send("%claude model=haiku something else")
+    assert kernel.act_once_shown(sent, "waiting for the answer", kernel.interrupt).status == "error"
+    process.resume()
     assert process.is_running()
     process.kill()
-    time.sleep(0.2)
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
     assert kernel.run("%claude model=haiku hello again").status == "ok"
     (process,) = _simulators(kernel)
     kernel.run("%unload_ext claude_force_nb")

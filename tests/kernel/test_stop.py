@@ -53,9 +53,7 @@ def test_half_an_answer_is_marked_where_it_ends(kernel: LiveKernel) -> None:
         sent = kernel.send(
             "%%claude model=haiku thinking=off\nTell me at length about the history of the printing press."
         )
-        time.sleep(3.0)
-        kernel.interrupt()
-        text = only_text(kernel.wait(sent))
+        text = only_text(kernel.act_once_shown(sent, "answer from", kernel.interrupt))
         assert text.endswith("\n[the answer broke off here]")
         slow.fail("cut", after_events=12)
         text = only_text(

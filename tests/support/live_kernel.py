@@ -211,6 +211,17 @@ class LiveKernel:
         """Press Stop."""
         self.manager.interrupt_kernel()
 
+    def act_once_shown(self, message_id: str, text: str, act: Callable[[], Any]) -> Cell:
+        """Collect what a cell does; call `act` as soon as one of its displays holds `text`."""
+
+        def look(message: Dict[str, Any]) -> None:
+            if text in message["content"].get("data", {}).get("text/plain", ""):
+                self.on_message = None
+                act()
+
+        self.on_message = look
+        return self.wait(message_id)
+
     def complete(self, code: str) -> List[str]:
         """Press Tab at the end of `code`."""
         message_id = self.client.complete(code, len(code))
