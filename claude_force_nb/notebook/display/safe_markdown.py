@@ -27,6 +27,16 @@ _LANGUAGE = re.compile(r"[A-Za-z0-9_+.#-]{1,30}")
 _ADDRESS = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 # Characters of an address that are not percent-encoded: no bracket, backslash, dollar sign, quote or blank.
 _ADDRESS_CHARACTERS = "!#%&'()*+,-./:;=?@_~"
+# The Markdown of tokens that always become the same.
+_MARKS = {
+    "softbreak": "\n",
+    "hardbreak": "\\\n",
+    **dict.fromkeys(["em_open", "em_close"], "*"),
+    **dict.fromkeys(["strong_open", "strong_close"], "**"),
+    **dict.fromkeys(["s_open", "s_close"], "~~"),
+}
+# Most tokens are of these types. They stay tokens in the syntax tree, since a node for each would take time.
+_LEAVES = frozenset(["text", "code_inline", *_MARKS])
 
 
 class _Node:
@@ -44,7 +54,7 @@ class _Node:
     def __init__(self, token: Optional[Token], parent: Optional[_Node]) -> None:
         self.token: Any = token
         self.parent = parent
-        self.children: List[_Node] = []
+        self.children: List[Any] = []  # nodes, and tokens of the types in _LEAVES
         self.type = self.content = ""
         if token is not None:
             self.content = token.content
@@ -54,6 +64,9 @@ class _Node:
         """Add the children that these tokens describe."""
         within: _Node = self
         for token in tokens:
+            if token.type in _LEAVES:
+                within.children.append(token)
+                continue
             if token.nesting == -1:
                 assert within.parent is not None
                 within = within.parent
@@ -205,19 +218,15 @@ def _inline_of(node: _Node) -> str:
     return "".join(map(_inline, node.children))
 
 
-def _inline(node: _Node) -> str:
+def _inline(node: Any) -> str:
+    """Return a node, or a token that is a leaf, as Markdown."""
     kind = node.type
     if kind == "text":
         return _escape(node.content)
-    if kind == "softbreak":
-        return "\n"
-    if kind == "hardbreak":
-        return "\\\n"
+    if kind in _MARKS:
+        return _MARKS[kind]
     if kind == "code_inline":
         return _code(node.content)
-    if kind in ("em", "strong", "s"):
-        mark = {"em": "*", "strong": "**", "s": "~~"}[kind]
-        return mark + _inline_of(node) + mark
     if kind in ("link", "image"):
         address = str(node.token.attrGet("href" if kind == "link" else "src") or "")
         # Everybody who opens the notebook would fetch an image from its server, so it becomes a link.
