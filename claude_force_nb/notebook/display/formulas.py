@@ -86,8 +86,8 @@ def formula(source: str) -> Optional[str]:
         return None
     if len(re.findall(r"\\left(?![a-zA-Z])", text)) != len(re.findall(r"\\right(?![a-zA-Z])", text)):
         return None
-    # Insert a blank where a program that does not support formulas would see the beginning of HTML, a link or an image.
-    return re.sub(r"<(?=\S)|\](?=[(\[:])", lambda sign: sign.group() + " ", text).strip()
+    # Insert a blank where a program that does not support formulas would see the beginning of HTML, a link, an image or a deletion.
+    return re.sub(r"<(?=\S)|!(?=\[)|~(?=~)|\](?=[(\[:])", lambda sign: sign.group() + " ", text).strip()
 
 
 def _braces_match(text: str) -> bool:

@@ -27,15 +27,14 @@ __all__ = ["Block", "MarkdownRenderer", "markdown_as_html", "markdown_of", "warm
 _MOST_STEPS = 20_000_000
 # Highlighting code takes time: this many characters at once, unless all of it is asked for.
 _COLOURED_AT_ONCE = 20_000
-# Keys in the parser's environment: whether to highlight code, and whether to add MathML to formulas.
+# Keys in the parser's environment: whether it is in a footnote, whether to highlight code, and whether to add MathML.
+_IN_FOOTNOTE = "in footnote"
 _COLOURED = "coloured"
 _MATHML = "mathml"
 # MathJax typesets elements of these classes although it ignores the answer around them; see `bundles`.
 _TYPESET = "mathjax_process tex2jax_process"
 # MathJax does not pair up delimiters that are in elements of their own.
 _SIGNS = re.compile(r"\$|(?<=\\)[(\[]")
-
-
 # A price followed by words.
 _PRICE = re.compile(r"\$\d[\d,.]*\s+\W*[^\W\d_]{2}")
 
@@ -57,6 +56,7 @@ def _parser(*, brackets: bool, dollars: bool, links: bool) -> MarkdownIt:
     from mdit_py_plugins.dollarmath import dollarmath_plugin
     from mdit_py_plugins.dollarmath.index import math_inline_dollar
     from mdit_py_plugins.footnote import footnote_plugin
+    from mdit_py_plugins.footnote.index import footnote_def
     from mdit_py_plugins.tasklists import tasklists_plugin
     from mdit_py_plugins.texmath import texmath_plugin
 
@@ -83,8 +83,22 @@ def _parser(*, brackets: bool, dollars: bool, links: bool) -> MarkdownIt:
         parser.use(texmath_plugin, delimiters="brackets")
     # Inline footnotes take quadratic time: the parser searches for the end at each beginning.
     parser.use(amsmath_plugin).use(footnote_plugin).use(tasklists_plugin).disable("footnote_inline")
+    parser.block.ruler.at("footnote_def", _not_nested(footnote_def), {"alt": ["paragraph", "reference"]})
     parser.renderer.rules.update(_RULES)  # type: ignore[attr-defined]
     return parser
+
+
+def _not_nested(rule: Callable[..., bool]) -> Callable[..., bool]:
+    """Return the rule for footnotes, restricted so that none is defined within another, where tokens would not match."""
+
+    def outermost(state: Any, first: int, last: int, silent: bool) -> bool:
+        nested = state.env.get(_IN_FOOTNOTE, False)
+        state.env[_IN_FOOTNOTE] = True
+        found = not nested and rule(state, first, last, silent)
+        state.env[_IN_FOOTNOTE] = nested
+        return found
+
+    return outermost
 
 
 def _unless_prose(rule: Callable[[Any, bool], bool]) -> Callable[[Any, bool], bool]:

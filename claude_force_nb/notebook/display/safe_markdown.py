@@ -22,7 +22,10 @@ __all__ = ["safe_markdown"]
 # Characters that are special in Markdown, including pandoc's, within a line and at its beginning.
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>$|~#^@&!]")
 _REFERENCE = re.compile(r"&#?\w+;")
-_LINE_START = re.compile(r"^([-+=:%]|\d{1,9}[.)])", re.MULTILINE)
+# Tildes that begin code and references that define something are not text, but nested deletions, and a footnote's number.
+_LINE_START = re.compile(r"^[ \t]*([-+=:%]|~(?=~~)|\[\^\d+\]:|\d{1,9}[.)])", re.MULTILINE)
+# The backticks of adjacent code spans, with separators between them.
+_CODE_NEXT_TO_CODE = re.compile("`\0+`")
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+.#-]{1,30}")
 _ADDRESS = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 # Characters of an address that are not percent-encoded: no bracket, backslash, dollar sign, quote or blank.
@@ -46,14 +49,12 @@ class _Node:
     ----------
     token : Token or None
         The node's only token, or its opening one; None for the root.
-    parent : _Node or None
     """
 
-    __slots__ = ("children", "content", "parent", "token", "type")
+    __slots__ = ("children", "content", "token", "type")
 
-    def __init__(self, token: Optional[Token], parent: Optional[_Node]) -> None:
+    def __init__(self, token: Optional[Token]) -> None:
         self.token: Any = token
-        self.parent = parent
         self.children: List[Any] = []  # nodes, and tokens of the types in _LEAVES
         self.type = self.content = ""
         if token is not None:
@@ -62,19 +63,18 @@ class _Node:
 
     def fill(self, tokens: Sequence[Token]) -> None:
         """Add the children that these tokens describe."""
-        within: _Node = self
+        opened: List[_Node] = [self]
         for token in tokens:
             if token.type in _LEAVES:
-                within.children.append(token)
+                opened[-1].children.append(token)
                 continue
             if token.nesting == -1:
-                assert within.parent is not None
-                within = within.parent
+                opened.pop()
                 continue
-            node = _Node(token, within)
-            within.children.append(node)
+            node = _Node(token)
+            opened[-1].children.append(node)
             if token.nesting == 1:
-                within = node
+                opened.append(node)
             elif token.children:
                 node.fill(token.children)
 
@@ -87,7 +87,7 @@ def safe_markdown(tokens: Sequence[Token]) -> str:
     tokens : sequence of Token
         Tokens of markdown-it, parsed with HTML disabled.
     """
-    root = _Node(None, None)
+    root = _Node(None)
     root.fill(tokens)
     return _blocks(root.children)
 
@@ -165,7 +165,9 @@ def _indented(text: str, first: str, further: str) -> str:
 
 def _table(node: _Node) -> str:
     rows = [row for part in node.children for row in part.children]
-    lines = ["| {} |".format(" | ".join(_inline_of(cell).replace("\n", " ") for cell in row.children)) for row in rows]
+    lines = [
+        "| {} |".format(" | ".join(_inline_of(cell, ["|"]).replace("\n", " ") for cell in row.children)) for row in rows
+    ]
     marks = [_ALIGNMENTS.get(str(cell.token.attrGet("style") or ""), "---") for cell in rows[0].children]
     lines.insert(1, f"| {' | '.join(marks)} |")
     return "\n".join(lines)
@@ -213,12 +215,24 @@ _BLOCKS: Dict[str, Callable[[_Node], str]] = {
 }
 
 
-def _inline_of(node: _Node) -> str:
-    """Return the inline content of a block."""
-    return "".join(map(_inline, node.children))
+def _inline_of(node: _Node, before_code: Sequence[str] = ()) -> str:
+    """Return the inline content of a block.
+
+    Parameters
+    ----------
+    node : _Node
+    before_code : sequence of str
+        Marks that a program may look for before it looks for code, and so find in code: bars in the cells of a table, and
+        those of deletions.
+    """
+    if any([child.type == "s_open" for child in node.children]):
+        before_code = [*before_code, _MARKS["s_close"]]
+    # The separator, which the parser lets into no token, tells the backticks of two code spans from those of a single one.
+    text = "\0".join([_inline(child, before_code) for child in node.children])
+    return _CODE_NEXT_TO_CODE.sub("` `", text).replace("\0", "")
 
 
-def _inline(node: Any) -> str:
+def _inline(node: Any, before_code: Sequence[str]) -> str:
     """Return a node, or a token that is a leaf, as Markdown."""
     kind = node.type
     if kind == "text":
@@ -226,37 +240,37 @@ def _inline(node: Any) -> str:
     if kind in _MARKS:
         return _MARKS[kind]
     if kind == "code_inline":
-        return _code(node.content)
+        return _code(node.content, before_code)
     if kind in ("link", "image"):
         address = str(node.token.attrGet("href" if kind == "link" else "src") or "")
         # Everybody who opens the notebook would fetch an image from its server, so it becomes a link.
-        return _link(address, _inline_of(node) if node.children else _escape(node.content or address))
+        text = _inline_of(node, before_code) if node.children else _escape(node.content or address)
+        return _link(address, text)
     if kind in ("math_inline", "math_inline_double"):
-        return _formula(node)
+        return _formula(node, before_code)
     if kind == "html_inline":  # only the task list plugin makes these, since the parser treats HTML as text
         return "[x]" if "checked=" in node.content else "[ ]"
     if kind == "footnote_ref":
         return f"[^{_number(node)}]"
-    return _inline_of(node) if node.children else _escape(node.content)
+    return _inline_of(node, before_code) if node.children else _escape(node.content)
 
 
-def _formula(node: _Node) -> str:
+def _formula(node: _Node, before_code: Sequence[str]) -> str:
     tex = formula(node.content)
     if tex is None:
-        return _code(node.token.markup + node.content + {"\\(": "\\)"}.get(node.token.markup, node.token.markup))
-    if _is_in_table(node):
+        source = node.token.markup + node.content + {"\\(": "\\)"}.get(node.token.markup, node.token.markup)
+        return _code(source, before_code)
+    if "|" in before_code:
         tex = in_table_cell(tex)
     return f"${tex}$" if node.type == "math_inline" else f"$${tex}$$"
 
 
-def _is_in_table(node: _Node) -> bool:
-    parent = node.parent
-    while parent is not None and parent.type not in ("td", "th"):
-        parent = parent.parent
-    return parent is not None
-
-
-def _code(content: str) -> str:
+def _code(content: str, before_code: Sequence[str]) -> str:
+    for mark in before_code:
+        if mark in content:
+            # Not within the code, where only some programs remove the backslashes.
+            escaped = "".join([f"\\{sign}" for sign in mark])
+            return escaped.join(_code(piece, before_code) if piece else "" for piece in content.split(mark))
     content = content.replace("\n", " ")
     mark = "`" * (1 + max(map(len, re.findall("`+", content)), default=0))
     pad = " " if content.startswith("`") or content.endswith("`") or not content.strip() else ""

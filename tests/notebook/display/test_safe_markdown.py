@@ -81,6 +81,7 @@ PARTS = [
         "|$a|b$|\n|-|\n|\\(|\\)|",
     ),
     *("\x1b]0;owned\x07", "\x9b31m", "\r", "\u202e", "[^1]", "[^1]: \\input{y}\n", "@input", "http://e/x"),
+    *("[", "](foo)", "~~", "~~~~", "\\|", "\n|a|b|\n|-|-|\n|", "\n```\n", "\n~~~~\n", "\n[^1]: ", "$![$"),
 ]
 HOSTILE = st.lists(st.sampled_from(PARTS) | st.text(max_size=5), max_size=12).map("".join)
 
@@ -116,6 +117,7 @@ def test_no_reader_finds_anything_live(text: str, thinking: str) -> None:
         "",
         "> x",
         "$x$",
+        "> [^1]: javascript:alert(1)",
     ],
 )
 def test_a_footnote_is_no_address(note: str) -> None:
@@ -125,6 +127,38 @@ def test_a_footnote_is_no_address(note: str) -> None:
     assert not [token for token in tokens if token.type == "link_open"]
     for word in re.findall("[a-z]{4,}", note):
         assert word in prose(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("``a`<b>``$x^^5$", "``a`<b>`` `$x^^5$`"),
+        ("\\(x^^5\\)`<b>`", "`\\(x^^5\\)` `<b>`"),
+        ("[``a`<b>``](foo)`c`", "``a`<b>`` `c`"),
+        ("|a|b|\n|-|-|\n|`c\\|<b>`|d|", "| a | b |\n| --- | --- |\n| `c`\\|`<b>` | d |"),
+        ("|a|b|\n|-|-|\n|[`c\\|<b>`](foo)|d|", "| a | b |\n| --- | --- |\n| `c`\\|`<b>` | d |"),
+        ("|a|b|\n|-|-|\n|$c^^\\|<b>$|d|", "| a | b |\n| --- | --- |\n| `$c^^`\\|`<b>$` | d |"),
+        ("~~a `b~~<b>`~~", "~~a `b`\\~\\~`<b>`~~"),
+        ("[~~~~a~~~~](foo)\n\n```\n~~~~\n<b>\n```", "\\~~~~a~~~~\n\n```\n~~~~\n<b>\n```"),
+        ("[ ~~~~a~~~~](foo)\n\n```\n~~~~\n<b>\n```", " \\~~~~a~~~~\n\n```\n~~~~\n<b>\n```"),
+        ("[$![$](http://e/)", "[$! [$](<http://e/>)"),
+        ("$~~a$ `~~<b>`", "$~ ~a$ `~~<b>`"),
+    ],
+)
+def test_marks_that_meet_make_nothing_live(text: str, shown: str) -> None:
+    """Neither two pieces of markup side by side, nor a mark in code that some program looks for before code."""
+    assert markdown_of(text) == shown
+    assert not {token.type for token in all_tokens(READER.parse(shown))} & {"html_block", "html_inline", "image"}
+
+
+@pytest.mark.parametrize("container", ["> ", "- ", "> - ", "1. "])
+def test_a_footnote_in_a_footnote(container: str) -> None:
+    """Only the outer one is a footnote; what is opened in it is closed in it."""
+    text = f"see [^1]\n\n[^1]: {container}note\n\n    {container}[^2]: further"
+    html = answer_bundle(text)["text/html"]
+    for tag in ("blockquote", "ul", "ol", "li"):
+        assert html.count(f"<{tag}>") == html.count(f"</{tag}>")
+    assert markdown_of(text).startswith("see [^1]\n\n[^1]: ")
 
 
 def prose(text: str) -> str:
