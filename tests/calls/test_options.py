@@ -75,6 +75,8 @@ def test_keyword_arguments_are_what_the_constructor_takes(options: Any) -> None:
     [
         ({"sample": None}, "sample must be a whole number from 1"),
         ({"memory_tokens": True}, "memory_tokens must be a whole number from 1"),
+        ({"max_tokens": 10_000_001}, "max_tokens must be a whole number from 1 to 10000000, not 10000001"),
+        ({"use_memory": True, "memory_tokens": 10**10}, "must be a whole number from 1 to 1000000000, not 10000000000"),
         ({"timeout_seconds": 0}, "timeout must be seconds"),
         ({"body": None}, "body must be a mapping of names to values, not NoneType"),
         ({"effort": "hihg"}, "effort must be one of .*high"),
@@ -111,4 +113,5 @@ def test_a_value_that_cannot_be_shown_is_refused_in_one_line(value: Any) -> None
             refused[name] = str(error)
     assert {"max_tokens", "temperature", "effort", "use_memory", "memory", "timeout_seconds", "sample"} <= set(refused)
     assert not any("\n" in line for line in refused.values())
-    assert refused["max_tokens"] == f"max_tokens must be a whole number from 1, not <{type(value).__name__} object>"
+    refusal = f"max_tokens must be a whole number from 1 to 10000000, not <{type(value).__name__} object>"
+    assert refused["max_tokens"] == refusal

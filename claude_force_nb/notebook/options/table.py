@@ -21,19 +21,19 @@ from claude_force_nb.vocabulary import (
 
 from .option import Option
 from .values import (
+    number_within,
     read_cache_url,
-    read_days,
     read_dollars,
     read_memory,
     read_name,
-    read_number,
+    read_positive,
     read_prices_option,
     read_server,
     read_switch,
     read_text,
     read_thinking,
-    read_tokens,
     read_whole_number,
+    whole_number_from,
 )
 
 __all__ = ["LINE_OPTIONS", "OPTIONS", "SETTINGS"]
@@ -47,8 +47,8 @@ OPTIONS: Dict[str, Option] = {
         Option("system", read_text, "text", "system prompt, below the agent's"),
         Option(
             "max_tokens",
-            read_whole_number,
-            "tokens",
+            whole_number_from(1),
+            "tokens, from 1",
             "limit of thinking and answer together",
             suggestions=("1000", "4000", "16000"),
             setting=True,
@@ -56,8 +56,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "temperature",
-            read_number,
-            "0 to 1",
+            number_within(0, 1),
+            "a number from 0 to 1",
             "randomness of the answer",
             suggestions=("0", "0.5", "1"),
             setting=True,
@@ -114,8 +114,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "timeout",
-            read_number,
-            "seconds",
+            number_within(0.001, 86_400),
+            "seconds, more than 0 and at most 86400",
             "time limit of the call, including retries",
             suggestions=("30", "120", "600"),
             setting=True,
@@ -188,8 +188,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "ledger_keep_days",
-            read_days,
-            "days, from 1",
+            number_within(1, 100_000),
+            "days, 1 to 100000",
             "age at which answers are removed from the ledger",
             suggestions=("30", "90", "365"),
             line=False,
@@ -208,8 +208,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "max_concurrent",
-            read_whole_number,
-            "calls",
+            whole_number_from(1),
+            "calls, from 1",
             "limit of calls in flight",
             suggestions=("5", "10", "50"),
             line=False,
@@ -219,8 +219,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "max_retries",
-            read_whole_number,
-            "calls",
+            whole_number_from(0),
+            "calls, from 0",
             "limit of retries after a failure",
             suggestions=("0", "4", "8"),
             line=False,
@@ -262,8 +262,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "answers_max_age_days",
-            read_days,
-            "days, from 1",
+            number_within(1, 100_000),
+            "days, 1 to 100000",
             "age from which answers of the file do not count",
             line=False,
             setting=True,
@@ -281,8 +281,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "cache_ttl_hours",
-            read_number,
-            "hours",
+            read_positive,
+            "hours, more than 0",
             "lifetime of a cached answer",
             suggestions=("24", "168", "720"),
             line=False,
@@ -292,8 +292,8 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "cache_max_size_mb",
-            read_number,
-            "megabytes",
+            read_positive,
+            "megabytes, more than 0",
             "size limit of the cache",
             suggestions=("100", "500", "2000"),
             line=False,
@@ -306,7 +306,7 @@ OPTIONS: Dict[str, Option] = {
         ),
         Option(
             "memory_tokens",
-            read_tokens,
+            whole_number_from(1),
             "tokens, from 1",
             "limit of the earlier turns that are sent, in estimated tokens",
             suggestions=("2000", "8000"),

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from keyword import iskeyword
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 from claude_force_nb.errors import OptionError
-from claude_force_nb.vocabulary import is_name
+from claude_force_nb.vocabulary import is_name, is_positive
 
 __all__ = [
+    "number_within",
     "read_cache_url",
-    "read_days",
     "read_dollars",
     "read_memory",
     "read_name",
-    "read_number",
+    "read_positive",
     "read_prices_option",
     "read_server",
     "read_switch",
     "read_text",
     "read_thinking",
-    "read_tokens",
     "read_whole_number",
+    "whole_number_from",
 ]
 
 
@@ -43,17 +43,36 @@ def read_whole_number(value: str) -> int:
     return int(value.replace("_", ""))
 
 
-def read_tokens(value: str) -> int:
-    """Return a number of tokens, at least 1."""
-    number = read_whole_number(value)
-    if number < 1:
+def whole_number_from(least: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers of at least `least`."""
+
+    def read(value: str) -> int:
+        number = read_whole_number(value)
+        if number < least:
+            raise ValueError
+        return number
+
+    return read
+
+
+def number_within(least: float, most: float) -> Callable[[str], float]:
+    """Return a parser of numbers from `least` to `most`."""
+
+    def read(value: str) -> float:
+        number = float(value)
+        if not least <= number <= most:  # nan as well
+            raise ValueError
+        return number
+
+    return read
+
+
+def read_positive(value: str) -> float:
+    """Return a finite number greater than 0."""
+    number = float(value)
+    if not is_positive(number):
         raise ValueError
     return number
-
-
-def read_number(value: str) -> float:
-    """Return a number."""
-    return float(value)
 
 
 def read_dollars(value: str) -> str:
@@ -85,14 +104,6 @@ def read_memory(value: str) -> Union[bool, str]:
         if not is_name(value):
             raise
         return value
-
-
-def read_days(value: str) -> float:
-    """Return a number of days, at least 1."""
-    days = float(value)
-    if not 1 <= days <= 100_000:
-        raise ValueError
-    return days
 
 
 def read_prices_option(value: Any) -> Any:
