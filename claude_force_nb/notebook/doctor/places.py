@@ -153,9 +153,10 @@ def _local_ledger(path: Path) -> List[Finding]:
     total = _last_day(path, subject)
     if isinstance(total, Finding):
         return [total]
-    calls = f"{counted(total.calls, 'call')} to servers on this machine, {total.hits:,} cached"
+    # The cache's answers are not among the calls.
+    answers = f"{counted(total.calls, 'call')} to servers on this machine and {counted(total.hits, 'answer')} from the cache"
     return [
-        Finding(subject, f"{calls}, in the last 24 hours, counted apart from real spending, in {home_relative(path)}")
+        Finding(subject, f"{answers} in the last 24 hours, counted apart from real spending, in {home_relative(path)}")
     ]
 
 
