@@ -96,8 +96,8 @@ def test_a_cell_run_again_replaces_its_turn(shared: LiveKernel, server: Simulato
     shared.run("%%claude memory=off\ntwo alone", "b")
     table = shared.run("%claude_memory show x").text
     assert ("one" in table, "TWO" in table, "three" in table) == (True, False, True)
-    assert "the last turn of x: three" in shared.run("%claude_memory undo x").text
-    assert "1 turn forgotten of x" in shared.run("%claude_memory clear x").text
+    assert "forgot the last turn of x: three" in shared.run("%claude_memory undo x").text
+    assert "forgot 1 turn of x" in shared.run("%claude_memory clear x").text
     assert "no conversation 'x'" in one_line(shared.run("%claude_memory show x"))
 
 

@@ -50,10 +50,10 @@ def memory(conversations: Memory, line: str) -> Bundle:
     name = names[0] if names else None
     if action == "clear":
         count = conversations.clear(name)
-        return line_bundle(f"{counted(count, 'turn')} forgotten{' of ' + name if name else ''}")
+        return line_bundle(f"forgot {counted(count, 'turn')}{' of ' + name if name else ''}")
     if action == "undo":
         where, turn = conversations.undo(name)
-        return line_bundle(f"forgotten, the last turn of {where}: {_excerpt(turn.question)}")
+        return line_bundle(f"forgot the last turn of {where}: {_excerpt(turn.question)}")
     return _show(conversations, [name] if name else conversations.names())
 
 
