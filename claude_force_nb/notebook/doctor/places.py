@@ -154,7 +154,9 @@ def _local_ledger(path: Path) -> List[Finding]:
     if isinstance(total, Finding):
         return [total]
     # The cache's answers are not among the calls.
-    answers = f"{counted(total.calls, 'call')} to servers on this machine and {counted(total.hits, 'answer')} from the cache"
+    answers = (
+        f"{counted(total.calls, 'call')} to servers on this machine and {counted(total.hits, 'answer')} from the cache"
+    )
     return [
         Finding(subject, f"{answers} in the last 24 hours, counted apart from real spending, in {home_relative(path)}")
     ]

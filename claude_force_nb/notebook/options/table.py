@@ -125,7 +125,7 @@ OPTIONS: Dict[str, Option] = {
             "budget",
             read_dollars,
             "US dollars or none",
-            "the most that this call may cost; as a setting, all calls of the session together",
+            "the most that this call, or all rows of a batch together, may cost; as a setting, all calls of the session",
             suggestions=("0.10", "1", "10", "none"),
             setting=True,
             project="tighten",

@@ -206,7 +206,9 @@ def test_what_the_simulator_answered_is_in_a_ledger_of_its_own(
     found = look()
     assert found["Ledger"].says.startswith("none yet, in ")
     assert found["Local ledger"].state == "ok"
-    assert found["Local ledger"].says.startswith("2 calls to servers on this machine and 1 answer from the cache in the last 24 hours, ")
+    assert found["Local ledger"].says.startswith(
+        "2 calls to servers on this machine and 1 answer from the cache in the last 24 hours, "
+    )
     assert found["Local ledger"].says.endswith("ledger-local.db")
 
 
