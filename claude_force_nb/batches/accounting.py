@@ -91,6 +91,8 @@ class PartAccounting:
     def finish(self) -> Optional[Decimal]:
         """Record the rest, fail missing requests, and return the cost of the part in US dollars; None if unknown."""
         self._flush()
+        if not all(self.left.values()):
+            self._store.mark_accounted(self._part.number, [], None)
         for fingerprint in self.left:
             self._failed += 1
             self._deliver(fingerprint, missing_result(fingerprint, agent=self._job.agent, model=self._job.model), False)

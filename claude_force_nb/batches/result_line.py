@@ -107,9 +107,11 @@ class ResultLine:
 
 
 def missing_result(fingerprint: bytes, *, agent: Optional[str], model: str) -> ClaudeResult:
-    """Return the result of a request without a line in the results."""
-    error = NotAnsweredError("the batch's results have no line for this row; run again to send it")
-    return ClaudeResult(model=model, agent=agent, fingerprint=fingerprint.hex(), status="failed", error=error)
+    """Return the result of a request without a line in the results: nobody knows whether it was answered and billed."""
+    error = NotAnsweredError("the batch's results have no line for this row, which may be billed; run again to send it")
+    return ClaudeResult(
+        model=model, agent=agent, fingerprint=fingerprint.hex(), status="failed", error=error, cost=None
+    )
 
 
 def read_line(line: bytes) -> Optional[ResultLine]:

@@ -191,17 +191,18 @@ def test_missing_rows_are_downloaded_again(run: Any, collect: Any, monkeypatch: 
 
 @pytest.mark.parametrize("read", [False, True], ids=["accounted", "read"])
 def test_a_row_that_is_absent_fails_alone(run: Any, collect: Any, read: bool) -> None:
-    """After three downloads a missing row is counted as failed."""
+    """After three downloads a missing row is counted as failed; it may have been answered, so that its cost is not known."""
     server = BatchServer()
     server.results["msgbatch_x"] = lambda: [answered(fingerprint(prompt), prompt) for prompt in "ac"]
     results, part = collect(server, run, read=read)
     assert [result.status for result, _ in results] == ["ok", "failed", "ok"]
     assert "no line" in str(results[1][0].error)
     assert results[1][0].fingerprint == fingerprint("b")
+    assert [result.cost is None for result, _ in results] == [False, True, False]
     assert len(server.downloads) == 3
     if not read:
         assert (part.state, part.succeeded, part.failed, part.unanswered) == ("collected", 2, 1, 0)
-        assert part.cost == sum(result.cost for result, paid in results if paid)
+        assert part.cost is None
 
 
 def test_what_became_of_each_row_is_counted(run: Any, collect: Any) -> None:
