@@ -225,11 +225,15 @@ def _inline_of(node: _Node, before_code: Sequence[str] = ()) -> str:
         Marks that a program may look for before it looks for code, and so find in code: bars in the cells of a table, and
         those of deletions.
     """
-    if any([child.type == "s_open" for child in node.children]):
-        before_code = [*before_code, _MARKS["s_close"]]
+    if "~~" in node.content and _has_deletion(node):
+        before_code = [*before_code, "~~"]
     # The separator, which the parser lets into no token, tells the backticks of two code spans from those of a single one.
     text = "\0".join([_inline(child, before_code) for child in node.children])
     return _CODE_NEXT_TO_CODE.sub("` `", text).replace("\0", "")
+
+
+def _has_deletion(node: Any) -> bool:
+    return any(child.type == "s_open" or (child.children and _has_deletion(child)) for child in node.children)
 
 
 def _inline(node: Any, before_code: Sequence[str]) -> str:
