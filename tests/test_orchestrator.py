@@ -526,12 +526,17 @@ def test_real_limits_lose_nothing(run: Any, make: Make) -> None:
 @pytest.mark.parametrize("fault", ["hang", "silent"])
 def test_timeout(run: Any, make: Make, simulator: Simulator, fault: str, streaming: bool) -> None:
     """A server that says nothing, or stops in the middle of a stream, is left when timeout_seconds are over."""
-    simulator.fail([fault])
-    orchestrator = make(timeout_seconds=0.2)
-    with pytest.raises(CallTimeoutError):
-        run(orchestrator.run("p", partial=PartialAnswer() if streaming else None))
+    orchestrator = make(timeout_seconds=0.5)
+
+    async def main() -> None:
+        await orchestrator.run("warm up", timeout_seconds=20)
+        simulator.fail([fault])
+        with pytest.raises(CallTimeoutError):
+            await orchestrator.run("p", partial=PartialAnswer() if streaming else None)
+
+    run(main())
     run(until_idle(simulator))
-    assert simulator.counters.calls == 1
+    assert simulator.counters.calls == 2
     assert run(orchestrator.run("p", timeout_seconds=20)).status == "ok"
 
 
@@ -550,7 +555,7 @@ def test_timeout_includes_retries(run: Any, make: Make, simulator: Simulator) ->
 def test_waiting_for_a_slot_is_not_part_of_the_call(run: Any, make: Make, simulator: Simulator) -> None:
     """timeout_seconds runs from when a call leaves: rows that wait their turn do not time out."""
     simulator.fail("slow", delay_seconds=0.6)
-    batch = run(make(max_concurrent=1, timeout_seconds=1.5).run_many(["a", "b", "c"]))
+    batch = run(make(max_concurrent=1, timeout_seconds=1.7).run_many(["a", "b", "c"]))
     assert batch.counts["ok"] == 3
 
 
