@@ -153,6 +153,8 @@ class BatchResult(ShownInNotebooks, Sequence[ClaudeResult]):
         self._again = again
         self._more = more
         self.duration_seconds = duration_seconds
+        # What its receipt says about the server, such as "simulated"; the notebook sets it.
+        self.notice = ""
 
     def _part(self, places: Sequence[int]) -> BatchResult:
         part: BatchResult = object.__new__(type(self))

@@ -71,6 +71,18 @@ def test_without_a_key_one_setting_gives_answers(kernel: LiveKernel, folder: Pat
 
 
 @pytest.mark.slow
+def test_what_is_simulated_says_so_wherever_it_is_shown(kernel: LiveKernel) -> None:
+    """A batch that a later cell shows and both comparisons are marked as well, and so are parts of the batch."""
+    kernel.run("%claude_config base_url=simulator model=haiku")
+    kernel.run("%claude_batch ['a', 'b'] into=batch")
+    for code in ("batch", "batch[:1]", "import pickle; pickle.loads(pickle.dumps(batch))"):
+        assert only_answer(kernel.run(code))["text/plain"].splitlines()[-1].startswith("simulated · "), code
+    for code in ("%%claude_compare models=haiku,sonnet\nhello", "%claude_compare ['a', 'b'] models=haiku,sonnet"):
+        for _ in range(2):  # the second time from the cache
+            assert "simulated" in only_answer(kernel.run(code))["text/plain"].splitlines(), code
+
+
+@pytest.mark.slow
 def test_a_first_answer_says_that_a_key_was_made(folder: Path) -> None:
     """Once on a machine, below the answer that is kept and not in red; a cell that fails before it says nothing of it."""
     environment = kernel_environment("http://127.0.0.1:9", folder)

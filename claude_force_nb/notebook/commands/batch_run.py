@@ -222,6 +222,8 @@ class BatchRun:
         # Answers from the cache or a file do not count as asking this server.
         asked = any(batch.counts.get(status, 0) for status in ("ok", "cut_off", "refused"))
         server = self._plan.server_note(self.orchestrator.transport.base_url, asked=asked)
+        if isinstance(batch, BatchResult):
+            batch.notice = server  # said again wherever the batch is shown
         cluster = None if self._plan.cluster is None else self._plan.cluster.note
         note = " · ".join(part for part in (note, where, cluster, server) if part) or None
         shown = bundle_of(batch, note=note)

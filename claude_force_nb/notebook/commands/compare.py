@@ -135,12 +135,12 @@ async def _compare_prompt(
     finally:
         if orchestrator.ledger is not None:
             orchestrator.ledger.flush()
-    made = Comparison(
-        tuple(
-            ComparedAnswer(place.get("model"), place.get("agent"), place["sample"], result)
-            for place, result in zip(places, results)
-        )
+    answers = tuple(
+        ComparedAnswer(place.get("model"), place.get("agent"), place["sample"], result)
+        for place, result in zip(places, results)
     )
+    asked = any(result.answered and not result.cached for result in results)
+    made = Comparison(answers, session.server_note(orchestrator.transport.base_url, asked=asked))
     session.front_end.show(made.bundle())
     return made
 

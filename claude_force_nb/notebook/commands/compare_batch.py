@@ -99,13 +99,15 @@ async def compare_rows(
         return f"{progress.share()}; the answers received so far are in the cache; run again for the rest"
 
     try:
-        made = BatchComparison(tuple(await interruptible(_run_all(orchestrator, columns, progress, live), stopped)))
+        compared = await interruptible(_run_all(orchestrator, columns, progress, live), stopped)
     except BaseException:
         live.finish(line_bundle(stopped()))
         raise
     finally:
         if orchestrator.ledger is not None:
             orchestrator.ledger.flush()
+    asked = any(result.answered and not result.cached for column in compared for result in column.batch)
+    made = BatchComparison(tuple(compared), session.server_note(orchestrator.transport.base_url, asked=asked))
     live.finish(made.bundle())
     return made
 

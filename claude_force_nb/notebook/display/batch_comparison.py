@@ -99,9 +99,12 @@ class BatchComparison:
     ----------
     columns : tuple of ComparedBatch
         Ordered by model, then agent, then sample.
+    notice : str
+        What is said about the server, such as ``simulated``; "" if nothing.
     """
 
     columns: Tuple[ComparedBatch, ...]
+    notice: str = ""
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -155,7 +158,7 @@ class BatchComparison:
         names = [column.name for column in self.columns]
         header = ("column", "rows", "ok", "tokens", "cost", "seconds", "like the first")
         rows = [self._row(at) for at in range(len(names))]
-        took = table_bundle(header, rows, footer=self._problems(), right=(1, 2, 3, 4, 5, 6))
+        took = table_bundle(header, rows, footer=self._footer(), right=(1, 2, 3, 4, 5, 6))
         parts = [took]
         if len(names) > 2:
             matrix = [
@@ -187,9 +190,9 @@ class BatchComparison:
             str(self.agreement(0, at)) if at else "",
         )
 
-    def _problems(self) -> str:
-        """Return how many rows of each column lack a complete answer, with the reason of the first one."""
-        problems = []
+    def _footer(self) -> str:
+        """Return the notice, and how many rows of each column lack a complete answer, with the reason of the first one."""
+        problems = [self.notice] if self.notice else []
         for column in self.columns:
             bad = [result for result in column.batch if result.error is not None or result.incomplete]
             if bad:

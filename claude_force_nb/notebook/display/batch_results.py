@@ -104,9 +104,9 @@ def is_shown_whole(batch: BatchResult) -> bool:
 
 
 def batch_footer(batch: BatchResult, listed: BatchRows, note: Optional[str] = None) -> str:
-    """Return the line below a table of a batch."""
+    """Return the line below a table of a batch; without a `note` it has the batch's own."""
     left_out = f"not shown: {', '.join(listed.left_out)}; to_frame() has them" if listed.left_out else ""
-    return " · ".join(filter(None, (note, summary_line(batch), left_out)))
+    return " · ".join(filter(None, (note or batch.notice, summary_line(batch), left_out)))
 
 
 def bundle_of(value: Any, *, note: Optional[str] = None) -> Bundle:

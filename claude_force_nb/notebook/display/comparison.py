@@ -63,9 +63,12 @@ class Comparison:
     ----------
     answers : tuple of ComparedAnswer
         Ordered by model, then agent, then sample.
+    notice : str
+        What is said about the server, such as ``simulated``; "" if nothing.
     """
 
     answers: Tuple[ComparedAnswer, ...]
+    notice: str = ""
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -113,7 +116,7 @@ class Comparison:
         """Return a table of status, tokens, cost and time, and below it the answers, with words unlike the first's marked."""
         header = ("answer", "status", "tokens", "cost", "seconds", "like the first")
         rows = [self._row(number) for number in range(len(self.answers))]
-        table = table_bundle(header, rows, right=(2, 3, 4, 5))
+        table = table_bundle(header, rows, footer=self.notice, right=(2, 3, 4, 5))
         texts = [(answer.name, _shown(answer.result)) for answer in self.answers]
         plain = "\n\n".join([table["text/plain"], *(f"--- {name}\n{text}" for name, text in texts)])
         quoted = ["\n".join("> " + line for line in markdown_of(text).split("\n")) for _, text in texts]
