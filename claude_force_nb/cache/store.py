@@ -321,7 +321,7 @@ class Store(diskcache.Cache):  # type: ignore[misc]
     @contextmanager
     def _changing(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
         self._work.begin(_INSTRUCTIONS)
-        with ExitStack() as transaction:
+        with self._work.stoppable(), ExitStack() as transaction:
             enter = transaction.enter_context
             begin_in_turn(lambda: enter(self._transact()), self._path, self._patience_seconds, faults.is_busy)
             sql = self._con.execute

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 import time
-from typing import Any, List, Optional
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional
 
 from claude_force_nb.text_tables import one_line
 
@@ -62,6 +64,19 @@ class WorkLimit:
         The size is looked up only when `instructions` are used up, since nearly all queries end long before.
         """
         self._left, self._knows_size = instructions // _STEP, False
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Raise KeyboardInterrupt if Ctrl-C, and not this limit, ended a query: SQLite drops what is raised in `_step`."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            exceeded = self._left < 0 and self._knows_size
+            # The context is the first error if a rollback failed too, since SQLite had already rolled back.
+            was_interrupted = "interrupted" in f"{error} {error.__context__}"
+            if was_interrupted and not exceeded and threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt from None
+            raise
 
     def _size(self) -> int:
         size = 0

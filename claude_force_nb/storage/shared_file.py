@@ -146,7 +146,8 @@ class SharedFile:
             assert self._connection is not None
             assert self._work is not None
             self._work.begin(instructions)
-            yield self._connection
+            with self._work.stoppable():
+                yield self._connection
 
     def _open(self) -> None:
         self.close()

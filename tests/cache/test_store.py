@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
 import diskcache
 import pytest
-from support.cache_tools import database_of
+from support.cache_tools import answer, database_of, make_cache
 
 from claude_force_nb.cache.rows import NewValue
 from claude_force_nb.cache.store import Store
@@ -52,3 +53,24 @@ def test_room_is_made_for_exactly_what_is_too_much(store: Store, tmp_path: Path)
     assert write(store, "e", size=101, limit=300, used=11.0) == 2
     assert keys_of(tmp_path) == "de"
     assert store.totals() == (2, 201)
+
+
+def test_an_interrupt_during_a_statement_is_not_damage(tmp_path: Path) -> None:
+    """Ctrl-C while all entries are removed: it is raised, and the next call finds them all."""
+
+    def interrupt(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_name == "_step":
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    with make_cache(tmp_path) as cache:
+        one = answer("x")
+        cache.put_many((f"{number:064x}", one) for number in range(6000))
+        sys.setprofile(interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                cache.clear()
+        finally:
+            sys.setprofile(None)
+        assert cache.stats().entries == 6000
+        assert cache.clear() == 6000

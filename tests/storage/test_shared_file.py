@@ -250,3 +250,26 @@ def test_honest_work_is_not_ended(path: Path) -> None:
             query = "SELECT count(*) FROM (SELECT x, sum(id) FROM t GROUP BY x ORDER BY 2 DESC)"
             assert connection.execute(query).fetchone() == (50_000,)
     file.close()
+
+
+def test_an_interrupt_during_a_query_is_not_damage(path: Path) -> None:
+    """Ctrl-C arrives in the function that SQLite calls during a long query, and SQLite drops what that raises."""
+
+    def interrupt(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_name == "_step":
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    file = shared(path)
+    with file.transaction() as connection:
+        connection.executemany("INSERT INTO t (x) VALUES (?)", ((f"row {number}",) for number in range(50_000)))
+    for use in (file.connection, file.transaction):
+        sys.setprofile(interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt), use() as connection:
+                connection.execute("SELECT count(*), max(x) FROM t WHERE x > 'a'").fetchall()
+        finally:
+            sys.setprofile(None)
+        with file.connection() as connection:
+            assert connection.execute("SELECT count(*), max(x) > '' FROM t").fetchone() == (50_000, 1)
+    file.close()
