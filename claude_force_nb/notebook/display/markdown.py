@@ -315,16 +315,14 @@ class MarkdownRenderer:
         environment: Dict[str, Any] = {}
         groups = list(_top_level(parser.parse(text, environment)))
         # Footnotes and the like may have no line numbers; the numbers of characters are approximate then.
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        starts = [group[0].map[0] if group[0].map else 0 for group in groups]
-        keep = _stand_alone(environment)
+        sources = _cut(text.replace("\r\n", "\n").replace("\r", "\n"), groups)
         blocks: List[Block] = []
-        for group, start, end in zip(groups, starts, [*starts[1:], len(lines)]):
-            block = self._block(parser, group, sum(map(len, lines[start:end])), room)
+        for group, source in zip(groups, sources):
+            block = self._block(parser, group, len(source) - source.count("\n"), room)
             room = _left_of(room, block)
             blocks.append(block)
-            if keep:
-                self._known["\n".join(lines[start:end])] = block
+            if _stand_alone(environment):
+                self._known[source] = block
         return blocks
 
     def _block(self, parser: MarkdownIt, tokens: List[Token], characters: int, room: Optional[int]) -> Block:
@@ -353,9 +351,14 @@ def _sources(parser: MarkdownIt, text: str) -> Optional[List[str]]:
     block(state)
     if not _stand_alone(state.env):
         return None
-    lines = state.src.split("\n")
-    starts = [group[0].map[0] if group[0].map else 0 for group in _top_level(state.tokens)]
-    return ["\n".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
+    return _cut(state.src, _top_level(state.tokens))
+
+
+def _cut(text: str, groups: List[List[Token]]) -> List[str]:
+    """Return the source of each block with its last line end, which code without an end has as well."""
+    lines = re.split("(?<=\n)", text)
+    starts = [group[0].map[0] if group[0].map else 0 for group in groups]
+    return ["".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
 
 
 def _top_level(tokens: List[Token]) -> List[List[Token]]:

@@ -243,6 +243,15 @@ MARKDOWN = st.lists(
 ).map("".join)
 
 
+@pytest.mark.parametrize("text", ["- ```\n  x\n\n\nwords", "1. ~~~\n\nwords\n\n\n"])
+def test_code_that_its_list_ends_looks_as_if_it_had_come_at_once(text: str) -> None:
+    """Blank lines at its end are lines of the code."""
+    renderer = MarkdownRenderer()
+    for end in range(len(text) + 1):
+        blocks = renderer.blocks(text[:end])
+        assert [block.html for block in blocks] == [block.html for block in MarkdownRenderer().blocks(text[:end])]
+
+
 @given(MARKDOWN, st.data())
 def test_a_growing_text_looks_as_if_it_had_come_at_once(text: str, data: st.DataObject) -> None:
     """What is kept from one rendering for the next changes nothing, whatever comes later."""
