@@ -327,7 +327,7 @@ def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[s
                 name,
                 (
                     item
-                    for item in variables
+                    for item in (*variables, "file")
                     if isinstance(item, str) and not item.startswith("_") and item not in _NEVER_MEANT
                 ),
             )

@@ -141,6 +141,8 @@ def test_names_of_a_template() -> None:
         ("{{ source.txt }}", "has no attribute 'txt' in {{ source.txt }}; nothing was sent"),
         ("{{ rows[5] }}", "in {{ rows[5] }}; nothing was sent"),
         ("{{ range(3) }}", "'range' in {{ range(3) }} is not defined"),
+        ("{{ flie('a.pdf') }}", "did you mean 'file'?"),
+        ("{{ lenn(rows) }}", "is not defined; nothing was sent; to send"),
         ("{{ __builtins__ }}", "'__builtins__' in {{ __builtins__ }} is not defined"),
     ],
 )
