@@ -176,6 +176,9 @@ class Progress:
     def __repr__(self) -> str:
         return f"Progress({self.line()})"
 
+    def __str__(self) -> str:
+        return self.line()
+
     def bundle(self) -> Dict[str, str]:
         """Return the line as plain text and HTML with a bar."""
         line = self.line()

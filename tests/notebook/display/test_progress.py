@@ -94,6 +94,11 @@ def test_a_paused_run_has_no_time_left() -> None:
     assert progress.line() == "10 of 30 · $0.1000, about $0.3000 in all · 10/s · 2 s left"
 
 
+def test_progress_as_text_is_the_line() -> None:
+    """As `print(job.progress)` shows it."""
+    assert str(progress_of(3, [0.0])) == "0 of 3"
+
+
 def test_a_long_line_wraps() -> None:
     """What the rows are waiting for is read in a narrow cell too, where a line that cannot wrap would be cut off."""
     assert "nowrap" not in progress_of(3, [0.0]).bundle()["text/html"]
