@@ -105,8 +105,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def is_positive(value: object) -> bool:
-    """Return whether `value` is a finite number > 0."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+    """Return whether `value` is a number > 0, and so far below infinity that it is finite in smaller units too."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e300
 
 
 def shown_value(value: object) -> str:

@@ -109,6 +109,14 @@ def test_objects_of_another_class_are_refused(make: Make, name: str, value: Any,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [10**400, 1e308, float("inf"), float("nan"), 0], ids=lambda value: f"{value!r:.6}")
+@pytest.mark.parametrize("name", ["cache_ttl_hours", "cache_max_size_mb"])
+def test_limits_of_the_cache_without_bounds_are_refused(make: Make, name: str, value: float) -> None:
+    """A number that is no longer finite in seconds or bytes is not a limit; None is for no expiry."""
+    with pytest.raises(OptionError, match="must be greater than 0"):
+        make(**{name: value})
+
+
 @pytest.mark.parametrize("value", [5, b"x", object(), DEEP], ids=["number", "bytes", "object", "nested"])
 @pytest.mark.parametrize(
     "name", ["template", "on_result", "via", "into", "max_concurrent", "agent_column", "model_column"]
@@ -119,6 +127,8 @@ def test_arguments_of_a_run_of_another_type_are_refused(
     """In one line, before anything is sent and paid: a function is called only when an answer is there."""
     if name == "max_concurrent" and value == 5:
         value = 0.5
+    elif name == "via" and value == b"x":
+        value = None  # the only one of these that has no default of None
     start = make().run_stream if name == "into" else make().run_many
     with pytest.raises(OptionError, match=f"^{name} must be ") as caught:
         run(start(["p"], **{name: value}))

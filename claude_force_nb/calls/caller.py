@@ -86,7 +86,7 @@ class Caller:
         # A transport without credentials does not share its rate limits.
         self.pacers = FamilyPacers(getattr(transport, "credential_id", lambda: None))
         self.retried = 0
-        self._retries = RetryBudget(max(100.0, 10.0 * settings.max_concurrent))
+        self._retries = RetryBudget(max(100, 10 * settings.max_concurrent))
 
     async def call(self, call: Call, *, cache: Optional[ResponseCache], deadline: Deadline) -> ClaudeResult:
         """Call until there is an answer or a final failure, and record it. Nothing is reported before it is on disk.

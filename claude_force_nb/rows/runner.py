@@ -95,7 +95,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_arguments(vars(self))
         if self.via not in ROUTES:
-            near = did_you_mean(self.via, ROUTES)
+            near = did_you_mean(self.via, ROUTES) if isinstance(self.via, str) else ""
             raise OptionError(f"via must be one of {', '.join(ROUTES)}, not {shown_value(self.via)}{near}")
         if self.max_concurrent is not None:
             check_whole_number(self.max_concurrent, "max_concurrent", 1)
