@@ -146,6 +146,26 @@ def test_stop_counts_what_is_in_flight_for_a_file_too(kernel: LiveKernel, server
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("option", "what_to_do"),
+    [
+        ("cache=off into=kept.jsonl", "run again to continue"),
+        ("cache=off", "run again to start over, since cache=off keeps no answers"),
+        ("--refresh", "run again with cache=on to continue, since cache=refresh asks for every answer again"),
+    ],
+)
+def test_stop_says_whether_another_run_continues(
+    kernel: LiveKernel, server: Simulator, option: str, what_to_do: str
+) -> None:
+    """Where the cache is not read, the same cell would pay for all rows once more."""
+    server.fail([None] * 2 + ["hang"] * 20)
+    rows = [f"{what_to_do} {number}" for number in range(8)]
+    message = kernel.send(f"%claude_batch {rows} model=haiku max_concurrent=2 {option}")
+    cell = stop_at(kernel, server, message, "2 of 8 ", in_flight=2)
+    assert cell.traceback == [f"Interrupted: 2 of 8 done; 2 calls were in flight and may be billed; {what_to_do}"]
+
+
+@pytest.mark.slow
 def test_stop_keeps_what_is_done_and_the_next_run_pays_for_the_rest(kernel: LiveKernel, server: Simulator) -> None:
     """Stop ends the cell with one line and the partial result; another run, in another order, asks only for what is missing."""
     # The first ten are answered, then the server is silent.
@@ -215,7 +235,7 @@ def test_stop_ends_what_the_source_does(kernel: LiveKernel, server: Simulator) -
     kernel.interrupt()
     (line,) = kernel.wait(message).traceback
     assert line.startswith("Interrupted: 0 done; ")
-    assert line.endswith("in flight and may be billed; run again to continue")
+    assert line.endswith("in flight and may be billed; run again to start over, since cache=off keeps no answers")
     # One or two rows, not one of each worker.
     assert int(kernel.value(f"sum(at > {pressed} for at in seen)")) < 10
 

@@ -24,6 +24,7 @@ from claude_force_nb.rows.run import ResultCollector
 from claude_force_nb.rows.sources import Source
 from claude_force_nb.vocabulary import counted
 
+from .call_arguments import how_to_continue
 from .cluster_route import ClusterRoute
 
 __all__ = ["BatchOutcome", "BatchRun", "Plan"]
@@ -130,10 +131,12 @@ class BatchRun:
         """Return the message shown when the run is stopped."""
         billed = self.collected.may_be_billed
         calls = counted(billed, "call") + (" was in flight and" if billed == 1 else " were in flight and")
+        to_file = self._plan.path is not None
         parts = [
             self.progress.share(),
             f"{calls} may be billed" if billed else "",
-            self.orchestrator.batches_left or "run again to continue",
+            self.orchestrator.batches_left
+            or how_to_continue(self._plan.arguments, "run again to continue", kept_in_file=to_file),
         ]
         return "; ".join(part for part in parts if part)
 

@@ -11,7 +11,7 @@ from claude_force_nb.notebook.options.settings import Settings
 from claude_force_nb.prompts.injection_policy import forget_warnings
 from claude_force_nb.prompts.variables import LayeredVariables
 
-__all__ = ["call_arguments", "hide_columns", "memory_arguments", "take_option"]
+__all__ = ["call_arguments", "hide_columns", "how_to_continue", "memory_arguments", "take_option"]
 
 # Options of a cell that default to a setting.
 _SETTINGS = (
@@ -82,6 +82,18 @@ def call_arguments(
         call["variables"] = LayeredVariables(visible, further)
     call.update(options)
     return call
+
+
+def how_to_continue(call: Mapping[str, Any], usual: str, *, kept_in_file: bool = False) -> str:
+    """Return what to do after a stop: `usual`, unless the call's ``cache`` makes another run ask for every answer again.
+
+    Answers that are `kept_in_file` need no cache.
+    """
+    if call.get("cache") == "off" and not kept_in_file:
+        return "run again to start over, since cache=off keeps no answers"
+    if call.get("cache") == "refresh":
+        return "run again with cache=on to continue, since cache=refresh asks for every answer again"
+    return usual
 
 
 def hide_columns(call: Dict[str, Any], columns: Collection[str]) -> None:

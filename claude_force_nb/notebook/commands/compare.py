@@ -20,7 +20,7 @@ from claude_force_nb.notebook.options.of_magics import COMPARE_OPTIONS, ROW_OPTI
 from claude_force_nb.notebook.session.session import NotebookSession
 from claude_force_nb.orchestrator import AsyncAgentOrchestrator
 
-from .call_arguments import call_arguments
+from .call_arguments import call_arguments, how_to_continue
 from .compare_batch import compare_rows
 from .reference import Reference
 
@@ -128,7 +128,8 @@ async def _compare_prompt(
     began = time.monotonic()
 
     def stopped() -> str:
-        return f"stopped after {time.monotonic() - began:.0f} s; the answers received so far are in the cache; run again for the rest"
+        usual = "the answers received so far are in the cache; run again for the rest"
+        return f"stopped after {time.monotonic() - began:.0f} s; {how_to_continue(calls[0], usual)}"
 
     try:
         results = await interruptible(_ask_all(orchestrator, prompt, calls, session.front_end.cell_id()), stopped)

@@ -19,7 +19,7 @@ from claude_force_nb.rows.opening import open_source
 from claude_force_nb.rows.results import BatchResult
 from claude_force_nb.rows.sources import Source
 
-from .call_arguments import call_arguments, hide_columns, take_option
+from .call_arguments import call_arguments, hide_columns, how_to_continue, take_option
 
 __all__ = ["compare_rows"]
 
@@ -96,7 +96,8 @@ async def compare_rows(
     live = LiveLine(progress, way, in_kernel=session.front_end.in_kernel)
 
     def stopped() -> str:
-        return f"{progress.share()}; the answers received so far are in the cache; run again for the rest"
+        usual = "the answers received so far are in the cache; run again for the rest"
+        return f"{progress.share()}; {how_to_continue(columns[0].arguments, usual)}"
 
     try:
         compared = await interruptible(_run_all(orchestrator, columns, progress, live), stopped)
