@@ -15,7 +15,7 @@ from claude_force_nb.storage.user_folders import absolute_path
 from claude_force_nb.vocabulary import ANSWER_REDACTIONS, is_positive, shown_value
 from claude_force_nb.warn import warn
 
-from .disk import file_state, read_lines, write_whole
+from .disk import alone_in_folder, file_state, read_lines, write_whole
 from .keys import AnswerKeys, find_keys
 from .lines import (
     CHANGED_AFTER_SIGNING,
@@ -308,7 +308,9 @@ class AnswerFile:
                 return False
             started = time.monotonic()
             try:
-                self._write()
+                target = own_target(self.path)
+                with alone_in_folder(target):
+                    self._write(target)
             except OSError as error:
                 raise AnswerFileError(f"{self.path} cannot be written: {error.strerror or error}") from None
             self._changed = False
@@ -328,8 +330,7 @@ class AnswerFile:
         if time.monotonic() - self._saved_at >= _SAVE_SHARE * self._save_seconds:
             self.flush()
 
-    def _write(self) -> None:
-        target = own_target(self.path)
+    def _write(self, target: str) -> None:
         if file_state(self.path) != self._on_disk:
             self._merge_lines_on_disk()
         if any("conflict marker" in fault.reason for fault in self._faults):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import List, Optional, Tuple
+import time
+from contextlib import contextmanager
+from typing import Iterator, List, Optional, Tuple
 
 from claude_force_nb.errors import AnswerFileError
+from claude_force_nb.storage.file_lock import release_lock, try_lock
 from claude_force_nb.storage.regular_file import project_of, read_regular, replace_file
 
 from .keys import AnswerKeys
 from .lines import AnswerLine, LineFault, split_lines
 
-__all__ = ["MAX_FILE_BYTES", "file_state", "read_lines", "write_whole"]
+__all__ = ["MAX_FILE_BYTES", "alone_in_folder", "file_state", "read_lines", "write_whole"]
 
 MAX_FILE_BYTES = 512 * 2**20
 """Size limit for reading a file, in bytes."""
+# How long to wait for others that write; after that, write nevertheless.
+_LOCK_SECONDS = 10.0
+_POLL_SECONDS = 0.005
 
 
 def read_lines(path: str, keys: AnswerKeys) -> Tuple[bytes, List[AnswerLine], List[LineFault]]:
@@ -56,3 +62,38 @@ def write_whole(target: str, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def alone_in_folder(target: str) -> Iterator[None]:
+    """Let other processes that write answer files in the same folder wait until the body has ended.
+
+    The folder is locked, since the file itself is replaced, and a lock file would be one more file in the repository. On
+    Windows and on disks without locks, nobody waits.
+    """
+    try:
+        descriptor = os.open(os.path.dirname(target) or ".", os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        is_locked = _wait_for_lock(descriptor)
+        try:
+            yield
+        finally:
+            if is_locked:
+                release_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int) -> bool:
+    ends = time.monotonic() + _LOCK_SECONDS
+    try:
+        while not try_lock(descriptor, shared_by_process=False):
+            if time.monotonic() >= ends:
+                return False
+            time.sleep(_POLL_SECONDS)
+    except OSError:
+        return False
+    return True

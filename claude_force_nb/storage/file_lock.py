@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-__all__ = ["try_lock"]
+__all__ = ["release_lock", "try_lock"]
 
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 # Windows prevents other processes from reading a locked range, so lock a byte beyond the end of the file.
@@ -19,7 +19,7 @@ def try_lock(descriptor: int, *, shared_by_process: bool) -> bool:
     Parameters
     ----------
     descriptor : int
-        Descriptor of a file that is open for writing. Closing it releases the lock.
+        Descriptor of a file that is open for writing, or of a folder for a ``flock``. Closing it releases the lock.
     shared_by_process : bool
         True for a lock of the process (POSIX ``fcntl``): other descriptors of this process do not compete with it,
         closing any of them releases it, and a forked child does not inherit it. False for a lock of this descriptor
@@ -47,3 +47,11 @@ def try_lock(descriptor: int, *, shared_by_process: bool) -> bool:
             return False
         raise
     return True
+
+
+def release_lock(descriptor: int) -> None:
+    """Release a lock of this descriptor (``flock``), also if a forked child has inherited it; only on POSIX."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Dict, List
@@ -287,6 +288,42 @@ def test_two_who_record_into_one_file_lose_nothing(tmp_path: Path) -> None:
     two.put(question("two"), answer("2"))
     two.save()
     assert len(opened(path)) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no locks on folders")
+def test_processes_that_record_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Each writes what the others have written meanwhile, however often they meet."""
+    script = (
+        "import sys; from support.answers import answer, question; from claude_force_nb.answers import AnswerFile\n"
+        "file = AnswerFile(sys.argv[1], environ={})\n"
+        "file.load(); print(flush=True); sys.stdin.readline()\n"
+        "for number in range(40):\n"
+        "    file.put(question(f'{sys.argv[2]} {number}'), answer('x')); file.save()\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parent)]), "HOME": str(tmp_path)}
+    path = tmp_path / "x.jsonl"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(path), str(number)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        for number in range(3)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in started:
+        process.communicate(timeout=100)
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert len(opened(path)) == 120
 
 
 def test_prune_removes_what_was_not_used(tmp_path: Path) -> None:
