@@ -132,8 +132,9 @@ class SharedFile:
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
         with self.lock:
-            if self._finalizer is not None:
-                self._finalizer()
+            # At the end of the process, calling a finalizer does nothing.
+            if self._finalizer is not None and self._finalizer.detach() and self._connection is not None:
+                _close(self._connection, self._owner)
             self._connection = self._finalizer = None
 
     @contextmanager
