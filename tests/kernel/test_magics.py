@@ -160,7 +160,7 @@ MISTAKES = {
     "%%claude hello\nhi": ("'hello' is not an option",),
     "%%claude": ("the prompt is empty", "below the %%claude line"),
     "%%claude\n\n  \n": ("the prompt is empty",),
-    "%claude": ("the prompt is empty",),
+    "%claude": ("the prompt is empty; write it after the options",),
     "quantity = 1\nanswer = %claude about {{ quantitiy }}": ("'quantitiy'", "not defined", "did you mean 'quantity'?"),
     "%%claude\n{{ 1/0 }}": ("ZeroDivisionError", "nothing was sent"),
     "%%claude\n{{ unclosed": ("{{", "}}"),

@@ -96,7 +96,7 @@ async def ask(
 def _prompt(rest: str, cell: Optional[str]) -> str:
     prompt = rest if cell is None else cell.strip("\n")
     if not prompt.strip():
-        where = "behind the options" if cell is None else "below the %%claude line"
+        where = "after the options" if cell is None else "below the %%claude line"
         raise EmptyPromptError(f"the prompt is empty; write it {where}; nothing was sent")
     return prompt
 
