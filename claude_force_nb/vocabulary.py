@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+import builtins
+from typing import Iterable, List
 
 __all__ = [
     "ANSWER_MODES",
@@ -26,6 +27,7 @@ __all__ = [
     "did_you_mean",
     "is_name",
     "is_positive",
+    "names_of_the_user",
     "shown_value",
     "whole_number_fault",
 ]
@@ -102,6 +104,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(name, [item for item in known if item != name], n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+# Names that exist in every notebook and that no line or prompt refers to, so they are never suggested.
+_NEVER_MEANT = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
+
+
+def names_of_the_user(names: Iterable[object]) -> List[str]:
+    """Return those of a notebook's names that its user has made, for `did_you_mean`."""
+    return [each for each in names if isinstance(each, str) and not each.startswith("_") and each not in _NEVER_MEANT]
 
 
 def is_positive(value: object) -> bool:

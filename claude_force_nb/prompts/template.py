@@ -8,14 +8,13 @@ that cause a warning.
 
 from __future__ import annotations
 
-import builtins
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from claude_force_nb.errors import MissingValueError, PromptError, TemplateError, UndefinedNameError
 from claude_force_nb.messages.text import well_formed
-from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.vocabulary import did_you_mean, names_of_the_user
 
 from .attachments import Attachment
 from .expressions import BUILTIN_NAMES, HOW_TO_SEND_BRACES, SAFE_BUILTINS, Expression, parse, short
@@ -34,10 +33,6 @@ __all__ = [
     "names",
     "render",
 ]
-
-
-# Names that exist in every notebook and that no prompt refers to, so they are never suggested.
-_NEVER_MEANT = {*dir(builtins), "In", "Out", "exit", "quit", "get_ipython"}
 
 
 @dataclass(frozen=True)
@@ -323,14 +318,7 @@ def _known_names(expression: Expression, variables: Mapping[str, Any]) -> Dict[s
         elif name in SAFE_BUILTINS:
             known[name] = SAFE_BUILTINS[name]
         elif name not in expression.optional:
-            near = did_you_mean(
-                name,
-                (
-                    item
-                    for item in (*variables, "file")
-                    if isinstance(item, str) and not item.startswith("_") and item not in _NEVER_MEANT
-                ),
-            )
+            near = did_you_mean(name, [*names_of_the_user(variables), "file"])
             raise UndefinedNameError(
                 f"{name!r} in {expression} is not defined; nothing was sent{near}{HOW_TO_SEND_BRACES}"
             )

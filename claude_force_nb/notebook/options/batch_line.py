@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Collection, Dict, List, Mapping, Tuple
 
 from claude_force_nb.errors import OptionError, SourceError
-from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.vocabulary import did_you_mean, names_of_the_user
 
 from .line import Invocation
 from .of_magics import BATCH_OPTIONS
@@ -136,7 +136,7 @@ def _failed(expression: str, names: Mapping[str, Any], error: Exception) -> Sour
         return SourceError(f"{expression} is not an expression: {error.msg}")
     if isinstance(error, NameError):
         missing = re.search(r"'(\w+)'", str(error))
-        near = did_you_mean(missing.group(1), [name for name in names if not name.startswith("_")]) if missing else ""
+        near = did_you_mean(missing.group(1), names_of_the_user(names)) if missing else ""
         return SourceError(f"{missing.group(1) if missing else expression} is not defined{near}")
     reason = " ".join(str(error).split())
     return SourceError(f"{expression} failed: {type(error).__name__}: {reason}")

@@ -8,7 +8,7 @@ from typing import Any, Mapping, Optional
 from claude_force_nb.errors import OptionError
 from claude_force_nb.notebook.kernel.asking import agreed
 from claude_force_nb.schemas.answer import AnswerSchema, schema_of
-from claude_force_nb.vocabulary import did_you_mean
+from claude_force_nb.vocabulary import did_you_mean, names_of_the_user
 
 __all__ = ["check_target", "find_schema"]
 
@@ -43,8 +43,8 @@ def find_schema(text: str, names: Mapping[str, Any]) -> AnswerSchema:
         value = eval(compile(text.strip(), "schema", "eval"), {"__builtins__": builtins}, _Names(names))
     except NameError as error:
         name = getattr(error, "name", None) or str(error).split("'")[1]
-        public = [each for each in names if isinstance(each, str) and not each.startswith("_")]
-        raise OptionError(f"schema={text}: there is no {name!r}{did_you_mean(name, public)}") from None
+        near = did_you_mean(name, names_of_the_user(names))
+        raise OptionError(f"schema={text}: there is no {name!r}{near}") from None
     except Exception as error:
         raise OptionError(f"schema={text}: {type(error).__name__}: {error}") from None
     try:

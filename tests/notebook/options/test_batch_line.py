@@ -105,14 +105,17 @@ def test_every_option_is_in_the_table() -> None:
         ("reviews.csv", "there is no file reviews.csv"),  # although reviews is a variable
         ("reviews/missing.jsonl", "there is no file reviews/missing.jsonl"),
         ("reviews.text", "reviews.text failed: AttributeError"),
+        ("opn", "opn is not defined"),
         ("1/0", "1/0 failed: ZeroDivisionError"),
     ],
 )
 def test_expressions_that_fail(expression: str, message: str) -> None:
     """A wrong expression is one line that says what is wrong with it."""
     with pytest.raises(SourceError) as raised:
-        evaluate_source(expression, {"reviews": ["a"]})
+        # A notebook has `open` and `In` among its names, but no rows are in them.
+        evaluate_source(expression, {"reviews": ["a"], "open": open, "In": []})
     assert str(raised.value).startswith(message)
+    assert "'open'" not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

@@ -95,6 +95,15 @@ def test_quotes_that_the_line_would_take_away(typed: str, parse: Any) -> None:
     find_schema(options["schema"], {"NAME": {"type": "object"}, "Literal": Literal})
 
 
+def test_a_schema_that_is_not_there_has_a_name_of_the_user_as_the_nearest() -> None:
+    """What every notebook has, such as `open`, is not meant."""
+    names = {"open": open, "Review": {"type": "object"}}
+    with pytest.raises(OptionError, match="there is no 'Reviw'; did you mean 'Review'"):
+        find_schema("Reviw", names)
+    with pytest.raises(OptionError, match=r"there is no 'nope'$"):
+        find_schema("nope", names)
+
+
 @pytest.mark.parametrize("parse", [parse_line, parse_batch_line], ids=["line", "batch"])
 def test_quotes_around_a_schema(parse: Any) -> None:
     """What has its quotes around it, or none at all, is read; another option keeps the way of a shell."""
