@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Iterator, List, Optional, Tuple
 
 from claude_force_nb.errors import AnswerFileError
@@ -71,20 +71,16 @@ def alone_in_folder(target: str) -> Iterator[None]:
     The folder is locked, since the file itself is replaced, and a lock file would be one more file in the repository. On
     Windows and on disks without locks, nobody waits.
     """
-    try:
-        descriptor = os.open(os.path.dirname(target) or ".", os.O_RDONLY)
-    except OSError:
-        yield
-        return
-    try:
-        is_locked = _wait_for_lock(descriptor)
+    with ExitStack() as at_end:
         try:
-            yield
-        finally:
-            if is_locked:
-                release_lock(descriptor)
-    finally:
-        os.close(descriptor)
+            descriptor = os.open(os.path.dirname(target) or ".", os.O_RDONLY)
+        except OSError:
+            pass
+        else:
+            at_end.callback(os.close, descriptor)
+            if _wait_for_lock(descriptor):
+                at_end.callback(release_lock, descriptor)
+        yield
 
 
 def _wait_for_lock(descriptor: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
@@ -131,13 +132,11 @@ def _without_ctrl_c() -> Iterator[None]:
     """Delay the handling of SIGINT, such as a KeyboardInterrupt, until the body has ended."""
     came: List[Any] = []
     previous = signal.getsignal(signal.SIGINT)
-    try:
-        if not callable(previous):
-            raise ValueError
-        signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
-    except ValueError:  # not the main thread, which alone handles signals, or no handler of Python
+    # Only the main thread handles signals. There may be no handler of Python.
+    if not callable(previous) or threading.current_thread() is not threading.main_thread():
         yield
         return
+    signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
     try:
         yield
     finally:
