@@ -68,6 +68,9 @@ def test_a_lost_create_that_cannot_be_looked_for_may_be_billed(simulator: Any, b
                 assert (each[0].status, each[0].cost) == ("failed", None)
                 assert "looking through the list of batches" in str(each[0].error)
             simulator.heal()
+            # While it is in progress, a warning says that it is waited for.
+            while not (await ApiBatches(orchestrator.transport).recent(limit=1)).batches[0].ended:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             assert (await ask(orchestrator, ["once"]))[0].status == "ok"
         assert simulator.counters.completed == 1
 
