@@ -85,6 +85,26 @@ def _begin(app: Any) -> None:
     os.environ.update(kept)
     os.environ["HOME"] = app.reader_home
     os.environ["CLAUDE_FORCE_BASE_URL"] = "simulator"
+    if os.name == "posix" and app.config.nb_execution_mode != "off":
+        _use_files_instead_of_ports(app.reader_home)
+
+
+def _use_files_instead_of_ports(folder: str) -> None:
+    """Let the kernels of pages listen on sockets in `folder`.
+
+    A port that was free may belong to a kernel of another page by the time a kernel takes it: pages are read in parallel.
+    """
+    from nbclient import NotebookClient
+
+    create = NotebookClient.create_kernel_manager
+
+    def create_on_files(client: NotebookClient) -> Any:
+        manager = create(client)
+        manager.transport = "ipc"
+        manager.ip = os.path.join(tempfile.mkdtemp(dir=folder), "s")
+        return manager
+
+    NotebookClient.create_kernel_manager = create_on_files  # type: ignore[method-assign]
 
 
 def _end(app: Any, error: Any) -> None:
