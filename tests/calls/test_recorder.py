@@ -149,25 +149,23 @@ def test_a_keyboard_interrupt_while_writing_loses_nothing(tmp_path: Path, goes_o
         ledger.close()
 
 
-@pytest.mark.parametrize("goes_on", [False, True])
-@pytest.mark.parametrize("after", ["_commit_after", "fingerprint", "put_many", "begin_immediate", "append_many"])
-def test_a_keyboard_interrupt_records_nothing_twice(tmp_path: Path, after: str, goes_on: bool) -> None:
-    """SIGINT before, between and after the transactions of cache and ledger; the answer costs what it costs once."""
+def record_and_stop(folder: Path, after: str, stop: Callable[[], None], raised: Any, *, goes_on: bool = False) -> None:
+    """Call `stop` when a function named `after` returns while an answer is recorded; the answer costs what it costs once."""
 
-    def interrupt(frame: Any, event: str, _: Any) -> None:
+    def look(frame: Any, event: str, _: Any) -> None:
         if event == "return" and frame.f_code.co_name == after:
             sys.setprofile(None)
-            signal.raise_signal(signal.SIGINT)
+            stop()
 
-    with make_cache(tmp_path / "cache") as cache:
-        ledger = Ledger(tmp_path / "ledger.db")
+    with make_cache(folder / "cache") as cache:
+        ledger = Ledger(folder / "ledger.db")
         recorder = Recorder(ledger, None)
         loop = asyncio.new_event_loop()
         task = loop.create_task(recorder.record(request(1), paid("kept"), cache=cache, cell=None))
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.setprofile(interrupt)
+        sys.setprofile(look)
         try:
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(raised):
                 loop.run_until_complete(task)
         finally:
             sys.setprofile(None)
@@ -181,31 +179,20 @@ def test_a_keyboard_interrupt_records_nothing_twice(tmp_path: Path, after: str, 
         ledger.close()
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("after", ["_commit_after", "fingerprint", "put_many", "begin_immediate", "append_many"])
+def test_a_keyboard_interrupt_records_nothing_twice(tmp_path: Path, after: str, goes_on: bool) -> None:
+    """SIGINT before, between and after the transactions of cache and ledger."""
+    record_and_stop(tmp_path, after, lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt, goes_on=goes_on)
+
+
 def test_a_signal_handler_that_ends_the_process_records_nothing_twice(tmp_path: Path) -> None:
     """A handler of SIGTERM raises SystemExit while the cache writes; the tasks that end with the loop write all."""
 
-    def end(frame: Any, event: str, _: Any) -> None:
-        if event == "return" and frame.f_code.co_name == "fingerprint":
-            sys.setprofile(None)
-            raise SystemExit
+    def end() -> None:
+        raise SystemExit
 
-    with make_cache(tmp_path / "cache") as cache:
-        ledger = Ledger(tmp_path / "ledger.db")
-        recorder = Recorder(ledger, None)
-        loop = asyncio.new_event_loop()
-        task = loop.create_task(recorder.record(request(1), paid("kept"), cache=cache, cell=None))
-        sys.setprofile(end)
-        try:
-            with pytest.raises(SystemExit):
-                loop.run_until_complete(task)
-        finally:
-            sys.setprofile(None)
-        task.cancel()
-        loop.run_until_complete(asyncio.wait([task]))
-        loop.close()
-        assert ledger.total().calls == 1
-        assert cache.get(request(1)) is not None
-        ledger.close()
+    record_and_stop(tmp_path, "fingerprint", end, SystemExit)
 
 
 def test_a_warning_made_an_error_reaches_the_callers_and_the_ledger_is_kept(
